@@ -1,0 +1,16 @@
+"""Real data that ships with the package, as small image classification tasks.
+
+`load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, and a
+family of eighteen printed-character tasks to learn from beforehand. Everything is read from two
+small files beside this one, without pickle; nothing is downloaded. `ATTRIBUTION.md` says whose
+work the data are.
+
+>>> from refimpl import data
+>>> data.load("digits").train_images.shape
+(1437, 8, 8, 1)
+"""
+
+from refimpl.data.catalogue import load, meta_training_names, names
+from refimpl.data.task import Task
+
+__all__ = ["Task", "load", "meta_training_names", "names"]

@@ -1,0 +1,79 @@
+"""The data sets by name."""
+
+import difflib
+
+from refimpl.data import digits, glyph_tasks
+from refimpl.data.task import Task
+
+__all__ = ["load", "meta_training_names", "names"]
+
+
+def load(name: str) -> Task:
+    """Make the task of this name, the same one every time and on every machine.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+
+    Returns
+    -------
+    Task
+        With arrays of its own, which the caller may change.
+
+    Raises
+    ------
+    ValueError
+        If there is no task of this name.
+
+    Examples
+    --------
+    >>> load("digits")
+    Task('digits': 1437 train, 360 test, 8x8x1, 10 classes, images from 'digits')
+    >>> load("latin-small-ten")
+    Task('latin-small-ten': 1440 train, 360 test, 8x8x1, 10 classes, images from 'latin-small')
+    >>> load("digit")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: load: unknown data set 'digit': did you mean 'digits'? Allowed are digits, ...
+    """
+    if name == digits.NAME:
+        return digits.task()
+    if name in glyph_tasks.names():
+        return glyph_tasks.task(name)
+    near = difflib.get_close_matches(str(name), names(), n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(
+        f"load: unknown data set {name!r}: {hint}Allowed are {', '.join(names())}; give one of them"
+    )
+
+
+def names() -> tuple[str, ...]:
+    """List the names of all tasks: the digits, then the glyph tasks.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> names()[:4]
+    ('digits', 'latin-capitals-clean', 'latin-capitals-noisy', 'latin-capitals-ten')
+    """
+    return (digits.NAME, *glyph_tasks.names())
+
+
+def meta_training_names() -> tuple[str, ...]:
+    """List the glyph tasks: related to the digits, and sharing no image with them.
+
+    Returns
+    -------
+    tuple of str
+        Three tasks for each of six alphabets; see `refimpl.data.glyph_tasks`.
+
+    Examples
+    --------
+    >>> len(meta_training_names())
+    18
+    """
+    return glyph_tasks.names()

@@ -1,0 +1,365 @@
+"""The error matrix: what training every task in every configuration came to.
+
+Rows are tasks, columns are configurations, an entry is a test error in [0, 1], and nan marks what
+has not been measured. Beside the errors stand the memory each training needs, the seconds it
+took, and free metadata. One matrix is one npz file, read without unpickling anything.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ErrorMatrix"]
+
+_REQUIRED = ("values", "rows", "columns")
+_MATRICES = ("memory_mb", "seconds")
+
+
+def _names(kind: str, names: Iterable[str]) -> tuple[str, ...]:
+    """`names` as a tuple of distinct, non-empty strings."""
+    names = tuple(names)
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"ErrorMatrix: got {name!r} as name of {kind} {index}; allowed are non-empty "
+                f"strings; name every {kind}"
+            )
+    names = tuple(str(name) for name in names)
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise ValueError(
+            f"ErrorMatrix: got the {kind} name {twice!r} twice; allowed are distinct names; "
+            f"rename or drop one {kind}"
+        )
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorMatrix:
+    """Errors of tasks x configurations, with names.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (rows, columns)
+        Test errors in [0, 1]; nan where not measured.
+    rows, columns : sequence of str
+        Distinct names of the tasks and of the configurations.
+    memory_mb : array_like of float, shape (rows, columns), optional
+        Memory of each training in MB (2^20 bytes), finite and >= 0.
+    seconds : array_like of float, shape (rows, columns), optional
+        Duration of each training in seconds, >= 0; nan where not measured.
+    metadata : dict, optional
+        Anything JSON can hold: settings, seed, version.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a name is empty or occurs twice, a number is outside its range (the
+        message names row and column), or the metadata cannot be written as JSON.
+
+    Notes
+    -----
+    The arrays are private copies in float64 and read-only. Saving and loading is exact.
+    *Source*: PEPPP (arXiv 2106.09686), whose matrix holds accuracies: error = 1 - accuracy.
+
+    Examples
+    --------
+    >>> m = ErrorMatrix([[0.5, np.nan]], rows=["digits"], columns=["e4m3+e8m7", "e3m1+e6m7"])
+    >>> m.row("digits")
+    array([0.5, nan])
+    >>> m.select(columns=["e4m3+e8m7"]).values
+    array([[0.5]])
+    """
+
+    values: NDArray[np.float64]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    memory_mb: NDArray[np.float64] | None = None
+    seconds: NDArray[np.float64] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", _names("row", self.rows))
+        object.__setattr__(self, "columns", _names("column", self.columns))
+        self._keep("values", 1.0, "numbers in [0, 1], or nan for unmeasured", may_be_nan=True)
+        if self.memory_mb is not None:
+            self._keep("memory_mb", np.finfo(np.float64).max, "finite numbers >= 0")
+        if self.seconds is not None:
+            self._keep("seconds", np.finfo(np.float64).max, "numbers >= 0", may_be_nan=True)
+        try:
+            metadata = json.loads(json.dumps(self.metadata, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"ErrorMatrix: got metadata that JSON cannot hold ({error}); allowed are dicts, "
+                "lists, strings, finite numbers, booleans and None; convert the rest"
+            ) from None
+        if not isinstance(metadata, dict):
+            raise ValueError(
+                f"ErrorMatrix: got metadata of type {type(self.metadata).__name__}; allowed is a "
+                "dict; wrap it in one"
+            )
+        object.__setattr__(self, "metadata", metadata)
+
+    def _keep(self, name: str, largest: float, allowed: str, *, may_be_nan: bool = False) -> None:
+        """Replace the field `name` by a checked read-only copy."""
+        array = np.array(getattr(self, name), dtype=np.float64, order="C")
+        shape = len(self.rows), len(self.columns)
+        if array.shape != shape:
+            raise ValueError(
+                f"ErrorMatrix: got {name} of shape {array.shape}; allowed is {shape}, the number "
+                "of row names by the number of column names; make them fit"
+            )
+        good = (array >= 0) & (array <= largest)
+        if may_be_nan:
+            good |= np.isnan(array)
+        bad = np.argwhere(~good)
+        if len(bad):
+            row, column = bad[0]
+            raise ValueError(
+                f"ErrorMatrix: got {name} {array[row, column]} in row {self.rows[row]!r}, column "
+                f"{self.columns[column]!r}; allowed are {allowed}; correct this entry"
+            )
+        array.setflags(write=False)
+        object.__setattr__(self, name, array)
+
+    def _index(self, kind: str, name: str) -> int:
+        """Position of a row or column name."""
+        names = self.rows if kind == "row" else self.columns
+        if name in names:
+            return names.index(name)
+        import difflib  # only a misspelling needs it
+
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.0)
+        raise ValueError(
+            f"ErrorMatrix: got the {kind} {name!r}; allowed are the {len(names)} {kind} names; "
+            f"did you mean {' or '.join(near)}?"
+        )
+
+    def row(self, name: str) -> NDArray[np.float64]:
+        """Return the errors of one task.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+
+        Returns
+        -------
+        ndarray of float64, shape (columns,)
+            Its errors, read-only; nan where not measured.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
+        """
+        return self.values[self._index("row", name)]
+
+    def select(
+        self, *, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> "ErrorMatrix":
+        """Return the named rows and columns as a matrix of its own.
+
+        Parameters
+        ----------
+        rows, columns : sequence of str, optional
+            Names, in the order wanted; default all.
+
+        Returns
+        -------
+        ErrorMatrix
+            The part, with the same metadata.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or given twice.
+        """
+        rows = self.rows if rows is None else tuple(rows)
+        columns = self.columns if columns is None else tuple(columns)
+        cells = np.ix_(
+            np.array([self._index("row", name) for name in rows], dtype=np.intp),
+            np.array([self._index("column", name) for name in columns], dtype=np.intp),
+        )
+        parts = {
+            name: None if getattr(self, name) is None else getattr(self, name)[cells]
+            for name in ("values", *_MATRICES)
+        }
+        return ErrorMatrix(rows=rows, columns=columns, metadata=self.metadata, **parts)
+
+    def without_rows(self, names: Iterable[str]) -> "ErrorMatrix":
+        """Return the matrix without the named rows, as when one task is held out.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of rows to leave out.
+
+        Returns
+        -------
+        ErrorMatrix
+            The rest, in the same order, with the same metadata.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
+        """
+        out = {self._index("row", name) for name in names}
+        return self.select(rows=[name for i, name in enumerate(self.rows) if i not in out])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the matrix to one npz file, whole or not at all.
+
+        The file is written beside its destination and moved over it when complete, so a reader
+        or a crash never meets half a file. Equal matrices give equal bytes.
+
+        Parameters
+        ----------
+        path : path-like
+            Destination, in a directory that exists; an existing file is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        arrays = {
+            "values": self.values,
+            "rows": np.array(self.rows, dtype=np.str_),
+            "columns": np.array(self.columns, dtype=np.str_),
+            "metadata": np.array(json.dumps(self.metadata, sort_keys=True)),
+        }
+        arrays |= {name: getattr(self, name) for name in _MATRICES if getattr(self, name) is not None}
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, columns: Sequence[str] | None = None) -> "ErrorMatrix":
+        """Read a matrix that `save` wrote. Nothing is ever unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+            An npz file with the arrays ``values``, ``rows`` and ``columns``, and possibly
+            ``memory_mb``, ``seconds`` and ``metadata`` (a JSON string).
+        columns : sequence of str, optional
+            Column names the file must have, in this order; default any.
+
+        Returns
+        -------
+        ErrorMatrix
+            The matrix.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, is not a complete npz archive, contains a pickle, lacks an
+            array, has other columns than demanded (the message names the first that differs), or
+            holds what the constructor refuses.
+        """
+        fields = _read_fields(Path(path))
+        try:
+            matrix = cls(**fields)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if columns is not None:
+            _demand_columns(path, matrix.columns, tuple(columns))
+        return matrix
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    """Constructor arguments of an ErrorMatrix, from an npz file of whatever content."""
+    if not path.is_file():
+        raise ValueError(
+            f"ErrorMatrix.load: got {path}, which is {'a directory' if path.is_dir() else 'missing'}; "
+            "allowed is an npz file; check the path"
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"ErrorMatrix.load: got {path}, which cannot be read ({error.strerror}); allowed is a "
+            "readable npz file; check its permissions"
+        ) from None
+    pickled = ValueError(
+        f"ErrorMatrix.load: got {path}, which contains a pickle and was not unpickled; allowed is "
+        "an npz file of plain arrays; save it again with ErrorMatrix.save"
+    )
+    if content[:1] == b"\x80":  # how a pickle of protocol 2 or later begins
+        raise pickled
+    arrays = {}
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), own_fid=True, allow_pickle=False) as archive:
+            for name in archive.files:
+                arrays[name] = archive[name]
+    except Exception as error:  # damaged archives raise a dozen kinds, from zipfile down to struct
+        if "allow_pickle" in str(error):
+            raise pickled from None
+        raise ValueError(
+            f"ErrorMatrix.load: got {path}, which is truncated, damaged or not an npz file; "
+            "allowed is a complete npz file; copy or make it again"
+        ) from None
+    missing = [name for name in _REQUIRED if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"ErrorMatrix.load: got {path} without the array {missing[0]!r}; allowed is an npz "
+            f"file with {', '.join(_REQUIRED)}; save it with ErrorMatrix.save"
+        )
+    kinds = dict.fromkeys(("values", *_MATRICES), "fiu") | {"rows": "U", "columns": "U"}
+    dimensions = dict.fromkeys(("values", *_MATRICES), 2) | {"rows": 1, "columns": 1}
+    fields: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        array = arrays.get(name)
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
+            raise ValueError(
+                f"ErrorMatrix.load: got {path} with {name!r} of another kind; allowed are "
+                f"{'strings' if kind == 'U' else 'numbers'}; save it with ErrorMatrix.save"
+            )
+        if array.ndim != dimensions[name]:
+            raise ValueError(
+                f"ErrorMatrix.load: got {path} with {name!r} of shape {array.shape}; allowed are "
+                f"{dimensions[name]} dimension(s); save it with ErrorMatrix.save"
+            )
+        fields[name] = array.tolist() if kind == "U" else array
+    if "metadata" in arrays:
+        try:
+            fields["metadata"] = json.loads(str(arrays["metadata"]))
+        except ValueError as error:
+            raise ValueError(
+                f"ErrorMatrix.load: got {path} with metadata that is not JSON ({error}); allowed "
+                "is a JSON object as a string; save it with ErrorMatrix.save"
+            ) from None
+    return fields
+
+
+def _demand_columns(path: Any, got: tuple[str, ...], demanded: tuple[str, ...]) -> None:
+    """Raise unless the columns are those demanded, in that order."""
+    if got == demanded:
+        return
+    both = min(len(got), len(demanded))
+    at = next((i for i in range(both) if got[i] != demanded[i]), both)
+    found = repr(got[at]) if at < len(got) else "missing"
+    wanted = repr(demanded[at]) if at < len(demanded) else "no further column"
+    raise ValueError(
+        f"ErrorMatrix.load: got {path} whose column {at} is {found}; allowed is {wanted} (it has "
+        f"{len(got)} columns, {len(demanded)} are demanded); select the columns or take another "
+        "file"
+    )

@@ -1,0 +1,446 @@
+"""The trade of memory against error: frontiers, how good an estimated one is, and what to pick.
+
+Every function takes one number per configuration for memory (any unit, the same throughout) and
+for error (in [0, 1]); smaller is better for both. Point i *dominates* point j if it is no worse in
+both and better in one. The *frontier* is the set of points that none dominates.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "budget_regret",
+    "convergence",
+    "hyper_diff",
+    "hypervolume",
+    "knee",
+    "non_dominated",
+    "recommend",
+    "regret",
+]
+
+Duplicates = Literal["keep", "eliminate"]
+
+
+def _vectors(caller: str, **vectors: ArrayLike) -> list[NDArray[np.float64]]:
+    """The named vectors as float64, finite, not empty and of one length."""
+    arrays = {name: np.asarray(vector, dtype=np.float64) for name, vector in vectors.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    shape = next(iter(shapes.values()))
+    if len(shape) != 1 or shape == (0,) or any(other != shape for other in shapes.values()):
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"{caller}: got shapes {got}; allowed are equal shapes (n,) with n >= 1; "
+            "pass one number per configuration"
+        )
+    for name, array in arrays.items():
+        bad = np.flatnonzero(~np.isfinite(array))
+        if len(bad):
+            raise ValueError(
+                f"{caller}: got {name} {array[bad[0]]} at index {bad[0]}; allowed are finite "
+                "numbers; select the configurations that have one"
+            )
+    return list(arrays.values())
+
+
+def _mask(caller: str, allowed: ArrayLike | None, n: int) -> NDArray[np.bool_]:
+    """`allowed` as a mask of length `n` that allows something."""
+    mask = np.ones(n, dtype=bool) if allowed is None else np.asarray(allowed)
+    if mask.dtype != bool or mask.shape != (n,) or not mask.any():
+        raise ValueError(
+            f"{caller}: got allowed of dtype {mask.dtype}, shape {mask.shape}, "
+            f"{np.count_nonzero(mask)} true; allowed is a boolean mask of shape ({n},) with at "
+            "least one true; pass for example memory <= cap"
+        )
+    return mask
+
+
+def non_dominated(
+    memory: ArrayLike, error: ArrayLike, *, duplicates: Duplicates = "keep"
+) -> NDArray[np.bool_]:
+    """Mark the points that no other point dominates.
+
+    Parameters
+    ----------
+    memory, error : array_like of float, shape (n,)
+        Memory and error of each configuration.
+    duplicates : {"keep", "eliminate"}, default "keep"
+        What happens to frontier points equal in both memory and error. "keep": all are on the
+        frontier, since none dominates another. "eliminate": all are dropped, as the code released
+        with the paper does; then a frontier can even be empty.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        True on the frontier.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a number is not finite, or `duplicates` is neither word.
+
+    Notes
+    -----
+    *Source*: Pareto optimality; PEPPP (arXiv 2106.09686) for "eliminate". Exact: only comparisons.
+
+    Examples
+    --------
+    >>> non_dominated([1, 2, 2, 3], [0.5, 0.2, 0.4, 0.2])
+    array([ True,  True, False, False])
+    """
+    memory, error = _vectors("non_dominated", memory=memory, error=error)
+    if duplicates not in ("keep", "eliminate"):
+        raise ValueError(
+            f"non_dominated: got duplicates={duplicates!r}; allowed are 'keep' and 'eliminate'; "
+            "use 'keep' unless you reproduce the released code"
+        )
+    levels, level = np.unique(memory, return_inverse=True)
+    best = np.full(len(levels), np.inf)  # smallest error at each memory level ...
+    np.minimum.at(best, level, error)
+    cheaper = np.minimum.accumulate(np.append(np.inf, best[:-1]))  # ... and at any level below it
+    kept = (error == best[level]) & (error < cheaper[level])
+    if duplicates == "eliminate":  # kept points of one memory level are equal in error as well
+        kept &= np.bincount(level, weights=kept)[level] == 1
+    return kept
+
+
+def hypervolume(memory: ArrayLike, error: ArrayLike, reference: tuple[float, float]) -> float:
+    """Measure the area that the points dominate, up to a reference point.
+
+    Parameters
+    ----------
+    memory, error : array_like of float, shape (n,)
+        Memory and error of each configuration, in any order, dominated or not.
+    reference : tuple of float
+        Memory and error of the reference point; points that are not below it in both add nothing.
+
+    Returns
+    -------
+    float
+        The area of the union of rectangles [memory_i, reference_0] x [error_i, reference_1].
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or a number is not finite.
+
+    Notes
+    -----
+    *Source*: Zitzler and Thiele's hypervolume, in two dimensions; the code released with PEPPP
+    (arXiv 2106.09686) takes points in the wrong order. A correctly rounded sum of rounded
+    rectangles: relative error at most 2^-51 apart from underflow, and bit for bit the same for
+    any order of the points and whatever dominated or repeated points are among them.
+
+    Examples
+    --------
+    >>> hypervolume([2, 1], [0.25, 0.5], reference=(4, 1))
+    2.0
+    """
+    memory, error = _vectors("hypervolume", memory=memory, error=error)
+    width, height = np.asarray(reference, dtype=np.float64)
+    if not (np.isfinite(width) and np.isfinite(height)):
+        raise ValueError(
+            f"hypervolume: got the reference {reference}; allowed are two finite numbers; "
+            "pass for example (largest memory, 1.0)"
+        )
+    order = np.lexsort((error, memory))
+    memory = np.minimum(memory[order], width)
+    lowest = np.minimum.accumulate(np.append(height, error[order]))
+    return math.fsum((width - memory) * (lowest[:-1] - lowest[1:]))
+
+
+def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None) -> float:
+    """What memory is divided by: `memory_scale`, or the largest memory."""
+    largest = float(memory.max())
+    scale = largest if memory_scale is None else memory_scale
+    if memory.min() < 0 or not 0 < scale < math.inf or scale < largest:
+        raise ValueError(
+            f"{caller}: got memory from {memory.min():g} to {largest:g} and memory_scale {scale}; "
+            "allowed are memory >= 0 and a positive scale not below the largest memory; pass the "
+            "largest memory of the whole matrix"
+        )
+    return scale
+
+
+def convergence(
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
+    """Average the distance from the predicted frontier to the true one.
+
+    Points are (memory / memory_scale, error / largest error), where the largest error is
+    max(1, largest predicted error). For each point of the frontier of (memory, predicted) take the
+    Euclidean distance to the nearest point of the frontier of (memory, true); average.
+
+    Parameters
+    ----------
+    memory, true, predicted : array_like of float, shape (n,)
+        Memory, true error and predicted error of each configuration.
+    memory_scale : float, optional
+        Divisor of memory; default its largest value. The paper divides every data set's memory by
+        the largest one of the whole matrix.
+    duplicates : {"keep", "eliminate"}, default "keep"
+        See `non_dominated`.
+
+    Returns
+    -------
+    float
+        A distance >= 0; 0 if every predicted frontier point lies on the true frontier. Low values
+        alone prove little, since a one-point frontier can have them: report `hyper_diff` too.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a number is not finite, the scale is below the largest memory, or
+        "eliminate" leaves no frontier.
+
+    Notes
+    -----
+    *Source*: PEPPP (arXiv 2106.09686). Exact up to rounding of the distances.
+
+    Examples
+    --------
+    >>> convergence([1, 2], true=[0.5, 0.25], predicted=[0.5, 0.375])
+    0.0625
+    """
+    memory, true, predicted = _vectors("convergence", memory=memory, true=true, predicted=predicted)
+    scale = _scale("convergence", memory, memory_scale)
+    largest = max(1.0, predicted.max())
+    fronts = []
+    for error in (predicted, true):
+        front = non_dominated(memory, error, duplicates=duplicates)
+        if not front.any():
+            raise ValueError(
+                "convergence: got points whose frontier is empty because duplicates eliminate each "
+                "other; allowed is a frontier of at least one point; use duplicates='keep'"
+            )
+        fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
+    estimated, actual = fronts
+    distance = np.linalg.norm(estimated[:, None, :] - actual[None, :, :], axis=2)
+    return float(distance.min(axis=1).mean())
+
+
+def hyper_diff(
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
+    """Compare the hypervolumes of the predicted and of the true frontier.
+
+    HyperDiff = |HV(predicted frontier) - HV(true frontier)|, memory divided by `memory_scale`,
+    reference point (1, max(1, largest predicted error)).
+
+    Parameters
+    ----------
+    memory, true, predicted : array_like of float, shape (n,)
+        Memory, true error and predicted error of each configuration.
+    memory_scale : float, optional
+        Divisor of memory; default its largest value. The paper divides every data set's memory by
+        the largest one of the whole matrix.
+    duplicates : {"keep", "eliminate"}, default "keep"
+        See `non_dominated`.
+
+    Returns
+    -------
+    float
+        An area >= 0; at most 1 when all errors are in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `convergence`, except that an empty frontier has area 0.
+
+    Notes
+    -----
+    *Source*: PEPPP (arXiv 2106.09686), with `hypervolume` independent of order. Error at most
+    2^-50 times the larger of the two volumes.
+
+    Examples
+    --------
+    >>> hyper_diff([1, 2], true=[0.5, 0.25], predicted=[0.75, 0.25])
+    0.125
+    """
+    memory, true, predicted = _vectors("hyper_diff", memory=memory, true=true, predicted=predicted)
+    scale = _scale("hyper_diff", memory, memory_scale)
+    reference = (1.0, max(1.0, float(predicted.max())))
+    volumes = []
+    for error in (predicted, true):
+        front = non_dominated(memory, error, duplicates=duplicates)
+        points = memory[front] / scale, error[front]
+        volumes.append(hypervolume(*points, reference) if front.any() else 0.0)
+    return abs(volumes[0] - volumes[1])
+
+
+def recommend(memory: ArrayLike, predicted: ArrayLike, cap: float | None = None) -> int:
+    """Pick the configuration of smallest predicted error within a memory cap.
+
+    Parameters
+    ----------
+    memory, predicted : array_like of float, shape (n,)
+        Memory and predicted (where measured: measured) error of each configuration.
+    cap : float, optional
+        Largest memory allowed, in the unit of `memory`; default none.
+
+    Returns
+    -------
+    int
+        An index. Ties go to the smaller memory, then to the lower index.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a number is not finite, or no configuration fits under the cap.
+
+    Notes
+    -----
+    *Source*: PEPPP (arXiv 2106.09686), final selection. Exact: only comparisons.
+
+    Examples
+    --------
+    >>> recommend([3, 1, 2], [0.1, 0.3, 0.2], cap=2)
+    2
+    """
+    memory, predicted = _vectors("recommend", memory=memory, predicted=predicted)
+    allowed = np.flatnonzero(memory <= (np.inf if cap is None else cap))
+    if len(allowed) == 0:
+        raise ValueError(
+            f"recommend: got cap {cap}; allowed is at least {memory.min():g}, the memory of the "
+            f"smallest configuration (index {memory.argmin()}); raise the cap"
+        )
+    order = np.lexsort((allowed, memory[allowed], predicted[allowed]))
+    return int(allowed[order[0]])
+
+
+def regret(true: ArrayLike, chosen: int, allowed: ArrayLike | None = None) -> float:
+    """Measure how much worse a chosen configuration is than the best allowed one.
+
+    Parameters
+    ----------
+    true : array_like of float, shape (n,)
+        True error of each configuration.
+    chosen : int
+        Index of the chosen configuration, an allowed one.
+    allowed : array_like of bool, shape (n,), optional
+        Configurations that could have been chosen; default all.
+
+    Returns
+    -------
+    float
+        true[chosen] - min(true[allowed]), in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or `chosen` is not allowed.
+
+    Notes
+    -----
+    *Source*: simple regret. Rounded once.
+
+    Examples
+    --------
+    >>> regret([0.25, 0.5, 0.125], chosen=1)
+    0.375
+    """
+    (true,) = _vectors("regret", true=true)
+    allowed = _mask("regret", allowed, len(true))
+    if not 0 <= chosen < len(true) or not allowed[chosen]:
+        raise ValueError(
+            f"regret: got chosen = {chosen}; allowed are the {np.count_nonzero(allowed)} indices "
+            "marked in allowed; choose among them"
+        )
+    return float(true[chosen] - true[allowed].min())
+
+
+def budget_regret(memory: ArrayLike, true: ArrayLike, predicted: ArrayLike) -> float:
+    """Average the regret of the recommendation over all memory caps that matter.
+
+    The caps are the distinct values of `memory`: between two of them the choice does not change.
+
+    Parameters
+    ----------
+    memory, true, predicted : array_like of float, shape (n,)
+        Memory, true error, and predicted (where measured: measured) error of each configuration.
+
+    Returns
+    -------
+    float
+        Mean over caps of ``regret(true, recommend(memory, predicted, cap), memory <= cap)``, in
+        [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or a number is not finite.
+
+    Notes
+    -----
+    *Source*: a decision metric of this package; the paper (arXiv 2106.09686) has none. Exact up
+    to rounding of the mean.
+
+    Examples
+    --------
+    >>> budget_regret([1, 2, 3], true=[0.5, 0.25, 0.125], predicted=[0.5, 0.625, 0.125])
+    0.08333333333333333
+    """
+    memory, true, predicted = _vectors(
+        "budget_regret", memory=memory, true=true, predicted=predicted
+    )
+    regrets = [
+        regret(true, recommend(memory, predicted, cap), memory <= cap) for cap in np.unique(memory)
+    ]
+    return math.fsum(regrets) / len(regrets)
+
+
+def knee(memory: ArrayLike, error: ArrayLike) -> int:
+    """Find the frontier point after which more memory buys little.
+
+    Scale the frontier's memory and error each to [0, 1]. The chord joins its end points, (0, 1)
+    and (1, 0); the knee is the frontier point farthest below it, the largest 1 - memory - error.
+
+    Parameters
+    ----------
+    memory, error : array_like of float, shape (n,)
+        Memory and error of each configuration; dominated points are ignored.
+
+    Returns
+    -------
+    int
+        Index of the knee. If no point is below the chord, in particular if the frontier has only
+        one or two distinct points, it is the frontier point of smallest memory. Ties (to a
+        relative 1e-9) go to the smaller memory, then to the lower index.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or a number is not finite.
+
+    Notes
+    -----
+    *Source*: the greatest-distance-to-chord rule. Exact up to rounding of the scaled points.
+
+    Examples
+    --------
+    >>> knee([0, 1, 4], [0.9, 0.2, 0.1])
+    1
+    """
+    memory, error = _vectors("knee", memory=memory, error=error)
+    front = np.flatnonzero(non_dominated(memory, error))
+    front = front[np.lexsort((front, memory[front]))]
+    memory, error = memory[front], error[front]
+    if memory[0] == memory[-1]:
+        return int(front[0])
+    x = (memory - memory[0]) / (memory[-1] - memory[0])
+    y = (error - error[-1]) / (error[0] - error[-1])
+    depth = np.maximum(1 - x - y, 0)
+    return int(front[np.argmax(depth >= depth.max() * (1 - 1e-9))])
