@@ -204,10 +204,13 @@ def test_the_shipped_glyphs_are_those_of_the_family(shipped):
 def test_shipped_bitmaps_fit_their_square_and_none_is_blank(shipped):
     bitmaps = shipped["bitmaps"]
     assert bitmaps.dtype == np.uint8 and bitmaps.max() == 15
-    rows_used = bitmaps.any(axis=3).sum(axis=2)
-    columns_used = bitmaps.any(axis=2).sum(axis=2)
+    assert bitmaps.any(axis=(2, 3)).all()
+    first_to_last = [
+        20 - used.argmax(axis=2) - used[:, :, ::-1].argmax(axis=2)
+        for used in (bitmaps.any(axis=3), bitmaps.any(axis=2))
+    ]
     # The longer side is the square's; its outermost pixels may be too faint for one level in 15.
-    assert np.maximum(rows_used, columns_used).min() >= 18
+    assert np.maximum(*first_to_last).min() >= 18
 
 
 def test_no_two_shipped_characters_look_alike_in_any_font(shipped):
@@ -227,17 +230,30 @@ def test_held_out_fonts_draw_every_character_in_a_new_way(shipped):
             assert (50 * difference.sum(axis=(1, 2)) >= ink.sum(axis=(1, 2))).all()
 
 
-@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, -2)])
-def test_resampling_moves_a_square_by_whole_pixels_exactly(shift):
-    # The 20 x 20 bitmap covers 6.4 image pixels: black from 0.8 to 7.2 along each axis. Three
-    # points a pixel (at 1/6, 1/2, 5/6) see one blank, two black in the pixel that the edge cuts.
-    edge = np.array([0] + [0] + [1] * 8 + [0] + [0])
+@pytest.mark.parametrize("down, right", [(0, 0), (1, 0), (0, -1), (-1, 1)])
+def test_resampling_shifts_a_square_by_whole_pixels_exactly(down, right):
+    # The black bitmap covers 6.4 image pixels, 0.8 .. 7.2. Of the outermost pixel's points, at 1/6,
+    # 1/2 and 5/6, the last is 1/30 pixel, or 5/48 of a bitmap's, inside the edge: with bilinear
+    # weights 29/48 black, on the grid of sixteenths 10/16. A third of that is seen along an edge.
     black = np.full((1, 20, 20), 15, np.uint8)
-    ink = glyph_tasks._resample(
-        black, np.ones(1), np.zeros(1), np.array(shift, float).reshape(2, 1)
-    )[0]
-    inside = ink[2 + shift[0] : 6 + shift[0], 2 + shift[1] : 6 + shift[1]]
-    assert edge.sum() == 8 and (inside == 16).all()
+    shift = np.array([[down], [right]], float)
+    (ink,) = glyph_tasks._resample(black, np.ones(1), np.zeros(1), shift)
+    along = np.array([10 / 48, 1, 1, 1, 1, 1, 1, 10 / 48])
+    rows, columns = (
+        np.pad(along, 1)[np.clip(np.arange(8) - by, -1, 8) + 1] for by in (down, right)
+    )
+    assert np.array_equal(ink, np.floor(16 * np.outer(rows, columns) + 0.5))
+
+
+@pytest.mark.parametrize("degrees, like", [(90, 1), (-90, -1), (180, 2)])
+def test_resampling_turns_by_quarters_exactly(degrees, like):
+    with np.load(FOLDER / "glyphs.npz", allow_pickle=False) as file:
+        bitmaps = file["bitmaps"][0, :40]
+    count, still = len(bitmaps), np.zeros((2, len(bitmaps)))
+    one = np.ones(count)
+    turned = glyph_tasks._resample(bitmaps, one, np.radians(degrees) * one, still)
+    upright = glyph_tasks._resample(bitmaps, one, 0 * one, still)
+    assert np.array_equal(turned, np.rot90(upright, like, axes=(1, 2)))
 
 
 def test_glyphs_drawn_again_are_the_shipped_ones(shipped):

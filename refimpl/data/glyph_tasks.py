@@ -1,6 +1,7 @@
 """The family of eighteen printed-character tasks, for learning before the real task comes.
 
-The rule of the family, fixed before any network was trained on it: six alphabets x three conditions.
+The rule of the family, fixed before any network was trained on it: six alphabets x three
+conditions.
 
 **Alphabets.** Candidates are the characters in `ALPHABETS`, in order; printed numerals are in none
 of them, so that no image of a digit, written or printed, is in the family. A candidate is kept if
@@ -41,7 +42,17 @@ import numpy as np
 
 from refimpl.data.task import Task
 
-__all__ = ["ALPHABETS", "CONDITIONS", "FAMILIES", "held_out_fonts", "names", "task"]
+__all__ = [
+    "ALPHABETS",
+    "CONDITIONS",
+    "FAMILIES",
+    "FULL_INK",
+    "MOST_CLASSES",
+    "Condition",
+    "held_out_fonts",
+    "names",
+    "task",
+]
 
 #: Candidate characters of each alphabet.
 ALPHABETS = {
@@ -82,6 +93,10 @@ FAMILIES = {
 }
 
 
+FULL_INK = 15  # value of a black pixel in the bitmaps
+MOST_CLASSES = 26
+
+
 @dataclass(frozen=True)
 class Condition:
     """Say how the images of a task are made from the bitmaps; see the top of this module."""
@@ -92,14 +107,13 @@ class Condition:
 
 
 CONDITIONS = {
-    "clean": Condition(turn=5, noise=0, most_classes=26),
-    "noisy": Condition(turn=15, noise=3, most_classes=26),
+    "clean": Condition(turn=5, noise=0, most_classes=MOST_CLASSES),
+    "noisy": Condition(turn=15, noise=3, most_classes=MOST_CLASSES),
     "ten": Condition(turn=5, noise=0, most_classes=10),
 }
 
 _FILE = Path(__file__).with_name("glyphs.npz")
-_FULL = 15  # value of full ink in the bitmaps
-_WHITE_TO_BLACK = 16  # and in the images
+_BLACK = 16  # value of a black pixel in the images, before they are divided by it
 _PIXELS = 8  # side of an image
 _INK = 6.4  # of these, the longer side of the character
 _SAMPLES = 3  # points along each side of a pixel, over which its area is averaged
@@ -184,7 +198,7 @@ def task(name: str) -> Task:
 
 
 def _draw(count, bitmaps, condition, random):
-    """Make `count` images, float32 (count, 8, 8, 1), and labels from bitmaps (font, class, h, w)."""
+    """Make images, float32 (count, 8, 8, 1), and labels from bitmaps (font, class, h, w)."""
     fonts, classes = bitmaps.shape[:2]
     turn = np.arange(count)[np.argsort(random.random_raw(count), kind="stable")]
     labels = turn % classes
@@ -196,7 +210,7 @@ def _draw(count, bitmaps, condition, random):
     )
     for _ in range(2):
         ink += _integers(random, condition.noise, ink.shape)
-    images = ink.clip(0, _WHITE_TO_BLACK)[..., np.newaxis] / np.float32(_WHITE_TO_BLACK)
+    images = ink.clip(0, _BLACK)[..., np.newaxis] / np.float32(_BLACK)
     return images.astype(np.float32), labels.astype(np.int64)
 
 
@@ -241,8 +255,8 @@ def _resample(bitmaps, scale, angle, shift):
     )
     value = (_GRID - row_part) * upper + row_part * lower
     total = value.reshape(count, _PIXELS, _SAMPLES, _PIXELS, _SAMPLES).sum(axis=(2, 4))
-    full = _FULL * _GRID**2 * _SAMPLES**2
-    return (2 * _WHITE_TO_BLACK * total + full) // (2 * full)
+    full = FULL_INK * _GRID**2 * _SAMPLES**2
+    return (2 * _BLACK * total + full) // (2 * full)
 
 
 def _whole_and_part(place):

@@ -19,15 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from refimpl.data.glyph_tasks import ALPHABETS, FAMILIES, held_out_fonts
+from refimpl.data.glyph_tasks import ALPHABETS, FAMILIES, FULL_INK, MOST_CLASSES, held_out_fonts
 
-__all__ = ["FULL", "SIDE", "bitmap", "draw"]
+__all__ = ["SIDE", "bitmap", "draw"]
 
 SIDE = 20  # pixels
-FULL = 15  # the value of full ink
 _NEW = 1 / 50  # difference between a held-out font and a training font, at least
 _DISTINCT = 1 / 10  # difference between two characters, at least
-_MOST = 26  # characters of an alphabet
 _POINTS = 160  # drawn large, then averaged down
 
 
@@ -64,7 +62,7 @@ def draw() -> dict[str, np.ndarray]:
 
     kept, bitmaps = [], []
     for alphabet, candidates in ALPHABETS.items():
-        room = _MOST
+        room = MOST_CLASSES
         for character in candidates:
             if ord(character) not in available or not room:
                 continue
@@ -107,8 +105,8 @@ def bitmap(face, character: str) -> np.ndarray:
     >>> from matplotlib import font_manager, ft2font
     >>> face = ft2font.FT2Font(font_manager.findfont("DejaVu Sans"))
     >>> face.set_size(160, 72)
-    >>> bitmap(face, "-")[[0, 6, 10]].max(axis=1)
-    array([ 0,  0, 15], dtype=uint8)
+    >>> bitmap(face, "-")[[0, 10, 19]].max(axis=1)  # a bar in the middle
+    array([ 0, 15,  0], dtype=uint8)
     """
     from matplotlib.ft2font import LoadFlags
 
@@ -128,7 +126,7 @@ def bitmap(face, character: str) -> np.ndarray:
     overlap = np.minimum(wide[1:, None], narrow[1:]) - np.maximum(wide[:-1, None], narrow[:-1])
     overlap = np.maximum(overlap, 0)
     total, full = overlap @ square @ overlap.T, 255 * size * size
-    return ((2 * FULL * total + full) // (2 * full)).astype(np.uint8)
+    return ((2 * FULL_INK * total + full) // (2 * full)).astype(np.uint8)
 
 
 def _difference(a, b):

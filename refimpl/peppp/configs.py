@@ -78,18 +78,10 @@ class Configuration:
         return _total_bits(self.high)
 
 
-LOW: tuple[str, ...] = (
-    *("e3m1", "e3m2", "e3m3", "e3m4"),
-    *("e4m1", "e4m2", "e4m3", "e4m4"),
-    *("e5m1", "e5m2", "e5m3"),
-)
+LOW: tuple[str, ...] = tuple("e3m1 e3m2 e3m3 e3m4  e4m1 e4m2 e4m3 e4m4  e5m1 e5m2 e5m3".split())
 """The paper's 11 low formats (5 to 9 bits), in its order."""
 
-HIGH: tuple[str, ...] = (
-    *("e6m7", "e6m9", "e6m11"),
-    *("e7m7", "e7m9", "e7m11"),
-    *("e8m7", "e8m9", "e8m11"),
-)
+HIGH: tuple[str, ...] = tuple("e6m7 e6m9 e6m11  e7m7 e7m9 e7m11  e8m7 e8m9 e8m11".split())
 """The paper's 9 high formats (14 to 20 bits), in its order."""
 
 CONFIGURATIONS: tuple[Configuration, ...] = tuple(

@@ -42,7 +42,8 @@ def first_largest(scores: NDArray[np.float64]) -> int:
     >>> first_largest(np.array([1.0, 3.0, 3.0 + 1e-15]))
     1
     """
-    return int(np.argmax(scores >= scores.max() * (1 - _TIE)))
+    largest = scores.max()
+    return int(np.argmax(scores >= largest - _TIE * abs(largest)))
 
 
 def _complete_matrix(values: ArrayLike, caller: str) -> NDArray[np.float64]:

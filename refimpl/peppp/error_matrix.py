@@ -237,7 +237,8 @@ class ErrorMatrix:
             "columns": np.array(self.columns, dtype=np.str_),
             "metadata": np.array(json.dumps(self.metadata, sort_keys=True)),
         }
-        arrays |= {name: getattr(self, name) for name in _MATRICES if getattr(self, name) is not None}
+        optional = {name: getattr(self, name) for name in _MATRICES}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -286,9 +287,9 @@ class ErrorMatrix:
 def _read_fields(path: Path) -> dict[str, Any]:
     """Constructor arguments of an ErrorMatrix, from an npz file of whatever content."""
     if not path.is_file():
+        trouble = "is not a file" if path.exists() else "does not exist"
         raise ValueError(
-            f"ErrorMatrix.load: got {path}, which is {'a directory' if path.is_dir() else 'missing'}; "
-            "allowed is an npz file; check the path"
+            f"ErrorMatrix.load: got {path}, which {trouble}; allowed is an npz file; check the path"
         )
     try:
         content = path.read_bytes()

@@ -140,7 +140,8 @@ class Estimate:
 
     Examples
     --------
-    >>> estimate = Estimate(["a", "b", "c"], [1, 2, 3], [0.5, 0.2, 0.1], [np.nan, 0.25, np.nan], [1])
+    >>> measured = [np.nan, 0.25, np.nan]
+    >>> estimate = Estimate(["a", "b", "c"], [1, 2, 3], [0.5, 0.2, 0.1], measured, chosen=[1])
     >>> estimate.error, estimate.frontier.tolist(), estimate.names[estimate.recommended]
     (array([0.5 , 0.25, 0.1 ]), [True, True, True], 'c')
     """

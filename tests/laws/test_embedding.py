@@ -1,0 +1,207 @@
+"""Laws of the embedding and of predicting a row from a few of its entries."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from refimpl.peppp.design import d_optimal, random_design
+from refimpl.peppp.embedding import rank_by_rule, svd_embedding
+from refimpl.peppp.estimate import Estimate, leave_one_out, predict
+
+
+@st.composite
+def low_rank(draw):
+    """Errors in [0, 1] of exact rank k: convex combinations of k random rows, a row each."""
+    k = draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    base = rng.uniform(0, 1, (k, draw(st.integers(k + 1, 12))))
+    weights = rng.dirichlet(np.ones(k), size=k + draw(st.integers(2, 6)))
+    matrix = weights @ base
+    sigma = np.linalg.svd(matrix, compute_uv=False)
+    # rows, columns and every matrix without one row shall be well conditioned at rank k
+    rest = [np.linalg.svd(np.delete(matrix, i, 0), compute_uv=False) for i in range(len(matrix))]
+    assume(min(s[k - 1] / s[0] for s in (sigma, *rest)) > 1e-3)
+    return matrix, k
+
+
+@given(low_rank())
+def test_embedding_rows_are_orthonormal(case):
+    matrix, k = case
+    embedding = svd_embedding(matrix, k)
+    np.testing.assert_allclose(embedding @ embedding.T, np.eye(k), atol=1e-13)
+
+
+@given(low_rank())
+def test_an_embedding_of_full_rank_spans_every_row(case):
+    matrix, k = case
+    embedding = svd_embedding(matrix, k)
+    np.testing.assert_allclose(matrix @ embedding.T @ embedding, matrix, atol=1e-12)
+
+
+def test_no_other_subspace_keeps_more_of_the_matrix():
+    """Eckart and Young: the leading singular vectors are the best subspace of their dimension."""
+    rng = np.random.default_rng(0)
+    matrix = rng.uniform(size=(9, 7))
+    kept = np.linalg.norm(matrix @ svd_embedding(matrix, 2).T)
+    for _ in range(200):
+        other, _ = np.linalg.qr(rng.standard_normal((7, 2)))
+        assert np.linalg.norm(matrix @ other) <= kept
+
+
+@given(low_rank(), st.integers(0, 2**32))
+def test_signs_do_not_depend_on_the_order_of_the_rows(case, seed):
+    matrix, k = case
+    sigma = np.linalg.svd(matrix, compute_uv=False)[:k]
+    assume(k == 1 or (sigma[:-1] / sigma[1:]).min() > 1.01)
+    shuffled = np.random.default_rng(seed).permutation(matrix)
+    np.testing.assert_allclose(svd_embedding(shuffled, k), svd_embedding(matrix, k), atol=1e-7)
+
+
+@given(low_rank())
+def test_the_entry_of_largest_magnitude_is_positive(case):
+    matrix, k = case
+    for row in svd_embedding(matrix, k):
+        assert row.max() >= -row.min() * (1 - 1e-9)
+
+
+def test_the_rank_rule_counts_singular_values_at_or_above_the_threshold():
+    matrix = np.diag([1.0, 0.5, 0.25, 0.0])
+    assert rank_by_rule(matrix, 0.25) == 3
+    assert rank_by_rule(matrix, 0.26) == 2
+    assert rank_by_rule(matrix, 1.0) == 1
+
+
+@given(low_rank(), st.data())
+def test_measured_values_are_reproduced_and_the_rest_stays_between_zero_and_one(case, data):
+    matrix, k = case
+    embedding = svd_embedding(matrix, k)
+    design = d_optimal(embedding, data.draw(st.integers(k, matrix.shape[1])))
+    errors = data.draw(
+        st.lists(st.floats(0, 1), min_size=len(design), max_size=len(design)).map(np.array)
+    )
+    prediction = predict(embedding, design, errors)
+    assert np.array_equal(prediction[design], errors)
+    assert (prediction >= 0).all() and (prediction <= 1).all()
+
+
+@given(low_rank(), st.integers(0, 2**32))
+def test_a_row_of_an_exactly_low_rank_matrix_is_recovered_from_any_sufficient_design(case, seed):
+    matrix, k = case
+    embedding = svd_embedding(matrix[1:], k)
+    design = random_design(matrix.shape[1], k, seed=seed)
+    condition = np.linalg.cond(embedding[:, design])
+    assume(condition < 1e6)
+    prediction = predict(embedding, design, matrix[0, design])
+    # 1e-12 is the error of the embedding of rows conditioned to 1e-3, amplified by the regression
+    np.testing.assert_allclose(prediction, matrix[0], atol=1e-12 * max(1, condition))
+
+
+@given(low_rank())
+def test_leave_one_out_on_an_exactly_low_rank_matrix_makes_no_error(case):
+    matrix, k = case
+    memory = np.arange(1.0, matrix.shape[1] + 1)
+    scores = leave_one_out(matrix, memory, n_measurements=k, rank=k)
+    assert set(scores) == {"convergence", "hyper_diff", "regret", "budget_regret"}
+    for values in scores.values():
+        assert values.shape == (len(matrix),)
+    # Rounding could only add or drop a frontier point where two errors tie; random ones do not.
+    assert max(values.max() for values in scores.values()) < 1e-6
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["ed-mf", "random-mf"]))
+def test_leave_one_out_measures_everything_when_n_is_everything(seed, method):
+    values = np.random.default_rng(seed).uniform(size=(5, 6))
+    scores = leave_one_out(
+        values, np.arange(6.0) + 1, n_measurements=6, rank=2, method=method, seed=seed
+    )
+    assert all((score == 0).all() for score in scores.values())
+
+
+def test_leave_one_out_learns_nothing_from_the_row_it_holds_out():
+    """Overwriting what is not measured of it changes what its pick costs, not the pick."""
+    values = np.random.default_rng(3).uniform(0.2, 0.8, size=(6, 8))
+    embedding = svd_embedding(values[1:], 2)
+    design = d_optimal(embedding, 3)
+    hidden = np.setdiff1d(np.arange(8), design)
+    changed = values.copy()
+    changed[0, hidden] = 0.5
+    memory = np.full(8, 2.0)
+    prediction = predict(embedding, design, values[0, design])
+    score = leave_one_out(changed, memory, n_measurements=3, rank=2)["regret"][0]
+    assert score == changed[0, prediction.argmin()] - changed[0].min()
+
+
+def estimate(**changes):
+    fields = {
+        "names": ["a", "b", "c", "d"],
+        "memory_mb": [1.0, 2.0, 3.0, 4.0],
+        "predicted": [0.5, 0.1, 0.375, 0.125],
+        "measured": [np.nan, 0.25, np.nan, np.nan],
+        "chosen": [1],
+        "memory_cap_mb": 3.0,
+    }
+    return Estimate(**(fields | changes))
+
+
+def test_an_estimate_prefers_measured_errors_and_respects_the_cap():
+    e = estimate()
+    assert e.error.tolist() == [0.5, 0.25, 0.375, 0.125]
+    assert e.allowed.tolist() == [True, True, True, False]
+    assert e.frontier.tolist() == [True, True, False, False]
+    assert (e.recommended, e.knee) == (1, 0)
+    assert estimate(memory_cap_mb=None).recommended == 3
+    assert estimate(memory_cap_mb=None).knee == 1
+
+
+def test_an_estimate_survives_json():
+    import json
+
+    record = json.loads(json.dumps(estimate().to_dict(), allow_nan=False))
+    assert record["chosen"] == ["b"] and record["frontier"] == ["a", "b"]
+    assert record["recommended"] == "b" and record["knee"] == "a"
+    assert record["configurations"][3] == {
+        "name": "d",
+        "memory_mb": 4.0,
+        "error": 0.125,
+        "predicted": 0.125,
+        "measured": None,
+        "allowed": False,
+        "frontier": False,
+    }
+
+
+ROW = np.array([[1.0, 2.0, 3.0]])
+FULL = np.full((3, 3), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rank_by_rule([[0.5, np.nan]]), r"nan at row 0, column 1"),
+        (lambda: rank_by_rule(np.zeros((2, 2))), r"matrix of zeros"),
+        (lambda: rank_by_rule(ROW, threshold=0), r"\(0, 1\]"),
+        (lambda: svd_embedding([0.5], 1), r"shape \(1,\)"),
+        (lambda: svd_embedding(ROW, 2), r"rank 2; allowed is 1 to 1"),
+        (lambda: svd_embedding(FULL, 2), r"rank 2; allowed is 1 to 1"),
+        (lambda: svd_embedding(FULL, 0), r"rank 0"),
+        (lambda: predict(ROW, [], []), r"0 measurements; allowed is at least"),
+        (lambda: predict(ROW, [3], [0.5]), r"distinct integers from 0 to 2"),
+        (lambda: predict(ROW, [1, 1], [0.5, 0.5]), r"measure each column once"),
+        (lambda: predict(ROW, [1], [1.5]), r"\[0, 1\]"),
+        (lambda: predict(ROW, [1], [np.nan]), r"\[0, 1\]"),
+        (lambda: predict(ROW, [1], [0.5, 0.5]), r"one error per measured column"),
+        (lambda: predict(np.ones((2, 3)), [0, 1], [0.5, 0.5]), r"spanning only 1"),
+        (lambda: leave_one_out([[0.5, np.nan]] * 2, [1, 2], n_measurements=1), r"2 entries"),
+        (lambda: leave_one_out(FULL, [1, 2], n_measurements=1), r"memory_mb of shape \(2,\)"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, method="ed"), r"'ed-mf'"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=5), r"rank 5; allowed is 1 to 1"),
+        (lambda: estimate(memory_cap_mb=0.5), r"1 MB, which the smallest configuration a needs"),
+        (lambda: estimate(chosen=[0]), r"chosen \[0\]; allowed .* \[1\]"),
+        (lambda: estimate(predicted=[0.5, 0.5, 0.5, 1.5]), r"predicted from 0.5 to 1.5"),
+        (lambda: estimate(measured=[0.5]), r"measured of shape \(1,\)"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
