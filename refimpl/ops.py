@@ -264,7 +264,7 @@ def _real(verb: str, x) -> np.ndarray:
         raise TypeError(
             f"{verb}: values must be float16, float32, float64 or integers, got {x.dtype}"
         )
-    if x.dtype.itemsize == 8 and x.dtype.kind in "iu" and (np.abs(x.astype(object)) > 2**53).any():
+    if x.dtype.itemsize == 8 and x.dtype.kind in "iu" and ((x > 2**53) | (x < -(2**53))).any():
         raise ValueError(f"{verb}: integers beyond 2^53 are not exact in float64; scale them down")
     return x
 

@@ -317,6 +317,7 @@ def test_importing_the_data_room_loads_nothing_heavy():
         ({"test_images": np.zeros((0, 8, 8, 1), np.float32)}, ValueError, "shape"),
         ({"train_images": np.full((2, 8, 8, 1), np.nan, np.float32)}, ValueError, "finite"),
         ({"train_images": np.full((2, 8, 8, 1), 16, np.float32)}, ValueError, "divide"),
+        ({"test_images": np.full((2, 8, 8, 1), -0.5, np.float32)}, ValueError, "divide"),
         ({"test_images": np.zeros((2, 8, 7, 1), np.float32)}, ValueError, "same size"),
         ({"train_labels": np.array([0, 1], np.int32)}, TypeError, "int32"),
         ({"train_labels": np.array([0])}, ValueError, "one label"),

@@ -76,6 +76,16 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
     assert [p.name for p in tmp_path.iterdir()] == ["errors.npz"]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed_by_a_save(tmp_path):
+    path = tmp_path / "errors.npz"
+    small().save(path)
+    before = path.read_bytes()
+    with open(path, "rb") as reader:
+        small(metadata={}).save(path)
+        assert reader.read() == before
+    assert ErrorMatrix.load(path).metadata == {}
+
+
 def test_arrays_are_private_copies_and_read_only():
     values = np.full((1, 1), 0.5)
     matrix = ErrorMatrix(values, ["r"], ["c"])
@@ -279,7 +289,12 @@ def test_a_configuration_is_found_by_its_name():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("e4m3+e8m8", "e4m3[+]e8m7"), ("E4M3+E8M7", "e4m3[+]e8m7"), ("", "did you mean"), (7, "got 7")],
+    [
+        ("e4m3+e8m8", "e4m3[+]e8m7"),
+        ("E4M3+E8M7", "e4m3[+]e8m7"),
+        ("", "did you mean"),
+        (7, "got 7"),
+    ],
 )
 def test_an_unknown_configuration_is_refused_with_near_names(name, near):
     with pytest.raises(ValueError, match=near):

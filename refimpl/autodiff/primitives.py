@@ -150,27 +150,33 @@ def convolve(x, weight, *, stride: int = 1, padding: int = 0):
 
 
 @primitive
-def normalize(x, scale, shift, *, statistics=None, epsilon: float = 1e-5):
-    """Batch normalization over all axes but the last: (x - mean) / sqrt(var + epsilon) * scale + shift.
+def normalize(x, scale, shift, *, mean, variance, of_batch: bool, epsilon: float = 1e-5):
+    """Batch normalization over all axes but the last: (x - mean) / sqrt(variance + epsilon) * scale + shift.
 
-    With `statistics` = (mean, var), those are used and taken as constants, as in evaluation.
+    If `of_batch`, mean and variance are the `moments` of x and differentiated as such; otherwise
+    they are constants, as in evaluation.
     """
     rows = x.reshape(-1, x.shape[-1])
-    mean, variance = moments(x) if statistics is None else statistics
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
-    hat = (rows - mean) * inverse
+    hat = rows - mean
+    hat *= inverse
+    y = hat * scale
+    y += shift
 
     def vjp(dy):
         dy = dy.reshape(rows.shape)
         dscale, dshift = _column_sums(dy * hat), _column_sums(dy)
-        if statistics is None:
+        if of_batch:
             n = x.dtype.type(len(rows))
-            dx = (scale * inverse) * (dy - (dshift + hat * dscale) / n)
+            dx = hat * (dscale / -n)
+            dx += dy
+            dx -= dshift / n
+            dx *= scale * inverse
         else:
             dx = dy * (scale * inverse)
         return dx.reshape(x.shape), dscale, dshift
 
-    return (hat * scale + shift).reshape(x.shape), vjp
+    return y.reshape(x.shape), vjp
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +185,8 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = x.dtype.type(len(rows))
     mean = _column_sums(rows) / n
     centred = rows - mean
-    return mean, _column_sums(centred * centred) / n
+    centred *= centred
+    return mean, _column_sums(centred) / n
 
 
 def _column_sums(rows: np.ndarray) -> np.ndarray:

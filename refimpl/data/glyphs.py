@@ -57,7 +57,6 @@ def draw() -> dict[str, np.ndarray]:
     for face in faces:
         face.set_size(_POINTS, 72)
     available = set.intersection(*(set(face.get_charmap()) for face in faces))
-
     held_out = np.isin(fonts, held_out_fonts())
 
     kept, bitmaps = [], []

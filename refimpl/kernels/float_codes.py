@@ -271,11 +271,15 @@ class Float32Target(NamedTuple):
 
 
 def fits_float32(fmt) -> bool:
-    """Tell whether the branch-free road serves a FloatFormat: its grid lies within float32's."""
+    """Tell whether the branch-free road serves a FloatFormat: its grid lies within float32's.
+
+    Without mantissa bits the parity that ties go by is that of the exponent, which the road does
+    not look at.
+    """
     return (
         fmt.signed
         and fmt.has_subnormals
-        and fmt.mantissa_bits <= 22
+        and 1 <= fmt.mantissa_bits <= 22
         and -126 <= fmt.min_exponent <= 127
         and fmt.min_exponent - fmt.mantissa_bits >= -149
     )

@@ -37,6 +37,10 @@ class Layer:
         """Return the shape made of a shape; ValueError if it does not fit."""
         return shape
 
+    def parameter_count(self) -> int:
+        """Return the number of parameters, known before they are drawn."""
+        return 0
+
     def __call__(self, x: Tensor, run: Pass) -> Tensor:
         """Compute the layer's output for a batch."""
         raise NotImplementedError
@@ -76,6 +80,9 @@ class Convolution(Layer):
         shape = (self.size, self.size, self.channels, self.filters)
         self._parameter("weight", rng.standard_normal(shape, np.float32) * np.float32(deviation))
 
+    def parameter_count(self):
+        return self.size**2 * self.channels * self.filters
+
     def output_shape(self, shape):
         if len(shape) != 3 or shape[2] != self.channels:
             raise ValueError(f"{self}: takes images of {self.channels} channels, got shape {shape}")
@@ -102,6 +109,9 @@ class BatchNorm(Layer):
         self.mean = np.zeros(self.channels, np.float32)
         self.variance = np.ones(self.channels, np.float32)
 
+    def parameter_count(self):
+        return 2 * self.channels
+
     def output_shape(self, shape):
         if shape[-1] != self.channels:
             raise ValueError(f"{self}: takes {self.channels} channels, got shape {shape}")
@@ -109,16 +119,17 @@ class BatchNorm(Layer):
 
     def __call__(self, x, run):
         scale, shift = self.parameters["scale"], self.parameters["shift"]
-        if not run.training:
-            statistics = (self.mean, self.variance)
-            return p.normalize(x, scale, shift, statistics=statistics, epsilon=self.epsilon)
-        mean, variance = p.moments(x.data)
-        count = x.data.size // self.channels
-        unbiased = variance * np.float32(count / max(count - 1, 1))
-        step = np.float32(self.movement)
-        self.mean = (1 - step) * self.mean + step * mean
-        self.variance = (1 - step) * self.variance + step * unbiased
-        return p.normalize(x, scale, shift, epsilon=self.epsilon)
+        mean, variance = self.mean, self.variance
+        if run.training:
+            mean, variance = p.moments(x.data)
+            count = x.data.size // self.channels
+            unbiased = variance * np.float32(count / max(count - 1, 1))
+            step = np.float32(self.movement)
+            self.mean = (1 - step) * self.mean + step * mean
+            self.variance = (1 - step) * self.variance + step * unbiased
+        return p.normalize(
+            x, scale, shift, mean=mean, variance=variance, of_batch=run.training, epsilon=self.epsilon
+        )
 
 
 @dataclass
@@ -163,6 +174,9 @@ class Linear(Layer):
         self._parameter("weight", rng.uniform(-bound, bound, (self.features, self.outputs)))
         self._parameter("bias", rng.uniform(-bound, bound, self.outputs))
 
+    def parameter_count(self):
+        return (self.features + 1) * self.outputs
+
     def output_shape(self, shape):
         if shape != (self.features,):
             raise ValueError(f"{self}: takes {self.features} features, got shape {shape}")
@@ -189,9 +203,8 @@ class Sequential(Layer):
             yield f"{i} {type(layer).__name__}", layer, shape
 
     def output_shape(self, shape):
-        for _, _, shape in self.walk(shape):
-            pass
-        return shape
+        *_, (_, _, output) = self.walk(shape)
+        return output
 
     def __call__(self, x, run):
         for layer in self.layers:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
@@ -97,30 +98,34 @@ def fit(
     run = Pass(rounder, training=True)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     started = time.perf_counter()
-    bar = _bar(epochs * steps, progress)
-    for epoch in range(epochs):
-        losses, epoch_started = [], time.perf_counter()
-        order = batches.permutation(len(images))
-        for step in range(steps):
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            logits = model(Tensor(images[chosen]), run)
-            loss = p.cross_entropy(logits, labels=labels[chosen])
-            losses.append(float(loss.data))
-            if not np.isfinite(losses[-1]):
-                result.diverged = True
+    # One thread: products this small gain nothing from more, and their sums keep one order.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # divergence is reported
+        _bar(epochs * steps, progress) as bar,
+    ):
+        for epoch in range(epochs):
+            losses, epoch_started = [], time.perf_counter()
+            order = batches.permutation(len(images))
+            for step in range(steps):
+                chosen = order[step * batch_size : (step + 1) * batch_size]
+                logits = model(Tensor(images[chosen]), run)
+                loss = p.cross_entropy(logits, labels=labels[chosen])
+                losses.append(float(loss.data))
+                if not np.isfinite(losses[-1]):
+                    result.diverged = True
+                    break
+                (loss * precision.loss_scale).backward()
+                done = (epoch * steps + step) / (epochs * steps)
+                optimizer.step(learning_rate * (1 - (1 - final_rate) * done))
+                bar.update()
+            mean = float(np.mean(losses))
+            bar.set_postfix(loss=f"{mean:.3f}")
+            result.history.append({"loss": mean, "seconds": time.perf_counter() - epoch_started})
+            if result.diverged:
                 break
-            (loss * precision.loss_scale).backward()
-            done = (epoch * steps + step) / (epochs * steps)
-            optimizer.step(learning_rate * (1 - (1 - final_rate) * done))
-            bar.update()
-        mean = float(np.mean(losses))
-        bar.set_postfix(loss=f"{mean:.3f}")
-        result.history.append({"loss": mean, "seconds": time.perf_counter() - epoch_started})
-        if result.diverged:
-            break
-    bar.close()
-    if not result.diverged:
-        result.test_error = error(model, task.test_images, task.test_labels, rounder)
+        if not result.diverged:
+            result.test_error = error(model, task.test_images, task.test_labels, rounder)
     result.seconds = time.perf_counter() - started
     return result
 

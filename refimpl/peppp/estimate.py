@@ -203,9 +203,8 @@ class Estimate:
     @property
     def frontier(self) -> NDArray[np.bool_]:
         """Mask of the allowed configurations that no allowed one dominates."""
-        mask = self.allowed
-        mask[mask] = fronts.non_dominated(self.memory_mb[mask], self.error[mask])
-        return mask
+        # What exceeds the cap takes more memory than anything allowed and so dominates none of it.
+        return self.allowed & fronts.non_dominated(self.memory_mb, self.error)
 
     @property
     def recommended(self) -> int:

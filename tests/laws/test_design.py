@@ -141,6 +141,12 @@ def test_ties_go_to_the_lowest_index():
     assert d_optimal(np.ones((1, 5)), 4).tolist() == [0, 1, 2, 3]
 
 
+def test_numbers_that_differ_by_rounding_are_ties():
+    assert 0.1 + 0.2 > 0.3
+    assert d_optimal([[0.3, 0.1 + 0.2]], 1).tolist() == [0]
+    assert d_optimal([[1.0, 0.3, 0.1 + 0.2]], 2).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("embedding", "n", "allowed", "message"),
     [

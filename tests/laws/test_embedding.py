@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimate import Estimate, leave_one_out, predict
+from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, recommend, regret
 
 
 @st.composite
@@ -65,6 +66,11 @@ def test_the_entry_of_largest_magnitude_is_positive(case):
         assert row.max() >= -row.min() * (1 - 1e-9)
 
 
+def test_the_first_of_entries_that_differ_by_rounding_is_positive():
+    assert svd_embedding([[0.3, -0.1 - 0.2]], 1)[0, 0] > 0
+    assert svd_embedding([[-0.3, 0.1 + 0.2]], 1)[0, 0] > 0
+
+
 def test_the_rank_rule_counts_singular_values_at_or_above_the_threshold():
     matrix = np.diag([1.0, 0.5, 0.25, 0.0])
     assert rank_by_rule(matrix, 0.25) == 3
@@ -118,18 +124,28 @@ def test_leave_one_out_measures_everything_when_n_is_everything(seed, method):
     assert all((score == 0).all() for score in scores.values())
 
 
-def test_leave_one_out_learns_nothing_from_the_row_it_holds_out():
-    """Overwriting what is not measured of it changes what its pick costs, not the pick."""
-    values = np.random.default_rng(3).uniform(0.2, 0.8, size=(6, 8))
+@given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["keep", "eliminate"]))
+def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plug_in, duplicates):
+    """Row 0 scores what predicting it from the other rows and three of its entries scores."""
+    rng = np.random.default_rng(seed)
+    values, memory = rng.uniform(size=(6, 8)), rng.uniform(1, 9, size=(6, 8))
+    scores = leave_one_out(
+        values, memory, n_measurements=3, rank=2, plug_in=plug_in, duplicates=duplicates
+    )
     embedding = svd_embedding(values[1:], 2)
     design = d_optimal(embedding, 3)
-    hidden = np.setdiff1d(np.arange(8), design)
-    changed = values.copy()
-    changed[0, hidden] = 0.5
-    memory = np.full(8, 2.0)
-    prediction = predict(embedding, design, values[0, design])
-    score = leave_one_out(changed, memory, n_measurements=3, rank=2)["regret"][0]
-    assert score == changed[0, prediction.argmin()] - changed[0].min()
+    only_measured = np.full(8, np.nan)
+    only_measured[design] = values[0, design]
+    predicted = predict(embedding, design, only_measured[design])
+    drawn = predict(embedding, design, only_measured[design], plug_in=plug_in)
+    options = {"memory_scale": memory.max(), "duplicates": duplicates}
+    expected = {
+        "convergence": convergence(memory[0], values[0], drawn, **options),
+        "hyper_diff": hyper_diff(memory[0], values[0], drawn, **options),
+        "regret": regret(values[0], recommend(memory[0], predicted)),
+        "budget_regret": budget_regret(memory[0], values[0], predicted),
+    }
+    assert {name: values[0] for name, values in scores.items()} == expected
 
 
 def estimate(**changes):

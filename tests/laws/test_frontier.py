@@ -98,6 +98,14 @@ def test_hypervolume_of_real_points_does_not_depend_on_order_duplicates_or_domin
     assert hypervolume(*np.array(mixed).T, CORNER) == expected
 
 
+def test_hypervolume_of_a_long_frontier_does_not_depend_on_dominated_points():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        memory, error = np.sort(rng.uniform(size=50)), -np.sort(-rng.uniform(size=50))
+        more = np.append(memory, memory + 0.01), np.append(error, error + 0.01)
+        assert hypervolume(*more, CORNER) == hypervolume(memory, error, CORNER)
+
+
 @given(points, point)
 def test_hypervolume_never_shrinks_by_another_point(cloud, another):
     assert hypervolume(*split([*cloud, another]), CORNER) >= hypervolume(*split(cloud), CORNER)
@@ -148,8 +156,15 @@ def test_convergence_averages_the_distance_of_predicted_points_to_the_true_front
 def test_predictions_above_one_enlarge_the_unit_of_error():
     # (1, 2) against (1, 1) in units of 2: distance 1/2. Area up to (1, 2): memory 1 gives none.
     assert convergence([1], true=[1.0], predicted=[2.0]) == 0.5
-    # Points (1/2, 1) and (1/2, 1/2) below the reference (1, 2): areas 1/2 and 3/4.
-    assert hyper_diff([1, 2], true=[0.5, 2.0], predicted=[1.0, 2.0]) == 0.25
+    # Points (1/2, 3/2) and (1/2, 1/2) below the reference (1, 2): areas 1/4 and 3/4.
+    assert hyper_diff([1, 2], true=[0.5, 1.0], predicted=[1.5, 2.0]) == 0.5
+
+
+def test_hyper_diff_keeps_duplicates_unless_told_to_eliminate_them():
+    # Predicted frontier (1/2, 1/4), area 3/8. True frontier twice (1/2, 1/2), area 1/4, or empty.
+    points = [1, 1, 2], [0.5, 0.5, 0.75], [0.5, 0.25, 0.75]
+    assert hyper_diff(*points) == 0.125
+    assert hyper_diff(*points, duplicates="eliminate") == 0.375
 
 
 def test_a_larger_memory_scale_brings_points_together():

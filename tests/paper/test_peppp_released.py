@@ -134,7 +134,7 @@ ED_MF = {
 
 
 @pytest.mark.parametrize("n", ED_MF)
-def test_ed_mf_scores_as_published_when_frontiers_are_the_released_ones(n):
+def test_ed_mf_scores_as_computed_independently_when_frontiers_are_the_released_ones(n):
     """Predictions without the measured values plugged in, duplicates eliminated."""
     convergence, hyper_diff, regret = ED_MF[n]
     found = scores(n, released_frontiers=True)

@@ -49,7 +49,17 @@ def test_ties_and_their_neighbours_are_as_defined(scale):
 
 def test_the_definition_clips_and_takes_ties_to_even():
     fmt = IntFormat(bits=8)
-    cases = {0.5: 0, 1.5: 2, 2.5: 2, -0.5: 0, -1.5: -2, 126.5: 126, 127.5: 127, 1e30: 127, -1e30: -127}
+    cases = {
+        0.5: 0,
+        1.5: 2,
+        2.5: 2,
+        -0.5: 0,
+        -1.5: -2,
+        126.5: 126,
+        127.5: 127,
+        1e30: 127,
+        -1e30: -127,
+    }
     assert {x: spec.encode(x, fmt, 1.0) for x in cases} == cases
 
 

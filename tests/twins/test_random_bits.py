@@ -28,12 +28,8 @@ def test_the_kernel_gives_the_published_words(counter, key, answer):
     words = np.empty(4, np.uint32)
     block = np.uint64(counter[0] | counter[1] << 32)
     stream = np.uint64(counter[2] | counter[3] << 32)
-    _fill(words, block, np.uint64(key[0] | key[1] << 32), stream)
+    kernel.fill(words, block, np.uint64(key[0] | key[1] << 32), stream)
     assert tuple(int(word) for word in words) == answer
-
-
-def _fill(words, block, seed, stream):
-    kernel.fill.py_func(words, block, seed, stream)
 
 
 @pytest.mark.parametrize("seed, stream", [(0, 0), (7, 0), (0, 7), (2**64 - 1, 2**64 - 1),

@@ -1,0 +1,30 @@
+"""PEPPP: pick a precision by measuring a few configurations and predicting the rest.
+
+`configs` the 99 configurations · `memory` what each needs · `error_matrix` what was measured ·
+`embedding` configurations as points · `design` which few to measure · `frontier` what is worth
+buying · `estimate` prediction from measurements · `sweep` training cells · `study` all of it together.
+"""
+
+import importlib
+
+from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
+from refimpl.peppp.error_matrix import ErrorMatrix
+
+_LAZY = {
+    "Estimate": "estimate",
+    "Settings": "sweep",
+    "Study": "study",
+    "compare": "study",
+    "estimate_frontier": "study",
+    "leave_one_out": "estimate",
+    "meta_training": "study",
+    "run_sweep": "sweep",
+}
+__all__ = ["CONFIGURATIONS", "Configuration", "ErrorMatrix", "configuration", *_LAZY]
+
+
+def __getattr__(name: str):
+    """Load the files that train, and what they need, when first asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"refimpl.peppp.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'refimpl.peppp' has no attribute {name!r}")

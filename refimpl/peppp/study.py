@@ -1,0 +1,193 @@
+"""Study one data set: choose a few configurations, train them, predict the rest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import resources
+
+import numpy as np
+
+from refimpl import data
+from refimpl.peppp import frontier as fronts
+from refimpl.peppp import sweep
+from refimpl.peppp.configs import CONFIGURATIONS, configuration
+from refimpl.peppp.design import d_optimal
+from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.estimate import Estimate, predict
+
+__all__ = ["Study", "compare", "estimate_frontier", "meta_training"]
+
+RANK = 5  # of the embedding, as in the paper
+
+
+def meta_training(task: data.Task) -> ErrorMatrix:
+    """Return the error matrix that ships with the package, as far as `task` may learn from it.
+
+    Its rows are the glyph tasks, which share no image with the digits; rows of tasks made from the
+    same images as `task` are left out.  Made by ``refimpl sweep`` with its defaults.
+
+    Parameters
+    ----------
+    task : Task
+
+    Returns
+    -------
+    ErrorMatrix
+        Errors of 18 tasks (15 for a glyph task) x the 99 configurations.
+
+    Examples
+    --------
+    >>> meta_training(data.load("digits")).values.shape
+    (18, 99)
+    """
+    with resources.as_file(resources.files("refimpl.peppp") / "meta_training.npz") as path:
+        errors = ErrorMatrix.load(path, columns=[c.name for c in CONFIGURATIONS])
+    related = zip(errors.rows, errors.metadata["images_from"], strict=True)
+    return errors.without_rows([name for name, source in related if source == task.images_from])
+
+
+class Study:
+    """A data set, what other tasks teach about it, and the configurations to train on it.
+
+    Parameters
+    ----------
+    errors : ErrorMatrix
+        Complete errors of other tasks; its columns are the configurations considered.
+    task : Task
+        One that `refimpl.data.load` knows.
+    measurements : int
+        Number of configurations to train, from the rank of the embedding to the number that fits
+        under the cap.
+    memory_cap_mb : float, optional
+        Only configurations within it are trained or recommended; MB of 2^20 bytes.
+    rank : int
+        Of the embedding.
+    seed : int
+        Of the trainings.
+
+    Attributes
+    ----------
+    names : tuple of str
+    memory_mb : ndarray of float64, shape (configurations,)
+    chosen : ndarray of int
+        What to train, in the order of choice: D-optimal design (ED-MF).
+
+    Raises
+    ------
+    ValueError
+        Before anything is trained: for an incomplete matrix, a cap below the smallest
+        configuration, a number of measurements out of range.
+    """
+
+    def __init__(
+        self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8,
+        memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
+    ):  # fmt: skip
+        self.task, self.names, self.memory_cap_mb = task, errors.columns, memory_cap_mb
+        self.settings = sweep.Settings(seed=seed)
+        formats = [configuration(name) for name in self.names]
+        self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
+        cap = np.inf if memory_cap_mb is None else memory_cap_mb
+        allowed = np.flatnonzero(self.memory_mb <= cap)
+        smallest = int(self.memory_mb.argmin())
+        if not len(allowed):
+            raise ValueError(
+                f"a memory cap of {memory_cap_mb} MB admits no configuration; the smallest, "
+                f"{self.names[smallest]}, needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
+            )
+        if not rank <= measurements <= len(allowed):
+            raise ValueError(
+                f"{measurements} measurements; allowed are {rank} (the rank of the embedding) to "
+                f"{len(allowed)} (the configurations "
+                + ("there are)" if memory_cap_mb is None else f"within {memory_cap_mb:g} MB)")
+                if rank <= len(allowed)
+                else f"a memory cap of {memory_cap_mb:g} MB admits {len(allowed)} configurations, fewer "
+                f"than the {rank} measurements the embedding needs: raise the cap"
+            )
+        self.embedding = svd_embedding(errors.values, rank)
+        self.chosen = d_optimal(self.embedding, measurements, allowed)
+
+    def measure(self, directory: str | os.PathLike | None = None, **running) -> Estimate:
+        """Train the chosen configurations and predict the others.
+
+        Parameters
+        ----------
+        directory : path, optional
+            Where trained cells are kept, so that an interrupted study can be continued; by
+            default they are not.
+        **running
+            ``jobs`` and ``progress``, as in `sweep.train_cells`.
+
+        Returns
+        -------
+        Estimate
+        """
+        return self.estimate(self._train(self.chosen, directory, **running))
+
+    def measure_all(self, directory: str | os.PathLike | None = None, **running) -> np.ndarray:
+        """Train every configuration and return the errors, to compare an estimate with."""
+        return self._train(np.arange(len(self.names)), directory, **running)
+
+    def estimate(self, errors: np.ndarray) -> Estimate:
+        """Return the estimate made from the chosen entries of `errors`, shape (configurations,)."""
+        measured = np.full(len(self.names), np.nan)
+        measured[self.chosen] = errors[self.chosen]
+        predicted = predict(self.embedding, self.chosen, measured[self.chosen], plug_in=False)
+        return Estimate(self.names, self.memory_mb, predicted, measured, self.chosen, self.memory_cap_mb)
+
+    def _train(self, columns, directory, **running) -> np.ndarray:
+        if directory is None:
+            with tempfile.TemporaryDirectory() as temporary:
+                return self._train(columns, temporary, **running)
+        journal = sweep.Journal(directory, self.settings)
+        try:
+            cells = [(self.task.name, self.names[i]) for i in columns]
+            sweep.train_cells(cells, journal, self.settings, **running)
+            return journal.errors(self.task.name, self.names)
+        finally:
+            journal.close()
+
+
+def estimate_frontier(
+    errors: ErrorMatrix, task: data.Task, *, budget: int = 8, memory_cap_mb: float | None = None,
+    seed: int = 0, directory: str | os.PathLike | None = None, **running,
+) -> Estimate:  # fmt: skip
+    """Train `budget` informative configurations on a task and predict all the others.
+
+    Parameters and errors as for `Study`, its `measure`, and `sweep.train_cells`.
+
+    Returns
+    -------
+    Estimate
+        Its `frontier` and `recommended` say what to buy.
+
+    Examples
+    --------
+    >>> task = data.load("digits")
+    >>> estimate = estimate_frontier(meta_training(task), task, jobs=1, progress=False)
+    >>> len(estimate.chosen), len(estimate.names)
+    (8, 99)
+    """
+    study = Study(errors, task, measurements=budget, memory_cap_mb=memory_cap_mb, seed=seed)
+    return study.measure(directory, **running)
+
+
+def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
+    """Score an estimate against the measured errors of all configurations, shape (configurations,).
+
+    Returns
+    -------
+    dict
+        ``convergence``, ``HyperDiff``, ``regret of the recommendation`` and ``budget regret``, as
+        defined in `refimpl.peppp.frontier`, among the configurations within the cap.
+    """
+    allowed = estimate.allowed
+    memory, error, true_allowed = estimate.memory_mb[allowed], estimate.error[allowed], true[allowed]
+    return {
+        "convergence": fronts.convergence(memory, true_allowed, error),
+        "HyperDiff": fronts.hyper_diff(memory, true_allowed, error),
+        "regret of the recommendation": fronts.regret(true, estimate.recommended, allowed),
+        "budget regret": fronts.budget_regret(memory, true_allowed, error),
+    }

@@ -1,0 +1,327 @@
+"""Train tasks x configurations in parallel processes, never losing what has been measured.
+
+Every trained cell is appended to a journal, ``cells.jsonl``, as one line of JSON, the moment it
+is done; a sweep that is killed and started again reads the journal and trains what is missing.
+The same cell gives the same error in any process, so the finished matrix does not depend on how
+often the sweep was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import refimpl
+from refimpl import data, nn
+from refimpl.peppp import memory
+from refimpl.peppp.configs import Configuration, configuration
+from refimpl.peppp.error_matrix import ErrorMatrix
+
+__all__ = ["Journal", "Settings", "arithmetic", "memory_of", "run_sweep", "train_cell", "train_cells"]
+
+JOURNAL, MATRIX = "cells.jsonl", "errors.npz"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every cell is trained; the defaults are those of the embedded meta-training matrix."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 0.05
+    loss_scale: float = 1000.0
+    seed: int = 0
+
+
+def train_cell(task_name: str, configuration_name: str, settings: Settings) -> dict:
+    """Train the small CNN on one task in one configuration.
+
+    Returns
+    -------
+    dict
+        ``task configuration error seconds diverged``, error being that on the test images.
+
+    Examples
+    --------
+    >>> cell = train_cell("digits", "e4m3+e8m7", Settings(epochs=1))
+    >>> 0 <= cell["error"] <= 1
+    True
+    """
+    task, formats = data.load(task_name), configuration(configuration_name)
+    result = nn.fit(
+        _network(task),
+        task,
+        precision=nn.Precision(low=formats.low, high=formats.high, loss_scale=settings.loss_scale),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+    )
+    return {
+        "task": task_name,
+        "configuration": configuration_name,
+        "error": result.test_error,
+        "seconds": round(result.seconds, 3),
+        "diverged": result.diverged,
+    }
+
+
+def _network(task: data.Task) -> nn.layers.Sequential:
+    return nn.cnn(channels=task.train_images.shape[3], classes=task.classes)
+
+
+def memory_of(task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32) -> np.ndarray:
+    """Return the memory, in MB of 2^20 bytes, of training the small CNN in each configuration.
+
+    Examples
+    --------
+    >>> memory_of(data.load("digits"), [configuration("e3m1+e6m7")]).round(3).tolist()
+    [0.308]
+    """
+    network, shape = _network(task), task.train_images.shape[1:]
+    return np.array(
+        [memory.count(network, shape, c, batch_size=batch_size).total_mb for c in configurations]
+    )
+
+
+class Journal:
+    """The cells trained so far, in a file that only grows.
+
+    The first line says how the cells are trained; each further line is a cell.  A last line cut
+    short by a kill is dropped: that cell is trained again.
+
+    Parameters
+    ----------
+    directory : path
+        Made if need be.
+    settings : Settings
+
+    Raises
+    ------
+    ValueError
+        If the directory cannot be written, if its journal was written under other settings or by
+        another version (the difference is named), or if the file is not a journal.
+    """
+
+    def __init__(self, directory: str | os.PathLike, settings: Settings):
+        self.path = Path(directory) / JOURNAL
+        self.cells: dict[tuple[str, str], dict] = {}
+        head = {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab+")  # noqa: SIM115 - kept open, closed by close()
+        except OSError as error:
+            raise ValueError(
+                f"journal: cannot write in {self.path.parent} ({error.strerror}); "
+                "choose a directory you can write to with --out"
+            ) from None
+        self._file.seek(0)
+        whole, newline, _cut = self._file.read().rpartition(b"\n")
+        self._file.truncate(len(whole) + len(newline))
+        lines = whole.splitlines()
+        if not lines:
+            self._append(head)
+            return
+        try:
+            found, *cells = map(json.loads, lines)
+            self.cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
+            different = [k for k in head if found.get(k) != head[k]]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.close()
+            raise ValueError(f"journal: {self.path} is damaged or not a journal; "
+                             "move it away or choose another directory") from None  # fmt: skip
+        if different:
+            key = different[0]
+            self.close()
+            raise ValueError(f"journal: {self.path} was written with {key}={found.get(key)!r}, now it is "
+                             f"{head[key]!r}; use the same again or another directory")  # fmt: skip
+
+    def _append(self, record: dict) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def add(self, cell: dict) -> None:
+        """Write a cell down, on the disk when this returns."""
+        self._append(cell)
+        self.cells[cell["task"], cell["configuration"]] = cell
+
+    def errors(self, task: str, configurations: Iterable[str]) -> np.ndarray:
+        """Return the errors of a task in these configurations, nan where not trained."""
+        return self._column("error", task, configurations)
+
+    def seconds(self, task: str, configurations: Iterable[str]) -> np.ndarray:
+        """Return the seconds each training took, nan where not trained."""
+        return self._column("seconds", task, configurations)
+
+    def _column(self, key, task, configurations):
+        return np.array([self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def train_cells(
+    cells: Iterable[tuple[str, str]], journal: Journal, settings: Settings,
+    *, jobs: int | None = None, progress: bool = True,
+) -> None:  # fmt: skip
+    """Train the (task, configuration) cells that the journal does not have yet.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Processes; default one for each processor this process may use.  With 1 the cells are
+        trained in this process.
+    progress : bool
+        Show a bar with the time left.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, when the cells in training have been finished and written down.
+    """
+    from tqdm import tqdm
+
+    missing = [cell for cell in dict.fromkeys(cells) if cell not in journal.cells]
+    jobs = min(jobs or _processors(), len(missing))
+    with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
+
+        def keep(cell):
+            journal.add(cell)
+            bar.set_postfix_str(f"{cell['task']} {cell['configuration']} error {cell['error']:.3f}")
+            bar.update()
+
+        if jobs <= 1:
+            for task, name in missing:
+                keep(train_cell(task, name, settings))
+        else:
+            _train_in_processes(missing, settings, jobs, keep, bar.write)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _train_in_processes(cells, settings: Settings, jobs: int, keep: Callable, say: Callable) -> None:
+    """Train cells in worker processes and keep each in this one as it finishes."""
+    # Kernels compiled once here are read from Numba's cache by the workers.
+    train_cell(cells[0][0], cells[0][1], Settings(epochs=1, batch_size=512))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_follow_parent)
+    try:
+        with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
+            futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
+        try:
+            for future in as_completed(futures):
+                keep(future.result())
+        except KeyboardInterrupt:
+            say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
+            for future in futures:
+                future.cancel()
+            for future in as_completed(f for f in futures if not f.cancelled()):
+                keep(future.result())
+            raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """Ignore Ctrl-C for a moment (where this thread may say so)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow_parent() -> None:
+    """Let this worker end when its parent does, however that ends."""
+
+    def follow():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def run_sweep(
+    tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
+    *, settings: Settings | None = None, jobs: int | None = None, progress: bool = True,
+) -> ErrorMatrix:  # fmt: skip
+    """Train every task in every configuration and write the matrix of test errors.
+
+    Killed at any moment and called again with the same arguments, it goes on where it was.
+
+    Parameters
+    ----------
+    tasks, configurations : sequence of str
+        Names known to `refimpl.data.load` and `refimpl.peppp.configuration`.
+    directory : path
+        Receives ``cells.jsonl`` as cells are trained and ``errors.npz`` when all are.
+    settings, jobs, progress
+        As in `train_cells`.
+
+    Returns
+    -------
+    ErrorMatrix
+        With memory in MB of 2^20 bytes, seconds per cell, and how it was made.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and a directory or journal that cannot be used; before training.
+    """
+    settings = settings or Settings()
+    formats = [configuration(name) for name in configurations]
+    memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
+    journal = Journal(directory, settings)
+    try:
+        train_cells(itertools.product(tasks, configurations), journal, settings, jobs=jobs, progress=progress)
+        errors = ErrorMatrix(
+            values=np.array([journal.errors(t, configurations) for t in tasks]),
+            rows=tasks,
+            columns=configurations,
+            memory_mb=memory_mb,
+            seconds=np.array([journal.seconds(t, configurations) for t in tasks]),
+            metadata={
+                "network": "cnn",
+                "version": refimpl.__version__,
+                "images_from": [data.load(t).images_from for t in tasks],
+                "arithmetic": arithmetic(),
+                **asdict(settings),
+            },
+        )
+    finally:
+        journal.close()
+    errors.save(Path(directory) / MATRIX)
+    return errors
+
+
+def arithmetic() -> str:
+    """Return a fingerprint of this machine's float32 sums of products.
+
+    Two machines with the same fingerprint take these sums in the same order, and then train every
+    cell to the same bits; with another one, results differ as those of two seeds do.
+    """
+    model = nn.cnn()
+    nn.fit(model, data.load("digits"), epochs=1, seed=0)
+    digest = hashlib.sha256(b"".join(t.data.tobytes() for t in model.tensors()))
+    return digest.hexdigest()[:16]

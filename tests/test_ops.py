@@ -1,0 +1,189 @@
+"""The door: what it takes, what it gives back, and what it refuses before any work."""
+
+import numpy as np
+import pytest
+
+from refimpl import ops
+
+VALUES = np.array([[0.3, -1.06, 500.0, 0.0], [-0.0, 2.0**-20, 17.0, -448.0]], np.float32)
+ROUNDED = [[0.3125, -1.0, np.nan, 0.0], [-0.0, 0.0, 16.0, -448.0]]  # E4M3FN; 17 is a tie
+CODES = [[0x2A, 0xB8, 0x7F, 0x00], [0x80, 0x00, 0x58, 0xFE]]
+
+
+def identical(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    return (
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and ((a == b) & (np.signbit(a) == np.signbit(b)) | (np.isnan(a) & np.isnan(b))).all()
+    )
+
+
+# -- what it takes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_quantize_keeps_dtype_and_shape(dtype):
+    x = np.array([[0.3, -1.06], [0.0, 17.0]], dtype)
+    assert identical(ops.quantize(x, "e4m3fn"), np.array([[0.3125, -1.0], [0.0, 16.0]], dtype))
+
+
+def test_integers_lists_and_scalars_are_taken_as_float64():
+    for x in ([3, 17, -500], np.array([3, 17, -500], np.int16), np.array([3, 17, -500])):
+        got = ops.quantize(x, "e4m3fn", overflow="saturate")
+        assert identical(got, np.array([3.0, 16.0, -448.0]))
+    assert identical(ops.quantize(17, "e4m3fn"), np.float64(16))
+    assert identical(ops.quantize(True, "e4m3fn"), np.float64(1))
+
+
+def test_any_strides_give_the_same_codes():
+    base = np.zeros((4, 8), np.float32)
+    strided = base[::2, ::2]
+    strided[...] = VALUES
+    reverse = VALUES[::-1, ::-1].copy()[::-1, ::-1]
+    swapped = VALUES.astype(">f4")
+    for x in (VALUES, strided, np.asfortranarray(VALUES), reverse, swapped, VALUES.tolist()):
+        assert ops.encode(x, "e4m3fn").tolist() == CODES
+    for x in (strided, np.asfortranarray(VALUES), reverse, swapped):
+        got = ops.quantize(x, "e4m3fn")
+        assert identical(got.astype(np.float32), np.array(ROUNDED, np.float32))
+
+
+def test_read_only_arrays_are_read():
+    x = VALUES.copy()
+    x.setflags(write=False)
+    assert ops.encode(x, "e4m3fn").tolist() == CODES
+    assert identical(ops.quantize(x, "e4m3fn"), np.array(ROUNDED, np.float32))
+    codes = np.array(CODES, np.uint8)
+    codes.setflags(write=False)
+    assert identical(ops.decode(codes, "e4m3fn"), np.array(ROUNDED))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0, 1), (), (1, 1, 1)])
+def test_empty_and_zero_dimensional_arrays_keep_their_shape(shape):
+    x = np.ones(shape, np.float32)
+    for rounding in ("ties_to_even", "to_odd", "stochastic"):
+        assert identical(ops.quantize(x, "e4m3fn", rounding=rounding, seed=1), x)
+        codes = ops.encode(x, "e4m3fn", rounding=rounding, seed=1)
+        assert codes.shape == shape and codes.dtype == np.uint8 and (codes == 0x38).all()
+    assert ops.decode(codes, "e4m3fn").shape == shape
+    assert ops.decode([], "e4m3fn").shape == (0,)
+
+
+@pytest.mark.parametrize("name, dtype", [("e2m1fn", np.uint8), ("e4m3fn", np.uint8),
+                                         ("e4m4", np.uint16), ("float16", np.uint16),
+                                         ("tf32", np.uint32), ("float32", np.uint32),
+                                         ("e11m30", np.uint64), ("float64", np.uint64)])  # fmt: skip
+def test_codes_come_in_the_smallest_unsigned_dtype(name, dtype):
+    codes = ops.encode([1.0, -2.0], name)
+    assert codes.dtype == dtype
+    assert ops.decode(codes, name).tolist() == [1, -2]
+
+
+def test_the_result_goes_into_out_and_out_may_be_the_input():
+    for dtype in (np.float32, np.float64):
+        x = VALUES.astype(dtype)
+        out = np.full_like(x, 7)
+        assert ops.quantize(x, "e4m3fn", out=out) is out
+        assert identical(out, np.array(ROUNDED, dtype))
+        assert ops.quantize(x, "e4m3fn", out=x) is x
+        assert identical(x, np.array(ROUNDED, dtype))
+
+
+def test_the_input_is_not_changed():
+    for rounding in ("ties_to_even", "to_odd", "stochastic"):
+        x = VALUES.copy()
+        ops.quantize(x, "e4m3fn", rounding=rounding, seed=1)
+        ops.encode(x, "e4m3fn", rounding=rounding, seed=1)
+        assert identical(x, VALUES)
+
+
+# -- what it refuses -------------------------------------------------------------------------------
+
+BAD_CALLS = {
+    "complex": (TypeError, "complex128", dict(x=np.ones(3, complex))),
+    "object": (TypeError, "object", dict(x=np.array([1, None]))),
+    "text": (TypeError, "values must be", dict(x=np.array(["1"]))),
+    "unknown format": (ValueError, "did you mean float8_e4m3fn", dict(fmt="float8_e4m3fm")),
+    "format of the wrong type": (TypeError, "expected a format", dict(fmt=8)),
+    "integer format": (TypeError, "quantize_int", dict(fmt="int8")),
+    "unknown rounding": (ValueError, "unknown rounding 'nearest'; one of ties_to_even",
+                         dict(rounding="nearest")),
+    "unknown overflow": (ValueError, "unknown overflow 'wrap'; one of", dict(overflow="wrap")),
+    "unknown NaN rule": (ValueError, "unknown nan 'keep'; one of", dict(nan="keep")),
+    "no seed": (ValueError, "needs a seed", dict(rounding="stochastic")),
+    "negative seed": (ValueError, "needs a seed", dict(rounding="stochastic", seed=-1)),
+    "huge seed": (ValueError, "needs a seed", dict(rounding="stochastic", seed=2**64)),
+    "NaN where there is none": (ValueError, r"NaN at index \(1,\)",
+                                dict(x=np.array([1, np.nan], np.float32), fmt="e2m1fn",
+                                     nan="raise")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_input_is_refused_before_any_work(case):
+    error, message, arguments = BAD_CALLS[case]
+    arguments = {"x": np.ones(3, np.float32), "fmt": "e4m3fn", **arguments}
+    with pytest.raises(error, match=message):
+        ops.encode(**arguments)
+    out = np.full(np.shape(arguments["x"]), 7, np.float32)
+    with pytest.raises(error, match=message):
+        ops.quantize(**arguments, out=out)
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize("out", [np.full(4, 7, np.float32), np.full((3, 1), 7, np.float32),
+                                 np.full(3, 7, np.float64), np.full(6, 7, np.float32)[::2]])  # fmt: skip
+def test_an_out_that_does_not_fit_is_refused_and_untouched(out):
+    with pytest.raises(ValueError, match="out"):
+        ops.quantize(np.ones(3, np.float32), "e4m3fn", out=out)
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize("codes, error, message", [
+    ([0, 16], ValueError, r"code 16 at index \(1,\) is not a code of float4_e2m1fn"),
+    ([-1], ValueError, r"code -1 at index \(0,\)"),
+    ([[1, 2], [3, 99]], ValueError, r"code 99 at index \(1, 1\)"),
+    ([0.5], TypeError, "integers"),
+    (["1"], TypeError, "integers"),
+])  # fmt: skip
+def test_codes_out_of_range_are_refused(codes, error, message):
+    with pytest.raises(error, match=message):
+        ops.decode(codes, "float4_e2m1fn")
+
+
+BAD_FORMATS = {
+    "exponent_bits": dict(exponent_bits=-1, mantissa_bits=3),
+    "mantissa_bits": dict(exponent_bits=4, mantissa_bits=53),
+    "specials must be one of ieee": dict(exponent_bits=4, mantissa_bits=3, specials="finite"),
+    "fnuz needs a sign bit": dict(exponent_bits=4, mantissa_bits=3, signed=False, specials="fnuz"),
+    "ieee needs": dict(exponent_bits=4, mantissa_bits=0),
+    "without subnormals": dict(exponent_bits=0, mantissa_bits=3, specials="fn",
+                               has_subnormals=False),
+    "leave a finite value above zero": dict(exponent_bits=0, mantissa_bits=1, specials="fn"),
+    "bias must be": dict(exponent_bits=4, mantissa_bits=3, bias=1.5),
+    "True or False": dict(exponent_bits=4, mantissa_bits=3, signed=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", BAD_FORMATS)
+def test_impossible_fields_are_refused_by_the_rule_they_break(rule):
+    from refimpl.formats import FloatFormat
+
+    with pytest.raises(ValueError, match=rule):
+        FloatFormat(**BAD_FORMATS[rule])
+
+
+BAD_INTEGERS = {
+    "not finite": (ValueError, dict(x=[1.0, np.nan])),
+    "scale": (ValueError, dict(x=[1.0], scale=0.0)),
+    "axis 2": (ValueError, dict(x=[1.0], axis=2)),
+    "integer format": (TypeError, dict(x=[1.0], fmt="e4m3")),
+}
+
+
+@pytest.mark.parametrize("message", BAD_INTEGERS)
+def test_integer_quantization_refuses_what_it_cannot_do(message):
+    error, arguments = BAD_INTEGERS[message]
+    with pytest.raises(error, match=message):
+        ops.quantize_int(**{"fmt": "int8", **arguments})
