@@ -106,8 +106,12 @@ def _report(found, say) -> None:
     say("\nestimated frontier                  memory MB      error")
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
-        mark = "  <- recommended" if i == found.recommended else "  <- knee" if i == found.knee else ""
-        say(f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}{mark}")
+        mark = (
+            "  <- recommended" if i == found.recommended else "  <- knee" if i == found.knee else ""
+        )
+        say(
+            f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}{mark}"
+        )
     best = found.recommended
     within = "" if found.memory_cap_mb is None else f" within {found.memory_cap_mb:g} MB"
     say(f"\nrecommended{within}: {found.names[best]}, {found.memory_mb[best]:.3f} MB, "
@@ -145,7 +149,9 @@ def _add_sweep(commands) -> None:
     command.add_argument("--configurations", nargs="+", metavar="NAME",
                          help="such as e4m3+e8m7 (default: all 99)")  # fmt: skip
     command.add_argument("--epochs", type=_positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
+    command.add_argument(
+        "--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000"
+    )
     _add_running(command, "sweep")
 
 
@@ -206,19 +212,25 @@ def _memory(options) -> int:
         network = nn.mlp(features=math.prod(shape), classes=task.classes)
     memory = count(network, shape, Configuration(options.low, options.high),
                    batch_size=options.batch_size)  # fmt: skip
-    print(f"{options.model} on {task.name}, batch {options.batch_size}, {options.low}+{options.high}\n")
+    print(
+        f"{options.model} on {task.name}, batch {options.batch_size}, {options.low}+{options.high}\n"
+    )
     for title, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
         print(f"{title:<24}      bytes   share")
         for name, size in table.items():
             print(f"  {name:<22} {size:>10,.0f}  {size / 2**20 / memory.total_mb:>6.1%}")
         print()
-    print(f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes")
+    print(
+        f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes"
+    )
     return 0
 
 
 def _add_running(command, out: str) -> None:
     command.add_argument("--seed", type=_seed, default=0, help="default 0")
-    command.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: all processors)")
+    command.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes (default: all processors)"
+    )
     command.add_argument("--out", metavar="DIR", help=f"directory of results (default {out})")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 

@@ -39,7 +39,9 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
     if not allowed.all():
         ax.plot(memory[~allowed], error[~allowed], "x", color="0.72", ms=5,
                 label="beyond the limit", zorder=2)  # fmt: skip
-        ax.axvline(estimate.memory_cap_mb, color="0.3", ls="--", lw=1.2, label="memory limit", zorder=1)
+        ax.axvline(
+            estimate.memory_cap_mb, color="0.3", ls="--", lw=1.2, label="memory limit", zorder=1
+        )
     if true is not None:
         true = np.asarray(true)
         keep = np.flatnonzero(allowed)[non_dominated(memory[allowed], true[allowed])]
@@ -51,7 +53,17 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
             label="measured (selected informative)", zorder=5)  # fmt: skip
     knee, best = estimate.knee, estimate.recommended
     if knee != best:
-        ax.plot(memory[knee], error[knee], "D", mfc="none", mec="k", mew=1.4, ms=12, label="knee", zorder=6)
+        ax.plot(
+            memory[knee],
+            error[knee],
+            "D",
+            mfc="none",
+            mec="k",
+            mew=1.4,
+            ms=12,
+            label="knee",
+            zorder=6,
+        )
     ax.plot(memory[best], error[best], "*", color="#b2182b", ms=17, label="recommended", zorder=7)
     ax.annotate(estimate.names[best], (memory[best], error[best]), xytext=(0, 13),
                 textcoords="offset points", ha="center", fontsize=9, zorder=8)  # fmt: skip

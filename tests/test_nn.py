@@ -14,7 +14,10 @@ def weights(model):
 
 def test_the_cnn_learns_the_digits_in_float32_and_in_eight_bits():
     assert rf.nn.fit(rf.nn.cnn(), DIGITS).test_error < 0.07
-    assert rf.nn.fit(rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e4m3", high="e8m7")).test_error < 0.12
+    assert (
+        rf.nn.fit(rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e4m3", high="e8m7")).test_error
+        < 0.12
+    )
 
 
 def test_the_mlp_learns_the_digits():

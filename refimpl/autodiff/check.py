@@ -52,7 +52,9 @@ def check_gradient(
     weights = rng.standard_normal(output.shape)
     (output * weights).sum().backward()
     analytic = sum(
-        float(np.sum(t.grad * v)) for t, v in zip(tensors, directions, strict=True) if t.grad is not None
+        float(np.sum(t.grad * v))
+        for t, v in zip(tensors, directions, strict=True)
+        if t.grad is not None
     )
 
     def value(h):

@@ -128,7 +128,13 @@ class BatchNorm(Layer):
             self.mean = (1 - step) * self.mean + step * mean
             self.variance = (1 - step) * self.variance + step * unbiased
         return p.normalize(
-            x, scale, shift, mean=mean, variance=variance, of_batch=run.training, epsilon=self.epsilon
+            x,
+            scale,
+            shift,
+            mean=mean,
+            variance=variance,
+            of_batch=run.training,
+            epsilon=self.epsilon,
         )
 
 

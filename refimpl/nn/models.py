@@ -54,7 +54,9 @@ def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 
     )
 
 
-def mlp(*, features: int = 64, classes: int = 10, widths: tuple[int, ...] = (128, 128)) -> Sequential:
+def mlp(
+    *, features: int = 64, classes: int = 10, widths: tuple[int, ...] = (128, 128)
+) -> Sequential:
     """Return a multilayer perceptron for flattened images.
 
     Examples

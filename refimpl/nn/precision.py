@@ -68,13 +68,21 @@ class Precision:
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
-            raise ValueError(f"Precision: got low={self.low}, high={self.high}; give both or neither")
+            raise ValueError(
+                f"Precision: got low={self.low}, high={self.high}; give both or neither"
+            )
         if self.rounding not in ("stochastic", "ties_to_even"):
-            raise ValueError(f"Precision: rounding {self.rounding!r} is not one of stochastic, ties_to_even")
+            raise ValueError(
+                f"Precision: rounding {self.rounding!r} is not one of stochastic, ties_to_even"
+            )
         if self.overflow not in ("overflow", "saturate", "propagate"):
-            raise ValueError(f"Precision: overflow {self.overflow!r} is not one of overflow, saturate, propagate")
+            raise ValueError(
+                f"Precision: overflow {self.overflow!r} is not one of overflow, saturate, propagate"
+            )
         if not 0 < self.loss_scale < np.inf:
-            raise ValueError(f"Precision: loss_scale is {self.loss_scale}; it must be finite and above 0")
+            raise ValueError(
+                f"Precision: loss_scale is {self.loss_scale}; it must be finite and above 0"
+            )
         for field in ("low", "high"):
             fmt = getattr(self, field)
             if fmt is not None:
@@ -124,7 +132,9 @@ class Rounder:
         out = np.empty_like(x)
         bits, result = x.reshape(-1).view(np.uint32), out.reshape(-1).view(np.uint32)
         if self.precision.rounding == "stochastic":
-            kernel.quantize_stochastic(bits, result, self._targets[role], self.seed, np.uint64(self.calls))
+            kernel.quantize_stochastic(
+                bits, result, self._targets[role], self.seed, np.uint64(self.calls)
+            )
         else:
             kernel.quantize_ties_to_even(bits, result, self._targets[role])
         self.calls += 1

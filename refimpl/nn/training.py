@@ -84,7 +84,9 @@ def fit(
     images, labels = task.train_images, task.train_labels
     steps = len(images) // batch_size if batch_size >= 1 else 0
     if steps < 1:
-        raise ValueError(f"fit: a batch of {batch_size} from {len(images)} images; use 1 to {len(images)}")
+        raise ValueError(
+            f"fit: a batch of {batch_size} from {len(images)} images; use 1 to {len(images)}"
+        )
     if epochs < 1:
         raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
     if model.output_shape(images.shape[1:]) != (task.classes,):

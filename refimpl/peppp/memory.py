@@ -83,7 +83,9 @@ class Memory:
         }
 
 
-def count(network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32) -> Memory:
+def count(
+    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32
+) -> Memory:
     """Count the memory of training a network by the paper's rule.
 
     Parameters

@@ -90,21 +90,23 @@ class Study:
         formats = [configuration(name) for name in self.names]
         self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
         cap = np.inf if memory_cap_mb is None else memory_cap_mb
-        allowed = np.flatnonzero(self.memory_mb <= cap)
+        allowed = self.memory_mb <= cap
+        count = int(allowed.sum())
         smallest = int(self.memory_mb.argmin())
-        if not len(allowed):
+        if not count:
             raise ValueError(
                 f"a memory cap of {memory_cap_mb} MB admits no configuration; the smallest, "
                 f"{self.names[smallest]}, needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
             )
-        if not rank <= measurements <= len(allowed):
+        if count < rank:
+            raise ValueError(
+                f"a memory cap of {memory_cap_mb} MB admits {count} configurations; the design needs "
+                f"at least {rank}, the rank of the embedding: raise the cap"
+            )
+        if not rank <= measurements <= count:
             raise ValueError(
                 f"{measurements} measurements; allowed are {rank} (the rank of the embedding) to "
-                f"{len(allowed)} (the configurations "
-                + ("there are)" if memory_cap_mb is None else f"within {memory_cap_mb:g} MB)")
-                if rank <= len(allowed)
-                else f"a memory cap of {memory_cap_mb:g} MB admits {len(allowed)} configurations, fewer "
-                f"than the {rank} measurements the embedding needs: raise the cap"
+                f"{count} (the configurations under the memory cap)"
             )
         self.embedding = svd_embedding(errors.values, rank)
         self.chosen = d_optimal(self.embedding, measurements, allowed)
@@ -135,7 +137,9 @@ class Study:
         measured = np.full(len(self.names), np.nan)
         measured[self.chosen] = errors[self.chosen]
         predicted = predict(self.embedding, self.chosen, measured[self.chosen], plug_in=False)
-        return Estimate(self.names, self.memory_mb, predicted, measured, self.chosen, self.memory_cap_mb)
+        return Estimate(
+            self.names, self.memory_mb, predicted, measured, self.chosen, self.memory_cap_mb
+        )
 
     def _train(self, columns, directory, **running) -> np.ndarray:
         if directory is None:
@@ -184,7 +188,11 @@ def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
         defined in `refimpl.peppp.frontier`, among the configurations within the cap.
     """
     allowed = estimate.allowed
-    memory, error, true_allowed = estimate.memory_mb[allowed], estimate.error[allowed], true[allowed]
+    memory, error, true_allowed = (
+        estimate.memory_mb[allowed],
+        estimate.error[allowed],
+        true[allowed],
+    )
     return {
         "convergence": fronts.convergence(memory, true_allowed, error),
         "HyperDiff": fronts.hyper_diff(memory, true_allowed, error),

@@ -30,7 +30,15 @@ from refimpl.peppp import memory
 from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 
-__all__ = ["Journal", "Settings", "arithmetic", "memory_of", "run_sweep", "train_cell", "train_cells"]
+__all__ = [
+    "Journal",
+    "Settings",
+    "arithmetic",
+    "memory_of",
+    "run_sweep",
+    "train_cell",
+    "train_cells",
+]
 
 JOURNAL, MATRIX = "cells.jsonl", "errors.npz"
 
@@ -83,7 +91,9 @@ def _network(task: data.Task) -> nn.layers.Sequential:
     return nn.cnn(channels=task.train_images.shape[3], classes=task.classes)
 
 
-def memory_of(task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32) -> np.ndarray:
+def memory_of(
+    task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32
+) -> np.ndarray:
     """Return the memory, in MB of 2^20 bytes, of training the small CNN in each configuration.
 
     Examples
@@ -168,7 +178,9 @@ class Journal:
         return self._column("seconds", task, configurations)
 
     def _column(self, key, task, configurations):
-        return np.array([self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float)
+        return np.array(
+            [self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -216,7 +228,9 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _train_in_processes(cells, settings: Settings, jobs: int, keep: Callable, say: Callable) -> None:
+def _train_in_processes(
+    cells, settings: Settings, jobs: int, keep: Callable, say: Callable
+) -> None:
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
     train_cell(cells[0][0], cells[0][1], Settings(epochs=1, batch_size=512))
@@ -225,14 +239,14 @@ def _train_in_processes(cells, settings: Settings, jobs: int, keep: Callable, sa
     try:
         with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
+        waiting = set(futures)
         try:
             for future in as_completed(futures):
+                waiting.remove(future)
                 keep(future.result())
         except KeyboardInterrupt:
             say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
-            for future in futures:
-                future.cancel()
-            for future in as_completed(f for f in futures if not f.cancelled()):
+            for future in as_completed([f for f in waiting if not f.cancel()]):
                 keep(future.result())
             raise
     finally:
@@ -294,7 +308,13 @@ def run_sweep(
     memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
     journal = Journal(directory, settings)
     try:
-        train_cells(itertools.product(tasks, configurations), journal, settings, jobs=jobs, progress=progress)
+        train_cells(
+            itertools.product(tasks, configurations),
+            journal,
+            settings,
+            jobs=jobs,
+            progress=progress,
+        )
         errors = ErrorMatrix(
             values=np.array([journal.errors(t, configurations) for t in tasks]),
             rows=tasks,

@@ -69,7 +69,9 @@ def test_the_cnn_rounds_where_the_paper_rounds():
     logits = model(Tensor(x), Pass(Rounder(precision, seed=9), training=True))
 
     q = calls(9)
-    conv1, bn1, conv2, bn2, linear = (layer.parameters for layer in model.layers if layer.parameters)
+    conv1, bn1, conv2, bn2, linear = (
+        layer.parameters for layer in model.layers if layer.parameters
+    )
 
     def norm(h, parameters):
         mean, variance = p.moments(h)

@@ -1,0 +1,71 @@
+"""A room imports only rooms below it (DESIGN): data flows one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "refimpl"
+ROOMS = {  # room: the rooms it may import
+    "formats": set(),
+    "spec": {"formats"},
+    "kernels": set(),
+    "ops": {"formats", "kernels"},
+    "autodiff": {"kernels"},
+    "nn": {"formats", "ops", "kernels", "autodiff"},
+    "data": set(),
+    "peppp": {"formats", "data"},
+    "plots": {"formats", "ops", "peppp"},
+    "__init__": {"formats", "ops"},
+    "__main__": {"formats", "ops", "nn", "data", "peppp", "plots"},
+}
+EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/study.py": {"__init__"}}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path):
+    """Yield the rooms a file imports, docstrings and their examples not counted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = inside if node.module == "refimpl" else [node.module]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "refimpl":
+                yield rest[0] if rest and rest[0] in ROOMS else "__init__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_only_the_rooms_below_its_own(path):
+    place = path.relative_to(PACKAGE)
+    room = place.parts[0].removesuffix(".py")
+    allowed = ROOMS[room] | {room} | EXTRA.get(str(place), set())
+    assert set(imports(path)) <= allowed
+
+
+def test_only_plots_imports_matplotlib_except_to_redraw_the_glyphs():
+    users = {str(p.relative_to(PACKAGE)) for p in FILES if "matplotlib" in p.read_text()}
+    importing = {
+        name for name in users
+        if any(
+            (isinstance(n, ast.ImportFrom) and (n.module or "").startswith("matplotlib"))
+            or (isinstance(n, ast.Import) and any(a.name.startswith("matplotlib") for a in n.names))
+            for n in ast.walk(ast.parse((PACKAGE / name).read_text()))
+        )
+    }  # fmt: skip
+    assert importing <= {"plots.py", "data/glyphs.py"}
+
+
+def test_importing_refimpl_loads_neither_numba_nor_matplotlib_nor_scipy_nor_hypothesis():
+    code = (
+        "import sys, refimpl; "
+        "print(sorted({'numba', 'matplotlib', 'scipy', 'hypothesis', 'tqdm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
