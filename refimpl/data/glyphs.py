@@ -72,7 +72,7 @@ def draw() -> dict[str, np.ndarray]:
                 kept.append((character, alphabet))
                 bitmaps.append(drawn)
                 room -= 1
-    characters, alphabets = zip(*kept)
+    characters, alphabets = zip(*kept, strict=True)
     return {
         "bitmaps": np.stack(bitmaps, axis=1),
         "characters": np.array(characters),

@@ -53,6 +53,14 @@ class Settings:
     loss_scale: float = 1000.0
     seed: int = 0
 
+    def __post_init__(self):
+        nn.Precision(loss_scale=self.loss_scale)  # raises where the scale makes no sense
+        if min(self.epochs, self.batch_size) < 1 or self.seed < 0:
+            raise ValueError(
+                f"Settings: epochs={self.epochs}, batch_size={self.batch_size}, seed={self.seed}; "
+                "the first two must be at least 1, the seed at least 0"
+            )
+
 
 def train_cell(task_name: str, configuration_name: str, settings: Settings) -> dict:
     """Train the small CNN on one task in one configuration.
@@ -304,6 +312,11 @@ def run_sweep(
         For unknown names, and a directory or journal that cannot be used; before training.
     """
     settings = settings or Settings()
+    for name in (*tasks, *configurations):
+        if (*tasks, *configurations).count(name) > 1:
+            raise ValueError(
+                f"run_sweep: {name} is named twice; name every task and configuration once"
+            )
     formats = [configuration(name) for name in configurations]
     memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
     journal = Journal(directory, settings)

@@ -17,6 +17,7 @@ from refimpl import ops
 from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, FloatFormat, Specials
 from refimpl.formats import format as format_of
 from refimpl.kernels import float_codes as kernel
+from refimpl.kernels.random_bits import random_words
 from refimpl.spec import float_codes as spec
 from refimpl.spec.random_bits import random_word
 
@@ -346,3 +347,30 @@ def test_the_fast_stochastic_kernel_flips_at_the_word_the_definition_flips_at(na
 
 def test_nan_rules_are_all_tried():
     assert set(NAN_RULES) == {"zero", "max", "raise"}  # raise is an error: tests/test_ops.py
+
+
+@pytest.mark.parametrize("name", ["e4m3", "e5m2ieee", "e3m4fnuz"])
+def test_values_far_below_the_smallest_go_up_at_the_defined_word(name):
+    fmt = format_of(name)
+    smallest = fmt.smallest_subnormal
+    x = np.array([smallest * f * 2.0**-k for k in range(1, 36) for f in (1.0, 1.25, 1 + 2.0**-23)])
+    words = [
+        min(2**32 - math.floor(Fraction(v) / Fraction(smallest) * 2**32), LAST_WORD) for v in x
+    ]
+    for shift in (-1, 0):
+        shifted = [max(word + shift, 0) for word in words]
+        assert_codes(from_kernel(x, fmt, "stochastic", words=shifted),
+                     from_spec(x, fmt, "stochastic", words=shifted), x, name, shift)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["e4m3", "e5m2ieee", "e3m4fnuz"])
+def test_values_far_below_the_smallest_go_up_as_often_as_their_words_say(name):
+    fmt = format_of(name)
+    words = np.empty(2**18, np.uint32)
+    random_words(words, np.uint64(8), np.uint64(4))  # held to the definition in test_random_bits
+    for k in (1, 5, 7, 8, 9, 10, 11, 12, 14):
+        tiny = fmt.smallest_subnormal * 1.75 * 2.0**-k
+        for x in (np.float32(tiny), np.float64(tiny)):
+            got = ops.quantize(np.full(2**18, x), fmt, rounding="stochastic", seed=8, stream=4)
+            assert ((got > 0) == (words >= 2**32 - int(1.75 * 2 ** (32 - k)))).all()
+            assert set(np.unique(got)) == {0.0, fmt.smallest_subnormal}

@@ -1,16 +1,10 @@
-"""Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
+"""Pictures of frontiers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def _axes(ax, size=(8.0, 5.0)):
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state
-
-    return Figure(figsize=size, layout="constrained").subplots()
+from refimpl.plots.canvas import axes
 
 
 def frontier(estimate, *, true=None, title: str = "", ax=None):
@@ -30,7 +24,7 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
     """
     from refimpl.peppp.frontier import non_dominated
 
-    ax = _axes(ax)
+    ax = axes(ax)
     memory, error = estimate.memory_mb, estimate.error
     allowed, front = estimate.allowed, estimate.frontier
     measured = ~np.isnan(estimate.measured)

@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def add_running(command, out: str) -> None:
+    """Declare the options of a command that trains."""
+    command.add_argument("--seed", type=seed, default=0, help="default 0")
+    command.add_argument(
+        "--jobs", type=positive, metavar="N", help="processes (default: all processors)"
+    )
+    command.add_argument("--out", metavar="DIR", help=f"directory of results (default {out})")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def talk(options):
+    """Return print, or a function that stays silent under --quiet."""
+    return (lambda *_: None) if options.quiet else print

@@ -1,0 +1,5 @@
+"""Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
+
+from refimpl.plots.frontier import frontier
+
+__all__ = ["frontier"]

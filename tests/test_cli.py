@@ -1,0 +1,189 @@
+"""The command line: what it prints and writes, and one clear line for every misuse."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from refimpl.__main__ import main
+from refimpl.peppp import CONFIGURATIONS, ErrorMatrix
+
+NAMES = [c.name for c in CONFIGURATIONS]
+
+
+def run(capsys, *arguments):
+    """Return exit status, standard output and standard error of one command."""
+    try:
+        status = main([str(a) for a in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def refused(capsys, out, *arguments):
+    """Demand that the command is refused in one line with status 2, writing nothing; return the line."""
+    status, printed, line = run(capsys, *arguments, "--out", out)
+    assert status == 2 and printed == ""
+    assert line.count("\n") == 1 and "Traceback" not in line
+    assert not out.exists()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
+        (["frontier", "digits", "--measurements", "4"], "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
+        (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
+        (["frontier", "digits", "--memory-cap-mb", "0.1"],
+         "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
+        (["frontier", "digits", "--memory-cap-mb", "0.29"], "raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
+        (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
+        (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
+        (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
+        (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),
+        (["sweep", "--epochs", "0"], "'0' is not a whole number of at least 1"),
+        (["sweep", "--loss-scale", "0"], "loss_scale is 0"),
+        (["sweep", "--tasks", "digits", "digits"], "twice"),
+    ],
+)  # fmt: skip
+def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
+    line = refused(capsys, tmp_path / "out", *arguments)
+    assert __import__("re").search(message, line), line
+
+
+@pytest.mark.parametrize("arguments", [["memory", "resnet"], ["memory"], ["fly"], []])
+def test_unknown_commands_and_models_are_refused_in_one_line(capsys, arguments):
+    status, _, line = run(capsys, *arguments)
+    assert status == 2 and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("formats", [["--low", "e4q3"], ["--high", "8"]])
+def test_unknown_formats_are_refused_in_one_line(capsys, formats):
+    status, _, line = run(capsys, "memory", "cnn", *formats)
+    assert status == 2 and line.count("\n") == 1 and "got the format name" in line
+
+
+def matrix(path, **changes):
+    """Save a matrix that is fine but for the changes."""
+    fields = {
+        "values": np.full((6, 99), 0.5),
+        "rows": np.array(list("abcdef")),
+        "columns": np.array(NAMES),
+    }
+    np.savez(path, **fields | changes)
+    return path
+
+
+def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, tmp_path):
+    out, file = tmp_path / "out", tmp_path / "errors.npz"
+
+    def line():
+        return refused(capsys, out, "frontier", "digits", "--matrix", file)
+
+    assert "does not exist" in line()
+    matrix(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    assert "truncated, damaged or not an npz" in line()
+    matrix(file, columns=np.array([*NAMES[:-1], "e9m9+e9m9"]))
+    assert "column 98 is 'e9m9+e9m9'" in line()
+    matrix(file, values=np.full((6, 99), 1.5))
+    assert "1.5 in row 'a', column 'e3m1+e6m7'; allowed are numbers in [0, 1]" in line()
+    matrix(file, values=np.array([[object()] * 99] * 6))
+    assert "contains a pickle and was not unpickled" in line()
+    file.write_bytes(pickle.dumps({"values": 1}))
+    assert "contains a pickle and was not unpickled" in line()
+    matrix(file, values=np.full((6, 99), np.nan))
+    assert "nan" in line()
+    matrix(file)  # complete, but of rank 1: no design of rank 5 can be regular
+    assert "rank" in line()
+
+
+def test_a_directory_that_cannot_be_written_is_found_out_before_training(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, line = run(
+        capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "file" / "out"
+    )
+    assert status == 2 and "cannot write in" in line and line.count("\n") == 1
+    if os.geteuid() == 0:
+        return  # root may write anywhere else
+    tmp_path.chmod(0o500)
+    status, _, line = run(capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "out")
+    assert status == 2 and "cannot write in" in line
+
+
+def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
+    status, printed, _ = run(capsys, "memory", "cnn", "--low", "e4m3", "--high", "e8m7")
+    assert status == 0
+    rows = [
+        row.rsplit(None, 2)
+        for row in printed.split("layer")[0].splitlines()
+        if row.startswith("  ")
+    ]
+    assert [name.strip() for name, _, _ in rows] == [
+        "weights", "activations", "activation gradients", "weight gradients", "momentum", "input"
+    ]  # fmt: skip
+    assert sum(int(size.replace(",", "")) for _, size, _ in rows) == 464674
+    assert "464,674  = 0.4431 MB" in printed
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """One run of the main job under a cap, as a newcomer would do it."""
+    out = tmp_path_factory.mktemp("frontier")
+    assert main(["frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4",
+                 "--quiet", "--out", str(out)]) == 0  # fmt: skip
+    return out
+
+
+def test_frontier_measures_exactly_as_many_as_asked_and_only_under_the_cap(study):
+    record = json.loads((study / "frontier.json").read_text())
+    by_name = {c["name"]: c for c in record["configurations"]}
+    assert len(record["configurations"]) == 99 and len(record["chosen"]) == 5
+    measured = {name for name, c in by_name.items() if c["measured"] is not None}
+    assert measured == set(record["chosen"])
+    assert (study / "cells.jsonl").read_text().count("\n") == 6
+    for name in [*record["chosen"], *record["frontier"], record["recommended"]]:
+        assert by_name[name]["memory_mb"] <= 0.4 and by_name[name]["allowed"]
+
+
+def test_frontier_recommends_the_least_error_under_the_cap_and_draws_a_picture(study):
+    record = json.loads((study / "frontier.json").read_text())
+    allowed = [c for c in record["configurations"] if c["allowed"]]
+    best = min(allowed, key=lambda c: (c["error"], c["memory_mb"]))
+    assert record["recommended"] == best["name"]
+    assert (study / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_frontier_run_again_trains_nothing_again(study, capsys, monkeypatch):
+    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", None)
+    status, printed, _ = run(capsys, "frontier", "digits", "--measurements", "5",
+                             "--memory-cap-mb", "0.4", "--out", study)  # fmt: skip
+    assert status == 0 and "recommended within 0.4 MB: " in printed
+
+
+def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, capsys):
+    from refimpl import data
+    from refimpl.peppp import meta_training
+
+    errors = meta_training(data.load("digits"))
+    errors.save(tmp_path / "mine.npz")
+    assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
+    line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
+                   "--measurements", "3")  # fmt: skip
+    assert "3 measurements; allowed are 5" in line
+
+
+def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():
+    from refimpl import data
+    from refimpl.peppp import meta_training
+
+    assert len(meta_training(data.load("digits")).rows) == 18
+    rows = meta_training(data.load("latin-small-ten")).rows
+    assert len(rows) == 15 and not any(name.startswith("latin-small") for name in rows)
