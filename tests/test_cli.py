@@ -37,13 +37,16 @@ def refused(capsys, out, *arguments):
     ("arguments", "message"),
     [
         (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "4"], "4 measurements; allowed are 5 .*to 99"),
-        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "1"], "1 measurements; allowed are 2 .*to 99"),
+        (["frontier", "digits", "--measurements", "4", "--rank", "5"], "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "20", "--rank", "19"], "rank 19.*"),
+        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 2 .*to 99"),
         (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
         (["frontier", "digits", "--memory-cap-mb", "0.1"],
          "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
-        (["frontier", "digits", "--memory-cap-mb", "0.29"], "raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.285", "--rank", "5"], "admits [1-4] configurations.*raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.29"], "8 measurements.*to 7 .*under the memory cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
         (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
@@ -177,8 +180,8 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
-                   "--measurements", "3")  # fmt: skip
-    assert "3 measurements; allowed are 5" in line
+                   "--measurements", "1")  # fmt: skip
+    assert "1 measurements; allowed are 2" in line
 
 
 def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():

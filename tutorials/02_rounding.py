@@ -10,7 +10,14 @@ import numpy as np
 import refimpl as rf
 
 fmt = rf.format("float8_e4m3fn")  # after 1 comes 1.125
-modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
+modes = (
+    "ties_to_even",
+    "ties_to_away",
+    "toward_zero",
+    "toward_positive",
+    "toward_negative",
+    "to_odd",
+)
 for x in (1.03, 1.0625, -1.0625):
     print(f"{x:>8}", {mode: float(rf.quantize([x], fmt, rounding=mode)[0]) for mode in modes})
 rf.plots.rounding_modes("float4_e2m1fn").savefig("rounding_modes.png", dpi=100)
@@ -29,13 +36,16 @@ assert drift["ties_to_even"] == 0 and drift["ties_to_away"] == 0.0625
 # **Rounding to nearest can forget everything.**  Add 0.001 to 1 a thousand times in bfloat16, rounding
 # after each addition: every update is less than half a step, so nothing ever happens.
 
+
 # %%
 def add_up(rounding, seed=None):
     """Add 0.001 a thousand times."""
     total = np.float32(1)
     update = np.float32(rf.quantize([0.001], "bfloat16")[0])
     for step in range(1000):
-        total = rf.quantize([total + update], "bfloat16", rounding=rounding, seed=seed, stream=step)[0]
+        total = rf.quantize(
+            [total + update], "bfloat16", rounding=rounding, seed=seed, stream=step
+        )[0]
     return float(total)
 
 
@@ -98,4 +108,6 @@ for name in ("float8_e4m3fn", "float8_e5m2"):
     for rule in ("overflow", "saturate", "propagate"):
         print(f"{name:<14} {rule:<10}", rf.quantize(given, name, overflow=rule))
 assert np.isnan(rf.quantize([1e6], "float8_e4m3fn"))[0]
-assert rf.quantize([464.0, 464.1], "float8_e4m3fn", overflow="overflow")[0] == 448  # the tie is still in
+assert (
+    rf.quantize([464.0, 464.1], "float8_e4m3fn", overflow="overflow")[0] == 448
+)  # the tie is still in

@@ -60,7 +60,7 @@ def describe(fmt) -> dict:
     if isinstance(fmt, FloatFormat):
         sheet["special codes"] = _special_codes(fmt)
     if fmt.bits <= SMALL:
-        from refimpl import decode
+        from refimpl.ops import decode
 
         sheet["codes"] = {
             _hex(c, fmt): _text(v) for c, v in enumerate(decode(range(1 << fmt.bits), fmt))

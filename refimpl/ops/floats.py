@@ -226,10 +226,10 @@ def decode(
     if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (
         codes.size >= 1 << fmt.bits
     ):  # fmt: skip
-        table = _table(fmt, dtype)
+        table, bits = _table(fmt, dtype), door.bits_of(result)
         door.in_threads(
             codes.size,
-            lambda start, stop: tables.look_up(source[start:stop], result[start:stop], table),
+            lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table),
         )
         return out
     for part, piece in door.chunks(codes):
@@ -308,11 +308,12 @@ def _encode_integers(x, codes, fmt, mode, rounding, seed, stream) -> None:
 
 @lru_cache(maxsize=32)
 def _table(fmt, dtype: np.dtype) -> np.ndarray:
-    """Return the values of all codes of a format of at most 16 bits."""
+    """Return the bits of the values of all codes of a format of at most 16 bits."""
     kernel, record = _kernel_of(fmt)
     table = np.empty(1 << fmt.bits, dtype)
     codes = np.arange(1 << fmt.bits, dtype=np.uint16)
     kernel.decode(codes, door.bits_of(table), record, _fields(dtype.name))
+    table = door.bits_of(table)
     table.setflags(write=False)
     return table
 
