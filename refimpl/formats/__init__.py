@@ -2,17 +2,19 @@
 
 Standard library only.  How values are decoded, rounded and encoded stands in `refimpl.spec`.
 
-==========  =====================================================================
-`floats`    `FloatFormat`: sign, exponent, mantissa, and a family of special codes
-`posits`    `PositFormat`
-`integers`  `IntFormat`, for scaled quantization
-`blocks`    `BlockFormat`: small codes that share a scale; `CodeBook` formats
-`names`     the catalogue: `format` (name to format) and `names`
-`modes`     the names of rounding modes, overflow and NaN rules
-==========  =====================================================================
+===========  ====================================================================
+`floats`     `FloatFormat`: sign, exponent, mantissa, and a family of special codes
+`posits`     `PositFormat`
+`integers`   `IntFormat`, for scaled quantization
+`blocks`     `BlockFormat`: small codes that share a scale
+`codebooks`  `CodeBook`: codes that are places in a list of values
+`names`      the catalogue: `format` (name to format) and `names`
+`modes`      the names of rounding modes, overflow and NaN rules
+===========  ====================================================================
 """
 
 from refimpl.formats.blocks import BlockFormat
+from refimpl.formats.codebooks import CodeBook
 from refimpl.formats.floats import FloatFormat
 from refimpl.formats.integers import IntFormat
 from refimpl.formats.modes import (
@@ -30,7 +32,7 @@ from refimpl.formats.names import format, names, p3109_names
 from refimpl.formats.posits import PositFormat
 
 __all__ = [
-    "NAN_RULES", "OVERFLOWS", "ROUNDINGS", "SCALE_RULES", "BlockFormat", "FloatFormat",
+    "NAN_RULES", "OVERFLOWS", "ROUNDINGS", "SCALE_RULES", "BlockFormat", "CodeBook", "FloatFormat",
     "IntFormat", "NanRule", "Overflow", "PositFormat", "Rounding", "ScaleRule", "Specials",
     "format", "names", "p3109_names",
 ]  # fmt: skip

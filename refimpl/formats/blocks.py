@@ -67,9 +67,19 @@ class BlockFormat:
         ):
             raise ValueError("BlockFormat: a float element must be signed and have at most 16 bits; "
                              f"got {self.element}")  # fmt: skip
-        if isinstance(self.element, IntFormat) and (not self.element.signed or self.tensor_scale):
-            raise ValueError("BlockFormat: an integer element must be signed and without a tensor "
+        if isinstance(self.element, IntFormat) and (
+            not self.element.symmetric or self.tensor_scale
+        ):
+            raise ValueError("BlockFormat: an integer element must be symmetric and without a tensor "
                              f"scale; got {self.element}")  # fmt: skip
+        if self.tensor_scale and not (
+            self.scale.specials in ("fn", "ieee")
+            and self.scale.mantissa_bits <= 7
+            and self.element.mantissa_bits <= 7
+        ):
+            raise ValueError("BlockFormat: with a tensor scale, the block scale has a NaN and a zero "
+                             "(fn or ieee), and neither it nor the element more than 7 mantissa bits; "
+                             f"got {self.scale} and {self.element}")  # fmt: skip
         if (self.scale.specials == "e8m0") == self.tensor_scale:
             raise ValueError("BlockFormat: the scale must be e8m0 without a tensor scale, and not "
                              f"e8m0 with one; got {self.scale}")  # fmt: skip
@@ -78,11 +88,23 @@ class BlockFormat:
                              f"got {self.block_size!r}")  # fmt: skip
 
     @property
+    def bits(self) -> int:
+        """Bits of an element's code."""
+        return self.element.bits
+
+    @property
+    def grid(self) -> FloatFormat:
+        """The element as a float format; an integer one is fixed point, with the sign apart."""
+        if isinstance(self.element, FloatFormat):
+            return self.element
+        return FloatFormat(
+            exponent_bits=0, mantissa_bits=self.element.bits - 1, bias=0, specials="none"
+        )
+
+    @property
     def max_exponent(self) -> int:
         """Exponent of the largest power of two an element can be, emax in the MX specification."""
-        if isinstance(self.element, IntFormat):
-            return 0
-        return self.element.maxexp - 1
+        return self.grid.maxexp - 1
 
     @property
     def bits_per_element(self) -> float:

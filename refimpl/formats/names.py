@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 
 from refimpl.formats.blocks import BlockFormat
+from refimpl.formats.codebooks import NF4, CodeBook, dynamic_values
 from refimpl.formats.floats import FloatFormat, default_bias
 from refimpl.formats.integers import IntFormat
 from refimpl.formats.posits import PositFormat
 
-Format = FloatFormat | IntFormat | PositFormat | BlockFormat
+Format = FloatFormat | IntFormat | PositFormat | BlockFormat | CodeBook
 
 _FLOATS: dict[str, FloatFormat] = {
     "float16": FloatFormat(exponent_bits=5, mantissa_bits=10),
@@ -59,6 +61,11 @@ _BLOCKS: dict[str, BlockFormat] = {
         tensor_scale=True,
     ),
 }  # fmt: skip
+_BOOKS = {  # made when they are first asked for
+    "nf4": lambda: NF4,
+    "dynamic8": dynamic_values,
+    "dynamic8_unsigned": lambda: dynamic_values(signed=False),
+}
 _CATALOGUE: dict[str, Format] = {**_FLOATS, **_INTEGERS, **_POSITS, **_BLOCKS}
 _NAMES: dict[Format, str] = {record: name for name, record in _CATALOGUE.items()}
 
@@ -114,7 +121,7 @@ def names() -> tuple[str, ...]:
     >>> "bfloat16" in names(), "mxfp4_e2m1" in names()
     (True, True)
     """
-    return tuple(_CATALOGUE)
+    return (*_CATALOGUE, *_BOOKS)
 
 
 def p3109_names(k: int) -> tuple[str, ...]:
@@ -141,7 +148,7 @@ def format(name: str | Format) -> Format:
     name : str
         A name of the catalogue (``float8_e4m3fn``, or short ``e4m3fn``), ``int8``, ``uint4``,
         ``posit8_2``, ``binary8p3se`` (IEEE P3109: K bits, precision P, signed or unsigned,
-        extended or finite), ``mxfp4_e2m1``, or a systematic one, ``e4m3``: E exponent and M
+        extended or finite), ``mxfp4_e2m1``, ``nf4``, or a systematic one, ``e4m3``: E exponent and M
         mantissa bits and *every code finite* (the formats of the PEPPP paper), to which may be
         added ``b`` and a bias, a family (``ieee fn fnuz p3109e p3109f``), ``_unsigned``, and
         ``_flush`` for no subnormals.
@@ -165,6 +172,8 @@ def format(name: str | Format) -> Format:
     key = _ALIASES.get(name, name)
     if key in _CATALOGUE:
         return _CATALOGUE[key]
+    if key in _BOOKS:
+        return _book(key)
     if found := _SYSTEMATIC.fullmatch(key):
         return FloatFormat(
             exponent_bits=int(found["e"]),
@@ -183,10 +192,15 @@ def format(name: str | Format) -> Format:
                          symmetric=False if found["full"] or found["u"] else None)  # fmt: skip
     if found := _POSIT.fullmatch(key):
         return PositFormat(int(found["bits"]), int(found["es"]))
-    known = [*_CATALOGUE, *_ALIASES, "e4m3", "e8m7", "binary8p3se", "binary8p4se", "posit8_0"]
+    known = [*names(), *_ALIASES, "e4m3", "e8m7", "binary8p3se", "binary8p4se", "posit8_0"]
     near = difflib.get_close_matches(name, known, n=3) or ["float8_e4m3fn", "e4m3", "int8"]
     raise ValueError(f"format: unknown format {name!r}; did you mean {', '.join(near)}? "
                      "(any eEmM such as e5m2 is a format too)")  # fmt: skip
+
+
+@cache
+def _book(name: str) -> CodeBook:
+    return CodeBook(name, _BOOKS[name]())
 
 
 def _p3109(k: int, p: int, signed: bool, extended: bool) -> FloatFormat:

@@ -9,6 +9,8 @@ integer.
 import numpy as np
 from numba import njit
 
+_SMALLEST, _LARGEST = np.float32(2.0**-149), np.float32((2 - 2.0**-23) * 2.0**127)
+
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def scale(x, scales, largest_code):
@@ -28,7 +30,7 @@ def scale(x, scales, largest_code):
 def _float32_scale(width, steps):
     if width == 0:
         return np.float32(1)
-    return max(np.float32(width / steps), np.float32(2.0**-149))
+    return np.float32(min(max(np.float32(width / steps), _SMALLEST), _LARGEST))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

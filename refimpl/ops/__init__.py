@@ -1,19 +1,29 @@
 """The NumPy-like door to the kernels: validate, choose dtypes, call one kernel.
 
-===============================  ==============================================
-`quantize`, `encode`, `decode`   values and codes of float formats and posits
-`values`                         all values of a small format
-`quantize_int`, `decode_int`     scaled integer codes, symmetric and affine
-`qtorch_float_quantize`          QPyTorch's function, bit for bit
-===============================  ==============================================
+=======================================  =======================================================
+`quantize`, `encode`, `decode`           values and codes of float formats and posits
+`values`                                 all values of a small format
+`quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
+`quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
+`quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
+`quantile_codebook`                      a code book made from data
+`pack_bits`, `unpack_bits`               codes of few bits, side by side in bytes
+`qtorch_float_quantize`                  QPyTorch's function, bit for bit
+=======================================  =======================================================
 
 Every function rounds exactly once from the values it is given; see `refimpl.spec` for the
 definitions.  Kernels are compiled on first use and cached on disk.
 """
 
+from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
+from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.floats import decode, encode, quantize, values
 from refimpl.ops.integers import decode_int, quantize_int
+from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
 
-__all__ = ["decode", "decode_int", "encode", "qtorch_float_quantize", "quantize", "quantize_int",
-           "values"]  # fmt: skip
+__all__ = [
+    "BlockCodes", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode", "pack_bits",
+    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
+    "quantize_codebook", "quantize_int", "unpack_bits", "values",
+]  # fmt: skip

@@ -30,7 +30,7 @@ class Layout:
             return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
         length = self.shape[self.axis]
         rest = tuple(np.delete(self.shape, self.axis))
-        whole = rows.reshape(*rest, -1)[..., :length]
+        whole = rows.reshape(*rest, -(-length // self.block_size) * self.block_size)[..., :length]
         return np.ascontiguousarray(np.moveaxis(whole, -1, self.axis))
 
     def scales(self, values: np.ndarray) -> np.ndarray:
@@ -81,7 +81,8 @@ def to_rows(
     length = x.shape[axis]
     if block_size is None:
         shape = tuple(length if i == axis else 1 for i in range(x.ndim))
-        rows = np.ascontiguousarray(np.moveaxis(x, axis, 0)).reshape(length, -1 if length else 0)
+        rows = np.ascontiguousarray(np.moveaxis(x, axis, 0))
+        rows = rows.reshape(length, x.size // length if length else 0)
         return rows, Layout(verb, x.shape, axis, None, shape)
     count = -(-length // block_size)
     shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))

@@ -14,6 +14,7 @@ from fractions import Fraction
 from refimpl.formats import IntFormat
 
 SMALLEST_SCALE = 2.0**-149  # the smallest float32
+LARGEST_SCALE = (2 - 2.0**-23) * 2.0**127  # and the largest
 
 
 def scale(largest_magnitude: float, fmt: IntFormat) -> float:
@@ -46,7 +47,7 @@ def affine(low: float, high: float, fmt: IntFormat) -> tuple[float, int]:
     low, high = min(Fraction(low), Fraction(0)), max(Fraction(high), Fraction(0))
     if low == high:
         return 1.0, min(max(0, fmt.min), fmt.max)
-    step = max(to_float32((high - low) / (fmt.max - fmt.min)), SMALLEST_SCALE)
+    step = min(max(to_float32((high - low) / (fmt.max - fmt.min)), SMALLEST_SCALE), LARGEST_SCALE)
     return step, min(max(fmt.min - round(low / Fraction(step)), fmt.min), fmt.max)
 
 

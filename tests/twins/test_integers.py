@@ -81,3 +81,106 @@ def test_one_scale_for_each_index_of_an_axis():
             alone, alone_scale, _ = ops.quantize_int(x.take(i, axis), "int8")
             assert (codes.take(i, axis) == alone).all()
             assert scale.take(i, axis).item() == alone_scale
+
+
+# -- affine, clipped, in blocks --------------------------------------------------------------------
+
+
+def affine_rows():
+    """Ranges of all kinds: on one side of zero, far apart, tiny, with ties of the scale."""
+    rng = np.random.default_rng(2)
+    rows = [rng.uniform(low, high, 40) for low, high in
+            ((-1, 3), (2, 5), (-5, -2), (0, 1e30), (-1e-30, 1e30), (-3e38, 3e38), (-1e-44, 1e-44))]  # fmt: skip
+    rows += [np.zeros(40), np.r_[1e-40, np.zeros(39)], np.r_[-1.0, 2.0**-60, np.zeros(38)]]
+    rows += [np.r_[-1.0, 2.0**-k, np.zeros(38)] for k in (22, 23, 24, 25, 30, 53, 80)]
+    rows += [np.r_[-k, 255.0 * 2 - k, np.zeros(38)] for k in (0, 1, 3, 255)]
+    return np.array(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "name", ["uint8", "uint4", "int8_full", "int8", "uint16", "uint1", "uint2"]
+)
+def test_affine_scales_zero_points_and_codes_are_as_defined(name):
+    from refimpl.formats import format as format_of
+
+    fmt = format_of(name)
+    x = affine_rows()
+    codes, scale, zero_point = ops.quantize_int(x, fmt, axis=0, affine=True)
+    back = ops.decode_int(codes, scale, zero_point, axis=0)
+    for i, row in enumerate(x.tolist()):
+        step, zero = spec.affine(min(row), max(row), fmt)
+        assert (float(scale[i, 0]), int(zero_point[i, 0])) == (step, zero), i
+        assert codes[i].tolist() == [spec.encode(v, fmt, step, zero) for v in row]
+        assert back[i].tolist() == [spec.decode(int(c), step, zero) for c in codes[i]]
+        assert spec.encode(0.0, fmt, step, zero) == zero  # zero has a code of its own
+
+
+def test_the_affine_definition_is_the_printed_identity():
+    # SOURCES 9: x ~ s (q - z)
+    fmt = IntFormat(bits=8, signed=False)
+    assert spec.affine(-1.0, 1.55, fmt) == (float(np.float32(0.01)), 100)
+    assert spec.affine(0.0, 255.0, fmt) == (1.0, 0)
+    assert spec.affine(2.0, 255.0, fmt) == (1.0, 0)  # zero is included
+    assert spec.affine(-255.0, -3.0, fmt) == (1.0, 255)
+    assert spec.affine(0.0, 0.0, fmt) == (1.0, 0)
+    assert spec.decode(30, 0.5, 10) == 10.0
+
+
+@pytest.mark.parametrize(
+    "axis, count", [(None, (2, 4, 2)), (-1, (2, 4, 2)), (1, (2, 1, 7)), (0, (1, 4, 7))]
+)
+def test_blocks_are_cut_along_their_axis(axis, count):
+    x = np.random.default_rng(3).standard_normal((2, 4, 7)).astype(np.float32)
+    codes, scale, _ = ops.quantize_int(x, "int8", axis=axis, block_size=5)
+    assert scale.shape == count
+    place = -1 if axis is None else axis
+    for j in range(scale.shape[place]):
+        part = np.take(x, range(5 * j, min(5 * j + 5, x.shape[place])), place)
+        expected = np.abs(part).max(place).astype(float)
+        got = scale.take(j, place)
+        assert got.ravel().tolist() == [
+            spec.scale(v, IntFormat(bits=8)) for v in expected.ravel().tolist()
+        ]
+    back = ops.decode_int(codes, scale, axis=axis, block_size=5)
+    assert np.abs(back - x).max() <= scale.max() / 2 * 1.0001
+
+
+def test_a_given_clip_or_scale_takes_the_place_of_the_values():
+    x = np.array([-3.0, -0.5, 0.25, 9.0], np.float32)
+    codes, scale, _ = ops.quantize_int(x, "int8", clip=2.0)
+    assert float(scale) == spec.scale(2.0, IntFormat(bits=8))
+    assert codes.tolist() == [-127, -32, 16, 127]
+    codes, scale, zero = ops.quantize_int(x, "uint8", clip=(-1.0, 1.55))
+    assert (float(scale), int(zero)) == (float(np.float32(0.01)), 100)
+    assert codes.tolist() == [0, 50, 125, 255]
+    codes, scale, zero = ops.quantize_int(x, "uint8", scale=0.5, zero_point=10)
+    assert codes.tolist() == [4, 9, 10, 28] and float(scale) == 0.5 and int(zero) == 10
+    codes, _, zero = ops.quantize_int(np.abs(x), "uint4", affine=False)
+    assert zero == 0 and codes.dtype == np.uint8 and codes.max() == 15
+
+
+def test_empty_arrays_and_zero_dimensions():
+    for shape, axis in (((0,), None), ((0, 3), 0), ((3, 0), 0), ((3, 0), 1)):
+        codes, scale, _ = ops.quantize_int(np.empty(shape, np.float32), "int8", axis=axis)
+        assert codes.shape == shape and codes.dtype == np.int8 and np.size(scale) <= 3
+    codes, scale, _ = ops.quantize_int(np.float32(3), "int8")
+    assert codes.shape == () and int(codes) == 127
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(clip=-1.0), "one finite number above zero"),
+    (dict(clip=(1.0, 2.0)), "one finite number above zero"),
+    (dict(clip=1.0, affine=True), "pair"),
+    (dict(clip=(2.0, 1.0), affine=True), "pair"),
+    (dict(clip=1.0, scale=1.0), "not both"),
+    (dict(scale=1.0, affine=True), "needs a zero_point"),
+    (dict(scale=1.0, zero_point=3), "symmetric one"),
+    (dict(zero_point=3), "needs its scale"),
+    (dict(scale=1.0, zero_point=300, affine=True), "zero_point of int8 lies"),
+    (dict(scale=[1.0, 2.0]), "must broadcast"),
+    (dict(block_size=0), "above 0"),
+    (dict(x=np.array([1e39])), "not finite"),
+])  # fmt: skip
+def test_arguments_that_do_not_belong_together_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ops.quantize_int(**{"x": np.ones(3, np.float32), "fmt": "int8", **arguments})
