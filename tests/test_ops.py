@@ -187,3 +187,100 @@ def test_integer_quantization_refuses_what_it_cannot_do(message):
     error, arguments = BAD_INTEGERS[message]
     with pytest.raises(error, match=message):
         ops.quantize_int(**{"fmt": "int8", **arguments})
+
+
+# -- memory, threads, import -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", ["ties_to_even", "stochastic", "to_odd"])
+def test_results_do_not_depend_on_the_number_of_threads(rounding, monkeypatch):
+    from refimpl.ops import door
+
+    x = np.random.default_rng(0).standard_normal(200_001).astype(np.float32)
+    key = {"rounding": rounding, "seed": 5}
+    for values in (x, x.astype(np.float64)):
+        found = []
+        for threads, least in ((1, 1 << 19), (3, 1000)):
+            monkeypatch.setattr(door, "_thread_count", lambda threads=threads: threads)
+            monkeypatch.setattr(door, "ELEMENTS_PER_THREAD", least)
+            codes = ops.encode(values, "e4m3fn", **key)
+            found.append(
+                (ops.quantize(values, "e4m3fn", **key), codes, ops.decode(codes, "e4m3fn"))
+            )
+        for one, three in zip(*found, strict=True):
+            assert identical(one, three)
+
+
+def test_an_out_that_overlaps_the_input_elsewhere_gives_the_same_values():
+    for rounding in ("ties_to_even", "to_odd"):
+        buffer = np.random.default_rng(1).standard_normal(100_001).astype(np.float32)
+        expected = ops.quantize(buffer[:-1], "e4m3fn", rounding=rounding)
+        got = ops.quantize(buffer[:-1], "e4m3fn", rounding=rounding, out=buffer[1:])
+        assert identical(got, expected)
+
+
+def test_no_temporary_is_larger_than_the_output():
+    import tracemalloc
+
+    x = np.random.default_rng(2).standard_normal(1_000_000).astype(np.float32)
+    work = {
+        "quantize": lambda: ops.quantize(x, "e4m3fn"),
+        "quantize in an odd mode": lambda: ops.quantize(x, "e4m3fn", rounding="to_odd"),
+        "stochastic": lambda: ops.quantize(x, "e4m3fn", rounding="stochastic", seed=1),
+        "a transposed array": lambda: ops.quantize(x.reshape(1000, 1000).T, "e4m3fn"),
+        "encode": lambda: ops.encode(x, "e4m3fn"),
+        "encode stochastically": lambda: ops.encode(x, "e4m3fn", rounding="stochastic", seed=1),
+        "decode": lambda: ops.decode(x.view(np.uint8)[: x.size], "e4m3fn"),
+    }
+    for label, call in work.items():
+        size = call().nbytes  # and everything is compiled
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * size + 2**20, label  # the output, as much again, and a chunk's buffers
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_decode_gives_the_dtype_asked_for(dtype):
+    codes = np.arange(256, dtype=np.uint8)
+    wide = ops.decode(codes, "e4m3fn")
+    got = ops.decode(codes, "e4m3fn", dtype=dtype)
+    assert identical(got, wide.astype(dtype))
+    out = np.empty(256, dtype)
+    assert ops.decode(codes, "e4m3fn", dtype=dtype, out=out) is out
+    assert identical(out, got)
+    few = ops.decode(codes[:7], "e4m3fn", dtype=dtype)  # too few for a table
+    assert identical(few, got[:7])
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda: ops.decode([1], "e4m3fn", dtype=np.int8), TypeError, "dtype must be float16"),
+    (lambda: ops.decode([1], "e4m3fn", out=np.empty(2)), ValueError, "out is float64"),
+    (lambda: ops.encode([1.0], "e4m3fn", out=np.empty(1)), ValueError, "out is float64"),
+    (lambda: ops.encode([1.0], "e4m3fn", out=[0]), ValueError, "out is list"),
+    (lambda: ops.encode([1.0], "mxfp4"), TypeError, "quantize_blocks"),
+    (lambda: ops.encode([1.0], "nf4"), TypeError, "quantize_codebook"),
+    (lambda: ops.decode([1], "int8"), TypeError, "quantize_int"),
+    (lambda: ops.values("float32"), ValueError, "codes; decode the ones you need"),
+])  # fmt: skip
+def test_more_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_values_are_the_finite_values_in_order():
+    from refimpl.formats import format as format_of
+
+    for name in (
+        "e2m1fn",
+        "float8_e5m2",
+        "e8m0fnu",
+        "binary6p3ue",
+        "e3m2_flush",
+        "posit8_1",
+        "float16",
+    ):
+        values = ops.values(name)
+        assert (np.diff(values) > 0).all() and np.isfinite(values).all()
+        assert values.tolist() == format_of(name).values()

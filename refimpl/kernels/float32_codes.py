@@ -39,13 +39,17 @@ class Float32Target(NamedTuple):
 
 
 def fits_float32(fmt) -> bool:
-    """Tell whether the fast road serves a FloatFormat: its grid lies within float32's."""
+    """Tell whether the fast road serves a FloatFormat: its grid lies within float32's.
+
+    Its subnormals have to be normal numbers of float32, which no machine flushes to zero, or to
+    begin where those of float32 begin, so that they need no arithmetic.
+    """
     return (
         fmt.signed
         and fmt.has_subnormals
         and fmt.mantissa_bits <= 22
         and -126 <= fmt.min_exponent <= 127
-        and fmt.min_exponent - fmt.mantissa_bits >= -149
+        and (fmt.min_exponent == -126 or fmt.min_exponent - fmt.mantissa_bits >= -126)
     )
 
 
@@ -62,7 +66,11 @@ def float32_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float3
     return Float32Target(
         dropped=np.uint32(23 - fmt.mantissa_bits),
         min_exponent_field=np.uint32(fmt.min_exponent + 127),
-        smallest_subnormal=np.float32(2.0 ** (fmt.min_exponent - fmt.mantissa_bits)),
+        # Where the normals begin with those of float32 nothing needs it, and a product with a float32
+        # subnormal, though not used, would take ten times as long.
+        smallest_subnormal=np.float32(
+            2.0 ** (fmt.min_exponent - fmt.mantissa_bits) if fmt.min_exponent > -126 else 1.0
+        ),
         max_bits=largest,
         overflow_bits=largest if overflow == "propagate" else beyond,
         infinity_bits=beyond,
@@ -140,14 +148,8 @@ def _join(bits, magnitude, field, lower, t):
     normal = np.uint32(
         np.uint32(field << _U23) + np.uint32(lower << (t.dropped & _U31)) - _HIDDEN32
     )
-    # lower * 2^k below the target's normals: as a float32 with k added to its exponent field, or
-    # shifted into a float32 subnormal.  (A product would do where no machine flushes subnormals.)
-    k = np.int32(np.int32(t.min_exponent_field + t.dropped) - np.int32(150))
-    whole = np.float32(np.int32(lower)).view(np.uint32)
-    scaled = np.uint32(whole + np.uint32(np.uint32(k) << _U23))
-    shifted = np.uint32(lower << np.uint32(np.uint32(k + np.int32(149)) & _U31))
-    is_tiny = np.int32(np.int32(whole >> _U23) + k) <= np.int32(0)
-    subnormal = shifted if is_tiny or lower == np.uint32(0) else scaled
+    # Neither factor nor product is a float32 subnormal: see fits_float32.
+    subnormal = np.float32(np.float32(np.int32(lower)) * t.smallest_subnormal).view(np.uint32)
     result = subnormal if field < t.min_exponent_field else normal
     result = t.overflow_bits if result > t.max_bits else result
     result = t.infinity_bits if magnitude == _INFINITY32 else result
@@ -160,48 +162,76 @@ def _join(bits, magnitude, field, lower, t):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _nearest(significand, field, dropped, t):
-    """Return the significand rounded to nearest, ties to the even code."""
+def _nearest(significand, dropped, parity):
+    """Return the significand rounded to nearest; on a tie so that it is even, plus a parity."""
     dropped = dropped if dropped < _U31 else _U31  # all of 24 bits is below half already
     dropped = np.uint32(dropped & _U31)
-    odd = np.uint32(significand >> dropped)
-    # Without mantissa bits the parity of a code is that of its exponent field.
-    lowest = t.min_exponent_field
-    steps = np.uint32((field if field > lowest else lowest) - lowest)
-    odd = np.uint32(np.uint32(odd + steps if t.dropped == _U23 else odd) & _U1)
+    odd = np.uint32(np.uint32(np.uint32(significand >> dropped) + parity) & _U1)
     just_below_half = np.uint32(np.uint32(np.uint32(_U1 << dropped) >> _U1) - _U1)
     return np.uint32(np.uint32(significand + just_below_half + odd) >> dropped)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _binade(field, t):
+    """Return how many binades above the lowest normal one; 0 for what lies below, too."""
+    lowest = t.min_exponent_field
+    return np.uint32((field if field > lowest else lowest) - lowest)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def quantize_ties_to_even(x, out, t):
     """Round x (uint32 (n,), bits of float32) to the format, into out (alike; may be x itself)."""
+    if t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
+        for i in range(x.size):
+            magnitude, field, significand, dropped = _split(x[i], t)
+            lower = _nearest(significand, dropped, _binade(field, t))
+            out[i] = _join(x[i], magnitude, field, lower, t)
+        return
     for i in range(x.size):
         magnitude, field, significand, dropped = _split(x[i], t)
-        lower = _nearest(significand, field, dropped, t)
+        lower = _nearest(significand, dropped, np.uint32(0))
         out[i] = _join(x[i], magnitude, field, lower, t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def encode_ties_to_even(x, codes, t):
     """Write the code of each x (uint32 (n,), bits of float32) into codes (unsigned (n,))."""
+    wide = np.empty(BLOCK, np.uint32)  # 32 bits wide first: narrowing apart takes half the time
+    for start in range(0, x.size, BLOCK):
+        count = min(BLOCK, x.size - start)
+        _encode_block(x[start : start + count], wide, t)
+        target = codes[start : start + count]
+        for j in range(count):
+            target[j] = wide[j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _encode_block(x, codes, t):
+    if t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
+        for i in range(x.size):
+            magnitude, field, significand, dropped = _split(x[i], t)
+            binade = _binade(field, t)
+            codes[i] = _code(x[i], magnitude, binade, _nearest(significand, dropped, binade), t)
+        return
     for i in range(x.size):
         magnitude, field, significand, dropped = _split(x[i], t)
-        lower = _nearest(significand, field, dropped, t)
-        lowest = t.min_exponent_field
-        binade = np.uint32((field if field > lowest else lowest) - lowest)
-        # max_code + 1 stands for everything beyond, so that no shift runs out of its word
-        room = np.uint32(t.max_code >> (t.mantissa_bits & _U31))
-        code = np.uint32(np.uint32(binade << (t.mantissa_bits & _U31)) + lower)
-        code = np.uint32(t.max_code + _U1) if binade > room else code
-        code = t.overflow_code if code > t.max_code else code
-        code = t.infinity_code if magnitude == _INFINITY32 else code
-        is_nan = magnitude > _INFINITY32
-        code = t.nan_code if is_nan else code
-        sign = np.uint32(x[i] >> _U31)
-        sign = np.uint32(sign ^ t.nan_sign_flip) if is_nan else sign
-        sign = np.uint32(sign & t.zero_sign_mask) if code == np.uint32(0) else sign
-        codes[i] = np.uint32(code | np.uint32(sign << (t.sign_shift & _U31)))
+        lower = _nearest(significand, dropped, np.uint32(0))
+        codes[i] = _code(x[i], magnitude, _binade(field, t), lower, t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _code(bits, magnitude, binade, lower, t):
+    """Return the code of the rounded significand `lower`, special cases mended."""
+    # lower counts the hidden bit, and so is the distance from the code at which its binade begins
+    code = np.uint32(np.uint32(binade << (t.mantissa_bits & _U31)) + lower)
+    code = t.overflow_code if code > t.max_code else code
+    code = t.infinity_code if magnitude == _INFINITY32 else code
+    is_nan = magnitude > _INFINITY32
+    code = t.nan_code if is_nan else code
+    sign = np.uint32(bits >> _U31)
+    sign = np.uint32(sign ^ t.nan_sign_flip) if is_nan else sign
+    sign = np.uint32(sign & t.zero_sign_mask) if code == np.uint32(0) else sign
+    return np.uint32(code | np.uint32(sign << (t.sign_shift & _U31)))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

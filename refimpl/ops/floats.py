@@ -109,11 +109,20 @@ def quantize(
         kernel.decode(codes, result, record, _fields("float64"))
         return out
     layout = _fields(dtype.name)
+    from refimpl.kernels import tables
+
+    # decoding by table is faster, where there are enough values to be worth one
+    table = _table(fmt, dtype) if fmt.bits <= 16 and x.size >= 1 << fmt.bits else None
 
     def general(start, stop):
         for part, piece in door.chunks(x, start, stop):
             words = door.random_words(rounding, piece.size, seed, stream, part.start)
-            kernel.quantize(door.bits_of(piece), result[part], layout, record, mode, words)
+            if table is None:
+                kernel.quantize(door.bits_of(piece), result[part], layout, record, mode, words)
+                continue
+            codes = np.empty(piece.size, np.uint16)
+            kernel.encode(door.bits_of(piece), codes, layout, record, mode, words)
+            tables.look_up(codes, result[part], table)
 
     door.in_threads(x.size, general)
     return out

@@ -1,0 +1,142 @@
+"""Code books: a code is the place of a value in a list, the value is multiplied by a block's scale.
+
+*Sources*: SOURCES 5 (dynamic map of 8-bit optimizers), SOURCES 8 (NF4, quantile codes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from refimpl.formats.modes import whole
+
+# 4-bit NormalFloat: quantiles of N(0, 1), 8 above zero and 7 below, divided by the largest.
+NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
+    0.7229568362236023, 1.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CodeBook:
+    """Describe a code book.
+
+    Parameters
+    ----------
+    name : str
+    book : tuple of float
+        2 to 256 float32 numbers from -1 to 1, ascending; code i stands for book[i].
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> CodeBook("ternary", (-1.0, 0.0, 1.0)).bits
+    2
+    """
+
+    name: str
+    book: tuple[float, ...]
+
+    def __post_init__(self):
+        book = tuple(float(value) for value in self.book)
+        object.__setattr__(self, "book", book)
+        if not 2 <= len(book) <= 256:
+            raise ValueError(f"CodeBook: a book has 2 to 256 values, got {len(book)}")
+        for i, value in enumerate(book):
+            if not -1 <= value <= 1 or to_float32(Fraction(value)) != value:
+                raise ValueError(f"CodeBook: value {i} is {value!r}; values are float32 numbers from "
+                                 "-1 to 1: divide by the largest magnitude and round")  # fmt: skip
+            if i and value <= book[i - 1]:
+                raise ValueError(
+                    f"CodeBook: values ascend; value {i} is {value!r} behind {book[i - 1]!r}"
+                )
+
+    @property
+    def bits(self) -> int:
+        """Bits of a code."""
+        return (len(self.book) - 1).bit_length()
+
+    @property
+    def boundaries(self) -> tuple[float, ...]:
+        """Midpoints of neighbours, rounded to float32: where a value changes its code."""
+        pairs = zip(self.book, self.book[1:], strict=False)
+        return tuple(to_float32((Fraction(a) + Fraction(b)) / 2) for a, b in pairs)
+
+    def values(self) -> list[float]:
+        """Return the values in the order of the codes, which is ascending."""
+        return list(self.book)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -> tuple[float, ...]:
+    """Return the values of the dynamic map: midpoints of linear steps within decimal exponents.
+
+    Exact decimals rounded to float32 once; bitsandbytes computes in float32, so that its values may
+    differ in the last place.  Values that come up twice (for fewer exponent bits) are given once.
+
+    >>> dynamic_values(4, 3)[8:12]
+    (0.005499999970197678, 0.032499998807907104, 0.07750000059604645, 0.21250000596046448)
+    """
+    if not (whole(bits) and whole(exponent_bits) and 2 <= bits <= 8 and 1 <= exponent_bits < bits):
+        raise ValueError("dynamic_values: bits must be 2 to 8 and exponent_bits 1 to bits - 1; got "
+                         f"{bits!r} and {exponent_bits!r}")  # fmt: skip
+    magnitudes = []
+    for i in range(exponent_bits):
+        steps = 2 ** (i + bits - 1 - exponent_bits + (not signed))
+        magnitudes += _decade(i - exponent_bits + 1, steps)
+    magnitudes += _decade(0, 2 ** (bits - 1 - exponent_bits) - 1)
+    found = {Fraction(0), Fraction(1), *magnitudes}
+    if signed:
+        found |= {-value for value in magnitudes}
+    return tuple(to_float32(value) for value in sorted(found))
+
+
+def _decade(exponent: int, steps: int) -> list[Fraction]:
+    """Return the midpoints of equal steps from 0.1 to 1, times 10^exponent."""
+    width = Fraction(9, 10) / steps if steps else 0
+    return [(Fraction(1, 10) + width * Fraction(2 * k + 1, 2)) * Fraction(10) ** exponent
+            for k in range(steps)]  # fmt: skip
+
+
+def quantile_values(ascending: Sequence[float], bits: int) -> tuple[float, ...]:
+    """Return 2^bits values that equally many of the numbers fall to, divided by the largest magnitude.
+
+    Value i is the mean of the quantiles of levels i / 2^bits and (i + 1) / 2^bits (linear between
+    neighbours), rounded to float32 once; equal values are given once.
+
+    >>> quantile_values([-4.0, -1.0, 0.0, 1.0, 4.0], 2)
+    (-1.0, -0.20000000298023224, 0.20000000298023224, 1.0)
+    """
+    count, levels = len(ascending), 2**bits
+
+    def quantile(level: Fraction) -> Fraction:
+        place = level * (count - 1)
+        low = math.floor(place)
+        a, b = (Fraction(float(ascending[min(k, count - 1)])) for k in (low, low + 1))
+        return a + (b - a) * (place - low)
+
+    edges = [quantile(Fraction(i, levels)) for i in range(levels + 1)]
+    means = [(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)]
+    largest = max(map(abs, means))
+    if largest == 0:
+        raise ValueError("quantile_values: every number is zero; there is nothing to tell apart")
+    return tuple(sorted({to_float32(value / largest) for value in means}))
+
+
+def to_float32(x: Fraction) -> float:
+    """Return a number of at most 1 in magnitude rounded to float32, ties to even."""
+    # exponent of the spacing of float32 around x: from a guess that is one too low at most
+    exponent = max(x.numerator.bit_length() - x.denominator.bit_length() - 25, -149)
+    while abs(x) >= Fraction(2) ** (exponent + 24):
+        exponent += 1
+    return math.ldexp(round(x / Fraction(2) ** exponent), exponent)

@@ -1,0 +1,160 @@
+"""Code books: NF4, the dynamic map of 8-bit optimizers, quantile codes, and those of one's own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.formats import CodeBook
+from refimpl.formats import format as format_of
+from refimpl.formats.codebooks import quantile_values
+from refimpl.ops import door
+from refimpl.ops.rows import to_rows
+
+
+def quantize_codebook(
+    x, book: CodeBook | str, *, axis: int | None = None, block_size: int | None = None, scale=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replace values by the codes of the nearest in a book, times a scale.
+
+    Parameters
+    ----------
+    x : array_like of float32 (others are rounded to it first), finite, any shape
+    book : CodeBook or its name
+        ``nf4``, ``dynamic8``, ``dynamic8_unsigned``, or one from `quantile_codebook`.
+    axis, block_size : int, optional
+        What shares a scale, as for `quantize_int`: everything, each index of an axis, or each block
+        of neighbours along it.
+    scale : array_like of float32, optional
+        Default: the largest magnitude, 1 where everything is zero.
+
+    Returns
+    -------
+    codes : ndarray of uint8, shape of x
+        Number of the value; of two equally near ones the lower, where the boundary between two
+        values is their midpoint rounded to float32.
+    scale : ndarray of float32
+        Of the shape described at `quantize_int`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other formats, values that are not finite, scales that are not positive.
+
+    Notes
+    -----
+    *Source*: SOURCES 5 and 8; `refimpl.spec.codebooks`.
+
+    Examples
+    --------
+    >>> codes, scale = quantize_codebook([0.0, -2.0, 1.0], "nf4")
+    >>> codes.tolist(), float(scale), decode_codebook(codes, scale, "nf4").round(4).tolist()
+    ([7, 0, 12], 2.0, [0.0, -2.0, 0.8813999891281128])
+    """
+    verb = "quantize_codebook"
+    book = _book(verb, book)
+    x = door.real(verb, x)
+    door.finite(verb, x)
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, np.float32)
+    door.finite(verb, x)
+    rows, layout = to_rows(verb, x, axis, block_size)
+    from refimpl.kernels import codebooks as kernel
+
+    scales = np.empty(len(rows), np.float32)
+    if scale is None:
+        kernel.scale(rows, scales)
+    else:
+        scales[...] = layout.rows_of("scale", scale, np.float32)
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError(f"{verb}: every scale must be finite and above zero")
+    codes = np.empty(rows.shape, np.uint8)
+    kernel.encode(rows, codes, scales, np.array(book.boundaries))
+    return layout.elements(codes), layout.scales(scales)
+
+
+def decode_codebook(
+    codes, scale, book: CodeBook | str, *, axis: int | None = None, block_size: int | None = None
+) -> np.ndarray:
+    """Return scale * value of the code, rounded once to float32.
+
+    Parameters
+    ----------
+    codes, scale, book, axis, block_size
+        As `quantize_codebook` took and returned them.
+
+    Returns
+    -------
+    ndarray of float32, shape of codes
+
+    Raises
+    ------
+    TypeError, ValueError
+        For codes the book does not have and scales that do not fit.
+
+    Examples
+    --------
+    >>> decode_codebook([15, 7, 0], 3.0, "nf4").tolist()
+    [3.0, 0.0, -3.0]
+    """
+    verb = "decode_codebook"
+    book = _book(verb, book)
+    codes = door.check_codes(verb, codes, 8, book.name)
+    if codes.size and codes.max() >= len(book.book):
+        index = door.first(codes >= len(book.book))
+        raise ValueError(f"{verb}: code {codes[index]} at index {index}; {book} has the codes 0 to "
+                         f"{len(book.book) - 1}")  # fmt: skip
+    rows, layout = to_rows(verb, codes, axis, block_size)
+    from refimpl.kernels import codebooks as kernel
+
+    scales = np.empty(len(rows), np.float32)
+    scales[...] = layout.rows_of("scale", scale, np.float32)
+    x = np.empty(rows.shape, np.float32)
+    kernel.decode(rows, x, scales, np.array(book.book))
+    return layout.elements(x)
+
+
+def quantile_codebook(x, bits: int, *, name: str = "quantile") -> CodeBook:
+    """Return a book of at most 2^bits values that equally many elements of x fall to.
+
+    Parameters
+    ----------
+    x : array_like of floats or integers, finite, not all zero
+    bits : int
+        1 to 8.
+    name : str
+
+    Returns
+    -------
+    CodeBook
+        Value i is the mean of the quantiles of levels i / 2^bits and (i + 1) / 2^bits (linear
+        between neighbours), divided by the largest magnitude of them all, rounded to float32 once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other dtypes and numbers of bits, and for fewer than two different values.
+
+    Notes
+    -----
+    *Source*: SOURCES 8 (quantile quantization).
+
+    Examples
+    --------
+    >>> quantile_codebook([-4.0, -1.0, 0.0, 1.0, 4.0], 2).values()
+    [-1.0, -0.20000000298023224, 0.20000000298023224, 1.0]
+    """
+    verb = "quantile_codebook"
+    x = door.real(verb, x)
+    door.finite(verb, x)
+    if not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
+        raise ValueError(f"{verb}: bits must be a whole number from 1 to 8, got {bits!r}")
+    if x.size == 0 or (x == x.reshape(-1)[0]).all():
+        raise ValueError(f"{verb}: need at least two different values, got {x.size} equal ones")
+    return CodeBook(name, quantile_values(np.sort(x, axis=None).astype(np.float64), int(bits)))
+
+
+def _book(verb: str, book) -> CodeBook:
+    book = format_of(book)
+    if not isinstance(book, CodeBook):
+        raise TypeError(f"{verb}: expected a code book such as nf4, got {book}")
+    return book

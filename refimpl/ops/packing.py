@@ -1,0 +1,102 @@
+"""Codes of 1 to 8 bits side by side in bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.ops import door
+
+
+def pack_bits(codes, bits: int) -> np.ndarray:
+    """Put codes of few bits side by side, along the last axis, the first one in the low bits.
+
+    Parameters
+    ----------
+    codes : array_like of integers from 0 to 2^bits - 1, at least one axis
+    bits : int
+        1 to 8: 2, 4 and 6 for the formats of so many bits.
+
+    Returns
+    -------
+    ndarray of uint8
+        The last axis holds ceil(n * bits / 8) bytes; the last byte is filled up with zeros.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For codes out of range and other numbers of bits.
+
+    Notes
+    -----
+    Code i takes bits i * bits to (i + 1) * bits of a stream whose bit 0 is the lowest of the first
+    byte, as torchao packs 4 bits.  *Source*: PEERS 2; `refimpl.spec.packing`.
+
+    Examples
+    --------
+    >>> [hex(byte) for byte in pack_bits([0x1, 0x2, 0x3], 4)]
+    ['0x21', '0x3']
+    """
+    _check_bits("pack_bits", bits)
+    codes = door.check_codes("pack_bits", codes, bits, f"{bits} bits")
+    if codes.ndim == 0:
+        raise ValueError("pack_bits: codes need an axis to be packed along; reshape them to (1,)")
+    from refimpl.kernels import packing as kernel
+
+    count = codes.shape[-1]
+    packed = np.empty((*codes.shape[:-1], -(-count * bits // 8)), np.uint8)
+    rows = codes.size // count if count else 0
+    kernel.pack(
+        np.ascontiguousarray(codes, np.uint8).reshape(rows, count),
+        packed.reshape(rows, packed.shape[-1]), bits,
+    )  # fmt: skip
+    return packed
+
+
+def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
+    """Take codes of few bits apart: what `pack_bits` put side by side.
+
+    Parameters
+    ----------
+    packed : array_like of uint8, at least one axis
+    bits : int
+        1 to 8.
+    count : int
+        Codes along the last axis.
+
+    Returns
+    -------
+    ndarray of uint8, the last axis of length count
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other dtypes, and bytes too few or too many for so many codes.
+
+    Examples
+    --------
+    >>> unpack_bits(np.array([0x21, 0x03], np.uint8), 4, 3)
+    array([1, 2, 3], dtype=uint8)
+    """
+    _check_bits("unpack_bits", bits)
+    packed = np.asarray(packed)
+    if packed.dtype != np.uint8:
+        raise TypeError(f"unpack_bits: packed codes are uint8, got {packed.dtype}")
+    if not isinstance(count, (int, np.integer)) or count < 0:
+        raise ValueError(f"unpack_bits: count must be a whole number, got {count!r}")
+    need = -(-count * bits // 8)
+    if packed.ndim == 0 or packed.shape[-1] != need:
+        raise ValueError(f"unpack_bits: {count} codes of {bits} bits take {need} bytes along the last "
+                         f"axis; packed has shape {packed.shape}")  # fmt: skip
+    from refimpl.kernels import packing as kernel
+
+    codes = np.empty((*packed.shape[:-1], count), np.uint8)
+    rows = codes.size // count if count else 0
+    kernel.unpack(
+        np.ascontiguousarray(packed).reshape(rows, need), codes.reshape(rows, count), bits
+    )
+    return codes
+
+
+def _check_bits(verb: str, bits) -> None:
+    if not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
+        raise ValueError(f"{verb}: bits must be a whole number from 1 to 8, got {bits!r}")

@@ -1,0 +1,149 @@
+"""Blocks of elements that share a scale: MX, and the two levels of NVFP4.
+
+*MX*: X = 2^e is the scale of a block, P_i = round(V_i / X) its elements, saturating.  A block with NaN
+or an infinity in it gets the scale NaN, and every element decodes to NaN (OCP MX 1.0 leaves this
+open).  A block of zeros gets the smallest scale.  e by the scale rule, a the largest magnitude of
+the block, emax the exponent of the element's largest power of two:
+
+===========  ==================================================================================
+``floor``    floor(log2 a) - emax, as OCP MX 1.0; the largest elements may saturate
+``ceil``     the least e for which a <= largest element * 2^e; nothing saturates
+``even``     as floor, after a is rounded to the precision of the largest elements, ties to even
+``nearest``  2^e nearest to a / largest element, ties up, as ml_dtypes casts to E8M0
+===========  ==================================================================================
+
+*NVFP4*: s_t = a_tensor / (largest scale * largest element) in float32, s_b = a / (largest element *
+s_t) in the scale's format, q_i = round(x_i / (s_b s_t)), saturating; every quotient exact, then
+rounded once.  A block scale that rounds to zero is taken as 1.
+
+*Source*: SOURCES 4.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from refimpl.formats import BlockFormat, IntFormat
+from refimpl.spec import float_codes
+from refimpl.spec.float_codes import Value, floor_log2
+from refimpl.spec.integers import LARGEST_SCALE, SMALLEST_SCALE, to_float32
+
+
+def encode_block(
+    values: Sequence[Value], fmt: BlockFormat, rule: str = "floor", tensor_scale: float = 1.0,
+    rounding: str = "ties_to_even", randoms: Sequence[int] | None = None, random_bits: int = 32,
+) -> tuple[int, list[int]]:  # fmt: skip
+    """Return the scale's code and the elements' codes of one block.
+
+    >>> from refimpl.formats import format
+    >>> values = [float_codes.from_float(x) for x in (1.0, -6.5, 0.3)]
+    >>> encode_block(values, format("mxfp4_e2m1"))
+    (127, [2, 15, 1])
+    """
+    if any(value.kind != "finite" for value in values):
+        return fmt.scale.nan_code, [0] * len(values)
+    largest = max((value.magnitude for value in values), default=Fraction(0))
+    if fmt.tensor_scale:
+        scale_code = block_scale(largest, fmt, tensor_scale)
+    else:
+        scale_code = scale_exponent(largest, fmt, rule) + fmt.scale.bias
+    scale = float_codes.decode(scale_code, fmt.scale).magnitude * Fraction(tensor_scale)
+    codes = [
+        encode_element(
+            Value("finite", value.negative, value.magnitude / scale), fmt, rounding,
+            0 if randoms is None else randoms[i], random_bits,
+        )
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+    return scale_code, codes
+
+
+def decode_block(
+    scale_code: int, codes: Sequence[int], fmt: BlockFormat, tensor_scale: float = 1.0
+) -> list[Value]:
+    """Return the values of one block, exactly."""
+    scale = float_codes.decode(scale_code, fmt.scale)
+    if scale.kind == "nan":
+        return [Value("nan", False) for _ in codes]
+    factor = scale.magnitude * Fraction(tensor_scale)
+    elements = [decode_element(code, fmt) for code in codes]
+    return [
+        Value(value.kind, value.negative != scale.negative, value.magnitude * factor)
+        for value in elements
+    ]
+
+
+def scale_exponent(largest: Fraction, fmt: BlockFormat, rule: str) -> int:
+    """Return e of the scale 2^e for a block whose largest magnitude is given."""
+    lowest, highest = -fmt.scale.bias, fmt.scale.max_code - fmt.scale.bias
+    if largest == 0:
+        return lowest
+    top = float_codes.magnitude(fmt.grid.max_code, fmt.grid)
+    match rule:
+        case "floor":
+            e = floor_log2(largest) - fmt.max_exponent
+        case "ceil":
+            e = floor_log2(largest / top)
+            e += Fraction(2) ** e * top < largest
+        case "even":
+            # the spacing of the largest elements, relative to their power of two
+            bits = fmt.max_exponent - floor_log2(_top_spacing(fmt))
+            unit = Fraction(2) ** (floor_log2(largest) - bits)
+            e = floor_log2(round(largest / unit) * unit) - fmt.max_exponent
+        case "nearest":
+            e = floor_log2(largest / top)
+            e += largest / top >= Fraction(3, 2) * Fraction(2) ** e
+        case _:
+            raise ValueError(f"unknown scale rule {rule!r}")
+    return min(max(e, lowest), highest)
+
+
+def _top_spacing(fmt: BlockFormat) -> Fraction:
+    code = fmt.grid.max_code
+    return float_codes.magnitude(code, fmt.grid) - float_codes.magnitude(code - 1, fmt.grid)
+
+
+def tensor_scale(largest: Fraction, fmt: BlockFormat) -> float:
+    """Return the float32 scale of a tensor whose largest finite magnitude is given.
+
+    1 for a tensor of zeros; never zero, and never infinite.
+
+    >>> from refimpl.formats import format
+    >>> tensor_scale(Fraction(2688), format("nvfp4"))
+    1.0
+    """
+    if largest == 0:
+        return 1.0
+    top = float_codes.magnitude(fmt.scale.max_code, fmt.scale)
+    exact = largest / (top * float_codes.magnitude(fmt.grid.max_code, fmt.grid))
+    return to_float32(min(max(exact, Fraction(SMALLEST_SCALE)), Fraction(LARGEST_SCALE)))
+
+
+def block_scale(largest: Fraction, fmt: BlockFormat, tensor_scale: float) -> int:
+    """Return the code of the block scale under a tensor scale."""
+    top = float_codes.magnitude(fmt.grid.max_code, fmt.grid)
+    exact = Value("finite", False, largest / (top * Fraction(tensor_scale)))
+    code = float_codes.encode(exact, fmt.scale, overflow="saturate")
+    return code or float_codes.encode(float_codes.from_float(1.0), fmt.scale)
+
+
+def encode_element(
+    value: Value, fmt: BlockFormat, rounding: str, random: int = 0, random_bits: int = 32
+) -> int:
+    """Return the code of a scaled value; integer elements in two's complement."""
+    code = float_codes.encode(
+        value, fmt.grid, rounding, "saturate", random=random, random_bits=random_bits
+    )
+    if isinstance(fmt.element, IntFormat):
+        magnitude = code & ~fmt.grid.sign_mask
+        return -magnitude % 2**fmt.bits if code & fmt.grid.sign_mask else magnitude
+    return code
+
+
+def decode_element(code: int, fmt: BlockFormat) -> Value:
+    """Return the value of an element's code, before scaling."""
+    if isinstance(fmt.element, IntFormat):
+        signed = code - 2**fmt.bits if code >= 2 ** (fmt.bits - 1) else code
+        return Value("finite", signed < 0, Fraction(abs(signed), 2 ** (fmt.bits - 2)))
+    return float_codes.decode(code, fmt.element)

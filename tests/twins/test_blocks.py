@@ -1,0 +1,279 @@
+"""MX and NVFP4: the kernels are their definitions, and the definitions are the published rules."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from refimpl import ops
+from refimpl.formats import SCALE_RULES, BlockFormat
+from refimpl.formats import format as format_of
+from refimpl.spec import blocks as spec
+from refimpl.spec.float_codes import from_float, to_float
+from refimpl.spec.integers import to_float32
+from refimpl.spec.random_bits import random_word
+
+MX = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxint8"]
+TWO_LEVELS = BlockFormat(element=format_of("float8_e4m3fn"), scale=format_of("float8_e5m2"),
+                         block_size=8, tensor_scale=True)  # fmt: skip
+
+
+def blocks_of(fmt, dtype=np.float32, seed=0):
+    """Rows of one block: Gaussian, on and beside every boundary of the scale rules, and odd ones."""
+    rng = np.random.default_rng(seed)
+    n, top = fmt.block_size, fmt.grid.max
+    rows = [rng.standard_normal(n) * 2.0 ** rng.integers(-30, 30) for _ in range(12)]
+    m = fmt.grid.mantissa_bits
+    for largest in (1.0, top, 1.5 * top, 0.75 * top, 2 - 2.0 ** -(m + 1), 2 - 2.0**-m, 2 - 2.0**-6,
+                    2 - 2.0**-7, 1.75, 1.25):  # fmt: skip
+        for nudge in (0, 1, -1):
+            row = rng.uniform(-1, 1, n)
+            row[rng.integers(n)] = 1
+            peak = np.asarray(largest, dtype)
+            if nudge:
+                peak = np.nextafter(peak, dtype(nudge * np.inf))
+            rows.append(row * float(peak))
+    for special in (np.zeros(n), np.full(n, -0.0), np.full(n, 2.0**-149), np.full(n, 2.0**-140),
+                    np.full(n, 3e38)):  # fmt: skip
+        rows.append(special)
+    for bad in (np.nan, np.inf, -np.inf):
+        row = rng.standard_normal(n)
+        row[1] = bad
+        rows.append(row)
+    return np.array(rows).astype(dtype)
+
+
+def assert_is_defined(x, fmt, rule="floor", tensor_scale=None, **rounding):
+    key = {k: v for k, v in rounding.items() if k != "random_bits"}
+    arguments = {"scale_rule": None if fmt.tensor_scale else rule, "tensor_scale": tensor_scale}
+    got = ops.quantize_blocks(x, fmt, **arguments, **rounding)
+    bits = rounding.get("random_bits") or 32
+    for i, row in enumerate(x):
+        randoms = None
+        if "seed" in key:
+            randoms = [random_word(i * len(row) + j, key["seed"], 0) >> (32 - bits)
+                       for j in range(len(row))]  # fmt: skip
+        scales, codes = [], []
+        for start in range(0, len(row), fmt.block_size):
+            part = slice(start, start + fmt.block_size)
+            scale, found = spec.encode_block(
+                [from_float(float(v)) for v in row[part]], fmt, rule, got.tensor_scale,
+                rounding.get("rounding", "ties_to_even"),
+                None if randoms is None else randoms[part], bits,
+            )  # fmt: skip
+            scales.append(scale)
+            codes += found
+        assert got.scales[i].tolist() == scales, (i, row)
+        assert got.codes[i].tolist() == codes, (i, row)
+    return got
+
+
+def assert_decodes_as_defined(codes, scales, fmt, tensor_scale=1.0):
+    got = ops.decode_blocks(codes, scales, fmt, tensor_scale=tensor_scale)
+    for i, row in enumerate(np.asarray(codes)):
+        values = []
+        for j, start in enumerate(range(0, len(row), fmt.block_size)):
+            part = row[start : start + fmt.block_size]
+            values += spec.decode_block(int(scales[i][j]), part.tolist(), fmt, tensor_scale)
+        expected = []
+        for v in values:
+            if v.kind == "finite":
+                expected.append(to_float32(-v.magnitude if v.negative else v.magnitude) if v.magnitude
+                                else math.copysign(0.0, -v.negative))  # fmt: skip
+            else:
+                expected.append(to_float(v))
+        same = (got[i] == expected) | (np.isnan(got[i]) & np.isnan(expected))
+        assert same.all(), (i, got[i][~same], np.array(expected)[~same])
+
+
+@pytest.mark.parametrize("rule", SCALE_RULES)
+@pytest.mark.parametrize("name", MX)
+def test_mx_is_as_defined_under_every_scale_rule(name, rule):
+    fmt = format_of(name)
+    got = assert_is_defined(blocks_of(fmt), fmt, rule)
+    assert_decodes_as_defined(got.codes, got.scales, fmt)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("name", ["mxfp4_e2m1", "mxint8", "nvfp4"])
+def test_other_floats_are_rounded_once_too(name, dtype):
+    fmt = format_of(name)
+    with np.errstate(over="ignore"):
+        x = blocks_of(fmt, dtype)
+    assert_is_defined(x, fmt)
+
+
+@pytest.mark.parametrize("rounding", [
+    dict(rounding="toward_zero"), dict(rounding="ties_to_away"), dict(rounding="to_odd"),
+    dict(rounding="stochastic", seed=5), dict(rounding="stochastic_c", seed=5, random_bits=4),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["mxfp4_e2m1", "mxint8", "nvfp4"])
+def test_elements_round_in_every_mode(name, rounding):
+    fmt = format_of(name)
+    assert_is_defined(blocks_of(fmt), fmt, **rounding)
+
+
+@pytest.mark.parametrize("fmt", [format_of("nvfp4"), TWO_LEVELS], ids=["nvfp4", "e4m3 by e5m2"])
+@pytest.mark.parametrize("tensor_scale", [None, 1.0, 0.001953125, float(np.float32(1e-3)), 2.0**100,
+                                          2.0**-149, float(np.float32(0.3))])  # fmt: skip
+def test_two_levels_are_as_defined(fmt, tensor_scale):
+    x = blocks_of(fmt)
+    got = assert_is_defined(x, fmt, tensor_scale=tensor_scale)
+    assert_decodes_as_defined(got.codes, got.scales, fmt, got.tensor_scale)
+    if tensor_scale is None:
+        finite = x[np.isfinite(x).all(1)]
+        assert got.tensor_scale == spec.tensor_scale(Fraction(float(np.abs(finite).max())), fmt)
+
+
+@pytest.mark.parametrize("largest", [0.0, 2.0**-149, 1e-40, 1.0, 2688.0, 3.4e38])
+def test_the_tensor_scale_is_the_exact_quotient(largest):
+    fmt = format_of("nvfp4")
+    x = np.full(16, largest, np.float32)
+    got = ops.quantize_blocks(x, fmt).tensor_scale
+    assert got == spec.tensor_scale(Fraction(float(x[0])), fmt)
+    if largest in (0.0, 2688.0):
+        assert got == 1.0
+
+
+@pytest.mark.parametrize("name", [*MX, "nvfp4"])
+def test_every_code_under_every_scale_decodes_as_defined(name):
+    fmt = format_of(name)
+    count = 2**fmt.bits
+    codes = np.resize(np.arange(count), -(-count // fmt.block_size) * fmt.block_size)
+    for scale in (0, 1, 2, 100, 126, 127, 128, 129, 200, 253, 254, 255):
+        scales = np.full((1, codes.size // fmt.block_size), scale)
+        tensor_scale = 1.0 if not fmt.tensor_scale else float(np.float32(0.7))
+        assert_decodes_as_defined(codes[None], scales, fmt, tensor_scale)
+
+
+# -- the definition against the published rules ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name, emax", [("mxfp8_e5m2", 15), ("mxfp8_e4m3", 8), ("mxfp6_e3m2", 4),
+                                        ("mxfp6_e2m3", 2), ("mxfp4_e2m1", 2), ("mxint8", 0)])  # fmt: skip
+def test_elements_have_the_printed_exponents_and_sizes(name, emax):
+    fmt = format_of(name)
+    assert fmt.max_exponent == emax  # SOURCES 4.3
+    assert fmt.block_size == 32
+    assert fmt.bits_per_element == {8: 8.25, 6: 6.25, 4: 4.25}[fmt.bits]
+    assert format_of("nvfp4").bits_per_element == 4.5
+
+
+@pytest.mark.parametrize("a, floor, ceil, even, nearest", [
+    # FP4: emax 2, largest element 6.  Worked by hand from the definitions' words.
+    (4.0, 0, 0, 0, -1), (6.0, 0, 0, 0, 0), (6.5, 0, 1, 0, 0), (7.0, 0, 1, 1, 0),
+    (6.99, 0, 1, 0, 0), (7.99, 0, 1, 1, 0), (8.0, 1, 1, 1, 0), (9.0, 1, 1, 1, 1), (8.99, 1, 1, 1, 0),
+    (3.0, -1, -1, -1, -1), (3.25, -1, 0, -1, -1), (4.49, 0, 0, 0, -1), (4.5, 0, 0, 0, 0),
+])  # fmt: skip
+def test_scale_rules_do_what_their_words_say(a, floor, ceil, even, nearest):
+    fmt = format_of("mxfp4_e2m1")
+    got = [spec.scale_exponent(Fraction(a), fmt, rule) for rule in SCALE_RULES]
+    assert got == [floor, ceil, even, nearest]
+
+
+def test_scales_are_clamped_and_zeros_take_the_smallest():
+    fmt = format_of("mxfp8_e5m2")
+    for rule in SCALE_RULES:
+        assert spec.scale_exponent(Fraction(2) ** -200, fmt, rule) == -127
+        assert spec.scale_exponent(Fraction(2) ** 200, fmt, rule) == 127
+        assert spec.scale_exponent(Fraction(0), fmt, rule) == -127
+
+
+def test_integer_elements_are_twos_complement_in_64ths():
+    # MXINT8: code / 64, -2 at the bottom, which symmetric encoders avoid
+    values = [
+        to_float(v) for v in spec.decode_block(127, [0x40, 0x7F, 0xFF, 0x80], format_of("mxint8"))
+    ]
+    assert values == [1.0, 127 / 64, -1 / 64, -2.0]
+    codes, scales, _ = ops.quantize_blocks([1.999, -1.999, 0.0, -0.0], "mxint8")
+    assert codes.tolist() == [0x7F, 0x81, 0, 0] and scales.tolist() == [127]
+
+
+@pytest.mark.parametrize("name, decibel", [
+    ("mxfp8_e4m3", 30.63), ("mxfp8_e5m2", 25.35), ("mxfp6_e2m3", 30.95), ("mxfp6_e3m2", 25.35),
+    ("mxfp4_e2m1", 18.78), ("mxint8", 41.67), ("nvfp4", 20.43),
+])  # fmt: skip
+def test_gaussian_blocks_lose_as_much_as_printed(name, decibel):
+    # SOURCES 4.3 and 4.4, within .1 dB for N(0, 1), 640 000 samples
+    x = np.random.default_rng(7).standard_normal(640_000).astype(np.float32)
+    codes, scales, tensor = ops.quantize_blocks(x, name)
+    error = ops.decode_blocks(codes, scales, name, tensor_scale=tensor).astype(float) - x
+    got = 10 * math.log10((x.astype(float) ** 2).sum() / (error**2).sum())
+    assert abs(got - decibel) < 0.1
+
+
+@pytest.mark.parametrize("name, percent", [("mxfp4_e2m1", 29.8), ("mxfp8_e4m3", 16.9),
+                                           ("mxfp8_e5m2", 16.9), ("mxfp6_e3m2", 16.9),
+                                           ("mxfp6_e2m3", 9.6)])  # fmt: skip
+def test_gaussian_blocks_saturate_as_often_as_printed_and_never_under_ceil(name, percent):
+    x = np.random.default_rng(8).standard_normal((20_000, 32)).astype(np.float32)
+    fmt = format_of(name)
+    largest = np.abs(x).max(1)
+    for rule, expected in (("floor", percent), ("ceil", 0)):
+        _, scales, _ = ops.quantize_blocks(x, fmt, scale_rule=rule)
+        beyond = largest > fmt.element.max * ops.decode(scales[:, 0], fmt.scale)
+        assert abs(100 * beyond.mean() - expected) < 1.2  # four standard errors
+
+
+def test_axes_and_last_blocks_are_cut_as_said():
+    x = np.random.default_rng(9).standard_normal((5, 70, 3)).astype(np.float32)
+    for name in ("mxfp4_e2m1", "nvfp4"):
+        whole = ops.quantize_blocks(x, name, axis=1)
+        size = format_of(name).block_size
+        count = -(-70 // size)
+        assert whole.codes.shape == x.shape and whole.scales.shape == (5, count, 3)
+        scale = None if name.startswith("mx") else whole.tensor_scale
+        for i, k in ((0, 0), (4, 2)):
+            for block in range(count):
+                part = x[i, block * size : (block + 1) * size, k]
+                alone = ops.quantize_blocks(part, name, tensor_scale=scale)
+                assert (whole.codes[i, block * size : (block + 1) * size, k] == alone.codes).all()
+                assert whole.scales[i, block, k] == alone.scales[0]
+        back = ops.decode_blocks(*whole[:2], name, tensor_scale=whole.tensor_scale, axis=1)
+        assert back.shape == x.shape and np.abs(back - x).max() < 1
+
+
+def test_empty_arrays_stay_empty():
+    for shape, scales in (((0,), (0,)), ((3, 0), (3, 0)), ((0, 64), (0, 2))):
+        got = ops.quantize_blocks(np.empty(shape, np.float32), "mxfp4_e2m1")
+        assert got.codes.shape == shape and got.scales.shape == scales
+        assert ops.decode_blocks(*got[:2], "mxfp4_e2m1").shape == shape
+
+
+@pytest.mark.parametrize("arguments, error, message", [
+    (dict(fmt="e4m3"), TypeError, "expected a block format"),
+    (dict(fmt="mxfp5"), ValueError, "did you mean mxfp"),
+    (dict(scale_rule="round"), ValueError, "unknown scale_rule 'round'; one of floor"),
+    (dict(fmt="nvfp4", scale_rule="floor"), ValueError, "has no scale_rule"),
+    (dict(tensor_scale=2.0), ValueError, "has no tensor scale"),
+    (dict(fmt="nvfp4", tensor_scale=0.0), ValueError, "positive float32"),
+    (dict(fmt="nvfp4", tensor_scale=0.1), ValueError, "positive float32"),
+    (dict(axis=2), ValueError, "axis 2"),
+    (dict(x=np.float32(1)), ValueError, "blocks need an axis"),
+    (dict(x=np.ones(3, complex)), TypeError, "complex"),
+    (dict(x=np.array([2**53 + 1])), ValueError, "beyond 2"),
+    (dict(rounding="stochastic"), ValueError, "needs a seed"),
+])  # fmt: skip
+def test_bad_input_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        ops.quantize_blocks(**{"x": np.ones(4, np.float32), "fmt": "mxfp4_e2m1", **arguments})
+
+
+@pytest.mark.parametrize("codes, scales, message", [
+    ([16], [127], "code 16"), ([1], [256], "code 256"), ([1], [127, 127], "scales have shape"),
+])  # fmt: skip
+def test_codes_that_do_not_belong_together_are_refused(codes, scales, message):
+    with pytest.raises(ValueError, match=message):
+        ops.decode_blocks(codes, scales, "mxfp4_e2m1")
+
+
+@pytest.mark.parametrize("fields", [
+    dict(element=format_of("float32")), dict(element=format_of("int8_full")), dict(block_size=0),
+    dict(scale=format_of("float8_e4m3fn")), dict(tensor_scale=True),
+    dict(scale=format_of("float16"), tensor_scale=True),
+])  # fmt: skip
+def test_impossible_block_formats_are_refused(fields):
+    usual = {"element": format_of("e2m1fn"), "scale": format_of("e8m0fnu"), "block_size": 32}
+    with pytest.raises(ValueError, match="BlockFormat"):
+        BlockFormat(**{**usual, **fields})
