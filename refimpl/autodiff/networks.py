@@ -1,0 +1,107 @@
+"""Derivatives of the larger pieces networks are made of: products, normalization, the loss, rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.autodiff.tensor import primitive
+
+
+@primitive
+def matmul(a, b, *, needed=(True, True)):
+    """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes."""
+
+    def vjp(dy):
+        da = dy @ np.swapaxes(b, -1, -2) if needed[0] else None
+        if not needed[1]:
+            return da, None
+        if b.ndim == 2:
+            return da, a.reshape(-1, a.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+        return da, np.swapaxes(a, -1, -2) @ dy
+
+    return a @ b, vjp
+
+
+@primitive
+def softmax(x):
+    """exp(x) / sum(exp(x)) over the last axis."""
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y, lambda dy: (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)
+
+
+@primitive
+def layer_norm(x, scale, shift, *, epsilon: float = 1e-5):
+    """Normalize each vector along the last axis to mean 0 and variance 1, then scale and shift it."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    hat = centred * inverse
+
+    def vjp(dy):
+        rows = tuple(range(x.ndim - 1))
+        dhat = dy * scale
+        dx = dhat - dhat.mean(axis=-1, keepdims=True)
+        dx -= hat * (dhat * hat).mean(axis=-1, keepdims=True)
+        return dx * inverse, (dy * hat).sum(axis=rows), dy.sum(axis=rows)
+
+    return hat * scale + shift, vjp
+
+
+@primitive
+def normalize(
+    x, scale, shift, *, mean, variance, of_batch: bool, epsilon: float = 1e-5, relu: bool = False
+):
+    """Batch normalization over all axes but the last: (x - mean) / sqrt(variance + epsilon) * scale + shift.
+
+    If `of_batch`, mean and variance are the `moments` of x and differentiated as such; otherwise
+    they are constants, as in evaluation.  With `relu`, the ReLU of that, in the same passes.
+    """
+    from refimpl.kernels import normalization as kernel
+
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+
+    def vjp(dy):
+        dy = np.ascontiguousarray(dy).reshape(rows.shape)
+        known = rows, dy, mean, inverse, scale, shift, relu
+        dscale, dshift = kernel.gradient_sums(*known)
+        dx = kernel.gradient(*known, dscale, dshift, of_batch)
+        return dx.reshape(x.shape), dscale, dshift
+
+    return kernel.normalize(rows, mean, inverse, scale, shift, relu).reshape(x.shape), vjp
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and (biased) variance over all axes but the last."""
+    from refimpl.kernels import normalization as kernel
+
+    return kernel.moments(np.ascontiguousarray(x).reshape(-1, x.shape[-1]))
+
+
+@primitive
+def cross_entropy(logits, *, labels):
+    """Mean over the batch of -log softmax(logits)[label]; logits (batch, classes), labels integers."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    picked = np.arange(len(labels)), labels
+    n = logits.dtype.type(len(labels))
+    loss = (np.log(totals[:, 0]) - shifted[picked]).sum() / n
+
+    def vjp(dy):
+        dx = exponentials / totals
+        dx[picked] -= 1
+        return (dx * (dy / n),)
+
+    return loss, vjp
+
+
+@primitive
+def rounded(x, *, forward=None, backward=None):
+    """Apply `forward` to the values and `backward` to the gradients, each array to array, or None.
+
+    A straight-through estimator: the derivative of rounding is taken as 1.
+    """
+    y = x if forward is None else forward(x)
+    return y, lambda dy: (dy if backward is None else backward(dy),)
