@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from refimpl.commands import frontier, memory, sweep
+from refimpl.commands import format, frontier, memory, sweep
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (frontier, sweep, memory):
+    for command in (format, frontier, memory, sweep):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"refimpl {options.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"refimpl {options.command}: interrupted; what was trained is kept, "
               "give the same command again to continue", file=sys.stderr)  # fmt: skip

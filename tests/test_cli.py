@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -36,13 +37,16 @@ def refused(capsys, out, *arguments):
     ("arguments", "message"),
     [
         (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "4"], "4 measurements; allowed are 5 .*to 99"),
-        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "1"], "1 measurements; allowed are 2 .*to 99"),
+        (["frontier", "digits", "--measurements", "4", "--rank", "5"], "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "20", "--rank", "19"], "rank 19.*"),
+        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 2 .*to 99"),
         (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
         (["frontier", "digits", "--memory-cap-mb", "0.1"],
          "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
-        (["frontier", "digits", "--memory-cap-mb", "0.29"], "raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.285", "--rank", "5"], "admits [1-4] configurations.*raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.29"], "8 measurements.*to 7 .*under the memory cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
         (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
@@ -55,7 +59,7 @@ def refused(capsys, out, *arguments):
 )  # fmt: skip
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
     line = refused(capsys, tmp_path / "out", *arguments)
-    assert __import__("re").search(message, line), line
+    assert re.search(message, line), line
 
 
 @pytest.mark.parametrize("arguments", [["memory", "resnet"], ["memory"], ["fly"], []])
@@ -176,8 +180,8 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
-                   "--measurements", "3")  # fmt: skip
-    assert "3 measurements; allowed are 5" in line
+                   "--measurements", "1")  # fmt: skip
+    assert "1 measurements; allowed are 2" in line
 
 
 def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():
@@ -187,3 +191,34 @@ def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():
     assert len(meta_training(data.load("digits")).rows) == 18
     rows = meta_training(data.load("latin-small-ten")).rows
     assert len(rows) == 15 and not any(name.startswith("latin-small") for name in rows)
+
+
+def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(capsys):
+    status, printed, _ = run(capsys, "format", "float4_e2m1fn")
+    assert status == 0
+    assert "exponent_bits          2" in printed and "largest                0x7" in printed
+    rows = [row.split()[1:] for row in printed.splitlines() if row.startswith("  0x")]
+    assert rows == [["0", "0.5", "1", "1.5", "2", "3", "4", "6"],
+                    ["-0", "-0.5", "-1", "-1.5", "-2", "-3", "-4", "-6"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [  # SOURCES 0
+        ("float8_e5m2", {"infinity": "0x7c, 0xfc", "NaN": "0x7d to 0x7f, 0xfd to 0xff", "largest": "0x7b"}),
+        ("float8_e4m3fn", {"infinity": "none", "NaN": "0x7f, 0xff", "largest": "0x7e"}),
+        ("float8_e4m3fnuz", {"minus zero": "none", "NaN": "0x80"}),
+        ("float8_e8m0fnu", {"zero": "none", "NaN": "0xff", "largest": "0xfe"}),
+        ("float6_e3m2fn", {"NaN": "none", "minus zero": "0x20"}),
+    ],
+)  # fmt: skip
+def test_format_prints_json_with_the_special_codes_of_the_standards(capsys, name, codes):
+    status, printed, _ = run(capsys, "format", name, "--json")
+    assert status == 0
+    assert json.loads(printed)["special codes"].items() >= codes.items()
+
+
+def test_format_lists_the_catalogue_and_refuses_unknown_names_with_a_suggestion(capsys):
+    assert "bfloat16" in run(capsys, "format", "--list")[1].split()
+    status, _, line = run(capsys, "format", "float8_e4m3fm")
+    assert status == 2 and "did you mean float8_e4m3fn" in line and line.count("\n") == 1

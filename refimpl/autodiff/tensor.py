@@ -34,7 +34,7 @@ class Tensor:
     >>> x = Tensor([3.0, 4.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
-    array([6., 8.], dtype=float32)
+    array([6., 8.])
     """
 
     __slots__ = ("_parents", "_vjp", "data", "grad", "requires_grad")

@@ -23,6 +23,8 @@ def add(commands) -> None:
                          help="error matrix to learn from (default: the one that ships)")  # fmt: skip
     command.add_argument("--exhaustive", action="store_true",
                          help="also train all the others, and compare")  # fmt: skip
+    command.add_argument("--rank", type=positive, default=2, metavar="K",
+                         help="rank of the embedding (default 2; the paper's is 5)")  # fmt: skip
     add_running(command, "frontier-DATA")
 
 
@@ -35,7 +37,7 @@ def _frontier(options) -> int:
         options.matrix, columns=[c.name for c in CONFIGURATIONS]
     )  # fmt: skip
     study = Study(errors, task, measurements=options.measurements,
-                           memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
+                           memory_cap_mb=options.memory_cap_mb, rank=options.rank, seed=options.seed)  # fmt: skip
     directory = options.out or f"frontier-{task.name}"
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "

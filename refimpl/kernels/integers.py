@@ -1,29 +1,76 @@
-"""Uniform symmetric integer quantization of arrays; the definition is `refimpl.spec.integers`."""
+"""Uniform integer quantization of arrays; the definition is `refimpl.spec.integers`.
+
+*Rows*: x has one row for each scale.  A float64 quotient of two float32 numbers is never rounded
+onto a tie it is not on: a quotient that is not k + 1/2, |k| < 2^17, differs from it by a part of at
+least 2^-(24 + 18), so that one rounding to float64 and one to an integer give the correctly rounded
+integer.
+"""
 
 import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
-def encode(x, codes, scales, smallest, largest):
-    """Write clip(round(x / scale)), ties to even, of each row of x under that row's scale.
+@njit(cache=True, error_model="numpy", nogil=True)
+def scale(x, scales, largest_code):
+    """Write the scale of each row: its largest magnitude / largest_code, rounded to float32.
 
-    x: float32 (rows, n), finite; codes: int16 or int32 (rows, n); scales: float32 (rows,).
-    The float64 quotient of two float32 numbers is never rounded onto a tie it is not on: a
-    quotient that is not k + 1/2 differs from it by a part of at least 2^-(24 + 17), so one
-    rounding to float64 and one to an integer give the correctly rounded integer.
+    x: float32 (rows, n), finite; scales: float32 (rows,).  The quotient of a float32 number and a
+    whole number below 2^16 never rounds in float64 onto a tie between float32 numbers.
     """
     for row in range(x.shape[0]):
-        scale = np.float64(scales[row])
+        largest = np.float32(0)
         for i in range(x.shape[1]):
-            code = np.rint(np.float64(x[row, i]) / scale)
+            largest = max(largest, abs(x[row, i]))
+        scales[row] = _float32_scale(np.float64(largest), largest_code)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _float32_scale(width, steps):
+    if width == 0:
+        return np.float32(1)
+    return max(np.float32(width / steps), np.float32(2.0**-149))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def affine(low, high, scales, zero_points, smallest, largest):
+    """Write scale and zero point of each row with values from low to high (float32 (rows,))."""
+    for row in range(low.size):
+        below = min(np.float64(low[row]), 0.0)
+        above = max(np.float64(high[row]), 0.0)
+        # The width, rounded to odd: the result lies on the same side of every tie between float32
+        # numbers as the exact width / steps, because 25 bits times steps fit the 52 even bits.
+        width = above - below
+        back = width - above
+        error = (above - (width - back)) + (-below - back)
+        if error != 0 and np.float64(width).view(np.uint64) & np.uint64(1) == np.uint64(0):
+            width = np.nextafter(width, np.inf if error > 0 else -np.inf)
+        if width == 0:
+            scales[row], zero_points[row] = np.float32(1), min(max(0, smallest), largest)
+            continue
+        step = _float32_scale(width, largest - smallest)
+        zero = np.float64(smallest) - np.rint(below / np.float64(step))
+        scales[row] = step
+        zero_points[row] = np.int32(min(max(zero, smallest), largest))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def encode(x, codes, scales, zero_points, smallest, largest):
+    """Write clip(round(x / scale) + zero point), ties to even, of each row of x.
+
+    x: float32 (rows, n), finite; codes: integers (rows, n); scales: float32 (rows,); zero_points:
+    int32 (rows,).
+    """
+    for row in range(x.shape[0]):
+        step, zero = np.float64(scales[row]), np.float64(zero_points[row])
+        for i in range(x.shape[1]):
+            code = np.rint(np.float64(x[row, i]) / step) + zero
             codes[row, i] = np.int32(min(max(code, smallest), largest))
 
 
-@njit(cache=True, error_model="numpy")
-def decode(codes, x, scales):
-    """Write scale * code, rounded once to float32 (the product is exact in float64)."""
-    for row in range(x.shape[0]):
-        scale = np.float64(scales[row])
-        for i in range(x.shape[1]):
-            x[row, i] = np.float32(scale * np.float64(codes[row, i]))
+@njit(cache=True, error_model="numpy", nogil=True)
+def decode(codes, x, scales, zero_points):
+    """Write scale * (code - zero point), rounded once to float32 (exact in float64)."""
+    for row in range(codes.shape[0]):
+        step, zero = np.float64(scales[row]), np.int64(zero_points[row])
+        for i in range(codes.shape[1]):
+            x[row, i] = np.float32(step * np.float64(np.int64(codes[row, i]) - zero))

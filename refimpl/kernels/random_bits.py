@@ -40,8 +40,14 @@ def fill(words, first_counter, seed, stream):
         words[4 * j + 3] = c3
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def random_words(words, seed, stream):
     """Fill words (uint32, a whole number of blocks of 4) with elements 0, 1, 2, ... of the stream."""
+    random_words_from(words, seed, stream, np.uint64(0))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def random_words_from(words, seed, stream, first_counter):
+    """Fill words with elements 4 * first_counter (uint64), ... of the stream."""
     for start in range(0, words.size, BLOCK):
-        fill(words[start : start + BLOCK], np.uint64(start // 4), seed, stream)
+        fill(words[start : start + BLOCK], first_counter + np.uint64(start // 4), seed, stream)

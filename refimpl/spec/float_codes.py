@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from refimpl.formats import FloatFormat
 
-RANDOM_BITS = 32  # width of the random integers stochastic rounding consumes
+RANDOM_BITS = 32  # width of the random integers that plain "stochastic" rounding consumes
 
 
 class Value(NamedTuple):
@@ -94,10 +94,11 @@ def encode(
     overflow: str = "overflow",
     nan: str = "zero",
     random: int = 0,
+    random_bits: int = RANDOM_BITS,
 ) -> int:
     """Return the code of a value: round it once, handle overflow, look the code up.
 
-    `random` is an integer in [0, 2^RANDOM_BITS), used by stochastic rounding alone.
+    `random` is an integer in [0, 2^random_bits), used by stochastic rounding alone.
     Raises ValueError for NaN where the format has none and ``nan="raise"``.
 
     >>> from refimpl.formats import format
@@ -111,9 +112,11 @@ def encode(
     if value.magnitude == 0:
         return _code_of_zero(value.negative, fmt, overflow)
     if value.negative and not fmt.signed:
-        rounded = round_to_precision(value.magnitude, True, fmt, rounding, random)
+        rounded = round_to_precision(value.magnitude, True, fmt, rounding, random, random_bits)
         return _code_of_negative_in_unsigned(rounded, fmt, overflow)
-    magnitude_code = round_to_precision(value.magnitude, value.negative, fmt, rounding, random)
+    magnitude_code = round_to_precision(
+        value.magnitude, value.negative, fmt, rounding, random, random_bits
+    )
     if magnitude_code > fmt.max_code:
         return _code_of_overflow(value.negative, fmt, rounding, overflow, finite=True)
     if magnitude_code == 0 and fmt.has_zero:
@@ -122,7 +125,12 @@ def encode(
 
 
 def round_to_precision(
-    x: Fraction, negative: bool, fmt: FloatFormat, rounding: str, random: int
+    x: Fraction,
+    negative: bool,
+    fmt: FloatFormat,
+    rounding: str,
+    random: int = 0,
+    random_bits: int = RANDOM_BITS,
 ) -> int:
     """Return the magnitude code of x > 0 rounded, as if the exponent range had no upper end."""
     m = fmt.mantissa_bits
@@ -138,16 +146,23 @@ def round_to_precision(
     f = math.floor(s)
     nu = s - f
     if below_normals and not fmt.has_subnormals:
-        return (f + _round_away(f % 2 == 0, nu, negative, rounding, random)) << m
+        return (f + _round_away(f % 2 == 0, nu, negative, rounding, random, random_bits)) << m
     # Magnitude code of f * 2^q: codes grow by 2^m a binade; the first binade of normals starts
     # at 2^m, and at 0 in e8m0, which has no zero and no subnormals.
     code = (exponent - fmt.min_exponent) * 2**m + f - (0 if fmt.has_zero else 2**m)
     even = code % 2 == 0 and fmt.has_zero  # every e8m0 significand is 1: ties go up
-    return code + _round_away(even, nu, negative, rounding, random)
+    return code + _round_away(even, nu, negative, rounding, random, random_bits)
 
 
-def _round_away(even: bool, nu: Fraction, negative: bool, rounding: str, random: int) -> bool:
-    """Decide whether the magnitude goes up, given the fraction nu and the parity of the lower code."""
+def _round_away(
+    even: bool, nu: Fraction, negative: bool, rounding: str, random: int, random_bits: int
+) -> bool:
+    """Decide whether the magnitude goes up, given the fraction nu and the parity of the lower code.
+
+    Stochastic rounding A cuts nu to the bits of the random integer R, B compares with the middle of
+    R's cell, C rounds nu to these bits first (ties to even).  Plain "stochastic" is A with 32 bits.
+    """
+    n = random_bits
     match rounding:
         case "toward_zero":
             return False
@@ -161,8 +176,12 @@ def _round_away(even: bool, nu: Fraction, negative: bool, rounding: str, random:
             return nu > Fraction(1, 2) or (nu == Fraction(1, 2) and not even)
         case "to_odd":
             return nu > 0 and even
-        case "stochastic":  # up with probability nu, to 2^-RANDOM_BITS
-            return math.floor(nu * 2**RANDOM_BITS) + random >= 2**RANDOM_BITS
+        case "stochastic" | "stochastic_a":
+            return math.floor(nu * 2**n) + random >= 2**n
+        case "stochastic_b":
+            return math.floor(nu * 2 ** (n + 1)) + 2 * random + 1 >= 2 ** (n + 1)
+        case "stochastic_c":
+            return round(nu * 2**n) + random >= 2**n
     raise ValueError(f"unknown rounding {rounding!r}")
 
 

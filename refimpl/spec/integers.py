@@ -1,6 +1,9 @@
-"""Uniform symmetric integer quantization of one value: code = clip(round(x / scale)).
+"""Uniform integer quantization of one value: code = clip(round(x / scale) + zero point).
 
-*Source*: SOURCES 3, equation 2.
+Symmetric quantization has the zero point 0.  Affine quantization stretches the codes from the
+smallest to the largest value, which are moved apart to include zero so that zero has a code.
+
+*Source*: SOURCES 3, equation 2; affine: SOURCES 9 (FBGEMM).
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ import struct
 from fractions import Fraction
 
 from refimpl.formats import IntFormat
+
+SMALLEST_SCALE = 2.0**-149  # the smallest float32
 
 
 def scale(largest_magnitude: float, fmt: IntFormat) -> float:
@@ -23,27 +28,45 @@ def scale(largest_magnitude: float, fmt: IntFormat) -> float:
     """
     if largest_magnitude == 0:
         return 1.0
-    exact = Fraction(largest_magnitude) / fmt.max
-    return max(to_float32(exact), 2.0**-149)
+    exact = Fraction(largest_magnitude) / max(fmt.max, 1)
+    return max(to_float32(exact), SMALLEST_SCALE)
 
 
-def encode(x: float, fmt: IntFormat, scale: float) -> int:
+def affine(low: float, high: float, fmt: IntFormat) -> tuple[float, int]:
+    """Return the float32 scale and the zero point for values from low to high.
+
+    The scale is the exact width of the range (zero included) over the number of steps, rounded to
+    float32 once; the zero point puts the low end on the smallest code, as nearly as whole numbers
+    can.
+
+    >>> from refimpl.formats import format
+    >>> affine(-1.0, 1.55, format("uint8"))
+    (0.009999999776482582, 100)
+    """
+    low, high = min(Fraction(low), Fraction(0)), max(Fraction(high), Fraction(0))
+    if low == high:
+        return 1.0, min(max(0, fmt.min), fmt.max)
+    step = max(to_float32((high - low) / (fmt.max - fmt.min)), SMALLEST_SCALE)
+    return step, min(max(fmt.min - round(low / Fraction(step)), fmt.min), fmt.max)
+
+
+def encode(x: float, fmt: IntFormat, scale: float, zero_point: int = 0) -> int:
     """Return the code of a finite value: the exact quotient x / scale, ties to even, clipped.
 
     >>> from refimpl.formats import format
     >>> encode(2.5, format("int8"), 1.0), encode(-1e9, format("int8"), 1.0)
     (2, -127)
     """
-    return min(max(round(Fraction(x) / Fraction(scale)), fmt.min), fmt.max)
+    return min(max(round(Fraction(x) / Fraction(scale)) + zero_point, fmt.min), fmt.max)
 
 
-def decode(code: int, scale: float) -> float:
-    """Return scale * code rounded once to float32."""
-    return to_float32(Fraction(scale) * code)
+def decode(code: int, scale: float, zero_point: int = 0) -> float:
+    """Return scale * (code - zero point) rounded once to float32."""
+    return to_float32(Fraction(scale) * (code - zero_point))
 
 
 def to_float32(x: Fraction) -> float:
-    """Return x >= 0 or x < 0 rounded to float32, ties to even, through its 24-bit significand."""
+    """Return a real number rounded to float32, ties to even, through its 24-bit significand."""
     if x == 0:
         return 0.0
     from refimpl.formats import format

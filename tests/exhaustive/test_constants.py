@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 
-from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
 from refimpl.spec.float_codes import decode, to_float
 
@@ -118,35 +117,3 @@ def test_finfo_says_what_numpy_says(name, dtype):
     for field in ("max", "min", "eps", "smallest_normal", "smallest_subnormal", "nmant", "nexp",
                   "maxexp", "minexp", "bits"):  # fmt: skip
         assert getattr(fmt, field) == getattr(info, field), field
-
-
-@pytest.mark.parametrize("k", range(3, 9))
-def test_p3109_formats_follow_the_formula_of_the_standard(k):
-    # SOURCES 4.6: T = x mod 2^(P-1), E = x div 2^(P-1); bias 2^(K-P-1), and 2^(K-P) unsigned
-    for signed in (True, False):
-        for p in range(1, k + (not signed)):
-            bias = 2 ** (k - p - signed) if k - p - signed >= 0 else 0.5
-            if k - p + (not signed) == 0:
-                continue
-            exponent_bits = k - p + (not signed)
-            for family, extended in (("p3109_extended", True), ("p3109_finite", False)):
-                try:
-                    fmt = FloatFormat(exponent_bits=exponent_bits, mantissa_bits=p - 1,
-                                      signed=signed, specials=family)  # fmt: skip
-                except ValueError:
-                    assert k == 3  # no finite value above zero is left
-                    continue
-                half = 2 ** (k - 1) if signed else 2**k
-                values = all_values(fmt)
-                for x in range(half):
-                    t, e = x % 2 ** (p - 1), x // 2 ** (p - 1)
-                    value = t * 2.0 ** (1 - p) * 2.0 ** (1 - bias) if e == 0 else (
-                        (1 + t * 2.0 ** (1 - p)) * 2.0 ** (e - bias))  # fmt: skip
-                    if not signed and x == half - 1:
-                        value = math.nan
-                    elif extended and x == half - (1 if signed else 2):
-                        value = math.inf
-                    assert values[x] == value or (math.isnan(value) and math.isnan(values[x]))
-                if signed:
-                    assert math.isnan(values[half])
-                    assert values[half + 1 :] == [-v for v in values[1:half]]

@@ -105,8 +105,8 @@ def from_kernel(x, fmt, rounding, overflow="overflow", nan="zero", words=None):
     codes = np.empty(len(x), np.uint64)
     words = np.zeros(0, np.uint32) if words is None else np.asarray(words, np.uint32)
     kernel.encode(
-        np.asarray(x, np.float64), codes, kernel.fields(fmt), kernel.ROUNDINGS.index(rounding),
-        kernel.OVERFLOWS.index(overflow), kernel.NAN_RULES.index(nan), words,
+        np.asarray(x, np.float64).view(np.uint64), codes, kernel.fields(format_of("float64")),
+        kernel.fields(fmt), kernel.mode(rounding, overflow, nan), words,
     )  # fmt: skip
     return codes
 

@@ -1,0 +1,36 @@
+"""What a number format *is*: plain frozen records, their named catalogue, and the names of modes.
+
+Standard library only.  How values are decoded, rounded and encoded stands in `refimpl.spec`.
+
+==========  =====================================================================
+`floats`    `FloatFormat`: sign, exponent, mantissa, and a family of special codes
+`posits`    `PositFormat`
+`integers`  `IntFormat`, for scaled quantization
+`blocks`    `BlockFormat`: small codes that share a scale; `CodeBook` formats
+`names`     the catalogue: `format` (name to format) and `names`
+`modes`     the names of rounding modes, overflow and NaN rules
+==========  =====================================================================
+"""
+
+from refimpl.formats.blocks import BlockFormat
+from refimpl.formats.floats import FloatFormat
+from refimpl.formats.integers import IntFormat
+from refimpl.formats.modes import (
+    NAN_RULES,
+    OVERFLOWS,
+    ROUNDINGS,
+    SCALE_RULES,
+    NanRule,
+    Overflow,
+    Rounding,
+    ScaleRule,
+    Specials,
+)
+from refimpl.formats.names import format, names, p3109_names
+from refimpl.formats.posits import PositFormat
+
+__all__ = [
+    "NAN_RULES", "OVERFLOWS", "ROUNDINGS", "SCALE_RULES", "BlockFormat", "FloatFormat",
+    "IntFormat", "NanRule", "Overflow", "PositFormat", "Rounding", "ScaleRule", "Specials",
+    "format", "names", "p3109_names",
+]  # fmt: skip

@@ -1,0 +1,100 @@
+"""Block formats: elements of few bits that share a scale.
+
+=========  ============================================================================
+MX         blocks of 32 elements and one power-of-two scale (E8M0) each
+NVFP4      blocks of 16 FP4 elements, one E4M3 scale each, and one float32 for the tensor
+=========  ============================================================================
+
+A value is decoded as ``tensor scale * block scale * element``; the tensor scale is 1 for MX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refimpl.formats.floats import FloatFormat
+from refimpl.formats.integers import IntFormat
+from refimpl.formats.modes import whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFormat:
+    """Describe a block format.
+
+    Parameters
+    ----------
+    element : FloatFormat or IntFormat
+        Of an IntFormat the value of a code is code * 2^(2 - bits), as in MXINT8, whose largest
+        is just below 2.
+    scale : FloatFormat
+        E8M0, or another float format if `tensor_scale`.
+    block_size : int
+        Elements that share a scale, at least 1.
+    tensor_scale : bool
+        Whether a float32 scale of the whole tensor stands before the block scales (NVFP4).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For fields that do not make a block format.
+
+    Notes
+    -----
+    *Source*: OCP Microscaling formats 1.0; SOURCES 4.3 and 4.4.
+
+    Examples
+    --------
+    >>> from refimpl.formats import format
+    >>> format("mxfp4_e2m1").bits_per_element, format("nvfp4").bits_per_element
+    (4.25, 4.5)
+    """
+
+    element: FloatFormat | IntFormat
+    scale: FloatFormat
+    block_size: int
+    tensor_scale: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.element, (FloatFormat, IntFormat)):
+            raise TypeError(f"BlockFormat: element must be a FloatFormat or IntFormat, "
+                            f"got {type(self.element).__name__}")  # fmt: skip
+        if not isinstance(self.scale, FloatFormat):
+            raise TypeError(
+                f"BlockFormat: scale must be a FloatFormat, got {type(self.scale).__name__}"
+            )
+        if isinstance(self.element, FloatFormat) and (
+            not self.element.signed or self.element.bits > 16
+        ):
+            raise ValueError("BlockFormat: a float element must be signed and have at most 16 bits; "
+                             f"got {self.element}")  # fmt: skip
+        if isinstance(self.element, IntFormat) and (not self.element.signed or self.tensor_scale):
+            raise ValueError("BlockFormat: an integer element must be signed and without a tensor "
+                             f"scale; got {self.element}")  # fmt: skip
+        if (self.scale.specials == "e8m0") == self.tensor_scale:
+            raise ValueError("BlockFormat: the scale must be e8m0 without a tensor scale, and not "
+                             f"e8m0 with one; got {self.scale}")  # fmt: skip
+        if not whole(self.block_size) or self.block_size < 1:
+            raise ValueError("BlockFormat: block_size must be a whole number above 0; "
+                             f"got {self.block_size!r}")  # fmt: skip
+
+    @property
+    def max_exponent(self) -> int:
+        """Exponent of the largest power of two an element can be, emax in the MX specification."""
+        if isinstance(self.element, IntFormat):
+            return 0
+        return self.element.maxexp - 1
+
+    @property
+    def bits_per_element(self) -> float:
+        """Bits an element takes with its share of the block scale, in bits."""
+        return self.element.bits + self.scale.bits / self.block_size
+
+    @property
+    def name(self) -> str:
+        """The catalogue's name, or a description."""
+        from refimpl.formats.names import block_name
+
+        return block_name(self)
+
+    def __str__(self) -> str:
+        return self.name

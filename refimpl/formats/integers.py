@@ -1,0 +1,78 @@
+"""Integer formats: codes that mean something together with a scale and a zero point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refimpl.formats.modes import whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntFormat:
+    """Describe an integer format for scaled quantization: value = scale * (code - zero point).
+
+    Parameters
+    ----------
+    bits : int
+        1 to 16.
+    signed : bool
+        Two's complement if signed.
+    symmetric : bool, optional
+        If so, -2^(bits-1) is not used, so that the range is the same on both sides.
+        Default: as `signed`.  One bit cannot be symmetric.
+
+    Raises
+    ------
+    ValueError
+        For other widths, and for an unsigned symmetric format.
+
+    Examples
+    --------
+    >>> IntFormat(bits=8).min, IntFormat(bits=8).max
+    (-127, 127)
+    >>> IntFormat(bits=4, symmetric=False).name, IntFormat(bits=4, signed=False).max
+    ('int4_full', 15)
+    """
+
+    bits: int
+    signed: bool = True
+    symmetric: bool | None = None
+
+    def __post_init__(self):
+        if self.symmetric is None:
+            object.__setattr__(self, "symmetric", self.signed)
+        if not isinstance(self.signed, bool) or not isinstance(self.symmetric, bool):
+            raise ValueError("IntFormat: signed and symmetric must be True or False; got "
+                             f"signed={self.signed!r}, symmetric={self.symmetric!r}")  # fmt: skip
+        if not (whole(self.bits) and 1 <= self.bits <= 16):
+            raise ValueError(
+                f"IntFormat: bits must be a whole number from 1 to 16; got {self.bits!r}"
+            )
+        if self.symmetric and not self.signed:
+            raise ValueError(
+                "IntFormat: a symmetric format has a sign; use signed=True or symmetric=False"
+            )
+        if self.symmetric and self.bits == 1:
+            raise ValueError("IntFormat: one symmetric bit leaves only zero; use symmetric=False")
+
+    @property
+    def max(self) -> int:
+        """Largest code."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    @property
+    def min(self) -> int:
+        """Smallest code."""
+        if not self.signed:
+            return 0
+        return -self.max if self.symmetric else -self.max - 1
+
+    @property
+    def name(self) -> str:
+        """``int8``, ``uint4``, and ``int8_full`` where -2^(bits-1) is used too."""
+        if not self.signed:
+            return f"uint{self.bits}"
+        return f"int{self.bits}" if self.symmetric else f"int{self.bits}_full"
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,329 @@
+"""Values and codes of float formats and posits."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from refimpl.formats import FloatFormat, PositFormat, Rounding
+from refimpl.formats import format as format_of
+from refimpl.ops import door
+
+_FAST = ("ties_to_even", "stochastic")
+
+
+def quantize(
+    x, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0, out: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Round values to a format.
+
+    Parameters
+    ----------
+    x : array_like of float16, bfloat16, float32, float64 or integers, any shape
+    fmt : FloatFormat, PositFormat or its name
+    rounding : str
+        ``ties_to_even ties_to_away toward_zero toward_positive toward_negative to_odd``,
+        ``stochastic``, or ``stochastic_a stochastic_b stochastic_c`` (IEEE P3109) with `random_bits`.
+        Posits round to even alone.
+    overflow : str
+        What becomes of values that round beyond the largest finite one: ``overflow`` (infinity if
+        the format has it, else NaN, else the largest value), ``saturate`` (the largest value, for
+        infinities too), ``propagate`` (the largest value, but infinities stay).
+    nan : str
+        What becomes of NaN in a format without one: ``zero`` (of the opposite sign, as ml_dtypes
+        does), ``max`` (of the same sign), ``raise``.
+    random_bits : int
+        N, 1 to 32, for stochastic A, B and C: R is the leading N bits of the element's random word.
+    seed, stream : int
+        64-bit integers, for stochastic rounding: element i, in C order, takes word i of the
+        Philox4x32-10 sequence (seed, stream).
+    out : ndarray, optional
+        Like the result and C-contiguous; may be x itself.
+
+    Returns
+    -------
+    ndarray
+        Shape of x; dtype of x, and float64 for integers.  Exact: every value is one of the format
+        (rounded once more only where the dtype cannot hold it, as float32 cannot hold 2^128).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work: for other dtypes, unknown modes, a missing seed, an `out` that does not fit.
+
+    Notes
+    -----
+    Stochastic rounding raises the magnitude iff floor(nu 2^32) + word >= 2^32, nu being the
+    fraction of a step it lies above the lower neighbour.  As far as nu has at most 32 bits, the
+    probability is nu exactly: always, where float32 rounds within the format's normal range (23
+    bits are dropped at most), and for a format of at least 20 mantissa bits float64 too.  Beyond,
+    nu is cut to 32 bits: the probability is too small by less than 2^-32, never too large, and what
+    is below 2^-32 of the smallest value becomes zero.
+
+    *Source*: SOURCES 4.6 and 10.1; `refimpl.spec.float_codes`, `refimpl.spec.posits`.
+
+    Examples
+    --------
+    >>> quantize([1.06, 500.0], "e4m3fn", overflow="saturate").tolist()
+    [1.0, 448.0]
+    >>> quantize(np.full(4, 1.0625, np.float32), "e4m3fn", rounding="stochastic", seed=7).tolist()
+    [1.125, 1.125, 1.0, 1.0]
+    >>> quantize([1e-9, 3.1, 1e9], "posit8_2").tolist()
+    [5.960464477539063e-08, 3.0, 16777216.0]
+    """
+    fmt, x = _checked("quantize", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
+    kept = door.is_float(x)
+    dtype = x.dtype.newbyteorder("=") if kept else np.dtype(np.float64)
+    if out is None:
+        out = np.empty(x.shape, dtype)
+    else:
+        door.check_out("quantize", out, x.shape, dtype)
+        x = door.apart(x, out)
+    result = door.bits_of(out.reshape(-1))
+    nan = "zero" if nan == "raise" else nan
+    from refimpl.kernels import float32_codes as fast
+
+    source = door.flat(x)
+    if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt):
+        target, bits = fast.float32_target(fmt, overflow, nan), door.bits_of(source)
+
+        def work(start, stop):
+            part, into = bits[start:stop], result[start:stop]
+            if rounding == "stochastic":
+                first = np.uint64(start // 4)
+                key = np.uint64(seed), np.uint64(stream)
+                fast.quantize_stochastic_from(part, into, target, *key, first)
+            else:
+                fast.quantize_ties_to_even(part, into, target)
+
+        door.in_threads(x.size, work)
+        return out
+    kernel, record = _kernel_of(fmt)
+    mode = _mode(rounding, overflow, nan, random_bits)
+    if not kept:
+        codes = np.empty(x.size, door.code_dtype(fmt.bits))
+        _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
+        kernel.decode(codes, result, record, _fields("float64"))
+        return out
+    layout = _fields(dtype.name)
+
+    def general(start, stop):
+        for part, piece in door.chunks(x, start, stop):
+            words = door.random_words(rounding, piece.size, seed, stream, part.start)
+            kernel.quantize(door.bits_of(piece), result[part], layout, record, mode, words)
+
+    door.in_threads(x.size, general)
+    return out
+
+
+def encode(
+    x, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0, out: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Return the codes of values; parameters and errors as for `quantize`.
+
+    Returns
+    -------
+    ndarray
+        Shape of x, the smallest unsigned dtype that holds the codes.  Exact, integers beyond 2^53
+        too: every value is rounded once, from its own type.
+
+    Examples
+    --------
+    >>> encode([1.0, 448.0], "float8_e4m3fn")
+    array([ 56, 126], dtype=uint8)
+    >>> encode([0.0, 1.0, -1.0, np.nan], "posit8_2").tolist()
+    [0, 64, 192, 128]
+    """
+    fmt, x = _checked("encode", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
+    dtype = door.code_dtype(fmt.bits)
+    if out is None:
+        out = np.empty(x.shape, dtype)
+    else:
+        door.check_out("encode", out, x.shape, dtype)
+        if np.may_share_memory(x, out):
+            raise ValueError("encode: out overlaps x; codes need memory of their own")
+    codes = out.reshape(-1)
+    nan = "zero" if nan == "raise" else nan
+    from refimpl.kernels import float32_codes as fast
+
+    source = door.flat(x)
+    if x.dtype == np.float32 and source is not None and rounding == _FAST[0] and _is_fast(fmt):
+        target, bits = fast.float32_code_target(fmt, overflow, nan), door.bits_of(source)
+
+        def work(start, stop):
+            fast.encode_ties_to_even(bits[start:stop], codes[start:stop], target)
+
+        door.in_threads(x.size, work)
+        return out
+    mode = _mode(rounding, overflow, nan, random_bits)
+    if not door.is_float(x):
+        _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
+        return out
+    kernel, record = _kernel_of(fmt)
+    layout = _fields(x.dtype.name)
+
+    def general(start, stop):
+        for part, piece in door.chunks(x, start, stop):
+            words = door.random_words(rounding, piece.size, seed, stream, part.start)
+            kernel.encode(door.bits_of(piece), codes[part], layout, record, mode, words)
+
+    door.in_threads(x.size, general)
+    return out
+
+
+def decode(
+    codes, fmt: FloatFormat | PositFormat | str, *, dtype=np.float64, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the values of codes.
+
+    Parameters
+    ----------
+    codes : array_like of integers from 0 to 2^fmt.bits - 1, any shape
+    fmt : FloatFormat, PositFormat or its name
+    dtype : float16, float32 or float64
+    out : ndarray, optional
+        Of shape and dtype of the result, C-contiguous.
+
+    Returns
+    -------
+    ndarray of dtype
+        Exact in float64; in the narrower ones rounded to them once, ties to even.  NaR of a posit
+        is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For codes that are not integers, out of range, or (in float64) of a value that float64 cannot
+        hold; the first is named.
+
+    Examples
+    --------
+    >>> decode([0x01, 0x7E, 0x7F], "float8_e4m3fn").tolist()
+    [0.001953125, 448.0, nan]
+    >>> decode([0x40, 0x80, 0xFF], "posit8_2").tolist()
+    [1.0, nan, -5.960464477539063e-08]
+    """
+    fmt = door.float_format("decode", fmt)
+    codes = door.check_codes("decode", codes, fmt.bits, fmt.name)
+    dtype = np.dtype(dtype)
+    if dtype.name not in ("float16", "float32", "float64"):
+        raise TypeError(f"decode: dtype must be float16, float32 or float64, got {dtype}")
+    if out is not None:
+        door.check_out("decode", out, codes.shape, dtype)
+    kernel, record = _kernel_of(fmt)
+    if isinstance(fmt, FloatFormat) and not fmt.fits_float64 and dtype == np.float64:
+        _refuse_beyond_float64(codes, fmt, kernel, record)
+    if out is None:
+        out = np.empty(codes.shape, dtype)
+    result, source = out.reshape(-1), door.flat(codes)
+    from refimpl.kernels import tables
+
+    if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (
+        codes.size >= 1 << fmt.bits
+    ):  # fmt: skip
+        table, bits = _table(fmt, dtype), door.bits_of(result)
+        door.in_threads(
+            codes.size,
+            lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table),
+        )
+        return out
+    for part, piece in door.chunks(codes):
+        kernel.decode(piece, door.bits_of(result[part]), record, _fields(dtype.name))
+    return out
+
+
+def values(fmt: FloatFormat | PositFormat | str) -> np.ndarray:
+    """Return every finite value of a format of at most 16 bits once, ascending, as float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For integer and block formats, wider formats, and values beyond float64.
+
+    Examples
+    --------
+    >>> values("e2m1fn")[7:].tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+    """
+    fmt = door.float_format("values", fmt)
+    if fmt.bits > 16:
+        raise ValueError(f"values: {fmt.name} has 2^{fmt.bits} codes; decode the ones you need")
+    found = decode(np.arange(1 << fmt.bits, dtype=np.uint16), fmt)
+    return np.unique(found[np.isfinite(found)]) + 0.0  # and no minus zero
+
+
+# -- kernels and their records ---------------------------------------------------------------------
+
+
+def _checked(verb, x, fmt, rounding, overflow, nan, random_bits, seed, stream):
+    fmt = door.float_format(verb, fmt)
+    x = door.real(verb, x)
+    door.check_rounding(verb, rounding, random_bits, seed, stream)
+    door.check_rules(verb, fmt, x, rounding, overflow, nan)
+    return fmt, x
+
+
+def _is_fast(fmt) -> bool:
+    from refimpl.kernels.float32_codes import fits_float32
+
+    return isinstance(fmt, FloatFormat) and fits_float32(fmt)
+
+
+def _kernel_of(fmt):
+    """Return the kernels of a format and its record for them."""
+    if isinstance(fmt, PositFormat):
+        from refimpl.kernels import posits
+
+        return posits, posits.fields(fmt)
+    from refimpl.kernels import float_codes
+
+    return float_codes, float_codes.fields(fmt)
+
+
+def _fields(name: str):
+    """Return the kernel's record of a named float format."""
+    from refimpl.kernels.float_codes import fields
+
+    return fields(format_of(name))
+
+
+def _mode(rounding, overflow, nan, random_bits):
+    from refimpl.kernels.float_codes import mode
+
+    return mode(rounding, overflow, nan, 32 if random_bits is None else random_bits)
+
+
+def _encode_integers(x, codes, fmt, mode, rounding, seed, stream) -> None:
+    kernel, record = _kernel_of(fmt)
+    wide = np.uint64 if x.dtype == np.uint64 else np.int64
+    for part, piece in door.chunks(x, dtype=wide):
+        words = door.random_words(rounding, piece.size, seed, stream, part.start)
+        kernel.encode_integers(piece, codes[part], record, mode, words)
+
+
+@lru_cache(maxsize=32)
+def _table(fmt, dtype: np.dtype) -> np.ndarray:
+    """Return the bits of the values of all codes of a format of at most 16 bits."""
+    kernel, record = _kernel_of(fmt)
+    table = np.empty(1 << fmt.bits, dtype)
+    codes = np.arange(1 << fmt.bits, dtype=np.uint16)
+    kernel.decode(codes, door.bits_of(table), record, _fields(dtype.name))
+    table = door.bits_of(table)
+    table.setflags(write=False)
+    return table
+
+
+def _refuse_beyond_float64(codes, fmt, kernel, record) -> None:
+    for part, piece in door.chunks(codes):
+        found = kernel.first_beyond(piece, record, _fields("float64"))
+        if found >= 0:
+            index = tuple(int(i) for i in np.unravel_index(part.start + found, codes.shape))
+            raise ValueError(
+                f"decode: the value of code {int(piece[found])} of {fmt.name} at index {index} lies "
+                "outside float64; refimpl.spec.float_codes.decode gives it as an exact fraction"
+            )

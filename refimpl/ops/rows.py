@@ -1,0 +1,94 @@
+"""Lay an array out in rows that share a scale, and put results back into its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of `to_rows` lie in the array.
+
+    `moved` is the shape with the axis at its place (first where a row is an index, last where it is
+    a block of neighbours); scales have `scale_shape`.
+    """
+
+    verb: str
+    shape: tuple[int, ...]
+    axis: int | None
+    block_size: int | None
+    scale_shape: tuple[int, ...]
+
+    def elements(self, rows: np.ndarray) -> np.ndarray:
+        """Return values of the rows in the shape of the array."""
+        if self.axis is None:
+            return rows.reshape(self.shape)
+        if self.block_size is None:
+            moved = (self.shape[self.axis], *np.delete(self.shape, self.axis))
+            return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
+        length = self.shape[self.axis]
+        rest = tuple(np.delete(self.shape, self.axis))
+        whole = rows.reshape(*rest, -1)[..., :length]
+        return np.ascontiguousarray(np.moveaxis(whole, -1, self.axis))
+
+    def scales(self, values: np.ndarray) -> np.ndarray:
+        """Return one value for each row in the shape of the scales."""
+        if self.axis is None or self.block_size is None:
+            return values.reshape(self.scale_shape)
+        moved = (*np.delete(self.scale_shape, self.axis), self.scale_shape[self.axis])
+        return np.ascontiguousarray(np.moveaxis(values.reshape(moved), -1, self.axis))
+
+    def rows_of(self, name: str, values, dtype) -> np.ndarray:
+        """Return values given in (or broadcast to) the shape of the scales, one for each row."""
+        values = np.asarray(values, dtype)
+        try:
+            whole = np.broadcast_to(values, self.scale_shape)
+        except ValueError:
+            count = int(np.prod(self.scale_shape))
+            if values.ndim != 1 or values.size != count:
+                raise ValueError(f"{self.verb}: {name} has shape {values.shape}; it must broadcast to "
+                                 f"{self.scale_shape}") from None  # fmt: skip
+            whole = values.reshape(self.scale_shape)
+        if self.axis is not None and self.block_size is not None:
+            whole = np.moveaxis(whole, self.axis, -1)
+        return whole.reshape(-1)
+
+
+def to_rows(
+    verb: str, x: np.ndarray, axis: int | None, block_size: int | None
+) -> tuple[np.ndarray, Layout]:
+    """Return x as C-contiguous rows that share a scale, and the layout that undoes it.
+
+    Without axis and block size there is one row; with an axis one for each of its indices; with a
+    block size one for each block along the axis (default: the last), the last block of an axis
+    filled up with zeros.
+    """
+    if block_size is not None:
+        if not isinstance(block_size, (int, np.integer)) or block_size < 1:
+            raise ValueError(
+                f"{verb}: block_size must be a whole number above 0, got {block_size!r}"
+            )
+        if x.ndim == 0:
+            raise ValueError(f"{verb}: blocks need an axis; the array has none, reshape it to (1,)")
+        axis = -1 if axis is None else axis
+    if axis is None:
+        return np.ascontiguousarray(x).reshape(1, -1), Layout(verb, x.shape, None, None, ())
+    if not isinstance(axis, (int, np.integer)) or not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{verb}: axis {axis} of an array with {x.ndim} axes")
+    axis = int(axis) % x.ndim
+    length = x.shape[axis]
+    if block_size is None:
+        shape = tuple(length if i == axis else 1 for i in range(x.ndim))
+        rows = np.ascontiguousarray(np.moveaxis(x, axis, 0)).reshape(length, -1 if length else 0)
+        return rows, Layout(verb, x.shape, axis, None, shape)
+    count = -(-length // block_size)
+    shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
+    last = np.moveaxis(x, axis, -1)
+    if count * block_size != length:
+        filled = np.zeros((*last.shape[:-1], count * block_size), x.dtype)
+        filled[..., :length] = last
+        last = filled
+    rows = np.ascontiguousarray(last).reshape(-1, block_size)
+    return rows, Layout(verb, x.shape, axis, int(block_size), shape)

@@ -1,0 +1,172 @@
+"""Pictures of number formats: their bits, their values, their errors, their rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.formats import IntFormat
+from refimpl.formats import format as format_of
+from refimpl.ops import decode, quantize, quantize_int
+from refimpl.plots.canvas import axes
+
+_STYLES = (
+    ("#2166ac", "-"),
+    ("#b2182b", "--"),
+    ("#1b7837", ":"),
+    ("#e08214", "-."),
+    ("#542788", "-"),
+)
+
+
+def bit_layout(formats, *, ax=None):
+    """Draw the bits of formats, the most significant first, one format a row.
+
+    Parameters
+    ----------
+    formats : sequence of FloatFormat or names
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    formats = [format_of(fmt) for fmt in formats]
+    ax = axes(ax, size=(8, 0.6 + 0.5 * len(formats)))
+    fields = {"sign": ("#f4a582", ""), "exponent": ("#92c5de", "//"), "mantissa": ("#d9f0d3", "..")}
+    for row, fmt in enumerate(formats):
+        start = 0
+        widths = (int(fmt.signed), fmt.exponent_bits, fmt.mantissa_bits)
+        for (field, (color, hatch)), width in zip(fields.items(), widths, strict=True):
+            label = None if row else field
+            ax.barh(row, width, left=start, color=color, hatch=hatch, edgecolor="0.3", label=label)
+            for bit in range(start + 1, start + width):
+                ax.plot([bit, bit], [row - 0.4, row + 0.4], color="0.3", lw=0.6)
+            start += width
+    ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
+    ax.invert_yaxis()
+    ax.set_xticks(range(0, max(fmt.bits for fmt in formats) + 1, 2))
+    ax.set_xlabel("bits, the most significant first")
+    ax.legend(loc="lower right", fontsize=8, ncols=3)
+    return ax.figure
+
+
+def number_line(formats, *, limit: float | None = None, ax=None):
+    """Draw the non-negative values of small formats (at most 10 bits) as ticks on a line each.
+
+    Parameters
+    ----------
+    formats : sequence of FloatFormat or names
+    limit : float, optional
+        Largest value shown; default the smallest of the formats' largest values.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        For a format of more than 10 bits, whose ticks would be a grey bar.
+    """
+    formats = [format_of(fmt) for fmt in formats]
+    for fmt in formats:
+        if fmt.bits > 10:
+            raise ValueError(
+                f"number_line: {fmt.name} has {fmt.bits} bits; draw formats of at most 10"
+            )
+    ax = axes(ax, size=(8, 0.8 + 0.5 * len(formats)))
+    limit = min(fmt.max for fmt in formats) if limit is None else limit
+    for row, fmt in enumerate(formats):
+        values = decode(np.arange(1 << fmt.bits), fmt)
+        values = np.unique(values[(values >= 0) & (values <= limit)])
+        ax.vlines(values, row - 0.3, row + 0.3, color=_STYLES[row % 5][0], lw=0.9)
+        ax.plot([0, limit], [row, row], color="0.6", lw=0.6, zorder=0)
+    ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
+    ax.invert_yaxis()
+    ax.set_xlabel("value")
+    return ax.figure
+
+
+def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves: int = 24, ax=None):
+    """Draw the worst relative error of rounding against the magnitude, the tensor's largest being 1.
+
+    Each format is scaled so that 1 becomes its largest value.  Integers err by a constant, so
+    their relative error grows as values shrink; floats keep it, down to their subnormals.
+    *Source*: SOURCES 3 (Figure 3 of the metric-driven paper, arXiv 2408.02897).
+
+    Parameters
+    ----------
+    formats : sequence of FloatFormat, IntFormat or names
+    octaves : int
+        Powers of two below 1 that are shown.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    ax = axes(ax)
+    bins, samples = 1, 512  # of an octave; values tried in a bin
+    edges = np.arange(-octaves * bins, 0) / bins
+    x = 2.0 ** (edges[:, None] + np.arange(1, samples + 1) / (samples * bins))
+    x = x.astype(np.float32)
+    for fmt, (color, style) in zip(map(format_of, formats), _STYLES * 9, strict=False):
+        if isinstance(fmt, IntFormat):
+            codes, scale, _ = quantize_int(x, fmt)
+            rounded = codes * scale.astype(np.float64)
+        else:
+            scale = fmt.max
+            rounded = quantize(x * np.float64(scale), fmt, overflow="saturate") / scale
+        worst = (np.abs(rounded - x) / x).max(axis=1)
+        ax.plot(2.0 ** (edges + 0.5 / bins), worst, color=color, ls=style, lw=1.8, label=fmt.name)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xlabel("magnitude, as a part of the tensor's largest")
+    ax.set_ylabel("worst relative error of rounding to nearest")
+    ax.legend()
+    ax.grid(alpha=0.3)
+    return ax.figure
+
+
+def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
+    """Draw what each deterministic rounding mode makes of the numbers between -limit and limit.
+
+    Parameters
+    ----------
+    fmt : FloatFormat or its name
+    limit : float, optional
+        Default: the magnitude of the format's third value above zero.
+    ax : array of two by three matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    fmt = format_of(fmt)
+    modes = (
+        "ties_to_even",
+        "ties_to_away",
+        "toward_zero",
+        "toward_positive",
+        "toward_negative",
+        "to_odd",
+    )
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(9, 6), layout="constrained").subplots(2, 3, sharex=True, sharey=True)
+    limit = 3 * fmt.smallest_subnormal if limit is None else limit
+    x = np.linspace(-limit, limit, 1201)
+    for axis, mode in zip(np.ravel(ax), modes, strict=True):
+        y = quantize(x, fmt, rounding=mode)
+        jump = np.flatnonzero(np.diff(y))
+        axis.plot(x, x, color="0.75", lw=0.8)
+        axis.plot(
+            np.insert(x, jump + 1, np.nan), np.insert(y, jump + 1, np.nan), color="#2166ac", lw=2
+        )
+        axis.set_title(mode, fontsize=10)
+        axis.set_aspect("equal")
+        axis.grid(alpha=0.3)
+    np.ravel(ax)[0].figure.supxlabel(f"x, and its value in {fmt.name}")
+    return np.ravel(ax)[0].figure

@@ -1,0 +1,90 @@
+"""Pictures show what the data say: the artists are read back."""
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.peppp import Estimate
+
+
+def line(axes, label):
+    """Return x and y of the line with this label."""
+    (found,) = [artist for artist in axes.lines if artist.get_label() == label]
+    return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
+
+
+@pytest.fixture
+def estimate():
+    names = ["a", "b", "c", "d", "e"]
+    return Estimate(names, [1, 2, 3, 4, 5], [0.5, 0.3, 0.4, 0.2, 0.1],
+                    [np.nan, 0.3, np.nan, 0.2, np.nan], [3, 1], memory_cap_mb=4)  # fmt: skip
+
+
+def test_the_frontier_picture_shows_the_roles_of_every_configuration(estimate):
+    (axes,) = rf.plots.frontier(estimate).axes
+    assert [v.tolist() for v in line(axes, "estimated non-dominated")] == [
+        [1, 2, 4],
+        [0.5, 0.3, 0.2],
+    ]
+    assert [v.tolist() for v in line(axes, "estimated dominated")] == [[3], [0.4]]
+    assert [v.tolist() for v in line(axes, "beyond the limit")] == [[5], [0.1]]
+    assert [v.tolist() for v in line(axes, "measured (selected informative)")] == [
+        [2, 4],
+        [0.3, 0.2],
+    ]
+    assert [v.tolist() for v in line(axes, "recommended")] == [[4], [0.2]]
+    assert line(axes, "memory limit")[0].tolist() == [4, 4]
+
+
+def test_the_frontier_picture_shows_the_true_frontier_within_the_limit(estimate):
+    (axes,) = rf.plots.frontier(estimate, true=[0.5, 0.45, 0.3, 0.35, 0.0]).axes
+    assert [v.tolist() for v in line(axes, "true frontier")] == [[1, 2, 3], [0.5, 0.45, 0.3]]
+
+
+def test_the_relative_error_of_e4m3_is_a_sixteenth_and_that_of_int8_reaches_one():
+    (axes,) = rf.plots.relative_error().axes
+    x, e4m3 = line(axes, "float8_e4m3fn")
+    assert np.allclose(e4m3[x > 2.0**-13], 2.0**-4, rtol=0.07)  # normals down to 2^-6/448
+    _, int8 = line(axes, "int8")
+    assert (int8[x < 2.0**-9] == 1).all() and int8[-1] < 2.0**-7
+    assert (np.diff(int8) <= 0).all()
+
+
+def test_the_number_line_has_a_tick_for_every_value():
+    (axes,) = rf.plots.number_line(["float4_e2m1fn"]).axes
+    (ticks,) = axes.collections
+    assert [segment[0][0] for segment in ticks.get_segments()] == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    with pytest.raises(ValueError, match="float16 has 16 bits"):
+        rf.plots.number_line(["float16"])
+
+
+def test_bits_are_drawn_as_wide_as_they_are_many():
+    (axes,) = rf.plots.bit_layout(["bfloat16", "float8_e4m3fn"]).axes
+    assert [bar.get_width() for bar in axes.patches] == [1, 8, 7, 1, 4, 3]
+
+
+def test_rounding_modes_draw_what_each_mode_gives():
+    """E2M1 has 0, 0.5, 1, 1.5: what becomes of 0.7, -0.7 and of the tie 1.25."""
+    figure = rf.plots.rounding_modes("float4_e2m1fn")
+    drawn = {}
+    for axes in figure.axes:
+        x, y = (np.asarray(v) for v in axes.lines[1].get_data())
+        drawn[axes.get_title()] = [y[np.nanargmin(np.abs(x - at))] for at in (0.7, -0.7, 1.25)]
+    assert drawn == {
+        "ties_to_even": [0.5, -0.5, 1.0],
+        "ties_to_away": [0.5, -0.5, 1.5],
+        "toward_zero": [0.5, -0.5, 1.0],
+        "toward_positive": [1.0, -0.5, 1.5],
+        "toward_negative": [0.5, -1.0, 1.0],
+        "to_odd": [0.5, -0.5, 1.5],
+    }
+
+
+def test_pictures_can_be_drawn_on_given_axes_and_leave_global_state_alone(estimate):
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    before = dict(matplotlib.rcParams)
+    axes = Figure().subplots()
+    assert rf.plots.frontier(estimate, ax=axes) is axes.figure
+    assert dict(matplotlib.rcParams) == before
