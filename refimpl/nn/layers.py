@@ -7,9 +7,8 @@ counted without running it.  Shapes are per image: (height, width, channels) or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -160,18 +159,21 @@ class BatchNorm(Layer):
             raise ValueError(f"{self}: takes {self.channels} channels, got shape {shape}")
         return shape
 
-    def __call__(self, x, run, relu: bool = False):
-        scale, shift = self.parameters["scale"], self.parameters["shift"]
-        mean, variance = self.mean, self.variance
-        if run.training:
-            mean, variance = p.moments(x.data)
-            count = x.data.size // self.channels
-            unbiased = variance * np.float32(count / max(count - 1, 1))
-            step = np.float32(self.movement)
-            self.mean = (1 - step) * self.mean + step * mean
-            self.variance = (1 - step) * self.variance + step * unbiased
-        return p.normalize(x, scale, shift, mean=mean, variance=variance,
-                           of_batch=run.training, epsilon=self.epsilon, relu=relu)  # fmt: skip
+    def __call__(self, x, run):
+        own = p.moments(x.data) if run.training else ()
+        mean, variance = self.statistics(*own, training=run.training, count=x.data.size // self.channels)
+        return p.normalize(x, self.parameters["scale"], self.parameters["shift"], mean=mean,
+                           variance=variance, of_batch=run.training, epsilon=self.epsilon)  # fmt: skip
+
+    def statistics(self, mean=None, variance=None, count=0, training=True):
+        """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
+        if not training:
+            return self.mean, self.variance
+        unbiased = variance * np.float32(count / max(count - 1, 1))
+        step = np.float32(self.movement)
+        self.mean = (1 - step) * self.mean + step * mean
+        self.variance = (1 - step) * self.variance + step * unbiased
+        return mean, variance
 
 
 @dataclass
@@ -306,7 +308,9 @@ class Sequential(Layer):
 
     @cached_property
     def _steps(self):
-        return fused(self.layers)
+        from refimpl.nn import fused
+
+        return fused.steps(self.layers)
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""
@@ -338,17 +342,3 @@ def name_layers(layer: Layer, prefix: str = "") -> None:
     for name, child in layer.children():
         child.name = prefix + name
         name_layers(child, f"{child.name}/")
-
-
-def fused(layers: list[Layer]) -> list[Callable]:
-    """Return the steps of a sequence, batch norm and the ReLU after it as one.
-
-    That saves two passes over memory and an array to keep, and does not change a bit.
-    """
-    steps = []
-    for before, layer in zip([None, *layers], layers, strict=False):
-        if isinstance(before, BatchNorm) and isinstance(layer, ReLU):
-            steps[-1] = partial(before, relu=True)
-        else:
-            steps.append(layer)
-    return steps

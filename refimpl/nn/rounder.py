@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat
+from refimpl.formats import format as format_of
 from refimpl.nn.precision import Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
@@ -53,6 +55,18 @@ class Rounder:
         way = self.way(role, layer)
         if way is not None:
             self._ways[role, layer] = _Way(replace(way.rounding, **changes))
+
+    @property
+    def watched(self) -> bool:
+        """Whether each rounding must be seen by itself."""
+        return self.counting or self.plan is not None
+
+    def next(self, way: _Way | tuple):
+        """Return what a kernel needs for the next rounding, that of a plain way (or of none)."""
+        if not way:
+            return 0, _any_target(), self.seed, np.uint64(0)
+        self.calls += 1
+        return way.how, way.target, self.seed, np.uint64(self.calls - 1)
 
     def __call__(
         self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
@@ -105,6 +119,13 @@ class Rounder:
         counts += (size, before[0], after[1] - before[1])
 
 
+@cache
+def _any_target():
+    from refimpl.kernels.float_codes import float32_target
+
+    return float32_target(format_of("bfloat16"))
+
+
 class _Way:
     """A Rounding with what the kernels need to know about it."""
 
@@ -125,6 +146,8 @@ class _Way:
         if rounding.rounding in ("ties_to_even", "stochastic") and fits_float32(fmt):
             self.target = float32_target(fmt, rounding.overflow)
         self.stochastic = rounding.rounding == "stochastic"
+        self.plain = self.target is not None and unscaled
+        self.how = 2 if self.stochastic else 1  # as in refimpl.kernels.fused_passes
 
     def __call__(self, flat, result, seed, stream) -> None:
         """Round, without a scale."""
