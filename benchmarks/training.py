@@ -129,7 +129,9 @@ def main():
             results[name] = times = time_all(steps, options.rounds)
             ours = times["refimpl LP"]
             for title, ms in times.items():
-                print(f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP")
+                print(
+                    f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP"
+                )
     with open(options.out, "w") as file:
         json.dump(results, file, indent=1)
 

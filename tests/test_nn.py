@@ -81,7 +81,10 @@ def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes():
         ({"low": "e4m3", "high": "nothing"}, "unknown format 'nothing'"),
         ({"low": "uint8", "high": "e8m7"}, "cannot be trained in"),
         ({"low": "float64", "high": "e8m7"}, "cannot be trained in"),
-        ({"low": "e4m3", "high": "e8m7", "rounding": "nearest"}, "'nearest' is not one of ties_to_even"),
+        (
+            {"low": "e4m3", "high": "e8m7", "rounding": "nearest"},
+            "'nearest' is not one of ties_to_even",
+        ),
         ({"low": "e4m3", "high": "e8m7", "loss_scale": 0}, "loss_scale is 0"),
     ],
 )

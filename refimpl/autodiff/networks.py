@@ -9,7 +9,13 @@ from refimpl.autodiff.tensor import primitive
 
 @primitive
 def matmul(a, b, *, needed=(True, True)):
-    """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes."""
+    """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes.
+
+    A float32 matrix b goes the road of a 1x1 convolution, whose order of summation is stated
+    (`refimpl.kernels.direct_convolution`); everything else goes to BLAS, whose is not.
+    """
+    if b.ndim == 2 and a.dtype == np.float32:
+        return _as_convolution(a, b, needed)
 
     def vjp(dy):
         da = dy @ np.swapaxes(b, -1, -2) if needed[0] else None
@@ -20,6 +26,26 @@ def matmul(a, b, *, needed=(True, True)):
         return da, np.swapaxes(a, -1, -2) @ dy
 
     return a @ b, vjp
+
+
+def _as_convolution(a, b, needed):
+    from refimpl.kernels import direct_convolution as kernel
+
+    image = np.ascontiguousarray(a).reshape(1, 1, -1, a.shape[-1])
+    filters = np.ascontiguousarray(b).reshape(1, 1, *b.shape)
+    width, (k, m) = image.shape[2], b.shape
+
+    def vjp(dy):
+        dy = np.ascontiguousarray(dy).reshape(1, 1, width, m)
+        da = (
+            kernel.input_gradient(filters, dy, 1, width, 1, 0).reshape(a.shape)
+            if needed[0]
+            else None
+        )
+        db = kernel.weight_gradient(image, dy, 1, 1, 1, 0).reshape(k, m) if needed[1] else None
+        return da, db
+
+    return kernel.forward(image, filters, 1, 0).reshape(*a.shape[:-1], m), vjp
 
 
 @primitive
@@ -81,20 +107,24 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @primitive
 def cross_entropy(logits, *, labels):
-    """Mean over the batch of -log softmax(logits)[label]; logits (batch, classes), labels integers."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
+    """Mean over the batch of -log softmax(logits)[label]; logits (batch, classes), labels integers.
+
+    In float64, so that the last bit of a machine's exp and log, where they differ, is rounded away.
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    exponentials = np.exp(wide)
     totals = exponentials.sum(axis=1, keepdims=True)
     picked = np.arange(len(labels)), labels
-    n = logits.dtype.type(len(labels))
-    loss = (np.log(totals[:, 0]) - shifted[picked]).sum() / n
+    loss = (np.log(totals[:, 0]) - wide[picked]).sum() / len(labels)
 
     def vjp(dy):
         dx = exponentials / totals
         dx[picked] -= 1
-        return (dx * (dy / n),)
+        dx *= float(dy) / len(labels)
+        return (dx.astype(logits.dtype),)
 
-    return loss, vjp
+    return logits.dtype.type(loss), vjp
 
 
 @primitive

@@ -22,7 +22,7 @@ from refimpl.autodiff.elementwise import (
     subtract,
     tanh,
 )
-from refimpl.autodiff.images import average_pool, convolve, max_pool
+from refimpl.autodiff.images import average_pool, convolve, image_mean, max_pool
 from refimpl.autodiff.networks import (
     cross_entropy,
     layer_norm,
@@ -50,7 +50,7 @@ TABLE = {
         add, subtract, multiply, divide, exp, log, sqrt, tanh, sigmoid, gelu, relu, maximum,
         sum, mean, max, reshape, transpose, index, concatenate, embedding,
         matmul, softmax, layer_norm, normalize, cross_entropy, rounded,
-        convolve, max_pool, average_pool,
+        convolve, max_pool, average_pool, image_mean,
     )
 }  # fmt: skip
 """Every primitive by name."""

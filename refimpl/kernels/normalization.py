@@ -86,3 +86,19 @@ def gradient(x, dy, mean, inverse, scale, shift, relu, dscale, dshift, of_batch)
             passed = zero if shut else dys[i, k]
             out[i, k] = (hat * v[4, k] + passed - v[5, k]) * v[6, k]
     return out.reshape(n, channels)
+
+
+@njit(cache=True, error_model="numpy")
+def image_means(x):
+    """Return the mean over the pixels of x (batch, pixels, channels)."""
+    batch, pixels, channels = x.shape
+    out = np.empty((batch, channels), x.dtype)
+    total = np.empty(channels)
+    for b in range(batch):
+        total[:] = 0
+        for i in range(pixels):
+            for k in range(channels):
+                total[k] += np.float64(x[b, i, k])
+        for k in range(channels):
+            out[b, k] = total[k] / pixels
+    return out

@@ -57,7 +57,9 @@ class Joined:
 
     def __call__(self, x: Tensor, run) -> Tensor:
         rounder = run.rounder
-        sites = [_site(rounder, point, back) for point in (self.before, self.after) for back in (0, 1)]
+        sites = [
+            _site(rounder, point, back) for point in (self.before, self.after) for back in (0, 1)
+        ]
         if x.data.dtype != np.float32 or rounder.watched or None in sites:
             for layer in self.layers:
                 x = layer(x, run)

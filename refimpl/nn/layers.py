@@ -161,7 +161,9 @@ class BatchNorm(Layer):
 
     def __call__(self, x, run):
         own = p.moments(x.data) if run.training else ()
-        mean, variance = self.statistics(*own, training=run.training, count=x.data.size // self.channels)
+        mean, variance = self.statistics(
+            *own, training=run.training, count=x.data.size // self.channels
+        )
         return p.normalize(x, self.parameters["scale"], self.parameters["shift"], mean=mean,
                            variance=variance, of_batch=run.training, epsilon=self.epsilon)  # fmt: skip
 
@@ -192,7 +194,7 @@ class AveragePool(Layer):
         return shape[-1:]
 
     def __call__(self, x, run):
-        return p.mean(x, axis=(1, 2))
+        return p.image_mean(x)
 
 
 @dataclass

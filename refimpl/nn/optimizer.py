@@ -165,9 +165,13 @@ class Running:
             start = end
         return flat
 
-    def step(self, rate: float, gradient: np.ndarray, loss_scale: float) -> None:
-        """Move the weights by gradients (which are overwritten) of the scaled loss."""
-        self.steps += 1
+    def step(
+        self, rate: float, gradient: np.ndarray, loss_scale: float, *, guarded: bool = False
+    ) -> bool:
+        """Move the weights by gradients (which are overwritten) of the scaled loss; return True.
+
+        If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
+        """
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":
             gradient *= unscale
@@ -175,6 +179,9 @@ class Running:
         else:
             self._round(gradient, "weight gradient", rounded)
             rounded *= unscale
+        if guarded and not np.isfinite(rounded).all():
+            return False
+        self.steps += 1
         compressed = self.rule.state == "8-bit"
         state = [s.read() for s in self.state] if compressed else self.state
         w, update, new = self.accumulator, self._update, self._new
@@ -190,6 +197,7 @@ class Running:
                 kept.write(vector)
             else:
                 self._round(vector, "momentum", kept)
+        return True
 
     def _kahan(self) -> None:
         """y = Q(update - c); s = Q(w + y); c = Q(Q(s - w) - y); w = s."""

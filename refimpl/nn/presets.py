@@ -115,6 +115,4 @@ def preset(name: str, *arguments) -> Precision:
         return PRESETS[name](*arguments)
     near = difflib.get_close_matches(str(name), PRESETS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-        f"preset: unknown policy {name!r}, allowed are {', '.join(PRESETS)}{hint}"
-    )
+    raise ValueError(f"preset: unknown policy {name!r}, allowed are {', '.join(PRESETS)}{hint}")

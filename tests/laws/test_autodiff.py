@@ -76,6 +76,7 @@ CASES = {
     ),
     "max_pool": (lambda x: p.max_pool(x, size=2, stride=2), normal(2, 5, 4, 3)),
     "max_pool, overlapping": (lambda x: p.max_pool(x, size=3, stride=2), normal(2, 7, 8, 3)),
+    "image_mean": (p.image_mean, normal(2, 5, 4, 3)),
     "average_pool": (lambda x: p.average_pool(x, size=2, stride=2), normal(2, 5, 4, 3)),
     "average_pool, overlapping": (lambda x: p.average_pool(x, size=3, stride=1), normal(1, 5, 4, 3)),
 }  # fmt: skip
