@@ -13,7 +13,7 @@ from refimpl.autodiff.tensor import primitive
 @primitive
 def convolve(
     x, weight, *, stride: int = 1, padding: int = 0, groups: int = 1, plain: bool = False,
-    needed=(True, True),
+    exact: bool = False, needed=(True, True),
 ):  # fmt: skip
     """Cross-correlate images with a bank of filters, zeros around the border.
 
@@ -22,11 +22,12 @@ def convolve(
     of the output channels sees the g-th part of the input channels alone.
 
     float32 takes the direct road of `refimpl.kernels.direct_convolution`; float64, and float32
-    where `plain`, the road through patches, which says the same in fewer words.
+    where `plain`, the road through patches, which says the same in fewer words.  With `exact`,
+    float32 is summed in float64 and rounded once: see `refimpl.autodiff.networks.matmul`.
     """
     filters = weight.shape[3] // groups
     channels = x.shape[3] // groups
-    road = _patches if plain or x.dtype != np.float32 else _direct
+    road = _patches if plain or x.dtype != np.float32 else _in_float64 if exact else _direct
     parts = []
     for g in range(groups):
         part = x[..., g * channels : (g + 1) * channels] if groups > 1 else x
@@ -68,6 +69,16 @@ def _patches(x, weight, stride, padding, needed):
         return dx, (patches.T @ dy).reshape(weight.shape)
 
     return (patches @ matrix).reshape(batch, down, across, filters), vjp
+
+
+def _in_float64(x, weight, stride, padding, needed):
+    wide = np.float64
+    y, back = _patches(x.astype(wide), weight.astype(wide), stride, padding, needed)
+
+    def vjp(dy):
+        return tuple(gradient.astype(np.float32) for gradient in back(dy.astype(wide)))
+
+    return y.astype(np.float32), vjp
 
 
 def _direct(x, weight, stride, padding, needed):

@@ -8,12 +8,19 @@ from refimpl.autodiff.tensor import primitive
 
 
 @primitive
-def matmul(a, b, *, needed=(True, True)):
+def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes.
 
     A float32 matrix b goes the road of a 1x1 convolution, whose order of summation is stated
     (`refimpl.kernels.direct_convolution`); everything else goes to BLAS, whose is not.
+
+    With `exact`, float32 products are summed in float64 and rounded to float32 once.  A product of
+    two float32 is exact there, and so is the sum, in any order, if every product is a multiple of
+    some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
+    which formats that always holds.
     """
+    if exact and a.dtype == np.float32:
+        return _in_float64(a, b, needed)
     if b.ndim == 2 and a.dtype == np.float32:
         return _as_convolution(a, b, needed)
 
@@ -26,6 +33,16 @@ def matmul(a, b, *, needed=(True, True)):
         return da, np.swapaxes(a, -1, -2) @ dy
 
     return a @ b, vjp
+
+
+def _in_float64(a, b, needed):
+    y, back = matmul.__wrapped__(a.astype(np.float64), b.astype(np.float64), needed=needed)
+
+    def vjp(dy):
+        gradients = back(dy.astype(np.float64))
+        return tuple(None if g is None else g.astype(np.float32) for g in gradients)
+
+    return y.astype(np.float32), vjp
 
 
 def _as_convolution(a, b, needed):

@@ -23,11 +23,13 @@ class Pass:
     """One way through a network: who rounds, and whether statistics are those of the batch.
 
     `plain` does every layer by itself: the same bits by a slower, simpler road (tests compare).
+    `exact` sums products in float64, see `refimpl.nn.exactness`.
     """
 
     rounder: Rounder
     training: bool
     plain: bool = False
+    exact: bool = False
 
 
 @dataclass
@@ -128,7 +130,7 @@ class Convolution(Layer):
 
     def __call__(self, x, run):
         return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding,
-                          groups=self.groups)  # fmt: skip
+                          groups=self.groups, exact=run.exact)  # fmt: skip
 
 
 @dataclass
@@ -231,7 +233,8 @@ class Linear(Layer):
         return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        return x @ self.parameters["weight"] + self.parameters["bias"]
+        product = p.matmul(x, self.parameters["weight"], exact=run.exact)
+        return product + self.parameters["bias"]
 
 
 @dataclass

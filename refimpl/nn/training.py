@@ -59,6 +59,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
+    exact_sums: bool = False,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -100,6 +101,10 @@ def fit(
         Measure the test error after each epoch too.
     plain : bool
         Take every layer by itself: the same bits, more slowly.
+    exact_sums : bool
+        Sum the products of convolutions and linear layers in float64 and round each once: other bits
+        than without, several times slower, and the same in any order of summation wherever the
+        formats allow it (`refimpl.nn.exactness`).
 
     Raises
     ------
@@ -121,10 +126,10 @@ def fit(
     optimizer = optimizer or SGD(momentum=momentum, weight_decay=weight_decay)
     schedule = schedule or linear(final_rate)
     steps = _check(model, task, epochs, batch_size, learning_rate)
-    run = _Run(model, task, precision, optimizer, seed, plain)
+    run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         [schedule(i / 8) for i in range(8)], seed, shuffle)  # fmt: skip
+                         [schedule(i / 8) for i in range(8)], seed, shuffle, exact_sums)  # fmt: skip
     if checkpoint is not None:
         run.resume(checkpoint, identity, result)
     before, started = result.seconds, time.perf_counter()
@@ -159,7 +164,7 @@ def fit(
                 run.save(checkpoint, identity, result)
         if not result.diverged:
             result.test_error = error(
-                model, task.test_images, task.test_labels, run.rounder, plain=plain
+                model, task.test_images, task.test_labels, run.rounder, **run.roads
             )
     result.seconds = before + time.perf_counter() - started
     return result
@@ -168,15 +173,16 @@ def fit(
 class _Run:
     """What moves while a network trains."""
 
-    def __init__(self, model, task, precision, optimizer, seed, plain):
-        self.model, self.task, self.seed, self.plain = model, task, seed, plain
+    def __init__(self, model, task, precision, optimizer, seed, plain, exact=False):
+        self.model, self.task, self.seed = model, task, seed
+        self.roads = {"plain": plain, "exact": exact}
         weight_seed, batch_seed = np.random.SeedSequence(seed).spawn(2)
         model.initialize(np.random.default_rng(weight_seed))
         self.batches = np.random.default_rng(batch_seed)
         self.rounder = Rounder(precision, precision.seed(seed))
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
-        self.way = Pass(self.rounder, training=True, plain=plain)
+        self.way = Pass(self.rounder, training=True, **self.roads)
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
@@ -200,7 +206,7 @@ class _Run:
         precision = self.rounder.precision
         apart = Rounder(precision, precision.seed(self.seed) ^ 1)
         task = self.task
-        return error(self.model, task.test_images, task.test_labels, apart, plain=self.plain)
+        return error(self.model, task.test_images, task.test_labels, apart, **self.roads)
 
     def save(self, path, identity, result) -> None:
         """Write a checkpoint."""
@@ -263,10 +269,10 @@ class _Record:
 
 def error(
     model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder,
-    *, plain: bool = False,
+    *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
-    run, wrong = Pass(rounder, training=False, plain=plain), 0
+    run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
     for start in range(0, len(images), EVALUATED_AT_ONCE):
         part = slice(start, start + EVALUATED_AT_ONCE)
         logits = model(Tensor(images[part]), run)
@@ -306,14 +312,16 @@ def _check(model, task, epochs, batch_size, learning_rate) -> int:
     return steps
 
 
-def _identity(model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle):
+def _identity(
+    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums
+):
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
     identity = {
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle,
+        "shuffle": shuffle, "exact_sums": exact_sums,
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 
