@@ -19,7 +19,9 @@ HIGH = "e8m7"
 
 def ours(task, low, seed, epochs):
     """Return the test error of a training run here."""
-    return nn.fit(nn.cnn(), task, precision=nn.Precision(low=low, high=HIGH), epochs=epochs, seed=seed).test_error
+    return nn.fit(
+        nn.cnn(), task, precision=nn.Precision(low=low, high=HIGH), epochs=epochs, seed=seed
+    ).test_error
 
 
 def theirs(task, low, seed, epochs, batch=32, rate=0.05):

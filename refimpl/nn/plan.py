@@ -43,7 +43,8 @@ def rounding_plan(
     -------
     Plan
         A list of dictionaries that prints as a table: number of the call (which is the stream of
-        its random bits), role, layer, shape, format, rounding, scale.
+        its random bits), role, layer, shape, format, rounding, scale.  Parameters of layers that are
+        rounded alike are rounded as one vector, under the name of the first.
 
     Examples
     --------
