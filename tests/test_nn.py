@@ -65,6 +65,52 @@ def test_settings_that_make_no_sense_are_refused(arguments, message):
         rf.nn.fit(rf.nn.cnn(), DIGITS, **arguments)
 
 
+def changed(**fields):
+    """Return the digits with arrays changed after a Task has checked them."""
+    task = rf.data.load("digits")
+    for name, (at, value) in fields.items():
+        getattr(task, name)[at] = value
+    return task
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train_images": ((3, 0, 1, 0), np.nan)}, r"train_images has nan at \(3, 0, 1, 0\)"),
+        ({"test_images": ((0, 0, 0, 0), np.inf)}, "test_images has inf"),
+        ({"train_labels": (5, 10)}, "train_labels go from 0 to 10, allowed are 0 to 9"),
+        ({"test_labels": (5, -1)}, "test_labels go from -1 to 9"),
+        (
+            {"train_labels": (DIGITS.train_labels == 7, 1)},
+            "class 7 of digits has no training image",
+        ),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused_before_training(fields, message):
+    with pytest.raises(ValueError, match=message):
+        rf.nn.fit(rf.nn.cnn(), changed(**fields))
+
+
+def test_validation_adds_the_test_error_of_each_epoch_and_changes_nothing():
+    precision = rf.Precision(low="e4m3", high="e8m7")
+    runs = [
+        rf.nn.fit(rf.nn.cnn(), DIGITS, precision=precision, epochs=2, validate=v) for v in (0, 1)
+    ]
+    assert runs[0].test_error == runs[1].test_error
+    assert all(0 <= h["test_error"] <= 1 for h in runs[1].history)
+    assert all(
+        0 <= h["error"] <= 1 and h["counts"]["weight"]["elements"] > 0 for h in runs[0].history
+    )
+
+
+def test_without_shuffling_batches_come_in_order():
+    runs = [
+        rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, shuffle=s).history[0]["loss"]
+        for s in (False, True)
+    ]
+    assert runs[0] != runs[1]
+
+
 def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes():
     with pytest.raises(ValueError, match=r"Convolution\(channels=3.*3 channels.*\(8, 8, 1\)"):
         rf.nn.fit(rf.nn.cnn(channels=3), DIGITS)
@@ -79,9 +125,12 @@ def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes():
     [
         ({"low": "e4m3"}, "both or neither"),
         ({"low": "e4m3", "high": "nothing"}, "unknown format 'nothing'"),
-        ({"low": "int8", "high": "e8m7"}, "cannot be trained in"),
+        ({"low": "uint8", "high": "e8m7"}, "cannot be trained in"),
         ({"low": "float64", "high": "e8m7"}, "cannot be trained in"),
-        ({"low": "e4m3", "high": "e8m7", "rounding": "nearest"}, "'nearest' is not one of"),
+        (
+            {"low": "e4m3", "high": "e8m7", "rounding": "nearest"},
+            "'nearest' is not one of ties_to_even",
+        ),
         ({"low": "e4m3", "high": "e8m7", "loss_scale": 0}, "loss_scale is 0"),
     ],
 )

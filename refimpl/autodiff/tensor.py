@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 
 import numpy as np
 
@@ -69,12 +70,14 @@ class Tensor:
             )
         gradients = {id(self): np.ones_like(self.data)}
         for node in _newest_first(self):
-            dy = gradients.pop(id(node))
+            dy = gradients.pop(id(node), None)
+            if dy is None:  # nothing of it reached the loss
+                continue
             if node._vjp is None:
-                node.grad = dy.copy() if node.grad is None else node.grad + dy
+                node.grad = np.array(dy) if node.grad is None else node.grad + dy
                 continue
             for parent, dx in zip(node._parents, node._vjp(dy), strict=True):
-                if parent.requires_grad:
+                if parent.requires_grad and dx is not None:
                     seen = gradients.get(id(parent))
                     gradients[id(parent)] = dx if seen is None else seen + dx
 
@@ -97,7 +100,9 @@ def primitive(function: Callable) -> Callable:
     """Turn ``f(*arrays, **options) -> (y, vjp)`` into a function of Tensors.
 
     `vjp` takes dy, an array like y, and returns one gradient (or None) for each array.
-    Positional arguments are tensors or arrays; options are keyword arguments.
+    Positional arguments are tensors or arrays; options are keyword arguments.  A function with an
+    option `needed` is told which inputs want a gradient (a tuple of bool), and may return None for
+    the others: the first layer of a network need not work out that of the data.
 
     Examples
     --------
@@ -110,9 +115,13 @@ def primitive(function: Callable) -> Callable:
     12.0
     """
 
+    asks = "needed" in signature(function).parameters
+
     @wraps(function)
     def apply(*inputs, **options):
         parents = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
+        if asks:
+            options["needed"] = tuple(parent.requires_grad for parent in parents)
         y, vjp = function(*(parent.data for parent in parents), **options)
         output = Tensor(y)
         if any(parent.requires_grad for parent in parents):

@@ -2,7 +2,8 @@
 
 `load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, and a
 family of eighteen printed-character tasks to learn from beforehand. Everything is read from two
-small files beside this one, without pickle; nothing is downloaded. `ATTRIBUTION.md` says whose
+small files beside this one, without pickle; nothing is downloaded. The `read_` functions make tasks
+of files you have: CIFAR, IDX (MNIST), folders of images, npz. `ATTRIBUTION.md` says whose
 work the data are.
 
 >>> from refimpl import data
@@ -11,6 +12,15 @@ work the data are.
 """
 
 from refimpl.data.catalogue import load, meta_training_names, names
+from refimpl.data.files import (
+    cifar100_superclasses,
+    read_cifar10,
+    read_cifar100,
+    read_folder,
+    read_idx,
+    read_npz,
+)
 from refimpl.data.task import Task
 
-__all__ = ["Task", "load", "meta_training_names", "names"]
+__all__ = ["Task", "cifar100_superclasses", "load", "meta_training_names", "names", "read_cifar10",
+           "read_cifar100", "read_folder", "read_idx", "read_npz"]  # fmt: skip

@@ -1,11 +1,28 @@
 """Networks that train in any precision.
 
-`layers` and `models` say what is computed, `precision` what is rounded to which format,
-`optimizer` how weights move, `training` runs the loop.
+`layers` and `models` say what is computed, `precision` what is rounded to which format (`presets`
+has what people use), `optimizer` how weights move, `training` runs the loop.
 """
 
-from refimpl.nn.models import cnn, mlp
-from refimpl.nn.precision import Precision
+from refimpl.nn import presets, schedules
+from refimpl.nn.loss_scale import LossScale
+from refimpl.nn.models import (
+    cnn,
+    lenet,
+    mlp,
+    resnet8,
+    resnet14,
+    resnet18,
+    transformer,
+    vgg,
+    vgg11,
+)
+from refimpl.nn.optimizer import SGD, Adam, AdamW
+from refimpl.nn.plan import rounding_plan
+from refimpl.nn.precision import Precision, Rounding
+from refimpl.nn.presets import preset
 from refimpl.nn.training import Result, fit
 
-__all__ = ["Precision", "Result", "cnn", "fit", "mlp"]
+__all__ = ["SGD", "Adam", "AdamW", "LossScale", "Precision", "Result", "Rounding", "cnn", "fit",
+           "lenet", "mlp", "preset", "presets", "resnet14", "resnet18", "resnet8", "rounding_plan",
+           "schedules", "transformer", "vgg", "vgg11"]  # fmt: skip

@@ -8,27 +8,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.precision import Rounder
+from refimpl.nn.initializers import draw
+from refimpl.nn.rounder import Rounder
 
 
 @dataclass
 class Pass:
-    """One way through a network: who rounds, and whether statistics are those of the batch."""
+    """One way through a network: who rounds, and whether statistics are those of the batch.
+
+    `plain` does every layer by itself: the same bits by a slower, simpler road (tests compare).
+    `exact` sums products in float64, see `refimpl.nn.exactness`.
+    """
 
     rounder: Rounder
     training: bool
+    plain: bool = False
+    exact: bool = False
 
 
 @dataclass
 class Layer:
-    """A step of a network.  Subclasses say what they compute and the shape it has."""
+    """A step of a network.  Subclasses say what they compute and the shape it has.
+
+    `name` is the layer's place in its network, such as "3 Residual/main/0 Convolution".
+    """
 
     parameters: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    name: str = field(default="", init=False, repr=False)
+
+    def children(self) -> list[tuple[str, Layer]]:
+        """Return the layers inside this one, by name, in the order they run."""
+        return []
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the parameters (float32)."""
@@ -38,12 +54,23 @@ class Layer:
         return shape
 
     def parameter_count(self) -> int:
-        """Return the number of parameters, known before they are drawn."""
+        """Return the number of this layer's own parameters, known before they are drawn."""
         return 0
+
+    def walk(self, shape: tuple[int, ...]):
+        """Yield (name, layer, output shape) of each forward call, checking shapes; itself last."""
+        yield self.name, self, self.output_shape(shape)
 
     def __call__(self, x: Tensor, run: Pass) -> Tensor:
         """Compute the layer's output for a batch."""
         raise NotImplementedError
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what the layer keeps from batch to batch besides its parameters."""
+        return {}
+
+    def remember(self, memory: dict[str, np.ndarray]) -> None:
+        """Put back what `memory` returned."""
 
     def _parameter(self, name: str, values: np.ndarray) -> None:
         self.parameters[name] = Tensor(values.astype(np.float32), requires_grad=True)
@@ -51,37 +78,47 @@ class Layer:
 
 @dataclass
 class Round(Layer):
-    """A rounding point: values on the way forward, and gradients on the way back, in one format."""
+    """A rounding point: values are rounded on the way forward, gradients on the way back.
+
+    `role` is ``input``, ``activation`` or ``logits``; the gradient's is ``<role> gradient``.
+    """
 
     role: str
 
-    def __call__(self, x: Tensor, run: Pass) -> Tensor:
-        if not run.rounder.precision.rounds:
+    def __call__(self, x, run):
+        rounder, back = run.rounder, f"{self.role} gradient"
+        needed = x.requires_grad and rounder.way(back, self.name) is not None
+        if rounder.way(self.role, self.name) is None and not needed:
             return x
-
-        def rounding(array):
-            return run.rounder(array, self.role)
-
-        return p.rounded(x, forward=rounding, backward=rounding)
+        return p.rounded(
+            x,
+            forward=lambda array: rounder(array, self.role, self.name),
+            backward=(lambda array: rounder(array, back, self.name)) if needed else None,
+        )
 
 
 @dataclass
 class Convolution(Layer):
-    """Square filters without bias; weights drawn from N(0, 2 / (size^2 filters)), as in PEPPP."""
+    """Square filters without bias; weights drawn as `initializer` says, by default as in PEPPP."""
 
     channels: int
     filters: int
     size: int = 3
     stride: int = 1
     padding: int = 1
+    groups: int = 1
+    initializer: str = "peppp"
+
+    def __post_init__(self):
+        if self.channels % self.groups or self.filters % self.groups:
+            raise ValueError(f"{self}: channels and filters must be multiples of groups")
 
     def initialize(self, rng):
-        deviation = math.sqrt(2 / (self.size**2 * self.filters))
-        shape = (self.size, self.size, self.channels, self.filters)
-        self._parameter("weight", rng.standard_normal(shape, np.float32) * np.float32(deviation))
+        shape = (self.size, self.size, self.channels // self.groups, self.filters)
+        self._parameter("weight", draw(self.initializer, shape, rng))
 
     def parameter_count(self):
-        return self.size**2 * self.channels * self.filters
+        return self.size**2 * self.channels // self.groups * self.filters
 
     def output_shape(self, shape):
         if len(shape) != 3 or shape[2] != self.channels:
@@ -92,7 +129,8 @@ class Convolution(Layer):
         return height, width, self.filters
 
     def __call__(self, x, run):
-        return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding)
+        return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding,
+                          groups=self.groups, exact=run.exact)  # fmt: skip
 
 
 @dataclass
@@ -112,30 +150,34 @@ class BatchNorm(Layer):
     def parameter_count(self):
         return 2 * self.channels
 
+    def memory(self):
+        return {"mean": self.mean, "variance": self.variance}
+
+    def remember(self, memory):
+        self.mean, self.variance = memory["mean"], memory["variance"]
+
     def output_shape(self, shape):
         if shape[-1] != self.channels:
             raise ValueError(f"{self}: takes {self.channels} channels, got shape {shape}")
         return shape
 
     def __call__(self, x, run):
-        scale, shift = self.parameters["scale"], self.parameters["shift"]
-        mean, variance = self.mean, self.variance
-        if run.training:
-            mean, variance = p.moments(x.data)
-            count = x.data.size // self.channels
-            unbiased = variance * np.float32(count / max(count - 1, 1))
-            step = np.float32(self.movement)
-            self.mean = (1 - step) * self.mean + step * mean
-            self.variance = (1 - step) * self.variance + step * unbiased
-        return p.normalize(
-            x,
-            scale,
-            shift,
-            mean=mean,
-            variance=variance,
-            of_batch=run.training,
-            epsilon=self.epsilon,
+        own = p.moments(x.data) if run.training else ()
+        mean, variance = self.statistics(
+            *own, training=run.training, count=x.data.size // self.channels
         )
+        return p.normalize(x, self.parameters["scale"], self.parameters["shift"], mean=mean,
+                           variance=variance, of_batch=run.training, epsilon=self.epsilon)  # fmt: skip
+
+    def statistics(self, mean=None, variance=None, count=0, training=True):
+        """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
+        if not training:
+            return self.mean, self.variance
+        unbiased = variance * np.float32(count / max(count - 1, 1))
+        step = np.float32(self.movement)
+        self.mean = (1 - step) * self.mean + step * mean
+        self.variance = (1 - step) * self.variance + step * unbiased
+        return mean, variance
 
 
 @dataclass
@@ -154,7 +196,7 @@ class AveragePool(Layer):
         return shape[-1:]
 
     def __call__(self, x, run):
-        return p.mean(x, axis=(1, 2))
+        return p.image_mean(x)
 
 
 @dataclass
@@ -170,26 +212,68 @@ class Flatten(Layer):
 
 @dataclass
 class Linear(Layer):
-    """x W + b, both drawn uniformly from +-1/sqrt(features), as PyTorch does."""
+    """x W + b over the last axis; by default both drawn uniformly from +-1/sqrt(features), as PyTorch does."""
 
     features: int
     outputs: int
+    initializer: str = "pytorch"
 
     def initialize(self, rng):
+        self._parameter("weight", draw(self.initializer, (self.features, self.outputs), rng))
         bound = 1 / math.sqrt(self.features)
-        self._parameter("weight", rng.uniform(-bound, bound, (self.features, self.outputs)))
-        self._parameter("bias", rng.uniform(-bound, bound, self.outputs))
+        drawn = rng.uniform(-bound, bound, self.outputs)
+        self._parameter("bias", drawn if self.initializer == "pytorch" else 0 * drawn)
 
     def parameter_count(self):
         return (self.features + 1) * self.outputs
 
     def output_shape(self, shape):
-        if shape != (self.features,):
+        if shape[-1] != self.features:
             raise ValueError(f"{self}: takes {self.features} features, got shape {shape}")
-        return (self.outputs,)
+        return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        return x @ self.parameters["weight"] + self.parameters["bias"]
+        product = p.matmul(x, self.parameters["weight"], exact=run.exact)
+        return product + self.parameters["bias"]
+
+
+@dataclass
+class Dropout(Layer):
+    """Set a share of the elements to zero in training, and enlarge the others to make up for it."""
+
+    share: float = 0.5
+
+    def initialize(self, rng):
+        self._key, self._batches = int(rng.integers(2**63)), 0
+
+    def memory(self):
+        return {"batches": np.array(self._batches)}
+
+    def remember(self, memory):
+        self._batches = int(memory["batches"])
+
+    def __call__(self, x, run):
+        if not run.training:
+            return x
+        draws = np.random.default_rng((self._key, self._batches))
+        self._batches += 1
+        kept = draws.random(x.shape, np.float32) >= self.share
+        return x * Tensor(kept / np.float32(1 - self.share))
+
+
+@dataclass
+class MaxPool(Layer):
+    """Largest value of each size x size window, windows side by side."""
+
+    size: int = 2
+
+    def output_shape(self, shape):
+        if len(shape) != 3 or min(shape[:2]) < self.size:
+            raise ValueError(f"{self}: takes images of at least its size, got shape {shape}")
+        return shape[0] // self.size, shape[1] // self.size, shape[2]
+
+    def __call__(self, x, run):
+        return p.max_pool(x, size=self.size, stride=self.size)
 
 
 @dataclass
@@ -198,25 +282,68 @@ class Sequential(Layer):
 
     layers: list[Layer]
 
+    def __post_init__(self):
+        name_layers(self)
+
+    def children(self):
+        return [(f"{i} {type(layer).__name__}", layer) for i, layer in enumerate(self.layers)]
+
     def initialize(self, rng):
         for layer in self.layers:
             layer.initialize(rng)
 
-    def walk(self, shape: tuple[int, ...]):
-        """Yield (name, layer, output shape) in the order of the forward pass, checking shapes."""
-        for i, layer in enumerate(self.layers):
+    def walk(self, shape):
+        """Yield (name, layer, output shape) in the order of the forward pass, checking shapes.
+
+        A sequence is no call of its own: it is what its layers are.
+        """
+        for layer in self.layers:
+            yield from layer.walk(shape)
             shape = layer.output_shape(shape)
-            yield f"{i} {type(layer).__name__}", layer, shape
 
     def output_shape(self, shape):
-        *_, (_, _, output) = self.walk(shape)
-        return output
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return shape
 
     def __call__(self, x, run):
-        for layer in self.layers:
-            x = layer(x, run)
+        for step in self.layers if run.plain else self._steps:
+            x = step(x, run)
         return x
+
+    @cached_property
+    def _steps(self):
+        from refimpl.nn import fused
+
+        return fused.steps(self.layers)
+
+    def every_layer(self) -> list[Layer]:
+        """Return all layers, those inside others too, in the order they are named."""
+        found, stack = [], [self]
+        while stack:
+            layer = stack.pop()
+            found.append(layer)
+            stack.extend(child for _, child in reversed(layer.children()))
+        return found
+
+    def named_tensors(self) -> list[tuple[str, str, Tensor]]:
+        """Return (layer, parameter, tensor) for every parameter, in the order of the layers."""
+        return [
+            (layer.name, name, tensor)
+            for layer in self.every_layer() for name, tensor in layer.parameters.items()
+        ]  # fmt: skip
 
     def tensors(self) -> list[Tensor]:
         """Return every parameter, in the order of the layers."""
-        return [tensor for layer in self.layers for tensor in layer.parameters.values()]
+        return [tensor for _, _, tensor in self.named_tensors()]
+
+    def parameter_total(self) -> int:
+        """Return the number of parameters of all layers, known before they are drawn."""
+        return sum(layer.parameter_count() for layer in self.every_layer())
+
+
+def name_layers(layer: Layer, prefix: str = "") -> None:
+    """Tell every layer inside this one its name."""
+    for name, child in layer.children():
+        child.name = prefix + name
+        name_layers(child, f"{child.name}/")

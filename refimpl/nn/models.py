@@ -6,12 +6,23 @@ before batch norm; the input and the logits are rounded to the high format.
 
 from __future__ import annotations
 
+from refimpl.nn.attention import (
+    Embedding,
+    ImageRows,
+    LayerNorm,
+    MeanOfTokens,
+    Positions,
+    encoder_block,
+)
+from refimpl.nn.blocks import basic_block
 from refimpl.nn.layers import (
     AveragePool,
     BatchNorm,
     Convolution,
     Flatten,
+    Layer,
     Linear,
+    MaxPool,
     ReLU,
     Round,
     Sequential,
@@ -64,7 +75,131 @@ def mlp(
     >>> mlp().output_shape((8, 8, 1))
     (10,)
     """
-    layers = [Round("input"), Flatten()]
+    layers: list[Layer] = [Round("input"), Flatten()]
     for before, width in zip((features, *widths[:-1]), widths, strict=True):
         layers += [Linear(before, width), ReLU(), Round("activation")]
     return Sequential([*layers, Linear(widths[-1], classes), Round("logits")])
+
+
+def resnet(
+    *, channels: int = 3, classes: int = 10, widths: tuple[int, ...], blocks: int
+) -> Sequential:
+    """Return a residual network with PEPPP's roundings: stem, `blocks` blocks for each width, linear.
+
+    The first block of each width but the first halves the image.
+    """
+    layers: list[Layer] = [Round("input"), Convolution(channels, widths[0]), BatchNorm(widths[0]),
+                           ReLU(), Round("activation")]  # fmt: skip
+    before = widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            layers.append(basic_block(before, width, stride=2 if stage and not block else 1))
+            before = width
+    return Sequential([*layers, AveragePool(), Linear(before, classes), Round("logits")])
+
+
+def resnet8(*, channels: int = 3, classes: int = 10) -> Sequential:
+    """Return three basic blocks of 16, 32 and 64 filters, for images of 8x8 to 64x64.
+
+    >>> resnet8().output_shape((32, 32, 3)), resnet8().parameter_total()
+    ((10,), 78042)
+    """
+    return resnet(channels=channels, classes=classes, widths=(16, 32, 64), blocks=1)
+
+
+def resnet14(*, channels: int = 3, classes: int = 10) -> Sequential:
+    """Return six basic blocks, two each of 16, 32 and 64 filters.
+
+    >>> resnet14().output_shape((8, 8, 3))
+    (10,)
+    """
+    return resnet(channels=channels, classes=classes, widths=(16, 32, 64), blocks=2)
+
+
+def resnet18(*, channels: int = 3, classes: int = 10) -> Sequential:
+    """Return PEPPP's network, the CIFAR variant: 3x3 stem without pooling, two blocks each of 64 to 512.
+
+    *Source*: SOURCES 1.3; the number of parameters is 11,168,832 + 513 classes (1.5).
+
+    >>> resnet18().parameter_total()
+    11173962
+    """
+    return resnet(channels=channels, classes=classes, widths=(64, 128, 256, 512), blocks=2)
+
+
+def lenet(*, channels: int = 1, classes: int = 10, size: int = 32) -> Sequential:
+    """Return LeNet-5 with ReLU and max pooling: two 5x5 convolutions, three linear layers.
+
+    `size` is the height and width of the images: a multiple of 4, at least 8.
+
+    >>> lenet(size=28).output_shape((28, 28, 1))
+    (10,)
+    """
+    if size < 8 or size % 4:
+        raise ValueError(f"lenet: size is {size}; it must be a multiple of 4, at least 8")
+    layers: list[Layer] = [Round("input")]
+    before = channels
+    for filters in (6, 16):
+        layers += [Convolution(before, filters, size=5, padding=2, initializer="he"), ReLU(),
+                   MaxPool(), Round("activation")]  # fmt: skip
+        before = filters
+    layers.append(Flatten())
+    features = 16 * (size // 4) ** 2
+    for outputs in (120, 84):
+        layers += [Linear(features, outputs), ReLU(), Round("activation")]
+        features = outputs
+    return Sequential([*layers, Linear(features, classes), Round("logits")])
+
+
+def vgg(
+    *, channels: int = 3, classes: int = 10, plan: tuple[int | str, ...] = (32, "M", 64, "M", 128)
+) -> Sequential:
+    """Return a plain stack of 3x3 convolutions with batch norm, "M" in the plan halving the image.
+
+    >>> vgg().output_shape((16, 16, 3))
+    (10,)
+    """
+    layers: list[Layer] = [Round("input")]
+    before = channels
+    for item in plan:
+        if item == "M":
+            layers.append(MaxPool())
+            continue
+        layers += [Convolution(before, item, initializer="he"), Round("activation"), BatchNorm(item),
+                   ReLU(), Round("activation")]  # fmt: skip
+        before = item
+    return Sequential([*layers, AveragePool(), Linear(before, classes), Round("logits")])
+
+
+def vgg11(*, channels: int = 3, classes: int = 10) -> Sequential:
+    """Return VGG-11 for images of 32x32 and more: eight convolutions, one linear layer.
+
+    >>> vgg11().output_shape((32, 32, 3)), vgg11().parameter_total()
+    ((10,), 9228362)
+    """
+    plan = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
+    return vgg(channels=channels, classes=classes, plan=plan)
+
+
+def transformer(
+    *, features: int = 32, heads: int = 4, hidden: int = 64, blocks: int = 2, classes: int = 10,
+    places: int = 8, inputs: int = 8, words: int | None = None,
+) -> Sequential:  # fmt: skip
+    """Return a small transformer encoder that classifies sequences.
+
+    Without `words` it reads images, each row of pixels (`inputs` numbers) as one of `places`
+    vectors; with `words` it reads `places` tokens, whole numbers below `words`.
+
+    >>> transformer().output_shape((8, 8, 1)), transformer(words=100).output_shape((8,))
+    ((10,), (10,))
+    """
+    if words is None:
+        start = [Round("input"), ImageRows(), Linear(inputs, features, initializer="xavier")]
+    else:
+        start = [Embedding(words, features)]
+    return Sequential([
+        *start, Positions(places, features), Round("activation"),
+        *(encoder_block(features, heads, hidden) for _ in range(blocks)),
+        LayerNorm(features), MeanOfTokens(), Round("activation"), Linear(features, classes),
+        Round("logits"),
+    ])  # fmt: skip

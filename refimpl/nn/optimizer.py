@@ -1,58 +1,264 @@
-"""Stochastic gradient descent in low precision, on one flat vector of all parameters."""
+"""Optimizers in low precision, on one flat vector of all parameters.
+
+With g the gradient of the scaled loss, Q the rounding to a role's format and w the accumulator,
+one step is, in float32, in the order of QPyTorch's OptimLP:
+
+    g       = Q_weight_gradient(g / loss_scale)        or Q(g) / loss_scale, as the policy says
+    update  = what the optimizer makes of g, w and its state
+    w       = Q_accumulator(w + update)
+    the network's weights = Q_weight(w)
+    state   = Q_momentum(state)           after the step: this update used it unrounded
+
+All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
+*Source*: SOURCES 1.3.  Kahan's update: SOURCES 7; eight-bit state: SOURCES 5.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from refimpl.autodiff import Tensor
-from refimpl.nn.precision import Rounder
+from refimpl.nn.dynamic_map import EightBit
+from refimpl.nn.rounder import Rounder
+
+UPDATES = ("plain", "kahan", "stochastic")
+STATES = ("rounded", "8-bit")
 
 
-class SGD:
-    """SGD with momentum and weight decay, rounding in the order of QPyTorch's OptimLP.
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """What SGD and Adam have in common.
 
-    With g the gradient of the scaled loss, Q the rounding to a role's format and w the
-    accumulator, one step is, in float32:
-
-        g   = Q_weight_gradient(g / loss_scale)
-        d   = g + weight_decay * w
-        v   = d on the first step, else momentum * v + d
-        w   = Q_accumulator(w - rate * v)
-        the network's weights = Q_weight(w)
-        v   = Q_momentum(v)            after the step: this update used v unrounded
-
-    All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
-    *Source*: SOURCES 1.3.
+    Parameters
+    ----------
+    update : str
+        How the accumulator takes the update: ``plain``; ``stochastic``: rounded stochastically
+        whatever the policy says; ``kahan``: with the rounding error of each step carried to the
+        next in a second vector of the accumulator's format, every operation rounded to it.
+    state : str
+        ``rounded`` as the policy says of the role momentum, or ``8-bit``: the block-wise dynamic map
+        instead.
+    block : int
+        Elements of a block of 8-bit state.
     """
 
-    def __init__(
-        self, parameters: list[Tensor], rounder: Rounder, *, momentum: float, weight_decay: float
-    ):
-        self.parameters, self.rounder = parameters, rounder
-        self.momentum, self.weight_decay = np.float32(momentum), np.float32(weight_decay)
-        self.weights = np.concatenate([t.data.reshape(-1) for t in parameters])
+    weight_decay: float = 5e-4
+    update: str = "plain"
+    state: str = "rounded"
+    block: int = 256
+
+    def __post_init__(self):
+        for name, allowed in (("update", UPDATES), ("state", STATES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of "
+                                 f"{', '.join(allowed)}")  # fmt: skip
+        if self.weight_decay < 0 or self.block < 1:
+            raise ValueError(f"{type(self).__name__}: weight_decay={self.weight_decay}, block={self.block}; "
+                             "the first must be at least 0, the second at least 1")  # fmt: skip
+
+    def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> Running:
+        """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
+        return Running(self, named, rounder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as PyTorch defines it.
+
+    d = g + weight_decay * w;  v = d on the first step, else momentum * v + d;
+    update = -rate * v, or with nesterov -rate * (d + momentum * v).
+
+    >>> SGD(momentum=0.9).signs
+    (True,)
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    signs = (True,)  # of the state vectors: whether they take both
+
+    def propose(self, step, rate, weights, gradient, state, new, update):
+        """Write new state and update of the step-th step (from 1)."""
+        from refimpl.kernels import optimizer_steps as kernel
+
+        kernel.sgd(weights, gradient, state[0], new[0], update, np.float32(rate),
+                   np.float32(self.momentum), np.float32(self.weight_decay), step == 1, self.nesterov)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam, or AdamW if decoupled: see `refimpl.kernels.optimizer_steps.adam`.
+
+    >>> Adam(epsilon=1e-4).signs
+    (True, False)
+    """
+
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    decoupled: bool = False
+    signs = (True, False)
+
+    def propose(self, step, rate, weights, gradient, state, new, update):
+        """Write new state and update of the step-th step (from 1)."""
+        from refimpl.kernels import optimizer_steps as kernel
+
+        f = np.float32
+        kernel.adam(weights, gradient, *state, *new, update, f(rate), f(self.beta1),
+                    f(self.beta2), f(self.epsilon), f(self.weight_decay), self.decoupled,
+                    f(1 - self.beta1**step), f((1 - self.beta2**step) ** 0.5))  # fmt: skip
+
+
+def AdamW(**settings) -> Adam:
+    """Return Adam with decoupled weight decay.
+
+    >>> AdamW(weight_decay=0.01).decoupled
+    True
+    """
+    return Adam(**{"weight_decay": 0.01, **settings}, decoupled=True)
+
+
+class Running:
+    """An optimizer at work on a network.
+
+    Attributes
+    ----------
+    weights, accumulator : ndarray of float32, shape (parameters,)
+        What the network uses (its tensors are views of it), and what the optimizer keeps.
+    state : list of ndarray or EightBit
+    steps : int
+    """
+
+    def __init__(self, rule: Optimizer, named, rounder: Rounder):
+        self.rule, self.rounder, self.steps = rule, rounder, 0
+        self.tensors = [tensor for _, _, tensor in named]
+        self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
         self.accumulator = self.weights.copy()
-        self.velocity: np.ndarray | None = None
-        self._show(self.weights)
-
-    def _show(self, weights: np.ndarray) -> None:
-        """Let the network's parameters be views of this vector."""
+        self.parts = _parts(named, rounder)
+        if rule.update == "stochastic":
+            for layer, _, _ in self.parts:
+                rounder.override("accumulator", layer, rounding="stochastic")
+        size = self.weights.size
+        self._gradient, self._rounded = np.empty(size, np.float32), np.empty(size, np.float32)
+        self._update = np.empty(size, np.float32)
+        self._new = [np.empty(size, np.float32) for _ in rule.signs]
+        self.carried = np.zeros(size, np.float32) if rule.update == "kahan" else None
+        if rule.state == "8-bit":
+            self.state = [EightBit(size, signed=s, block=rule.block) for s in rule.signs]
+        else:
+            self.state = [np.zeros(size, np.float32) for _ in rule.signs]
         start = 0
-        for tensor in self.parameters:
-            tensor.data = weights[start : start + tensor.data.size].reshape(tensor.shape)
-            start += tensor.data.size
+        for tensor in self.tensors:
+            end = start + tensor.data.size
+            tensor.data = self.weights[start:end].reshape(tensor.shape)
+            start = end
 
-    def step(self, rate: float) -> None:
-        """Move the weights by the gradients the backward pass has left, and clear those."""
-        rounder, w = self.rounder, self.accumulator
-        gradient = np.concatenate([t.grad.reshape(-1) for t in self.parameters])
-        for tensor in self.parameters:
+    def collect(self) -> np.ndarray:
+        """Return the gradients the backward pass has left as one vector, and clear them."""
+        flat, start = self._gradient, 0
+        for tensor in self.tensors:
+            end = start + tensor.data.size
+            flat[start:end] = 0 if tensor.grad is None else tensor.grad.reshape(-1)
             tensor.grad = None
-        scale = np.float32(1 / rounder.precision.loss_scale)
-        gradient = rounder(gradient * scale, "weight gradient")
-        direction = gradient + self.weight_decay * w
-        if self.velocity is not None:
-            direction += self.momentum * self.velocity
-        self.accumulator = rounder(w - np.float32(rate) * direction, "accumulator")
-        self._show(rounder(self.accumulator, "weight"))
-        self.velocity = rounder(direction, "momentum")
+            start = end
+        return flat
+
+    def step(
+        self, rate: float, gradient: np.ndarray, loss_scale: float, *, guarded: bool = False
+    ) -> bool:
+        """Move the weights by gradients (which are overwritten) of the scaled loss; return True.
+
+        If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
+        """
+        unscale, rounded = np.float32(1 / loss_scale), self._rounded
+        if self.rounder.precision.gradients_rounded == "unscaled":
+            gradient *= unscale
+            self._round(gradient, "weight gradient", rounded)
+        else:
+            self._round(gradient, "weight gradient", rounded)
+            rounded *= unscale
+        if guarded and not np.isfinite(rounded).all():
+            return False
+        self.steps += 1
+        compressed = self.rule.state == "8-bit"
+        state = [s.read() for s in self.state] if compressed else self.state
+        w, update, new = self.accumulator, self._update, self._new
+        self.rule.propose(self.steps, rate, w, rounded, state, new, update)
+        if self.carried is None:
+            update += w
+            self._round(update, "accumulator", w)
+        else:
+            self._kahan()
+        self._round(w, "weight", self.weights)
+        for kept, vector in zip(self.state, new, strict=True):
+            if compressed:
+                kept.write(vector)
+            else:
+                self._round(vector, "momentum", kept)
+        return True
+
+    def _kahan(self) -> None:
+        """y = Q(update - c); s = Q(w + y); c = Q(Q(s - w) - y); w = s."""
+        w, c = self.accumulator, self.carried
+
+        def rounded(x):
+            return self._round(x, "accumulator", np.empty_like(x))
+
+        y = rounded(self._update - c)
+        s = rounded(w + y)
+        c[:] = rounded(rounded(s - w) - y)
+        w[:] = s
+
+    def _round(self, vector, role, out) -> np.ndarray:
+        """Round a vector into another, each part by its own rounding."""
+        for layer, start, end in self.parts:
+            self.rounder(vector[start:end], role, layer, out=out[start:end])
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything that must be kept to continue."""
+        found = {"weights": self.weights, "accumulator": self.accumulator,
+                 "steps": np.array(self.steps)}  # fmt: skip
+        if self.carried is not None:
+            found["carried"] = self.carried
+        for i, state in enumerate(self.state):
+            if isinstance(state, EightBit):
+                found[f"state{i} codes"], found[f"state{i} largest"] = state.codes, state.largest
+            else:
+                found[f"state{i}"] = state
+        return found
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Continue from what `arrays` returned."""
+        self.weights[:], self.accumulator[:] = arrays["weights"], arrays["accumulator"]
+        self.steps = int(arrays["steps"])
+        if self.carried is not None:
+            self.carried[:] = arrays["carried"]
+        for i, state in enumerate(self.state):
+            if isinstance(state, EightBit):
+                state.codes, state.largest = arrays[f"state{i} codes"], arrays[f"state{i} largest"]
+            else:
+                state[:] = arrays[f"state{i}"]
+
+
+def _parts(named, rounder: Rounder) -> list[tuple[str, int, int]]:
+    """Return (layer, start, end) of neighbours that are rounded alike, as few as there can be.
+
+    Without overrides for layers, and without scales for tensors, that is one: four roundings
+    then serve all parameters.
+    """
+    roles = ("weight gradient", "accumulator", "weight", "momentum")
+    parts: list[tuple[str, int, int]] = []
+    last, start = None, 0
+    for layer, _, tensor in named:
+        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in roles)
+        scaled = any(r is not None and r.scaling != "none" for r in roundings)
+        end = start + tensor.data.size
+        if parts and roundings == last and not scaled:
+            parts[-1] = (parts[-1][0], parts[-1][1], end)
+        else:
+            parts.append((layer, start, end))
+        last, start = roundings, end
+    return parts

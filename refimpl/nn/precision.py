@@ -1,34 +1,132 @@
 """The precision policy: which tensor is rounded to which format, when, and how.
 
-PEPPP trains with two formats.  Wherever a tensor of one of these roles is made, it is rounded:
+Wherever a tensor of one of these roles is made, it is rounded; under PEPPP's policy, the default,
+to one of two formats:
 
-===========================  ======  ===============================================
-role                         format  when
-===========================  ======  ===============================================
-``input``                    high    as it enters the network
-``activation``               low     at the network's rounding points
-``activation gradient``      low     there too, on the way back
-``logits``, their gradient   high    as they leave the network, and on the way back
-``weight gradient``          low     before the optimizer uses it
-``accumulator``              high    the weights the optimizer keeps, after its step
-``weight``                   low     the copy of the accumulator the next pass uses
-``momentum``                 high    after the step that used it unrounded
-===========================  ======  ===============================================
+======================  ======  =================================================================
+role                    format  when
+======================  ======  =================================================================
+``input``               high    as it enters the network
+``activation``          low     at the network's rounding points
+``activation gradient`` low     there too, on the way back
+``logits``              high    as they leave the network
+``logits gradient``     high    as it enters the network from behind
+``weight gradient``     low     before the optimizer uses it, the loss scale taken off already
+``accumulator``         high    the weights the optimizer keeps, after its step
+``weight``              low     the copy of the accumulator that the next pass uses
+``momentum``            high    all optimizer state, after the step that used it unrounded
+======================  ======  =================================================================
 
+Sums of products run in float32: it is what goes into them and comes out that is rounded.
 *Source*: SOURCES 1.3 (the paper's released code and QPyTorch's OptimLP).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import fnmatch
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from refimpl.formats import FloatFormat
+from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat
 from refimpl.formats import format as format_of
+from refimpl.nn.loss_scale import LossScale
 
-HIGH_ROLES = frozenset({"input", "logits", "accumulator", "momentum"})
-LOW_ROLES = frozenset({"activation", "weight gradient", "weight"})
+ROLES = {
+    "input": "high",
+    "activation": "low",
+    "activation gradient": "low",
+    "logits": "high",
+    "logits gradient": "high",
+    "weight gradient": "low",
+    "accumulator": "high",
+    "weight": "low",
+    "momentum": "high",
+}
+"""The roles, and which of PEPPP's two formats each takes."""
+
+SCALINGS = ("none", "current", "delayed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """Say how tensors of one role are rounded.
+
+    Parameters
+    ----------
+    format : FloatFormat, IntFormat or name
+    rounding : str
+        One of `refimpl.formats.ROUNDINGS`; integers take ``ties_to_even`` and ``stochastic``.
+    overflow : str
+        As in `refimpl.quantize`.
+    scaling : str
+        ``none``; ``current``: each tensor is multiplied by the power of two that brings its
+        largest magnitude to the top binade of the format, rounded, and divided again, both
+        exactly; ``delayed``: likewise, by the largest magnitude of the last 16 tensors rounded at
+        the same place, so that the scale is known before the tensor is.  Integers always scale:
+        the largest magnitude (of the tensor, or of the last 16) becomes the largest code.
+
+    Raises
+    ------
+    ValueError
+        For unknown names and modes.
+
+    Examples
+    --------
+    >>> Rounding(format="e4m3fn", scaling="current").format.max
+    448.0
+    """
+
+    format: FloatFormat | IntFormat | str
+    rounding: str = "ties_to_even"
+    overflow: str = "saturate"
+    scaling: str = "none"
+
+    def __post_init__(self):
+        object.__setattr__(self, "format", format_of(self.format))
+        for name, allowed in (
+            ("rounding", ROUNDINGS),
+            ("overflow", OVERFLOWS),
+            ("scaling", SCALINGS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"Precision: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
+        if isinstance(self.format, IntFormat):
+            if self.rounding not in ("ties_to_even", "stochastic") or not self.format.signed:
+                raise ValueError(
+                    f"Precision: {self.format} with rounding {self.rounding!r} cannot be trained in; "
+                    "use a signed integer format with ties_to_even or stochastic"
+                )
+            if self.scaling == "none":
+                object.__setattr__(self, "scaling", "current")
+        elif not _within_float32(self.format):
+            raise ValueError(
+                f"Precision: {self.format.name} cannot be trained in; it must have a sign and a zero, "
+                "at most 23 mantissa bits and an exponent range within float32's"
+            )
+
+    def __str__(self) -> str:
+        scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
+        return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}"
+
+
+def _within_float32(fmt: FloatFormat) -> bool:
+    """Tell whether float32, in which training computes, holds the format (but for its top binade)."""
+    return (
+        fmt.signed and fmt.has_zero and fmt.mantissa_bits <= 23 and fmt.max < 2.0**129
+        and fmt.min_exponent - fmt.mantissa_bits >= -149
+    )  # fmt: skip
+
+
+def _rounding(given, default: Rounding | None = None) -> Rounding | None:
+    """Return the Rounding meant by a Rounding, a format or its name, or None for float32."""
+    if given is None or isinstance(given, Rounding):
+        return given
+    if default is None:
+        return Rounding(format=given)
+    return replace(default, format=format_of(given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,105 +135,108 @@ class Precision:
 
     Parameters
     ----------
-    low, high : FloatFormat or name, optional
-        The two formats of the table above; without them nothing is rounded (float32 training).
-    rounding : str
-        ``stochastic`` (the paper's) or ``ties_to_even``.
-    overflow : str
-        As in `refimpl.quantize`; the paper's formats saturate.
-    loss_scale : float
-        The loss is multiplied by it before the backward pass and weight gradients are divided by
-        it *before* they are rounded, as the paper's code does: it protects activation gradients
-        from underflow, not weight gradients.
+    low, high : FloatFormat, IntFormat or name, optional
+        The two formats of the table above; without them nothing is rounded but what `roles` says.
+    rounding, overflow : str
+        Of `low` and `high`: the paper's formats round stochastically and saturate.
+    loss_scale : float or LossScale
+        The loss is multiplied by it before the backward pass, and weight gradients are divided by
+        it again.  A number is a constant scale.
+    gradients_rounded : str
+        ``unscaled``: weight gradients are divided by the loss scale *before* they are rounded, as
+        the paper's code does, so that the scale protects activation gradients alone;
+        ``scaled``: after, as mixed-precision training does, so that it protects both.
+    roles : mapping of role to Rounding, format, name or None
+        What single roles do instead; None leaves them in float32.
+    layers : mapping of pattern to such a mapping
+        What single layers do instead.  Patterns are those of the shell, for layers' names as
+        `refimpl.nn.rounding_plan` prints them, such as ``"1 Convolution"`` or ``"*Linear"``;
+        where several fit, the last one counts.
 
     Raises
     ------
     ValueError
-        If only one of the formats is given, for unknown names and modes, for formats beyond
-        float32, in which the arithmetic runs.
+        If only one of low and high is given, for unknown roles, names and modes.
 
     Examples
     --------
     >>> Precision(low="e4m3", high="e8m7").format_of("weight").name
     'e4m3'
+    >>> policy = Precision(low="e4m3", high="e8m7", roles={"momentum": "e5m10"},
+    ...                    layers={"*Linear": {"weight": None}})
+    >>> policy.format_of("momentum").name, policy.format_of("weight", "11 Linear")
+    ('e5m10', None)
     """
 
-    low: FloatFormat | str | None = None
-    high: FloatFormat | str | None = None
+    low: FloatFormat | IntFormat | str | None = None
+    high: FloatFormat | IntFormat | str | None = None
     rounding: str = "stochastic"
     overflow: str = "saturate"
-    loss_scale: float = 1000.0
+    loss_scale: float | LossScale = 1000.0
+    gradients_rounded: str = "unscaled"
+    roles: Mapping[str, Rounding | FloatFormat | IntFormat | str | None] = field(
+        default_factory=dict
+    )
+    layers: Mapping[str, Mapping[str, Rounding | FloatFormat | IntFormat | str | None]] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
             raise ValueError(
                 f"Precision: got low={self.low}, high={self.high}; give both or neither"
             )
-        if self.rounding not in ("stochastic", "ties_to_even"):
+        if self.gradients_rounded not in ("unscaled", "scaled"):
             raise ValueError(
-                f"Precision: rounding {self.rounding!r} is not one of stochastic, ties_to_even"
+                f"Precision: gradients_rounded {self.gradients_rounded!r} is not one of unscaled, scaled"
             )
-        if self.overflow not in ("overflow", "saturate", "propagate"):
-            raise ValueError(
-                f"Precision: overflow {self.overflow!r} is not one of overflow, saturate, propagate"
-            )
-        if not 0 < self.loss_scale < np.inf:
-            raise ValueError(
-                f"Precision: loss_scale is {self.loss_scale}; it must be finite and above 0"
-            )
-        for field in ("low", "high"):
-            fmt = getattr(self, field)
-            if fmt is not None:
-                fmt = format_of(fmt)
-                object.__setattr__(self, field, fmt)
-                from refimpl.kernels.float_codes import fits_float32
-
-                if not isinstance(fmt, FloatFormat) or not fits_float32(fmt):
+        LossScale.of(self.loss_scale)  # raises where the scale makes no sense
+        # raises for unknown modes, with formats or without
+        default = Rounding(format="float32", rounding=self.rounding, overflow=self.overflow)
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _rounding(getattr(self, name), default).format)
+        for where, mapping in (("roles", self.roles), *self.layers.items()):
+            for role, given in mapping.items():
+                if role not in ROLES:
                     raise ValueError(
-                        f"Precision: {field}={fmt} cannot be trained in; it must be a signed float format "
-                        "with subnormals, at most 22 mantissa bits and an exponent range within float32's"
+                        f"Precision: {where} names the role {role!r}; the roles are {', '.join(ROLES)}"
                     )
+                _rounding(given, default)
 
     @property
     def rounds(self) -> bool:
-        """Whether anything is rounded at all."""
-        return self.low is not None
+        """Whether anything may be rounded at all."""
+        return self.low is not None or bool(self.roles) or bool(self.layers)
 
-    def format_of(self, role: str) -> FloatFormat | None:
-        """Return the format of a role of the table above, None in float32 training."""
-        return self.high if role in HIGH_ROLES else self.low
-
-
-class Rounder:
-    """Round tensors by role under a policy, with random bits that depend on the seed alone.
-
-    The i-th call uses stream i of `seed`: a run that makes the same calls rounds alike, and
-    `calls` is all that must be kept to continue one.
-    """
-
-    def __init__(self, precision: Precision, seed: int):
-        self.precision, self.seed, self.calls = precision, np.uint64(seed), 0
-        self._targets = {}
-        if precision.rounds:
-            from refimpl.kernels.float_codes import float32_target
-
-            for role in HIGH_ROLES | LOW_ROLES:
-                self._targets[role] = float32_target(precision.format_of(role), precision.overflow)
-
-    def __call__(self, x: np.ndarray, role: str) -> np.ndarray:
-        """Return x (float32, any shape) rounded to the format of its role; x itself in float32 training."""
-        if not self._targets:
-            return x
-        from refimpl.kernels import float_codes as kernel
-
-        x = np.ascontiguousarray(x)
-        out = np.empty_like(x)
-        bits, result = x.reshape(-1).view(np.uint32), out.reshape(-1).view(np.uint32)
-        if self.precision.rounding == "stochastic":
-            kernel.quantize_stochastic(
-                bits, result, self._targets[role], self.seed, np.uint64(self.calls)
+    def rounding_of(self, role: str, layer: str = "") -> Rounding | None:
+        """Return how a role is rounded in a layer, None where it stays in float32."""
+        fmt = getattr(self, ROLES[role])
+        default = None
+        if fmt is not None or role in self.roles:
+            default = Rounding(
+                format=fmt or "float32", rounding=self.rounding, overflow=self.overflow
             )
-        else:
-            kernel.quantize_ties_to_even(bits, result, self._targets[role])
-        self.calls += 1
-        return out
+        found = default if fmt is not None else None
+        if role in self.roles:
+            found = _rounding(self.roles[role], default)
+        for pattern, mapping in self.layers.items():
+            if role in mapping and fnmatch.fnmatchcase(layer, pattern):
+                found = _rounding(mapping[role], found)
+        return found
+
+    def format_of(self, role: str, layer: str = "") -> FloatFormat | IntFormat | None:
+        """Return the format of a role in a layer, None where it stays in float32."""
+        rounding = self.rounding_of(role, layer)
+        return None if rounding is None else rounding.format
+
+    def seed(self, seed: int) -> int:
+        """Return the 64-bit seed of a run's rounding noise, different for every policy.
+
+        Without the formats in it, configurations whose high formats differ only in unused
+        exponents would round alike to the last bit, and 99 configurations would be but 33 (TRAINING).
+        """
+        text = f"{seed} {self.low} {self.high}"
+        if self.roles or self.layers:
+            text += f" {sorted(self.roles.items())} {list(self.layers.items())}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -11,9 +13,15 @@ from threadpoolctl import threadpool_limits
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.nn import checkpoint as checkpoints
 from refimpl.nn.layers import Pass, Sequential
-from refimpl.nn.optimizer import SGD
-from refimpl.nn.precision import Precision, Rounder
+from refimpl.nn.loss_scale import LossScale
+from refimpl.nn.optimizer import SGD, Optimizer
+from refimpl.nn.precision import Precision
+from refimpl.nn.rounder import COUNTED_STEPS, Rounder
+from refimpl.nn.schedules import Schedule, linear
+
+EVALUATED_AT_ONCE = 512  # test images
 
 
 @dataclass
@@ -26,7 +34,11 @@ class Result:
         Share of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
         diverged.
     history : list of dict
-        For each epoch ``loss`` (mean over its steps) and ``seconds``.
+        For each epoch ``loss`` (mean over its steps), ``error`` (share of the training images
+        classified wrongly at the step that used them), ``seconds``, ``loss_scale`` and ``skipped``
+        (steps left out because gradients overflowed); with `validate`, ``test_error``; and
+        ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
+        value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
     diverged : bool
         Whether the loss stopped being finite, upon which training stopped.
     seconds : float
@@ -45,12 +57,20 @@ def fit(
     model: Sequential, task, *, precision: Precision | None = None, epochs: int = 10,
     batch_size: int = 32, learning_rate: float = 0.05, final_rate: float = 0.05,
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
+    optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
+    checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
+    exact_sums: bool = False,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
     Batches are shuffled anew each epoch and an incomplete last one is dropped.  The same arguments
-    give the same bits, whatever else runs beside; between machines, float32 sums of products may be
-    taken in another order, and stochastic rounding amplifies the difference to that of two seeds.
+    give the same bits, for any number of threads or processes.  Between machines the convolutions,
+    linear layers, batch norm, pooling and the loss sum in one stated order, in float32 with fused
+    multiply-add or in float64, so that MLPs and convolutional networks come out alike there too,
+    but for the last bit of a machine's exp and log where that decides a rounding from float64 to
+    float32 (a chance of about 2^-28 each).  Attention, layer norm, softmax and GELU leave the order
+    of float32 sums to NumPy and its BLAS, and can differ; stochastic rounding then amplifies the
+    difference to that of two seeds.
 
     Parameters
     ----------
@@ -62,25 +82,206 @@ def fit(
         Default: float32, nothing rounded.
     learning_rate, final_rate : float
         The rate falls linearly from `learning_rate` to `final_rate` times it.
+    momentum, weight_decay : float
+        Of SGD, unless an optimizer is given.
     seed : int
-        Draws weights and batches; rounding noise is drawn from the seed and the two formats.
+        Draws weights and batches; rounding noise is drawn from the seed and the policy.
     progress : bool
         Show a bar with the loss and the time left.
+    optimizer : Optimizer, optional
+        Instead of SGD.
+    schedule : callable, optional
+        Instead of the straight line: the factor of the rate, of the share of training done.
+    shuffle : bool
+        Whether to; the paper's code did not.
+    checkpoint : path, optional
+        Written after each epoch; where it exists, training goes on from there, and ends with the
+        same bits as if it had never stopped.
+    validate : bool
+        Measure the test error after each epoch too.
+    plain : bool
+        Take every layer by itself: the same bits, more slowly.
+    exact_sums : bool
+        Sum the products of convolutions and linear layers in float64 and round each once: other bits
+        than without, several times slower, and the same in any order of summation wherever the
+        formats allow it (`refimpl.nn.exactness`).
 
     Raises
     ------
     ValueError
-        Before training: where shapes do not fit (the layer is named), for a batch larger than the
-        set, for settings that make no sense.
+        Before training: where shapes do not fit (the layer is named), for labels out of range, NaN
+        in images, a class without images, a batch larger than the set, settings that make no
+        sense, and a checkpoint of other settings.
+    OSError
+        If a checkpoint cannot be written; the one before is still there.
 
     Examples
     --------
     >>> import refimpl as rf
     >>> task = rf.data.load("digits")
-    >>> rf.nn.fit(rf.nn.cnn(), task, epochs=3, seed=0).test_error < 0.4
+    >>> rf.nn.fit(rf.nn.cnn(), task, epochs=2, seed=0).test_error < 0.5
     True
     """
     precision = precision or Precision()
+    optimizer = optimizer or SGD(momentum=momentum, weight_decay=weight_decay)
+    schedule = schedule or linear(final_rate)
+    steps = _check(model, task, epochs, batch_size, learning_rate)
+    run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
+    result = Result(test_error=1 - 1 / task.classes, model=model)
+    identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
+                         [schedule(i / 8) for i in range(8)], seed, shuffle, exact_sums)  # fmt: skip
+    if checkpoint is not None:
+        run.resume(checkpoint, identity, result)
+    before, started = result.seconds, time.perf_counter()
+    images, labels = task.train_images, task.train_labels
+    with (
+        # One thread: products this small gain nothing from more, and their sums keep one order.
+        threadpool_limits(1, user_api="blas"),
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # divergence is reported
+        _bar(epochs * steps, len(result.history) * steps, progress) as bar,
+    ):
+        for epoch in range(len(result.history), epochs):
+            order = run.batches.permutation(len(images)) if shuffle else np.arange(len(images))
+            record = _Record()
+            for step in range(steps):
+                chosen = order[step * batch_size : (step + 1) * batch_size]
+                done = (epoch * steps + step) / (epochs * steps)
+                run.rounder.counting = step % COUNTED_STEPS == 0
+                run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
+                if not np.isfinite(record.losses[-1]):
+                    result.diverged = True
+                    break
+                bar.update()
+            run.rounder.counting = False
+            result.history.append(record.summary(run))
+            bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
+            if result.diverged:
+                break
+            if validate:
+                result.history[-1]["test_error"] = run.validation_error()
+            if checkpoint is not None:
+                result.seconds = before + time.perf_counter() - started
+                run.save(checkpoint, identity, result)
+        if not result.diverged:
+            result.test_error = error(
+                model, task.test_images, task.test_labels, run.rounder, **run.roads
+            )
+    result.seconds = before + time.perf_counter() - started
+    return result
+
+
+class _Run:
+    """What moves while a network trains."""
+
+    def __init__(self, model, task, precision, optimizer, seed, plain, exact=False):
+        self.model, self.task, self.seed = model, task, seed
+        self.roads = {"plain": plain, "exact": exact}
+        weight_seed, batch_seed = np.random.SeedSequence(seed).spawn(2)
+        model.initialize(np.random.default_rng(weight_seed))
+        self.batches = np.random.default_rng(batch_seed)
+        self.rounder = Rounder(precision, precision.seed(seed))
+        self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
+        self.scale = LossScale.of(precision.loss_scale).start()
+        self.way = Pass(self.rounder, training=True, **self.roads)
+
+    def step(self, images, labels, rate, record) -> None:
+        """Train on a batch, unless its loss is not finite."""
+        logits = self.model(Tensor(images), self.way)
+        loss = p.cross_entropy(logits, labels=labels)
+        record.losses.append(float(loss.data))
+        record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
+        record.seen += len(labels)
+        if not np.isfinite(loss.data):
+            return
+        scale = self.scale.value
+        (loss * scale).backward()
+        adapts = self.scale.rule.adapts
+        moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
+        if adapts:
+            self.scale.after(overflowed=not moved)
+        record.skipped += not moved
+
+    def validation_error(self) -> float:
+        """Return the test error, without moving the stream of rounding noise."""
+        precision = self.rounder.precision
+        apart = Rounder(precision, precision.seed(self.seed) ^ 1)
+        task = self.task
+        return error(self.model, task.test_images, task.test_labels, apart, **self.roads)
+
+    def save(self, path, identity, result) -> None:
+        """Write a checkpoint."""
+        arrays = {f"optimizer {k}": v for k, v in self.optimizer.arrays().items()}
+        for layer in self.model.every_layer():
+            for name, array in layer.memory().items():
+                arrays[f"layer {layer.name} {name}"] = array
+        checkpoints.save(path, arrays, {
+            "identity": identity, "history": result.history, "seconds": result.seconds,
+            "batches": self.batches.bit_generator.state, "calls": self.rounder.calls,
+            "magnitudes": self.rounder.magnitudes, "scale": [self.scale.value, self.scale.good],
+        })  # fmt: skip
+
+    def resume(self, path, identity, result) -> None:
+        """Continue from a checkpoint, if there is one."""
+        found = checkpoints.load(path)
+        if found is None:
+            return
+        arrays, kept = found
+        if kept["identity"] != identity:
+            wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
+            raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
+                             f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
+                             "use the same again or another file")  # fmt: skip
+        self.optimizer.restore({
+            name.removeprefix("optimizer "): a for name, a in arrays.items()
+            if name.startswith("optimizer ")
+        })  # fmt: skip
+        for layer in self.model.every_layer():
+            layer.remember({n: arrays[f"layer {layer.name} {n}"] for n in layer.memory()})
+        self.batches.bit_generator.state = kept["batches"]
+        self.rounder.calls, self.rounder.magnitudes = kept["calls"], kept["magnitudes"]
+        self.scale.value, self.scale.good = kept["scale"]
+        result.history, result.seconds = kept["history"], kept["seconds"]
+
+
+@dataclass
+class _Record:
+    """What is noted down during an epoch."""
+
+    losses: list[float] = field(default_factory=list)
+    wrong: int = 0
+    seen: int = 0
+    skipped: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def summary(self, run: _Run) -> dict:
+        """Return the epoch's entry of the history, and start counting anew."""
+        counts = {
+            role: dict(zip(("elements", "overflow", "underflow"), map(int, found), strict=True))
+            for role, found in run.rounder.counts.items()
+        }
+        run.rounder.counts = {}
+        return {
+            "loss": float(np.mean(self.losses)), "error": self.wrong / self.seen,
+            "seconds": time.perf_counter() - self.started, "loss_scale": run.scale.value,
+            "skipped": self.skipped, "counts": counts,
+        }  # fmt: skip
+
+
+def error(
+    model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder,
+    *, plain: bool = False, exact: bool = False,
+) -> float:  # fmt: skip
+    """Return the share of images a trained network classifies wrongly, rounding as in training."""
+    run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
+    for start in range(0, len(images), EVALUATED_AT_ONCE):
+        part = slice(start, start + EVALUATED_AT_ONCE)
+        logits = model(Tensor(images[part]), run)
+        wrong += int(np.sum(logits.data.argmax(axis=1) != labels[part]))
+    return wrong / len(images)
+
+
+def _check(model, task, epochs, batch_size, learning_rate) -> int:
+    """Return the number of steps in an epoch; raise where training makes no sense."""
     images, labels = task.train_images, task.train_labels
     steps = len(images) // batch_size if batch_size >= 1 else 0
     if steps < 1:
@@ -89,66 +290,43 @@ def fit(
         )
     if epochs < 1:
         raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
+    if not 0 < learning_rate < np.inf:
+        raise ValueError(f"fit: learning_rate is {learning_rate}; it must be finite and above 0")
+    for part in ("train", "test"):
+        found, known = getattr(task, f"{part}_images"), getattr(task, f"{part}_labels")
+        if not np.isfinite(found).all():
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
+            raise ValueError(
+                f"fit: {part}_images has {found[index]} at {index}; remove or replace it"
+            )
+        if known.min() < 0 or known.max() >= task.classes:
+            raise ValueError(f"fit: {part}_labels go from {known.min()} to {known.max()}, allowed are "
+                             f"0 to {task.classes - 1}; number the classes from 0")  # fmt: skip
+    present = np.bincount(labels, minlength=task.classes)
+    if not present.all():
+        raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
+                         "add some, or leave the class out")  # fmt: skip
     if model.output_shape(images.shape[1:]) != (task.classes,):
         raise ValueError(f"fit: the network has outputs {model.output_shape(images.shape[1:])}, "
                          f"{task.name} has {task.classes} classes; build it with classes={task.classes}")  # fmt: skip
-    weight_seed, batch_seed = np.random.SeedSequence(seed).spawn(2)
-    model.initialize(np.random.default_rng(weight_seed))
-    batches = np.random.default_rng(batch_seed)
-    rounder = Rounder(precision, rounding_seed(seed, precision))
-    optimizer = SGD(model.tensors(), rounder, momentum=momentum, weight_decay=weight_decay)
-    run = Pass(rounder, training=True)
-    result = Result(test_error=1 - 1 / task.classes, model=model)
-    started = time.perf_counter()
-    # One thread: products this small gain nothing from more, and their sums keep one order.
-    with (
-        threadpool_limits(1, user_api="blas"),
-        np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # divergence is reported
-        _bar(epochs * steps, progress) as bar,
-    ):
-        for epoch in range(epochs):
-            losses, epoch_started = [], time.perf_counter()
-            order = batches.permutation(len(images))
-            for step in range(steps):
-                chosen = order[step * batch_size : (step + 1) * batch_size]
-                logits = model(Tensor(images[chosen]), run)
-                loss = p.cross_entropy(logits, labels=labels[chosen])
-                losses.append(float(loss.data))
-                if not np.isfinite(losses[-1]):
-                    result.diverged = True
-                    break
-                (loss * precision.loss_scale).backward()
-                done = (epoch * steps + step) / (epochs * steps)
-                optimizer.step(learning_rate * (1 - (1 - final_rate) * done))
-                bar.update()
-            mean = float(np.mean(losses))
-            bar.set_postfix(loss=f"{mean:.3f}")
-            result.history.append({"loss": mean, "seconds": time.perf_counter() - epoch_started})
-            if result.diverged:
-                break
-        if not result.diverged:
-            result.test_error = error(model, task.test_images, task.test_labels, rounder)
-    result.seconds = time.perf_counter() - started
-    return result
+    return steps
 
 
-def error(model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder) -> float:
-    """Return the share of images a trained network classifies wrongly, rounding as in training."""
-    logits = model(Tensor(images), Pass(rounder, training=False))
-    return float(np.mean(logits.data.argmax(axis=1) != labels))
+def _identity(
+    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums
+):
+    """Return what must be the same for a checkpoint to be continued."""
+    digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
+    identity = {
+        "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
+        "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
+        "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
+        "shuffle": shuffle, "exact_sums": exact_sums,
+    }  # fmt: skip
+    return json.loads(json.dumps(identity))
 
 
-def rounding_seed(seed: int, precision: Precision) -> int:
-    """Return the 64-bit seed of a run's rounding noise, different for every pair of formats.
-
-    Without the formats in it, configurations whose high formats differ only in unused exponents
-    would round alike to the last bit, and 99 configurations would be but 33 (TRAINING).
-    """
-    text = f"{seed} {precision.low} {precision.high}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-
-
-def _bar(total: int, show: bool):
+def _bar(total: int, done: int, show: bool):
     from tqdm import tqdm
 
-    return tqdm(total=total, unit="step", disable=not show, leave=False)
+    return tqdm(total=total, initial=done, unit="step", disable=not show, leave=False)

@@ -2,5 +2,13 @@
 
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
+from refimpl.plots.training import error_lines
 
-__all__ = ["bit_layout", "frontier", "number_line", "relative_error", "rounding_modes"]
+__all__ = [
+    "bit_layout",
+    "error_lines",
+    "frontier",
+    "number_line",
+    "relative_error",
+    "rounding_modes",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 
 def source_of_patch(
     position: tuple[int, int, int], element: tuple[int, int, int],
@@ -18,3 +20,34 @@ def source_of_patch(
     r, c, channel = element
     y, z = i * stride + r - padding, j * stride + c - padding
     return (image, y, z, channel) if 0 <= y < height and 0 <= z < width else None
+
+
+def chain(pairs) -> Fraction:
+    """Return the float32 sum of products, each added to the sum so far by one fused multiply-add.
+
+    `pairs` are (a, b) in the order they are added, from +0; each step is exact, then rounded once.
+
+    >>> chain([(Fraction(1), Fraction(1)), (Fraction(1, 2**12), Fraction(1, 2**12))]) == 1 + Fraction(1, 2**24)
+    False
+    >>> chain([(Fraction(1), Fraction(1)), (Fraction(3, 2**12), Fraction(1, 2**13))]) == 1 + Fraction(1, 2**23)
+    True
+    """
+    total = Fraction(0)
+    for a, b in pairs:
+        total = to_float32(total + a * b)
+    return total
+
+
+def to_float32(x: Fraction) -> Fraction:
+    """Round to the nearest float32, ties to even; x within float32's range.
+
+    >>> to_float32(Fraction(1, 3)) == Fraction(11184811, 2**25)
+    True
+    """
+    if x == 0:
+        return x
+    exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
+    if abs(x) < Fraction(2) ** exponent:
+        exponent -= 1
+    step = Fraction(2) ** max(exponent - 23, -149)
+    return round(x / step) * step  # Python rounds a Fraction to the nearest, ties to even

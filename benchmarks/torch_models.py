@@ -1,0 +1,129 @@
+"""The same networks and the same training step in PyTorch, rounded by QPyTorch where installed.
+
+Written with what those packages offer their users: `Quantizer` modules and the `OptimLP` wrapper.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Twin(nn.Module):
+    """A refimpl network in PyTorch: layer by layer, with a module of `quantizers` at each rounding point."""
+
+    def __init__(self, model, quantizers):
+        super().__init__()
+        self.steps = nn.ModuleList([_twin(layer, quantizers) for layer in model.layers])
+
+    def forward(self, x):
+        """Take images as refimpl does: channels last."""
+        x = x.permute(0, 3, 1, 2).contiguous()
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+class _Residual(nn.Module):
+    def __init__(self, layer, quantizers):
+        super().__init__()
+        self.main, self.skip = (
+            nn.Sequential(*(_twin(part, quantizers) for part in parts.layers))
+            for parts in (layer.main, layer.skip)
+        )
+        self.round_skip, self.round_sum = quantizers["activation"](), quantizers["activation"]()
+
+    def forward(self, x):
+        return self.round_sum(self.main(x) + self.round_skip(self.skip(x)))
+
+
+class _Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+
+
+class _Flatten(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(1)  # in the order of channels last
+
+
+def _twin(layer, quantizers):
+    kind = type(layer).__name__
+    p = {name: t.data for name, t in layer.parameters.items()}
+    if kind == "Round":
+        return quantizers[layer.role]()
+    if kind == "Convolution":
+        made = nn.Conv2d(layer.channels, layer.filters, layer.size, layer.stride, layer.padding,
+                         groups=layer.groups, bias=False)  # fmt: skip
+        _set(made.weight, p["weight"].transpose(3, 2, 0, 1))
+    elif kind == "BatchNorm":
+        made = nn.BatchNorm2d(layer.channels)
+    elif kind == "Linear":
+        made = nn.Linear(layer.features, layer.outputs)
+        _set(made.weight, p["weight"].T)
+        _set(made.bias, p["bias"])
+    else:
+        made = {"ReLU": nn.ReLU, "AveragePool": _Mean, "Flatten": _Flatten}.get(kind, None)
+        made = _Residual(layer, quantizers) if kind == "Residual" else made()
+    return made
+
+
+def _set(parameter, values):
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def nothing():
+    """Return the rounding points of float32 training."""
+    return dict.fromkeys(("input", "activation", "logits"), nn.Identity)
+
+
+def qtorch_points(low, high):
+    """Return QPyTorch's stochastic quantizers, values and gradients alike."""
+    from qtorch import FloatingPoint
+    from qtorch.quant import Quantizer
+
+    def point(fmt):
+        number = FloatingPoint(exp=fmt.exponent_bits, man=fmt.mantissa_bits)
+        return lambda: Quantizer(forward_number=number, backward_number=number,
+                                 forward_rounding="stochastic", backward_rounding="stochastic")  # fmt: skip
+
+    return {"input": point(high), "activation": point(low), "logits": point(high)}
+
+
+def stepper(twin, *, low=None, high=None, rate=0.05, scale=1000.0):
+    """Return a function that trains on one batch (arrays) as the paper does and returns the loss."""
+    optimizer = torch.optim.SGD(twin.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
+    if low is not None:
+        from qtorch import FloatingPoint
+        from qtorch.optim import OptimLP
+        from qtorch.quant import quantizer
+
+        def rounding(fmt):
+            number = FloatingPoint(exp=fmt.exponent_bits, man=fmt.mantissa_bits)
+            return quantizer(forward_number=number, forward_rounding="stochastic")
+
+        optimizer = OptimLP(optimizer, weight_quant=rounding(low), grad_quant=rounding(low),
+                            momentum_quant=rounding(high), acc_quant=rounding(high),
+                            grad_scaling=1 / scale)  # fmt: skip
+    loss_of = nn.CrossEntropyLoss()
+
+    def step(images, labels, rate=rate):
+        inner = optimizer.optim if low is not None else optimizer
+        for group in inner.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = loss_of(twin(torch.from_numpy(images)), torch.from_numpy(labels))
+        (loss * scale if low is not None else loss).backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def error(twin, images, labels):
+    """Return the share of images classified wrongly."""
+    twin.eval()
+    with torch.no_grad():
+        wrong = (twin(torch.from_numpy(images)).argmax(1).numpy() != labels).mean()
+    twin.train()
+    return float(wrong)

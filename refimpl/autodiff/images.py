@@ -1,0 +1,156 @@
+"""Derivatives of what is done to images: convolution and pooling.
+
+Images are (batch, height, width, channels), convolution weights (rows, columns, in, out).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.autodiff.tensor import primitive
+
+
+@primitive
+def convolve(
+    x, weight, *, stride: int = 1, padding: int = 0, groups: int = 1, plain: bool = False,
+    exact: bool = False, needed=(True, True),
+):  # fmt: skip
+    """Cross-correlate images with a bank of filters, zeros around the border.
+
+    x: (batch, height, width, in), weight: (rows, columns, in / groups, out); the result is
+    (batch, (height + 2 padding - rows) // stride + 1, likewise, out).  With groups, the g-th part
+    of the output channels sees the g-th part of the input channels alone.
+
+    float32 takes the direct road of `refimpl.kernels.direct_convolution`; float64, and float32
+    where `plain`, the road through patches, which says the same in fewer words.  With `exact`,
+    float32 is summed in float64 and rounded once: see `refimpl.autodiff.networks.matmul`.
+    """
+    filters = weight.shape[3] // groups
+    channels = x.shape[3] // groups
+    road = _patches if plain or x.dtype != np.float32 else _in_float64 if exact else _direct
+    parts = []
+    for g in range(groups):
+        part = x[..., g * channels : (g + 1) * channels] if groups > 1 else x
+        bank = weight[..., g * filters : (g + 1) * filters] if groups > 1 else weight
+        parts.append(
+            road(np.ascontiguousarray(part), np.ascontiguousarray(bank), stride, padding, needed)
+        )
+    if groups == 1:
+        return parts[0]
+
+    def vjp(dy):
+        pairs = [
+            back(np.ascontiguousarray(dy[..., g * filters : (g + 1) * filters]))
+            for g, (_, back) in enumerate(parts)
+        ]
+        return tuple(
+            np.concatenate(arrays, axis=3) if wanted else None
+            for arrays, wanted in zip(zip(*pairs, strict=True), needed, strict=True)
+        )
+
+    return np.concatenate([y for y, _ in parts], axis=3), vjp
+
+
+def _patches(x, weight, stride, padding, needed):
+    from refimpl.kernels import convolution as kernel
+
+    batch, height, width, channels = x.shape
+    rows, columns, _, filters = weight.shape
+    down = (height + 2 * padding - rows) // stride + 1
+    across = (width + 2 * padding - columns) // stride + 1
+    patches = np.empty((batch * down * across, rows * columns * channels), x.dtype)
+    kernel.gather(x, patches, rows, columns, down, across, stride, padding)
+    matrix = weight.reshape(-1, filters)
+
+    def vjp(dy):
+        dy = dy.reshape(-1, filters)
+        dx = np.zeros_like(x)
+        kernel.scatter(dy @ matrix.T, dx, rows, columns, down, across, stride, padding)
+        return dx, (patches.T @ dy).reshape(weight.shape)
+
+    return (patches @ matrix).reshape(batch, down, across, filters), vjp
+
+
+def _in_float64(x, weight, stride, padding, needed):
+    wide = np.float64
+    y, back = _patches(x.astype(wide), weight.astype(wide), stride, padding, needed)
+
+    def vjp(dy):
+        return tuple(gradient.astype(np.float32) for gradient in back(dy.astype(wide)))
+
+    return y.astype(np.float32), vjp
+
+
+def _direct(x, weight, stride, padding, needed):
+    from refimpl.kernels import direct_convolution as kernel
+
+    def vjp(dy):
+        dy = np.ascontiguousarray(dy)
+        _, height, width, _ = x.shape
+        rows, columns, _, _ = weight.shape
+        return (
+            kernel.input_gradient(weight, dy, height, width, stride, padding)
+            if needed[0] else None,
+            kernel.weight_gradient(x, dy, rows, columns, stride, padding)
+            if needed[1] else None,
+        )  # fmt: skip
+
+    return kernel.forward(x, weight, stride, padding), vjp
+
+
+@primitive
+def max_pool(x, *, size: int, stride: int):
+    """Largest value of each size x size window; the first of equal ones takes the gradient."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+    windows = windows[:, ::stride, ::stride].reshape(*_pooled(x.shape, size, stride), size * size)
+    at = windows.argmax(axis=-1)
+    y = np.take_along_axis(windows, at[..., np.newaxis], -1)[..., 0]
+
+    def vjp(dy):
+        dx = np.zeros_like(x)
+        b, i, j, k = np.indices(dy.shape, sparse=True)
+        np.add.at(dx, (b, i * stride + at // size, j * stride + at % size, k), dy)
+        return (dx,)
+
+    return y, vjp
+
+
+@primitive
+def average_pool(x, *, size: int, stride: int):
+    """Mean of each size x size window."""
+    _, down, across, _ = shape = _pooled(x.shape, size, stride)
+    share = x.dtype.type(1 / size**2)
+    places = [
+        np.s_[:, r : r + stride * (down - 1) + 1 : stride, c : c + stride * (across - 1) + 1 : stride]
+        for r in range(size) for c in range(size)
+    ]  # fmt: skip
+    y = np.zeros(shape, x.dtype)
+    for place in places:
+        y += x[place]
+
+    def vjp(dy):
+        dx = np.zeros_like(x)
+        for place in places:
+            dx[place] += dy * share
+        return (dx,)
+
+    return y * share, vjp
+
+
+@primitive
+def image_mean(x):
+    """Mean of each channel over all pixels, (batch, channels); summed in float64, row after row."""
+    from refimpl.kernels import normalization as kernel
+
+    pixels = np.ascontiguousarray(x).reshape(len(x), -1, x.shape[-1])
+
+    def vjp(dy):
+        share = dy / x.dtype.type(pixels.shape[1])
+        return (np.repeat(share, pixels.shape[1], axis=0).reshape(x.shape),)
+
+    return kernel.image_means(pixels), vjp
+
+
+def _pooled(shape, size, stride):
+    batch, height, width, channels = shape
+    return batch, (height - size) // stride + 1, (width - size) // stride + 1, channels

@@ -1,0 +1,154 @@
+"""Derivatives of the larger pieces networks are made of: products, normalization, the loss, rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.autodiff.tensor import primitive
+
+
+@primitive
+def matmul(a, b, *, exact: bool = False, needed=(True, True)):
+    """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes.
+
+    A float32 matrix b goes the road of a 1x1 convolution, whose order of summation is stated
+    (`refimpl.kernels.direct_convolution`); everything else goes to BLAS, whose is not.
+
+    With `exact`, float32 products are summed in float64 and rounded to float32 once.  A product of
+    two float32 is exact there, and so is the sum, in any order, if every product is a multiple of
+    some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
+    which formats that always holds.
+    """
+    if exact and a.dtype == np.float32:
+        return _in_float64(a, b, needed)
+    if b.ndim == 2 and a.dtype == np.float32:
+        return _as_convolution(a, b, needed)
+
+    def vjp(dy):
+        da = dy @ np.swapaxes(b, -1, -2) if needed[0] else None
+        if not needed[1]:
+            return da, None
+        if b.ndim == 2:
+            return da, a.reshape(-1, a.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+        return da, np.swapaxes(a, -1, -2) @ dy
+
+    return a @ b, vjp
+
+
+def _in_float64(a, b, needed):
+    y, back = matmul.__wrapped__(a.astype(np.float64), b.astype(np.float64), needed=needed)
+
+    def vjp(dy):
+        gradients = back(dy.astype(np.float64))
+        return tuple(None if g is None else g.astype(np.float32) for g in gradients)
+
+    return y.astype(np.float32), vjp
+
+
+def _as_convolution(a, b, needed):
+    from refimpl.kernels import direct_convolution as kernel
+
+    image = np.ascontiguousarray(a).reshape(1, 1, -1, a.shape[-1])
+    filters = np.ascontiguousarray(b).reshape(1, 1, *b.shape)
+    width, (k, m) = image.shape[2], b.shape
+
+    def vjp(dy):
+        dy = np.ascontiguousarray(dy).reshape(1, 1, width, m)
+        da = (
+            kernel.input_gradient(filters, dy, 1, width, 1, 0).reshape(a.shape)
+            if needed[0]
+            else None
+        )
+        db = kernel.weight_gradient(image, dy, 1, 1, 1, 0).reshape(k, m) if needed[1] else None
+        return da, db
+
+    return kernel.forward(image, filters, 1, 0).reshape(*a.shape[:-1], m), vjp
+
+
+@primitive
+def softmax(x):
+    """exp(x) / sum(exp(x)) over the last axis."""
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y, lambda dy: (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)
+
+
+@primitive
+def layer_norm(x, scale, shift, *, epsilon: float = 1e-5):
+    """Normalize each vector along the last axis to mean 0 and variance 1, then scale and shift it."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    hat = centred * inverse
+
+    def vjp(dy):
+        rows = tuple(range(x.ndim - 1))
+        dhat = dy * scale
+        dx = dhat - dhat.mean(axis=-1, keepdims=True)
+        dx -= hat * (dhat * hat).mean(axis=-1, keepdims=True)
+        return dx * inverse, (dy * hat).sum(axis=rows), dy.sum(axis=rows)
+
+    return hat * scale + shift, vjp
+
+
+@primitive
+def normalize(
+    x, scale, shift, *, mean, variance, of_batch: bool, epsilon: float = 1e-5, relu: bool = False
+):
+    """Batch normalization over all axes but the last: (x - mean) / sqrt(variance + epsilon) * scale + shift.
+
+    If `of_batch`, mean and variance are the `moments` of x and differentiated as such; otherwise
+    they are constants, as in evaluation.  With `relu`, the ReLU of that, in the same passes.
+    """
+    from refimpl.kernels import normalization as kernel
+
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+
+    def vjp(dy):
+        dy = np.ascontiguousarray(dy).reshape(rows.shape)
+        known = rows, dy, mean, inverse, scale, shift, relu
+        dscale, dshift = kernel.gradient_sums(*known)
+        dx = kernel.gradient(*known, dscale, dshift, of_batch)
+        return dx.reshape(x.shape), dscale, dshift
+
+    return kernel.normalize(rows, mean, inverse, scale, shift, relu).reshape(x.shape), vjp
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and (biased) variance over all axes but the last."""
+    from refimpl.kernels import normalization as kernel
+
+    return kernel.moments(np.ascontiguousarray(x).reshape(-1, x.shape[-1]))
+
+
+@primitive
+def cross_entropy(logits, *, labels):
+    """Mean over the batch of -log softmax(logits)[label]; logits (batch, classes), labels integers.
+
+    In float64, so that the last bit of a machine's exp and log, where they differ, is rounded away.
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    exponentials = np.exp(wide)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    picked = np.arange(len(labels)), labels
+    loss = (np.log(totals[:, 0]) - wide[picked]).sum() / len(labels)
+
+    def vjp(dy):
+        dx = exponentials / totals
+        dx[picked] -= 1
+        dx *= float(dy) / len(labels)
+        return (dx.astype(logits.dtype),)
+
+    return logits.dtype.type(loss), vjp
+
+
+@primitive
+def rounded(x, *, forward=None, backward=None):
+    """Apply `forward` to the values and `backward` to the gradients, each array to array, or None.
+
+    A straight-through estimator: the derivative of rounding is taken as 1.
+    """
+    y = x if forward is None else forward(x)
+    return y, lambda dy: (dy if backward is None else backward(dy),)

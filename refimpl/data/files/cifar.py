@@ -1,0 +1,131 @@
+"""CIFAR-10 and CIFAR-100, binary version.
+
+A record is one byte of label (CIFAR-100: coarse, then fine) and 3072 bytes of pixels: 32 x 32 red
+ones, row by row, then green, then blue.  CIFAR-10 is ``data_batch_1.bin`` to ``data_batch_5.bin``
+and ``test_batch.bin`` of 10,000 records each; CIFAR-100 is ``train.bin`` of 50,000 and ``test.bin``
+of 10,000.  *Source*: A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images* (2009).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from refimpl.data.files import making
+from refimpl.data.task import Task
+
+_PIXELS = 3 * 32 * 32
+
+
+def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) -> Task:
+    """Read CIFAR-10 from a directory with its six files.
+
+    Parameters
+    ----------
+    directory : path
+    records : int, optional
+        In each file; None takes any whole number of records.
+
+    Returns
+    -------
+    Task
+        50,000 training and 10,000 test images of shape (32, 32, 3).
+
+    Raises
+    ------
+    ValueError
+        For a file that is missing, has another size or a label above 9; it is named.
+    """
+    files = [Path(directory) / f"data_batch_{i}.bin" for i in range(1, 6)]
+    parts = [_read(file, 1, (10,), records) for file in files]
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    test_pixels, test_labels = _read(Path(directory) / "test_batch.bin", 1, (10,), records)
+    return making.task("cifar10", (pixels, labels[:, 0]), (test_pixels, test_labels[:, 0]), 10)
+
+
+def read_cifar100(
+    directory: str | os.PathLike, *, labels: str = "fine",
+    records: tuple[int | None, int | None] = (50_000, 10_000),
+) -> Task:  # fmt: skip
+    """Read CIFAR-100 from a directory with ``train.bin`` and ``test.bin``.
+
+    Parameters
+    ----------
+    directory : path
+    labels : str
+        ``fine``, the 100 classes, or ``coarse``, the 20 superclasses.
+    records : (int or None, int or None)
+        In the two files; None takes any whole number of records.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind of labels, and as `read_cifar10`.
+    """
+    if labels not in ("fine", "coarse"):
+        raise ValueError(f"read_cifar100: labels {labels!r} is not one of fine, coarse")
+    column, classes = (1, 100) if labels == "fine" else (0, 20)
+    train, test = _cifar100(directory, records)
+    return making.task(
+        f"cifar100-{labels}",
+        (train[0], train[1][:, column]),
+        (test[0], test[1][:, column]),
+        classes,
+        "cifar100",
+    )
+
+
+def cifar100_superclasses(
+    directory: str | os.PathLike, *, records: tuple[int | None, int | None] = (50_000, 10_000)
+) -> list[Task]:
+    """Read the 20 superclasses of CIFAR-100 as tasks of five classes each, as PEPPP did.
+
+    Classes are numbered in the order of their fine labels.  All tasks say ``images_from``
+    "cifar100-<i>": they share no image.
+
+    Raises
+    ------
+    ValueError
+        As `read_cifar100`, and for a superclass that has not five classes.
+    """
+    train, test = _cifar100(directory, records)
+    tasks = []
+    for coarse in range(20):
+        chosen = [part[1][:, 0] == coarse for part in (train, test)]
+        fine = np.unique(train[1][chosen[0], 1])
+        if len(fine) != 5 or not np.isin(test[1][chosen[1], 1], fine).all():
+            raise ValueError(f"{directory}: superclass {coarse} has the classes {fine.tolist()} in train.bin, "
+                             "it should have five; the file is damaged or not CIFAR-100")  # fmt: skip
+        pairs = [
+            (part[0][mine], np.searchsorted(fine, part[1][mine, 1]))
+            for part, mine in zip((train, test), chosen, strict=True)
+        ]
+        tasks.append(making.task(f"cifar100-{coarse}", *pairs, 5))
+    return tasks
+
+
+def _cifar100(directory, records):
+    return [
+        _read(Path(directory) / name, 2, (20, 100), count)
+        for name, count in zip(("train.bin", "test.bin"), records, strict=True)
+    ]
+
+
+def _read(path: Path, labels: int, classes: tuple[int, ...], records: int | None):
+    """Return pixels (n, 32, 32, 3) and labels (n, labels) of one file."""
+    raw = np.frombuffer(making.content(path), np.uint8)
+    size = labels + _PIXELS
+    wanted = f"{records} records of {size} bytes" if records else f"whole records of {size} bytes"
+    if raw.size == 0 or raw.size % size or (records and raw.size != records * size):
+        raise ValueError(f"{path}: has {raw.size} bytes, expected {wanted}; it is cut short, or not the "
+                         "binary version")  # fmt: skip
+    raw = raw.reshape(-1, size)
+    for column, limit in enumerate(classes):
+        wrong = np.flatnonzero(raw[:, column] >= limit)
+        if wrong.size:
+            raise ValueError(f"{path}: record {wrong[0]} has the label {raw[wrong[0], column]}, allowed are 0 to "
+                             f"{limit - 1}; the file is damaged or not this data set")  # fmt: skip
+    pixels = raw[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return pixels, raw[:, :labels].astype(np.int64)

@@ -1,0 +1,196 @@
+"""Convolution of float32 images without patches; the plain road is `refimpl.kernels.convolution`.
+
+Images are (batch, height, width, channels), filters (rows, columns, in, out).  Every output is one
+chain of fused multiply-adds (`refimpl.kernels.tiles`) in a stated order, so the same bits come out
+on every machine that has or imitates that instruction, that is, on every machine:
+
+    forward          sums over filter rows, columns, channels
+    weight gradient  sums over images, rows and columns of dy
+    input gradient   sums over filter rows and columns, each backwards, then filters
+
+starting from +0.  Columns go to the blocks sixteen at a time: where filters (or, for the input
+gradient, channels) are no multiple of 16, the last block works on zeros and is cut off.
+"""
+
+import numpy as np
+from numba import njit
+
+from refimpl.kernels.tiles import LANES, add_products
+
+PANEL = 2 * LANES  # columns (filters, or channels of the input gradient) worked on at a time
+
+_ONE = np.int64(1)
+
+
+@njit(cache=True, error_model="numpy")
+def whole_blocks(n):
+    """Return 16, or n rounded up to a multiple of 32."""
+    return LANES if n <= LANES else (n + PANEL - 1) // PANEL * PANEL
+
+
+@njit(cache=True, error_model="numpy")
+def widen(matrix):
+    """Return a C-ordered (n, m) matrix with zero columns added to whole blocks; itself if it has them."""
+    n, m = matrix.shape
+    wide = whole_blocks(m)
+    if wide == m:
+        return matrix
+    out = np.zeros((n, wide), np.float32)
+    out[:, :m] = matrix
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def panels(matrix):
+    """Return an (n, m) matrix as (m / 32, n, 32), or (1, n, 16), columns of zeros added.
+
+    One panel's rows lie one after the other: rows of a wide matrix, far apart, would push each
+    other out of the cache (2 KB apart, all fall into a sixteenth of it).
+    """
+    n, m = matrix.shape
+    wide = whole_blocks(m)
+    width = min(wide, PANEL)
+    out = np.zeros((wide // width, n, width), np.float32)
+    for j in range(wide // width):
+        last = min(width, m - j * width)
+        for i in range(n):
+            for k in range(last):
+                out[j, i, k] = matrix[i, j * width + k]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def narrow(matrix, columns):
+    """Return the first columns of a matrix; itself if it has no more."""
+    if matrix.shape[1] == columns:
+        return matrix
+    return matrix[:, :columns].copy()
+
+
+@njit(cache=True, error_model="numpy")
+def pad(x, top, left, bottom, right):
+    """Return images with rows and columns of zeros around them; themselves if none are asked for."""
+    batch, height, width, channels = x.shape
+    if top == 0 and left == 0 and bottom == 0 and right == 0:
+        return x
+    out = np.empty((batch, height + top + bottom, width + left + right, channels), np.float32)
+    for b in range(batch):
+        out[b, :top] = 0
+        for y in range(height):
+            row = out[b, top + y]
+            row[:left] = 0
+            row[left : left + width] = x[b, y]
+            row[left + width :] = 0
+        out[b, top + height :] = 0
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def _address(x, b, y, z):
+    """Return the address of pixel (y, z) of image b."""
+    _, height, width, channels = x.shape
+    return x.ctypes.data + 4 * channels * ((b * height + y) * width + z)
+
+
+@njit(cache=True, error_model="numpy")
+def forward(x, weight, stride, padding):
+    """Return (batch, down, across, filters): x correlated with the filters, zeros around x."""
+    batch, height, width, channels = x.shape
+    rows, columns, _, filters = weight.shape
+    down = (height + 2 * padding - rows) // stride + 1
+    across = (width + 2 * padding - columns) // stride + 1
+    image = pad(x, padding, padding, padding, padding)
+    right = panels(weight.reshape(rows * columns * channels, filters))
+    width = right.shape[2]
+    wide = width * right.shape[0]
+    out = np.empty((batch, down, across, wide), np.float32)
+    for j in range(right.shape[0]):  # a panel for the whole batch: it stays in the cache
+        for b in range(batch):
+            for i in range(down):
+                add_products(
+                    _address(out, b, i, 0) + 4 * width * j, wide,
+                    _address(image, b, i * stride, 0),
+                    stride * channels, image.shape[2] * channels, _ONE,
+                    right[j].ctypes.data, columns * channels * width, width,
+                    rows, columns * channels, False, across, width,
+                )  # fmt: skip
+    return narrow(out.reshape(-1, wide), filters).reshape(batch, down, across, filters)
+
+
+@njit(cache=True, error_model="numpy")
+def weight_gradient(x, dy, rows, columns, stride, padding):
+    """Return (rows, columns, channels, filters): dL/d(filters), given x and dL/d(output)."""
+    channels = x.shape[3]
+    batch, down, across, filters = dy.shape
+    image = pad(x, padding, padding, padding, padding)
+    right = widen(dy.reshape(-1, filters))
+    wide = right.shape[1]
+    right = right.reshape(batch, down, across, wide)
+    out = np.empty((rows * columns * channels, wide), np.float32)
+    for r in range(rows):
+        top = out[r * columns * channels :]
+        for b in range(batch):
+            add_products(
+                top.ctypes.data, wide,
+                _address(image, b, r, 0),
+                _ONE, stride * image.shape[2] * channels, stride * channels,
+                _address(right, b, 0, 0), across * wide, wide,
+                down, across, b > 0, columns * channels, wide,
+            )  # fmt: skip
+    return narrow(out, filters).reshape(rows, columns, channels, filters)
+
+
+@njit(cache=True, error_model="numpy")
+def _taps(phase, padding, size, stride, length):
+    """Return what reaches the input positions phase, phase + stride, ... (below length) along an axis.
+
+    Filter elements first, first + stride, ... (count of them) do; position phase + stride t gets
+    element first + stride k from output t + shift - k.  Also return the number of t.
+    """
+    first = (phase + padding) % stride
+    count = max(0, (size - first + stride - 1) // stride)
+    shift = (phase + padding - first) // stride
+    return first, count, shift, (length - phase + stride - 1) // stride
+
+
+@njit(cache=True, error_model="numpy")
+def input_gradient(weight, dy, height, width, stride, padding):
+    """Return (batch, height, width, channels): dL/dx, given the filters and dL/d(output).
+
+    Input pixels of one phase, their position modulo the stride, are reached by the same filter
+    elements: for each phase this is a correlation of dy with those elements in reverse, at stride 1.
+    """
+    rows, columns, channels, filters = weight.shape
+    batch, down, across, _ = dy.shape
+    margin_y, margin_z = (rows - 1) // stride, (columns - 1) // stride
+    after_y = max(0, (height - 1 + padding) // stride - (down - 1))
+    after_z = max(0, (width - 1 + padding) // stride - (across - 1))
+    around = pad(dy, margin_y, margin_z, after_y, after_z)
+    wide = whole_blocks(channels)
+    out = np.zeros((batch, height, width, wide), np.float32)
+    for phase_y in range(min(stride, height)):
+        first_y, count_y, shift_y, times_y = _taps(phase_y, padding, rows, stride, height)
+        for phase_z in range(min(stride, width)):
+            first_z, count_z, shift_z, times_z = _taps(phase_z, padding, columns, stride, width)
+            if count_y == 0 or count_z == 0:
+                continue
+            turned = np.empty((count_y, count_z, filters, channels), np.float32)
+            for k in range(count_y):
+                for m in range(count_z):
+                    element = weight[first_y + stride * (count_y - 1 - k)]
+                    turned[k, m] = element[first_z + stride * (count_z - 1 - m)].T
+            right = panels(turned.reshape(count_y * count_z * filters, channels))
+            block = right.shape[2]
+            top = shift_y - (count_y - 1) + margin_y
+            left = shift_z - (count_z - 1) + margin_z
+            for j in range(right.shape[0]):
+                for b in range(batch):
+                    for t in range(times_y):
+                        add_products(
+                            _address(out, b, phase_y + stride * t, phase_z) + 4 * block * j,
+                            stride * wide, _address(around, b, top + t, left),
+                            filters, around.shape[2] * filters, _ONE,
+                            right[j].ctypes.data, count_z * filters * block, block,
+                            count_y, count_z * filters, False, times_z, block,
+                        )  # fmt: skip
+    return narrow(out.reshape(-1, wide), channels).reshape(batch, height, width, channels)

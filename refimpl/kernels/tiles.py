@@ -1,0 +1,138 @@
+"""A small block of sums of products, held in vector registers: the heart of every convolution.
+
+*Notation*: a block of P x N computes, for P rows i of C and N = 16 or 32 neighbouring columns,
+
+    C[i, :] = (C[i, :] if add else 0) + sum over o, then n, of A[i, o, n] * B[o, n, :]
+
+in float32, each product added by one fused multiply-add, in this order, whatever P and N: which
+block computes an element does not change its bits, and neither does the machine.  Everything is
+addressed by strides (in elements), so that one block serves a convolution's forward pass (rows are
+pixels, o filter rows, n filter columns and channels) and both of its gradients.
+
+Why not plain loops: Numba's compiler keeps no block of sums in registers, and is ten times slower;
+BLAS asks for patches copied out of the image, which costs more than multiplying them.  So the
+block is written in LLVM's own vector instructions: P x N/16 vectors of 16 float32, which LLVM cuts
+to what the machine has.  Tall blocks reuse B, wide ones A; 8x32 fills the 32 registers of AVX-512,
+other machines (16 registers of 8) take 4x16.
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+
+_HOST = llvmlite.binding.get_host_cpu_features()
+WIDE = bool(_HOST.get("avx512f"))  # 32 registers of 16 float32
+
+_INT, _FLOAT = ir.IntType(64), ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+
+
+def _block(rows: int, vectors: int):
+    """Make the block of `rows` rows and 16 `vectors` columns.
+
+    Addresses are integers; strides, counts and addresses int64, add a boolean.
+    """
+
+    @intrinsic
+    def add_products(
+        typing, c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add
+    ):
+        def generate(context, builder, signature, arguments):
+            names = "c c_row a a_row a_outer a_inner b b_outer b_inner outer inner add".split()
+            v = dict(zip(names, arguments, strict=True))
+
+            def vector_at(base, offset, part):
+                address = builder.add(
+                    base, builder.shl(builder.add(offset, _INT(LANES * part)), _INT(2))
+                )
+                return builder.inttoptr(address, _VECTOR.as_pointer())
+
+            def number_at(base, offset):
+                address = builder.add(base, builder.shl(offset, _INT(2)))
+                return builder.load(builder.inttoptr(address, _FLOAT.as_pointer()), align=4)
+
+            def everywhere(number):
+                one = builder.insert_element(
+                    ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0)
+                )
+                lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+                return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), lanes)
+
+            block = [(i, j) for i in range(rows) for j in range(vectors)]
+            sums = {at: cgutils.alloca_once(builder, _VECTOR) for at in block}
+            places = {
+                (i, j): vector_at(v["c"], builder.mul(v["c_row"], _INT(i)), j) for i, j in block
+            }
+            with builder.if_else(v["add"]) as (adding, anew):
+                with adding:
+                    for at in block:
+                        builder.store(builder.load(places[at], align=4), sums[at])
+                with anew:
+                    for at in block:
+                        builder.store(ir.Constant(_VECTOR, [0.0] * LANES), sums[at])
+            fma = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(_VECTOR, [_VECTOR] * 3),
+                f"llvm.fma.v{LANES}f32",
+            )
+            with cgutils.for_range(builder, v["outer"]) as o:
+                a_start = builder.mul(o.index, v["a_outer"])
+                b_start = builder.mul(o.index, v["b_outer"])
+                with cgutils.for_range(builder, v["inner"]) as n:
+                    a_at = builder.add(a_start, builder.mul(n.index, v["a_inner"]))
+                    b_at = builder.add(b_start, builder.mul(n.index, v["b_inner"]))
+                    b_row = [
+                        builder.load(vector_at(v["b"], b_at, j), align=4) for j in range(vectors)
+                    ]
+                    for i in range(rows):
+                        at = builder.add(a_at, builder.mul(v["a_row"], _INT(i)))
+                        factor = everywhere(number_at(v["a"], at))
+                        for j in range(vectors):
+                            total = builder.load(sums[i, j])
+                            builder.store(builder.call(fma, [factor, b_row[j], total]), sums[i, j])
+            for at in block:
+                builder.store(builder.load(sums[at]), places[at], align=4)
+            return context.get_dummy_value()
+
+        integers = [types.int64] * 11
+        return types.void(*integers, types.boolean), generate
+
+    return add_products
+
+
+_1x16, _4x16, _8x16 = _block(1, 1), _block(4, 1), _block(8, 1)
+_1x32, _4x32, _8x32 = _block(1, 2), _block(4, 2), _block(8, 2)
+
+
+@njit(cache=True, error_model="numpy")
+def add_products(
+    c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, rows, columns
+):
+    """Cover `rows` x `columns` (a multiple of 16) of C with blocks; see the module for the sum."""
+    j = 0
+    while j < columns:
+        pair = WIDE and columns - j >= 2 * LANES
+        width = 2 * LANES if pair else LANES
+        i = 0
+        while i < rows:
+            left = rows - i
+            height = 8 if WIDE and left >= 8 else 4 if left >= 4 else 1
+            ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
+            if height == 8 and pair:
+                _8x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif height == 8:
+                _8x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif height == 4 and pair:
+                _4x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif height == 4:
+                _4x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif pair:
+                _1x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            else:
+                _1x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            i += height
+        j += width

@@ -1,0 +1,211 @@
+"""Layers of a transformer encoder: embedding, layer norm, attention, made of primitives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from refimpl.autodiff import Tensor
+from refimpl.autodiff import primitives as p
+from refimpl.nn.layers import Layer, Linear, Round, Sequential
+
+
+@dataclass
+class Embedding(Layer):
+    """Rows of a table by number, one for each token; the input is whole numbers (tokens,).
+
+    Weights are drawn from N(0, 1) / sqrt(features).
+    """
+
+    words: int
+    features: int
+
+    def initialize(self, rng):
+        table = rng.standard_normal((self.words, self.features), np.float32)
+        self._parameter("weight", table / np.float32(math.sqrt(self.features)))
+
+    def parameter_count(self):
+        return self.words * self.features
+
+    def output_shape(self, shape):
+        if len(shape) != 1:
+            raise ValueError(f"{self}: takes a row of tokens, got shape {shape}")
+        return (*shape, self.features)
+
+    def __call__(self, x, run):
+        tokens = x.data.astype(np.int64)
+        if tokens.size and not (0 <= tokens.min() and tokens.max() < self.words):
+            raise ValueError(f"{self}: tokens go from {tokens.min()} to {tokens.max()}, the table has rows "
+                             f"0 to {self.words - 1}")  # fmt: skip
+        return p.embedding(self.parameters["weight"], tokens=tokens)
+
+
+@dataclass
+class ImageRows(Layer):
+    """An image as a sequence: each row of pixels one vector (height, width * channels)."""
+
+    def output_shape(self, shape):
+        if len(shape) != 3:
+            raise ValueError(f"{self}: takes images, got shape {shape}")
+        return shape[0], shape[1] * shape[2]
+
+    def __call__(self, x, run):
+        batch, height, width, channels = x.shape
+        return p.reshape(x, shape=(batch, height, width * channels))
+
+
+@dataclass
+class Positions(Layer):
+    """Add a learned vector to each place of a sequence, drawn from N(0, 0.02^2)."""
+
+    places: int
+    features: int
+
+    def initialize(self, rng):
+        drawn = rng.standard_normal((self.places, self.features), np.float32)
+        self._parameter("weight", drawn * np.float32(0.02))
+
+    def parameter_count(self):
+        return self.places * self.features
+
+    def output_shape(self, shape):
+        if shape != (self.places, self.features):
+            raise ValueError(f"{self}: takes ({self.places}, {self.features}), got shape {shape}")
+        return shape
+
+    def __call__(self, x, run):
+        return x + self.parameters["weight"]
+
+
+@dataclass
+class LayerNorm(Layer):
+    """Layer normalization of the last axis."""
+
+    features: int
+    epsilon: float = 1e-5
+
+    def initialize(self, rng):
+        self._parameter("scale", np.ones(self.features))
+        self._parameter("shift", np.zeros(self.features))
+
+    def parameter_count(self):
+        return 2 * self.features
+
+    def output_shape(self, shape):
+        if shape[-1] != self.features:
+            raise ValueError(f"{self}: takes {self.features} features, got shape {shape}")
+        return shape
+
+    def __call__(self, x, run):
+        return p.layer_norm(
+            x, self.parameters["scale"], self.parameters["shift"], epsilon=self.epsilon
+        )
+
+
+@dataclass
+class GELU(Layer):
+    """x Phi(x), by its tanh formula."""
+
+    def __call__(self, x, run):
+        return p.gelu(x)
+
+
+@dataclass
+class MeanOfTokens(Layer):
+    """Mean over the places of a sequence."""
+
+    def output_shape(self, shape):
+        return shape[1:]
+
+    def __call__(self, x, run):
+        return p.mean(x, axis=1)
+
+
+@dataclass
+class Attention(Layer):
+    """Multi-head self-attention: softmax(q k^T / sqrt(d)) v for each head, d = features / heads.
+
+    Rounding points: queries, keys and values; the shares; the mixed values.
+    """
+
+    features: int
+    heads: int
+
+    def __post_init__(self):
+        if self.features % self.heads:
+            raise ValueError(f"{self}: features must be a multiple of heads")
+        self.ways_in = Linear(self.features, 3 * self.features, initializer="xavier")
+        self.way_out = Linear(self.features, self.features, initializer="xavier")
+        self.rounds = [Round("activation") for _ in range(3)]
+
+    def children(self):
+        names = ("round in", "round shares", "round mixed")
+        return [("in", self.ways_in), *zip(names, self.rounds, strict=True), ("out", self.way_out)]
+
+    def initialize(self, rng):
+        self.ways_in.initialize(rng)
+        self.way_out.initialize(rng)
+
+    def output_shape(self, shape):
+        return self.way_out.output_shape(self.ways_in.output_shape(shape)[:1] + (self.features,))
+
+    def walk(self, shape):
+        """Yield the calls of attention, its own last."""
+        places = self.output_shape(shape)[0]
+        shapes = [(places, 3 * self.features), (places, 3 * self.features),
+                  (self.heads, places, places), shape, shape]  # fmt: skip
+        for (_, child), output in zip(self.children(), shapes, strict=True):
+            yield child.name, child, output
+        yield self.name, self, shape
+
+    def __call__(self, x, run):
+        batch, places, _ = x.shape
+        size = self.features // self.heads
+        qkv = self.rounds[0](self.ways_in(x, run), run)
+        split = p.reshape(qkv, shape=(batch, places, 3, self.heads, size))
+        q, k, v = (split[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+        scores = (q @ k.transpose(0, 1, 3, 2)) * (1 / math.sqrt(size))
+        shares = self.rounds[1](p.softmax(scores), run)
+        mixed = (shares @ v).transpose(0, 2, 1, 3).reshape(batch, places, self.features)
+        return self.way_out(self.rounds[2](mixed, run), run)
+
+
+@dataclass
+class Sum(Layer):
+    """x + main(x), rounded as an activation."""
+
+    main: Sequential
+
+    def __post_init__(self):
+        self.round_sum = Round("activation")
+
+    def children(self):
+        return [("main", self.main), ("round sum", self.round_sum)]
+
+    def initialize(self, rng):
+        self.main.initialize(rng)
+
+    def walk(self, shape):
+        """Yield the calls of main, then the rounding of the sum, then its own."""
+        yield from self.main.walk(shape)
+        yield self.round_sum.name, self.round_sum, shape
+        yield self.name, self, shape
+
+    def __call__(self, x: Tensor, run):
+        return self.round_sum(x + self.main(x, run), run)
+
+
+def encoder_block(features: int, heads: int, hidden: int) -> Sequential:
+    """Return one block of an encoder, normalizing first: attention, then two linear layers.
+
+    >>> encoder_block(32, 4, 64).output_shape((8, 32))
+    (8, 32)
+    """
+    return Sequential([
+        Sum(Sequential([LayerNorm(features), Round("activation"), Attention(features, heads)])),
+        Sum(Sequential([LayerNorm(features), Round("activation"),
+                        Linear(features, hidden, initializer="xavier"), GELU(), Round("activation"),
+                        Linear(hidden, features, initializer="xavier")])),
+    ])  # fmt: skip

@@ -1,0 +1,71 @@
+"""Layers made of layers: residual blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from refimpl.nn.layers import BatchNorm, Convolution, Layer, ReLU, Round, Sequential
+
+
+@dataclass
+class Residual(Layer):
+    """PEPPP's way of adding: Q(main(x) + Q(skip(x))), Q rounding activations; no ReLU after it.
+
+    `skip` is empty where main keeps the shape.  *Source*: SOURCES 1.3.
+    """
+
+    main: Sequential
+    skip: Sequential = field(default_factory=lambda: Sequential([]))
+
+    def __post_init__(self):
+        self.round_skip, self.round_sum = Round("activation"), Round("activation")
+
+    def children(self):
+        return [("main", self.main), ("skip", self.skip), ("round skip", self.round_skip),
+                ("round sum", self.round_sum)]  # fmt: skip
+
+    def initialize(self, rng):
+        self.main.initialize(rng)
+        self.skip.initialize(rng)
+
+    def output_shape(self, shape):
+        shapes = self.main.output_shape(shape), self.skip.output_shape(shape)
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{self.name or 'Residual'}: main makes {shapes[0]} of {shape} and "
+                             f"skip {shapes[1]}; they must agree to be added")  # fmt: skip
+        return shapes[0]
+
+    def walk(self, shape):
+        """Yield the calls of a basic block in the paper's order, its own last."""
+        output = self.output_shape(shape)
+        yield from self.main.walk(shape)
+        yield from self.skip.walk(shape)
+        yield self.round_skip.name, self.round_skip, output
+        yield self.round_sum.name, self.round_sum, output
+        yield self.name, self, output
+
+    def __call__(self, x, run):
+        y = self.main(x, run)
+        rounded = self.round_skip(self.skip(x, run), run)
+        return self.round_sum(y + rounded, run)
+
+
+def basic_block(channels: int, filters: int, *, stride: int = 1) -> Residual:
+    """Return the block of two 3x3 convolutions that ResNet-18 is made of, with PEPPP's roundings.
+
+    >>> basic_block(16, 32, stride=2).output_shape((8, 8, 16))
+    (4, 4, 32)
+    """
+    main = [Convolution(channels, filters, stride=stride), *_after(filters),
+            Convolution(filters, filters), *_after(filters)]  # fmt: skip
+    skip = []
+    if stride != 1 or channels != filters:
+        skip = [
+            Convolution(channels, filters, size=1, stride=stride, padding=0),
+            BatchNorm(filters),
+        ]
+    return Residual(Sequential(main), Sequential(skip))
+
+
+def _after(filters: int) -> list[Layer]:
+    return [Round("activation"), BatchNorm(filters), ReLU(), Round("activation")]

@@ -1,0 +1,118 @@
+"""Precision policies by name: what people train in.
+
+==============  ==================================================================================
+``float32``     nothing is rounded
+``peppp``       PEPPP's: a low and a high format, stochastic rounding, loss scale 1000
+``mixed``       weights, activations and gradients in a 16-bit format, float32 master weights and
+                optimizer; for float16 a dynamic loss scale
+``pure16``      everything, optimizer state too, in one 16-bit format, to nearest, no loss scale
+``fp8``         weights, inputs and activations E4M3, gradients E5M2, each tensor scaled (currently
+                or delayed); weight gradients and optimizer in float32
+``int8``        weights and activations int8 to nearest, gradients int8 stochastically, each tensor
+                scaled; optimizer in float32
+==============  ==================================================================================
+
+*Source*: SOURCES 1.3, 2 (pure 16 bit), 4.1 (FP8 recipe, scale by the largest magnitude).
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from refimpl.nn.loss_scale import LossScale
+from refimpl.nn.precision import Precision, Rounding
+
+
+def float32() -> Precision:
+    """Return the policy that rounds nothing."""
+    return Precision(loss_scale=1.0)
+
+
+def peppp(low: str = "e4m3", high: str = "e8m7", *, loss_scale: float = 1000.0) -> Precision:
+    """Return PEPPP's policy.
+
+    >>> peppp("e5m2", "e8m9").format_of("accumulator").name
+    'e8m9'
+    """
+    return Precision(low=low, high=high, loss_scale=loss_scale)
+
+
+def mixed(format: str = "float16") -> Precision:
+    """Return mixed precision in a 16-bit format, ``float16`` or ``bfloat16``.
+
+    >>> mixed("bfloat16").format_of("accumulator") is None
+    True
+    """
+    narrow = Rounding(format=format, overflow="overflow")
+    roles = ("input", "activation", "activation gradient", "logits", "logits gradient", "weight",
+             "weight gradient")  # fmt: skip
+    return Precision(
+        roles=dict.fromkeys(roles, narrow),
+        loss_scale=LossScale.dynamic() if narrow.format.max < 1e6 else 1.0,
+        gradients_rounded="scaled",
+    )
+
+
+def pure16(format: str = "float16", *, rounding: str = "ties_to_even") -> Precision:
+    """Return training in one 16-bit format for everything.
+
+    >>> pure16("bfloat16").format_of("momentum").name
+    'bfloat16'
+    """
+    return Precision(
+        low=format, high=format, rounding=rounding, overflow="overflow", loss_scale=1.0
+    )
+
+
+def fp8(scaling: str = "current") -> Precision:
+    """Return FP8 training with per-tensor scaling, ``current`` or ``delayed``.
+
+    >>> fp8("delayed").rounding_of("activation gradient").scaling
+    'delayed'
+    """
+    values = Rounding(format="float8_e4m3fn", scaling=scaling)
+    gradients = Rounding(format="float8_e5m2", scaling=scaling)
+    return Precision(
+        roles={"input": values, "activation": values, "weight": values,
+               "activation gradient": gradients, "logits gradient": gradients},
+        loss_scale=1.0,
+    )  # fmt: skip
+
+
+def int8() -> Precision:
+    """Return training with int8 weights, activations and activation gradients.
+
+    >>> int8().format_of("weight").bits
+    8
+    """
+    values = Rounding(format="int8")
+    gradients = Rounding(format="int8", rounding="stochastic")
+    return Precision(
+        roles={"input": values, "activation": values, "weight": values,
+               "activation gradient": gradients, "logits gradient": gradients},
+        loss_scale=1.0,
+    )  # fmt: skip
+
+
+PRESETS = {f.__name__: f for f in (float32, peppp, mixed, pure16, fp8, int8)}
+"""Every preset by name."""
+
+
+def preset(name: str, *arguments) -> Precision:
+    """Return a policy by its name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of `PRESETS`; the nearest is proposed.
+
+    Examples
+    --------
+    >>> preset("peppp", "e4m3", "e8m7") == peppp("e4m3", "e8m7")
+    True
+    """
+    if name in PRESETS:
+        return PRESETS[name](*arguments)
+    near = difflib.get_close_matches(str(name), PRESETS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"preset: unknown policy {name!r}, allowed are {', '.join(PRESETS)}{hint}")

@@ -1,0 +1,178 @@
+"""Rounding the tensors of a training run under a policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from refimpl import ops
+from refimpl.formats import FloatFormat, IntFormat
+from refimpl.formats import format as format_of
+from refimpl.nn.precision import Precision, Rounding
+
+REMEMBERED = 16  # largest magnitudes kept for delayed scaling
+COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
+
+
+class Rounder:
+    """Round tensors by role under a policy, with random bits that depend on the seed alone.
+
+    The i-th call that rounds uses stream i of `seed`, element j of the tensor its word j: a run
+    that makes the same calls rounds alike, and `calls` (with the magnitudes that delayed scaling
+    remembers) is all that must be kept to continue one.
+
+    Attributes
+    ----------
+    calls : int
+        Tensors rounded so far.
+    counting : bool
+        Whether to count overflow and underflow, in `counts`.
+    counts : dict of role to ndarray of int64, shape (3,)
+        Elements rounded; those above the format's largest value; those that became zero.
+    plan : dict, optional
+        Where set to a dictionary, receives what each tensor's rounding was.
+    """
+
+    def __init__(self, precision: Precision, seed: int):
+        self.precision, self.seed, self.calls = precision, np.uint64(seed), 0
+        self.counting, self.counts, self.plan = False, {}, None
+        self.magnitudes: dict[str, list[float]] = {}
+        self._ways: dict[tuple[str, str], _Way | None] = {}
+
+    def way(self, role: str, layer: str = "") -> _Way | None:
+        """Return how a role is rounded in a layer, ready to use; None where it is not."""
+        key = role, layer
+        if key not in self._ways:
+            rounding = self.precision.rounding_of(role, layer)
+            self._ways[key] = None if rounding is None else _Way(rounding)
+        return self._ways[key]
+
+    def override(self, role: str, layer: str, **changes) -> None:
+        """Change how a role is rounded in a layer, where it is rounded."""
+        way = self.way(role, layer)
+        if way is not None:
+            self._ways[role, layer] = _Way(replace(way.rounding, **changes))
+
+    @property
+    def watched(self) -> bool:
+        """Whether each rounding must be seen by itself."""
+        return self.counting or self.plan is not None
+
+    def next(self, way: _Way | tuple):
+        """Return what a kernel needs for the next rounding, that of a plain way (or of none)."""
+        if not way:
+            return 0, _any_target(), self.seed, np.uint64(0)
+        self.calls += 1
+        return way.how, way.target, self.seed, np.uint64(self.calls - 1)
+
+    def __call__(
+        self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return x (float32, any shape) rounded; x itself where its role is not rounded.
+
+        `out` receives the result in any case; it is another array than x (over itself, a kernel
+        cannot use vectors).
+        """
+        way = self.way(role, layer)
+        if way is None:
+            if out is None:
+                return x
+            out[...] = x
+            return out
+        x = np.ascontiguousarray(x)
+        out = np.empty_like(x) if out is None else out
+        flat, result = x.reshape(-1), out.reshape(-1)
+        if self.counting:
+            before = self._census(flat, way)
+        scale = 1.0
+        if way.rounding.scaling == "none":
+            way(flat, result, self.seed, self.calls)
+        else:
+            scale = way.scale(self._largest(flat, way.rounding.scaling, f"{role} {layer}"))
+            way.scaled(flat, result, scale, self.seed, self.calls)
+        if self.plan is not None:
+            self.plan[self.calls] = (role, layer, x.shape, way.rounding, scale)
+        self.calls += 1
+        if self.counting:
+            self._count(role, flat.size, before, self._census(result, way))
+        return out
+
+    def _largest(self, flat, scaling, place) -> float:
+        largest = float(np.abs(flat).max(initial=0)) if flat.size else 0.0
+        if scaling == "current":
+            return largest
+        known = self.magnitudes.setdefault(place, [])
+        known.append(largest if math.isfinite(largest) else 0.0)
+        del known[: -REMEMBERED - 1]
+        return max(known[:-1], default=largest)  # the first time there is nothing to go by
+
+    def _census(self, flat, way):
+        from refimpl.kernels.rounding_passes import census
+
+        return census(flat, way.largest_bits)
+
+    def _count(self, role, size, before, after):
+        counts = self.counts.setdefault(role, np.zeros(3, np.int64))
+        counts += (size, before[0], after[1] - before[1])
+
+
+@cache
+def _any_target():
+    from refimpl.kernels.float_codes import float32_target
+
+    return float32_target(format_of("bfloat16"))
+
+
+class _Way:
+    """A Rounding with what the kernels need to know about it."""
+
+    def __init__(self, rounding: Rounding):
+        from refimpl.kernels.float_codes import fits_float32, float32_target
+
+        self.rounding = rounding
+        fmt = rounding.format
+        if isinstance(fmt, IntFormat):  # a fixed-point format whose step is 1, given a scale
+            bits = fmt.bits - 1
+            fmt = FloatFormat(exponent_bits=0, mantissa_bits=bits, bias=1 - bits, specials="none")
+        self.format, self.largest = fmt, fmt.max
+        unscaled = rounding.scaling == "none"
+        with np.errstate(over="ignore"):
+            largest = np.float32(fmt.max if unscaled else np.inf)
+        self.largest_bits = largest.view(np.uint32)
+        self.target = None
+        if rounding.rounding in ("ties_to_even", "stochastic") and fits_float32(fmt):
+            self.target = float32_target(fmt, rounding.overflow)
+        self.stochastic = rounding.rounding == "stochastic"
+        self.plain = self.target is not None and unscaled
+        self.how = 2 if self.stochastic else 1  # as in refimpl.kernels.fused_passes
+
+    def __call__(self, flat, result, seed, stream) -> None:
+        """Round, without a scale."""
+        if self.target is not None:
+            from refimpl.kernels.rounding_passes import round_tensor
+
+            round_tensor(flat, result, self.target, self.stochastic, seed, np.uint64(stream))
+        else:
+            ops.quantize(flat, self.format, rounding=self.rounding.rounding,
+                         overflow=self.rounding.overflow, seed=int(seed), stream=stream,
+                         out=result)  # fmt: skip
+
+    def scale(self, magnitude: float) -> float:
+        """Return what to multiply by, so that this magnitude is within the format."""
+        if not 0 < magnitude < math.inf:
+            return 1.0
+        if isinstance(self.rounding.format, IntFormat):
+            return self.largest / magnitude
+        # a power of two, so that scaling is exact; 2^100 away from what float32 cannot hold
+        exponent = math.floor(math.log2(self.largest)) - math.frexp(magnitude)[1] + 1
+        if math.ldexp(magnitude, exponent) > self.largest:
+            exponent -= 1
+        return 2.0 ** max(-100, min(100, exponent))
+
+    def scaled(self, flat, result, scale: float, seed, stream) -> None:
+        """Round x scale, and divide by scale again."""
+        self(flat * np.float32(scale), result, seed, stream)
+        result /= np.float32(scale)

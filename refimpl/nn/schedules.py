@@ -1,0 +1,49 @@
+"""Learning-rate schedules: functions from the share of training done, in [0, 1), to a factor.
+
+>>> linear(0.05)(0.5)
+0.525
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[float], float]
+
+
+def constant() -> Schedule:
+    """Return the schedule that keeps the rate."""
+    return lambda done: 1.0
+
+
+def linear(final: float = 0.05) -> Schedule:
+    """Return a straight line from 1 to `final`."""
+    return lambda done: 1 - (1 - final) * done
+
+
+def cosine(final: float = 0.0) -> Schedule:
+    """Return half a cosine from 1 to `final`.
+
+    >>> round(cosine()(0.5), 12)
+    0.5
+    """
+    return lambda done: final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def steps(*at: float, factor: float = 0.1) -> Schedule:
+    """Return the schedule multiplied by `factor` at each of these shares of training.
+
+    >>> steps(0.5, 0.75)(0.8) == 0.1**2
+    True
+    """
+    return lambda done: factor ** sum(done >= share for share in at)
+
+
+def warm_up(share: float, then: Schedule) -> Schedule:
+    """Return a schedule that rises linearly from 0 during a share of training, times another.
+
+    >>> warm_up(0.1, constant())(0.05)
+    0.5
+    """
+    return lambda done: min(done / share, 1.0) * then(done)

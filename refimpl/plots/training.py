@@ -1,0 +1,58 @@
+"""Pictures of training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.plots.canvas import axes
+
+_MARKS = "os^Dv<>"
+_LINES = ("-", "--", ":", "-.")
+
+
+def error_lines(
+    x, errors: dict[str, np.ndarray], *, label: str, baseline: float | None = None,
+    title: str = "", ax=None,
+):  # fmt: skip
+    """Draw test error against a number of bits, a line for each way of training.
+
+    Parameters
+    ----------
+    x : array_like of int, shape (points,)
+        Numbers of bits.
+    errors : dict of name to array_like, shape (points,) or (points, seeds)
+        With several seeds, the mean is drawn and each seed is a faint dot.
+    label : str
+        Of the horizontal axis.
+    baseline : float, optional
+        Test error in float32, drawn as a level.
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = error_lines([1, 2], {"e4": [[0.2, 0.3], [0.1, 0.1]]}, label="mantissa bits")
+    >>> figure.axes[0].get_ylabel()
+    'test error (share misclassified)'
+    """
+    ax = axes(ax, size=(6.4, 4.2))
+    for i, (name, found) in enumerate(errors.items()):
+        found = np.asarray(found, float).reshape(len(x), -1)
+        style = {"marker": _MARKS[i % len(_MARKS)], "ls": _LINES[i % len(_LINES)]}
+        (line,) = ax.plot(x, found.mean(axis=1), label=name, lw=1.6, ms=6, **style)
+        if found.shape[1] > 1:
+            many = np.repeat(np.asarray(x)[:, np.newaxis], found.shape[1], axis=1)
+            ax.plot(many, found, ".", color=line.get_color(), alpha=0.35, ms=4)
+    if baseline is not None:
+        ax.axhline(baseline, color="0.4", lw=1, ls=(0, (6, 3)), label="float32")
+    ax.set_xticks(list(x))
+    ax.set_xlabel(label)
+    ax.set_ylabel("test error (share misclassified)")
+    ax.set_ylim(bottom=0)
+    ax.set_title(title)
+    ax.legend(fontsize=8)
+    return ax.figure

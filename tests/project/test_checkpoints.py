@@ -1,0 +1,131 @@
+"""A training run that is stopped, killed or runs out of disk continues as if it had not."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.nn import checkpoint
+
+DIGITS = rf.data.load("digits")
+SETTINGS = {
+    "stochastic": {"precision": rf.Precision(low="e4m3", high="e8m7")},
+    "delayed scaling": {"precision": rf.nn.presets.fp8("delayed")},
+    "dynamic loss scale, 8-bit Adam": {
+        "precision": rf.nn.presets.mixed(), "optimizer": rf.nn.Adam(state="8-bit"), "learning_rate": 0.005
+    },
+    "Kahan": {"precision": rf.nn.presets.pure16("bfloat16"), "optimizer": rf.nn.SGD(update="kahan")},
+}  # fmt: skip
+
+
+def bits(model):
+    kept = [a for layer in model.every_layer() for a in layer.memory().values()]
+    return b"".join(a.tobytes() for a in [*(t.data for t in model.tensors()), *kept])
+
+
+def fit(**settings):
+    model = rf.nn.cnn()
+    result = rf.nn.fit(model, DIGITS, epochs=3, seed=4, **settings)
+    return bits(model), result.test_error, [h["loss"] for h in result.history]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_continued_after_each_epoch_ends_with_the_same_bits(tmp_path, monkeypatch, name):
+    whole, path = fit(**SETTINGS[name]), tmp_path / "run.npz"
+    save = checkpoint.save
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise Stop
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", save_and_stop)
+            with pytest.raises(Stop):
+                fit(**SETTINGS[name], checkpoint=path)
+    assert fit(**SETTINGS[name], checkpoint=path) == whole
+
+
+def test_a_run_killed_twice_ends_with_the_same_bits(tmp_path):
+    path = tmp_path / "run.npz"
+    code = (
+        "import sys, refimpl as rf\n"
+        "rf.nn.fit(rf.nn.cnn(), rf.data.load('digits'), epochs=3, seed=4,\n"
+        "          precision=rf.Precision(low='e4m3', high='e8m7'), checkpoint=sys.argv[1])\n"
+    )
+    for _ in range(2):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if path.exists() and path.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert path.exists()
+    assert fit(**SETTINGS["stochastic"], checkpoint=path) == fit(**SETTINGS["stochastic"])
+
+
+def test_a_checkpoint_cut_short_gives_way_to_the_one_before(tmp_path):
+    path = tmp_path / "run.npz"
+    whole = fit(**SETTINGS["stochastic"], checkpoint=path)
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        arrays, kept = checkpoint.load(path)
+        assert len(kept["history"]) == 2  # of three epochs
+    assert fit(**SETTINGS["stochastic"], checkpoint=path) == whole
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "run.npz"
+    checkpoint.save(path, {"x": np.arange(1000)}, {"n": 1})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged, and there is no older one.*move it away"):
+        checkpoint.load(path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    checkpoint.save(path, {"x": np.arange(3)}, {"n": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(path, {"x": np.arange(4)}, {"n": 2})
+    arrays, kept = checkpoint.load(path)
+    assert kept == {"n": 1} and arrays["x"].size == 3
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_naming_the_difference(tmp_path):
+    path = tmp_path / "run.npz"
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match="another seed: 0, now it is 1"):
+        rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, seed=1)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
+    assert checkpoint.load(tmp_path / "none.npz") is None
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    path = tmp_path / "run.npz"
+    np.savez(path, settings=np.array([{}], object))
+    with pytest.raises(ValueError, match="damaged"):
+        checkpoint.load(path)

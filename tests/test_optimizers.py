@@ -1,0 +1,162 @@
+"""Optimizers: against their formulas written out, Kahan and stochastic updates, 8-bit state."""
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.autodiff import Tensor
+from refimpl.nn import SGD, Adam, AdamW, Precision, Rounding, schedules
+from refimpl.nn.dynamic_map import EightBit, values
+from refimpl.nn.rounder import Rounder
+
+F = np.float32
+DIGITS = rf.data.load("digits")
+
+
+def start(rule, initial, precision=None):
+    tensor = Tensor(np.array(initial, F), requires_grad=True)
+    return rule.start([("0 Linear", "weight", tensor)], Rounder(precision or Precision(), 0))
+
+
+def steps(rule, gradients, rate=0.1, initial=(1.0, -2.0), **kw):
+    running = start(rule, initial, **kw)
+    for g in gradients:
+        running.step(rate, np.array(g, F), 1.0)
+    return running
+
+
+GRADIENTS = np.random.default_rng(0).standard_normal((5, 2))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_follows_its_formula(nesterov):
+    w, v = np.array([1.0, -2.0]), None
+    for g in GRADIENTS:
+        d = g + 0.01 * w
+        v = d if v is None else 0.9 * v + d
+        w = w - 0.1 * (d + 0.9 * v if nesterov else v)
+    found = steps(SGD(momentum=0.9, nesterov=nesterov, weight_decay=0.01), GRADIENTS).weights
+    np.testing.assert_allclose(found, w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_follows_its_formula(decoupled):
+    w, m, v = np.array([1.0, -2.0]), 0.0, 0.0
+    for t, g in enumerate(GRADIENTS, start=1):
+        decay = 0.1 * 0.02 * w if decoupled else 0
+        g = g if decoupled else g + 0.02 * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = w - decay - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    found = steps(Adam(weight_decay=0.02, decoupled=decoupled), GRADIENTS).weights
+    np.testing.assert_allclose(found, w, rtol=1e-5)
+    assert AdamW(weight_decay=0.02) == Adam(weight_decay=0.02, decoupled=True)
+
+
+def bfloat16(rounding="ties_to_even"):
+    return Precision(low="bfloat16", high="bfloat16", rounding=rounding, overflow="overflow")
+
+
+def a_thousand_updates(rule):
+    """w = 1, and 1000 updates of +.001 (SOURCES 7)."""
+    running = start(rule, [1.0], precision=bfloat16())
+    for _ in range(1000):
+        running.step(1.0, np.array([-0.001], F) * 1, 1.0)
+    return running
+
+
+def test_updates_below_half_a_step_are_lost_to_nearest():
+    assert a_thousand_updates(SGD(momentum=0, weight_decay=0)).accumulator == 1.0
+
+
+def test_kahan_s_update_loses_nothing():
+    """SOURCES 7: ends at 2.0, with c = -.003143 carried (from -.001 in bfloat16 each)."""
+    running = a_thousand_updates(SGD(momentum=0, weight_decay=0, update="kahan"))
+    assert running.accumulator == 2.0
+    assert running.carried[0] == pytest.approx(-0.003143, abs=5e-7)
+
+
+def test_stochastic_updates_arrive_in_the_mean():
+    """SOURCES 7: mean 2.002, standard deviation .084; of 400 parallel runs, within 5 / 20 of it."""
+    running = start(SGD(momentum=0, weight_decay=0, update="stochastic"), np.ones(400), bfloat16())
+    for _ in range(1000):
+        running.step(1.0, np.full(400, -0.001, F), 1.0)
+    assert running.accumulator.mean() == pytest.approx(2.002, abs=5 * 0.084 / 20)
+    assert running.accumulator.std() == pytest.approx(0.084, abs=0.02)
+
+
+def test_the_dynamic_map_has_the_published_values():
+    """SOURCES 5: 127 negative, 0, 128 positive; the extremes listed there; unsigned 255 and 0."""
+    table = values(signed=True)
+    assert table.size == 256 and (np.diff(table) > 0).all()
+    assert ((table < 0).sum(), (table > 0).sum(), table[-1]) == (127, 128, 1.0)
+    np.testing.assert_allclose(table[table > 0][:3], [5.5e-7, 3.25e-6, 7.75e-6], rtol=1e-6)
+    assert table[0] == pytest.approx(-0.9929687, abs=1e-7)
+    unsigned = values(signed=False)
+    assert unsigned.size == 256 and (unsigned[0], unsigned[-1]) == (0, 1)
+    assert unsigned[1] == pytest.approx(3.25e-7, rel=1e-6)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_values_of_the_map_come_back_exactly(signed):
+    table = values(signed=signed)
+    kept = EightBit(256, signed=signed, block=256)
+    kept.write(table * 3)
+    np.testing.assert_array_equal(kept.read(), table * F(3))
+
+
+def test_each_element_becomes_the_nearest_value_and_the_smaller_one_in_the_middle():
+    table = values(signed=True)
+    x = np.concatenate([np.random.default_rng(0).uniform(-1, 1, 254), [1.0, 0.0]]).astype(F)
+    kept = EightBit(256, signed=True, block=256)
+    kept.write(x)
+    nearest = np.abs(x[:, None].astype(float) - table).min(axis=1)
+    assert (np.abs(kept.read() - x) <= nearest + 1e-7).all()
+    middle = (table[200] + table[201]) / F(2)
+    kept.write(np.array([middle, *[1.0] * 255], F))
+    assert kept.read()[0] == table[200]
+
+
+def test_blocks_are_scaled_by_themselves_and_the_last_may_be_short():
+    x = np.array([1.0, 0.5, 1e-6, 5e-7, 3.0], F)
+    kept = EightBit(5, signed=True, block=2)
+    kept.write(x)
+    assert kept.largest.tolist() == [1.0, F(1e-6), 3.0]
+    assert abs(kept.read() - x).max() < 0.02 and abs(kept.read()[2:4] / x[2:4] - 1).max() < 0.03
+
+
+@pytest.mark.parametrize("rule", [SGD(state="8-bit"), Adam(state="8-bit"), Adam(), AdamW(), SGD(nesterov=True),
+                                  SGD(update="kahan"), SGD(update="stochastic")])  # fmt: skip
+def test_every_optimizer_learns_the_digits(rule):
+    rate = 0.005 if isinstance(rule, Adam) else 0.05
+    result = rf.nn.fit(rf.nn.cnn(), DIGITS, optimizer=rule, learning_rate=rate, epochs=4)
+    assert result.test_error < 0.2
+
+
+def test_adam_in_float16_needs_a_larger_epsilon():
+    """SOURCES 2: 1e-8 is 0 in float16 and makes parameters infinite; here state and weights are float16."""
+    policy = Precision(roles={r: Rounding(format="float16", overflow="overflow")
+                              for r in ("weight", "accumulator", "momentum")})  # fmt: skip
+    tiny = np.full((3, 2), 1e-5)  # its square, times 1 - beta2, is zero in float16
+    lost = steps(Adam(epsilon=1e-12), tiny, precision=policy, rate=0.01)
+    kept = steps(Adam(epsilon=1e-3), tiny, precision=policy, rate=0.01)
+    assert abs(kept.weights - [1, -2]).max() < 0.01 < abs(lost.weights - [1, -2]).max()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD(update="kahn"), "'kahn' is not one of plain, kahan, stochastic"),
+        (lambda: Adam(state="4-bit"), "'4-bit' is not one of rounded, 8-bit"),
+        (lambda: SGD(weight_decay=-1), "weight_decay=-1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_schedules_start_and_end_where_they_say():
+    assert [schedules.linear(0.1)(x) for x in (0, 1)] == [1, pytest.approx(0.1)]
+    assert [schedules.cosine(0.2)(x) for x in (0, 1)] == [1, pytest.approx(0.2)]
+    assert [schedules.steps(0.5)(x) for x in (0.49, 0.5)] == [1, 0.1]
+    assert schedules.constant()(0.7) == 1
