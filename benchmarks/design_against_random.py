@@ -14,7 +14,7 @@ import numpy as np
 from refimpl import data
 from refimpl.peppp import Estimate, Study, compare, meta_training
 from refimpl.peppp.design import random_design
-from refimpl.peppp.estimate import predict
+from refimpl.peppp.regression import predict
 
 
 def scores(study, true, chosen):

@@ -16,7 +16,7 @@ _LAZY = {
     "Study": "study",
     "compare": "study",
     "estimate_frontier": "study",
-    "leave_one_out": "estimate",
+    "leave_one_out": "evaluation",
     "meta_training": "study",
     "run_sweep": "sweep",
 }

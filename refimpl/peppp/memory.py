@@ -57,7 +57,7 @@ class Memory:
     >>> from refimpl.peppp.configs import configuration
     >>> memory = count(cnn(), (8, 8, 1), configuration("e4m3+e8m7"), batch_size=32)
     >>> round(memory.total_mb, 4), round(memory.by_kind()["weights"])
-    (0.4733, 5178)
+    (0.4431, 5178)
     """
 
     items: tuple[Item, ...]

@@ -15,7 +15,8 @@ from refimpl.peppp.configs import CONFIGURATIONS, configuration
 from refimpl.peppp.design import d_optimal
 from refimpl.peppp.embedding import svd_embedding
 from refimpl.peppp.error_matrix import ErrorMatrix
-from refimpl.peppp.estimate import Estimate, predict
+from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.regression import predict
 
 __all__ = ["Study", "compare", "estimate_frontier", "meta_training"]
 

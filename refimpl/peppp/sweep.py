@@ -107,7 +107,7 @@ def memory_of(
     Examples
     --------
     >>> memory_of(data.load("digits"), [configuration("e3m1+e6m7")]).round(3).tolist()
-    [0.308]
+    [0.283]
     """
     network, shape = _network(task), task.train_images.shape[1:]
     return np.array(

@@ -2,13 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
-from refimpl.peppp.estimate import Estimate, leave_one_out, predict
-from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, recommend, regret
+from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.evaluation import METRICS, leave_one_out
+from refimpl.peppp.frontier import (
+    budget_regret,
+    convergence,
+    hyper_diff,
+    inverted_distance,
+    recommend,
+    regret,
+)
+from refimpl.peppp.methods import METHODS
+from refimpl.peppp.regression import predict
 
 
 @st.composite
@@ -107,20 +117,23 @@ def test_a_row_of_an_exactly_low_rank_matrix_is_recovered_from_any_sufficient_de
 def test_leave_one_out_on_an_exactly_low_rank_matrix_makes_no_error(case):
     matrix, k = case
     memory = np.arange(1.0, matrix.shape[1] + 1)
-    scores = leave_one_out(matrix, memory, n_measurements=k, rank=k)
-    assert set(scores) == {"convergence", "hyper_diff", "regret", "budget_regret"}
+    scores = leave_one_out(matrix, memory, n_measurements=k, rank=k, method="ed-mf")
+    assert tuple(scores) == METRICS
+    assert np.isnan(scores.pop("coverage")).all()  # a regression states no deviations
     for values in scores.values():
         assert values.shape == (len(matrix),)
     # Rounding could only add or drop a frontier point where two errors tie; random ones do not.
     assert max(values.max() for values in scores.values()) < 1e-6
 
 
-@given(st.integers(0, 2**32), st.sampled_from(["ed-mf", "random-mf"]))
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(METHODS)))
 def test_leave_one_out_measures_everything_when_n_is_everything(seed, method):
     values = np.random.default_rng(seed).uniform(size=(5, 6))
     scores = leave_one_out(
         values, np.arange(6.0) + 1, n_measurements=6, rank=2, method=method, seed=seed
     )
+    assert np.isnan(scores.pop("coverage")).all()  # nothing was left to predict
     assert all((score == 0).all() for score in scores.values())
 
 
@@ -130,7 +143,13 @@ def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plu
     rng = np.random.default_rng(seed)
     values, memory = rng.uniform(size=(6, 8)), rng.uniform(1, 9, size=(6, 8))
     scores = leave_one_out(
-        values, memory, n_measurements=3, rank=2, plug_in=plug_in, duplicates=duplicates
+        values,
+        memory,
+        n_measurements=3,
+        rank=2,
+        plug_in=plug_in,
+        duplicates=duplicates,
+        method="ed-mf",
     )
     embedding = svd_embedding(values[1:], 2)
     design = d_optimal(embedding, 3)
@@ -144,8 +163,11 @@ def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plu
         "hyper_diff": hyper_diff(memory[0], values[0], drawn, **options),
         "regret": regret(values[0], recommend(memory[0], predicted)),
         "budget_regret": budget_regret(memory[0], values[0], predicted),
+        "inverted_distance": inverted_distance(memory[0], values[0], drawn, **options),
     }
-    assert {name: values[0] for name, values in scores.items()} == expected
+    assert {name: scores[name][0] for name in expected} == expected
+    relative = np.linalg.norm(values[0] - drawn) / np.linalg.norm(values[0])
+    assert scores["relative_error"][0] == pytest.approx(relative, rel=1e-12)
 
 
 def estimate(**changes):
@@ -208,10 +230,25 @@ FULL = np.full((3, 3), 0.5)
         (lambda: predict(ROW, [1], [np.nan]), r"\[0, 1\]"),
         (lambda: predict(ROW, [1], [0.5, 0.5]), r"one error per measured column"),
         (lambda: predict(np.ones((2, 3)), [0, 1], [0.5, 0.5]), r"spanning only 1"),
-        (lambda: leave_one_out([[0.5, np.nan]] * 2, [1, 2], n_measurements=1), r"2 entries"),
+        (lambda: leave_one_out([[0.5, np.nan]] * 3, [1, 2], n_measurements=1), r"3 entries"),
+        (lambda: leave_one_out(FULL[:2], [1, 2, 3], n_measurements=1), r"at least 3 rows"),
         (lambda: leave_one_out(FULL, [1, 2], n_measurements=1), r"memory_mb of shape \(2,\)"),
+        (lambda: leave_one_out(FULL, n_measurements=1), r"no memory_mb"),
+        (lambda: leave_one_out(FULL, [1, 2, np.inf], n_measurements=1), r"inf at row 0, column 2"),
         (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, method="ed"), r"'ed-mf'"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=5), r"rank 5; allowed is 1 to 1"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=4), r"allowed are 1 to 3"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=0), r"n = 0"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, meta_training="x"), r"'uniform'"),
+        (
+            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf"),
+            r"rank 2; allowed is 1 to 1",
+        ),
+        (
+            lambda: leave_one_out(
+                FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf", memory_cap_mb=1
+            ),
+            r"cap of 1 MB, which leaves row 0 1 configurations; allowed is at least 2",
+        ),
         (lambda: estimate(memory_cap_mb=0.5), r"1 MB, which the smallest configuration a needs"),
         (lambda: estimate(chosen=[0]), r"chosen \[0\]; allowed .* \[1\]"),
         (lambda: estimate(predicted=[0.5, 0.5, 0.5, 1.5]), r"predicted from 0.5 to 1.5"),
