@@ -133,6 +133,17 @@ def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
     assert "464,674  = 0.4431 MB" in printed
 
 
+def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_path):
+    picture = tmp_path / "memory.png"
+    status, printed, _ = run(capsys, "memory", "cnn", "--accounting", "needed", "--optimizer",
+                             "adam", "--state-bits", "8", "--checkpoint-every", "3",
+                             "--resolution", "32", "--classes", "7", "--picture", picture)  # fmt: skip
+    assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    status, _, line = run(capsys, "memory", "cnn", "--picture", tmp_path / "none" / "x.png")
+    assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """One run of the main job under a cap, as a newcomer would do it."""

@@ -1,5 +1,6 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
 from refimpl.plots.frontier import frontier
+from refimpl.plots.memory import memory
 
-__all__ = ["frontier"]
+__all__ = ["frontier", "memory"]
