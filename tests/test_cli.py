@@ -36,13 +36,16 @@ def refused(capsys, out, *arguments):
     ("arguments", "message"),
     [
         (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "4"], "4 measurements; allowed are 5 .*to 99"),
-        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "4", "--method", "ed-mf"],
+         "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 1 .*to 99"),
+        (["frontier", "digits", "--method", "ed"], "got method 'ed'; allowed are 'knowledge-grad"),
         (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
         (["frontier", "digits", "--memory-cap-mb", "0.1"],
          "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
-        (["frontier", "digits", "--memory-cap-mb", "0.29"], "raise the cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
+         "the rank of the embedding: raise the cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
         (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
@@ -85,7 +88,7 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     out, file = tmp_path / "out", tmp_path / "errors.npz"
 
     def line():
-        return refused(capsys, out, "frontier", "digits", "--matrix", file)
+        return refused(capsys, out, "frontier", "digits", "--matrix", file, "--method", "ed-mf")
 
     assert "does not exist" in line()
     matrix(file)
@@ -187,7 +190,7 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
-                   "--measurements", "3")  # fmt: skip
+                   "--measurements", "3", "--method", "ed-mf")  # fmt: skip
     assert "3 measurements; allowed are 5" in line
 
 

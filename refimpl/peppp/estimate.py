@@ -29,6 +29,9 @@ class Estimate:
         The measured configurations in the order of choice.
     memory_cap_mb : float, optional
         Largest memory allowed, in MB; default none.
+    half_width : array_like of float, shape (n,), optional
+        Half width of the band that holds nine in ten errors of its kind, around `predicted`; from
+        methods that state one. It is 0 where measured.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class Estimate:
     measured: NDArray[np.float64]
     chosen: NDArray[np.intp]
     memory_cap_mb: float | None = None
+    half_width: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -75,6 +79,16 @@ class Estimate:
                 )
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        if self.half_width is not None:
+            width = np.array(self.half_width, dtype=np.float64)
+            if width.shape != (len(self.names),) or not (width >= 0).all():
+                raise ValueError(
+                    f"Estimate: got half_width of shape {width.shape}; allowed are "
+                    f"({len(self.names)},) numbers >= 0, one per configuration; make them fit"
+                )
+            width[~np.isnan(self.measured)] = 0.0
+            width.setflags(write=False)
+            object.__setattr__(self, "half_width", width)
         chosen = np.array(self.chosen, dtype=np.intp)
         measured = np.flatnonzero(~np.isnan(self.measured))
         if chosen.ndim != 1 or not np.array_equal(np.sort(chosen), measured):
@@ -96,6 +110,14 @@ class Estimate:
     def error(self) -> NDArray[np.float64]:
         """The best knowledge of each error: measured where measured, else predicted."""
         return np.where(np.isnan(self.measured), self.predicted, self.measured)
+
+    @property
+    def band(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Lower and upper end of the 90 % band of each error, in [0, 1]; None if there is none."""
+        if self.half_width is None:
+            return None
+        low, high = self.error - self.half_width, self.error + self.half_width
+        return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
     @property
     def allowed(self) -> NDArray[np.bool_]:
@@ -129,8 +151,10 @@ class Estimate:
             ``memory_cap_mb`` (None without a cap); ``chosen``, names in the order of choice;
             ``frontier``, names by ascending memory; ``recommended`` and ``knee``, names;
             ``configurations``, one record each with ``name``, ``memory_mb``, ``error``,
-            ``predicted``, ``measured`` (None if not), ``allowed`` and ``frontier``.
+            ``predicted``, ``measured`` (None if not), ``band`` (None if none), ``allowed`` and
+            ``frontier``.
         """
+        band = None if self.band is None else np.transpose(self.band).tolist()
         allowed, frontier, error = self.allowed, self.frontier, self.error
         by_memory = np.argsort(self.memory_mb, kind="stable")
         return {
@@ -146,6 +170,7 @@ class Estimate:
                     "error": float(error[i]),
                     "predicted": float(self.predicted[i]),
                     "measured": None if np.isnan(self.measured[i]) else float(self.measured[i]),
+                    "band": None if band is None else band[i],
                     "allowed": bool(allowed[i]),
                     "frontier": bool(frontier[i]),
                 }

@@ -40,6 +40,7 @@ class _Options:
     sampling: str
     ratio: float
     leak: bool
+    groups: tuple[str, ...]
 
 
 def leave_one_out(
@@ -56,6 +57,7 @@ def leave_one_out(
     meta_training: str = "full",
     ratio: float = 0.2,
     leak: bool = False,
+    groups: Sequence[str] | None = None,
     jobs: int = 1,
     progress: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
@@ -91,6 +93,9 @@ def leave_one_out(
     leak : bool, default False
         Whether, as in the released code's memory-biased branch, the sample is drawn from the whole
         matrix and the held-out row's sampled entries are learned from. A flaw, kept to measure it.
+    groups : sequence of str, length rows, optional
+        Rows of the same group are related (made from the same images, say): with a row, all others
+        of its group are left out. Default: every row is its own.
     jobs : int, default 1
         Processes; the result does not depend on it.
     progress : bool, default False
@@ -128,9 +133,16 @@ def leave_one_out(
     several = not np.isscalar(n_measurements)
     counts = tuple(n_measurements) if several else (n_measurements,)
     _check(counts, method, meta_training, values, memory, memory_cap_mb, rank)
+    groups = tuple(map(str, range(len(values)) if groups is None else groups))
+    if len(groups) != len(values) or len(values) - max(map(groups.count, groups)) < 2:
+        raise ValueError(
+            f"leave_one_out: got {len(groups)} group names for {len(values)} rows; allowed is one "
+            "for each row, with at least 2 rows outside every group; correct them"
+        )
     options = _Options(
-        method, counts, rank, seed, plug_in, duplicates, memory_cap_mb, meta_training, ratio, leak
-    )
+        method, counts, rank, seed, plug_in, duplicates, memory_cap_mb, meta_training, ratio, leak,
+        groups,
+    )  # fmt: skip
     fold = functools.partial(_fold, values=values, memory=memory, options=options)
     scores = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
     if not several:
@@ -278,7 +290,7 @@ def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
 def _known(i, values, memory, options):
     """The entries a method may learn from when row i is held out, and which rows they are of."""
     rows = np.arange(len(values))
-    others = rows[rows != i]
+    others = rows[np.array(options.groups) != options.groups[i]]
     if options.sampling == "full":
         return values[others], others
     learned_rows = rows if options.leak else others

@@ -192,6 +192,45 @@ def test_an_estimate_prefers_measured_errors_and_respects_the_cap():
     assert estimate(memory_cap_mb=None).knee == 1
 
 
+def test_a_band_is_around_what_is_predicted_and_has_no_width_where_measured():
+    low, high = estimate(half_width=[0.25, 0.25, 0.5, 0.0625]).band
+    assert low.tolist() == [0.25, 0.25, 0.0, 0.0625]
+    assert high.tolist() == [0.75, 0.25, 0.875, 0.1875]
+    assert estimate().band is None
+
+
+def test_rows_of_a_held_out_row_s_group_are_left_out_too():
+    """A twin of each row would give it away; as its group it must not."""
+    values = np.repeat(np.random.default_rng(0).uniform(size=(6, 9)), 2, axis=0)
+    options = {"n_measurements": 1, "method": "ed-mf", "rank": 1}
+    groups = [f"pair {i // 2}" for i in range(12)]
+    apart = leave_one_out(values, np.arange(9.0), groups=groups, **options)
+    alone = leave_one_out(values[1::2], np.arange(9.0), **options)
+    np.testing.assert_allclose(apart["relative_error"][1::2], alone["relative_error"], rtol=1e-9)
+
+
+def test_leave_one_out_is_the_same_in_one_process_and_in_two():
+    values = np.random.default_rng(0).uniform(size=(8, 6))
+    one, two = (
+        leave_one_out(values, np.arange(6.0), n_measurements=(1, 3), jobs=jobs) for jobs in (1, 2)
+    )
+    for name in one:
+        assert one[name].shape == (2, 8)
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+@pytest.mark.parametrize("method", ["ed-mf", "knowledge-gradient"])
+@pytest.mark.parametrize("meta_training", ["uniform", "memory-biased"])
+def test_an_incomplete_meta_training_matrix_is_completed_and_costs_little(method, meta_training):
+    rng = np.random.default_rng(0)
+    values = rng.dirichlet(np.ones(2), 14) @ rng.uniform(size=(2, 12))
+    memory = rng.uniform(1, 9, 12)
+    options = {"n_measurements": 4, "rank": 2, "method": method}
+    whole = leave_one_out(values, memory, **options)["relative_error"].mean()
+    part = leave_one_out(values, memory, meta_training=meta_training, ratio=0.9, **options)
+    assert whole <= part["relative_error"].mean() < 0.2
+
+
 def test_an_estimate_survives_json():
     import json
 
@@ -204,6 +243,7 @@ def test_an_estimate_survives_json():
         "error": 0.125,
         "predicted": 0.125,
         "measured": None,
+        "band": None,
         "allowed": False,
         "frontier": False,
     }
@@ -249,6 +289,11 @@ FULL = np.full((3, 3), 0.5)
             ),
             r"cap of 1 MB, which leaves row 0 1 configurations; allowed is at least 2",
         ),
+        (
+            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, groups=["a", "a", "b"]),
+            r"at least 2 rows outside every group",
+        ),
+        (lambda: estimate(half_width=[0.5]), r"half_width of shape \(1,\)"),
         (lambda: estimate(memory_cap_mb=0.5), r"1 MB, which the smallest configuration a needs"),
         (lambda: estimate(chosen=[0]), r"chosen \[0\]; allowed .* \[1\]"),
         (lambda: estimate(predicted=[0.5, 0.5, 0.5, 1.5]), r"predicted from 0.5 to 1.5"),
