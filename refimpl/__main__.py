@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 2 misuse, 130 interrupted."""
+    """Run one command and return its exit status: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except RuntimeError as error:
+        print(f"refimpl {options.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"refimpl {options.command}: interrupted; what was trained is kept, "
               "give the same command again to continue", file=sys.stderr)  # fmt: skip

@@ -37,16 +37,16 @@ def refused(capsys, out, *arguments):
     ("arguments", "message"),
     [
         (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "1"], "1 measurements; allowed are 2 .*to 99"),
-        (["frontier", "digits", "--measurements", "4", "--rank", "5"], "4 measurements; allowed are 5 .*to 99"),
-        (["frontier", "digits", "--measurements", "20", "--rank", "19"], "rank 19.*"),
-        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 2 .*to 99"),
+        (["frontier", "digits", "--measurements", "4", "--method", "ed-mf"],
+         "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 1 .*to 99"),
+        (["frontier", "digits", "--method", "ed"], "got method 'ed'; allowed are 'knowledge-grad"),
         (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
         (["frontier", "digits", "--memory-cap-mb", "0.1"],
          "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
-        (["frontier", "digits", "--memory-cap-mb", "0.285", "--rank", "5"], "admits [1-4] configurations.*raise the cap"),
-        (["frontier", "digits", "--memory-cap-mb", "0.29"], "8 measurements.*to 7 .*under the memory cap"),
+        (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
+         "the rank of the embedding: raise the cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
         (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
@@ -89,7 +89,7 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     out, file = tmp_path / "out", tmp_path / "errors.npz"
 
     def line():
-        return refused(capsys, out, "frontier", "digits", "--matrix", file)
+        return refused(capsys, out, "frontier", "digits", "--matrix", file, "--method", "ed-mf")
 
     assert "does not exist" in line()
     matrix(file)
@@ -137,6 +137,17 @@ def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
     assert "464,674  = 0.4431 MB" in printed
 
 
+def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_path):
+    picture = tmp_path / "memory.png"
+    status, printed, _ = run(capsys, "memory", "cnn", "--accounting", "needed", "--optimizer",
+                             "adam", "--state-bits", "8", "--checkpoint-every", "3",
+                             "--resolution", "32", "--classes", "7", "--picture", picture)  # fmt: skip
+    assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    status, _, line = run(capsys, "memory", "cnn", "--picture", tmp_path / "none" / "x.png")
+    assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """One run of the main job under a cap, as a newcomer would do it."""
@@ -180,8 +191,8 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
-                   "--measurements", "1")  # fmt: skip
-    assert "1 measurements; allowed are 2" in line
+                   "--measurements", "3", "--method", "ed-mf")  # fmt: skip
+    assert "3 measurements; allowed are 5" in line
 
 
 def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():

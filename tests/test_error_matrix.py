@@ -266,6 +266,84 @@ def test_a_file_in_memory_layout_of_another_program_is_read(tmp_path):
     assert ErrorMatrix.load(tmp_path / "errors.npz").values.tolist() == [[0.5, 0.25]]
 
 
+def test_csv_gives_back_every_bit(tmp_path):
+    odd = small(values=[[0.1 + 0.2, np.nan, 1 / 3], [1.0, 0.0, 5e-324]])
+    odd.save_csv(tmp_path / "errors.csv")
+    assert_same(ErrorMatrix.load_csv(tmp_path / "errors.csv"), odd)
+    bare = ErrorMatrix([[0.5, np.nan]], rows=['a,"b"'], columns=["x", "y"])
+    bare.save_csv(tmp_path / "bare.csv")
+    assert_same(ErrorMatrix.load_csv(tmp_path / "bare.csv"), bare)
+
+
+def test_a_plain_table_of_errors_is_read(tmp_path):
+    (tmp_path / "table.csv").write_text("task,x,y\ndigits,0.5,\nglyphs,nan,0.25\n")
+    found = ErrorMatrix.load_csv(tmp_path / "table.csv")
+    assert (found.rows, found.columns) == (("digits", "glyphs"), ("x", "y"))
+    np.testing.assert_array_equal(found.values, [[0.5, np.nan], [np.nan, 0.25]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "without a table"),
+        ("task,x\na,0.5,0.5\n", "3 fields in line 2"),
+        ("task,x\na,half\n", "'half' in line 2"),
+        ("task,x\na,1.5\n", "1.5 in row 'a', column 'x'"),
+        ("task,configuration,error\na,x,0.5\na,x,0.5\n", "a second time in line 3"),
+        ("# [\ntask,x\na,0.5\n", "is not JSON"),
+    ],
+)
+def test_a_csv_that_is_no_error_matrix_is_refused_by_line(tmp_path, text, message):
+    (tmp_path / "errors.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        ErrorMatrix.load_csv(tmp_path / "errors.csv")
+    with pytest.raises(ValueError, match="cannot be read"):
+        ErrorMatrix.load_csv(tmp_path / "none.csv")
+
+
+def test_merging_the_parts_of_a_matrix_gives_it_back():
+    whole = small()
+    parts = [whole.select(columns=["a", "b"]), whole.select(columns=["c"])]
+    merged = parts[0].merge(parts[1])
+    assert (merged.rows, merged.columns) == (whole.rows, whole.columns)
+    for name in ("values", "memory_mb", "seconds"):
+        np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name))
+    assert merged.metadata["seed"] == 1
+    origins = merged.metadata["merged_from"]
+    assert [o["columns"] for o in origins] == [["a", "b"], ["c"]]
+    assert [o["fingerprint"] for o in origins] == [p.fingerprint for p in parts]
+
+
+def test_what_neither_part_measured_stays_unmeasured():
+    one = ErrorMatrix([[0.5]], ["a"], ["x"], metadata={"seed": 1, "epochs": 2})
+    two = ErrorMatrix([[0.25]], ["b"], ["y"], metadata={"seed": 2, "epochs": 2})
+    merged = one.merge(two)
+    np.testing.assert_array_equal(merged.values, [[0.5, np.nan], [np.nan, 0.25]])
+    assert merged.metadata["epochs"] == 2 and "seed" not in merged.metadata
+
+
+def test_cells_measured_differently_are_a_conflict_unless_one_is_preferred():
+    one, two = (ErrorMatrix([[e, 0.5]], ["a"], ["x", "y"]) for e in (0.25, 0.75))
+    with pytest.raises(ValueError, match="0.25 and 0.75 in row 'a', column 'x'"):
+        one.merge(two)
+    assert one.merge(two, on_conflict="first").values[0, 0] == 0.25
+    assert one.merge(two, on_conflict="second").values[0, 0] == 0.75
+    with pytest.raises(ValueError, match="memory 1.0 and 2.0 MB"):
+        ErrorMatrix([[0.5]], ["a"], ["x"], [[1.0]]).merge(
+            ErrorMatrix([[0.5]], ["a"], ["x"], [[2.0]])
+        )
+
+
+def test_a_fingerprint_changes_with_any_cell_and_with_nothing_else():
+    assert small().fingerprint == small(metadata={}, seconds=None).fingerprint
+    others = [
+        small(values=[[0.5, 0.5, 0.25], [1.0, 0.0, 0.125]]),
+        small(rows=["a", "b"]),
+        small(memory_mb=[[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]]),
+    ]
+    assert len({m.fingerprint for m in (small(), *others)}) == 4
+
+
 # (total bits, mantissa bits) as the code released with the paper (arXiv 2106.09686) lists them
 PAPER_LOW = [(5, 1), (6, 2), (7, 3), (8, 4), (6, 1), (7, 2), (8, 3), (9, 4), (7, 1), (8, 2), (9, 3)]
 PAPER_HIGH = [(14, 7), (16, 9), (18, 11), (15, 7), (17, 9), (19, 11), (16, 7), (18, 9), (20, 11)]

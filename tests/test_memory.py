@@ -59,3 +59,74 @@ def test_images_that_do_not_fit_and_empty_batches_are_refused():
         count(rf.nn.cnn(channels=3), (8, 8, 1), CONFIGURATIONS[0])
     with pytest.raises(ValueError, match="batch_size is 0"):
         count(rf.nn.cnn(), (8, 8, 1), CONFIGURATIONS[0], batch_size=0)
+
+
+def options(**kinds):
+    return count(rf.nn.cnn(), (8, 8, 1), Configuration("e4m3", "e8m7"), **kinds)
+
+
+def test_what_is_needed_is_less_than_what_the_paper_counts_and_no_activation_is_held_twice():
+    paper, needed = options(), options(accounting="needed")
+    assert needed.total_mb < paper.total_mb
+    held = [item for item in needed.items if item.kind == "activations"]
+    # by hand, batch 32: stem conv 16x8x8 (high), its sign, its rounding; second conv's rounding
+    # 32x4x4, sign, rounding; pool 32; logits 10 (high)
+    assert [(i.elements // 32, i.bits) for i in held] == [
+        (1024, 16), (1024, 1), (1024, 8), (512, 8), (512, 1), (512, 8), (32, 8), (10, 16)
+    ]  # fmt: skip
+    gradients = [item for item in needed.items if item.kind == "activation gradients"]
+    assert [i.elements // 32 for i in gradients] == [2048]
+
+
+def test_each_optimizer_remembers_its_numbers_of_every_parameter():
+    parameters = 5178  # of the small network, in bytes at 8 bits each
+    for optimizer, kept in (("sgd", 0), ("momentum", 1), ("adam", 2)):
+        for accounting in ("paper", "needed"):
+            kinds = options(optimizer=optimizer, accounting=accounting).by_kind()
+            state = kinds["momentum"] + kinds.get("second moment", 0)
+            assert state == kept * parameters * 2
+    eight = options(optimizer="adam", state_bits=8).by_kind()
+    assert eight["momentum"] == eight["second moment"]
+    assert eight["momentum"] == pytest.approx(parameters * (1 + 4 / 2048), rel=1e-12)
+
+
+def test_checkpointing_keeps_every_kth_activation_and_the_largest_stretch():
+    def held(**more):
+        memory = options(accounting="needed", **more)
+        return sum(item.bytes for item in memory.items if item.kind == "activations")
+
+    sizes = [1024 * 16, 1024, 1024 * 8, 512 * 8, 512, 512 * 8, 32 * 8, 10 * 16]  # bits per image
+    for k in (1, 2, 3, 4, 8, 20):
+        parts = [sizes[i : i + k] for i in range(0, 8, k)]
+        kept = sum(p[-1] for p in parts) + max(sum(p[:-1]) for p in parts)
+        assert held(checkpoint_every=k) == (kept if k > 1 else sum(sizes)) * 32 / 8
+    assert held(checkpoint_every=3) < held()
+    assert options(checkpoint_every=4).total_mb < options().total_mb
+
+
+def test_a_layer_called_twice_has_its_parameters_once_and_its_outputs_twice():
+    class Twice:
+        def walk(self, shape):
+            for name in ("first", "second"):
+                yield name, self, shape
+
+        def parameter_count(self):
+            return 100
+
+    memory = count(Twice(), (10,), Configuration("e4m3", "e8m7"), batch_size=1)
+    assert memory.by_kind()["weights"] == 100
+    assert memory.by_kind()["activations"] == 10 + 10 + 20
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"accounting": "mine"}, "allowed are 'paper', 'needed'"),
+        ({"optimizer": "lion"}, "allowed are 'sgd', 'momentum', 'adam'"),
+        ({"state_bits": 0}, "1 to 64"),
+        ({"checkpoint_every": 0}, "at least 1"),
+    ],
+)
+def test_unknown_options_are_refused(more, message):
+    with pytest.raises(ValueError, match=message):
+        options(**more)

@@ -10,21 +10,21 @@ def add(commands) -> None:
     command = commands.add_parser(
         "frontier",
         help="estimate a data set's error-memory frontier from a few trainings",
-        description="Train a few of the 99 low-precision configurations, chosen by D-optimal design "
-        "on what other tasks taught, predict the others, and say which to buy.",
+        description="Train a few of the 99 low-precision configurations, chosen by what other tasks "
+        "taught and by what was found so far, predict the others, and say which to buy.",
     )
     command.set_defaults(run=_frontier)
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits")
     command.add_argument("--measurements", type=positive, default=8, metavar="N",
                          help="configurations to train (default 8)")  # fmt: skip
+    command.add_argument("--method", default="knowledge-gradient", metavar="NAME",
+                         help="how to choose and predict (default knowledge-gradient; the paper's is ed-mf)")  # fmt: skip
     command.add_argument("--memory-cap-mb", type=float, metavar="MB",
                          help="consider only configurations within this memory")  # fmt: skip
     command.add_argument("--matrix", metavar="FILE",
                          help="error matrix to learn from (default: the one that ships)")  # fmt: skip
     command.add_argument("--exhaustive", action="store_true",
                          help="also train all the others, and compare")  # fmt: skip
-    command.add_argument("--rank", type=positive, default=2, metavar="K",
-                         help="rank of the embedding (default 2; the paper's is 5)")  # fmt: skip
     add_running(command, "frontier-DATA")
 
 
@@ -37,16 +37,16 @@ def _frontier(options) -> int:
         options.matrix, columns=[c.name for c in CONFIGURATIONS]
     )  # fmt: skip
     study = Study(errors, task, measurements=options.measurements,
-                           memory_cap_mb=options.memory_cap_mb, rank=options.rank, seed=options.seed)  # fmt: skip
+                  method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
     directory = options.out or f"frontier-{task.name}"
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
-        f"{len(study.chosen)} of {len(study.names)} configurations")  # fmt: skip
+        f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
     running = {"directory": directory, "jobs": options.jobs, "progress": not options.quiet}
     found = study.measure(**running)
     true = study.measure_all(**running) if options.exhaustive else None
     _report(found, say)
-    record = {"data": task.name, "seed": options.seed, **found.to_dict()}
+    record = {"data": task.name, "seed": options.seed, "method": options.method, **found.to_dict()}
     if true is not None:
         record["true"] = dict(zip(found.names, true.tolist(), strict=True))
         record["comparison"] = compare(found, true)
@@ -68,6 +68,8 @@ def _report(found, say) -> None:
     say("\nestimated frontier                  memory MB      error")
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
+        if found.band is not None and np.isnan(found.measured[i]):
+            how += f" ({found.band[0][i]:.3f} to {found.band[1][i]:.3f})"
         mark = (
             "  <- recommended" if i == found.recommended else "  <- knee" if i == found.knee else ""
         )

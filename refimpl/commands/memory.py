@@ -4,49 +4,93 @@ from __future__ import annotations
 
 from refimpl.commands.options import positive
 
+MODELS = ("cnn", "mlp", "resnet18", "vgg11")
+
 
 def add(commands) -> None:
     """Declare the command and its options."""
     command = commands.add_parser(
         "memory",
         help="print what training a network in a configuration needs",
-        description="Print the memory of training, by kind and by layer, by the paper's rule.",
+        description="Print the memory of training, by kind and by layer, by the paper's rule or by "
+        "one that counts what is needed at once.",
     )
     command.set_defaults(run=_memory)
-    command.add_argument("model", metavar="MODEL", choices=("cnn", "mlp"), help="cnn or mlp")
+    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
     command.add_argument("--low", default="e4m3", metavar="FORMAT",
                          help="of weights, activations, their gradients (default e4m3)")  # fmt: skip
     command.add_argument("--high", default="e8m7", metavar="FORMAT",
                          help="of momentum, accumulator, input, logits (default e8m7)")  # fmt: skip
     command.add_argument("--data", default="digits", metavar="DATA",
                          help="data set whose images it takes (default digits)")  # fmt: skip
+    command.add_argument("--resolution", type=positive, metavar="N",
+                         help="NxN images in colour instead of the data set's")  # fmt: skip
+    command.add_argument("--classes", type=positive, metavar="N",
+                         help="default: the data set's")  # fmt: skip
     command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
+    command.add_argument("--accounting", choices=("paper", "needed"), default="paper",
+                         help="the paper's rule (default), or what is needed at once")  # fmt: skip
+    command.add_argument("--optimizer", choices=("sgd", "momentum", "adam"), default="momentum",
+                         help="default momentum")  # fmt: skip
+    command.add_argument("--state-bits", type=positive, metavar="N",
+                         help="of the optimizer's state; 8 counts its scales too")  # fmt: skip
+    command.add_argument("--checkpoint-every", type=positive, metavar="N",
+                         help="keep only every so many-th activation")  # fmt: skip
+    command.add_argument("--picture", metavar="FILE", help="also draw it, by layer and kind")
 
 
 def _memory(options) -> int:
-    import math
-
-    from refimpl import data, nn
     from refimpl.peppp import Configuration
     from refimpl.peppp.memory import count
 
-    task = data.load(options.data)
-    shape = task.train_images.shape[1:]
-    if options.model == "cnn":
-        network = nn.cnn(channels=shape[2], classes=task.classes)
-    else:
-        network = nn.mlp(features=math.prod(shape), classes=task.classes)
-    memory = count(network, shape, Configuration(options.low, options.high),
-                   batch_size=options.batch_size)  # fmt: skip
-    print(
-        f"{options.model} on {task.name}, batch {options.batch_size}, {options.low}+{options.high}\n"
-    )
-    for title, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
-        print(f"{title:<24}      bytes   share")
+    network, shape, where = _network(options)
+    memory = count(
+        network, shape, Configuration(options.low, options.high), batch_size=options.batch_size,
+        accounting=options.accounting, optimizer=options.optimizer, state_bits=options.state_bits,
+        checkpoint_every=options.checkpoint_every,
+    )  # fmt: skip
+    title = f"{options.model} on {where}, batch {options.batch_size}, {options.low}+{options.high}"
+    print(f"{title}\n")
+    for heading, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
+        print(f"{heading:<24}      bytes   share")
         for name, size in table.items():
             print(f"  {name:<22} {size:>10,.0f}  {size / 2**20 / memory.total_mb:>6.1%}")
         print()
     print(
         f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes"
     )
+    if options.picture:
+        _draw(memory, title, options.picture)
+        print(f"wrote {options.picture}")
     return 0
+
+
+def _network(options):
+    """The network, the shape of its images, and what to call them."""
+    import math
+
+    from refimpl import data, nn
+
+    task = data.load(options.data)
+    shape, where = task.train_images.shape[1:], task.name
+    if options.resolution:
+        shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
+    classes = options.classes or task.classes
+    make = getattr(nn, options.model, None)
+    if make is None:
+        raise ValueError(f"{options.model} is not a network of refimpl.nn yet; choose cnn or mlp")
+    if options.model == "mlp":
+        return make(features=math.prod(shape), classes=classes), shape, where
+    return make(channels=shape[2], classes=classes), shape, where
+
+
+def _draw(memory, title, path):
+    from refimpl import plots
+
+    try:
+        plots.memory(memory, title=title).savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"cannot write the picture {path} ({error}); name a .png, .pdf or .svg in a directory "
+            "you can write to"
+        ) from None

@@ -21,6 +21,12 @@ def add(commands) -> None:
     command.add_argument(
         "--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000"
     )
+    command.add_argument("--memory-cap-mb", type=float, metavar="MB",
+                         help="do not train what needs more memory")  # fmt: skip
+    command.add_argument("--dry-run", action="store_true",
+                         help="only say how many cells, how long, how much memory")  # fmt: skip
+    command.add_argument("--dask", metavar="ADDRESS",
+                         help="train on the workers of this Dask scheduler, such as tcp://host:8786")  # fmt: skip
     add_running(command, "sweep")
 
 
@@ -28,19 +34,63 @@ def _sweep(options) -> int:
     import numpy as np
 
     from refimpl import data
-    from refimpl.peppp import CONFIGURATIONS, Settings, run_sweep
+    from refimpl.peppp import CONFIGURATIONS, Settings, plan_sweep, run_sweep
 
-    errors = run_sweep(
+    directory = options.out or "sweep"
+    what = (
         options.tasks or data.meta_training_names(),
         options.configurations or [c.name for c in CONFIGURATIONS],
-        options.out or "sweep",
-        settings=Settings(epochs=options.epochs, loss_scale=options.loss_scale, seed=options.seed),
-        jobs=options.jobs,
-        progress=not options.quiet,
+        directory,
     )
+    how = {
+        "settings": Settings(epochs=options.epochs, loss_scale=options.loss_scale, seed=options.seed),
+        "memory_cap_mb": options.memory_cap_mb,
+    }  # fmt: skip
+    if options.dry_run:
+        _tell(plan_sweep(*what, **how), options)
+        return 0
+    running = {"jobs": options.jobs, "progress": not options.quiet}
+    if options.dask:
+        with _dask(options.dask) as client:
+            errors = run_sweep(*what, **how, **running, executor=client.get_executor())
+    else:
+        errors = run_sweep(*what, **how, **running)
     say = talk(options)
     say(f"{'task':<26} best   median  worst error")
     for row, values in zip(errors.rows, errors.values, strict=True):
-        say(f"{row:<26} {values.min():.3f}  {np.median(values):.3f}   {values.max():.3f}")
-    say(f"wrote {options.out or 'sweep'}/errors.npz")
+        values = values[~np.isnan(values)]
+        if len(values):
+            say(f"{row:<26} {values.min():.3f}  {np.median(values):.3f}   {values.max():.3f}")
+        else:
+            say(f"{row:<26} nothing within the memory cap")
+    say(f"wrote {directory}/errors.npz")
     return 0
+
+
+def _tell(plan, options) -> None:
+    from refimpl.peppp.sweep import _processors
+
+    jobs = options.jobs or _processors()
+    rest = plan.cells - plan.trained
+    print(f"{plan.cells} cells, {plan.trained} of them trained already; "
+          f"{plan.over_cap} more are over the memory cap and not run")  # fmt: skip
+    print(f"about {plan.seconds / 60:.1f} minutes of training for the other {rest}, "
+          f"{plan.seconds / 60 / jobs:.1f} in {jobs} process(es)")  # fmt: skip
+    print(f"the largest needs {plan.largest_mb:.4f} MB by the paper's rule; nothing was written")
+
+
+def _dask(address):
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise ValueError(
+            "--dask needs the package dask.distributed, which is not installed; "
+            "install refimpl[cluster]"
+        ) from None
+    try:
+        return Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--dask {address}: no scheduler answers there ({type(error).__name__}); "
+            "start one with: dask scheduler"
+        ) from None

@@ -189,8 +189,8 @@ def round_to_precision(significand, exponent, negative, f, mode, random):
 def round_away(even, fraction, sticky, negative, mode, random):
     """Decide whether the magnitude goes up; random: uint64 below 2^random_bits."""
     rounding = mode.rounding
-    if rounding == TIES_TO_EVEN:
-        return fraction > _HALF or (fraction == _HALF and (sticky or not even))
+    if rounding == TIES_TO_EVEN:  # a fraction of one half has all its bits: nothing sticks there
+        return fraction > _HALF or (fraction == _HALF and not even)
     if rounding == TIES_TO_AWAY:
         return fraction >= _HALF
     if rounding == TOWARD_ZERO:

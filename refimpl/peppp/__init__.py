@@ -1,8 +1,11 @@
 """PEPPP: pick a precision by measuring a few configurations and predicting the rest.
 
 `configs` the 99 configurations · `memory` what each needs · `error_matrix` what was measured ·
-`embedding` configurations as points · `design` which few to measure · `frontier` what is worth
-buying · `estimate` prediction from measurements · `sweep` training cells · `study` all of it together.
+`embedding` configurations as points · `completion` of a matrix measured in part · `sampling` which
+part · `design` and `optimal_design` which few to measure · `belief` what to expect of a new task ·
+`sequential` what to measure next · `calibration` how wide a band must be · `frontier` what is
+worth buying · `methods` all ways of estimating, by name · `evaluation` how well they do ·
+`estimate` what came out · `sweep` training cells · `study` all of it together.
 """
 
 import importlib
@@ -16,8 +19,10 @@ _LAZY = {
     "Study": "study",
     "compare": "study",
     "estimate_frontier": "study",
-    "leave_one_out": "estimate",
+    "leave_one_out": "evaluation",
     "meta_training": "study",
+    "paired_difference": "evaluation",
+    "plan_sweep": "sweep",
     "run_sweep": "sweep",
 }
 __all__ = ["CONFIGURATIONS", "Configuration", "ErrorMatrix", "configuration", *_LAZY]

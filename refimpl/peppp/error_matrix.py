@@ -5,13 +5,14 @@ has not been measured. Beside the errors stand the memory each training needs, t
 took, and free metadata. One matrix is one npz file, read without unpickling anything.
 """
 
+import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = ["ErrorMatrix"]
 
 _REQUIRED = ("values", "rows", "columns")
 _MATRICES = ("memory_mb", "seconds")
+_NONE = object()
 
 
 def _names(kind: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -214,6 +216,156 @@ class ErrorMatrix:
         """
         out = {self._index("row", name) for name in names}
         return self.select(rows=[name for i, name in enumerate(self.rows) if i not in out])
+
+    def merge(
+        self, other: "ErrorMatrix", *, on_conflict: Literal["raise", "first", "second"] = "raise"
+    ) -> "ErrorMatrix":
+        """Return one matrix with the rows and columns of both.
+
+        A cell measured in one is taken from there; what is in neither is unmeasured. Rows and
+        columns of `other` that are new come after those of this matrix.
+
+        Parameters
+        ----------
+        other : ErrorMatrix
+            Memory must be known in both or in neither and must agree (to a relative 1e-9) where
+            both have it; then every cell of the result must have it from one of them.
+        on_conflict : {"raise", "first", "second"}, default "raise"
+            What to do where both measured a cell and the errors differ.
+
+        Returns
+        -------
+        ErrorMatrix
+            Its metadata keep what both say alike; where they differ, and for the provenance of
+            the parts, see ``merged_from``, a list of {rows, columns, metadata, fingerprint}.
+
+        Raises
+        ------
+        ValueError
+            If both measured a cell differently, memories differ, or only one has memories.
+
+        Examples
+        --------
+        >>> one = ErrorMatrix([[0.5, np.nan]], rows=["a"], columns=["x", "y"])
+        >>> two = ErrorMatrix([[0.25]], rows=["a"], columns=["y"])
+        >>> one.merge(two).values
+        array([[0.5 , 0.25]])
+        """
+        if on_conflict not in ("raise", "first", "second"):
+            raise ValueError(
+                f"merge: got on_conflict={on_conflict!r}; allowed are 'raise', 'first' and "
+                "'second'; choose one"
+            )
+        rows = tuple(dict.fromkeys(self.rows + other.rows))
+        columns = tuple(dict.fromkeys(self.columns + other.columns))
+        spread = [
+            {name: m._spread(name, rows, columns) for name in ("values", *_MATRICES)}
+            for m in (self, other)
+        ]
+        mine, yours = spread
+        differ = mine["values"] != yours["values"]
+        differ &= ~np.isnan(mine["values"]) & ~np.isnan(yours["values"])
+        if on_conflict == "raise" and differ.any():
+            i, j = np.argwhere(differ)[0]
+            raise ValueError(
+                f"merge: got errors {mine['values'][i, j]} and {yours['values'][i, j]} in row "
+                f"{rows[i]!r}, column {columns[j]!r}; allowed are equal errors; pass "
+                "on_conflict='first' or 'second'"
+            )
+        take_mine = ~np.isnan(mine["values"])
+        if on_conflict == "second":
+            take_mine &= np.isnan(yours["values"])
+        parts = {
+            name: np.where(take_mine, mine[name], yours[name]) for name in ("values", "seconds")
+        }
+        parts["memory_mb"] = self._merged_memory(mine, yours, other, rows, columns)
+        if self.seconds is None and other.seconds is None:
+            parts["seconds"] = None
+        alike = {k: v for k, v in self.metadata.items() if other.metadata.get(k, _NONE) == v}
+        alike["merged_from"] = [m._provenance() for m in (self, other)]
+        return ErrorMatrix(rows=rows, columns=columns, metadata=alike, **parts)
+
+    def _spread(self, name, rows, columns) -> NDArray[np.float64]:
+        """A part of this matrix in the places it has among more rows and columns, nan elsewhere."""
+        wide = np.full((len(rows), len(columns)), np.nan)
+        part = getattr(self, name)
+        if part is not None:
+            at_row, at_column = map(rows.index, self.rows), map(columns.index, self.columns)
+            wide[np.ix_(list(at_row), list(at_column))] = part
+        return wide
+
+    def _merged_memory(self, mine, yours, other, rows, columns):
+        if self.memory_mb is None and other.memory_mb is None:
+            return None
+        a, b = mine["memory_mb"], yours["memory_mb"]
+        differ = np.abs(a - b) > 1e-9 * np.maximum(a, b)  # false where one is nan
+        merged = np.where(np.isnan(a), b, a)
+        bad = np.argwhere(differ | np.isnan(merged))
+        if len(bad):
+            i, j = bad[0]
+            raise ValueError(
+                f"merge: got memory {a[i, j]} and {b[i, j]} MB in row {rows[i]!r}, column "
+                f"{columns[j]!r}; allowed are equal memories, known in one of the two; correct "
+                "them, or merge without memory"
+            )
+        return merged
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, errors and memories: the same for the same content, wherever from."""
+        digest = hashlib.sha256(json.dumps([self.rows, self.columns]).encode())
+        for part in (self.values, self.memory_mb):
+            canonical = np.full(0, 0.0) if part is None else np.where(np.isnan(part), -1.0, part)
+            digest.update((canonical + 0.0).astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "rows": list(self.rows),
+            "columns": list(self.columns),
+            "metadata": self.metadata,
+            "fingerprint": self.fingerprint,
+        }
+
+    def save_csv(self, path: str | os.PathLike) -> None:
+        """Write one line per cell; see `error_matrix_csv`. Reading it gives an equal matrix.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from refimpl.peppp.error_matrix_csv import write_csv
+
+        write_csv(self, path)
+
+    @classmethod
+    def load_csv(cls, path: str | os.PathLike) -> "ErrorMatrix":
+        """Read what `save_csv` wrote, or a plain table of errors with names.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        ErrorMatrix
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, is not such a table, or holds what the constructor refuses.
+        """
+        from refimpl.peppp.error_matrix_csv import read_csv
+
+        try:
+            return cls(**read_csv(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the matrix to one npz file, whole or not at all.

@@ -1,111 +1,14 @@
-"""Estimate a new data set's frontier from a few measurements, and test how well that works.
-
-The meta-training matrix gives an embedding of the configurations; a design says which few of them
-to train; a regression on the embedding predicts the others.
-
-Notation
---------
-Y     the embedding, rank x columns
-S     the measured columns
-e     errors of the new data set, one per column
-x     its coordinates: e is about x^T Y
-"""
+"""What is known and believed about one data set after a few trainings."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.design import d_optimal, random_design
-from refimpl.peppp.embedding import svd_embedding
-from refimpl.peppp.error_matrix import ErrorMatrix
 
-__all__ = ["Estimate", "leave_one_out", "predict"]
-
-
-def predict(
-    embedding: ArrayLike,
-    measured_columns: ArrayLike,
-    measured_errors: ArrayLike,
-    *,
-    plug_in: bool = True,
-) -> NDArray[np.float64]:
-    """Predict the errors of all configurations from those measured.
-
-    Least squares x = argmin ||Y_S^T x - e_S||, prediction Y^T x clipped to [0, 1].
-
-    Parameters
-    ----------
-    embedding : array_like of float, shape (rank, columns)
-        Embedding of the configurations.
-    measured_columns : array_like of int, shape (n,)
-        Distinct columns that were measured, n >= rank.
-    measured_errors : array_like of float, shape (n,)
-        Their errors in [0, 1].
-    plug_in : bool, default True
-        Whether measured errors replace their predictions. The code released with the paper does
-        not do it for the frontier; a measured value is then overruled by the model.
-
-    Returns
-    -------
-    ndarray of float64, shape (columns,)
-        Errors in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If fewer columns than the rank are measured, a column is out of range or measured twice,
-        an error is outside [0, 1], or the measured columns do not determine x: there is no silent
-        pseudo-inverse.
-
-    Notes
-    -----
-    *Source*: ED-MF in PEPPP (arXiv 2106.09686). The rounding error grows with the condition
-    number of Y_S, which D-optimal design keeps small.
-
-    Examples
-    --------
-    >>> predict([[1.0, 2.0, 4.0]], measured_columns=[0], measured_errors=[0.125])
-    array([0.125, 0.25 , 0.5  ])
-    """
-    embedding = np.asarray(embedding, dtype=np.float64)
-    columns = np.asarray(measured_columns)
-    errors = np.asarray(measured_errors, dtype=np.float64)
-    if embedding.ndim != 2 or columns.ndim != 1 or columns.shape != errors.shape:
-        raise ValueError(
-            f"predict: got embedding {embedding.shape}, measured_columns {columns.shape}, "
-            f"measured_errors {errors.shape}; allowed are shapes (rank, columns), (n,), (n,); "
-            "pass one error per measured column"
-        )
-    rank, n_columns = embedding.shape
-    if len(columns) < rank:
-        raise ValueError(
-            f"predict: got {len(columns)} measurements; allowed is at least the embedding's rank "
-            f"{rank}; measure more or lower the rank"
-        )
-    in_range = columns.dtype.kind in "iu" and ((columns >= 0) & (columns < n_columns)).all()
-    if not in_range or len(np.unique(columns)) < len(columns):
-        raise ValueError(
-            f"predict: got measured_columns {columns.tolist()}; allowed are distinct integers "
-            f"from 0 to {n_columns - 1}; measure each column once"
-        )
-    if not ((errors >= 0) & (errors <= 1)).all():
-        raise ValueError(
-            f"predict: got measured_errors {errors.tolist()}; allowed are numbers in [0, 1]; "
-            "pass 1 - accuracy"
-        )
-    x, _, found_rank, _ = np.linalg.lstsq(embedding[:, columns].T, errors, rcond=None)
-    if found_rank < rank:
-        raise ValueError(
-            f"predict: got measured columns spanning only {found_rank} of the embedding's {rank} "
-            "dimensions; allowed are columns that span all; choose them with d_optimal"
-        )
-    prediction = np.clip(x @ embedding, 0.0, 1.0)
-    if plug_in:
-        prediction[columns] = errors
-    return prediction
+__all__ = ["Estimate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +29,9 @@ class Estimate:
         The measured configurations in the order of choice.
     memory_cap_mb : float, optional
         Largest memory allowed, in MB; default none.
+    half_width : array_like of float, shape (n,), optional
+        Half width of the band that holds nine in ten errors of its kind, around `predicted`; from
+        methods that state one. It is 0 where measured.
 
     Raises
     ------
@@ -152,6 +58,7 @@ class Estimate:
     measured: NDArray[np.float64]
     chosen: NDArray[np.intp]
     memory_cap_mb: float | None = None
+    half_width: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -172,6 +79,16 @@ class Estimate:
                 )
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        if self.half_width is not None:
+            width = np.array(self.half_width, dtype=np.float64)
+            if width.shape != (len(self.names),) or not (width >= 0).all():
+                raise ValueError(
+                    f"Estimate: got half_width of shape {width.shape}; allowed are "
+                    f"({len(self.names)},) numbers >= 0, one per configuration; make them fit"
+                )
+            width[~np.isnan(self.measured)] = 0.0
+            width.setflags(write=False)
+            object.__setattr__(self, "half_width", width)
         chosen = np.array(self.chosen, dtype=np.intp)
         measured = np.flatnonzero(~np.isnan(self.measured))
         if chosen.ndim != 1 or not np.array_equal(np.sort(chosen), measured):
@@ -193,6 +110,14 @@ class Estimate:
     def error(self) -> NDArray[np.float64]:
         """The best knowledge of each error: measured where measured, else predicted."""
         return np.where(np.isnan(self.measured), self.predicted, self.measured)
+
+    @property
+    def band(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Lower and upper end of the 90 % band of each error, in [0, 1]; None if there is none."""
+        if self.half_width is None:
+            return None
+        low, high = self.error - self.half_width, self.error + self.half_width
+        return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
     @property
     def allowed(self) -> NDArray[np.bool_]:
@@ -226,8 +151,10 @@ class Estimate:
             ``memory_cap_mb`` (None without a cap); ``chosen``, names in the order of choice;
             ``frontier``, names by ascending memory; ``recommended`` and ``knee``, names;
             ``configurations``, one record each with ``name``, ``memory_mb``, ``error``,
-            ``predicted``, ``measured`` (None if not), ``allowed`` and ``frontier``.
+            ``predicted``, ``measured`` (None if not), ``band`` (None if none), ``allowed`` and
+            ``frontier``.
         """
+        band = None if self.band is None else np.transpose(self.band).tolist()
         allowed, frontier, error = self.allowed, self.frontier, self.error
         by_memory = np.argsort(self.memory_mb, kind="stable")
         return {
@@ -243,111 +170,10 @@ class Estimate:
                     "error": float(error[i]),
                     "predicted": float(self.predicted[i]),
                     "measured": None if np.isnan(self.measured[i]) else float(self.measured[i]),
+                    "band": None if band is None else band[i],
                     "allowed": bool(allowed[i]),
                     "frontier": bool(frontier[i]),
                 }
                 for i, name in enumerate(self.names)
             ],
         }
-
-
-def leave_one_out(
-    errors: ErrorMatrix | ArrayLike,
-    memory_mb: ArrayLike,
-    *,
-    n_measurements: int,
-    method: Literal["ed-mf", "random-mf"] = "ed-mf",
-    rank: int = 5,
-    seed: int = 0,
-    plug_in: bool = True,
-    duplicates: fronts.Duplicates = "keep",
-) -> dict[str, NDArray[np.float64]]:
-    """Hold out each row in turn, estimate it from a few of its entries, and score the estimate.
-
-    Parameters
-    ----------
-    errors : ErrorMatrix or array_like of float, shape (rows, columns)
-        Errors in [0, 1], all measured.
-    memory_mb : array_like of float, shape (rows, columns) or (columns,)
-        Memory of each entry, in MB (2^20 bytes).
-    n_measurements : int
-        Entries measured of the held-out row, exactly; at least `rank`.
-    method : {"ed-mf", "random-mf"}, default "ed-mf"
-        How they are chosen: D-optimal design, or uniformly at random. Both regress on the
-        embedding of the other rows.
-    rank : int, default 5
-        Rank of the embedding.
-    seed : int, default 0
-        Seed of the random choices; the held-out row's index is mixed in.
-    plug_in : bool, default True
-        Whether measured errors replace predictions in `convergence` and `hyper_diff`; the paper's
-        released code does not. The regrets always use them.
-    duplicates : {"keep", "eliminate"}, default "keep"
-        Meaning of the frontiers in `convergence` and `hyper_diff`; see `frontier.non_dominated`.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (rows,)
-        ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
-        memory cap) and ``budget_regret``, as defined in `frontier`, memory divided by the largest
-        of the whole matrix.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, an entry is nan or outside [0, 1], the rank is too large for the
-        other rows, `n_measurements` is below the rank or above the number of columns, or the
-        method is unknown.
-
-    Notes
-    -----
-    *Source*: PEPPP (arXiv 2106.09686), meta-test on a full meta-training matrix without a memory
-    cap. With ``plug_in=False, duplicates="eliminate"`` the two frontier metrics are the paper's.
-
-    Examples
-    --------
-    >>> t, c = np.linspace(0.2, 0.8, 6)[:, None], np.linspace(1, 0.5, 7)
-    >>> scores = leave_one_out(t * c, memory_mb=np.arange(1, 8), n_measurements=1, rank=1)
-    >>> bool(scores["budget_regret"].max() < 1e-12)
-    True
-    """
-    values = errors.values if isinstance(errors, ErrorMatrix) else np.asarray(errors, np.float64)
-    if values.ndim != 2 or len(values) < 2 or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"leave_one_out: got errors of shape {values.shape} with "
-            f"{np.count_nonzero(~((values >= 0) & (values <= 1)))} entries that are nan or outside "
-            "[0, 1]; allowed are two or more complete rows of errors in [0, 1]; measure or "
-            "complete the matrix first"
-        )
-    memory = np.asarray(memory_mb, dtype=np.float64)
-    if memory.shape not in (values.shape, values.shape[1:]):
-        raise ValueError(
-            f"leave_one_out: got memory_mb of shape {memory.shape}; allowed are {values.shape} "
-            f"and {values.shape[1:]}; pass the memory of every entry or of every column"
-        )
-    if method not in ("ed-mf", "random-mf"):
-        raise ValueError(
-            f"leave_one_out: got method {method!r}; allowed are 'ed-mf' and 'random-mf'; "
-            "choose one of them"
-        )
-    memory = np.broadcast_to(memory, values.shape)
-    front_options = {"memory_scale": float(memory.max()), "duplicates": duplicates}
-    scores = []
-    for i, (true, mb) in enumerate(zip(values, memory, strict=True)):
-        embedding = svd_embedding(np.delete(values, i, axis=0), rank)
-        if method == "ed-mf":
-            chosen = d_optimal(embedding, n_measurements)
-        else:
-            chosen = random_design(len(true), n_measurements, seed=(seed, i))
-        predicted = predict(embedding, chosen, true[chosen])
-        front = predicted if plug_in else predict(embedding, chosen, true[chosen], plug_in=False)
-        scores.append(
-            (
-                fronts.convergence(mb, true, front, **front_options),
-                fronts.hyper_diff(mb, true, front, **front_options),
-                fronts.regret(true, fronts.recommend(mb, predicted)),
-                fronts.budget_regret(mb, true, predicted),
-            )
-        )
-    names = ("convergence", "hyper_diff", "regret", "budget_regret")
-    return dict(zip(names, np.array(scores).T, strict=True))

@@ -16,6 +16,7 @@ __all__ = [
     "convergence",
     "hyper_diff",
     "hypervolume",
+    "inverted_distance",
     "knee",
     "non_dominated",
     "recommend",
@@ -165,6 +166,24 @@ def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None)
     return scale
 
 
+def _distances(caller, memory, true, predicted, memory_scale, duplicates) -> NDArray[np.float64]:
+    """Distances between the points of the predicted frontier (rows) and of the true one."""
+    memory, true, predicted = _vectors(caller, memory=memory, true=true, predicted=predicted)
+    scale = _scale(caller, memory, memory_scale)
+    largest = max(1.0, predicted.max())
+    fronts = []
+    for error in (predicted, true):
+        front = non_dominated(memory, error, duplicates=duplicates)
+        if not front.any():
+            raise ValueError(
+                f"{caller}: got points whose frontier is empty because duplicates eliminate each "
+                "other; allowed is a frontier of at least one point; use duplicates='keep'"
+            )
+        fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
+    estimated, actual = fronts
+    return np.linalg.norm(estimated[:, None, :] - actual[None, :, :], axis=2)
+
+
 def convergence(
     memory: ArrayLike,
     true: ArrayLike,
@@ -210,21 +229,49 @@ def convergence(
     >>> convergence([1, 2], true=[0.5, 0.25], predicted=[0.5, 0.375])
     0.0625
     """
-    memory, true, predicted = _vectors("convergence", memory=memory, true=true, predicted=predicted)
-    scale = _scale("convergence", memory, memory_scale)
-    largest = max(1.0, predicted.max())
-    fronts = []
-    for error in (predicted, true):
-        front = non_dominated(memory, error, duplicates=duplicates)
-        if not front.any():
-            raise ValueError(
-                "convergence: got points whose frontier is empty because duplicates eliminate each "
-                "other; allowed is a frontier of at least one point; use duplicates='keep'"
-            )
-        fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
-    estimated, actual = fronts
-    distance = np.linalg.norm(estimated[:, None, :] - actual[None, :, :], axis=2)
+    distance = _distances("convergence", memory, true, predicted, memory_scale, duplicates)
     return float(distance.min(axis=1).mean())
+
+
+def inverted_distance(
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
+    """Average the distance from the true frontier to the predicted one.
+
+    The inverted generational distance: as `convergence` with the two frontiers exchanged, so that
+    a predicted frontier which leaves part of the true one out is found out.
+
+    Parameters
+    ----------
+    memory, true, predicted, memory_scale, duplicates
+        As for `convergence`.
+
+    Returns
+    -------
+    float
+        A distance >= 0; 0 if every true frontier point lies on the predicted frontier.
+
+    Raises
+    ------
+    ValueError
+        As `convergence`.
+
+    Notes
+    -----
+    *Source*: Coello Coello and Reyes Sierra (2004). Exact up to rounding of the distances.
+
+    Examples
+    --------
+    >>> inverted_distance([1, 2], true=[0.5, 0.25], predicted=[0.5, 0.75])
+    0.2795084971874737
+    """
+    distance = _distances("inverted_distance", memory, true, predicted, memory_scale, duplicates)
+    return float(distance.min(axis=0).mean())
 
 
 def hyper_diff(

@@ -1,30 +1,62 @@
 """The memory of training a network in a low-precision configuration, counted from its layers.
 
-*Notation*: P parameters; B images in a batch; A the summed elements, over a batch, of the output
-of every layer of the forward pass and of the network as a whole; L and H the widths of the low
-and the high format in bits.
+Two accountings. **paper** is PEPPP's rule, which reproduces its released memory matrix: with P
+parameters, B images in a batch, A the summed elements, over a batch, of the output of every layer
+of the forward pass and of the network as a whole, C classes, I elements of one image, and L and H
+the widths of the low and the high format in bits,
 
     bits = L (P + 2 (A - B C))          weights; outputs of layers, forward and backward
          + H (2 P + 2 B C + B I)        gradients and momentum; logits, both ways; input
 
-with C classes and I elements of one image.  This is the paper's rule: it counts the outputs of
-batch norm, of ReLU and of rounding points each as a tensor of its own, and costs batch-norm
-parameters low and weight gradients high.
+It counts the outputs of batch norm, of ReLU and of rounding points each as a tensor of its own,
+keeps every gradient to the end, costs weight gradients high and forgets the weight accumulator.
 
-*Source*: SOURCES 1.5, the rule that reproduces the memory matrix released with PEPPP.
+**needed** is what training has to hold at its fullest: the low weights and their gradients, the
+high accumulator and optimizer state; of the activations those that a backward pass reads, each
+once (what feeds a convolution or linear layer, what batch norm normalised, one bit per element for
+the sign of a ReLU); of the activation gradients the largest one and the one it is made from.
+
+A network is anything with ``walk(shape)``, which yields (name, layer, output shape) for every
+forward call, in order, of every module that is not a plain sequence of others: residual blocks
+included, each after its inside, and layers called twice yielded twice; the network as a whole is
+not yielded. ``layer.parameter_count()`` counts a module's own parameters, not those inside it.
+
+*Source*: SOURCES 1.5; Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
+optimizers via block-wise quantization (2021); Chen et al., Training deep nets with sublinear
+memory cost (2016).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from refimpl.peppp.configs import Configuration
 
-__all__ = ["KINDS", "Memory", "count"]
+__all__ = ["KINDS", "MIXED_PRECISION", "Memory", "count", "released_mb"]
 
 KINDS = ("weights", "activations", "activation gradients", "weight gradients", "momentum", "input")
-"""What memory is spent on."""
+"""What memory is spent on by the paper's rule; the other accounting adds some."""
+
+MIXED_PRECISION = Configuration("e5m10", "e8m23")
+"""The usual mixed precision: half precision with single-precision weights and optimizer state."""
+
+STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second moment")}
+"""What each optimizer remembers of every parameter."""
+
+BLOCK = 2048
+"""Elements that share one 32-bit scale in 8-bit optimizer states."""
+
+READ_BY_BACKWARD = {"Round": "low", "Convolution": "high", "AveragePool": "low", "MaxPool": "low",
+                    "ReLU": "sign"}  # fmt: skip
+"""Outputs that a backward pass reads, and how they are held. A convolution's is read by the batch
+norm after it, and not held apart where it is rounded at once. Those of batch norm, of views and of
+sums are not read again, or are the rounding point's that follows."""
+
+Accounting = Literal["paper", "needed"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +66,7 @@ class Item:
     layer: str
     kind: str
     elements: int
-    bits: int
+    bits: float
 
     @property
     def bytes(self) -> float:
@@ -68,35 +100,53 @@ class Memory:
         return math.fsum(item.bytes for item in self.items) / 2**20
 
     def by_kind(self) -> dict[str, float]:
-        """Return bytes for each of `KINDS`."""
-        return {
-            kind: math.fsum(item.bytes for item in self.items if item.kind == kind)
-            for kind in KINDS
-        }
+        """Return bytes for each of `KINDS`, and for other kinds there are."""
+        kinds = dict.fromkeys((*KINDS, *(item.kind for item in self.items)))
+        return {kind: self._sum(kind=kind) for kind in kinds}
 
     def by_layer(self) -> dict[str, float]:
         """Return bytes for each layer, in the order of the forward pass."""
         layers = dict.fromkeys(item.layer for item in self.items)
-        return {
-            layer: math.fsum(item.bytes for item in self.items if item.layer == layer)
-            for layer in layers
-        }
+        return {layer: self._sum(layer=layer) for layer in layers}
+
+    def by_layer_and_kind(self) -> dict[str, dict[str, float]]:
+        """Return bytes for each layer and, within it, each kind it has."""
+        table: dict[str, dict[str, float]] = {}
+        for item in self.items:
+            row = table.setdefault(item.layer, {})
+            row[item.kind] = row.get(item.kind, 0.0) + item.bytes
+        return table
+
+    def _sum(self, **wanted) -> float:
+        ((name, value),) = wanted.items()
+        return math.fsum(item.bytes for item in self.items if getattr(item, name) == value)
 
 
 def count(
-    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32
-) -> Memory:
-    """Count the memory of training a network by the paper's rule.
+    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32,
+    accounting: Accounting = "paper", optimizer: str = "momentum", state_bits: int | None = None,
+    checkpoint_every: int | None = None,
+) -> Memory:  # fmt: skip
+    """Count the memory of training a network.
 
     Parameters
     ----------
-    network : refimpl.nn network
+    network : object with ``walk(shape)``
         Its layers are walked; nothing is run.
     shape : tuple of int
         Of one input image: (height, width, channels).
     configuration : Configuration
         Says the widths of the two formats.
     batch_size : int
+    accounting : {"paper", "needed"}, default "paper"
+        See the head of this file.
+    optimizer : {"sgd", "momentum", "adam"}, default "momentum"
+        Remembers nothing, one or two numbers for each parameter.
+    state_bits : int, optional
+        Width of those numbers; default the high format's. 8 adds one 32-bit scale per 2048.
+    checkpoint_every : int, optional
+        Keep only every so many-th activation and compute the others again when the backward pass
+        comes to them, one stretch at a time; default keep all.
 
     Returns
     -------
@@ -105,23 +155,131 @@ def count(
     Raises
     ------
     ValueError
-        Where the network does not take images of that shape, or for a batch without images.
+        Where the network does not take images of that shape, for a batch without images, or an
+        option that is not one of those named.
+
+    Examples
+    --------
+    >>> from refimpl.nn import cnn
+    >>> small = count(cnn(), (8, 8, 1), MIXED_PRECISION, accounting="needed", optimizer="adam")
+    >>> [kind for kind, size in small.by_kind().items() if size and kind not in KINDS]
+    ['weight accumulator', 'second moment']
     """
+    _check(batch_size, accounting, optimizer, state_bits, checkpoint_every)
+    low, high = configuration.low_bits, configuration.high_bits
+    state = {None: high, 8: 8 + 32 / BLOCK}.get(state_bits, state_bits)
+    walked = list(network.walk(shape))
+    logits = batch_size * math.prod(walked[-1][2])
+    items = [Item("input", "input", batch_size * math.prod(shape), high)]
+    seen = set()
+    for name, layer, _ in walked:
+        parameters = layer.parameter_count()
+        if not parameters or id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        items.append(Item(name, "weights", parameters, low))
+        if accounting == "paper":
+            items.append(Item(name, "weight gradients", parameters, high))
+        else:
+            items.append(Item(name, "weight gradients", parameters, low))
+            items.append(Item(name, "weight accumulator", parameters, high))
+        items += [Item(name, kind, parameters, state) for kind in STATES[optimizer]]
+    if accounting == "paper":
+        kept = [
+            Item(name, "activations", batch_size * math.prod(output), low)
+            for name, _, output in walked
+        ]
+        kept.append(Item("network", "activations", logits, high))
+        kept = _checkpointed(kept, checkpoint_every)
+        back = [Item(item.layer, "activation gradients", item.elements, item.bits) for item in kept]
+    else:
+        kept = _checkpointed(_read_by_backward(walked, batch_size, low, high), checkpoint_every)
+        sizes = [math.prod(shape), *(math.prod(output) for _, _, output in walked)]
+        at = max(range(1, len(sizes)), key=lambda i: sizes[i - 1] + sizes[i])
+        pair = batch_size * (sizes[at - 1] + sizes[at])
+        back = [Item(walked[at - 1][0], "activation gradients", pair, low)]
+    place = {name: i for i, name in enumerate(["input", *(n for n, _, _ in walked), "network"])}
+    return Memory(tuple(sorted([*items, *kept, *back], key=lambda item: place[item.layer])))
+
+
+def _check(batch_size, accounting, optimizer, state_bits, checkpoint_every):
     if batch_size < 1:
         raise ValueError(f"count: batch_size is {batch_size}; it must be at least 1")
-    low, high = configuration.low_bits, configuration.high_bits
-    items = [Item("input", "input", batch_size * math.prod(shape), high)]
+    for name, got, allowed in (
+        ("accounting", accounting, ("paper", "needed")),
+        ("optimizer", optimizer, tuple(STATES)),
+    ):
+        if got not in allowed:
+            raise ValueError(
+                f"count: got {name}={got!r}; allowed are {', '.join(map(repr, allowed))}; choose one"
+            )
+    if state_bits is not None and not 1 <= state_bits <= 64:
+        raise ValueError(f"count: got state_bits={state_bits}; allowed are 1 to 64; 8 is usual")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise ValueError(
+            f"count: got checkpoint_every={checkpoint_every}; allowed is at least 1; about the "
+            "square root of the number of layers saves most"
+        )
 
-    def outputs(layer, elements, bits):
-        items.append(Item(layer, "activations", elements, bits))
-        items.append(Item(layer, "activation gradients", elements, bits))
 
-    for name, layer, output in network.walk(shape):
-        parameters = layer.parameter_count()
-        if parameters:
-            items.append(Item(name, "weights", parameters, low))
-            items.append(Item(name, "weight gradients", parameters, high))
-            items.append(Item(name, "momentum", parameters, high))
-        outputs(name, batch_size * math.prod(output), low)
-    outputs("network", batch_size * math.prod(output), high)
-    return Memory(tuple(items))
+def _read_by_backward(walked, batch_size, low, high) -> list[Item]:
+    """The activations that a backward pass reads, each once; the input is counted elsewhere."""
+    widths = {"low": low, "high": high, "sign": 1}
+    kept = []
+    last = len(walked) - 1
+    for i, (name, layer, output) in enumerate(walked):
+        how = READ_BY_BACKWARD.get(type(layer).__name__)
+        rounded_next = i < last and type(walked[i + 1][1]).__name__ == "Round"
+        if how is None or i == 0 or (type(layer).__name__ == "Convolution" and rounded_next):
+            continue  # the first layer rounds the input, which is counted as such
+        bits = high if i == last else widths[how]
+        kept.append(Item(name, "activations", batch_size * math.prod(output), bits))
+    return kept
+
+
+def _checkpointed(kept: list[Item], every: int | None) -> list[Item]:
+    """Every so many-th activation, and those of the largest stretch between two."""
+    if every is None or every == 1:
+        return kept
+    stretches = [kept[i : i + every] for i in range(0, len(kept), every)]
+    inside = [stretch[:-1] for stretch in stretches]
+    largest = max(inside, key=lambda items: sum(item.bytes for item in items))
+    return [item for stretch in stretches for item in stretch if item is stretch[-1] or
+            any(item is other for other in largest)]  # fmt: skip
+
+
+def released_mb(
+    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32
+) -> np.float32:
+    """Evaluate the paper's rule as the released matrix was: in float32, in its order.
+
+    Parameters
+    ----------
+    network, shape, configuration, batch_size
+        As for `count`.
+
+    Returns
+    -------
+    numpy.float32
+        MB of 2^20 bytes, bit for bit that of the released matrix for its networks.
+
+    Notes
+    -----
+    *Source*: SOURCES 1.5. The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
+
+    Examples
+    --------
+    >>> from refimpl.nn import cnn
+    >>> print(released_mb(cnn(), (8, 8, 1), Configuration("e4m3", "e8m7")))
+    0.44314766
+    """
+    walked = list(network.walk(shape))
+    parameters = sum({id(layer): layer.parameter_count() for _, layer, _ in walked}.values())
+    logits = batch_size * math.prod(walked[-1][2])
+    outputs = batch_size * sum(math.prod(output) for _, _, output in walked)
+    image = batch_size * math.prod(shape)
+    low, high, unit = configuration.low_bits, configuration.high_bits, 8 * 2**20
+    total = np.float32(parameters * low / unit)
+    total += np.float32(2 * outputs * low / unit + 2 * logits * high / unit)
+    total += np.float32(image * high / unit)
+    return np.float32(total + np.float32(2 * parameters * high / unit))

@@ -12,17 +12,14 @@ from refimpl import data
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import sweep
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
-from refimpl.peppp.design import d_optimal
-from refimpl.peppp.embedding import svd_embedding
 from refimpl.peppp.error_matrix import ErrorMatrix
-from refimpl.peppp.estimate import Estimate, predict
+from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.methods import BEST, learn
+from refimpl.peppp.sequential import measure_by
 
 __all__ = ["Study", "compare", "estimate_frontier", "meta_training"]
 
-# The paper's embedding has rank 5.  One training is noisy, though, and with 18 rows patterns beyond
-# the second are mostly noise: leaving out one alphabet at a time, rank 2 predicts best
-# (benchmarks/rank_of_embedding.py; the digits have no part in it).
-RANK = 2
+RANK = 5  # of the embedding, as in the paper
 
 
 def meta_training(task: data.Task) -> ErrorMatrix:
@@ -61,87 +58,121 @@ class Study:
     task : Task
         One that `refimpl.data.load` knows.
     measurements : int
-        Number of configurations to train, from the rank of the embedding to the number that fits
-        under the cap.
+        Number of configurations to train, from the fewest the method needs (the rank of the
+        embedding, or 1) to the number that fits under the cap.
+    method : str
+        A name in `methods.METHODS`; default the best one. ``"ed-mf"`` is the paper's.
     memory_cap_mb : float, optional
         Only configurations within it are trained or recommended; MB of 2^20 bytes.
     rank : int
-        Of the embedding; see the comment on the default.
+        Of the embedding, for the methods that have one.
     seed : int
-        Of the trainings.
+        Of the trainings, and of methods that choose at random.
 
     Attributes
     ----------
     names : tuple of str
     memory_mb : ndarray of float64, shape (configurations,)
-    chosen : ndarray of int
-        What to train, in the order of choice: D-optimal design (ED-MF).
+    learned : methods.Learned
 
     Raises
     ------
     ValueError
         Before anything is trained: for an incomplete matrix, a cap below the smallest
-        configuration, a number of measurements out of range.
+        configuration, a number of measurements out of range, an unknown method.
     """
 
     def __init__(
-        self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8,
+        self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8, method: str = BEST,
         memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
     ):  # fmt: skip
         self.task, self.names, self.memory_cap_mb = task, errors.columns, memory_cap_mb
-        self.settings = sweep.Settings(seed=seed)
+        self.settings, self.measurements = sweep.Settings(seed=seed), measurements
         formats = [configuration(name) for name in self.names]
         self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
-        cap = np.inf if memory_cap_mb is None else memory_cap_mb
-        allowed = self.memory_mb <= cap
-        count = int(allowed.sum())
+        self.allowed = self.memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
+        count = int(self.allowed.sum())
         smallest = int(self.memory_mb.argmin())
         if not count:
             raise ValueError(
                 f"a memory cap of {memory_cap_mb} MB admits no configuration; the smallest, "
                 f"{self.names[smallest]}, needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
             )
-        if count < rank:
+        if np.isnan(errors.values).any():
+            i, j = np.argwhere(np.isnan(errors.values))[0]
+            raise ValueError(
+                f"the matrix to learn from has nan in row {errors.rows[i]!r}, column "
+                f"{errors.columns[j]!r}: measure it, or leave that row out"
+            )
+        self.learned = learn(method, errors.values, errors.memory_mb, rank=rank)
+        fewest = self.learned.fewest
+        why = "the rank of the embedding" if fewest > 1 else "what the method needs"
+        if count < fewest:
             raise ValueError(
                 f"a memory cap of {memory_cap_mb} MB admits {count} configurations; the design needs "
-                f"at least {rank}, the rank of the embedding: raise the cap"
+                f"at least {fewest}, {why}: raise the cap"
             )
-        if not rank <= measurements <= count:
+        if not fewest <= measurements <= count:
             raise ValueError(
-                f"{measurements} measurements; allowed are {rank} (the rank of the embedding) to "
+                f"{measurements} measurements; allowed are {fewest} ({why}) to "
                 f"{count} (the configurations under the memory cap)"
             )
-        self.embedding = svd_embedding(errors.values, rank)
-        self.chosen = d_optimal(self.embedding, measurements, allowed)
+        if fewest > 1:  # a design that cannot be made shall fail now, not after training
+            next(self._strategy())
 
-    def measure(self, directory: str | os.PathLike | None = None, **running) -> Estimate:
-        """Train the chosen configurations and predict the others.
+    def _strategy(self):
+        return self.learned.strategy(
+            self.measurements, memory=self.memory_mb, allowed=self.allowed, seed=self.settings.seed
+        )
+
+    def measure(
+        self, directory: str | os.PathLike | None = None, *, progress: bool = True, **running
+    ) -> Estimate:
+        """Train the configurations the method asks for and predict the others.
 
         Parameters
         ----------
         directory : path, optional
             Where trained cells are kept, so that an interrupted study can be continued; by
             default they are not.
+        progress : bool
+            Show a bar.
         **running
-            ``jobs`` and ``progress``, as in `sweep.train_cells`.
+            ``jobs``, as in `sweep.train_cells`.
 
         Returns
         -------
         Estimate
         """
-        return self.estimate(self._train(self.chosen, directory, **running))
+        from tqdm import tqdm
+
+        with tqdm(total=self.measurements, unit="training", disable=not progress) as bar:
+
+            def train(columns):
+                found = self._train(columns, directory, progress=False, **running)[columns]
+                bar.set_postfix_str(f"{self.names[columns[-1]]} error {found[-1]:.3f}")
+                bar.update(len(columns))
+                return found
+
+            return self._estimate(train)
 
     def measure_all(self, directory: str | os.PathLike | None = None, **running) -> np.ndarray:
         """Train every configuration and return the errors, to compare an estimate with."""
         return self._train(np.arange(len(self.names)), directory, **running)
 
     def estimate(self, errors: np.ndarray) -> Estimate:
-        """Return the estimate made from the chosen entries of `errors`, shape (configurations,)."""
+        """Return the estimate of a study whose trainings give `errors`, shape (configurations,)."""
+        return self._estimate(lambda columns: errors[columns])
+
+    def _estimate(self, measure) -> Estimate:
+        chosen, errors = measure_by(self._strategy(), measure)
         measured = np.full(len(self.names), np.nan)
-        measured[self.chosen] = errors[self.chosen]
-        predicted = predict(self.embedding, self.chosen, measured[self.chosen], plug_in=False)
+        measured[chosen] = errors
+        predicted, deviation = self.learned.predict(chosen, errors)
+        stated = deviation is not None and self.learned.band is not None
+        width = self.learned.band(len(chosen)) * deviation if stated else None
         return Estimate(
-            self.names, self.memory_mb, predicted, measured, self.chosen, self.memory_cap_mb
+            self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width
         )
 
     def _train(self, columns, directory, **running) -> np.ndarray:
@@ -158,8 +189,9 @@ class Study:
 
 
 def estimate_frontier(
-    errors: ErrorMatrix, task: data.Task, *, budget: int = 8, memory_cap_mb: float | None = None,
-    seed: int = 0, directory: str | os.PathLike | None = None, **running,
+    errors: ErrorMatrix, task: data.Task, *, budget: int = 8, method: str = BEST,
+    memory_cap_mb: float | None = None, seed: int = 0,
+    directory: str | os.PathLike | None = None, **running,
 ) -> Estimate:  # fmt: skip
     """Train `budget` informative configurations on a task and predict all the others.
 
@@ -177,7 +209,9 @@ def estimate_frontier(
     >>> len(estimate.chosen), len(estimate.names)
     (8, 99)
     """
-    study = Study(errors, task, measurements=budget, memory_cap_mb=memory_cap_mb, seed=seed)
+    study = Study(
+        errors, task, measurements=budget, method=method, memory_cap_mb=memory_cap_mb, seed=seed
+    )
     return study.measure(directory, **running)
 
 

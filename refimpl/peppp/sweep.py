@@ -18,8 +18,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,11 @@ from refimpl.peppp.error_matrix import ErrorMatrix
 
 __all__ = [
     "Journal",
+    "Plan",
     "Settings",
     "arithmetic",
     "memory_of",
+    "plan_sweep",
     "run_sweep",
     "train_cell",
     "train_cells",
@@ -197,12 +199,17 @@ class Journal:
 
 def train_cells(
     cells: Iterable[tuple[str, str]], journal: Journal, settings: Settings,
-    *, jobs: int | None = None, progress: bool = True,
+    *, jobs: int | None = None, executor: Executor | None = None, progress: bool = True,
 ) -> None:  # fmt: skip
     """Train the (task, configuration) cells that the journal does not have yet.
 
     Parameters
     ----------
+    executor : concurrent.futures.Executor, optional
+        Where to train, instead of in processes of this machine: anything that runs
+        ``submit(function, *arguments)`` elsewhere and returns a future, such as
+        ``dask.distributed.Client(...).get_executor()``. It is left open. Each cell is written
+        down as it arrives.
     jobs : int, optional
         Processes; default one for each processor this process may use.  With 1 the cells are
         trained in this process.
@@ -213,6 +220,8 @@ def train_cells(
     ------
     KeyboardInterrupt
         After Ctrl-C, when the cells in training have been finished and written down.
+    RuntimeError
+        If cells failed (a worker that died for good, say), when all others have been written down.
     """
     from tqdm import tqdm
 
@@ -225,7 +234,10 @@ def train_cells(
             bar.set_postfix_str(f"{cell['task']} {cell['configuration']} error {cell['error']:.3f}")
             bar.update()
 
-        if jobs <= 1:
+        if executor is not None:
+            futures = [executor.submit(train_cell, *cell, settings) for cell in missing]
+            _keep_as_they_come(futures, keep, bar.write)
+        elif jobs <= 1:
             for task, name in missing:
                 keep(train_cell(task, name, settings))
         else:
@@ -247,18 +259,36 @@ def _train_in_processes(
     try:
         with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
-        waiting = set(futures)
-        try:
-            for future in as_completed(futures):
-                waiting.remove(future)
-                keep(future.result())
-        except KeyboardInterrupt:
-            say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
-            for future in as_completed([f for f in waiting if not f.cancel()]):
-                keep(future.result())
-            raise
+        _keep_as_they_come(futures, keep, say)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable) -> None:
+    """Keep each cell as it finishes; let one that failed not hold up the others."""
+    waiting, failed = set(futures), []
+
+    def settle(some):
+        for future in as_completed(some):
+            waiting.discard(future)
+            try:
+                cell = future.result()
+            except Exception as error:  # whatever the executor, or the training, raises
+                failed.append(error)
+            else:
+                keep(cell)
+
+    try:
+        settle(futures)
+    except KeyboardInterrupt:
+        say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
+        settle([f for f in waiting if not f.cancel()])
+        raise
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} of {len(futures)} cells could not be trained, the first because of "
+            f"{type(failed[0]).__name__}: {failed[0]}; the others are kept, run the same again"
+        ) from failed[0]
 
 
 @contextlib.contextmanager
@@ -286,7 +316,8 @@ def _follow_parent() -> None:
 
 def run_sweep(
     tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
-    *, settings: Settings | None = None, jobs: int | None = None, progress: bool = True,
+    *, settings: Settings | None = None, jobs: int | None = None,
+    executor: Executor | None = None, memory_cap_mb: float | None = None, progress: bool = True,
 ) -> ErrorMatrix:  # fmt: skip
     """Train every task in every configuration and write the matrix of test errors.
 
@@ -298,8 +329,10 @@ def run_sweep(
         Names known to `refimpl.data.load` and `refimpl.peppp.configuration`.
     directory : path
         Receives ``cells.jsonl`` as cells are trained and ``errors.npz`` when all are.
-    settings, jobs, progress
+    settings, jobs, executor, progress
         As in `train_cells`.
+    memory_cap_mb : float, optional
+        Cells that need more memory are not trained and stay nan in the matrix.
 
     Returns
     -------
@@ -312,22 +345,11 @@ def run_sweep(
         For unknown names, and a directory or journal that cannot be used; before training.
     """
     settings = settings or Settings()
-    for name in (*tasks, *configurations):
-        if (*tasks, *configurations).count(name) > 1:
-            raise ValueError(
-                f"run_sweep: {name} is named twice; name every task and configuration once"
-            )
-    formats = [configuration(name) for name in configurations]
-    memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
+    cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
     journal = Journal(directory, settings)
     try:
-        train_cells(
-            itertools.product(tasks, configurations),
-            journal,
-            settings,
-            jobs=jobs,
-            progress=progress,
-        )
+        train_cells(cells, journal, settings, jobs=jobs, executor=executor, progress=progress)
+        capped = {} if memory_cap_mb is None else {"memory_cap_mb": memory_cap_mb}
         errors = ErrorMatrix(
             values=np.array([journal.errors(t, configurations) for t in tasks]),
             rows=tasks,
@@ -339,6 +361,7 @@ def run_sweep(
                 "version": refimpl.__version__,
                 "images_from": [data.load(t).images_from for t in tasks],
                 "arithmetic": arithmetic(),
+                **capped,
                 **asdict(settings),
             },
         )
@@ -346,6 +369,108 @@ def run_sweep(
         journal.close()
     errors.save(Path(directory) / MATRIX)
     return errors
+
+
+def _cells(tasks, configurations, settings, memory_cap_mb):
+    """The cells to train and the memory of all, shape (tasks, configurations); checked."""
+    for name in (*tasks, *configurations):
+        if (*tasks, *configurations).count(name) > 1:
+            raise ValueError(
+                f"run_sweep: {name} is named twice; name every task and configuration once"
+            )
+    formats = [configuration(name) for name in configurations]
+    memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
+    within = memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
+    if not within.any():
+        raise ValueError(
+            f"run_sweep: a memory cap of {memory_cap_mb} MB admits no cell; the smallest needs "
+            f"{memory_mb.min():.4f} MB: raise the cap"
+        )
+    every = itertools.product(tasks, configurations)
+    return [cell for cell, fits in zip(every, within.ravel(), strict=True) if fits], memory_mb
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would do.
+
+    Parameters
+    ----------
+    cells : int
+        Cells within the memory cap.
+    trained : int
+        Of these, those that the journal already has.
+    over_cap : int
+        Cells that are not run because they need more memory than the cap.
+    seconds : float
+        Estimate of the time of the rest, in all processes together.
+    largest_mb : float
+        Memory of the largest cell to be run, by the paper's rule, in MB of 2^20 bytes.
+    """
+
+    cells: int
+    trained: int
+    over_cap: int
+    seconds: float
+    largest_mb: float
+
+
+def plan_sweep(
+    tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
+    *, settings: Settings | None = None, memory_cap_mb: float | None = None,
+) -> Plan:  # fmt: skip
+    """Say what `run_sweep` would do, without doing it or writing anything.
+
+    The time is estimated from the journal's cells, or from one epoch of the first cell; it is
+    taken to grow with the number of images.
+
+    Parameters
+    ----------
+    tasks, configurations, directory, settings, memory_cap_mb
+        As for `run_sweep`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        As `run_sweep`.
+
+    Examples
+    --------
+    >>> plan = plan_sweep(["digits"], ["e4m3+e8m7", "e3m1+e6m7"], "nowhere", memory_cap_mb=0.3)
+    >>> plan.cells, plan.trained, plan.over_cap, plan.seconds > 0
+    (1, 0, 1, True)
+    """
+    settings = settings or Settings()
+    cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
+    known: dict[tuple[str, str], dict] = {}
+    if (Path(directory) / JOURNAL).exists():
+        journal = Journal(directory, settings)
+        known = journal.cells
+        journal.close()
+    rest = [cell for cell in cells if cell not in known]
+    images = {task: sum(map(len, (data.load(task).train_labels, data.load(task).test_labels)))
+              for task in {*tasks, *(task for task, _ in known)}}  # fmt: skip
+    if known:
+        seconds = sum(cell["seconds"] for cell in known.values())
+        pace = seconds / sum(images[task] for task, _ in known)
+    elif rest:
+        task, name = rest[0]
+        short = replace(settings, epochs=1)
+        train_cell(task, name, short)  # compiles, or reads what was compiled
+        pace = train_cell(task, name, short)["seconds"] * settings.epochs / images[task]
+    else:
+        pace = 0.0
+    return Plan(
+        cells=len(cells),
+        trained=len(cells) - len(rest),
+        over_cap=memory_mb.size - len(cells),
+        seconds=pace * sum(images[task] for task, _ in rest),
+        largest_mb=float(memory_mb[memory_mb <= (memory_cap_mb or np.inf)].max()),
+    )
 
 
 def arithmetic() -> str:

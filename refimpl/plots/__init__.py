@@ -2,12 +2,14 @@
 
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
+from refimpl.plots.memory import memory
 from refimpl.plots.training import error_lines
 
 __all__ = [
     "bit_layout",
     "error_lines",
     "frontier",
+    "memory",
     "number_line",
     "relative_error",
     "rounding_modes",

@@ -43,6 +43,12 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
                mfc="none", label="true frontier", zorder=3)  # fmt: skip
     _steps(ax, memory[front], error[front], color="#2166ac", lw=1.6, marker="o", ms=6,
            label="estimated non-dominated", zorder=4)  # fmt: skip
+    if estimate.band is not None:
+        shown = front & ~measured
+        low, high = (end[shown] for end in estimate.band)
+        ax.errorbar(memory[shown], error[shown], (error[shown] - low, high - error[shown]),
+                    fmt="none", ecolor="#92c5de", lw=1.2, capsize=3, zorder=3.5,
+                    label="90 % band of a prediction")  # fmt: skip
     ax.plot(memory[measured], error[measured], "s", mfc="none", mec="#e08214", mew=1.8, ms=10,
             label="measured (selected informative)", zorder=5)  # fmt: skip
     knee, best = estimate.knee, estimate.recommended

@@ -87,9 +87,9 @@ def scale_exponent(largest: Fraction, fmt: BlockFormat, rule: str) -> int:
             e = floor_log2(largest / top)
             e += Fraction(2) ** e * top < largest
         case "even":
-            # the spacing of the largest elements, relative to their power of two
-            bits = fmt.max_exponent - floor_log2(_top_spacing(fmt))
-            unit = Fraction(2) ** (floor_log2(largest) - bits)
+            # fraction bits of the largest elements: fewer than stored where they are fixed point
+            spacing = max(fmt.max_exponent, fmt.grid.min_exponent) - fmt.grid.mantissa_bits
+            unit = Fraction(2) ** (floor_log2(largest) - (fmt.max_exponent - spacing))
             e = floor_log2(round(largest / unit) * unit) - fmt.max_exponent
         case "nearest":
             e = floor_log2(largest / top)
@@ -97,11 +97,6 @@ def scale_exponent(largest: Fraction, fmt: BlockFormat, rule: str) -> int:
         case _:
             raise ValueError(f"unknown scale rule {rule!r}")
     return min(max(e, lowest), highest)
-
-
-def _top_spacing(fmt: BlockFormat) -> Fraction:
-    code = fmt.grid.max_code
-    return float_codes.magnitude(code, fmt.grid) - float_codes.magnitude(code - 1, fmt.grid)
 
 
 def tensor_scale(largest: Fraction, fmt: BlockFormat) -> float:

@@ -2,13 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
-from refimpl.peppp.estimate import Estimate, leave_one_out, predict
-from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, recommend, regret
+from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.evaluation import METRICS, leave_one_out
+from refimpl.peppp.frontier import (
+    budget_regret,
+    convergence,
+    hyper_diff,
+    inverted_distance,
+    recommend,
+    regret,
+)
+from refimpl.peppp.methods import METHODS
+from refimpl.peppp.regression import predict
 
 
 @st.composite
@@ -107,20 +117,23 @@ def test_a_row_of_an_exactly_low_rank_matrix_is_recovered_from_any_sufficient_de
 def test_leave_one_out_on_an_exactly_low_rank_matrix_makes_no_error(case):
     matrix, k = case
     memory = np.arange(1.0, matrix.shape[1] + 1)
-    scores = leave_one_out(matrix, memory, n_measurements=k, rank=k)
-    assert set(scores) == {"convergence", "hyper_diff", "regret", "budget_regret"}
+    scores = leave_one_out(matrix, memory, n_measurements=k, rank=k, method="ed-mf")
+    assert tuple(scores) == METRICS
+    assert np.isnan(scores.pop("coverage")).all()  # a regression states no deviations
     for values in scores.values():
         assert values.shape == (len(matrix),)
     # Rounding could only add or drop a frontier point where two errors tie; random ones do not.
     assert max(values.max() for values in scores.values()) < 1e-6
 
 
-@given(st.integers(0, 2**32), st.sampled_from(["ed-mf", "random-mf"]))
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(METHODS)))
 def test_leave_one_out_measures_everything_when_n_is_everything(seed, method):
     values = np.random.default_rng(seed).uniform(size=(5, 6))
     scores = leave_one_out(
         values, np.arange(6.0) + 1, n_measurements=6, rank=2, method=method, seed=seed
     )
+    assert np.isnan(scores.pop("coverage")).all()  # nothing was left to predict
     assert all((score == 0).all() for score in scores.values())
 
 
@@ -130,7 +143,13 @@ def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plu
     rng = np.random.default_rng(seed)
     values, memory = rng.uniform(size=(6, 8)), rng.uniform(1, 9, size=(6, 8))
     scores = leave_one_out(
-        values, memory, n_measurements=3, rank=2, plug_in=plug_in, duplicates=duplicates
+        values,
+        memory,
+        n_measurements=3,
+        rank=2,
+        plug_in=plug_in,
+        duplicates=duplicates,
+        method="ed-mf",
     )
     embedding = svd_embedding(values[1:], 2)
     design = d_optimal(embedding, 3)
@@ -144,8 +163,11 @@ def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plu
         "hyper_diff": hyper_diff(memory[0], values[0], drawn, **options),
         "regret": regret(values[0], recommend(memory[0], predicted)),
         "budget_regret": budget_regret(memory[0], values[0], predicted),
+        "inverted_distance": inverted_distance(memory[0], values[0], drawn, **options),
     }
-    assert {name: values[0] for name, values in scores.items()} == expected
+    assert {name: scores[name][0] for name in expected} == expected
+    relative = np.linalg.norm(values[0] - drawn) / np.linalg.norm(values[0])
+    assert scores["relative_error"][0] == pytest.approx(relative, rel=1e-12)
 
 
 def estimate(**changes):
@@ -170,6 +192,45 @@ def test_an_estimate_prefers_measured_errors_and_respects_the_cap():
     assert estimate(memory_cap_mb=None).knee == 1
 
 
+def test_a_band_is_around_what_is_predicted_and_has_no_width_where_measured():
+    low, high = estimate(half_width=[0.25, 0.25, 0.5, 0.0625]).band
+    assert low.tolist() == [0.25, 0.25, 0.0, 0.0625]
+    assert high.tolist() == [0.75, 0.25, 0.875, 0.1875]
+    assert estimate().band is None
+
+
+def test_rows_of_a_held_out_row_s_group_are_left_out_too():
+    """A twin of each row would give it away; as its group it must not."""
+    values = np.repeat(np.random.default_rng(0).uniform(size=(6, 9)), 2, axis=0)
+    options = {"n_measurements": 1, "method": "ed-mf", "rank": 1}
+    groups = [f"pair {i // 2}" for i in range(12)]
+    apart = leave_one_out(values, np.arange(9.0), groups=groups, **options)
+    alone = leave_one_out(values[1::2], np.arange(9.0), **options)
+    np.testing.assert_allclose(apart["relative_error"][1::2], alone["relative_error"], rtol=1e-9)
+
+
+def test_leave_one_out_is_the_same_in_one_process_and_in_two():
+    values = np.random.default_rng(0).uniform(size=(8, 6))
+    one, two = (
+        leave_one_out(values, np.arange(6.0), n_measurements=(1, 3), jobs=jobs) for jobs in (1, 2)
+    )
+    for name in one:
+        assert one[name].shape == (2, 8)
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+@pytest.mark.parametrize("method", ["ed-mf", "knowledge-gradient"])
+@pytest.mark.parametrize("meta_training", ["uniform", "memory-biased"])
+def test_an_incomplete_meta_training_matrix_is_completed_and_costs_little(method, meta_training):
+    rng = np.random.default_rng(0)
+    values = rng.dirichlet(np.ones(2), 14) @ rng.uniform(size=(2, 12))
+    memory = rng.uniform(1, 9, 12)
+    options = {"n_measurements": 4, "rank": 2, "method": method}
+    whole = leave_one_out(values, memory, **options)["relative_error"].mean()
+    part = leave_one_out(values, memory, meta_training=meta_training, ratio=0.9, **options)
+    assert whole <= part["relative_error"].mean() < 0.2
+
+
 def test_an_estimate_survives_json():
     import json
 
@@ -182,6 +243,7 @@ def test_an_estimate_survives_json():
         "error": 0.125,
         "predicted": 0.125,
         "measured": None,
+        "band": None,
         "allowed": False,
         "frontier": False,
     }
@@ -208,10 +270,30 @@ FULL = np.full((3, 3), 0.5)
         (lambda: predict(ROW, [1], [np.nan]), r"\[0, 1\]"),
         (lambda: predict(ROW, [1], [0.5, 0.5]), r"one error per measured column"),
         (lambda: predict(np.ones((2, 3)), [0, 1], [0.5, 0.5]), r"spanning only 1"),
-        (lambda: leave_one_out([[0.5, np.nan]] * 2, [1, 2], n_measurements=1), r"2 entries"),
+        (lambda: leave_one_out([[0.5, np.nan]] * 3, [1, 2], n_measurements=1), r"3 entries"),
+        (lambda: leave_one_out(FULL[:2], [1, 2, 3], n_measurements=1), r"at least 3 rows"),
         (lambda: leave_one_out(FULL, [1, 2], n_measurements=1), r"memory_mb of shape \(2,\)"),
+        (lambda: leave_one_out(FULL, n_measurements=1), r"no memory_mb"),
+        (lambda: leave_one_out(FULL, [1, 2, np.inf], n_measurements=1), r"inf at row 0, column 2"),
         (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, method="ed"), r"'ed-mf'"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=5), r"rank 5; allowed is 1 to 1"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=4), r"allowed are 1 to 3"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=0), r"n = 0"),
+        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, meta_training="x"), r"'uniform'"),
+        (
+            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf"),
+            r"rank 2; allowed is 1 to 1",
+        ),
+        (
+            lambda: leave_one_out(
+                FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf", memory_cap_mb=1
+            ),
+            r"cap of 1 MB, which leaves row 0 1 configurations; allowed is at least 2",
+        ),
+        (
+            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, groups=["a", "a", "b"]),
+            r"at least 2 rows outside every group",
+        ),
+        (lambda: estimate(half_width=[0.5]), r"half_width of shape \(1,\)"),
         (lambda: estimate(memory_cap_mb=0.5), r"1 MB, which the smallest configuration a needs"),
         (lambda: estimate(chosen=[0]), r"chosen \[0\]; allowed .* \[1\]"),
         (lambda: estimate(predicted=[0.5, 0.5, 0.5, 1.5]), r"predicted from 0.5 to 1.5"),

@@ -19,7 +19,7 @@ import pytest
 from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.design import d_optimal
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
-from refimpl.peppp.estimate import leave_one_out
+from refimpl.peppp.evaluation import leave_one_out, paired_difference
 from refimpl.peppp.frontier import non_dominated
 
 DIRECTORY = Path(
@@ -120,7 +120,7 @@ def test_the_pivots_on_the_released_matrix_are_those_of_a_library():
 @cache
 def scores(n, *, released_frontiers=False):
     options = {"plug_in": False, "duplicates": "eliminate"} if released_frontiers else {}
-    per_row = leave_one_out(errors(), memory(), n_measurements=n, rank=5, **options)
+    per_row = leave_one_out(errors(), memory(), n_measurements=n, method="ed-mf", **options)
     return {name: values.mean() for name, values in per_row.items()}
 
 
@@ -158,3 +158,48 @@ def test_regrets_do_not_depend_on_how_frontiers_are_drawn(n):
 def test_plugging_in_the_measured_values_improves_both_frontier_metrics(n):
     for name in ("convergence", "hyper_diff"):
         assert scores(n)[name] < scores(n, released_frontiers=True)[name]
+
+
+@cache
+def everywhere(method, **options):
+    return leave_one_out(errors(), memory(), n_measurements=(5, 10, 15), method=method, **options)
+
+
+def best(n, method="knowledge-gradient"):
+    return {name: values[(5, 10, 15).index(n)] for name, values in everywhere(method).items()}
+
+
+# goals and aims stated beforehand; rank, noise and bands are chosen inside each fold
+@pytest.mark.parametrize(
+    ("n", "goal", "aim"), [(5, 0.031, 0.030), (10, 0.0205, 0.019), (15, 0.0165, 0.014)]
+)
+def test_the_best_estimator_reaches_the_budget_regret_aimed_at(n, goal, aim):
+    assert best(n)["budget_regret"].mean() <= aim < goal
+
+
+@pytest.mark.parametrize("n", [5, 10, 15])
+def test_the_best_estimator_beats_ed_mf_by_more_than_three_paired_standard_errors(n):
+    paper = best(n, "ed-mf")
+    difference, error = paired_difference(best(n)["budget_regret"], paper["budget_regret"])
+    assert difference < -3 * error
+    assert best(n)["convergence"].mean() <= paper["convergence"].mean()
+
+
+@pytest.mark.parametrize("n", [10, 15])
+def test_the_best_estimator_s_hyper_diff_is_no_worse_than_the_paper_s(n):
+    assert best(n)["hyper_diff"].mean() <= ED_MF[n][1]
+
+
+@pytest.mark.parametrize("n", [5, 10, 15])
+@pytest.mark.parametrize("method", ["knowledge-gradient", "variance-reduction"])
+def test_nine_of_ten_held_out_entries_lie_in_their_90_percent_band(method, n):
+    assert 0.85 <= best(n, method)["coverage"].mean() <= 0.95
+
+
+@pytest.mark.parametrize("method", ["bo-mf", "bo-full"])
+def test_choosing_the_largest_expected_improvement_finds_better_than_choosing_the_smallest(method):
+    for n in (10, 15):
+        difference, error = paired_difference(
+            best(n, method)["regret"], best(n, f"{method}-released")["regret"]
+        )
+        assert difference < -3 * error

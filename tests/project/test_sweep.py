@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from refimpl.peppp import ErrorMatrix, Settings, run_sweep
+from refimpl.__main__ import main
+from refimpl.peppp import ErrorMatrix, Settings, plan_sweep, run_sweep
 from refimpl.peppp.sweep import Journal, arithmetic, train_cell
 
 TASKS = ["digits", "latin-small-ten"]
@@ -125,6 +127,120 @@ def test_seconds_and_settings_are_kept_with_the_matrix(uninterrupted):
     assert uninterrupted.metadata["epochs"] == 4 and uninterrupted.metadata["seed"] == 0
     assert uninterrupted.metadata["images_from"] == ["digits", "latin-small"]
     json.dumps(uninterrupted.metadata)
+
+
+def test_any_executor_trains_the_same_matrix(tmp_path, uninterrupted):
+    with ThreadPoolExecutor(2) as executor:
+        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS, executor=executor,
+                           progress=False)  # fmt: skip
+        assert executor.submit(int, "1").result() == 1  # left open
+    assert errors.values.tobytes() == uninterrupted.values.tobytes()
+
+
+class Failing(ThreadPoolExecutor):
+    """Loses every second cell, as a cluster may."""
+
+    count = 0
+
+    def submit(self, function, *arguments):
+        self.count += 1
+        if self.count % 2:
+            return super().submit(function, *arguments)
+        lost = Future()
+        lost.set_exception(OSError("worker gone"))
+        return lost
+
+
+def test_cells_that_fail_are_named_and_the_others_kept(tmp_path, uninterrupted):
+    arguments = (TASKS, FORMATS, tmp_path)
+    with Failing(1) as executor, pytest.raises(RuntimeError, match="3 of 6 cells.*worker gone"):
+        run_sweep(*arguments, settings=SETTINGS, executor=executor, progress=False)
+    assert lines(tmp_path) == 1 + 3
+    errors = run_sweep(*arguments, settings=SETTINGS, jobs=1, progress=False)
+    assert errors.values.tobytes() == uninterrupted.values.tobytes()
+
+
+def test_cells_over_the_memory_cap_are_not_run(tmp_path, uninterrupted):
+    cap = float(np.median(uninterrupted.memory_mb[0]))
+    errors = run_sweep(TASKS[:1], FORMATS, tmp_path, settings=SETTINGS, jobs=1, progress=False,
+                       memory_cap_mb=cap)  # fmt: skip
+    within = uninterrupted.memory_mb[0] <= cap
+    assert (np.isnan(errors.values[0]) == ~within).all() and within.sum() == 2
+    assert errors.values[0][within].tolist() == uninterrupted.values[0][within].tolist()
+    assert errors.metadata["memory_cap_mb"] == cap
+    with pytest.raises(ValueError, match="admits no cell; the smallest needs"):
+        run_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS, memory_cap_mb=0.01)
+
+
+def test_a_plan_counts_cells_and_memory_and_writes_nothing(tmp_path, uninterrupted):
+    cap = float(np.median(uninterrupted.memory_mb[0]))
+    place = tmp_path / "sweep"
+    plan = plan_sweep(TASKS, FORMATS, place, settings=SETTINGS, memory_cap_mb=cap)
+    assert (plan.cells, plan.trained, plan.over_cap) == (4, 0, 2) and plan.seconds > 0
+    assert plan.largest_mb == uninterrupted.memory_mb[uninterrupted.memory_mb <= cap].max()
+    assert not place.exists()
+    run_sweep(TASKS[:1], FORMATS, place, settings=SETTINGS, jobs=1, progress=False)
+    before = (place / "cells.jsonl").read_bytes()
+    plan = plan_sweep(TASKS, FORMATS, place, settings=SETTINGS)
+    assert (plan.cells, plan.trained) == (6, 3)
+    assert (place / "cells.jsonl").read_bytes() == before
+    # the other task has as many images: the estimate is what the first three took
+    spent = sum(json.loads(line)["seconds"] for line in before.splitlines()[1:])
+    assert plan.seconds == pytest.approx(spent, rel=0.05)
+
+
+def test_a_dry_run_says_what_it_would_do(tmp_path, capsys):
+    arguments = ["sweep", "--tasks", "digits", "--configurations", *FORMATS, "--epochs", "1"]
+    assert main([*arguments, "--dry-run", "--out", str(tmp_path / "sweep")]) == 0
+    assert "3 cells, 0 of them trained" in capsys.readouterr().out
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_dask_where_it_is_not_installed_is_refused_with_the_remedy(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    assert main(["sweep", "--dask", "tcp://127.0.0.1:1", "--out", str(tmp_path / "x")]) == 2
+    assert "install refimpl[cluster]" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cluster():
+    """A scheduler and two worker processes on loopback."""
+    distributed = pytest.importorskip("dask.distributed", reason="dask.distributed not installed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as found, distributed.Client(found) as client:  # fmt: skip
+        yield client
+
+
+@pytest.mark.slow
+def test_a_dask_worker_killed_in_the_middle_costs_nothing(tmp_path, uninterrupted, cluster):
+    settings = Settings(epochs=1)
+    pids = list(cluster.run(os.getpid).values())
+    killed = []
+
+    def kill_after_first(journal_add):
+        def add(self, cell):
+            journal_add(self, cell)
+            if not killed:
+                killed.append(pids[0])
+                os.kill(pids[0], signal.SIGKILL)  # a worker of this test's own cluster
+
+        return add
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "add", kill_after_first(Journal.add))
+        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=settings, progress=False,
+                           executor=cluster.get_executor())  # fmt: skip
+    assert killed and errors.values.tobytes() == uninterrupted.values.tobytes()
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_dask_scheduler(tmp_path, uninterrupted, cluster):
+    address = cluster.scheduler.address
+    assert main(["sweep", "--tasks", *TASKS, "--configurations", *FORMATS, "--epochs", "1",
+                 "--quiet", "--dask", address, "--out", str(tmp_path)]) == 0  # fmt: skip
+    errors = ErrorMatrix.load(tmp_path / "errors.npz")
+    assert errors.values.tobytes() == uninterrupted.values.tobytes()
 
 
 @pytest.mark.slow

@@ -95,6 +95,15 @@ def test_mx_is_as_defined_under_every_scale_rule(name, rule):
     assert_decodes_as_defined(got.codes, got.scales, fmt)
 
 
+@pytest.mark.parametrize("rule", SCALE_RULES)
+@pytest.mark.parametrize("element", ["e3m0", "e2m2ieee", "e0m4", "int4", "e5m10ieee"])
+def test_blocks_of_other_elements_are_as_defined(element, rule):
+    # e3m0: the largest element is a power of two, where the nearest scale meets its own tie
+    fmt = BlockFormat(element=format_of(element), scale=format_of("e8m0fnu"), block_size=7)
+    got = assert_is_defined(blocks_of(fmt), fmt, rule)
+    assert_decodes_as_defined(got.codes, got.scales, fmt)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("name", ["mxfp4_e2m1", "mxint8", "nvfp4"])
 def test_other_floats_are_rounded_once_too(name, dtype):

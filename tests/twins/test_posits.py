@@ -124,7 +124,10 @@ def test_no_value_becomes_zero_or_nar_and_all_others_special_become_nar(fmt):
 
 
 def test_integers_are_rounded_once_too():
-    x = np.array([2**63 - 1, 2**62 + 2**33 + 1, -(2**63), 0, 3], np.int64)
+    # 2^62 has a regime of 17 bits in posit32_2: 12 bits of fraction, and a tie 13 bits down
+    tie = 2**62 + 2**49
+    x = np.array([2**63 - 1, 2**62 + 2**33 + 1, -(2**63), 0, 3, tie, tie + 1, tie - 1, -tie - 1,
+                  tie + 2**50, tie + 2**50 - 1], np.int64)  # fmt: skip
     fmt = format_of("posit32_2")
     expected = []
     for v in x.tolist():

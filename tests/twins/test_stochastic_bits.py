@@ -64,6 +64,22 @@ def test_the_number_of_integers_that_round_up_is_the_formula(n, rounding):
         assert int(up.sum()) == formula(rounding, nu, n)
 
 
+@pytest.mark.parametrize("n", [11, 12, 13, 20, 31, 32])
+@pytest.mark.parametrize("rounding", ["stochastic_a", "stochastic_b", "stochastic_c"])
+def test_many_random_bits_decide_by_what_lies_far_below_them(rounding, n):
+    # on and beside 2^-(n+1) of the smallest value, where C ties and float64 has 52 more bits
+    fmt = format_of("float8_e4m3fn")
+    middle = fmt.smallest_subnormal * 2.0 ** -(n + 1)
+    x = [middle, math.nextafter(middle, 1), math.nextafter(middle, 0), 3 * middle, 2 * middle]
+    x = np.array([*x, math.nextafter(3 * middle, 1), math.nextafter(3 * middle, 0)])
+    for r in (2**n - 1, 2**n - 2, 2**n - 3, 0):
+        expected = [
+            spec.encode(spec.from_float(float(v)), fmt, rounding, random=r, random_bits=n)
+            for v in x
+        ]
+        assert kernel_codes(x, fmt, rounding, n, np.full(len(x), r)).tolist() == expected
+
+
 # SOURCES 4.6: mean and largest bias of the probability over nu on a grid of step 2^-(N+6)
 BIAS = {
     (1, "stochastic_a"): (-0.246, 0.492), (1, "stochastic_b"): (0.0039, 0.25),

@@ -1,0 +1,251 @@
+"""The ways of estimating a new task's errors from a few of them, all behind one door.
+
+A method *learns* from the errors of other tasks. What it learned says which configurations to
+measure (a strategy, see `sequential`) and predicts the others.
+
+================== ================================================== ==========================
+name               measures                                           predicts by
+================== ================================================== ==========================
+knowledge-gradient four by variance reduction, then the most useful   a Gaussian belief
+variance-reduction what the configurations on frontiers depend on     a Gaussian belief
+ed-mf              a D-optimal design of an embedding (the paper's)   regression on the embedding
+random-mf          uniformly at random                                regression on the embedding
+bo-mf              largest expected improvement, on an embedding      a Gaussian process
+bo-full            the same on whole columns                          a Gaussian process
+random-high-memory at random among those of largest memory            nothing: 1 if not measured
+================== ================================================== ==========================
+
+``bo-mf-released`` and ``bo-full-released`` measure where the expected improvement is *smallest*,
+as the code released with the paper does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from refimpl.peppp import sequential
+from refimpl.peppp.belief import learn_belief, left_out, probabilistic_pca
+from refimpl.peppp.calibration import band_width
+from refimpl.peppp.completion import soft_impute
+from refimpl.peppp.design import d_optimal, random_design
+from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.gaussian_process import expected_improvement, fit_gaussian_process
+from refimpl.peppp.regression import predict
+
+__all__ = ["BEST", "METHODS", "Learned", "learn"]
+
+BEST = "knowledge-gradient"
+"""The method used when none is named."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a method learned from other tasks.
+
+    Parameters
+    ----------
+    method : str
+    fewest : int
+        Smallest number of measurements it can work with.
+    strategy : callable
+        ``strategy(n, memory=, allowed=, seed=)`` returns a generator of what to measure.
+    predict : callable
+        ``predict(columns, errors)`` returns means and deviations (None if it has none), shape
+        (columns,) each, with the measured errors *not* plugged into the means where the method is
+        a regression.
+    band : callable, optional
+        ``band(n)`` returns the half width, in deviations, of a band that holds 90 % of the
+        unmeasured entries after n measurements.
+    extra : dict
+        What it learned: ``embedding`` or ``belief``.
+    """
+
+    method: str
+    fewest: int
+    strategy: Callable[..., sequential.Strategy]
+    predict: Callable[[NDArray[np.intp], Vector], tuple[Vector, Vector | None]]
+    band: Callable[[int], float] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def learn(
+    method: str, values: ArrayLike, memory: ArrayLike | None = None, *, rank: int = 5
+) -> Learned:
+    """Learn from the errors of other tasks.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    values : array_like of float, shape (tasks, columns)
+        Errors in [0, 1]; nan where not measured.
+    memory : array_like of float, shape (tasks, columns) or (columns,), optional
+        Memory of each entry, for the methods that learn which configurations stand on frontiers;
+        without it these count all configurations alike.
+    rank : int, default 5
+        Rank of the embedding; the Gaussian beliefs choose their own by held-out rows.
+
+    Returns
+    -------
+    Learned
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, and as `svd_embedding`, `learn_belief`, `soft_impute`.
+
+    Examples
+    --------
+    >>> values = np.linspace(0.2, 0.8, 6)[:, None] * np.linspace(1, 0.5, 7)
+    >>> found = learn("ed-mf", values, rank=1)
+    >>> found.predict(np.array([0]), np.array([0.5]))[0].round(3)
+    array([0.5  , 0.458, 0.417, 0.375, 0.333, 0.292, 0.25 ])
+    """
+    if method not in METHODS:
+        raise ValueError(
+            f"learn: got method {method!r}; allowed are {', '.join(map(repr, METHODS))}; "
+            "choose one of them"
+        )
+    values = np.asarray(values, dtype=np.float64)
+    if memory is not None:
+        memory = np.broadcast_to(np.asarray(memory, dtype=np.float64), values.shape)
+    return METHODS[method](method, values, memory, rank)
+
+
+def _completed(values, rank):
+    """A complete matrix as it is, an incomplete one by SoftImpute with what was measured kept."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    return np.where(missing, soft_impute(values, rank=rank).values, values)
+
+
+# Regression on an embedding (the paper's)
+
+
+def _embedded(method, values, memory, rank) -> Learned:
+    embedding = svd_embedding(_completed(values, rank), rank)
+
+    def designed(n, *, memory, allowed, seed):
+        yield d_optimal(embedding, n, allowed)
+
+    def drawn(n, *, memory, allowed, seed):
+        yield random_design(embedding.shape[1], n, allowed, seed=seed)
+
+    def regressed(columns, errors):
+        return predict(embedding, columns, errors, plug_in=False), None
+
+    strategy = designed if method == "ed-mf" else drawn
+    return Learned(method, rank, strategy, regressed, extra={"embedding": embedding})
+
+
+# Gaussian beliefs (this package's)
+
+
+def _believed(method, values, memory, rank) -> Learned:
+    belief = learn_belief(values)
+    weights = sequential.FLOOR + _frequency(values, memory)
+    choose = sequential.STRATEGIES[method]
+
+    def strategy(n, *, memory, allowed, seed):
+        return choose(belief, n, memory=memory, weights=weights, allowed=allowed)
+
+    def expected(columns, errors):
+        after = belief.given(columns, errors)
+        return np.clip(after.mean, 0.0, 1.0), after.deviation
+
+    @functools.cache
+    def parts():
+        return left_out(values)
+
+    def band(n):
+        return band_width(parts(), n, weights=weights)
+
+    found = {"belief": belief, "weights": weights}
+    return Learned(method, 1, strategy, expected, None if np.isnan(values).any() else band, found)
+
+
+def _frequency(values, memory) -> Vector:
+    """How often each column stands on a frontier; all alike where memory is not known."""
+    if memory is None:
+        return np.ones(values.shape[1])
+    if np.isnan(values).any():
+        values = probabilistic_pca(values, 1).complete(values)
+    return sequential.frontier_frequency(values, memory)
+
+
+# Bayesian optimization (the paper's)
+
+
+def _optimized(method, values, memory, rank) -> Learned:
+    values = _completed(values, rank)
+    embedding = svd_embedding(values, rank)
+    features = values.T if "full" in method else embedding.T
+    sign = -1 if method.endswith("released") else 1
+
+    def strategy(n, *, memory, allowed, seed):
+        chosen = d_optimal(embedding, rank, allowed)
+        errors = yield chosen
+        while len(chosen) < n:
+            mean, deviation = fit_gaussian_process(features, chosen, errors)
+            worth = sign * expected_improvement(mean, deviation, errors.min())
+            worth[~np.asarray(allowed, dtype=bool)] = -np.inf
+            worth[chosen] = -np.inf
+            best = np.array([int(worth.argmax())])
+            error = yield best
+            chosen, errors = np.append(chosen, best), np.append(errors, error)
+
+    def expected(columns, errors):
+        mean, deviation = fit_gaussian_process(features, columns, errors)
+        return np.clip(mean, 0.0, 1.0), deviation
+
+    return Learned(method, rank, strategy, expected, extra={"embedding": embedding})
+
+
+# The baseline that learns nothing
+
+
+def _unlearned(method, values, memory, rank) -> Learned:
+    columns = values.shape[1]
+
+    def strategy(n, *, memory, allowed, seed):
+        memory, allowed = np.asarray(memory), np.asarray(allowed, dtype=bool)
+        level = np.sort(memory[allowed])[-n]
+        yield _highest(memory, allowed, level, n, seed)
+
+    def nothing(chosen, errors):
+        predicted = np.ones(columns)
+        predicted[chosen] = errors
+        return predicted, None
+
+    return Learned(method, 1, strategy, nothing)
+
+
+def _highest(memory, allowed, level, n, seed):
+    """The `n` allowed columns of largest memory; among those at the last level at random."""
+    above = np.flatnonzero(allowed & (memory > level))
+    tied = np.flatnonzero(allowed & (memory == level))
+    rng = np.random.default_rng(seed)
+    return np.concatenate([above, rng.choice(tied, n - len(above), replace=False)])
+
+
+METHODS: dict[str, Callable[..., Learned]] = {
+    "knowledge-gradient": _believed,
+    "variance-reduction": _believed,
+    "ed-mf": _embedded,
+    "random-mf": _embedded,
+    "bo-mf": _optimized,
+    "bo-full": _optimized,
+    "bo-mf-released": _optimized,
+    "bo-full-released": _optimized,
+    "random-high-memory": _unlearned,
+}
+"""Methods by name."""

@@ -1,0 +1,182 @@
+"""Laws of Gaussian beliefs about a row of errors, and of learning them from other rows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from refimpl.peppp.belief import Belief, learn_belief, left_out, probabilistic_pca
+from refimpl.peppp.calibration import NORMAL_90, band_width
+
+seeds = st.integers(0, 2**32)
+
+
+def belief(seed, columns=6):
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((columns, columns))
+    return Belief(rng.uniform(size=columns), root @ root.T + 0.1 * np.eye(columns)), rng
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.integers(1, 5))
+def test_conditioning_is_the_textbook_formula_and_reproduces_what_was_measured(seed, n):
+    before, rng = belief(seed)
+    seen, rest = np.arange(n), np.arange(n, 6)
+    errors = rng.uniform(size=n)
+    after = before.given(seen, errors)
+    s = before.covariance
+    gain = s[np.ix_(rest, seen)] @ np.linalg.inv(s[np.ix_(seen, seen)])
+    assert after.mean[seen].tolist() == errors.tolist() and not after.deviation[seen].any()
+    np.testing.assert_allclose(
+        after.mean[rest], before.mean[rest] + gain @ (errors - before.mean[seen]), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        after.covariance[np.ix_(rest, rest)],
+        s[np.ix_(rest, rest)] - gain @ s[np.ix_(seen, rest)],
+        atol=1e-6,
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds)
+def test_measuring_in_two_steps_is_measuring_at_once(seed):
+    before, rng = belief(seed)
+    errors = rng.uniform(size=3)
+    once = before.given([4, 0, 2], errors)
+    twice = before.given([4], errors[:1]).given([0, 2], errors[1:])
+    np.testing.assert_allclose(once.mean, twice.mean, atol=1e-6)
+    np.testing.assert_allclose(once.covariance, twice.covariance, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.integers(0, 5))
+def test_no_measurement_makes_anything_less_certain(seed, column):
+    before, _ = belief(seed)
+    after = before.given([column], [0.5])
+    assert (after.deviation <= before.deviation + 1e-9).all()
+
+
+def test_what_follows_from_the_rest_cannot_be_measured_again():
+    certain = Belief(np.zeros(2), np.ones((2, 2)))
+    with pytest.raises(ValueError, match="follow exactly from"):
+        certain.given([0, 1], [0.5, 0.5])
+
+
+def samples(seed, rows=30, columns=7, rank=2, noise=0.02):
+    rng = np.random.default_rng(seed)
+    factors, loadings = (
+        rng.standard_normal((rows, rank)),
+        0.1 * rng.standard_normal((rank, columns)),
+    )
+    exact = 0.5 + factors @ loadings + noise * rng.standard_normal((rows, columns))
+    return np.clip(exact, 0, 1), rng
+
+
+def likelihood(found, values):
+    """Log density of the observed entries, entry set by entry set, straight from the Gaussian."""
+    total = 0.0
+    for row in values:
+        seen = ~np.isnan(row)
+        total += multivariate_normal.logpdf(
+            row[seen], found.mean[seen], found.belief.covariance[np.ix_(seen, seen)]
+        )
+    return total
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.integers(1, 4))
+def test_no_other_factors_make_complete_rows_more_likely(seed, rank):
+    values, rng = samples(seed)
+    found = probabilistic_pca(values, rank)
+    best = likelihood(found, values)
+    for _ in range(10):
+        near = type(found)(
+            found.mean + 0.01 * rng.standard_normal(7),
+            found.loadings + 0.01 * rng.standard_normal((7, rank)),
+            found.noise * np.exp(0.1 * rng.standard_normal()),
+        )
+        assert likelihood(near, values) <= best + 1e-6
+
+
+def test_expectation_maximization_climbs_and_ends_where_no_neighbour_is_higher():
+    values, rng = samples(3)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    reached = [
+        likelihood(probabilistic_pca(values, 2, max_iterations=n, tolerance=0), values)
+        for n in (1, 2, 4, 8, 16, 64, 1000)
+    ]
+    assert (np.diff(reached) >= -1e-7).all()
+    found = probabilistic_pca(values, 2, max_iterations=5000, tolerance=1e-10)
+    assert found.converged
+    for _ in range(20):
+        near = type(found)(
+            found.mean + 0.003 * rng.standard_normal(7),
+            found.loadings + 0.003 * rng.standard_normal((7, 2)),
+            found.noise,
+        )
+        assert likelihood(near, values) <= likelihood(found, values) + 1e-3
+
+
+def test_with_one_entry_missing_the_iteration_ends_near_the_closed_form():
+    values, _ = samples(5)
+    whole = probabilistic_pca(values, 2)
+    values[0, 0] = np.nan
+    nearly = probabilistic_pca(values, 2, max_iterations=5000, tolerance=1e-10)
+    np.testing.assert_allclose(nearly.belief.covariance, whole.belief.covariance, atol=2e-3)
+
+
+def test_missing_entries_of_a_low_rank_matrix_are_completed():
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.ones(2), 40) @ rng.uniform(size=(2, 20))
+    values = np.where(rng.random(truth.shape) < 0.4, truth, np.nan)
+    found = probabilistic_pca(values, 1).complete(values)
+    assert np.sqrt(np.mean((found - truth) ** 2)) < 0.005
+    seen = ~np.isnan(values)
+    assert (found[seen] == truth[seen]).all()
+
+
+def test_the_rank_is_that_of_the_rows_and_uneven_noise_is_noticed():
+    rng = np.random.default_rng(1)
+    values, _ = samples(1, rows=80, columns=12, rank=2, noise=0.01)
+    assert np.linalg.matrix_rank(learn_belief(values).covariance - 1e-4 * np.eye(12), 1e-3) <= 3
+    noisy = np.clip(values + 0.1 * (np.arange(12) % 2) * rng.standard_normal((80, 12)), 0, 1)
+    found = learn_belief(noisy)
+    left = found.given(np.arange(12)[:6], noisy[0, :6]).deviation[6:]
+    assert left[1::2].min() > 0.06 and left[0::2].max() < 0.04  # .1 and .01 of noise
+
+
+def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
+    values, rng = samples(2)
+    kept = learn_belief(values[1:])
+    values[0] = rng.uniform(size=7)
+    np.testing.assert_array_equal(kept.covariance, learn_belief(values[1:]).covariance)
+
+
+def test_bands_are_as_wide_as_heavier_tails_demand():
+    rng = np.random.default_rng(0)
+    heavy = np.clip(0.5 + 0.01 * rng.standard_t(3, (2000, 6)), 0, 1)
+    width = band_width(left_out(heavy), 1, weights=np.ones(6))
+    # of t with 3 degrees of freedom: half width of the middle 90 % over standard deviation
+    assert width == pytest.approx(2.353 / np.sqrt(3), abs=0.1)
+    assert width < NORMAL_90 - 0.1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: probabilistic_pca([[0.5, np.nan], [0.5, np.nan]], 1), r"column 1 without"),
+        (lambda: probabilistic_pca([[0.5, 0.5], [np.nan, np.nan]], 1), r"row 1 without"),
+        (lambda: probabilistic_pca([[0.5, 1.5], [0.5, 0.5]], 1), r"1.5 at row 0, column 1"),
+        (lambda: probabilistic_pca(np.full((3, 4), 0.5), 3), r"rank 3; allowed is 1 to 2"),
+        (lambda: probabilistic_pca([0.5], 1), r"at least 2 rows"),
+        (
+            lambda: probabilistic_pca(np.where(np.eye(9) > 0, 0.5, np.nan), 2),
+            r"9 observed entries; rank 2 .* at least",
+        ),
+        (lambda: learn_belief([[0.5, -1.0], [0.5, 0.5]]), r"-1.0 at row 0, column 1"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
