@@ -2,12 +2,32 @@
 
 import importlib
 
-from refimpl.formats import FloatFormat, IntFormat, format
-from refimpl.ops import decode, encode, quantize, quantize_int
+from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
+from refimpl.ops import (
+    BlockCodes,
+    decode,
+    decode_blocks,
+    decode_codebook,
+    decode_int,
+    encode,
+    pack_bits,
+    qtorch_float_quantize,
+    quantile_codebook,
+    quantize,
+    quantize_blocks,
+    quantize_codebook,
+    quantize_int,
+    unpack_bits,
+    values,
+)
 
 __version__ = "0.1.0"
-__all__ = ["FloatFormat", "IntFormat", "Precision", "autodiff", "data", "decode", "encode", "format",
-           "nn", "peppp", "plots", "quantize", "quantize_int"]  # fmt: skip
+__all__ = [
+    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "Precision",
+    "autodiff", "data", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode",
+    "format", "nn", "pack_bits", "peppp", "plots", "qtorch_float_quantize", "quantile_codebook",
+    "quantize", "quantize_blocks", "quantize_codebook", "quantize_int", "unpack_bits", "values",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

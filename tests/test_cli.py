@@ -233,3 +233,16 @@ def test_format_lists_the_catalogue_and_refuses_unknown_names_with_a_suggestion(
     assert "bfloat16" in run(capsys, "format", "--list")[1].split()
     status, _, line = run(capsys, "format", "float8_e4m3fm")
     assert status == 2 and "did you mean float8_e4m3fn" in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["posit8_2", "nvfp4", "mxfp8_e4m3", "nf4", "uint4", "binary8p3se", "float64"]
+)
+def test_every_kind_of_format_prints_as_text_as_json_and_as_html(capsys, name):
+    from refimpl.formats import format as format_of
+
+    status, printed, _ = run(capsys, "format", name)
+    assert status == 0 and printed.startswith("format\n  name")
+    fields = json.loads(run(capsys, "format", name, "--json")[1])["format"]
+    assert fields["bits"] == format_of(name).bits
+    assert f"<td style='text-align:left'>{fields['name']}</td>" in format_of(name)._repr_html_()

@@ -15,9 +15,9 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     command.add_argument(
-        "name", metavar="NAME", nargs="?", help="such as float8_e4m3fn, e4m3, posit8_2, int8"
+        "name", metavar="NAME", nargs="?", help="such as float8_e4m3fn, e4m3, posit8_2, int8, nf4"
     )
-    command.add_argument("--json", action="store_true", help="print JSON, with every code")
+    command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--list", action="store_true", help="print the names of the catalogue")
 
 
@@ -26,89 +26,53 @@ def run(options) -> int:
     import json
 
     from refimpl import formats
+    from refimpl.formats.sheet import sheet
 
     if options.list or options.name is None:
         print("\n".join(formats.names()))
         return 0
     fmt = formats.format(options.name)
-    described = describe(fmt)
+    tables = sheet(fmt)
+    if codes := _codes(fmt):
+        tables["codes"] = codes
     if options.json:
-        print(json.dumps(described, indent=1))
+        print(json.dumps(tables, indent=1))
         return 0
-    for title, table in described.items():
+    for title, table in tables.items():
         if title == "codes":
-            _print_codes(fmt, table)
-        else:
-            print(title)
-            for key, value in table.items():
-                print(f"  {key:<22} {value}")
+            _print_codes(table)
+            continue
+        print(title)
+        for key, value in table.items():
+            print(f"  {key:<22} {value}")
     return 0
 
 
-def describe(fmt) -> dict:
-    """Return fields, range, special codes and, for a small format, the value of every code."""
-    import dataclasses
+def _codes(fmt) -> dict[str, str]:
+    """Return the value of every code of a small format whose codes have values of their own."""
+    from refimpl.formats import CodeBook, FloatFormat, PositFormat
+    from refimpl.formats.sheet import hex_code
 
-    from refimpl.formats import FloatFormat, IntFormat
-
-    sheet = {"format": {"name": fmt.name, "bits": fmt.bits, **dataclasses.asdict(fmt)}}
-    if isinstance(fmt, IntFormat):
-        sheet["range"] = {"min": fmt.min, "max": fmt.max}
-        return sheet
-    quantities = ("max", "min", "smallest_normal", "smallest_subnormal", "eps", "maxexp", "minexp")
-    sheet["range"] = {name: getattr(fmt, name) for name in quantities if hasattr(fmt, name)}
-    if isinstance(fmt, FloatFormat):
-        sheet["special codes"] = _special_codes(fmt)
-    if fmt.bits <= SMALL:
+    if fmt.bits > SMALL or not isinstance(fmt, (FloatFormat, PositFormat, CodeBook)):
+        return {}
+    if isinstance(fmt, CodeBook):
+        found = fmt.values()
+    else:
         from refimpl.ops import decode
 
-        sheet["codes"] = {
-            _hex(c, fmt): _text(v) for c, v in enumerate(decode(range(1 << fmt.bits), fmt))
-        }
-    return sheet
-
-
-def _special_codes(fmt) -> dict[str, str]:
-    sign = fmt.sign_mask
-    codes = {"zero": [0] if fmt.has_zero else []}
-    codes["minus zero"] = [sign] if fmt.has_minus_zero else []
-    codes["largest"] = [fmt.max_code]
-    inf = fmt.infinity_code
-    codes["infinity"] = [] if inf is None else [inf, inf | sign] if sign else [inf]
-    top = 1 << (fmt.bits - bool(sign))
-    if fmt.nan_code is None:
-        codes["NaN"] = []
-    elif fmt.specials == "ieee":
-        first = fmt.max_code + 2
-        spans = [(first, top - 1)] + ([(first | sign, (top - 1) | sign)] if sign else [])
-        return {k: _codes(v, fmt) for k, v in codes.items()} | {
-            "NaN": ", ".join(
-                _hex(a, fmt) if a == b else f"{_hex(a, fmt)} to {_hex(b, fmt)}" for a, b in spans
-            )
-        }
-    else:
-        nan = fmt.nan_code
-        codes["NaN"] = [nan, nan | sign] if fmt.nan_has_sign else [nan]
-    return {k: _codes(v, fmt) for k, v in codes.items()}
-
-
-def _codes(codes, fmt) -> str:
-    return ", ".join(_hex(code, fmt) for code in codes) or "none"
-
-
-def _hex(code: int, fmt) -> str:
-    return f"0x{code:0{-(-fmt.bits // 4)}x}"
+        found = decode(range(1 << fmt.bits), fmt)
+    return {hex_code(code, fmt): _text(value) for code, value in enumerate(found)}
 
 
 def _text(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value or value != value else repr(float(value))
 
 
-def _print_codes(fmt, table: dict[str, str]) -> None:
+def _print_codes(table: dict[str, str]) -> None:
     """Print the values in rows of eight codes."""
-    values = list(table.values())
+    names, values = list(table), list(table.values())
     width = max(map(len, values)) + 2
-    print(f"codes, from 0 to {_hex(len(values) - 1, fmt)}, eight to a row")
+    print(f"codes, from {names[0]} to {names[-1]}, eight to a row")
     for start in range(0, len(values), 8):
         row = "".join(f"{value:>{width}}" for value in values[start : start + 8])
-        print(f"  {_hex(start, fmt)} {row}")
+        print(f"  {names[start]} {row}")

@@ -77,6 +77,11 @@ class CodeBook:
     def __str__(self) -> str:
         return self.name
 
+    def _repr_html_(self) -> str:
+        from refimpl.formats.sheet import html
+
+        return html(self)
+
 
 def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -> tuple[float, ...]:
     """Return the values of the dynamic map: midpoints of linear steps within decimal exponents.

@@ -280,6 +280,11 @@ class FloatFormat:
     def __str__(self) -> str:
         return self.name
 
+    def _repr_html_(self) -> str:
+        from refimpl.formats.sheet import html
+
+        return html(self)
+
 
 def default_bias(exponent_bits: int, signed: bool, specials: str) -> int:
     """Return the bias a format has when none is given."""

@@ -76,3 +76,8 @@ class IntFormat:
 
     def __str__(self) -> str:
         return self.name
+
+    def _repr_html_(self) -> str:
+        from refimpl.formats.sheet import html
+
+        return html(self)
