@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from refimpl.commands import frontier, memory, sweep
+from refimpl.commands import frontier, memory, reproduce, sweep
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (frontier, sweep, memory):
+    for command in (frontier, sweep, memory, reproduce):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -2,5 +2,6 @@
 
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
+from refimpl.plots.reproduce import released
 
-__all__ = ["frontier", "memory"]
+__all__ = ["frontier", "memory", "released"]
