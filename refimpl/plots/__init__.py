@@ -3,6 +3,7 @@
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
+from refimpl.plots.reproduce import released
 from refimpl.plots.training import error_lines
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "memory",
     "number_line",
     "relative_error",
+    "released",
     "rounding_modes",
 ]

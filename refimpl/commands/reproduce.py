@@ -1,0 +1,63 @@
+"""``refimpl reproduce``: a paper's claims, recomputed."""
+
+from __future__ import annotations
+
+from refimpl.commands.options import positive, talk
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    command = commands.add_parser(
+        "reproduce",
+        help="recompute a paper's tables and figures",
+        description="Recompute a paper's tables and figures from its released data, each beside "
+        "the published or released value.",
+    )
+    command.set_defaults(run=_reproduce)
+    command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
+    command.add_argument("--data", metavar="DIR",
+                         help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")  # fmt: skip
+    command.add_argument("--only", nargs="+", metavar="PART",
+                         choices=("figures", "meta-training", "meta-test", "settings", "ranking"),
+                         help="figures, meta-training, meta-test, settings, ranking (default all)")  # fmt: skip
+    command.add_argument("--jobs", type=positive, default=2, metavar="N",
+                         help="processes (default 2)")  # fmt: skip
+    command.add_argument("--out", metavar="DIR", help="also write tables and pictures there")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _reproduce(options) -> int:
+    from pathlib import Path
+
+    from refimpl.peppp import reproduce
+    from refimpl.peppp.released import load_released
+
+    errors = load_released(options.data)
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write in {out} ({error.strerror}); choose another directory with --out"
+            ) from None
+    say, running = talk(options), {"jobs": options.jobs, "progress": not options.quiet}
+    parts = {
+        "figures": lambda: reproduce.figures(errors),
+        "meta-training": lambda: [reproduce.meta_training_by_ratio(errors)],
+        "meta-test": lambda: [reproduce.meta_test(errors, **running)],
+        "settings": lambda: [reproduce.settings(errors, **running)],
+        "ranking": lambda: [reproduce.ranking(errors, **running)],
+    }
+    text = ""
+    for name in options.only or parts:
+        for table in parts[name]():
+            say(f"{table}\n")
+            text += f"{table}\n\n"
+    if out is not None:
+        from refimpl import plots
+
+        (out / "tables.txt").write_text(text)
+        plots.released(errors).savefig(out / "figures.png", dpi=130)
+        say(f"wrote {out / 'tables.txt'} and {out / 'figures.png'}")
+    return 0
