@@ -61,10 +61,9 @@ def _frontier(options) -> int:
 def _report(found, say) -> None:
     import numpy as np
 
-    say("\nmeasured, in the order of choice    memory MB  predicted  measured")
+    say("\nmeasured, in the order of choice    memory MB      error")
     for i in found.chosen:
-        say(f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.predicted[i]:>10.3f} "
-            f"{found.measured[i]:>9.3f}")  # fmt: skip
+        say(f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.measured[i]:>10.3f}")
     say("\nestimated frontier                  memory MB      error")
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
