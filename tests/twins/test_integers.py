@@ -94,6 +94,9 @@ def affine_rows():
     rows += [np.zeros(40), np.r_[1e-40, np.zeros(39)], np.r_[-1.0, 2.0**-60, np.zeros(38)]]
     rows += [np.r_[-1.0, 2.0**-k, np.zeros(38)] for k in (22, 23, 24, 25, 30, 53, 80)]
     rows += [np.r_[-k, 255.0 * 2 - k, np.zeros(38)] for k in (0, 1, 3, 255)]
+    # width / 255 lies just below a tie between float32 scales, and float64 rounds it onto the tie
+    rows += [np.r_[-(1 - 2.0**-24), 255 * 2.0**24 + 65024, np.zeros(38)]]
+    rows += [np.r_[-k - 0.5, 253.5 - k, np.zeros(38)] for k in (0, 1, 2)]  # the zero point on a tie
     return np.array(rows).astype(np.float32)
 
 

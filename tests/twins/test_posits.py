@@ -128,7 +128,11 @@ def test_integers_are_rounded_once_too():
     tie = 2**62 + 2**49
     x = np.array([2**63 - 1, 2**62 + 2**33 + 1, -(2**63), 0, 3, tie, tie + 1, tie - 1, -tie - 1,
                   tie + 2**50, tie + 2**50 - 1], np.int64)  # fmt: skip
+    top = 2**63 + 2**50  # and a tie whose excess lies in the last of 64 bits
+    unsigned = np.array([top, top + 1, top - 1, top + 2**51 - 1, 2**64 - 1], np.uint64)
     fmt = format_of("posit32_2")
+    above = [spec.round_to_code(Fraction(v), fmt) for v in unsigned.tolist()]
+    assert ops.encode(unsigned, fmt).tolist() == above
     expected = []
     for v in x.tolist():
         if v == 0:
