@@ -35,8 +35,10 @@ def lines(directory):
 
 def kill_when(directory, wanted, how, *options):
     """Start the sweep and stop it once its journal has this many lines; return the exit status."""
+    # A shell's background jobs ignore SIGINT, and so would what they start: listen to it again.
     process = subprocess.Popen([*COMMAND, str(directory), *options], start_new_session=True,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     deadline = time.monotonic() + 120
     while lines(directory) < wanted and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
