@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from refimpl.commands import format, frontier, memory, sweep
+from refimpl.commands import conform, format, frontier, memory, sweep
 
 
 class _Parser(argparse.ArgumentParser):
@@ -16,11 +16,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 2 misuse, 130 interrupted."""
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (format, frontier, memory, sweep):
+    for command in (conform, format, frontier, memory, sweep):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:
