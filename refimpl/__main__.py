@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from refimpl.commands import conform, format, frontier, memory, sweep
+from refimpl.commands import conform, format, frontier, memory, sweep, vectors, verify
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (conform, format, frontier, memory, sweep):
+    for command in (conform, format, frontier, memory, sweep, vectors, verify):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -81,7 +81,7 @@ def complexity(x: np.ndarray) -> np.ndarray:
         whole = np.ldexp(np.abs(np.nan_to_num(fraction)), 53).astype(np.uint64)
         lowest = np.log2((whole & (~whole + np.uint64(1))).astype(np.float64) + (whole == 0))
     length = np.where(whole == 0, 0, 53 - lowest)
-    size = 4096.0 * length + 2 * np.abs(exponent - 1) + np.signbit(x)
+    size = 16.0 * length + 8 * np.abs(exponent - 1) + np.signbit(x)
     return np.where(np.isfinite(x), size, np.signbit(x))
 
 

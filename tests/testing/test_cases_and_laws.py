@@ -131,7 +131,7 @@ def test_a_law_is_broken_by_an_implementation_that_breaks_it(law):
     assert not law.holds(q, "float8_e4m3fn", x, **rules)
 
 
-@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float6_e2m3fn", "float6_e3m2fn"])
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "e5m5"])
 @pytest.mark.parametrize("law", T.false_laws(), ids=lambda law: law.name)
 def test_a_false_law_has_a_counterexample(law, name):
     numbers = law.counterexample(name)
