@@ -116,11 +116,9 @@ def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Repor
     if failed:
         with np.errstate(all="ignore"):
             wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all()
-                        if s.route != "decode" else True for s in seen)  # fmt: skip
-            found = diagnose(probe.behaviour, seen) if wrong and seen else ()
-        diagnoses = tuple(found) if found and "correct" not in found else ()
-        if hints:
-            diagnoses = tuple(hints[:3]) if not diagnoses else diagnoses
+                        for s in seen)  # fmt: skip
+            diagnoses = diagnose(probe.behaviour, seen) if wrong else ()
+        diagnoses = diagnoses or tuple(hints[:1])
         names = ", ".join(result.name for result in results if result.failed)
         hint = "" if diagnoses else f"no single known defect or pair of them explains: {names}"
     return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint)

@@ -307,6 +307,9 @@ def _of_subnormals(fmt):
             b, format=replace(b.format, has_subnormals=False)))  # fmt: skip
     yield Defect("never underflows: gives the smallest value instead of zero",
                  after=lambda x, y, b: np.where((y == 0) & (x != 0), np.copysign(small, x), y))  # fmt: skip
+    if not fmt.has_zero:
+        yield Defect("rounds up whatever lies between the two smallest scales",
+                     after=lambda x, y, b: np.where((x > small) & (x < 2 * small), 2 * small, y))  # fmt: skip
     yield Defect("rounds up to the smallest value at exactly half of it",
                  after=lambda x, y, b: np.where(np.abs(x) == small / 2, np.copysign(small, x), y))  # fmt: skip
     yield Defect("gives zero for everything below the smallest value",
@@ -407,9 +410,9 @@ def _of_integers(behaviour):
 
     low = -(1 << fmt.bits - 1) if fmt.signed else 0
 
-    def wrapped(rounding, huge=None):
+    def wrapped(rounding, huge=None, limit=2.0**31 - 1):
         def after(x, y, b):
-            sure = np.isfinite(x) & (np.abs(x) < 2**31)
+            sure = np.isfinite(x) & (np.abs(x) < limit)
             whole = round_whole(np.where(sure, x, 0.0), rounding)
             wrap = np.mod(whole - low, 1 << fmt.bits) + low
             return np.where(sure, wrap, y if huge is None else huge)
@@ -423,6 +426,7 @@ def _of_integers(behaviour):
     yield Defect("rounds toward zero and wraps around", after=wrapped("toward_zero"))
     yield Defect("wraps around instead of saturating", after=wrapped(behaviour.rounding, 0.0))
     yield Defect("rounds toward zero and wraps around", after=wrapped("toward_zero", 0.0))
+    yield Defect("rounds toward zero and wraps around", after=wrapped("toward_zero", 0.0, 2.0**63))
     yield Defect("does not saturate", after=lambda x, y, b: np.where(
         (x > fmt.max) | (x < fmt.min), round_whole(x, b.rounding), y))  # fmt: skip
     full = IntFormat(bits=fmt.bits, signed=fmt.signed, symmetric=not fmt.symmetric and fmt.signed) if fmt.bits > 1 else fmt  # fmt: skip

@@ -38,13 +38,13 @@ class Probe:
         if codes.size == 0:
             return np.empty(0, np.int64)
         if codes.dtype.kind not in "iu":
-            raise Finding(f"encode returned {codes.dtype}; codes are integers", about_input=False)
+            raise Finding(f"returned {codes.dtype}; codes are integers", about_input=False)
         fmt = self.behaviour.format
         low, high = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)
         wrong = (codes > high) | (codes < low)
         if wrong.any():
             at = int(np.argmax(wrong))
-            error = Finding(f"encode returned {codes[at]}, not a code of {fmt}, which go from "
+            error = Finding(f"returned {codes[at]}, not a code of {fmt}, which go from "
                             f"{low} to {high}")  # fmt: skip
             error.input = x[at : at + 1]
             raise error
