@@ -412,7 +412,7 @@ def _of_integers(behaviour):
 
     def wrapped(rounding, huge=None, limit=2.0**31 - 1):
         def after(x, y, b):
-            sure = np.isfinite(x) & (np.abs(x) < limit)
+            sure = (x < limit) & (x > -limit - 1)  # beyond, casts in C give the lowest integer
             whole = round_whole(np.where(sure, x, 0.0), rounding)
             wrap = np.mod(whole - low, 1 << fmt.bits) + low
             return np.where(sure, wrap, y if huge is None else huge)
