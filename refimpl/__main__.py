@@ -6,7 +6,17 @@ import argparse
 import os
 import sys
 
-from refimpl.commands import format, frontier, memory, reproduce, sweep, warmup
+from refimpl.commands import (
+    conform,
+    format,
+    frontier,
+    memory,
+    reproduce,
+    sweep,
+    vectors,
+    verify,
+    warmup,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -16,11 +26,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (format, frontier, memory, reproduce, sweep, warmup):
+    for command in (conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -32,3 +32,17 @@ def add_running(command, out: str) -> None:
 def talk(options):
     """Return print, or a function that stays silent under --quiet."""
     return (lambda *_: None) if options.quiet else print
+
+
+def add_rules(command) -> None:
+    """Declare the options that say how to round."""
+    from refimpl.formats import OVERFLOWS, ROUNDINGS
+
+    command.add_argument("--rounding", choices=ROUNDINGS, default="ties_to_even", metavar="MODE",
+                         help=f"{', '.join(ROUNDINGS)} (default ties_to_even)")  # fmt: skip
+    command.add_argument("--overflow", choices=OVERFLOWS, default="overflow",
+                         help="what is beyond the largest value (default overflow)")  # fmt: skip
+    command.add_argument("--nan", choices=("zero", "max"), default="zero",
+                         help="what NaN becomes where the format has none (default zero)")  # fmt: skip
+    command.add_argument("--random-bits", type=positive, metavar="N",
+                         help="of stochastic_a, stochastic_b and stochastic_c")  # fmt: skip

@@ -18,8 +18,9 @@ ROOMS = {  # room: the rooms it may import
     "data": set(),
     "peppp": {"formats", "data"},
     "plots": {"formats", "ops", "peppp"},
+    "testing": {"formats", "spec", "ops"},
     "__init__": {"formats", "ops"},
-    "commands": {"formats", "ops", "nn", "data", "peppp", "plots"},
+    "commands": {"formats", "ops", "nn", "data", "peppp", "plots", "testing"},
     "__main__": {"commands"},
 }
 EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/study.py": {"__init__"}}

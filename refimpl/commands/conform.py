@@ -1,0 +1,77 @@
+"""``refimpl conform``: hold an implementation to the definition of its format."""
+
+from __future__ import annotations
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    from refimpl.commands.options import add_rules
+
+    command = commands.add_parser(
+        "conform",
+        help="hold an implementation of a format to its definition and say what is wrong with it",
+        description="Put every case group and law to an implementation: a Python name such as "
+        "ml_dtypes.float8_e4m3fn or mypackage.quantize, or a program on a pipe. Exit status 0: it "
+        "conforms, 1: it does not, 2: misuse.",
+    )
+    command.set_defaults(run=run)
+    command.add_argument("target", metavar="NAME", nargs="?", help="module.attribute in Python")
+    command.add_argument("format", metavar="FORMAT", nargs="?",
+                         help="such as float8_e4m3fn; a dtype names its own")  # fmt: skip
+    command.add_argument("--program", metavar="COMMAND", help="a program instead of NAME, speaking "
+                         "the text protocol; quote its arguments with it")  # fmt: skip
+    command.add_argument("--operation", choices=("quantize", "encode", "decode"),
+                         default="quantize", help="what the program does (default quantize)")  # fmt: skip
+    add_rules(command)
+    command.add_argument("--inputs", nargs="+", metavar="DTYPE", default=["float32", "float64"],
+                         help="float16, float32, float64 (default: the last two)")  # fmt: skip
+    command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
+                         help="for each call (default 10)")  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.add_argument("--junit", metavar="FILE", help="also write it as JUnit XML")
+
+
+def run(options) -> int:
+    """Print the report; return 0 or 1."""
+    from refimpl import testing
+
+    if options.program:  # then the first name is the format
+        if options.format or not options.target:
+            raise ValueError("give the format, and it alone, beside --program")
+        implementation = testing.Program(options.program, options.operation, options.time_limit)
+        name = options.target
+    elif options.target:
+        implementation, name = _imported(options.target), options.format
+    else:
+        raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
+    report = testing.conform(
+        implementation, name, rounding=options.rounding, overflow=options.overflow, nan=options.nan,
+        random_bits=options.random_bits, inputs=options.inputs, time_limit=options.time_limit,
+    )  # fmt: skip
+    if options.junit:
+        with open(options.junit, "w", encoding="utf-8") as file:
+            file.write(report.to_junit())
+    print(report.to_json() if options.json else report)
+    return report.exit_status
+
+
+def _imported(name: str):
+    """Return what ``module.attribute`` names; the working directory is searched too."""
+    import importlib
+    import os
+    import sys
+
+    if "." not in name:
+        raise ValueError(
+            f"{name!r} is not of the form module.attribute, as ml_dtypes.float8_e5m2 is"
+        )
+    module, _, attribute = name.rpartition(".")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ValueError(f"cannot import {module!r}: {error}; is it installed here?") from None
+    except AttributeError:
+        raise ValueError(f"{module!r} has no {attribute!r}") from None
+    finally:
+        sys.path.remove(os.getcwd())

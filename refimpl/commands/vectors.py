@@ -1,0 +1,58 @@
+"""``refimpl vectors``: write test vectors."""
+
+from __future__ import annotations
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    command = commands.add_parser(
+        "vectors",
+        help="write test vectors: input and result, in hexadecimal, one case a line",
+        description="Write test vectors of an operation in a format, one case a line: the input and "
+        "the result, in hexadecimal.",
+    )
+    command.set_defaults(run=run)
+    add_selection(command)
+    command.add_argument(
+        "--inputs-only", action="store_true", help="leave the results out, for a pipe"
+    )
+    command.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
+    command.add_argument("--npz", metavar="FILE", help="write arrays to FILE instead")
+
+
+def add_selection(command) -> None:
+    """Declare the options that choose vectors, the same for `vectors` and `verify`."""
+    from refimpl.commands.options import add_rules
+
+    command.add_argument("operation", metavar="OP", choices=("encode", "decode", "quantize"),
+                         help="encode, decode or quantize")  # fmt: skip
+    command.add_argument("format", metavar="FORMAT", help="such as float8_e4m3fn")
+    command.add_argument("--level", choices=("1", "2", "all"), default="2",
+                         help="1 small, 2 boundary-weighted (default), all exhaustive")  # fmt: skip
+    command.add_argument("--input", choices=("float16", "float32", "float64"), default="float32",
+                         help="type of the inputs of encode and quantize (default float32)")  # fmt: skip
+    add_rules(command)
+
+
+def selected(options):
+    """Return the Vectors that the options choose."""
+    from refimpl.testing import Behaviour, Vectors
+
+    behaviour = Behaviour(options.format, options.rounding, options.overflow, options.nan,
+                          options.random_bits)  # fmt: skip
+    return Vectors(options.operation, behaviour, options.level, options.input)
+
+
+def run(options) -> int:
+    """Write the vectors to standard output."""
+    import sys
+
+    vectors = selected(options)
+    if options.npz:
+        vectors.save_npz(options.npz)
+        return 0
+    pieces = vectors.json_lines() if options.json else vectors.text(results=not options.inputs_only)
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+    return 0

@@ -1,0 +1,42 @@
+"""The testing kit: hold any implementation of a format to its definition.
+
+==================  ================================================================================
+`conform`           every case group and law; a `Report` with the smallest failures explained in bits
+`pytest_tests`      the same as tests of a downstream project, in one line
+`case_groups`       the inputs that have broken implementations, by name
+`laws`              properties of every correct implementation; `false_laws` those of none
+`Behaviour`         a format with its rules, as expected; `explain` one case of it
+`identify`          which format and rounding an unknown quantizer has
+`strategies`        Hypothesis strategies (needs hypothesis, loaded when asked for)
+`Vectors`           test vectors as text; `verify` the results that come back
+`Implementation`    the functions of an implementation; `Program` one on a pipe
+==================  ================================================================================
+
+The expected side is `refimpl.spec`, one value at a time, and the kernels held to it, in bulk.
+"""
+
+import importlib
+
+from refimpl.testing.behaviour import Behaviour
+from refimpl.testing.cases import CaseGroup, case_groups
+from refimpl.testing.conformance import conform, pytest_tests
+from refimpl.testing.explain import explain
+from refimpl.testing.findings import Finding
+from refimpl.testing.identification import Identification, identify
+from refimpl.testing.implementations import Implementation
+from refimpl.testing.laws import FalseLaw, Law, false_laws, laws
+from refimpl.testing.programs import Program
+from refimpl.testing.report import CheckResult, Failure, Report
+from refimpl.testing.vectors import Vectors, verify
+
+__all__ = ["Behaviour", "CaseGroup", "CheckResult", "Failure", "FalseLaw", "Finding",
+           "Identification", "Implementation", "Law",
+           "Program", "Report", "Vectors", "case_groups", "conform", "explain", "false_laws", "identify", "laws",
+           "pytest_tests", "verify"]  # fmt: skip
+
+
+def __getattr__(name: str):
+    """Load the strategies, and with them hypothesis, when they are first asked for."""
+    if name == "strategies":
+        return importlib.import_module("refimpl.testing.strategies")
+    raise AttributeError(f"module 'refimpl.testing' has no attribute {name!r}")

@@ -1,0 +1,227 @@
+"""What an implementation is expected to do: a format and the rules of rounding, as one record.
+
+The expected side comes from `refimpl.spec` (Python int and Fraction) one value at a time
+(`Behaviour.code_by_definition`), and in bulk from the kernels through `refimpl.ops`, which the
+tests of this package hold to the definition bit for bit (`Behaviour.codes`, `Behaviour.values`).
+Every failure that is reported is computed again from the definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from refimpl import ops
+from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, PositFormat
+from refimpl.formats import format as format_of
+from refimpl.spec import float_codes, integers, posits
+
+DIRECTED = ("toward_positive", "toward_negative")
+NEAREST = ("ties_to_even", "ties_to_away")
+DETERMINISTIC = (*NEAREST, "toward_zero", *DIRECTED, "to_odd")
+COUNTED = ("stochastic_a", "stochastic_b", "stochastic_c")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Describe what an implementation is expected to do.
+
+    Parameters
+    ----------
+    format : FloatFormat, PositFormat, IntFormat or a name
+        Values of a float format must lie within float64.  An integer format is meant with scale 1:
+        values become whole numbers and saturate.
+    rounding, overflow, nan : str
+        As for `refimpl.quantize`; `nan` is ``zero`` (of either sign) or ``max``.
+    random_bits : int, optional
+        1 to 8, N of stochastic A, B and C.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For block formats, unknown modes, and modes that the format does not have.
+
+    Examples
+    --------
+    >>> e4m3 = Behaviour("float8_e4m3fn")
+    >>> e4m3.values(np.array([1.0625, 500.0])).tolist(), e4m3.code_by_definition(1.0625)
+    ([1.0, nan], 56)
+    """
+
+    format: FloatFormat | PositFormat | IntFormat
+    rounding: str = "ties_to_even"
+    overflow: str = "overflow"
+    nan: str = "zero"
+    random_bits: int | None = None
+
+    def __post_init__(self):
+        fmt = format_of(self.format)
+        object.__setattr__(self, "format", fmt)
+        if not isinstance(fmt, (FloatFormat, PositFormat, IntFormat)):
+            raise TypeError(f"testing: {fmt} is made of other formats; test its elements "
+                            f"({getattr(fmt, 'element', 'the element format')}) and its scales")  # fmt: skip
+        for what, got, allowed in (("rounding", self.rounding, ROUNDINGS),
+                                   ("overflow", self.overflow, OVERFLOWS),
+                                   ("nan", self.nan, NAN_RULES[:2])):  # fmt: skip
+            if got not in allowed:
+                raise ValueError(
+                    f"testing: unknown {what} {got!r}; one of {', '.join(map(str, allowed))}"
+                )
+        counted = self.rounding in COUNTED
+        if counted != (self.random_bits is not None) or (
+            counted and self.random_bits not in range(1, 9)
+        ):
+            raise ValueError("testing: stochastic_a, stochastic_b and stochastic_c take random_bits "
+                             f"from 1 to 8, other modes none; got rounding={self.rounding!r}, "
+                             f"random_bits={self.random_bits!r}")  # fmt: skip
+        if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
+            raise ValueError(f"testing: values of {fmt} lie beyond float64, in which results are "
+                             "compared; test a format of smaller exponents")  # fmt: skip
+        if isinstance(fmt, PositFormat) and (self.rounding, self.overflow) != (
+            "ties_to_even",
+            "overflow",
+        ):
+            raise ValueError(
+                "testing: posits round to even and never overflow; leave rounding and overflow out"
+            )
+        if isinstance(fmt, IntFormat) and (
+            self.rounding not in DETERMINISTIC[:5] or self.overflow == "propagate"
+        ):
+            raise ValueError(
+                f"testing: integer formats saturate and round in one of {', '.join(DETERMINISTIC[:5])}"
+            )
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether results are random."""
+        return self.rounding.startswith("stochastic")
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """Return the expected codes of x (float16, float32 or float64): int64 for integers."""
+        if isinstance(self.format, IntFormat):
+            return round_to_integers(x, self.format, self.rounding)
+        return ops.encode(x, self.format, **self._rules())
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Return the expected values of x as float64."""
+        return decode(self.codes(x), self.format)
+
+    def code_by_definition(self, x: float, random: int = 0) -> int:
+        """Return the expected code of one value, from `refimpl.spec`."""
+        fmt = self.format
+        if isinstance(fmt, IntFormat):
+            if np.isnan(x):
+                return 0
+            if np.isinf(x):
+                return fmt.max if x > 0 else fmt.min
+            if self.rounding == "ties_to_even":
+                return integers.encode(x, fmt, 1.0)
+            return int(round_to_integers(np.array([x]), fmt, self.rounding)[0])
+        value = float_codes.from_float(x)
+        if isinstance(fmt, PositFormat):
+            return posits.encode(value, fmt)
+        bits = self.random_bits or float_codes.RANDOM_BITS
+        return float_codes.encode(value, fmt, self.rounding, self.overflow, self.nan, random, bits)
+
+    def _rules(self) -> dict:
+        if isinstance(self.format, PositFormat):
+            return {}
+        return {"rounding": self.rounding, "overflow": self.overflow, "nan": self.nan}
+
+    def same(self, x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Tell where results a and b of x (float64) are one and the same.
+
+        NaN is NaN whatever its sign and payload, and minus zero is not zero; but what becomes of a
+        NaN is compared without its sign, and in integers not at all.
+        """
+        alike = (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
+        if isinstance(self.format, IntFormat):
+            return (a == b) | np.isnan(a) & np.isnan(b) | np.isnan(x) & np.isfinite(a)
+        return alike | np.isnan(x) & (np.abs(a) == np.abs(b))
+
+    def __str__(self) -> str:
+        words = [self.format.name, self.rounding]
+        words += [self.overflow] if self.overflow != "overflow" else []
+        words += [f"NaN gives {self.nan}"] if self.nan != "zero" else []
+        words += [f"{self.random_bits} random bits"] if self.random_bits else []
+        return ", ".join(words)
+
+
+def decode(codes: np.ndarray, fmt) -> np.ndarray:
+    """Return the values of codes as float64; the code of an integer format is its value."""
+    if isinstance(fmt, IntFormat):
+        return np.asarray(codes, np.float64)
+    return ops.decode(codes, fmt)
+
+
+def step_above(fmt) -> float:
+    """Return the distance from the largest value to the next that a wider exponent would give.
+
+    >>> from refimpl.formats import format
+    >>> step_above(format("float8_e4m3fn")), step_above(format("float8_e8m0fnu")) == 2.0**127
+    (32.0, True)
+    """
+    if isinstance(fmt, IntFormat):
+        return 1.0
+    if isinstance(fmt, PositFormat):
+        return float(fmt.max)
+    return 2.0 ** (max(fmt.maxexp - 1, fmt.min_exponent) - fmt.mantissa_bits)
+
+
+@lru_cache(maxsize=64)
+def values_of(fmt) -> np.ndarray:
+    """Return finite values of a format, ascending, as float64 (read-only).
+
+    All of them up to 16 bits.  Of a wider one, those whose significands are all zeros, all ones, or
+    have a single one, in every binade.
+    """
+    if isinstance(fmt, IntFormat):
+        found = np.arange(fmt.min, fmt.max + 1, dtype=np.float64)
+    elif fmt.bits <= 16:
+        found = ops.values(fmt)
+    elif isinstance(fmt, PositFormat):
+        shift = fmt.bits - 16
+        codes = np.arange(1 << 16, dtype=np.uint64) << np.uint64(shift)
+        codes = np.unique(np.concatenate([codes, codes + np.uint64(1), codes[1:] - np.uint64(1)]))
+        found = decode(codes[codes != fmt.nar_code], fmt)
+    else:
+        m = fmt.mantissa_bits
+        low = {0, 1, (1 << m) - 1, (1 << m) - 2} | {1 << k for k in range(m)}
+        codes = {(field << m) | bits for field in range(1 << fmt.exponent_bits) for bits in low}
+        codes = sorted(code for code in codes if code <= fmt.max_code)
+        found = decode(np.array(codes, np.uint64), fmt)
+        found = np.concatenate([found, -found]) if fmt.signed else found
+    found = np.unique(found[np.isfinite(found)]) + 0.0
+    found.setflags(write=False)
+    return found
+
+
+def round_to_integers(x: np.ndarray, fmt: IntFormat, rounding: str) -> np.ndarray:
+    """Return x rounded to whole numbers and saturated, int64; NaN gives 0.
+
+    >>> from refimpl.formats import format
+    >>> x = np.array([2.5, -2.5, 0.49999999999999994, 1e9])
+    >>> round_to_integers(x, format("int8"), "ties_to_away").tolist()
+    [3, -3, 0, 127]
+    """
+    whole = round_whole(np.asarray(x, np.float64), rounding)
+    return np.clip(np.nan_to_num(whole, nan=0.0), fmt.min, fmt.max).astype(np.int64)
+
+
+def round_whole(x: np.ndarray, rounding: str) -> np.ndarray:
+    """Return float64 x rounded to whole numbers, exactly."""
+    whole = np.trunc(x)
+    with np.errstate(invalid="ignore"):
+        left = np.abs(x - whole)
+        match rounding:
+            case "toward_positive":
+                return np.ceil(x)
+            case "toward_negative":
+                return np.floor(x)
+            case "ties_to_even":
+                return np.rint(x)
+            case "ties_to_away":
+                return whole + np.where(left >= 0.5, np.copysign(1.0, x), 0.0)
+    return whole

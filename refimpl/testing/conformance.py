@@ -1,0 +1,156 @@
+"""`conform`: put every case group and law to an implementation, and say what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from refimpl.testing.behaviour import Behaviour
+from refimpl.testing.cases import INPUTS
+from refimpl.testing.checks import Check, checks_for
+from refimpl.testing.diagnosis import diagnose
+from refimpl.testing.implementations import format_of_implementation, implementation_of
+from refimpl.testing.probe import Probe
+from refimpl.testing.report import CheckResult, Report
+
+
+def conform(
+    implementation, format=None, *, rounding: str = "ties_to_even", overflow: str = "overflow",
+    nan: str = "zero", random_bits: int | None = None, inputs: Iterable[str] = ("float32", "float64"),
+    time_limit: float = 10.0,
+) -> Report:  # fmt: skip
+    """Hold an implementation of a format to its definition.
+
+    Parameters
+    ----------
+    implementation : callable, pair, dtype, gfloat format, Program or Implementation
+        See `refimpl.testing.implementations`.  Functions get one-dimensional arrays.
+    format : FloatFormat, PositFormat, IntFormat or a name
+        Not needed for a dtype or a gfloat format, which name their own.
+    rounding, overflow, nan : str
+        What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
+        own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
+        with integers below 2^random_bits, and held to the definition for all of them.
+    inputs : names of dtypes
+        ``float16``, ``float32``, ``float64``: which inputs it takes.
+    time_limit : float
+        Seconds a call may take.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a misuse of this function.  Whatever the implementation does is part of the report.
+
+    Notes
+    -----
+    Expected results come from `refimpl.spec` (a sample, and every failure reported) and, in bulk,
+    from the kernels held to it.  All codes up to 16 bits are decoded, all ties between values are
+    tried.  An implementation that hangs is called no more.
+
+    Examples
+    --------
+    >>> import ml_dtypes
+    >>> report = conform(ml_dtypes.float8_e4m3fn, inputs=["float32"])
+    >>> report.passed
+    True
+    >>> print(conform(np.trunc, "int8").diagnosis)
+    consistent with: toward_zero and does not saturate
+    """
+    probe = probe_of(implementation, format, rounding=rounding, overflow=overflow, nan=nan,
+                     random_bits=random_bits, inputs=inputs, time_limit=time_limit)  # fmt: skip
+    results, tallies = [], []
+    hung = False
+    for check in checks_for(probe):
+        if hung:
+            check = check._replace(skipped="not tried: the implementation hangs")
+        result, tally = check.result(probe)
+        hung = hung or tally.hung
+        results.append(result)
+        tallies.append(tally)
+    if not any(result.tried for result in results):
+        results.append(CheckResult("tried", "use", "something can be tried", 1, 1))
+    return _concluded(probe, results, tallies)
+
+
+def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
+    """Return the probe for the arguments of `conform`, checked."""
+    name = format_of_implementation(implementation) if format is None else format
+    if name is None:
+        raise ValueError("conform: which format is this? Give its name as the second argument, such "
+                         "as 'float8_e4m3fn'")  # fmt: skip
+    behaviour = Behaviour(name, **rules)
+    inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    if not inputs or not set(inputs) <= set(INPUTS):
+        raise ValueError(f"conform: inputs are some of {', '.join(INPUTS)}; got {inputs!r}")
+    if not time_limit > 0:
+        raise ValueError(f"conform: time_limit must be above 0 seconds, got {time_limit!r}")
+    _hold_to_the_definition(behaviour)
+    return Probe(implementation_of(implementation, behaviour), behaviour, inputs, time_limit)
+
+
+def _hold_to_the_definition(behaviour: Behaviour) -> None:
+    """Compare the bulk of the expected side with the definition on a sample."""
+    if behaviour.is_stochastic:
+        return
+    from refimpl.testing.checks import pool
+
+    x = pool(behaviour.format, "float64", most=200)[:300]
+    with np.errstate(all="ignore"):
+        bulk = behaviour.codes(x)
+    for value, code in zip(x, bulk, strict=True):
+        if behaviour.code_by_definition(float(value)) != int(code):
+            raise RuntimeError(f"refimpl's kernels and its definition disagree about {value!r} in "
+                               f"{behaviour}; please report this")  # fmt: skip
+
+
+def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
+    failed = any(result.failed for result in results)
+    seen = [s for tally in tallies for s in tally.seen]
+    hints = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
+    diagnoses, hint = (), ""
+    if failed:
+        with np.errstate(all="ignore"):
+            wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all()
+                        for s in seen)  # fmt: skip
+            diagnoses = diagnose(probe.behaviour, seen) if wrong else ()
+        diagnoses = diagnoses or tuple(hints[:1])
+        names = ", ".join(result.name for result in results if result.failed)
+        hint = "" if diagnoses else f"no single known defect or pair of them explains: {names}"
+    return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint)
+
+
+def pytest_tests(implementation, format=None, **options):
+    """Return a test function for pytest: one test per case group and law, with readable ids.
+
+    Parameters are those of `conform`.  In a test module of yours:
+
+        test_my_quantizer = rf.testing.pytest_tests(my_quantizer, "float8_e4m3fn")
+
+    gives ``test_my_quantizer[ties]``, ``test_my_quantizer[monotonicity]`` and so on.
+
+    >>> tests = pytest_tests(np.float16)
+    >>> tests.pytestmark[0].name
+    'parametrize'
+    """
+    import pytest
+
+    options = {"rounding": "ties_to_even", "overflow": "overflow", "nan": "zero", "random_bits": None,
+               "inputs": ("float32", "float64"), "time_limit": 10.0} | options  # fmt: skip
+    probe = probe_of(implementation, format, **options)
+
+    @pytest.mark.parametrize("check", checks_for(probe), ids=lambda check: check.name)
+    def test(check: Check):
+        if check.skipped:
+            pytest.skip(check.skipped)
+        result, _ = check.result(probe)
+        if result.failed:
+            text = result.failure.explanation if result.failure else ""
+            pytest.fail(f"{result.statement}: {result.failed} of {result.tried} cases fail\n{text}",
+                        pytrace=False)  # fmt: skip
+
+    return test

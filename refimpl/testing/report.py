@@ -1,0 +1,128 @@
+"""What `conform` found: as an object, as text, as JSON, as JUnit XML."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from xml.sax.saxutils import quoteattr
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One case that fails, the smallest of its check.
+
+    `input` is its bits in hexadecimal, or None where no input is to blame; `dtype` that of the
+    input; `route` the function asked; `explanation` a few lines.
+    """
+
+    route: str
+    dtype: str | None
+    input: str | None
+    explanation: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one case group or law came to.
+
+    `kind` is ``case group``, ``law`` or ``use``; `tried` and `failed` count cases; `skipped` says
+    why nothing was tried.
+    """
+
+    name: str
+    kind: str
+    statement: str
+    tried: int = 0
+    failed: int = 0
+    failure: Failure | None = None
+    skipped: str | None = None
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"  -     {self.name:<26} {self.skipped}"
+        mark = "FAIL" if self.failed else "ok"
+        count = f"{self.failed} of {self.tried} fail" if self.failed else f"{self.tried} cases"
+        return f"  {mark:<5} {self.name:<26} {count}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `conform`.
+
+    `passed`; `failures` (the results that failed); `diagnosis` (one sentence, empty if passed) and
+    `diagnoses` (every single defect that explains all that was seen); `results` (all of them);
+    ``str()`` is the report as text.
+    """
+
+    implementation: str
+    expected: str
+    results: tuple[CheckResult, ...]
+    diagnoses: tuple[str, ...] = ()
+    hint: str = ""
+
+    @property
+    def failures(self) -> tuple[CheckResult, ...]:
+        """The case groups and laws that failed."""
+        return tuple(result for result in self.results if result.failed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was tried and nothing failed."""
+        return not self.failures and any(result.tried for result in self.results)
+
+    @property
+    def exit_status(self) -> int:
+        """0 if passed, else 1."""
+        return 0 if self.passed else 1
+
+    @property
+    def diagnosis(self) -> str:
+        """One sentence that explains everything that was seen, as far as one is known."""
+        if self.diagnoses:
+            return "consistent with: " + "; or: ".join(self.diagnoses)
+        return self.hint
+
+    def __str__(self) -> str:
+        tried = sum(result.tried for result in self.results)
+        verdict = "conforms" if self.passed else "does NOT conform"
+        lines = [f"{self.implementation} {verdict} to {self.expected}: {tried} cases"]
+        for kind in ("use", "case group", "law"):
+            lines += [f"{kind}s", *(str(r) for r in self.results if r.kind == kind)]
+        for result in self.failures:
+            lines += ["", f"{result.name}: {result.statement}"]
+            if result.failure:
+                lines += ["  " + line for line in result.failure.explanation.splitlines()]
+        if self.diagnosis:
+            lines += ["", f"diagnosis: {self.diagnosis}"]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        return json.dumps({"implementation": self.implementation, "expected": self.expected,
+                           "passed": self.passed, "diagnosis": self.diagnosis,
+                           "diagnoses": list(self.diagnoses),
+                           "results": [asdict(result) for result in self.results]}, indent=1)  # fmt: skip
+
+    def to_junit(self) -> str:
+        """Return the report as JUnit XML: one test case per case group and law."""
+        skipped = sum(bool(result.skipped) for result in self.results)
+        suite = quoteattr(_printable(f"{self.implementation}: {self.expected}"))
+        lines = ['<?xml version="1.0" encoding="utf-8"?>',
+                 f'<testsuite name={suite} tests="{len(self.results)}" '
+                 f'failures="{len(self.failures)}" errors="0" skipped="{skipped}">']  # fmt: skip
+        for result in self.results:
+            case = f"<testcase classname={quoteattr(result.kind)} name={quoteattr(result.name)}"
+            if result.skipped:
+                lines.append(f"{case}><skipped message={quoteattr(result.skipped)}/></testcase>")
+            elif result.failed:
+                text = result.failure.explanation if result.failure else ""
+                message = quoteattr(_printable(f"{result.failed} of {result.tried}: {text}"))
+                lines.append(f"{case}><failure message={message}/></testcase>")
+            else:
+                lines.append(f"{case}/>")
+        return "\n".join([*lines, "</testsuite>", ""])
+
+
+def _printable(text: str) -> str:
+    """Return text without the control characters that XML forbids."""
+    return "".join(c if c >= " " or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,142 @@
+"""Hypothesis strategies for formats, codes, inputs and modes.
+
+Needs hypothesis, which is in the extra ``test``; nothing else of `refimpl` imports it.  Strategies
+shrink towards values that are easy to read: few significant bits, near one, positive; formats print
+as the calls that make them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from refimpl.formats import OVERFLOWS, FloatFormat, IntFormat, PositFormat
+from refimpl.formats import format as format_of
+from refimpl.formats.modes import FAMILIES
+from refimpl.testing.behaviour import DETERMINISTIC, Behaviour, decode, values_of
+from refimpl.testing.cases import case_groups, distinct
+from refimpl.testing.checks import complexity
+
+
+@st.composite
+def formats(draw, families=FAMILIES, min_bits: int = 3, max_bits: int = 8) -> FloatFormat:
+    """Draw a float format of some families (names of `specials`) and widths in bits.
+
+    >>> from hypothesis import find
+    >>> find(formats(families=["fn"], min_bits=8), lambda fmt: fmt.max == 448).bits
+    8
+    """
+    from hypothesis import assume
+
+    family = draw(st.sampled_from(sorted(families, key=FAMILIES.index)))
+    bits = draw(st.integers(min_bits, max_bits))
+    signed = family != "e8m0" and (family == "fnuz" or draw(st.sampled_from([True, False])))
+    exponent_bits = draw(st.integers(0, min(bits - signed, 11)))
+    subnormals = draw(st.sampled_from([True, False]))
+    bias = draw(st.none() | st.integers(-20, 60))
+    try:
+        fmt = FloatFormat(exponent_bits=exponent_bits, mantissa_bits=bits - signed - exponent_bits,
+                          bias=bias, signed=signed, specials=family, has_subnormals=subnormals)  # fmt: skip
+    except ValueError:
+        assume(False)
+    assume(fmt.fits_float64)
+    return fmt
+
+
+def posits(min_bits: int = 3, max_bits: int = 16):
+    """Draw a posit format."""
+    return st.builds(PositFormat, st.integers(min_bits, max_bits), st.integers(0, 3))
+
+
+def integer_formats(min_bits: int = 2, max_bits: int = 16):
+    """Draw an integer format."""
+    bits = st.integers(min_bits, max_bits)
+    return st.builds(IntFormat, bits=bits) | st.builds(
+        IntFormat, bits=bits, signed=st.booleans(), symmetric=st.just(False)
+    )
+
+
+def codes(fmt):
+    """Draw a code of a format (int): of an integer format, its signed value."""
+    fmt = format_of(fmt)
+    if isinstance(fmt, IntFormat):
+        return st.integers(fmt.min, fmt.max)
+    return st.integers(0, (1 << fmt.bits) - 1)
+
+
+def finite_values(fmt):
+    """Draw a finite value of a format of at most 16 bits (float)."""
+    return st.sampled_from(_readable(values_of(format_of(fmt))))
+
+
+def special_values(fmt):
+    """Draw zeros, infinities, NaN, and the ends of the range of a format (float)."""
+    fmt = format_of(fmt)
+    values = values_of(fmt)
+    small = float(values[values > 0][0])
+    found = [0.0, -0.0, float(values[-1]), float(values[0]), small, -small]
+    return st.sampled_from([*found, float("inf"), float("-inf"), float("nan")])
+
+
+def inputs(fmt, dtype="float32"):
+    """Draw an input (NumPy scalar of a float dtype) weighted to what breaks implementations.
+
+    Half from the case groups of the format: ties and their neighbours, the overflow boundary,
+    underflow, values before powers of two, signed zeros, NaN patterns; half any float at all.
+
+    >>> from hypothesis import find
+    >>> float(find(inputs("float8_e4m3fn"), lambda x: x > 448)) > 448
+    True
+    """
+    fmt, dtype = format_of(fmt), np.dtype(dtype)
+    groups = [group(fmt, dtype) for group in case_groups() if group.kind == "values"]
+    weighted = [st.sampled_from(_readable(x)) for x in groups if x.size]
+    anything = st.floats(width=8 * dtype.itemsize).map(dtype.type)
+    return st.one_of(*weighted, *[anything] * 3)
+
+
+def arrays(fmt, dtype="float32", max_size: int = 20):
+    """Draw a one-dimensional array of `inputs`."""
+    return st.lists(inputs(fmt, dtype), max_size=max_size).map(lambda x: np.array(x, dtype))
+
+
+def roundings(fmt):
+    """Draw a deterministic rounding mode that a format has."""
+    fmt = format_of(fmt)
+    if isinstance(fmt, PositFormat):
+        return st.just("ties_to_even")
+    return st.sampled_from(DETERMINISTIC[:5] if isinstance(fmt, IntFormat) else DETERMINISTIC)
+
+
+@st.composite
+def behaviours(draw, fmt):
+    """Draw a `Behaviour`: rounding, overflow and NaN rules valid for a format."""
+    fmt = format_of(fmt)
+    if not isinstance(fmt, FloatFormat):
+        return Behaviour(fmt, draw(roundings(fmt)))
+    rules = ["zero", "max"] if fmt.nan_code is None else ["zero"]
+    return Behaviour(fmt, draw(roundings(fmt)), draw(st.sampled_from(OVERFLOWS)),
+                     draw(st.sampled_from(rules)))  # fmt: skip
+
+
+@st.composite
+def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: int = 2):
+    """Draw a float32 array (blocks * block_size,) whose blocks lie in scales far apart.
+
+    Each block is a power of two times values of the element format, ties between them, or zeros.
+    """
+    fmt = format_of(element)
+    size = blocks * block_size
+    choice = draw(hnp.arrays(np.uint16, size, elements=st.integers(0, (1 << fmt.bits) - 1)))
+    values = np.nan_to_num(decode(choice, fmt), nan=0.0, posinf=0.0, neginf=0.0)
+    values = values * draw(st.sampled_from([1.0, 1.25, 0.75, 0.0]))
+    exponents = draw(st.lists(st.integers(-100, 100), min_size=blocks, max_size=blocks))
+    return np.ldexp(values, np.repeat(exponents, block_size)).astype(np.float32)
+
+
+def _readable(x: np.ndarray) -> list:
+    """Return the values of an array, the easiest to read first."""
+    x = distinct(np.asarray(x))
+    with np.errstate(all="ignore"):
+        return list(x[np.argsort(complexity(x), kind="stable")])

@@ -1,0 +1,67 @@
+"""The strategies draw what they promise, shrink to what can be read, and find what is wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import refimpl as rf
+from refimpl.formats import FloatFormat
+from refimpl.testing import strategies as draw
+from refimpl.testing.behaviour import values_of
+
+few = settings(max_examples=60, deadline=None)
+
+
+@few
+@given(draw.formats())
+def test_formats_print_as_the_call_that_makes_them(fmt):
+    assert eval(repr(fmt), {"FloatFormat": FloatFormat}) == fmt
+    assert 3 <= fmt.bits <= 8
+
+
+@few
+@given(st.data(), draw.formats() | draw.posits(max_bits=10))
+def test_codes_are_codes_and_values_are_values(data, fmt):
+    assert 0 <= data.draw(draw.codes(fmt)) < 2**fmt.bits
+    assert data.draw(draw.finite_values(fmt)) in values_of(fmt)
+
+
+@few
+@given(draw.inputs("float8_e4m3fn"), draw.arrays("float8_e4m3fn", "float64"))
+def test_inputs_have_their_dtype(x, array):
+    assert isinstance(x, np.float32) and array.dtype == np.float64 and array.ndim == 1
+
+
+@few
+@given(st.data(), st.sampled_from(["float8_e4m3fn", "posit8_2", "int8", "float4_e2m1fn"]))
+def test_behaviours_are_those_a_format_has(data, name):
+    assert data.draw(draw.behaviours(name)).format == rf.format(name)
+
+
+@few
+@given(draw.scaled_blocks(block_size=4))
+def test_blocks_are_finite_float32(x):
+    assert x.dtype == np.float32 and x.shape == (8,) and np.isfinite(x).all()
+
+
+@few
+@given(draw.special_values("float8_e5m2"), draw.integer_formats())
+def test_special_values_and_integer_formats_are_drawn(x, fmt):
+    assert isinstance(x, float) and 2 <= fmt.bits <= 16
+
+
+def test_a_wrong_tie_rule_is_found_and_shrinks_to_a_tie_one_can_read():
+    def wrong(x):
+        right = rf.quantize([x], "float8_e4m3fn")[0]
+        return rf.quantize([x], "float8_e4m3fn", rounding="ties_to_away")[0] != right and x == x
+
+    with np.errstate(invalid="ignore"):
+        x = float(find(draw.inputs("float8_e4m3fn"), wrong, settings=settings(max_examples=2000)))
+    significand = np.frexp(x)[0] * 2**5
+    assert significand == np.rint(significand)  # at most five significant bits, as 1.0625 has
+
+
+@pytest.mark.parametrize("special", [0.0, 448.0, -448.0])
+def test_special_values_reach_the_ends(special):
+    assert find(draw.special_values("float8_e4m3fn"), lambda x: x == special) == special
