@@ -251,7 +251,9 @@ class FalseLaw:
         fmt = format_of(fmt)
         values = values_of(fmt)
         values = values[(values > 0) & (values < values[-1] / 8)]
-        values = values if self.arity == 1 else values[-24:]
+        if self.arity > 1:  # neighbours of one: sums and products of them stay in range
+            middle = int(np.searchsorted(values, 1.0))
+            values = values[max(0, middle - 16) : middle + 16]
         finer = np.unique(np.concatenate([values, values[:-1] / 2 + values[1:] / 2,
                                           values * (1 + 2.0**-20)]))  # fmt: skip
 
