@@ -36,6 +36,7 @@ class Float32Target(NamedTuple):
     nan_sign_flip: np.uint32  # the sign bit where NaN becomes a zero of the other sign
     nan_sign_mask: np.uint32  # the sign bit where a NaN has one
     zero_sign_mask: np.uint32  # the sign bit where a zero has one
+    addend: np.uint32  # `dropped` as an exponent, where rounding by addition serves; else 0
 
 
 def fits_float32(fmt) -> bool:
@@ -64,6 +65,7 @@ def float32_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float3
         beyond = _NAN32
     of_nan = {"zero": np.uint32(0), "max": largest}[nan] if fmt.nan_code is None else _NAN32
     return Float32Target(
+        addend=np.uint32(_addend(fmt)),
         dropped=np.uint32(23 - fmt.mantissa_bits),
         min_exponent_field=np.uint32(fmt.min_exponent + 127),
         # Where the normals begin with those of float32 nothing needs it, and a product with a float32
@@ -81,6 +83,17 @@ def float32_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float3
     )
 
 
+def _addend(fmt) -> int:
+    """Return the dropped bits as a float32 exponent where `_sum_with_power` serves, else 0."""
+    dropped = 23 - fmt.mantissa_bits
+    serves = (
+        fmt.mantissa_bits >= 1  # without mantissa bits ties go by the exponent
+        and fmt.min_exponent - fmt.mantissa_bits > -126  # what float32 subnormals give is zero
+        and fmt.maxexp + dropped <= 127  # the sum stays finite
+    )
+    return dropped << 23 if serves else 0
+
+
 class Float32CodeTarget(NamedTuple):
     """What encoding float32 in a format needs to know; codes are magnitude codes."""
 
@@ -94,6 +107,8 @@ class Float32CodeTarget(NamedTuple):
     nan_code: np.uint32
     nan_sign_flip: np.uint32  # 1 where NaN becomes a zero of the other sign
     zero_sign_mask: np.uint32  # 1 where a zero has a sign
+    addend: np.uint32  # as in Float32Target
+    beyond_bits: np.uint32  # of the float32 power of two above all values
 
 
 def float32_code_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float32CodeTarget:
@@ -118,6 +133,8 @@ def float32_code_target(fmt, overflow: str = "overflow", nan: str = "zero") -> F
                 of_nan,
                 of_nan == 0,
                 fmt.has_minus_zero,
+                _addend(fmt),
+                min(fmt.maxexp + 127, 255) << 23,
             ),
         )
     )
@@ -141,6 +158,54 @@ def _split(bits, t):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _mend(bits, magnitude, result, t):
+    """Return a rounded magnitude with overflow, infinity, NaN and the sign put right."""
+    result = t.overflow_bits if result > t.max_bits else result
+    result = t.infinity_bits if magnitude == _INFINITY32 else result
+    result = t.nan_bits if magnitude > _INFINITY32 else result
+    sign = np.uint32(bits & _SIGN32)
+    sign = np.uint32(sign ^ t.nan_sign_flip) if magnitude > _INFINITY32 else sign
+    sign = np.uint32(sign & t.nan_sign_mask) if result > _INFINITY32 else sign
+    sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
+    return np.uint32(result | sign)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _sum_with_power(magnitude, beyond_bits, t):
+    """Return x + M rounded by float32's own addition, M, and the bits of the binade of x.
+
+    M is the power of two whose float32 spacing is that of the format around x.  The addition leaves
+    no room for what the format has no room for, and rounds to nearest, ties to even.  M is at least
+    twice the power of two below x, so the sum stays in M's binade, and the difference of the two,
+    in values as in bits, is exact.  Magnitudes from `beyond_bits` on count as that.
+    """
+    held = magnitude if magnitude < beyond_bits else beyond_bits
+    lowest = np.uint32(t.min_exponent_field << _U23)
+    binade = np.uint32(np.uint32(held) & _INFINITY32)
+    binade = binade if binade > lowest else lowest
+    power = np.uint32(binade + t.addend).view(np.float32)
+    return np.float32(np.uint32(held).view(np.float32) + power), power, binade
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _by_addition(bits, t):
+    """Return float32 bits rounded to nearest even, for a target with an addend."""
+    magnitude = np.uint32(bits & _MAGNITUDE32)
+    beyond_bits = np.uint32(np.uint32(t.max_bits & _INFINITY32) + _HIDDEN32)
+    total, power, _ = _sum_with_power(magnitude, beyond_bits, t)
+    return _mend(bits, magnitude, np.float32(total - power).view(np.uint32), t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _rounded_in_place(magnitude, t):
+    """Return the bits of a magnitude rounded to nearest even where the binades are float32's."""
+    odd = np.uint32(np.uint32(magnitude >> (t.dropped & _U31)) & _U1)
+    just_below_half = np.uint32(np.uint32(np.uint32(_U1 << (t.dropped & _U31)) >> _U1) - _U1)
+    kept = np.uint32(~np.uint32(np.uint32(_U1 << (t.dropped & _U31)) - _U1))
+    return np.uint32(np.uint32(magnitude + just_below_half + odd) & kept)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def _join(bits, magnitude, field, lower, t):
     """Return the float32 bits of the rounded significand `lower`, special cases mended."""
     # The exponent field counts the hidden bit that `lower` still has: take it off.  A carry out of
@@ -151,14 +216,7 @@ def _join(bits, magnitude, field, lower, t):
     # Neither factor nor product is a float32 subnormal: see fits_float32.
     subnormal = np.float32(np.float32(np.int32(lower)) * t.smallest_subnormal).view(np.uint32)
     result = subnormal if field < t.min_exponent_field else normal
-    result = t.overflow_bits if result > t.max_bits else result
-    result = t.infinity_bits if magnitude == _INFINITY32 else result
-    result = t.nan_bits if magnitude > _INFINITY32 else result
-    sign = np.uint32(bits & _SIGN32)
-    sign = np.uint32(sign ^ t.nan_sign_flip) if magnitude > _INFINITY32 else sign
-    sign = np.uint32(sign & t.nan_sign_mask) if result > _INFINITY32 else sign
-    sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
-    return np.uint32(result | sign)
+    return _mend(bits, magnitude, result, t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -181,16 +239,23 @@ def _binade(field, t):
 @njit(cache=True, error_model="numpy", nogil=True)
 def quantize_ties_to_even(x, out, t):
     """Round x (uint32 (n,), bits of float32) to the format, into out (alike; may be x itself)."""
-    if t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
+    if t.addend:
+        for i in range(x.size):
+            out[i] = _by_addition(x[i], t)
+    elif t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
         for i in range(x.size):
             magnitude, field, significand, dropped = _split(x[i], t)
             lower = _nearest(significand, dropped, _binade(field, t))
             out[i] = _join(x[i], magnitude, field, lower, t)
-        return
-    for i in range(x.size):
-        magnitude, field, significand, dropped = _split(x[i], t)
-        lower = _nearest(significand, dropped, np.uint32(0))
-        out[i] = _join(x[i], magnitude, field, lower, t)
+    elif t.min_exponent_field == _U1:
+        for i in range(x.size):
+            magnitude = np.uint32(x[i] & _MAGNITUDE32)
+            out[i] = _mend(x[i], magnitude, _rounded_in_place(magnitude, t), t)
+    else:
+        for i in range(x.size):
+            magnitude, field, significand, dropped = _split(x[i], t)
+            lower = _nearest(significand, dropped, np.uint32(0))
+            out[i] = _join(x[i], magnitude, field, lower, t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -207,6 +272,20 @@ def encode_ties_to_even(x, codes, t):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _encode_block(x, codes, t):
+    if t.addend:
+        for i in range(x.size):
+            magnitude = np.uint32(x[i] & _MAGNITUDE32)
+            total, power, binade = _sum_with_power(magnitude, t.beyond_bits, t)
+            lower = np.uint32(np.float32(total).view(np.uint32) - np.float32(power).view(np.uint32))
+            above = np.uint32(np.uint32(binade >> _U23) - t.min_exponent_field)
+            codes[i] = _code(x[i], magnitude, above, lower, t)
+        return
+    if t.min_exponent_field == _U1 and t.dropped < _U23:
+        for i in range(x.size):
+            magnitude = np.uint32(x[i] & _MAGNITUDE32)
+            lower = np.uint32(_rounded_in_place(magnitude, t) >> (t.dropped & _U31))
+            codes[i] = _code(x[i], magnitude, np.uint32(0), lower, t)
+        return
     if t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
         for i in range(x.size):
             magnitude, field, significand, dropped = _split(x[i], t)
