@@ -293,7 +293,7 @@ def _predicts(behaviour: Behaviour, x, answers) -> np.ndarray:
         fmt = behaviour.format
         beyond = replace(behaviour, rounding="ties_to_even").values(np.copysign(np.inf, x))
         if behaviour.overflow != "overflow":
-            beyond = np.copysign(fmt.max, x)
+            beyond = replace(behaviour, rounding="toward_zero").values(x)
         near = (np.abs(x) > fmt.max) & (np.abs(x) < fmt.max + step_above(fmt))
         either |= near & behaviour.same(x, beyond, answers)
         # far beyond, all is certain
