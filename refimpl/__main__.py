@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         print(f"refimpl {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -48,7 +48,7 @@ def refused(capsys, out, *arguments):
         (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
          "the rank of the embedding: raise the cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
-        (["frontier", "digits", "--memory-cap-mb", "nan"], "nan MB admits no configuration"),
+        (["frontier", "digits", "--memory-cap-mb", "nan"], "cap of nan MB; allowed is a finite number"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
         (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
         (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),

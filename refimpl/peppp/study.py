@@ -86,6 +86,24 @@ class Study:
         self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8, method: str = BEST,
         memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
     ):  # fmt: skip
+        known = data.load(task.name)  # what the workers will load and train
+        for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            if not np.array_equal(getattr(known, part), getattr(task, part)):
+                raise ValueError(
+                    f"Study: the {part} of this task are not those of data.load({task.name!r}), which "
+                    "is what would be trained; pass a task as data.load returns it"
+                )
+        if memory_cap_mb is not None and not 0 < memory_cap_mb < np.inf:
+            raise ValueError(
+                f"a memory cap of {memory_cap_mb} MB; allowed is a finite number above 0, or none"
+            )
+        related = errors.metadata.get("images_from", [None] * len(errors.rows))
+        for row, source in zip(errors.rows, related, strict=False):
+            if row == task.name or source == task.images_from:
+                raise ValueError(
+                    f"the matrix to learn from has the row {row!r}, made from the images of "
+                    f"{task.name}: leave it out, or the estimate would know what it is to predict"
+                )
         self.task, self.names, self.memory_cap_mb = task, errors.columns, memory_cap_mb
         self.settings, self.measurements = sweep.Settings(seed=seed), measurements
         formats = [configuration(name) for name in self.names]

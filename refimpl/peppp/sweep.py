@@ -149,10 +149,10 @@ class Journal:
                 "choose a directory you can write to with --out"
             ) from None
         self._file.seek(0)
-        whole, newline, _cut = self._file.read().rpartition(b"\n")
-        self._file.truncate(len(whole) + len(newline))
+        whole, newline, cut = self._file.read().rpartition(b"\n")
         lines = whole.splitlines()
-        if not lines:
+        if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
+            self._file.truncate(0)
             self._append(head)
             return
         try:
@@ -168,6 +168,7 @@ class Journal:
             self.close()
             raise ValueError(f"journal: {self.path} was written with {key}={found.get(key)!r}, now it is "
                              f"{head[key]!r}; use the same again or another directory")  # fmt: skip
+        self._file.truncate(len(whole) + len(newline))
 
     def _append(self, record: dict) -> None:
         self._file.write(json.dumps(record).encode() + b"\n")
@@ -260,6 +261,11 @@ def _train_in_processes(
         with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
         _keep_as_they_come(futures, keep, say)
+    except KeyboardInterrupt:
+        # Cells are kept by now, unless a second Ctrl-C said not to wait: then workers end at once.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

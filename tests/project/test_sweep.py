@@ -116,7 +116,10 @@ def test_a_journal_of_other_settings_is_refused_by_naming_the_difference(tmp_pat
         Journal(tmp_path, Settings())
 
 
-@pytest.mark.parametrize("content", [b"not json\n", b"[1, 2]\n", b'{"journal": 1}\n{"task": 3}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [b"no newline", b"one\ntwo", b"not json\n", b"[1, 2]\n", b'{"journal": 1}\n{"task": 3}\n'],
+)
 def test_a_damaged_journal_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "cells.jsonl").write_bytes(content)
     with pytest.raises(ValueError, match="damaged or not a journal|was written with"):

@@ -1,0 +1,99 @@
+"""A study trains what its design says, predicts the rest, and is scored by the truth."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from refimpl import data
+from refimpl.__main__ import main
+from refimpl.peppp import Estimate, Study, compare, meta_training
+from refimpl.peppp import frontier as fronts
+from refimpl.peppp.design import d_optimal
+from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.error_matrix import ErrorMatrix
+
+DIGITS = data.load("digits")
+ERRORS = meta_training(DIGITS)
+TRUE = np.clip(ERRORS.values.mean(axis=0) + np.linspace(-0.02, 0.02, 99), 0, 1)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Train nothing: give each configuration its error in TRUE, and note the settings asked for."""
+    asked = []
+
+    def train(task, configuration, settings):
+        asked.append((task, configuration, settings))
+        error = float(TRUE[ERRORS.columns.index(configuration)])
+        return {"task": task, "configuration": configuration, "error": error, "seconds": 0.0,
+                "diverged": False}  # fmt: skip
+
+    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
+    return asked
+
+
+def test_ed_mf_trains_the_d_optimal_design_of_the_rank_five_embedding(trained):
+    study = Study(ERRORS, DIGITS, measurements=7, method="ed-mf", seed=3)
+    found = study.measure(jobs=1, progress=False)
+    chosen = d_optimal(svd_embedding(ERRORS.values, 5), 7)
+    assert sorted(found.chosen) == sorted(chosen)
+    assert {name for _, name, _ in trained} == {ERRORS.columns[i] for i in chosen}
+    assert all(settings.seed == 3 for _, _, settings in trained)
+    assert np.array_equal(found.measured[chosen], TRUE[chosen])
+
+
+def test_a_configuration_exactly_at_the_cap_is_within_it(trained):
+    memory = Study(ERRORS, DIGITS).memory_mb
+    cap = float(np.median(memory))
+    found = Study(ERRORS, DIGITS, memory_cap_mb=cap).measure(jobs=1, progress=False)
+    assert np.array_equal(found.allowed, memory <= cap) and (memory == cap).any()
+    assert memory[found.chosen].max() <= cap
+
+
+def test_the_comparison_scores_the_estimate_against_the_truth_and_not_the_reverse():
+    memory = np.array([1.0, 2.0, 3.0])
+    estimate = Estimate(["a", "b", "c"], memory, [0.5, 0.1, 0.3], [np.nan] * 3, [])
+    true = np.array([0.5, 0.4, 0.2])
+    scores = compare(estimate, true)
+    assert scores["regret of the recommendation"] == pytest.approx(0.2)  # picks b, c is best
+    assert scores["convergence"] == fronts.convergence(memory, true, [0.5, 0.1, 0.3])
+    assert scores["convergence"] != fronts.convergence(memory, [0.5, 0.1, 0.3], true)
+
+
+def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_path, capsys):
+    assert main(["frontier", "digits", "--exhaustive", "--jobs", "1", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "frontier.json").read_text())
+    assert list(record["true"].values()) == TRUE.tolist()
+    best = record["true"][record["recommended"]] - TRUE.min()
+    assert record["comparison"]["regret of the recommendation"] == pytest.approx(best)
+    assert f"regret of the recommendation       {best:.4f}" in capsys.readouterr().out
+
+
+def test_settings_given_on_the_command_line_reach_the_training(trained, tmp_path):
+    assert main(["sweep", "--tasks", "digits", "--configurations", "e4m3+e8m7", "--seed", "4",
+                 "--epochs", "2", "--loss-scale", "8", "--jobs", "1", "--quiet",
+                 "--out", str(tmp_path)]) == 0  # fmt: skip
+    (_, _, settings), *_ = trained
+    assert (settings.seed, settings.epochs, settings.loss_scale) == (4, 2, 8.0)
+
+
+def test_a_task_whose_arrays_are_not_the_packaged_ones_is_refused():
+    changed = dataclasses.replace(DIGITS, train_labels=np.zeros_like(DIGITS.train_labels))
+    with pytest.raises(ValueError, match="train_labels.*not those of data.load"):
+        Study(ERRORS, changed)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"images_from": ["digits"]}])
+def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
+    name = "x" if metadata else "digits"
+    errors = ErrorMatrix(TRUE[None], [name], ERRORS.columns, metadata=metadata)
+    with pytest.raises(ValueError, match=f"row '{name}', made from the images of digits"):
+        Study(errors, DIGITS)
+
+
+@pytest.mark.parametrize("cap", [np.nan, np.inf, -1.0, 0.0])
+def test_a_cap_that_is_no_size_is_refused(cap):
+    with pytest.raises(ValueError, match="allowed is a finite number above 0"):
+        Study(ERRORS, DIGITS, memory_cap_mb=cap)
