@@ -22,7 +22,7 @@ FLOATS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "fl
 CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
 # Below this many elements per thread, starting threads costs more than they save (measured by
 # benchmarks/formats.py).
-ELEMENTS_PER_THREAD = 1 << 19
+ELEMENTS_PER_THREAD = 1 << 22
 
 
 def float_format(verb: str, fmt) -> FloatFormat | PositFormat:
