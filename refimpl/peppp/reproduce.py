@@ -216,7 +216,8 @@ def meta_test(errors: ErrorMatrix, *, jobs: int = 1, progress: bool = False) -> 
             said = "/".join(f"{mean:+.4f}({error:.4f})" for mean, error in pairs)
             rows.append((name, "  less ed-mf (s.e.)", "", said))
     return _table(
-        "Meta-test: each of 87 data sets left out, 5/10/15 measurements, full matrix, no cap",
+        f"Meta-test: each of {len(errors.rows)} data sets left out, 5/10/15 measurements, full matrix, "
+        "no cap",
         ("method", "metric", "known", "here"),
         rows,
         "'Known' is an independent implementation (SOURCES 1.7). Rank, noise, weights and bands of "
