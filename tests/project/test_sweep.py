@@ -219,7 +219,7 @@ def cluster():
 
 @pytest.mark.slow
 def test_a_dask_worker_killed_in_the_middle_costs_nothing(tmp_path, uninterrupted, cluster):
-    settings = Settings(epochs=1)
+    settings = SETTINGS
     pids = list(cluster.run(os.getpid).values())
     killed = []
 
@@ -242,7 +242,7 @@ def test_a_dask_worker_killed_in_the_middle_costs_nothing(tmp_path, uninterrupte
 @pytest.mark.slow
 def test_the_command_trains_on_a_dask_scheduler(tmp_path, uninterrupted, cluster):
     address = cluster.scheduler.address
-    assert main(["sweep", "--tasks", *TASKS, "--configurations", *FORMATS, "--epochs", "1",
+    assert main(["sweep", "--tasks", *TASKS, "--configurations", *FORMATS, "--epochs", "4",
                  "--quiet", "--dask", address, "--out", str(tmp_path)]) == 0  # fmt: skip
     errors = ErrorMatrix.load(tmp_path / "errors.npz")
     assert errors.values.tobytes() == uninterrupted.values.tobytes()
