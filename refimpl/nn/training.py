@@ -18,6 +18,7 @@ from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.optimizer import SGD, Optimizer
 from refimpl.nn.precision import Precision
+from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
@@ -183,23 +184,47 @@ class _Run:
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs: dict[tuple, Program | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
-        logits = self.model(Tensor(images), self.way)
-        loss = p.cross_entropy(logits, labels=labels)
-        record.losses.append(float(loss.data))
-        record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
-        record.seen += len(labels)
-        if not np.isfinite(loss.data):
+        gradients = self._gradients(images, labels, record)
+        if gradients is None:
             return
-        scale = self.scale.value
-        (loss * scale).backward()
         adapts = self.scale.rule.adapts
-        moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
+        moved = self.optimizer.step(rate, gradients, self.scale.value, guarded=adapts)
         if adapts:
             self.scale.after(overflowed=not moved)
         record.skipped += not moved
+
+    def _gradients(self, images, labels, record) -> np.ndarray | None:
+        """Return the gradients of the scaled loss of a batch, None unless that is finite."""
+        program = self._program(images)
+        if program is not None:
+            program.images[:] = images
+            labels = np.ascontiguousarray(labels, np.int64)
+            record.note(program.forward(labels), program.logits, labels)
+            if not np.isfinite(record.losses[-1]):
+                return None
+            return program.backward(labels, self.scale.value)
+        logits = self.model(Tensor(images), self.way)
+        loss = p.cross_entropy(logits, labels=labels)
+        record.note(loss.data, logits.data, labels)
+        if not np.isfinite(loss.data):
+            return None
+        (loss * self.scale.value).backward()
+        return self.optimizer.collect()
+
+    def _program(self, images) -> Program | None:
+        """Return the network as a program for batches like this one, if that may be used."""
+        if self.roads["plain"] or self.roads["exact"] or self.rounder.plan is not None:
+            return None
+        if images.shape not in self._programs:
+            self._programs = {images.shape: program(
+                self.model, images.shape, self.rounder, training=True,
+                weights=self.optimizer.weights,
+            ) if images.dtype != np.float64 else None}  # fmt: skip
+        return self._programs[images.shape]
 
     def validation_error(self) -> float:
         """Return the test error, without moving the stream of rounding noise."""
@@ -253,6 +278,12 @@ class _Record:
     skipped: int = 0
     started: float = field(default_factory=time.perf_counter)
 
+    def note(self, loss, logits, labels) -> None:
+        """Note a step's loss and how many images were classified wrongly."""
+        self.losses.append(float(loss))
+        self.wrong += int(np.sum(logits.argmax(axis=1) != labels))
+        self.seen += len(labels)
+
     def summary(self, run: _Run) -> dict:
         """Return the epoch's entry of the history, and start counting anew."""
         counts = {
@@ -275,8 +306,17 @@ def error(
     run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
     for start in range(0, len(images), EVALUATED_AT_ONCE):
         part = slice(start, start + EVALUATED_AT_ONCE)
-        logits = model(Tensor(images[part]), run)
-        wrong += int(np.sum(logits.data.argmax(axis=1) != labels[part]))
+        batch = images[part]
+        ready = None
+        if not (plain or exact or batch.dtype == np.float64):
+            ready = program(model, batch.shape, rounder, training=False)
+        if ready is None:
+            logits = model(Tensor(batch), run).data
+        else:
+            ready.images[:] = batch
+            ready.forward(np.zeros(len(batch), np.int64))
+            logits = ready.logits
+        wrong += int(np.sum(logits.argmax(axis=1) != labels[part]))
     return wrong / len(images)
 
 
