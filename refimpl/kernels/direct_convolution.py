@@ -15,7 +15,8 @@ gradient, channels) are no multiple of 16, the last block works on zeros and is 
 import numpy as np
 from numba import njit
 
-from refimpl.kernels.tiles import LANES, add_products
+from refimpl.kernels.memory import clear, copy
+from refimpl.kernels.tiles import LANES, WIDE, add_products, add_products_of_fours
 
 PANEL = 2 * LANES  # columns (filters, or channels of the input gradient) worked on at a time
 
@@ -74,21 +75,10 @@ def pad(x, top, left, bottom, right):
 def write_padded(x, top, left, out):
     """Write images into larger ones, this many rows and columns from their corner, zeros around them."""
     batch, height, width, channels = x.shape
-    first, last, end = left * channels, (left + width) * channels, out.shape[2] * channels
+    clear(out.ctypes.data, out.size)
     for b in range(batch):
-        for y in range(out.shape[1]):
-            row = out[b, y].reshape(-1)
-            if y < top or y >= top + height:
-                for k in range(end):
-                    row[k] = 0
-                continue
-            source = x[b, y - top].reshape(-1)
-            for k in range(first):
-                row[k] = 0
-            for k in range(last - first):
-                row[first + k] = source[k]
-            for k in range(last, end):
-                row[k] = 0
+        for y in range(height):
+            copy(_address(out, b, top + y, left), _address(x, b, y, 0), width * channels)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -96,6 +86,34 @@ def _address(x, b, y, z):
     """Return the address of pixel (y, z) of image b."""
     _, height, width, channels = x.shape
     return x.ctypes.data + 4 * channels * ((b * height + y) * width + z)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _correlate(
+    out, out_step, out_line, down, across, image, step, line, image_line, panel, rows
+):  # fmt: skip
+    """Correlate one image with a panel of filters: `down` lines of `across` outputs.
+
+    Addresses of the first output and of the corner it sees; strides in elements, from output to
+    output and from line to line (`image_line`: to the next line of the image); panel: (n, columns),
+    n elements of `rows` lines of a filter.
+    """
+    n, columns = panel.shape
+    i = 0
+    while i < down:
+        c, a = out + 4 * out_line * i, image + 4 * line * i
+        if WIDE and across == 4 and down - i >= 2:  # two lines fill a block
+            add_products_of_fours(
+                c, out_step, out_line, a, step, line, image_line, _ONE, panel.ctypes.data,
+                n // rows * columns, columns, rows, n // rows, False, columns,
+            )  # fmt: skip
+            i += 2
+            continue
+        add_products(
+            c, out_step, a, step, image_line, _ONE, panel.ctypes.data, n // rows * columns,
+            columns, rows, n // rows, False, across, columns,
+        )  # fmt: skip
+        i += 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -123,14 +141,11 @@ def write_forward(x, weight, stride, padding, y):
     out = y if wide == filters else np.empty((batch, down, across, wide), np.float32)
     for j in range(right.shape[0]):  # a panel for the whole batch: it stays in the cache
         for b in range(batch):
-            for i in range(down):
-                add_products(
-                    _address(out, b, i, 0) + 4 * width * j, wide,
-                    _address(image, b, i * stride, 0),
-                    stride * channels, image.shape[2] * channels, _ONE,
-                    right[j].ctypes.data, columns * channels * width, width,
-                    rows, columns * channels, False, across, width,
-                )  # fmt: skip
+            _correlate(
+                _address(out, b, 0, 0) + 4 * width * j, wide, across * wide, down, across,
+                _address(image, b, 0, 0), stride * channels, stride * image.shape[2] * channels,
+                image.shape[2] * channels, right[j], rows,
+            )  # fmt: skip
     if wide != filters:
         y[:] = out[:, :, :, :filters]
 
@@ -230,13 +245,11 @@ def write_input_gradient(weight, around, stride, padding, dx):
             left = shift_z - (count_z - 1) + margin_z
             for j in range(right.shape[0]):
                 for b in range(batch):
-                    for t in range(times_y):
-                        add_products(
-                            _address(out, b, phase_y + stride * t, phase_z) + 4 * block * j,
-                            stride * wide, _address(around, b, top + t, left),
-                            filters, around.shape[2] * filters, _ONE,
-                            right[j].ctypes.data, count_z * filters * block, block,
-                            count_y, count_z * filters, False, times_z, block,
-                        )  # fmt: skip
+                    _correlate(
+                        _address(out, b, phase_y, phase_z) + 4 * block * j,
+                        stride * wide, stride * width * wide, times_y, times_z,
+                        _address(around, b, top, left), filters, around.shape[2] * filters,
+                        around.shape[2] * filters, right[j], count_y,
+                    )  # fmt: skip
     if wide != channels:
         dx[:] = out[:, :, :, :channels]

@@ -19,10 +19,11 @@ from refimpl.kernels.float32_codes import (
     quantize_stochastic_from,
     quantize_ties_to_even,
 )
+from refimpl.kernels.memory import copy
 from refimpl.kernels.rounding_passes import census
 
 NONE, TO_EVEN, STOCHASTIC = range(3)
-CHUNK = 4096  # elements worked on at a time: 16 KB
+CHUNK = 2048  # elements worked on at a time: four vectors of 8 KB fit the first-level cache
 
 
 class Site(NamedTuple):
@@ -61,7 +62,7 @@ def round_all(x, out, site):
     scratch = np.empty(min(CHUNK, x.size), np.float32)
     for start in range(0, x.size, CHUNK):
         old = scratch[: min(CHUNK, x.size - start)]
-        old[:] = x[start : start + CHUNK]
+        copy(old.ctypes.data, x[start:].ctypes.data, old.size)
         round_part(old, out[start : start + CHUNK], start, site)
 
 
@@ -105,7 +106,7 @@ def _stack(a, b, c, d, e, f):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _chunks(n, channels):
-    """Return the rows of a chunk, a multiple of 64: about 4096 elements."""
+    """Return the rows of a chunk, a multiple of 64: about CHUNK elements."""
     return max(CHUNK // channels // 64 * 64, 64)
 
 
@@ -121,7 +122,7 @@ def round_and_moments(x, site, mean, variance):
         if site.how != NONE:
             flat = part.reshape(-1)
             old = scratch[: flat.size]
-            old[:] = flat
+            copy(old.ctypes.data, flat.ctypes.data, flat.size)
             round_part(old, flat, start * channels, site)
         add_columns_and_squares(total, squares, part)
     for k in range(channels):

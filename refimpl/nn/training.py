@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -149,7 +150,7 @@ def fit(
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
-                if not np.isfinite(record.losses[-1]):
+                if not math.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
@@ -204,7 +205,7 @@ class _Run:
             program.images[:] = images
             labels = np.ascontiguousarray(labels, np.int64)
             record.note(program.forward(labels), program.logits, labels)
-            if not np.isfinite(record.losses[-1]):
+            if not math.isfinite(record.losses[-1]):
                 return None
             return program.backward(labels, self.scale.value)
         logits = self.model(Tensor(images), self.way)
@@ -281,7 +282,7 @@ class _Record:
     def note(self, loss, logits, labels) -> None:
         """Note a step's loss and how many images were classified wrongly."""
         self.losses.append(float(loss))
-        self.wrong += int(np.sum(logits.argmax(axis=1) != labels))
+        self.wrong += int(np.count_nonzero(logits.argmax(axis=1) != labels))
         self.seen += len(labels)
 
     def summary(self, run: _Run) -> dict:
