@@ -23,7 +23,7 @@ from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
-EVALUATED_AT_ONCE = 512  # test images
+EVALUATED_AT_ONCE = 512  # test images of 8x8; fewer larger ones, down to 32, in as much memory
 
 
 @dataclass
@@ -305,8 +305,10 @@ def error(
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
     run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
-    for start in range(0, len(images), EVALUATED_AT_ONCE):
-        part = slice(start, start + EVALUATED_AT_ONCE)
+    pixels = math.prod(images.shape[1:3])
+    at_once = min(EVALUATED_AT_ONCE, max(EVALUATED_AT_ONCE * 64 // pixels, 32))
+    for start in range(0, len(images), at_once):
+        part = slice(start, start + at_once)
         batch = images[part]
         ready = None
         if not (plain or exact or batch.dtype == np.float64):
