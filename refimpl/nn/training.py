@@ -272,12 +272,21 @@ def error(
     *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
-    run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
-    for start in range(0, len(images), EVALUATED_AT_ONCE):
-        part = slice(start, start + EVALUATED_AT_ONCE)
-        logits = model(Tensor(images[part]), run)
-        wrong += int(np.sum(logits.data.argmax(axis=1) != labels[part]))
+    found = logits(model, images, rounder, plain=plain, exact=exact)
+    wrong = int(np.sum(found.argmax(axis=1) != labels))
     return wrong / len(images)
+
+
+def logits(
+    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False,
+    exact: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
+    run = Pass(rounder, training=False, plain=plain, exact=exact)
+    starts = range(0, len(images), EVALUATED_AT_ONCE)
+    return np.concatenate(
+        [model(Tensor(images[s : s + EVALUATED_AT_ONCE]), run).data for s in starts]
+    )
 
 
 def _check(model, task, epochs, batch_size, learning_rate) -> int:
