@@ -10,7 +10,8 @@ one step is, in float32, in the order of QPyTorch's OptimLP:
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
 All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
-*Source*: SOURCES 1.3.  Kahan's update: SOURCES 7; eight-bit state: SOURCES 5.
+*Source*: PEPPP's released code and QPyTorch's OptimLP.  Kahan's update: Zamirai et al. (arXiv
+2010.06192); eight-bit state: Dettmers et al. (2110.02861).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ role                    format  when
 ======================  ======  =================================================================
 
 Sums of products run in float32: it is what goes into them and comes out that is rounded.
-*Source*: SOURCES 1.3 (the paper's released code and QPyTorch's OptimLP).
+*Source*: PEPPP's released code and QPyTorch's OptimLP.
 """
 
 from __future__ import annotations
