@@ -21,6 +21,7 @@ from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.numbers import not_negative, rate, whole
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
+from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
@@ -197,24 +198,52 @@ class _Run:
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs: dict[tuple, Program | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
-        logits = self.model(Tensor(images), self.way)
-        loss = p.cross_entropy(logits, labels=labels)
-        record.losses.append(float(loss.data))
-        record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
-        record.seen += len(labels)
-        scale, adapts = self.scale.value, self.scale.rule.adapts
-        scaled = loss * scale
-        if not np.isfinite(scaled.data if not adapts else loss.data):
-            record.losses[-1] = math.inf
+        gradients = self._gradients(images, labels, record)
+        if gradients is None:
             return
-        scaled.backward()
-        moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
+        adapts = self.scale.rule.adapts
+        moved = self.optimizer.step(rate, gradients, self.scale.value, guarded=adapts)
         if adapts:
             self.scale.after(overflowed=not moved)
         record.skipped += not moved
+
+    def _gradients(self, images, labels, record) -> np.ndarray | None:
+        """Return the gradients of the scaled loss of a batch, None unless that is finite."""
+        program = self._program(images)
+        if program is not None:
+            program.images[:] = images
+            labels = np.ascontiguousarray(labels, np.int64)
+            record.note(program.forward(labels), program.logits, labels)
+            return program.backward(labels, self.scale.value) if self._goes_on(record) else None
+        logits = self.model(Tensor(images), self.way)
+        loss = p.cross_entropy(logits, labels=labels)
+        record.note(loss.data, logits.data, labels)
+        if not self._goes_on(record):
+            return None
+        (loss * self.scale.value).backward()
+        return self.optimizer.collect()
+
+    def _goes_on(self, record) -> bool:
+        """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
+        loss = np.float32(record.losses[-1])
+        if not self.scale.rule.adapts and not np.isfinite(loss * np.float32(self.scale.value)):
+            record.losses[-1] = math.inf
+        return math.isfinite(record.losses[-1])
+
+    def _program(self, images) -> Program | None:
+        """Return the network as a program for batches like this one, if that may be used."""
+        if self.roads["plain"] or self.roads["exact"] or self.rounder.plan is not None:
+            return None
+        if images.shape not in self._programs:
+            self._programs = {images.shape: program(
+                self.model, images.shape, self.rounder, training=True,
+                weights=self.optimizer.weights,
+            ) if images.dtype != np.float64 else None}  # fmt: skip
+        return self._programs[images.shape]
 
     def validation_error(self) -> float:
         """Return the test error, without moving the stream of rounding noise."""
@@ -268,6 +297,12 @@ class _Record:
     skipped: int = 0
     started: float = field(default_factory=time.perf_counter)
 
+    def note(self, loss, logits, labels) -> None:
+        """Note a step's loss and how many images were classified wrongly."""
+        self.losses.append(float(loss))
+        self.wrong += int(np.sum(logits.argmax(axis=1) != labels))
+        self.seen += len(labels)
+
     def summary(self, run: _Run) -> dict:
         """Return the epoch's entry of the history, and start counting anew."""
         counts = {
@@ -288,8 +323,7 @@ def error(
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
     found = logits(model, images, rounder, plain=plain, exact=exact)
-    wrong = int(np.sum(found.argmax(axis=1) != labels))
-    return wrong / len(images)
+    return int(np.sum(found.argmax(axis=1) != labels)) / len(images)
 
 
 def logits(
@@ -297,11 +331,18 @@ def logits(
     exact: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
-    run = Pass(rounder, training=False, plain=plain, exact=exact)
-    starts = range(0, len(images), EVALUATED_AT_ONCE)
-    return np.concatenate(
-        [model(Tensor(images[s : s + EVALUATED_AT_ONCE]), run).data for s in starts]
-    )
+    run, found = Pass(rounder, training=False, plain=plain, exact=exact), []
+    for start in range(0, len(images), EVALUATED_AT_ONCE):
+        batch, ready = images[start : start + EVALUATED_AT_ONCE], None
+        if not (plain or exact or batch.dtype == np.float64):
+            ready = program(model, batch.shape, rounder, training=False)
+        if ready is None:
+            found.append(model(Tensor(batch), run).data)
+        else:
+            ready.images[:] = batch
+            ready.forward(np.zeros(len(batch), np.int64))
+            found.append(ready.logits)
+    return np.concatenate(found)
 
 
 def _identity(
