@@ -12,8 +12,10 @@ from refimpl.ops import (
     decode_codebook,
     decode_int,
     div,
+    dot,
     encode,
     fma,
+    matmul,
     mul,
     pack_bits,
     qtorch_float_quantize,
@@ -24,6 +26,7 @@ from refimpl.ops import (
     quantize_int,
     sqrt,
     sub,
+    sum,
     unpack_bits,
     values,
 )
@@ -32,9 +35,9 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "Precision",
     "add", "autodiff", "compare", "data", "decode", "decode_blocks", "decode_codebook", "decode_int",
-    "div", "encode", "fma", "format", "mul", "nn", "pack_bits", "peppp", "plots",
+    "div", "dot", "encode", "fma", "format", "matmul", "mul", "nn", "pack_bits", "peppp", "plots",
     "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks", "quantize_codebook",
-    "quantize_int", "sqrt", "sub", "testing", "unpack_bits", "values",
+    "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 `values`                                 all values of a small format
 `add`, `sub`, `mul`, `div`, `sqrt`       arithmetic on values of a format, rounded once
 `fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
+`sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
 `quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
 `quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
@@ -24,9 +25,11 @@ from refimpl.ops.floats import decode, encode, quantize, values
 from refimpl.ops.integers import decode_int, quantize_int
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
+from refimpl.ops.sums import dot, matmul, sum
 
 __all__ = [
     "BlockCodes", "add", "compare", "decode", "decode_blocks", "decode_codebook", "decode_int", "div",
-    "encode", "fma", "mul", "pack_bits", "qtorch_float_quantize", "quantile_codebook", "quantize",
-    "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "unpack_bits", "values",
+    "dot", "encode", "fma", "matmul", "mul", "pack_bits", "qtorch_float_quantize", "quantile_codebook",
+    "quantize", "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "sum",
+    "unpack_bits", "values",
 ]  # fmt: skip
