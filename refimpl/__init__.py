@@ -16,8 +16,11 @@ from refimpl.ops import (
     encode,
     fma,
     matmul,
+    matmul_int,
+    matmul_lookup,
     mul,
     pack_bits,
+    product_table,
     qtorch_float_quantize,
     quantile_codebook,
     quantize,
@@ -35,7 +38,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "Precision",
     "add", "autodiff", "compare", "data", "decode", "decode_blocks", "decode_codebook", "decode_int",
-    "div", "dot", "encode", "fma", "format", "matmul", "mul", "nn", "pack_bits", "peppp", "plots",
+    "div", "dot", "encode", "fma", "format", "matmul", "matmul_int", "matmul_lookup", "mul", "nn",
+    "pack_bits", "peppp", "plots", "product_table",
     "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks", "quantize_codebook",
     "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
 ]  # fmt: skip

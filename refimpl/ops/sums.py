@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 
 from refimpl.formats import FloatFormat, PositFormat, Rounding
-from refimpl.formats import format as format_of
 from refimpl.ops import door
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.floats import _mode
