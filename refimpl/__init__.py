@@ -12,10 +12,15 @@ from refimpl.ops import (
     decode_codebook,
     decode_int,
     div,
+    dot,
     encode,
     fma,
+    matmul,
+    matmul_int,
+    matmul_lookup,
     mul,
     pack_bits,
+    product_table,
     qtorch_float_quantize,
     quantile_codebook,
     quantize,
@@ -24,6 +29,7 @@ from refimpl.ops import (
     quantize_int,
     sqrt,
     sub,
+    sum,
     unpack_bits,
     values,
 )
@@ -32,10 +38,10 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat",
     "Precision", "add", "autodiff", "compare", "data", "decode", "decode_blocks",
-    "decode_codebook", "decode_int", "div", "encode", "fma", "format", "mul", "nn", "numerics",
-    "pack_bits", "peppp", "plots", "qtorch_float_quantize", "quantile_codebook", "quantize",
-    "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "testing",
-    "unpack_bits", "values",
+    "decode_codebook", "decode_int", "div", "dot", "encode", "fma", "format", "matmul", "matmul_int",
+    "matmul_lookup", "mul", "nn", "numerics", "pack_bits", "peppp", "plots", "product_table",
+    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
+    "quantize_codebook", "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
 ]  # fmt: skip
 
 
