@@ -131,7 +131,9 @@ def _completed(values, rank, weights):
     missing = np.isnan(values)
     if not missing.any():
         return values
-    return np.where(missing, soft_impute(values, rank=rank, weights=weights).values, values)
+    return np.where(
+        missing, soft_impute(values, rank=rank, weights=weights, tolerance=1e-5).values, values
+    )
 
 
 # Regression on an embedding (the paper's)
@@ -156,7 +158,7 @@ def _embedded(method, values, memory, rank, weights) -> Learned:
 # Gaussian beliefs (this package's)
 
 
-def _believed(
+def believed(
     method, values, memory, rank, weights, *, first=sequential.FIRST, floor=sequential.FLOOR, folds=10
 ) -> Learned:  # fmt: skip
     """Learn a belief; the keywords are constants whose choice benchmarks/sensitivity.py judges."""
@@ -244,8 +246,8 @@ def _highest(memory, allowed, level, n, seed):
 
 
 METHODS: dict[str, Callable[..., Learned]] = {
-    "knowledge-gradient": _believed,
-    "variance-reduction": _believed,
+    "knowledge-gradient": believed,
+    "variance-reduction": believed,
     "ed-mf": _embedded,
     "random-mf": _embedded,
     "bo-mf": _optimized,
