@@ -1,5 +1,6 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
+from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
@@ -8,6 +9,7 @@ from refimpl.plots.training import error_lines
 
 __all__ = [
     "bit_layout",
+    "certificate",
     "error_lines",
     "frontier",
     "memory",
