@@ -5,7 +5,7 @@ from refimpl.plots.formats import bit_layout, number_line, relative_error, round
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
 from refimpl.plots.reproduce import released
-from refimpl.plots.training import error_lines
+from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [
     "bit_layout",
@@ -17,4 +17,5 @@ __all__ = [
     "relative_error",
     "released",
     "rounding_modes",
+    "weight_paths",
 ]
