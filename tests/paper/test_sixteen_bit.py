@@ -8,7 +8,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.autodiff import Tensor
-from refimpl.nn import SGD, Adam, fit, mlp, preset
+from refimpl.nn import SGD, Adam, Precision, fit, layers, mlp, preset, schedules
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.sixteen_bit import batch_norm, first_adam_step, halting_radius, in_format
 
@@ -131,6 +131,27 @@ def test_a_sum_of_4096_ones_stalls_at_2048_and_so_halves_the_mean():
     assert batch_norm(np.ones((4096, 1)), "float16", statistics="float32").max() == 0
 
 
+@pytest.mark.parametrize("formula", ["moments", "centred"])
+def test_batch_norm_agrees_with_numpy_s_own_float16(formula):
+    """Operation by operation, sums too; NumPy rounds single operations on float16 correctly."""
+    h, x = (
+        np.float16,
+        (np.random.default_rng(2).standard_normal((100, 3)) * 4 + 1).astype(np.float16),
+    )
+
+    def mean(rows):
+        total = np.zeros(3, h)
+        for row in rows:
+            total = total + row
+        return total / h(100)
+
+    m = mean(x)
+    v = mean(x * x) - m * m if formula == "moments" else mean((x - m) * (x - m))
+    expected = (x - m) * (h(1) / np.sqrt(v + h(1e-3)))
+    found = batch_norm(x, "float16", epsilon=1e-3, formula=formula)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_in_a_wide_format_batch_norm_is_batch_norm():
     x = channel(3.0, mean=7.0)
     exact = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
@@ -164,6 +185,29 @@ def test_rounding_updates_to_nearest_halts_outside_the_radius(rate, halts, radiu
 @pytest.mark.parametrize("rate", [0.1, 0.01])
 def test_kahan_and_stochastic_updates_pass_the_radius(rate, update):
     assert descend(rate, update) < min(0.05, halting_radius(rate, 1.37) + 0.01)
+
+
+def test_stochastic_and_kahan_updates_close_the_gap_that_nearest_leaves_in_logistic_regression():
+    """arXiv 2010.06192: only the update's rounding matters; at least nine tenths of the gap closes."""
+    pure = preset("pure16", "bfloat16")
+    kept = dict.fromkeys(("accumulator", "weight", "momentum"))  # in float32
+    only_passes = Precision(low="bfloat16", high="bfloat16", rounding="ties_to_even",
+                            overflow="overflow", loss_scale=1.0, roles=kept)  # fmt: skip
+    ways = {"float32": (preset("float32"), "plain"), "nearest": (pure, "plain"),
+            "stochastic": (pure, "stochastic"), "kahan": (pure, "kahan"),
+            "float32 weights": (only_passes, "plain")}  # fmt: skip
+    loss = {}
+    for name, (precision, update) in ways.items():
+        model = layers.Sequential([layers.Round("input"), layers.Flatten(), layers.Linear(64, 10),
+                                   layers.Round("logits")])  # fmt: skip
+        rule = SGD(momentum=0, weight_decay=0, update=update)
+        found = fit(model, DIGITS, precision=precision, optimizer=rule, epochs=10, learning_rate=0.01,
+                    schedule=schedules.constant())  # fmt: skip
+        loss[name] = found.history[-1]["loss"]
+    gap = loss["nearest"] - loss["float32"]
+    assert gap > 0.05
+    for name in ("stochastic", "kahan", "float32 weights"):
+        assert abs(loss[name] - loss["float32"]) < 0.1 * gap
 
 
 # -- misuse ---------------------------------------------------------------------------------
