@@ -64,7 +64,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False,
+    exact_sums: bool = False, switch: tuple[int, Precision] | None = None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -110,6 +110,10 @@ def fit(
         Sum the products of convolutions and linear layers in float64 and round each once: other bits
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
+    switch : (int, Precision), optional
+        After so many epochs, go on under another policy: weights and optimizer state are rounded to
+        what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
+        which are never rounded, stay.
 
     Raises
     ------
@@ -139,14 +143,17 @@ def fit(
     factors = checks.factors(schedule)
     checks.model_and_task(model, task)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    if switch is not None and not 0 < switch[0] < epochs:
+        raise ValueError(f"fit: switch after {switch[0]} of {epochs} epochs; it must be after 1 to "
+                         f"{epochs - 1}")  # fmt: skip
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         factors, seed, shuffle, exact_sums)  # fmt: skip
+                         factors, seed, shuffle, exact_sums, switch)  # fmt: skip
     if checkpoint is not None:
-        run.resume(checkpoint, identity, result)
+        run.resume(checkpoint, identity, result, switch)
     before, started = result.seconds, time.perf_counter()
     images, labels = task.train_images, task.train_labels
     with (
@@ -156,6 +163,8 @@ def fit(
         _bar(epochs * steps, len(result.history) * steps, progress) as bar,
     ):
         for epoch in range(len(result.history), epochs):
+            if switch is not None and epoch == switch[0]:
+                run.go_on_under(switch[1])
             order = run.batches.permutation(len(images)) if shuffle else np.arange(len(images))
             record = _Record()
             for step in range(steps):
@@ -264,7 +273,15 @@ class _Run:
             "magnitudes": self.rounder.magnitudes, "scale": [self.scale.value, self.scale.good],
         })  # fmt: skip
 
-    def resume(self, path, identity, result) -> None:
+    def go_on_under(self, precision) -> None:
+        """Change to another policy."""
+        self.rounder = Rounder(precision, precision.seed(self.seed))
+        self.optimizer.go_on_under(self.rounder)
+        self.scale = LossScale.of(precision.loss_scale).start()
+        self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs = {}
+
+    def resume(self, path, identity, result, switch=None) -> None:
         """Continue from a checkpoint, if there is one."""
         found = checkpoints.load(path)
         if found is None:
@@ -275,6 +292,8 @@ class _Run:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
                              f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
                              "use the same again or another file")  # fmt: skip
+        if switch is not None and len(kept["history"]) > switch[0]:
+            self.go_on_under(switch[1])
         self.optimizer.restore({
             name.removeprefix("optimizer "): a for name, a in arrays.items()
             if name.startswith("optimizer ")
@@ -346,15 +365,16 @@ def logits(
 
 
 def _identity(
-    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums
-):
+    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums,
+    switch,
+):  # fmt: skip
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
     identity = {
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums,
+        "shuffle": shuffle, "exact_sums": exact_sums, "switch": repr(switch),
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 
