@@ -19,7 +19,7 @@ ROOMS = {  # room: the rooms it may import
     "peppp": {"formats", "data"},
     "plots": {"formats", "ops", "peppp"},
     "testing": {"formats", "spec", "ops"},
-    "__init__": {"formats", "ops"},
+    "__init__": {"formats", "ops", "nn"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "plots", "testing"},
     "__main__": {"commands"},
 }
