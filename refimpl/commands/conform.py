@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    from refimpl.commands.options import add_rules
+    from refimpl.commands.options import add_rules, place
 
     command = commands.add_parser(
         "conform",
@@ -28,13 +28,15 @@ def add(commands) -> None:
     command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
                          help="for each call (default 10)")  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", help="also write it as JUnit XML")
+    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
 
 
 def run(options) -> int:
     """Print the report; return 0 or 1."""
     from refimpl import testing
+    from refimpl.commands.options import writable
 
+    writable(options.junit)
     if options.program:  # then the first name is the format
         if options.format or not options.target:
             raise ValueError("give the format, and it alone, beside --program")

@@ -7,9 +7,8 @@ tasks, so what is measured here is what a user with a new task would have met.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp import sampling, sequential
+from refimpl.peppp import processes, sampling, sequential
 from refimpl.peppp.calibration import NORMAL_90
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.methods import BEST, METHODS, learn
@@ -99,7 +98,8 @@ def leave_one_out(
         Rows of the same group are related (made from the same images, say): with a row, all others
         of its group are left out. Default: every row is its own.
     jobs : int, default 1
-        Processes; the result does not depend on it.
+        Processes; the result does not depend on it. With more than one, a script calls this under
+        ``if __name__ == "__main__":``, or each of them would run it again; RuntimeError says so.
     progress : bool, default False
         Show a bar.
 
@@ -131,6 +131,7 @@ def leave_one_out(
     >>> bool(scores["budget_regret"].max() < 1e-12)
     True
     """
+    processes.not_while_starting()
     values, memory = _matrices(errors, memory_mb)
     several = not np.isscalar(n_measurements)
     counts = tuple(n_measurements) if several else (n_measurements,)
@@ -334,11 +335,13 @@ def _map(function, items, jobs, progress, label):
                     yield function(item)
                     bar.update()
             return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
-            for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
-                yield result
-                bar.update()
+        with processes.pool(jobs, _one_thread) as pool:
+            try:
+                for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
+                    yield result
+                    bar.update()
+            except BrokenProcessPool:
+                raise RuntimeError(processes.NO_WORKERS) from None
 
 
 def _one_thread() -> None:

@@ -47,6 +47,7 @@ MIXED_PRECISION = Configuration("e5m10", "e8m23")
 STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second moment")}
 """What each optimizer remembers of every parameter."""
 
+LARGEST = 2**40  # images in a batch; more is a typing error, and soon beyond floats
 BLOCK = 2048
 """Elements that share one 32-bit scale in 8-bit optimizer states."""
 
@@ -203,8 +204,9 @@ def count(
 
 
 def _check(batch_size, accounting, optimizer, state_bits, checkpoint_every):
-    if batch_size < 1:
-        raise ValueError(f"count: batch_size is {batch_size}; it must be at least 1")
+    if not 1 <= batch_size <= LARGEST:
+        shown = batch_size if batch_size < 1 else "more than 2^40"
+        raise ValueError(f"count: batch_size is {shown}; it must be 1 to 2^40")
     for name, got, allowed in (
         ("accounting", accounting, ("paper", "needed")),
         ("optimizer", optimizer, tuple(STATES)),
