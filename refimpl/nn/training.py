@@ -59,7 +59,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False,
+    exact_sums: bool = False, watch=None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -105,6 +105,9 @@ def fit(
         Sum the products of convolutions and linear layers in float64 and round each once: other bits
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
+    watch : callable, optional
+        Given the number of each step and of all steps, returns what is to see the products of that
+        step (`refimpl.nn.products.Product`), or None.
 
     Raises
     ------
@@ -147,12 +150,14 @@ def fit(
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
+                if watch is not None:
+                    run.rounder.watch = watch(epoch * steps + step, epochs * steps)
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
                 if not np.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
-            run.rounder.counting = False
+            run.rounder.counting, run.rounder.watch = False, None
             result.history.append(record.summary(run))
             bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
             if result.diverged:
