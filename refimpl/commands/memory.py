@@ -67,8 +67,6 @@ def _memory(options) -> int:
 
 def _network(options):
     """The network, the shape of its images, and what to call them."""
-    import math
-
     from refimpl import data, nn
 
     task = data.load(options.data)
@@ -76,12 +74,8 @@ def _network(options):
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
     classes = options.classes or task.classes
-    make = getattr(nn, options.model, None)
-    if make is None:
-        raise ValueError(f"{options.model} is not a network of refimpl.nn yet; choose cnn or mlp")
-    if options.model == "mlp":
-        return make(features=math.prod(shape), classes=classes), shape, where
-    return make(channels=shape[2], classes=classes), shape, where
+    words = None if options.resolution else getattr(task, "words", None)
+    return nn.network(options.model, shape, classes, words=words), shape, where
 
 
 def _draw(memory, title, path):

@@ -2,7 +2,7 @@
 
 import difflib
 
-from refimpl.data import digits, glyph_tasks
+from refimpl.data import digits, glyph_tasks, text
 from refimpl.data.task import Task
 
 __all__ = ["load", "meta_training_names", "names"]
@@ -10,6 +10,8 @@ __all__ = ["load", "meta_training_names", "names"]
 
 def load(name: str) -> Task:
     """Make the task of this name, the same one every time and on every machine.
+
+    (But for the text, ``topics``, which is part of Python and differs a little between its releases.)
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def load(name: str) -> Task:
         return digits.task()
     if name in glyph_tasks.names():
         return glyph_tasks.task(name)
+    if name == text.NAME:
+        return text.task()
     near = difflib.get_close_matches(str(name), names(), n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(
@@ -49,7 +53,7 @@ def load(name: str) -> Task:
 
 
 def names() -> tuple[str, ...]:
-    """List the names of all tasks: the digits, then the glyph tasks.
+    """List the names of all tasks: the digits, then the glyph tasks, then the text.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def names() -> tuple[str, ...]:
     >>> names()[:4]
     ('digits', 'latin-capitals-clean', 'latin-capitals-noisy', 'latin-capitals-ten')
     """
-    return (digits.NAME, *glyph_tasks.names())
+    return (digits.NAME, *glyph_tasks.names(), text.NAME)
 
 
 def meta_training_names() -> tuple[str, ...]:
