@@ -5,11 +5,16 @@ import importlib
 from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
 from refimpl.ops import (
     BlockCodes,
+    add,
+    compare,
     decode,
     decode_blocks,
     decode_codebook,
     decode_int,
+    div,
     encode,
+    fma,
+    mul,
     pack_bits,
     qtorch_float_quantize,
     quantile_codebook,
@@ -17,16 +22,20 @@ from refimpl.ops import (
     quantize_blocks,
     quantize_codebook,
     quantize_int,
+    sqrt,
+    sub,
     unpack_bits,
     values,
 )
 
 __version__ = "0.1.0"
 __all__ = [
-    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "Precision",
-    "autodiff", "data", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode",
-    "format", "nn", "numerics", "pack_bits", "peppp", "plots", "qtorch_float_quantize", "quantile_codebook",
-    "quantize", "quantize_blocks", "quantize_codebook", "quantize_int", "testing", "unpack_bits", "values",
+    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat",
+    "Precision", "add", "autodiff", "compare", "data", "decode", "decode_blocks",
+    "decode_codebook", "decode_int", "div", "encode", "fma", "format", "mul", "nn", "numerics",
+    "pack_bits", "peppp", "plots", "qtorch_float_quantize", "quantile_codebook", "quantize",
+    "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "testing",
+    "unpack_bits", "values",
 ]  # fmt: skip
 
 

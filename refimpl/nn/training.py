@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from threadpoolctl import threadpool_limits
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
+from refimpl.nn import checks
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.optimizer import SGD, Optimizer
+from refimpl.nn.numbers import not_negative, rate, whole
+from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
@@ -40,7 +43,8 @@ class Result:
         ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
         value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
     diverged : bool
-        Whether the loss stopped being finite, upon which training stopped.
+        Whether the loss, or it times a constant loss scale, stopped being finite, upon which training
+        stopped; the epoch's loss is then infinite.
     seconds : float
     model : Sequential
         The trained network.
@@ -111,10 +115,10 @@ def fit(
 
     Raises
     ------
-    ValueError
-        Before training: where shapes do not fit (the layer is named), for labels out of range, NaN
-        in images, a class without images, a batch larger than the set, settings that make no
-        sense, and a checkpoint of other settings.
+    ValueError, TypeError
+        Before training: where shapes do not fit (the layer is named), for labels that are no whole
+        numbers or out of range, NaN in images, a class without images, a batch larger than the set,
+        settings that make no sense, and a checkpoint of other settings or that cannot be written.
     OSError
         If a checkpoint cannot be written; the one before is still there.
 
@@ -125,14 +129,24 @@ def fit(
     >>> rf.nn.fit(rf.nn.cnn(), task, epochs=2, seed=0).test_error < 0.5
     True
     """
-    precision = precision or Precision()
-    optimizer = optimizer or SGD(momentum=momentum, weight_decay=weight_decay)
-    schedule = schedule or linear(final_rate)
-    steps = _check(model, task, epochs, batch_size, learning_rate)
+    precision = checks.precision_of(precision)
+    optimizer = checks.optimizer_of(optimizer, momentum, weight_decay)
+    epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
+    batch_size, learning_rate = (
+        whole("fit", "batch_size", batch_size),
+        rate("fit", "learning_rate", learning_rate),
+    )
+    if schedule is None:
+        schedule = linear(not_negative("fit", "final_rate", final_rate))
+    factors = checks.factors(schedule)
+    checks.model_and_task(model, task)
+    steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    if checkpoint is not None:
+        checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         [schedule(i / 8) for i in range(8)], seed, shuffle, exact_sums)  # fmt: skip
+                         factors, seed, shuffle, exact_sums)  # fmt: skip
     if checkpoint is not None:
         run.resume(checkpoint, identity, result)
     before, started = result.seconds, time.perf_counter()
@@ -196,11 +210,12 @@ class _Run:
         record.losses.append(float(loss.data))
         record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
         record.seen += len(labels)
-        if not np.isfinite(loss.data):
+        scale, adapts = self.scale.value, self.scale.rule.adapts
+        scaled = loss * scale
+        if not np.isfinite(scaled.data if not adapts else loss.data):
+            record.losses[-1] = math.inf
             return
-        scale = self.scale.value
-        (loss * scale).backward()
-        adapts = self.scale.rule.adapts
+        scaled.backward()
         moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
         if adapts:
             self.scale.after(overflowed=not moved)
@@ -277,44 +292,21 @@ def error(
     *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
-    run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
-    for start in range(0, len(images), EVALUATED_AT_ONCE):
-        part = slice(start, start + EVALUATED_AT_ONCE)
-        logits = model(Tensor(images[part]), run)
-        wrong += int(np.sum(logits.data.argmax(axis=1) != labels[part]))
+    found = logits(model, images, rounder, plain=plain, exact=exact)
+    wrong = int(np.sum(found.argmax(axis=1) != labels))
     return wrong / len(images)
 
 
-def _check(model, task, epochs, batch_size, learning_rate) -> int:
-    """Return the number of steps in an epoch; raise where training makes no sense."""
-    images, labels = task.train_images, task.train_labels
-    steps = len(images) // batch_size if batch_size >= 1 else 0
-    if steps < 1:
-        raise ValueError(
-            f"fit: a batch of {batch_size} from {len(images)} images; use 1 to {len(images)}"
-        )
-    if epochs < 1:
-        raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
-    if not 0 < learning_rate < np.inf:
-        raise ValueError(f"fit: learning_rate is {learning_rate}; it must be finite and above 0")
-    for part in ("train", "test"):
-        found, known = getattr(task, f"{part}_images"), getattr(task, f"{part}_labels")
-        if not np.isfinite(found).all():
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
-            raise ValueError(
-                f"fit: {part}_images has {found[index]} at {index}; remove or replace it"
-            )
-        if known.min() < 0 or known.max() >= task.classes:
-            raise ValueError(f"fit: {part}_labels go from {known.min()} to {known.max()}, allowed are "
-                             f"0 to {task.classes - 1}; number the classes from 0")  # fmt: skip
-    present = np.bincount(labels, minlength=task.classes)
-    if not present.all():
-        raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
-                         "add some, or leave the class out")  # fmt: skip
-    if model.output_shape(images.shape[1:]) != (task.classes,):
-        raise ValueError(f"fit: the network has outputs {model.output_shape(images.shape[1:])}, "
-                         f"{task.name} has {task.classes} classes; build it with classes={task.classes}")  # fmt: skip
-    return steps
+def logits(
+    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False,
+    exact: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
+    run = Pass(rounder, training=False, plain=plain, exact=exact)
+    starts = range(0, len(images), EVALUATED_AT_ONCE)
+    return np.concatenate(
+        [model(Tensor(images[s : s + EVALUATED_AT_ONCE]), run).data for s in starts]
+    )
 
 
 def _identity(

@@ -3,6 +3,8 @@
 =======================================  =======================================================
 `quantize`, `encode`, `decode`           values and codes of float formats and posits
 `values`                                 all values of a small format
+`add`, `sub`, `mul`, `div`, `sqrt`       arithmetic on values of a format, rounded once
+`fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
 `quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
 `quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
@@ -15,6 +17,7 @@ Every function rounds exactly once from the values it is given; see `refimpl.spe
 definitions.  Kernels are compiled on first use and cached on disk.
 """
 
+from refimpl.ops.arithmetic import add, compare, div, fma, mul, sqrt, sub
 from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.floats import decode, encode, quantize, values
@@ -23,7 +26,7 @@ from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
 
 __all__ = [
-    "BlockCodes", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode", "pack_bits",
-    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
-    "quantize_codebook", "quantize_int", "unpack_bits", "values",
+    "BlockCodes", "add", "compare", "decode", "decode_blocks", "decode_codebook", "decode_int", "div",
+    "encode", "fma", "mul", "pack_bits", "qtorch_float_quantize", "quantile_codebook", "quantize",
+    "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "unpack_bits", "values",
 ]  # fmt: skip

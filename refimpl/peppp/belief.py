@@ -312,8 +312,8 @@ def learn_belief(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) -
 
     Notes
     -----
-    *Source*: SOURCES 1.7, "Beyond the paper", with the rank and the noise by cross-validated
-    predictive density. Nothing but `values` enters, so leaving a row out of `values` leaves it out
+    *Source*: probabilistic principal components (Tipping and Bishop, 1999), with the rank and the
+    noise by cross-validated predictive density. Nothing but `values` enters, so leaving a row out of `values` leaves it out
     of every choice made here.
 
     Examples

@@ -10,9 +10,8 @@ m, S     mean and covariance of the belief (`refimpl.peppp.belief`)
 w_c      weight of column c: how often it stood on the frontier of another task
 caps     the distinct memory values; under each cap a configuration is to be recommended
 
-*Source*: SOURCES 1.7, "Beyond the paper"; Frazier, Powell and Dayanik, The knowledge-gradient
-policy for correlated normal beliefs (2009); Jones, Schonlau and Welch, Efficient global
-optimization (1998).
+*Source*: Frazier, Powell and Dayanik, The knowledge-gradient policy for correlated normal beliefs
+(2009); Jones, Schonlau and Welch, Efficient global optimization (1998).
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def variance_reduction(
 
     Notes
     -----
-    *Source*: SOURCES 1.7, "Beyond the paper". Each step is the best possible one.
+    Each step is the best possible one, given those before it.
 
     Examples
     --------

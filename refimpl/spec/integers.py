@@ -3,7 +3,7 @@
 Symmetric quantization has the zero point 0.  Affine quantization stretches the codes from the
 smallest to the largest value, which are moved apart to include zero so that zero has a code.
 
-*Source*: SOURCES 3, equation 2; affine: SOURCES 9 (FBGEMM).
+*Source*: Rasquinha and Tabak (arXiv 2408.02897); affine: FBGEMM (arXiv 2101.05615).
 """
 
 from __future__ import annotations
