@@ -32,7 +32,7 @@ from refimpl.nn.layers import (
     Round,
     Sequential,
 )
-from refimpl.nn.precision import ROLES
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES
 from refimpl.nn.rounder import Rounder
 
 _LINE = 16  # float32 in a cache line
@@ -328,6 +328,8 @@ class _Writer:
 
     def products(self, layer, x, y, extent, filters, size=1, stride=1, padding=0) -> Back:
         """Write the products of a convolution or linear layer; return the way back."""
+        if any(self.rounder.way(role, layer.name) for role in PRODUCT_ROLES):
+            raise _NotServedError
         weight = self.places[id(layer.parameters["weight"])]
         common = {**extent, "filters": filters, "size": size, "stride": stride, "padding": padding,
                   "weight": weight}  # fmt: skip
