@@ -215,7 +215,7 @@ def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(cap
 
 @pytest.mark.parametrize(
     ("name", "codes"),
-    [  # SOURCES 0
+    [  # as OCP and ml_dtypes have them
         ("float8_e5m2", {"infinity": "0x7c, 0xfc", "NaN": "0x7d to 0x7f, 0xfd to 0xff", "largest": "0x7b"}),
         ("float8_e4m3fn", {"infinity": "none", "NaN": "0x7f, 0xff", "largest": "0x7e"}),
         ("float8_e4m3fnuz", {"minus zero": "none", "NaN": "0x80"}),

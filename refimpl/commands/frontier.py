@@ -14,7 +14,8 @@ def add(commands) -> None:
         "taught and by what was found so far, predict the others, and say which to buy.",
     )
     command.set_defaults(run=_frontier)
-    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits")
+    command.add_argument("data", metavar="DATA",
+                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
     command.add_argument("--measurements", type=positive, default=8, metavar="N",
                          help="configurations to train (default 8)")  # fmt: skip
     command.add_argument("--method", default="knowledge-gradient", metavar="NAME",
@@ -29,6 +30,8 @@ def add(commands) -> None:
 
 
 def _frontier(options) -> int:
+    from pathlib import Path
+
     from refimpl import data
     from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, Study, compare, meta_training
 
@@ -38,7 +41,8 @@ def _frontier(options) -> int:
     )  # fmt: skip
     study = Study(errors, task, measurements=options.measurements,
                   method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
-    directory = options.out or f"frontier-{task.name}"
+    name = Path(task.name).absolute().name.replace("#", "-")  # of a path, the last part
+    directory = options.out or f"frontier-{name}"
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip

@@ -22,7 +22,7 @@ def add(commands) -> None:
     command.add_argument("--high", default="e8m7", metavar="FORMAT",
                          help="of momentum, accumulator, input, logits (default e8m7)")  # fmt: skip
     command.add_argument("--data", default="digits", metavar="DATA",
-                         help="data set whose images it takes (default digits)")  # fmt: skip
+                         help="data set whose images it takes, or path of your own (default digits)")  # fmt: skip
     command.add_argument("--resolution", type=positive, metavar="N",
                          help="NxN images in colour instead of the data set's")  # fmt: skip
     command.add_argument("--classes", type=positive, metavar="N",

@@ -14,7 +14,8 @@ def add(commands) -> None:
         "again it continues; with the defaults it makes the matrix that ships with the package.",
     )
     command.set_defaults(run=_sweep)
-    command.add_argument("--tasks", nargs="+", metavar="NAME", help="default: the glyph tasks")
+    command.add_argument("--tasks", nargs="+", metavar="NAME",
+                         help="or path of your own (default: the glyph tasks)")  # fmt: skip
     command.add_argument("--configurations", nargs="+", metavar="NAME",
                          help="such as e4m3+e8m7 (default: all 99)")  # fmt: skip
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")

@@ -2,9 +2,9 @@
 
 `load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, and a
 family of eighteen printed-character tasks to learn from beforehand. Everything is read from two
-small files beside this one, without pickle; nothing is downloaded. The `read_` functions make tasks
-of files you have: CIFAR, IDX (MNIST), folders of images, npz. `ATTRIBUTION.md` says whose
-work the data are.
+small files beside this one, without pickle; nothing is downloaded. The path of files you have does as
+well as a name: CIFAR, IDX (MNIST), folders of images, npz; the `read_` functions read them with more
+options. `ATTRIBUTION.md` says whose work the data are.
 
 >>> from refimpl import data
 >>> data.load("digits").train_images.shape

@@ -1,4 +1,4 @@
-"""The networks, as lists of layers with PEPPP's rounding points (SOURCES 1.3).
+"""The networks, as lists of layers with PEPPP's rounding points.
 
 Batch norm's output is rounded after the ReLU; the stem convolution's output is not rounded
 before batch norm; the input and the logits are rounded to the high format.
@@ -119,7 +119,7 @@ def resnet14(*, channels: int = 3, classes: int = 10) -> Sequential:
 def resnet18(*, channels: int = 3, classes: int = 10) -> Sequential:
     """Return PEPPP's network, the CIFAR variant: 3x3 stem without pooling, two blocks each of 64 to 512.
 
-    *Source*: SOURCES 1.3; the number of parameters is 11,168,832 + 513 classes (1.5).
+    *Source*: PEPPP's released code; it has 11,168,832 + 513 classes parameters.
 
     >>> resnet18().parameter_total()
     11173962

@@ -10,7 +10,8 @@ one step is, in float32, in the order of QPyTorch's OptimLP:
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
 All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
-*Source*: SOURCES 1.3.  Kahan's update: SOURCES 7; eight-bit state: SOURCES 5.
+*Source*: PEPPP's released code and QPyTorch's OptimLP.  Kahan's update: Zamirai et al. (arXiv
+2010.06192); eight-bit state: Dettmers et al. (2110.02861).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.nn.dynamic_map import EightBit
+from refimpl.nn.numbers import not_negative, share, whole
 from refimpl.nn.rounder import Rounder
 
 UPDATES = ("plain", "kahan", "stochastic")
@@ -54,9 +56,8 @@ class Optimizer:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of "
                                  f"{', '.join(allowed)}")  # fmt: skip
-        if self.weight_decay < 0 or self.block < 1:
-            raise ValueError(f"{type(self).__name__}: weight_decay={self.weight_decay}, block={self.block}; "
-                             "the first must be at least 0, the second at least 1")  # fmt: skip
+        not_negative(type(self).__name__, "weight_decay", self.weight_decay)
+        whole(type(self).__name__, "block", self.block, 1)
 
     def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> Running:
         """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
@@ -77,6 +78,10 @@ class SGD(Optimizer):
     momentum: float = 0.9
     nesterov: bool = False
     signs = (True,)  # of the state vectors: whether they take both
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("SGD", "momentum", self.momentum)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""
@@ -100,6 +105,12 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     decoupled: bool = False
     signs = (True, False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("Adam", "beta1", self.beta1)
+        share("Adam", "beta2", self.beta2)
+        not_negative("Adam", "epsilon", self.epsilon)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""

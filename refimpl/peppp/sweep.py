@@ -254,7 +254,7 @@ def _train_in_processes(
 ) -> None:
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
-    train_cell(cells[0][0], cells[0][1], Settings(epochs=1, batch_size=512))
+    train_cell("digits", cells[0][1], Settings(epochs=1, batch_size=512))
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_follow_parent)
     try:

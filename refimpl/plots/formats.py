@@ -93,7 +93,7 @@ def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves:
 
     Each format is scaled so that 1 becomes its largest value.  Integers err by a constant, so
     their relative error grows as values shrink; floats keep it, down to their subnormals.
-    *Source*: SOURCES 3 (Figure 3 of the metric-driven paper, arXiv 2408.02897).
+    *Source*: after Figure 3 of the metric-driven paper (Rasquinha and Tabak, arXiv 2408.02897).
 
     Parameters
     ----------

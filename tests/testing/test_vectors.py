@@ -132,7 +132,7 @@ def test_pieces_may_be_cut_anywhere():
 
 
 @pytest.mark.parametrize("fields, words", [
-    (("add", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
+    (("negate", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
     (("encode", E4M3, "all", "float64"), "2\\^64"), (("encode", Behaviour("int8")), "float or posit"),
     (("encode", Behaviour("e4m3", "stochastic")), "deterministic"),
 ])  # fmt: skip
