@@ -7,6 +7,7 @@ import os
 import sys
 
 from refimpl.commands import (
+    choose,
     conform,
     format,
     frontier,
@@ -30,7 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=_Parser)  # fmt: skip
-    for command in (conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup):
+    for command in (
+        choose,
+        conform,
+        format,
+        frontier,
+        memory,
+        reproduce,
+        sweep,
+        vectors,
+        verify,
+        warmup,
+    ):
         command.add(commands)
     options = parser.parse_args(arguments)
     try:
