@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = (
     "certify",
+    "choose",
     "conform",
     "format",
     "frontier",

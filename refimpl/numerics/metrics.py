@@ -212,7 +212,7 @@ def error_profile(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the worst relative error of rounding to nearest in each octave below the tensor's largest.
 
-    Floats err by the same part, 2^-p for p significant bits, down to their subnormals; integers by
+    Floats err by the same part, u / (1 + u) with u = 2^-p for p significant bits, down to their subnormals; integers by
     the same amount, so that their relative error doubles with every octave.
 
     Parameters

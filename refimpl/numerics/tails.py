@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from refimpl.numerics.metrics import backward_error, relative_error, round_scaled, underflow
 
@@ -63,7 +64,7 @@ def draw(nu: float, shape, rng: np.random.Generator) -> np.ndarray:
 
 def tail_table(
     *, nus=NUS, formats=FORMATS, scaling: str = "tensor", size: int = 512, trials: int = 3,
-    seed: int = 0,
+    seed: int = 0, progress: bool = False,
 ) -> list[TailRow]:  # fmt: skip
     """Measure backward error over degrees of freedom, every format on the same matrices.
 
@@ -78,6 +79,8 @@ def tail_table(
     trials : int
         Pairs of matrices for each nu.
     seed : int
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -102,24 +105,32 @@ def tail_table(
     if size < 1 or trials < 1 or not len(formats):
         raise ValueError(f"tail_table: got size {size}, {trials} trials and {len(formats)} formats; "
                          "each must be at least 1")  # fmt: skip
-    rows = []
-    for place, nu in enumerate(nus):
-        found = {fmt: ([], [], []) for fmt in formats}
-        for trial in range(trials):
-            rng = np.random.default_rng((seed, place, trial))
-            pair = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
-            for fmt, (backward, relative, lost) in found.items():
-                rounded = [
-                    round_scaled(x, fmt, axis=axis)
-                    for x, axis in zip(pair, SCALINGS[scaling], strict=True)
-                ]
-                backward.append(backward_error(*pair, *rounded))
-                relative.append([relative_error(x, y) for x, y in zip(pair, rounded, strict=True)])
-                lost.append(np.mean([underflow(x, y) for x, y in zip(pair, rounded, strict=True)]))
+    from tqdm import tqdm
+
+    bar = tqdm(nus, disable=not progress, leave=False)
+    with threadpool_limits(1, user_api="blas"):  # sums keep one order
+        return [row for place, nu in enumerate(bar)
+                for row in _rows_of(nu, formats, scaling, size, trials, (seed, place))]  # fmt: skip
+
+
+def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
+    found = {fmt: ([], [], []) for fmt in formats}
+    for trial in range(trials):
+        rng = np.random.default_rng((*key, trial))
+        pair = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
         for fmt, (backward, relative, lost) in found.items():
-            rows.append(TailRow(nu, fmt, scaling, float(np.median(backward)),
-                                float(np.median(relative)), float(np.mean(lost))))  # fmt: skip
-    return rows
+            rounded = [
+                round_scaled(x, fmt, axis=axis)
+                for x, axis in zip(pair, SCALINGS[scaling], strict=True)
+            ]
+            backward.append(backward_error(*pair, *rounded))
+            relative.append([relative_error(x, y) for x, y in zip(pair, rounded, strict=True)])
+            lost.append(np.mean([underflow(x, y) for x, y in zip(pair, rounded, strict=True)]))
+    return [
+        TailRow(nu, fmt, scaling, float(np.median(backward)), float(np.median(relative)),
+                float(np.mean(lost)))
+        for fmt, (backward, relative, lost) in found.items()
+    ]  # fmt: skip
 
 
 def product_errors(
