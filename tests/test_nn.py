@@ -52,19 +52,6 @@ def test_history_has_an_entry_for_each_epoch_and_the_loss_falls():
     assert len(history) == 3 and history[2]["loss"] < history[0]["loss"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"batch_size": 2000}, "batch of 2000 from 1437"),
-        ({"batch_size": 0}, "batch of 0"),
-        ({"epochs": 0}, "epochs is 0"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        rf.nn.fit(rf.nn.cnn(), DIGITS, **arguments)
-
-
 def changed(**fields):
     """Return the digits with arrays changed after a Task has checked them."""
     task = rf.data.load("digits")

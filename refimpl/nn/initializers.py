@@ -10,7 +10,7 @@ times their area):
 ``pytorch``    uniform within +-1 / sqrt(fan_in)
 =============  ================================================================
 
-*Source*: SOURCES 1.3 for ``peppp``; He et al. 2015 (1502.01852); Glorot and Bengio 2010.
+*Source*: PEPPP's released code for ``peppp``; He et al. 2015 (1502.01852); Glorot and Bengio 2010.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ one step is, in float32, in the order of QPyTorch's OptimLP:
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
 All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
-*Source*: SOURCES 1.3.  Kahan's update: SOURCES 7; eight-bit state: SOURCES 5.
+*Source*: PEPPP's released code and QPyTorch's OptimLP.  Kahan's update: Zamirai et al. (arXiv
+2010.06192); eight-bit state: Dettmers et al. (2110.02861).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.nn.dynamic_map import EightBit
+from refimpl.nn.numbers import not_negative, share, whole
 from refimpl.nn.rounder import Rounder
 
 UPDATES = ("plain", "kahan", "stochastic")
@@ -55,9 +57,8 @@ class Optimizer:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of "
                                  f"{', '.join(allowed)}")  # fmt: skip
-        if self.weight_decay < 0 or self.block < 1:
-            raise ValueError(f"{type(self).__name__}: weight_decay={self.weight_decay}, block={self.block}; "
-                             "the first must be at least 0, the second at least 1")  # fmt: skip
+        not_negative(type(self).__name__, "weight_decay", self.weight_decay)
+        whole(type(self).__name__, "block", self.block, 1)
 
     def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> Running:
         """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
@@ -78,6 +79,10 @@ class SGD(Optimizer):
     momentum: float = 0.9
     nesterov: bool = False
     signs = (True,)  # of the state vectors: whether they take both
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("SGD", "momentum", self.momentum)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""
@@ -101,6 +106,12 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     decoupled: bool = False
     signs = (True, False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("Adam", "beta1", self.beta1)
+        share("Adam", "beta2", self.beta2)
+        not_negative("Adam", "epsilon", self.epsilon)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""
@@ -133,14 +144,12 @@ class Running:
     """
 
     def __init__(self, rule: Optimizer, named, rounder: Rounder):
-        self.rule, self.rounder, self.steps = rule, rounder, 0
+        self.rule, self.steps = rule, 0
+        self.named = named
         self.tensors = [tensor for _, _, tensor in named]
         self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
         self.accumulator = self.weights.copy()
-        self.parts = _parts(named, rounder)
-        if rule.update == "stochastic":
-            for layer, _, _ in self.parts:
-                rounder.override("accumulator", layer, rounding="stochastic")
+        self._round_by(rounder)
         size = self.weights.size
         self._gradient, self._rounded = np.empty(size, np.float32), np.empty(size, np.float32)
         self._update = np.empty(size, np.float32)
@@ -155,7 +164,6 @@ class Running:
             end = start + tensor.data.size
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
-        self._sites = self._machine_sites()
 
     def _machine_sites(self) -> np.ndarray | None:
         """Return the roundings of a step as the machine takes them, None where it cannot do a step."""
@@ -171,6 +179,24 @@ class Running:
             return None
         rows = [self.rounder.site(role, self.parts[0][0]) for role in _ROLES]
         return None if None in rows else np.array(rows, SITE)
+
+    def _round_by(self, rounder: Rounder) -> None:
+        """Round by this rounder from now on."""
+        self.rounder, self.parts = rounder, _parts(self.named, rounder)
+        if self.rule.update == "stochastic":
+            for layer, _, _ in self.parts:
+                rounder.override("accumulator", layer, rounding="stochastic")
+        self._sites = self._machine_sites()
+
+    def go_on_under(self, rounder: Rounder) -> None:
+        """Change to another policy: everything kept is rounded to what the policy keeps it in."""
+        self._round_by(rounder)
+        kept = [("accumulator", self.accumulator)]
+        kept += [("accumulator", self.carried)] if self.carried is not None else []
+        kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
+        for role, vector in kept:
+            self._round(vector.copy(), role, vector)
+        self._round(self.accumulator, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
         """Return the gradients the backward pass has left as one vector, and clear them."""

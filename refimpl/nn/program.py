@@ -32,6 +32,7 @@ from refimpl.nn.layers import (
     Round,
     Sequential,
 )
+from refimpl.nn.precision import PRODUCT_ROLES
 from refimpl.nn.rounder import Rounder
 
 _LINE = 16  # float32 in a cache line
@@ -336,6 +337,8 @@ class _Writer:
         """Write the products of a convolution or linear layer; return the way back."""
         from refimpl.kernels.direct_convolution import margins
 
+        if any(self.rounder.way(role, layer.name) for role in PRODUCT_ROLES):
+            raise _NotServedError
         weight = self.places[id(layer.parameters["weight"])]
         common = {**extent, "filters": filters, "size": size, "stride": stride, "padding": padding,
                   "weight": weight}  # fmt: skip

@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
+from refimpl.nn import checks
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.optimizer import SGD, Optimizer
+from refimpl.nn.numbers import not_negative, rate, whole
+from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
@@ -42,7 +44,8 @@ class Result:
         ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
         value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
     diverged : bool
-        Whether the loss stopped being finite, upon which training stopped.
+        Whether the loss, or it times a constant loss scale, stopped being finite, upon which training
+        stopped; the epoch's loss is then infinite.
     seconds : float
     model : Sequential
         The trained network.
@@ -61,7 +64,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False,
+    exact_sums: bool = False, switch: tuple[int, Precision] | None = None, watch=None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -107,13 +110,20 @@ def fit(
         Sum the products of convolutions and linear layers in float64 and round each once: other bits
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
+    switch : (int, Precision), optional
+        After so many epochs, go on under another policy: weights and optimizer state are rounded to
+        what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
+        which are never rounded, stay.
+    watch : callable, optional
+        Given the number of each step and of all steps, returns what is to see the products of that
+        step (`refimpl.nn.products.Product`), or None.
 
     Raises
     ------
-    ValueError
-        Before training: where shapes do not fit (the layer is named), for labels out of range, NaN
-        in images, a class without images, a batch larger than the set, settings that make no
-        sense, and a checkpoint of other settings.
+    ValueError, TypeError
+        Before training: where shapes do not fit (the layer is named), for labels that are no whole
+        numbers or out of range, NaN in images, a class without images, a batch larger than the set,
+        settings that make no sense, and a checkpoint of other settings or that cannot be written.
     OSError
         If a checkpoint cannot be written; the one before is still there.
 
@@ -124,16 +134,29 @@ def fit(
     >>> rf.nn.fit(rf.nn.cnn(), task, epochs=2, seed=0).test_error < 0.5
     True
     """
-    precision = precision or Precision()
-    optimizer = optimizer or SGD(momentum=momentum, weight_decay=weight_decay)
-    schedule = schedule or linear(final_rate)
-    steps = _check(model, task, epochs, batch_size, learning_rate)
+    precision = checks.precision_of(precision)
+    optimizer = checks.optimizer_of(optimizer, momentum, weight_decay)
+    epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
+    batch_size, learning_rate = (
+        whole("fit", "batch_size", batch_size),
+        rate("fit", "learning_rate", learning_rate),
+    )
+    if schedule is None:
+        schedule = linear(not_negative("fit", "final_rate", final_rate))
+    factors = checks.factors(schedule)
+    checks.model_and_task(model, task)
+    steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    if switch is not None and not 0 < switch[0] < epochs:
+        raise ValueError(f"fit: switch after {switch[0]} of {epochs} epochs; it must be after 1 to "
+                         f"{epochs - 1}")  # fmt: skip
+    if checkpoint is not None:
+        checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         [schedule(i / 8) for i in range(8)], seed, shuffle, exact_sums)  # fmt: skip
+                         factors, seed, shuffle, exact_sums, switch)  # fmt: skip
     if checkpoint is not None:
-        run.resume(checkpoint, identity, result)
+        run.resume(checkpoint, identity, result, switch)
     before, started = result.seconds, time.perf_counter()
     images, labels = task.train_images, task.train_labels
     with (
@@ -143,18 +166,22 @@ def fit(
         _bar(epochs * steps, len(result.history) * steps, progress) as bar,
     ):
         for epoch in range(len(result.history), epochs):
+            if switch is not None and epoch == switch[0]:
+                run.go_on_under(switch[1])
             order = run.batches.permutation(len(images)) if shuffle else np.arange(len(images))
             record = _Record()
             for step in range(steps):
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
+                if watch is not None:
+                    run.rounder.watch = watch(epoch * steps + step, epochs * steps)
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
                 if not math.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
-            run.rounder.counting = False
+            run.rounder.counting, run.rounder.watch = False, None
             result.history.append(record.summary(run))
             bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
             if result.diverged:
@@ -205,20 +232,25 @@ class _Run:
             program.images[:] = images
             labels = np.ascontiguousarray(labels, np.int64)
             record.note(program.forward(labels), program.logits, labels)
-            if not math.isfinite(record.losses[-1]):
-                return None
-            return program.backward(labels, self.scale.value)
+            return program.backward(labels, self.scale.value) if self._goes_on(record) else None
         logits = self.model(Tensor(images), self.way)
         loss = p.cross_entropy(logits, labels=labels)
         record.note(loss.data, logits.data, labels)
-        if not np.isfinite(loss.data):
+        if not self._goes_on(record):
             return None
         (loss * self.scale.value).backward()
         return self.optimizer.collect()
 
+    def _goes_on(self, record) -> bool:
+        """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
+        loss = np.float32(record.losses[-1])
+        if not self.scale.rule.adapts and not np.isfinite(loss * np.float32(self.scale.value)):
+            record.losses[-1] = math.inf
+        return math.isfinite(record.losses[-1])
+
     def _program(self, images) -> Program | None:
         """Return the network as a program for batches like this one, if that may be used."""
-        if self.roads["plain"] or self.roads["exact"] or self.rounder.plan is not None:
+        if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
             self._programs = {images.shape: program(
@@ -246,7 +278,15 @@ class _Run:
             "magnitudes": self.rounder.magnitudes, "scale": [self.scale.value, self.scale.good],
         })  # fmt: skip
 
-    def resume(self, path, identity, result) -> None:
+    def go_on_under(self, precision) -> None:
+        """Change to another policy."""
+        self.rounder = Rounder(precision, precision.seed(self.seed))
+        self.optimizer.go_on_under(self.rounder)
+        self.scale = LossScale.of(precision.loss_scale).start()
+        self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs = {}
+
+    def resume(self, path, identity, result, switch=None) -> None:
         """Continue from a checkpoint, if there is one."""
         found = checkpoints.load(path)
         if found is None:
@@ -257,6 +297,8 @@ class _Run:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
                              f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
                              "use the same again or another file")  # fmt: skip
+        if switch is not None and len(kept["history"]) > switch[0]:
+            self.go_on_under(switch[1])
         self.optimizer.restore({
             name.removeprefix("optimizer "): a for name, a in arrays.items()
             if name.startswith("optimizer ")
@@ -304,67 +346,44 @@ def error(
     *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
-    run, wrong = Pass(rounder, training=False, plain=plain, exact=exact), 0
+    found = logits(model, images, rounder, plain=plain, exact=exact)
+    return int(np.sum(found.argmax(axis=1) != labels)) / len(images)
+
+
+def logits(
+    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False,
+    exact: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
+    run, found, ready = Pass(rounder, training=False, plain=plain, exact=exact), [], None
     pixels = math.prod(images.shape[1:3])
     at_once = min(EVALUATED_AT_ONCE, max(EVALUATED_AT_ONCE * 64 // pixels, 32))
     for start in range(0, len(images), at_once):
-        part = slice(start, start + at_once)
-        batch = images[part]
-        ready = None
-        if not (plain or exact or batch.dtype == np.float64):
+        batch = images[start : start + at_once]
+        if plain or exact or batch.dtype == np.float64:
+            ready = None
+        elif ready is None or ready.images.shape != batch.shape:
             ready = program(model, batch.shape, rounder, training=False)
         if ready is None:
-            logits = model(Tensor(batch), run).data
+            found.append(model(Tensor(batch), run).data)
         else:
             ready.images[:] = batch
             ready.forward(np.zeros(len(batch), np.int64))
-            logits = ready.logits
-        wrong += int(np.sum(logits.argmax(axis=1) != labels[part]))
-    return wrong / len(images)
-
-
-def _check(model, task, epochs, batch_size, learning_rate) -> int:
-    """Return the number of steps in an epoch; raise where training makes no sense."""
-    images, labels = task.train_images, task.train_labels
-    steps = len(images) // batch_size if batch_size >= 1 else 0
-    if steps < 1:
-        raise ValueError(
-            f"fit: a batch of {batch_size} from {len(images)} images; use 1 to {len(images)}"
-        )
-    if epochs < 1:
-        raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
-    if not 0 < learning_rate < np.inf:
-        raise ValueError(f"fit: learning_rate is {learning_rate}; it must be finite and above 0")
-    for part in ("train", "test"):
-        found, known = getattr(task, f"{part}_images"), getattr(task, f"{part}_labels")
-        if not np.isfinite(found).all():
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
-            raise ValueError(
-                f"fit: {part}_images has {found[index]} at {index}; remove or replace it"
-            )
-        if known.min() < 0 or known.max() >= task.classes:
-            raise ValueError(f"fit: {part}_labels go from {known.min()} to {known.max()}, allowed are "
-                             f"0 to {task.classes - 1}; number the classes from 0")  # fmt: skip
-    present = np.bincount(labels, minlength=task.classes)
-    if not present.all():
-        raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
-                         "add some, or leave the class out")  # fmt: skip
-    if model.output_shape(images.shape[1:]) != (task.classes,):
-        raise ValueError(f"fit: the network has outputs {model.output_shape(images.shape[1:])}, "
-                         f"{task.name} has {task.classes} classes; build it with classes={task.classes}")  # fmt: skip
-    return steps
+            found.append(ready.logits.copy())
+    return np.concatenate(found)
 
 
 def _identity(
-    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums
-):
+    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums,
+    switch,
+):  # fmt: skip
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
     identity = {
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums,
+        "shuffle": shuffle, "exact_sums": exact_sums, "switch": repr(switch),
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 

@@ -17,10 +17,11 @@ ROOMS = {  # room: the rooms it may import
     "nn": {"formats", "ops", "kernels", "autodiff"},
     "data": set(),
     "peppp": {"formats", "data"},
-    "plots": {"formats", "ops", "peppp"},
+    "numerics": {"formats", "ops", "autodiff", "nn", "peppp"},
+    "plots": {"formats", "ops", "peppp", "numerics"},
     "testing": {"formats", "spec", "ops"},
-    "__init__": {"formats", "ops"},
-    "commands": {"formats", "ops", "nn", "data", "peppp", "plots", "testing"},
+    "__init__": {"formats", "ops", "nn"},
+    "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "plots", "testing"},
     "__main__": {"commands"},
 }
 EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/study.py": {"__init__"}}
