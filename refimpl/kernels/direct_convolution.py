@@ -219,6 +219,24 @@ def margins(length, outputs, size, stride, padding):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _turned_panels(weight, first_y, count_y, first_z, count_z, stride):
+    """Return the elements first, first + stride, ... of a filter, backwards, as `panels` of (filters, channels)."""
+    _, _, channels, filters = weight.shape
+    wide = whole_blocks(channels)
+    width = min(wide, PANEL)
+    out = np.zeros((wide // width, count_y * count_z * filters, width), np.float32)
+    for k in range(count_y):
+        for m in range(count_z):
+            element = weight[first_y + stride * (count_y - 1 - k), first_z + stride * (count_z - 1 - m)]
+            start = (k * count_z + m) * filters
+            for channel in range(channels):
+                panel, column = out[channel // width], channel % width
+                for f in range(filters):
+                    panel[start + f, column] = element[channel, f]
+    return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def write_input_gradient(weight, around, stride, padding, dx):
     """Do as `input_gradient`, into dx, given dy with its margins."""
     rows, columns, channels, filters = weight.shape
@@ -234,12 +252,7 @@ def write_input_gradient(weight, around, stride, padding, dx):
             first_z, count_z, shift_z, times_z = _taps(phase_z, padding, columns, stride, width)
             if count_y == 0 or count_z == 0:
                 continue
-            turned = np.empty((count_y, count_z, filters, channels), np.float32)
-            for k in range(count_y):
-                for m in range(count_z):
-                    element = weight[first_y + stride * (count_y - 1 - k)]
-                    turned[k, m] = element[first_z + stride * (count_z - 1 - m)].T
-            right = panels(turned.reshape(count_y * count_z * filters, channels))
+            right = _turned_panels(weight, first_y, count_y, first_z, count_z, stride)
             block = right.shape[2]
             top = shift_y - (count_y - 1) + margin_y
             left = shift_z - (count_z - 1) + margin_z

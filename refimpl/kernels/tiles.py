@@ -112,7 +112,7 @@ def _block(rows: int, vectors: int):
     return add_products
 
 
-_1x16, _4x16, _8x16 = _block(1, 1), _block(4, 1), _block(8, 1)
+_1x16, _3x16, _4x16, _8x16 = _block(1, 1), _block(3, 1), _block(4, 1), _block(8, 1)
 _1x32, _4x32, _8x32 = _block(1, 2), _block(4, 2), _block(8, 2)
 
 
@@ -129,6 +129,7 @@ def add_products(
         while i < rows:
             left = rows - i
             height = 8 if WIDE and left >= 8 else 4 if left >= 4 else 1
+            height = 3 if left == 3 and not pair else height  # three columns of a grey image
             ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
             if height == 8 and pair:
                 _8x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
@@ -138,6 +139,8 @@ def add_products(
                 _4x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif height == 4:
                 _4x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif height == 3:
+                _3x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif pair:
                 _1x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             else:
