@@ -365,6 +365,7 @@ def _mend_finite(bits, result, t):
     """Do as `_mend` where there is neither infinity nor NaN."""
     result = t.overflow_bits if result > t.max_bits else result
     sign = np.uint32(bits & _SIGN32)
+    sign = np.uint32(sign & t.nan_sign_mask) if result > _INFINITY32 else sign
     sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
     return np.uint32(result | sign)
 

@@ -1,0 +1,23 @@
+"""Column sums in vector registers are the sums of plain loops, bit for bit."""
+
+import numpy as np
+import pytest
+
+from refimpl.kernels.column_sums import add_columns, add_columns_and_squares
+
+
+@pytest.mark.parametrize("channels", [1, 7, 16, 19, 32, 50])
+def test_columns_and_their_squares_are_added_row_after_row(channels):
+    rng = np.random.default_rng(channels)
+    rows = np.float32(rng.standard_normal((37, channels)) * 10.0 ** rng.integers(-9, 9, (37, 1)))
+    start = rng.standard_normal(channels)
+    total, squares, alone = start.copy(), start.copy(), start.copy()
+    add_columns_and_squares(total, squares, rows)
+    add_columns(alone, rows)
+    for k in range(channels):
+        expected = expected_squares = float(start[k])
+        for value in map(float, rows[:, k]):
+            expected += value
+            expected_squares += value * value
+        assert total[k] == alone[k] == expected
+        assert squares[k] == expected_squares
