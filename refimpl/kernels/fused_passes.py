@@ -183,8 +183,9 @@ def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out,
         given, products = dy[start : start + step].reshape(-1), scratch[: part.size]
         round_part(given, passed, start * channels, site)
         _stop(part.reshape(-1, wide), passed.reshape(-1, wide), v, relu, products.reshape(-1, wide))
-        add_columns(by_scale, products.reshape(-1, channels))
-        add_columns(by_shift, passed.reshape(-1, channels))
+        add_columns(
+            by_scale, by_shift, products.reshape(-1, channels), passed.reshape(-1, channels)
+        )
     for k in range(channels):
         dscale[k], dshift[k] = by_scale[k], by_shift[k]
 
