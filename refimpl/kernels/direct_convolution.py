@@ -227,7 +227,9 @@ def _turned_panels(weight, first_y, count_y, first_z, count_z, stride):
     out = np.zeros((wide // width, count_y * count_z * filters, width), np.float32)
     for k in range(count_y):
         for m in range(count_z):
-            element = weight[first_y + stride * (count_y - 1 - k), first_z + stride * (count_z - 1 - m)]
+            element = weight[
+                first_y + stride * (count_y - 1 - k), first_z + stride * (count_z - 1 - m)
+            ]
             start = (k * count_z + m) * filters
             for channel in range(channels):
                 panel, column = out[channel // width], channel % width
