@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import positive
+from refimpl.commands.options import place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 
@@ -36,13 +36,15 @@ def add(commands) -> None:
                          help="of the optimizer's state; 8 counts its scales too")  # fmt: skip
     command.add_argument("--checkpoint-every", type=positive, metavar="N",
                          help="keep only every so many-th activation")  # fmt: skip
-    command.add_argument("--picture", metavar="FILE", help="also draw it, by layer and kind")
+    command.add_argument("--picture", metavar="FILE", type=place,
+                         help="also draw it, by layer and kind")  # fmt: skip
 
 
 def _memory(options) -> int:
     from refimpl.peppp import Configuration
     from refimpl.peppp.memory import count
 
+    writable(options.picture)
     network, shape, where = _network(options)
     memory = count(
         network, shape, Configuration(options.low, options.high), batch_size=options.batch_size,

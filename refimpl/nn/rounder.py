@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import IntFormat
-from refimpl.formats import format as format_of
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.nn.precision import ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
+
+_ROLES = list(ROLES)
+_UNCOUNTED = np.empty((len(_ROLES), 0), np.int64)
 
 
 class Rounder:
@@ -59,17 +60,32 @@ class Rounder:
         if way is not None:
             self._ways[role, layer] = _Way(replace(way.rounding, **changes))
 
-    @property
-    def watched(self) -> bool:
-        """Whether each rounding must be seen by itself."""
-        return self.counting or self.plan is not None
+    def site(self, role: str, layer: str = "") -> tuple | None:
+        """Return how a role is rounded in a layer as a row of `refimpl.kernels.machine.SITE`.
 
-    def next(self, way: _Way | tuple):
-        """Return what a kernel needs for the next rounding, that of a plain way (or of none)."""
-        if not way:
-            return 0, _any_target(), self.seed, np.uint64(0)
-        self.calls += 1
-        return way.how, way.target, self.seed, np.uint64(self.calls - 1)
+        Its first number is 0 where nothing is rounded.  None where the machine does not know how.
+        """
+        way = self.way(role, layer)
+        if way is None:
+            return (0,) * 15
+        if not way.plain:
+            return None
+        return (way.how, _ROLES.index(role), way.largest_bits, *way.target)
+
+    def noise(self):
+        """Return what the machine needs for the next roundings; `drawn` must follow."""
+        from refimpl.kernels.machine import Noise
+
+        counts = np.zeros((len(_ROLES), 3), np.int64) if self.counting else _UNCOUNTED
+        return Noise(self.seed, np.uint64(self.calls), counts)
+
+    def drawn(self, noise, streams: int) -> None:
+        """Note that the machine has drawn so many streams from `noise`, and what it has counted."""
+        self.calls += streams
+        if self.counting:
+            for role, found in zip(_ROLES, noise.counts, strict=True):
+                if found.any():
+                    self.counts[role] = self.counts.get(role, 0) + found
 
     def __call__(
         self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
@@ -123,13 +139,6 @@ class Rounder:
     def _count(self, role, size, before, after):
         counts = self.counts.setdefault(role, np.zeros(3, np.int64))
         counts += (size, before[0], after[1] - before[1])
-
-
-@cache
-def _any_target():
-    from refimpl.kernels.float_codes import float32_target
-
-    return float32_target(format_of("bfloat16"))
 
 
 class _Way:

@@ -241,10 +241,11 @@ def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.
     if x.dtype.name in door.FLOATS and fmt == floats.format_of(x.dtype.name):
         return door.bits_of(x).astype(np.uint64)
     codes = floats.encode(x, fmt)
-    back = floats.decode(codes, fmt)
-    wide = x.astype(np.float64)
-    wrong = (wide != back) & ~(np.isnan(wide) & np.isnan(back))
-    if wrong.any():
+    back = values_of(
+        codes, fmt, holding(x.dtype if door.is_float(x) else np.dtype(np.float64), fmt)
+    )
+    wrong = x != back
+    if wrong.any() and (wrong := wrong & ~(np.isnan(x) & np.isnan(back))).any():
         at = int(np.argmax(wrong))
         index = tuple(int(i) for i in np.unravel_index(start + at, shape))
         raise ValueError(f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, "
@@ -306,8 +307,9 @@ def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, 
 
 
 def values_of(codes: np.ndarray, fmt, dtype: np.dtype) -> np.ndarray:
-    """Return the values of codes (uint64) in a dtype that holds them all."""
+    """Return the values of codes (unsigned) in a dtype that holds them all."""
     if dtype.name in door.FLOATS and fmt == floats.format_of(dtype.name):
         return codes.astype(door.FLOATS[dtype.name]).view(dtype)
     wide = np.float64 if dtype.name == "bfloat16" else dtype
-    return floats.decode(codes.astype(door.code_dtype(fmt.bits)), fmt, dtype=wide).astype(dtype)
+    codes = codes.astype(door.code_dtype(fmt.bits), copy=False)
+    return floats.decode(codes, fmt, dtype=wide).astype(dtype, copy=False)

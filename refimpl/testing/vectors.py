@@ -3,12 +3,15 @@
 *Text*: one case per line, ``input result``, both in hexadecimal without prefix, lower case, and of a
 fixed number of digits.  An input of ``encode`` and ``quantize`` is the bits of a float (float16: 4
 digits, float32: 8, float64: 16), and that of ``decode`` a code.  A result of ``encode`` is a code, of
-``quantize`` the bits of a float of the input's type, of ``decode`` those of a float64.  Only the inputs
-stand there if so asked.  *Results* come back one per line, in the same order; or behind the
+``quantize`` the bits of a float of the input's type, of ``decode`` those of a float64.  An input of
+``add sub mul div sqrt fma`` is the codes of the operands, one behind the other, each of the same number
+of digits, and the result a code (`refimpl.testing.operands`).  Only the inputs stand there if so
+asked.  *Results* come back one per line, in the same order; or behind the
 input on the same line, and then the order is free.  NaN is NaN: whatever its sign and payload.
 
 *Levels*: 1, the points where formats differ (a few hundred); 2, every case group of
-`refimpl.testing.cases`, over all codes; ``all``, every pattern of the input type or every code.
+`refimpl.testing.cases`, over all codes; ``all``, every pattern of the input type, every code, every
+pair of codes.
 Everything is made and read in chunks, so that memory does not grow with the number of lines.
 """
 
@@ -22,11 +25,11 @@ import numpy as np
 
 from refimpl import ops
 from refimpl.formats import IntFormat
-from refimpl.testing import hexadecimal
+from refimpl.testing import hexadecimal, operands
 from refimpl.testing.behaviour import Behaviour
 from refimpl.testing.cases import INPUTS, case_groups, distinct
 
-OPERATIONS = ("encode", "decode", "quantize")
+OPERATIONS = ("encode", "decode", "quantize", *operands.OPERANDS)
 LEVELS = ("1", "2", "all")
 CHUNK = 1 << 16
 
@@ -38,7 +41,7 @@ class Vectors:
     Parameters
     ----------
     operation : str
-        ``encode``, ``decode`` or ``quantize``.
+        ``encode``, ``decode``, ``quantize``, ``add``, ``sub``, ``mul``, ``div``, ``sqrt`` or ``fma``.
     behaviour : Behaviour
         Of a float or posit format, and deterministic.
     level : str
@@ -71,14 +74,24 @@ class Vectors:
         if isinstance(self.behaviour.format, IntFormat) or self.behaviour.is_stochastic:
             raise ValueError(f"vectors: a float or posit format and a deterministic mode; got "
                              f"{self.behaviour}")  # fmt: skip
+        if self.is_arithmetic:
+            operands.check(self.operation, self.behaviour.format, self.level)
+            return
         if self.level == "all" and self.input == "float64" and self.operation != "decode":
             raise ValueError("vectors: nobody can wait for 2^64 lines; use level 2, or a narrower input")  # fmt: skip
         if self.level == "all" and self.operation == "decode" and self.behaviour.format.bits > 32:
             raise ValueError("vectors: all codes of at most 32 bits; use level 2")
 
     @property
+    def is_arithmetic(self) -> bool:
+        """Whether inputs are tuples of codes."""
+        return self.operation in operands.OPERANDS
+
+    @property
     def digits(self) -> tuple[int, int]:
         """Hexadecimal digits of an input and of a result."""
+        if self.is_arithmetic:
+            return operands.digits(self.operation, self.behaviour.format)
         code = -(-self.behaviour.format.bits // 4)
         wide = 2 * np.dtype(self.input).itemsize
         return {"encode": (wide, code), "quantize": (wide, wide), "decode": (code, 16)}[
@@ -86,7 +99,10 @@ class Vectors:
         ]
 
     def inputs(self) -> Iterator[np.ndarray]:
-        """Yield the inputs in chunks: floats of the input dtype, or codes (unsigned)."""
+        """Yield the inputs in chunks: floats of the input dtype, or codes or tuples (unsigned)."""
+        if self.is_arithmetic:
+            yield from operands.tuples(self.operation, self.behaviour.format, self.level)
+            return
         if self.level == "all":
             yield from self._all()
             return
@@ -112,6 +128,8 @@ class Vectors:
     def results(self, x: np.ndarray) -> np.ndarray:
         """Return the expected results of inputs: codes or floats."""
         with np.errstate(all="ignore"):
+            if self.is_arithmetic:
+                return operands.results(self.operation, self.behaviour, x)
             if self.operation == "decode":
                 return ops.decode(x, self.behaviour.format)
             if self.operation == "encode":

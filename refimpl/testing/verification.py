@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from refimpl.formats import FloatFormat
-from refimpl.testing import hexadecimal
+from refimpl.testing import hexadecimal, operands
 from refimpl.testing.behaviour import decode
 from refimpl.testing.checks import Seen, Tally
 from refimpl.testing.diagnosis import diagnose
@@ -138,9 +138,12 @@ class _Echoed:
         self.vectors, self.digits = vectors, vectors.digits[0]
         decoding = vectors.operation == "decode"
         self.width = vectors.behaviour.format.bits if decoding else 4 * self.digits
-        self.dtype = np.min_scalar_type((1 << self.width) - 1) if decoding else vectors.input
+        self.is_code = decoding or vectors.is_arithmetic
+        self.dtype = np.min_scalar_type((1 << self.width) - 1) if self.is_code else vectors.input
+        if vectors.is_arithmetic:
+            self.dtype = np.dtype(np.uint64)
         self.known = None  # the inputs as sorted bits, where they are not all patterns
-        if vectors.level != "all":
+        if vectors.level != "all" or vectors.is_arithmetic:
             chunks = [bits_of(x).astype(np.uint64) for x in vectors.inputs()]
             self.known = np.sort(np.concatenate(chunks))
         size = 1 << self.width if self.known is None else self.known.size
@@ -156,7 +159,7 @@ class _Echoed:
             self.hash = (self.hash + int(_mixed(bits).sum(dtype=np.uint64))) % 2**64
         else:
             self._count(bits, line)
-        if self.vectors.operation == "decode":
+        if self.is_code:
             return bits.astype(self.dtype)
         return bits.astype(f"u{np.dtype(self.dtype).itemsize}").view(self.dtype)
 
@@ -215,11 +218,14 @@ def _compare(vectors, x, got, tally) -> None:
     def text(i):
         if vectors.operation == "decode":
             return f"code   0x{int(x[i]):x}\nright  {right[i]!r}\ngot    {value[i]!r}"
+        if vectors.is_arithmetic:
+            one = slice(i, i + 1)
+            return operands.text(vectors.operation, vectors.behaviour, x[one], right[one], value[i])
         said = explain(vectors.behaviour, x[i : i + 1], float(value[i]))
         return f"{said}\nread   {int(got[i]):x}"
 
     tally.count(vectors.operation, x, ~same, text)
-    if sum(s.x.size for s in tally.seen) < KEPT:
+    if not vectors.is_arithmetic and sum(s.x.size for s in tally.seen) < KEPT:
         expected = right.astype(np.float64) if vectors.operation != "encode" else decode(right, fmt)
         tally.seen.append(Seen(vectors.operation, x, expected, value))
 
@@ -228,7 +234,7 @@ def _same(vectors, x, right, got):
     """Return where results (uint64 as read) are right, and the values (float64) they stand for."""
     fmt = vectors.behaviour.format
     with np.errstate(all="ignore"):
-        if vectors.operation == "encode":
+        if vectors.operation == "encode" or vectors.is_arithmetic:
             inside = got <= np.uint64((1 << fmt.bits) - 1)
             codes = np.where(inside, got, 0).astype(np.min_scalar_type((1 << fmt.bits) - 1))
             value = np.where(inside, decode(codes, fmt), np.nan)

@@ -20,7 +20,7 @@ ROOMS = {  # room: the rooms it may import
     "numerics": {"formats", "ops", "autodiff", "nn", "peppp"},
     "plots": {"formats", "ops", "peppp", "numerics"},
     "testing": {"formats", "spec", "ops"},
-    "__init__": {"formats", "ops"},
+    "__init__": {"formats", "ops", "nn"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "plots", "testing"},
     "__main__": {"commands"},
 }

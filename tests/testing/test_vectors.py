@@ -132,7 +132,7 @@ def test_pieces_may_be_cut_anywhere():
 
 
 @pytest.mark.parametrize("fields, words", [
-    (("add", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
+    (("negate", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
     (("encode", E4M3, "all", "float64"), "2\\^64"), (("encode", Behaviour("int8")), "float or posit"),
     (("encode", Behaviour("e4m3", "stochastic")), "deterministic"),
 ])  # fmt: skip
@@ -207,7 +207,9 @@ def test_conform_on_the_command_line_says_0_1_or_2(tmp_path, monkeypatch, capsys
     assert junit.read_text().startswith("<?xml")
     for misuse in (["conform"], ["conform", "nothing"], ["conform", "no.such"],
                    ["conform", "ml_dtypes.nothing"], ["conform", "numpy.trunc"],
-                   ["conform", "e4m3", "--program", ""]):  # fmt: skip
+                   ["conform", "e4m3", "--program", ""],
+                   ["conform", "ml_dtypes.int4", "mxfp4_e2m1"],
+                   ["conform", "numpy.trunc", "e4m3", "--scale", "2"]):  # fmt: skip
         assert main(misuse) == 2, misuse
         assert capsys.readouterr().err.count("\n") == 1
 
