@@ -1,49 +1,19 @@
 """Reference implementation of low-precision training research, with bit-exact number formats."""
 
 import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # for editors; at run time everything is loaded when it is first asked for
-    from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
-    from refimpl.nn import Precision
-    from refimpl.ops import (
-        BlockCodes,
-        decode,
-        decode_blocks,
-        decode_codebook,
-        decode_int,
-        encode,
-        pack_bits,
-        qtorch_float_quantize,
-        quantile_codebook,
-        quantize,
-        quantize_blocks,
-        quantize_codebook,
-        quantize_int,
-        unpack_bits,
-        values,
-    )
 
 __version__ = "0.1.0"
 __all__ = [
-    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "Precision",
-    "autodiff", "data", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode",
-    "format", "nn", "pack_bits", "peppp", "plots", "qtorch_float_quantize", "quantile_codebook",
-    "quantize", "quantize_blocks", "quantize_codebook", "quantize_int", "testing", "unpack_bits", "values",
+    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat",
+    "Precision", "add", "autodiff", "compare", "data", "decode", "decode_blocks",
+    "decode_codebook", "decode_int", "div", "dot", "encode", "fma", "format", "matmul", "matmul_int",
+    "matmul_lookup", "mul", "nn", "numerics", "pack_bits", "peppp", "plots", "product_table",
+    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
+    "quantize_codebook", "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
 ]  # fmt: skip
 
-_ROOMS = (
-    "autodiff",
-    "data",
-    "formats",
-    "kernels",
-    "nn",
-    "ops",
-    "peppp",
-    "plots",
-    "spec",
-    "testing",
-)
+_ROOMS = ("autodiff", "data", "formats", "kernels", "nn", "numerics", "ops", "peppp", "plots", "spec",
+          "testing")  # fmt: skip
 _FORMATS = ("BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "format")
 
 

@@ -36,6 +36,7 @@ def _read(arguments):
     import argparse
 
     from refimpl.commands import (
+        certify,
         conform,
         format,
         frontier,
@@ -55,7 +56,9 @@ def _read(arguments):
     parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=Parser)  # fmt: skip
-    for command in (conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup):
+    for command in (
+        certify, conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup
+    ):  # fmt: skip
         command.add(commands)
     return parser.parse_args(arguments)
 

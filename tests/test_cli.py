@@ -58,6 +58,13 @@ def refused(capsys, out, *arguments):
         (["sweep", "--loss-scale", "0"], "loss_scale is 0"),
         (["sweep", "--tasks", "digits", "digits"], "twice"),
         (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"], "admits 1 configuration; the design"),
+        (["certify", "cnn", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
+        (["certify", "transformer", "digits"], "invalid choice: 'transformer'.*cnn"),
+        (["certify", "cnn", "digits", "--precision", "flot16"], "unknown format 'flot16'; did you mean float16"),
+        (["certify", "cnn", "digits", "--precision", "int8"], "no bound for input of layer '0 Round' in int8"),
+        (["certify", "cnn", "digits", "--precision", "posit16_2"], "posit16_2 cannot be trained in"),
+        (["certify", "cnn", "digits", "--outputs", "classes"], "invalid choice: 'classes'"),
+        (["certify", "cnn", "digits", "--epochs", "0"], "'0' is not a whole number of at least 1"),
     ],
 )  # fmt: skip
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
@@ -321,3 +328,59 @@ def test_every_kind_of_format_prints_as_text_as_json_and_as_html(capsys, name):
     fields = json.loads(run(capsys, "format", name, "--json")[1])["format"]
     assert fields["bits"] == format_of(name).bits
     assert f"<td style='text-align:left'>{fields['name']}</td>" in format_of(name)._repr_html_()
+
+
+def test_certify_prints_and_writes_what_is_proved_and_uses_its_checkpoint_again(capsys, tmp_path):
+    command = ["certify", "mlp", "digits", "--epochs", "2", "--checkpoint", tmp_path / "mlp.npz"]
+    status, said, _ = run(capsys, *command, "--out", tmp_path / "16")
+    assert status == 0
+    proved, implied, same = (float(share) for share in re.findall(r"([0-9.]+)%", said))
+    assert 90 < proved <= implied <= same <= 100
+    record = json.loads((tmp_path / "16" / "certificate.json").read_text())
+    assert round(100 * record["proved"], 1) == proved and record["images"] == 360
+    each = record["per_image"]
+    assert each["proved"] == [g > 2 * b for g, b in zip(each["gamma"], each["bound"], strict=True)]
+    assert (tmp_path / "16" / "certificate.png").read_bytes().startswith(b"\x89PNG")
+    run(capsys, *command, "--out", tmp_path / "again", "--quiet")
+    for name in ("certificate.json", "certificate.png"):
+        assert (tmp_path / "16" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_certify_refuses_the_checkpoint_of_another_network_and_a_place_it_cannot_write(
+    capsys, tmp_path
+):
+    file = tmp_path / "mlp.npz"
+    run(
+        capsys,
+        "certify",
+        "mlp",
+        "digits",
+        "--epochs",
+        "1",
+        "--checkpoint",
+        file,
+        "--out",
+        tmp_path / "a",
+    )
+    line = refused(capsys, tmp_path / "b", "certify", "mlp", "digits", "--epochs", "1", "--seed", "1",
+                   "--checkpoint", file, "--quiet")  # fmt: skip
+    assert "written with another seed: 0, now it is 1" in line
+    status, said, line = run(capsys, "certify", "mlp", "digits", "--out", file / "c")
+    assert status == 2 and said == "" and "cannot write in" in line and line.count("\n") == 1
+
+
+def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
+    run(
+        capsys,
+        "certify",
+        "mlp",
+        "digits",
+        "--epochs",
+        "1",
+        "--precision",
+        "e3m2",
+        "--out",
+        tmp_path / "a",
+    )
+    record = json.loads((tmp_path / "a" / "certificate.json").read_text())
+    assert record["proved"] < 0.2 and record["same"] > 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import place, positive, writable
+from refimpl.commands.options import network, place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 
@@ -69,21 +69,14 @@ def _memory(options) -> int:
 
 def _network(options):
     """The network, the shape of its images, and what to call them."""
-    import math
-
-    from refimpl import data, nn
+    from refimpl import data
 
     task = data.load(options.data)
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
     classes = options.classes or task.classes
-    make = getattr(nn, options.model, None)
-    if make is None:
-        raise ValueError(f"{options.model} is not a network of refimpl.nn yet; choose cnn or mlp")
-    if options.model == "mlp":
-        return make(features=math.prod(shape), classes=classes), shape, where
-    return make(channels=shape[2], classes=classes), shape, where
+    return network(options.model, shape, classes), shape, where
 
 
 def _draw(memory, title, path):

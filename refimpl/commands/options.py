@@ -46,6 +46,11 @@ def writable(*paths) -> None:
         raise ValueError(f"cannot write {path} ({why}); name another place")
 
 
+def short(name: str) -> str:
+    """Return what to call a data set in a file's name: of a path, the last part."""
+    return Path(name).absolute().name.replace("#", "-")
+
+
 def add_running(command, out: str) -> None:
     """Declare the options of a command that trains."""
     command.add_argument("--seed", type=seed, default=0, help="default 0")
@@ -62,6 +67,19 @@ def add_running(command, out: str) -> None:
 def talk(options):
     """Return print, or a function that stays silent under --quiet."""
     return (lambda *_: None) if options.quiet else print
+
+
+def network(name: str, shape: tuple[int, ...], classes: int):
+    """Return the network of `refimpl.nn` called so, for images of this shape."""
+    import math
+
+    from refimpl import nn
+
+    make = getattr(nn, name)
+    if name == "mlp":
+        return make(features=math.prod(shape), classes=classes)
+    size = {"size": shape[0]} if name == "lenet" else {}
+    return make(channels=shape[2], classes=classes, **size)
 
 
 def add_rules(command) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -307,15 +306,9 @@ class Sequential(Layer):
         return shape
 
     def __call__(self, x, run):
-        for step in self.layers if run.plain else self._steps:
-            x = step(x, run)
+        for layer in self.layers:
+            x = layer(x, run)
         return x
-
-    @cached_property
-    def _steps(self):
-        from refimpl.nn import fused
-
-        return fused.steps(self.layers)
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""

@@ -143,14 +143,12 @@ class Running:
     """
 
     def __init__(self, rule: Optimizer, named, rounder: Rounder):
-        self.rule, self.rounder, self.steps = rule, rounder, 0
+        self.rule, self.steps = rule, 0
+        self.named = named
         self.tensors = [tensor for _, _, tensor in named]
         self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
         self.accumulator = self.weights.copy()
-        self.parts = _parts(named, rounder)
-        if rule.update == "stochastic":
-            for layer, _, _ in self.parts:
-                rounder.override("accumulator", layer, rounding="stochastic")
+        self._round_by(rounder)
         size = self.weights.size
         self._gradient, self._rounded = np.empty(size, np.float32), np.empty(size, np.float32)
         self._update = np.empty(size, np.float32)
@@ -165,6 +163,23 @@ class Running:
             end = start + tensor.data.size
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
+
+    def _round_by(self, rounder: Rounder) -> None:
+        """Round by this rounder from now on."""
+        self.rounder, self.parts = rounder, _parts(self.named, rounder)
+        if self.rule.update == "stochastic":
+            for layer, _, _ in self.parts:
+                rounder.override("accumulator", layer, rounding="stochastic")
+
+    def go_on_under(self, rounder: Rounder) -> None:
+        """Change to another policy: everything kept is rounded to what the policy keeps it in."""
+        self._round_by(rounder)
+        kept = [("accumulator", self.accumulator)]
+        kept += [("accumulator", self.carried)] if self.carried is not None else []
+        kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
+        for role, vector in kept:
+            self._round(vector.copy(), role, vector)
+        self._round(self.accumulator, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
         """Return the gradients the backward pass has left as one vector, and clear them."""

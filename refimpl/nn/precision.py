@@ -101,9 +101,9 @@ class Rounding:
                 )
             if self.scaling == "none":
                 object.__setattr__(self, "scaling", "current")
-        elif not _within_float32(self.format):
+        elif not (isinstance(self.format, FloatFormat) and _within_float32(self.format)):
             raise ValueError(
-                f"Precision: {self.format.name} cannot be trained in; it must have a sign and a zero, "
+                f"Precision: {self.format} cannot be trained in; it must have a sign and a zero, "
                 "at most 23 mantissa bits and an exponent range within float32's"
             )
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat
-from refimpl.formats import format as format_of
 from refimpl.nn.precision import Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
@@ -55,18 +53,6 @@ class Rounder:
         way = self.way(role, layer)
         if way is not None:
             self._ways[role, layer] = _Way(replace(way.rounding, **changes))
-
-    @property
-    def watched(self) -> bool:
-        """Whether each rounding must be seen by itself."""
-        return self.counting or self.plan is not None
-
-    def next(self, way: _Way | tuple):
-        """Return what a kernel needs for the next rounding, that of a plain way (or of none)."""
-        if not way:
-            return 0, _any_target(), self.seed, np.uint64(0)
-        self.calls += 1
-        return way.how, way.target, self.seed, np.uint64(self.calls - 1)
 
     def __call__(
         self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
@@ -117,13 +103,6 @@ class Rounder:
     def _count(self, role, size, before, after):
         counts = self.counts.setdefault(role, np.zeros(3, np.int64))
         counts += (size, before[0], after[1] - before[1])
-
-
-@cache
-def _any_target():
-    from refimpl.kernels.float_codes import float32_target
-
-    return float32_target(format_of("bfloat16"))
 
 
 class _Way:

@@ -21,7 +21,7 @@ forward call, in order, of every module that is not a plain sequence of others: 
 included, each after its inside, and layers called twice yielded twice; the network as a whole is
 not yielded. ``layer.parameter_count()`` counts a module's own parameters, not those inside it.
 
-*Source*: PEPPP's released matrix; Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
+*Source*: PEPPP (arXiv 2106.09686); Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
 optimizers via block-wise quantization (2021); Chen et al., Training deep nets with sublinear
 memory cost (2016).
 """
@@ -267,7 +267,7 @@ def released_mb(
 
     Notes
     -----
-    *Source*: reproduces PEPPP's released memory matrix. The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
+    *Source*: the matrix released with PEPPP (arXiv 2106.09686). The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
 
     Examples
     --------

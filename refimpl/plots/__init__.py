@@ -1,13 +1,15 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
+from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
 from refimpl.plots.reproduce import released
-from refimpl.plots.training import error_lines
+from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [
     "bit_layout",
+    "certificate",
     "error_lines",
     "frontier",
     "memory",
@@ -15,4 +17,5 @@ __all__ = [
     "relative_error",
     "released",
     "rounding_modes",
+    "weight_paths",
 ]

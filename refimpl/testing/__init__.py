@@ -27,7 +27,8 @@ from refimpl.testing.implementations import Implementation
 from refimpl.testing.laws import FalseLaw, Law, false_laws, laws
 from refimpl.testing.programs import Program
 from refimpl.testing.report import CheckResult, Failure, Report
-from refimpl.testing.vectors import Vectors, verify
+from refimpl.testing.vectors import Vectors
+from refimpl.testing.verification import verify
 
 __all__ = ["Behaviour", "CaseGroup", "CheckResult", "Failure", "FalseLaw", "Finding",
            "Identification", "Implementation", "Law",
