@@ -38,11 +38,18 @@ class Result:
         Share of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
         diverged.
     history : list of dict
-        For each epoch ``loss`` (mean over its steps), ``error`` (share of the training images
-        classified wrongly at the step that used them), ``seconds``, ``loss_scale`` and ``skipped``
-        (steps left out because gradients overflowed); with `validate`, ``test_error``; and
-        ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
-        value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
+        For each epoch
+
+        - ``loss``: mean over its steps; ``error``: share of the training images classified wrongly
+          at the step that used them, before it moved the weights;
+        - ``test_error``, only with `validate`: that of the test images after the epoch;
+        - ``seconds`` of its training; ``loss_scale`` at its end; ``skipped``: steps left out
+          because gradients overflowed a dynamic loss scale;
+        - ``counts``: for each role that is rounded, on the first of every sixteen steps, the
+          ``elements`` rounded, those of ``overflow`` (in magnitude above the format's largest value,
+          as they came to be rounded; infinities and NaN too) and of ``underflow`` (not zero, but
+          rounded to zero).  A tensor with a scale of its own fits by construction: there only NaN
+          count as overflow.
     diverged : bool
         Whether the loss, or it times a constant loss scale, stopped being finite, upon which training
         stopped; the epoch's loss is then infinite.
