@@ -5,6 +5,20 @@ Everything is imported inside `main`, so that Ctrl-C is answered in one line fro
 
 import sys
 
+COMMANDS = (
+    "certify",
+    "choose",
+    "conform",
+    "format",
+    "frontier",
+    "memory",
+    "reproduce",
+    "sweep",
+    "vectors",
+    "verify",
+    "warmup",
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
@@ -34,19 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(arguments):
     """Return what the arguments ask for."""
     import argparse
-
-    from refimpl.commands import (
-        certify,
-        conform,
-        format,
-        frontier,
-        memory,
-        reproduce,
-        sweep,
-        vectors,
-        verify,
-        warmup,
-    )
+    from importlib import import_module
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):
@@ -56,10 +58,8 @@ def _read(arguments):
     parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
                                      parser_class=Parser)  # fmt: skip
-    for command in (
-        certify, conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup
-    ):  # fmt: skip
-        command.add(commands)
+    for name in COMMANDS:
+        import_module(f"refimpl.commands.{name}").add(commands)
     return parser.parse_args(arguments)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import network, place, positive, seed, short, talk
+from refimpl.commands.options import place, positive, seed, short, talk
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
@@ -41,7 +41,9 @@ def run(options) -> int:
     from refimpl.numerics.rounding_error import check_policy
 
     task = data.load(options.data)
-    model = network(options.model, task.train_images.shape[1:], task.classes)
+    model = nn.network(
+        options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
+    )
     precision = nn.preset("pure16", options.precision)
     check_policy(model, precision)
     directory = _directory(options.out or f"certify-{short(task.name)}")

@@ -23,6 +23,13 @@ def add(commands) -> None:
     command.add_argument("--operation", choices=("quantize", "encode", "decode"),
                          default="quantize", help="what the program does (default quantize)")  # fmt: skip
     add_rules(command)
+    command.add_argument("--scale", type=float, metavar="S",
+                         help="of an integer format: hold values to S * (code - zero point)")  # fmt: skip
+    command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")  # fmt: skip
+    command.add_argument("--scale-rule", metavar="RULE",
+                         help="of an MX format: floor (default), ceil, even, nearest")  # fmt: skip
+    command.add_argument("--tensor-scale", type=float, metavar="S",
+                         help="of nvfp4, if it is given (default: from the largest magnitude)")  # fmt: skip
     command.add_argument("--inputs", nargs="+", metavar="DTYPE", default=["float32", "float64"],
                          help="float16, float32, float64 (default: the last two)")  # fmt: skip
     command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
@@ -46,10 +53,14 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    report = testing.conform(
-        implementation, name, rounding=options.rounding, overflow=options.overflow, nan=options.nan,
-        random_bits=options.random_bits, inputs=options.inputs, time_limit=options.time_limit,
-    )  # fmt: skip
+    rules = ("rounding", "overflow", "nan", "random_bits", "scale", "zero_point", "scale_rule",
+             "tensor_scale", "inputs", "time_limit")  # fmt: skip
+    try:
+        report = testing.conform(
+            implementation, name, **{rule: getattr(options, rule) for rule in rules}
+        )
+    except TypeError as error:  # of a misuse; what the implementation raises is in the report
+        raise ValueError(str(error)) from None
     if options.junit:
         with open(options.junit, "w", encoding="utf-8") as file:
             file.write(report.to_junit())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import network, place, positive, writable
+from refimpl.commands.options import place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 
@@ -69,14 +69,15 @@ def _memory(options) -> int:
 
 def _network(options):
     """The network, the shape of its images, and what to call them."""
-    from refimpl import data
+    from refimpl import data, nn
 
     task = data.load(options.data)
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
     classes = options.classes or task.classes
-    return network(options.model, shape, classes), shape, where
+    words = None if options.resolution else getattr(task, "words", None)
+    return nn.network(options.model, shape, classes, words=words), shape, where
 
 
 def _draw(memory, title, path):

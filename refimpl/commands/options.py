@@ -69,19 +69,6 @@ def talk(options):
     return (lambda *_: None) if options.quiet else print
 
 
-def network(name: str, shape: tuple[int, ...], classes: int):
-    """Return the network of `refimpl.nn` called so, for images of this shape."""
-    import math
-
-    from refimpl import nn
-
-    make = getattr(nn, name)
-    if name == "mlp":
-        return make(features=math.prod(shape), classes=classes)
-    size = {"size": shape[0]} if name == "lenet" else {}
-    return make(channels=shape[2], classes=classes, **size)
-
-
 def add_rules(command) -> None:
     """Declare the options that say how to round."""
     from refimpl.formats import OVERFLOWS, ROUNDINGS

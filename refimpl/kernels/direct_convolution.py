@@ -66,15 +66,29 @@ def pad(x, top, left, bottom, right):
     if top == 0 and left == 0 and bottom == 0 and right == 0:
         return x
     out = np.empty((batch, height + top + bottom, width + left + right, channels), np.float32)
-    for b in range(batch):
-        out[b, :top] = 0
-        for y in range(height):
-            row = out[b, top + y]
-            row[:left] = 0
-            row[left : left + width] = x[b, y]
-            row[left + width :] = 0
-        out[b, top + height :] = 0
+    write_padded(x, top, left, out)
     return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_padded(x, top, left, out):
+    """Write images into larger ones, this many rows and columns from their corner, zeros around them."""
+    batch, height, width, channels = x.shape
+    first, last, end = left * channels, (left + width) * channels, out.shape[2] * channels
+    for b in range(batch):
+        for y in range(out.shape[1]):
+            row = out[b, y].reshape(-1)
+            if y < top or y >= top + height:
+                for k in range(end):
+                    row[k] = 0
+                continue
+            source = x[b, y - top].reshape(-1)
+            for k in range(first):
+                row[k] = 0
+            for k in range(last - first):
+                row[first + k] = source[k]
+            for k in range(last, end):
+                row[k] = 0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -174,21 +188,27 @@ def input_gradient(weight, dy, height, width, stride, padding):
     Input pixels of one phase, their position modulo the stride, are reached by the same filter
     elements: for each phase this is a correlation of dy with those elements in reverse, at stride 1.
     """
-    dx = np.empty((dy.shape[0], height, width, weight.shape[2]), np.float32)
-    write_input_gradient(weight, dy, stride, padding, dx)
+    rows, columns, channels, _ = weight.shape
+    batch, down, across, _ = dy.shape
+    dx = np.empty((batch, height, width, channels), np.float32)
+    top, bottom = margins(height, down, rows, stride, padding)
+    left, right = margins(width, across, columns, stride, padding)
+    write_input_gradient(weight, pad(dy, top, left, bottom, right), stride, padding, dx)
     return dx
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def write_input_gradient(weight, dy, stride, padding, dx):
-    """Do as `input_gradient`, into dx."""
+def margins(length, outputs, size, stride, padding):
+    """Return how many zeros `write_input_gradient` wants before and after dy along an axis."""
+    return (size - 1) // stride, max(0, (length - 1 + padding) // stride - (outputs - 1))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_input_gradient(weight, around, stride, padding, dx):
+    """Do as `input_gradient`, into dx, given dy with its margins."""
     rows, columns, channels, filters = weight.shape
-    batch, down, across, _ = dy.shape
-    height, width = dx.shape[1:3]
+    batch, height, width, _ = dx.shape
     margin_y, margin_z = (rows - 1) // stride, (columns - 1) // stride
-    after_y = max(0, (height - 1 + padding) // stride - (down - 1))
-    after_z = max(0, (width - 1 + padding) // stride - (across - 1))
-    around = pad(dy, margin_y, margin_z, after_y, after_z)
     wide = whole_blocks(channels)
     out = dx if wide == channels else np.empty((batch, height, width, wide), np.float32)
     if min(rows, columns) < stride:  # some pixels are reached by nothing

@@ -37,7 +37,7 @@ class Site(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _round(x, out, start, site):
+def round_part(x, out, start, site):
     """Round x into out, both parts of tensors beginning at element `start` (a multiple of 4)."""
     if site.how == STOCHASTIC:
         quantize_stochastic_from(
@@ -62,7 +62,7 @@ def round_all(x, out, site):
     for start in range(0, x.size, CHUNK):
         old = scratch[: min(CHUNK, x.size - start)]
         old[:] = x[start : start + CHUNK]
-        _round(old, out[start : start + CHUNK], start, site)
+        round_part(old, out[start : start + CHUNK], start, site)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -73,16 +73,16 @@ def round_sum(x, y, out, first, second):
     for start in range(0, x.size, CHUNK):
         count = min(CHUNK, x.size - start)
         a, b, c = x[start : start + count], term[:count], total[:count]
-        _round(y[start : start + count], b, start, first)
+        round_part(y[start : start + count], b, start, first)
         for i in range(count):
             c[i] = a[i] + b[i]
-        _round(c, out[start : start + count], start, second)
+        round_part(c, out[start : start + count], start, second)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _several(n, channels):
-    """Return how many rows to take as one: vector loops do not begin below 32 elements or so."""
-    several = 64 // channels if 64 % channels == 0 else 1
+    """Return how many rows to take as one: a vector loop takes a while to begin."""
+    several = min(256 // channels, 64) if 256 % channels == 0 else 1
     return several if n % several == 0 else 1
 
 
@@ -122,7 +122,7 @@ def round_and_moments(x, site, mean, variance):
             flat = part.reshape(-1)
             old = scratch[: flat.size]
             old[:] = flat
-            _round(old, flat, start * channels, site)
+            round_part(old, flat, start * channels, site)
         add_columns_and_squares(total, squares, part)
     for k in range(channels):
         average = total[k] / n
@@ -152,7 +152,7 @@ def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
         part, there = x[start : start + step].reshape(-1), out[start : start + step].reshape(-1)
         made = scratch[: part.size]
         _normalize(part.reshape(-1, wide), v, relu, made.reshape(-1, wide))
-        _round(made, there, start * channels, site)
+        round_part(made, there, start * channels, site)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -180,7 +180,7 @@ def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out,
     for start in range(0, n, step):
         part, passed = x[start : start + step].reshape(-1), out[start : start + step].reshape(-1)
         given, products = dy[start : start + step].reshape(-1), scratch[: part.size]
-        _round(given, passed, start * channels, site)
+        round_part(given, passed, start * channels, site)
         _stop(part.reshape(-1, wide), passed.reshape(-1, wide), v, relu, products.reshape(-1, wide))
         add_columns(by_scale, products.reshape(-1, channels))
         add_columns(by_shift, passed.reshape(-1, channels))
@@ -213,4 +213,4 @@ def gradient_and_round(x, passed, mean, inverse, scale, dscale, dshift, of_batch
         part, there = x[start : start + step].reshape(-1), passed[start : start + step].reshape(-1)
         made = scratch[: part.size]
         _dx(part.reshape(-1, wide), there.reshape(-1, wide), v, made.reshape(-1, wide))
-        _round(made, there, start * channels, site)
+        round_part(made, there, start * channels, site)

@@ -16,14 +16,14 @@ from numba import njit
 
 from refimpl.kernels import direct_convolution as convolution
 from refimpl.kernels import fused_passes as passes
-from refimpl.kernels import losses, normalization, pooling
+from refimpl.kernels import losses, normalization, optimizer_steps, pooling
 from refimpl.kernels.float32_codes import Float32Target
 
 (
     CONVOLVE, CONVOLVE_BACK_FILTERS, CONVOLVE_BACK_INPUT, MOMENTS, NORMALIZE, NORMALIZE_BACK_SUMS,
     NORMALIZE_BACK, ROUND, ROUND_SUM, ADD, BIAS, BIAS_BACK, RELU, RELU_BACK, IMAGE_MEAN,
-    IMAGE_MEAN_BACK, MAX_POOL, MAX_POOL_BACK, LOSS, LOSS_BACK,
-) = range(20)  # fmt: skip
+    IMAGE_MEAN_BACK, MAX_POOL, MAX_POOL_BACK, LOSS, LOSS_BACK, PAD,
+) = range(21)  # fmt: skip
 
 OPERATION = np.dtype(
     [(name, np.int64) for name in (
@@ -32,10 +32,14 @@ OPERATION = np.dtype(
         "vectors",  # in m: mean and inverse deviation of each channel
         "running",  # in s: running mean and variance of each channel
         "batch", "height", "width", "channels", "filters", "size", "stride", "padding",
+        "top", "left", "bottom", "right",  # margins
         "relu", "training", "site", "stream", "second_site", "second_stream",
     )] + [("epsilon", np.float32), ("movement", np.float32)]
 )  # fmt: skip
-"""Fields an operation may use; those it does not are 0.  Shapes are those of x (and of y after it)."""
+"""Fields an operation may use; those it does not are 0.
+
+Shapes are those of x, for a convolution without its padding, with which it lies in memory already.
+"""
 
 SITE = np.dtype(
     [(name, np.int64) for name in ("how", "role")]
@@ -80,22 +84,26 @@ def _rows(m, at, n, channels):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _convolve(op, m, w, g):
+    batch, filters = op.batch, op.filters
     down = (op.height + 2 * op.padding - op.size) // op.stride + 1
     across = (op.width + 2 * op.padding - op.size) // op.stride + 1
+    height, width = op.height + 2 * op.padding, op.width + 2 * op.padding
     if op.kind == CONVOLVE:
-        x = _image(m, op.x, op.batch, op.height, op.width, op.channels)
-        weight = _image(w, op.weight, op.size, op.size, op.channels, op.filters)
-        y = _image(m, op.y, op.batch, down, across, op.filters)
-        convolution.write_forward(x, weight, op.stride, op.padding, y)
+        x = _image(m, op.x, batch, height, width, op.channels)
+        weight = _image(w, op.weight, op.size, op.size, op.channels, filters)
+        y = _image(m, op.y, batch, down, across, filters)
+        convolution.write_forward(x, weight, op.stride, 0, y)
     elif op.kind == CONVOLVE_BACK_FILTERS:
-        x = _image(m, op.x, op.batch, op.height, op.width, op.channels)
-        dy = _image(m, op.dy, op.batch, down, across, op.filters)
-        gradient = _image(g, op.weight, op.size, op.size, op.channels, op.filters)
-        convolution.write_weight_gradient(x, dy, op.stride, op.padding, gradient)
+        x = _image(m, op.x, batch, height, width, op.channels)
+        dy = _image(m, op.dy, batch, down, across, filters)
+        gradient = _image(g, op.weight, op.size, op.size, op.channels, filters)
+        convolution.write_weight_gradient(x, dy, op.stride, 0, gradient)
     else:
-        dx = _image(m, op.dx, op.batch, op.height, op.width, op.channels)
-        weight = _image(w, op.weight, op.size, op.size, op.channels, op.filters)
-        dy = _image(m, op.dy, op.batch, down, across, op.filters)
+        top, bottom = convolution.margins(op.height, down, op.size, op.stride, op.padding)
+        left, right = convolution.margins(op.width, across, op.size, op.stride, op.padding)
+        dx = _image(m, op.dx, batch, op.height, op.width, op.channels)
+        weight = _image(w, op.weight, op.size, op.size, op.channels, filters)
+        dy = _image(m, op.dy, batch, down + top + bottom, across + left + right, filters)
         convolution.write_input_gradient(weight, dy, op.stride, op.padding, dx)
 
 
@@ -183,7 +191,12 @@ def _simple(op, m, w, g):
     pixels, channels = op.height * op.width, op.channels
     n = op.batch * pixels
     size = n * channels
-    if op.kind == ADD:
+    if op.kind == PAD:
+        height, width = op.height + op.top + op.bottom, op.width + op.left + op.right
+        x = _image(m, op.x, op.batch, op.height, op.width, channels)
+        out = _image(m, op.y, op.batch, height, width, channels)
+        convolution.write_padded(x, op.top, op.left, out)
+    elif op.kind == ADD:
         _add(m[op.x : op.x + size], m[op.z : op.z + size], m[op.y : op.y + size])
     elif op.kind == BIAS:
         _add_bias(_rows(m, op.y, n, channels), w[op.weight : op.weight + channels])
@@ -226,7 +239,7 @@ def run(operations, m, w, g, s, sites, noise, labels, scale):
         elif op.kind == ROUND:
             size = op.batch * op.height * op.width * op.channels
             site = _site(sites, op.site, op.stream, noise)
-            passes.round_all(m[op.x : op.x + size], m[op.y : op.y + size], site)
+            passes.round_part(m[op.x : op.x + size], m[op.y : op.y + size], 0, site)
         elif op.kind == ROUND_SUM:
             size = op.batch * op.height * op.width * op.channels
             first = _site(sites, op.site, op.stream, noise)
@@ -241,3 +254,33 @@ def run(operations, m, w, g, s, sites, noise, labels, scale):
             losses.cross_entropy_gradient(_rows(m, op.x, op.batch, op.channels), labels, scale, dx)
         else:
             _simple(op, m, w, g)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def sgd(
+    gradient, accumulator, weights, velocity, unscale, before, rate, momentum, decay, first, nesterov,
+    sites, noise,
+):  # fmt: skip
+    """Take a step of `refimpl.kernels.optimizer_steps.sgd` with its roundings, in one pass.
+
+    The gradient (overwritten) is multiplied by `unscale` before its rounding, or after it.
+    sites: of gradient, accumulator, weights and velocity, which draw streams in this order.
+    """
+    streams = np.cumsum(np.array([0, sites[0].how > 0, sites[1].how > 0, sites[2].how > 0]))
+    size = min(passes.CHUNK, gradient.size)
+    rounded, new = np.empty(size, np.float32), np.empty(size, np.float32)
+    update = np.empty(size, np.float32)
+    for start in range(0, gradient.size, size):
+        part = slice(start, min(start + size, gradient.size))
+        g, w, v, copy = gradient[part], accumulator[part], velocity[part], weights[part]
+        r, n, u = rounded[: g.size], new[: g.size], update[: g.size]
+        if before:
+            g *= unscale
+        passes.round_part(g, r, start, _site(sites, 0, streams[0], noise))
+        if not before:
+            r *= unscale
+        optimizer_steps.sgd(w, r, v, n, u, rate, momentum, decay, first, nesterov)
+        u += w
+        passes.round_part(u, w, start, _site(sites, 1, streams[1], noise))
+        passes.round_part(w, copy, start, _site(sites, 2, streams[2], noise))
+        passes.round_part(n, v, start, _site(sites, 3, streams[3], noise))

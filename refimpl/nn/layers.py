@@ -15,6 +15,7 @@ from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.initializers import checked, draw
 from refimpl.nn.numbers import not_negative, real, share, whole
+from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
 
@@ -133,8 +134,8 @@ class Convolution(Layer):
         return height, width, self.filters
 
     def __call__(self, x, run):
-        return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding,
-                          groups=self.groups, exact=run.exact)  # fmt: skip
+        return product(p.convolve, x, self.parameters["weight"], run.rounder, self.name,
+                       stride=self.stride, padding=self.padding, groups=self.groups, exact=run.exact)  # fmt: skip
 
 
 @dataclass
@@ -247,8 +248,11 @@ class Linear(Layer):
         return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        product = p.matmul(x, self.parameters["weight"], exact=run.exact)
-        return product + self.parameters["bias"]
+        weight = self.parameters["weight"]
+        return (
+            product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact)
+            + self.parameters["bias"]
+        )
 
 
 @dataclass

@@ -32,11 +32,10 @@ from refimpl.nn.layers import (
     Round,
     Sequential,
 )
-from refimpl.nn.precision import ROLES
+from refimpl.nn.precision import PRODUCT_ROLES
 from refimpl.nn.rounder import Rounder
 
 _LINE = 16  # float32 in a cache line
-_ROLES = list(ROLES)
 
 
 class _NotServedError(Exception):
@@ -106,7 +105,6 @@ class Program:
         )
         sites = np.array(writer.sites, machine.SITE)
         self._vectors = memory, weights, np.zeros_like(weights), writer.statistics(), sites
-        self._uncounted = np.empty((len(_ROLES), 0), np.int64)
 
     def forward(self, labels: np.ndarray) -> np.float32:
         """Compute `logits` of `images`; return their mean cross-entropy with labels (int64)."""
@@ -121,14 +119,9 @@ class Program:
     def _run(self, operations, roundings, labels, scale) -> None:
         from refimpl.kernels import machine
 
-        rounder = self.rounder
-        counts = np.zeros((len(_ROLES), 3), np.int64) if rounder.counting else self._uncounted
-        noise = machine.Noise(rounder.seed, np.uint64(rounder.calls), counts)
+        noise = self.rounder.noise()
         machine.run(operations, *self._vectors, noise, labels, scale)
-        rounder.calls += roundings
-        for role, found in zip(_ROLES, counts, strict=True):
-            if found.any():
-                rounder.counts[role] = rounder.counts.get(role, 0) + found
+        self.rounder.drawn(noise, roundings)
 
 
 @dataclass(frozen=True)
@@ -256,13 +249,13 @@ class _Writer:
 
     def site(self, layer: Round | None, back: bool = False, prefix: str = "") -> dict[str, int]:
         """Return the fields of an operation that say how it rounds, at a rounding point or not at all."""
-        role = "" if layer is None else f"{layer.role} gradient" if back else layer.role
-        way = self.rounder.way(role, layer.name) if role else None
-        if way is None:
-            return {f"{prefix}site": 0, f"{prefix}stream": 0}
-        if not way.plain:
+        row = self.sites[0]
+        if layer is not None:
+            row = self.rounder.site(f"{layer.role} gradient" if back else layer.role, layer.name)
+        if row is None:
             raise _NotServedError
-        row = (way.how, _ROLES.index(role), way.largest_bits, *way.target)
+        if not row[0]:
+            return {f"{prefix}site": 0, f"{prefix}stream": 0}
         if row not in self.sites:
             self.sites.append(row)
         self.streams += 1
@@ -322,25 +315,49 @@ class _Writer:
         """Write a convolution."""
         if layer.groups != 1:
             raise _NotServedError
+        padding = layer.padding
         y = self.take((x.shape[0], *layer.output_shape(x.shape[1:])))
-        return y, self.products(layer, x, y, x.extent, layer.filters, layer.size, layer.stride,
-                                layer.padding)  # fmt: skip
+        padded = self.pad(x, (padding, padding), (padding, padding))
+        back = self.products(layer, x, padded, y, x.extent, layer.filters, layer.size, layer.stride,
+                             padding)  # fmt: skip
+        return y, back
 
-    def products(self, layer, x, y, extent, filters, size=1, stride=1, padding=0) -> Back:
+    def pad(self, x: _Block, rows: tuple[int, int], columns: tuple[int, int]) -> _Block:
+        """Write images with margins of zeros, so many rows and columns before and after them."""
+        if not any(rows + columns):
+            return x
+        batch, height, width, channels = x.shape
+        padded = self.take((batch, height + sum(rows), width + sum(columns), channels))
+        self.write("PAD", x=x.at, y=padded.at, top=rows[0], bottom=rows[1], left=columns[0],
+                   right=columns[1], **x.extent)  # fmt: skip
+        self.give(x)
+        return padded
+
+    def products(self, layer, x, padded, y, extent, filters, size=1, stride=1, padding=0) -> Back:
         """Write the products of a convolution or linear layer; return the way back."""
+        from refimpl.kernels.direct_convolution import margins
+
+        if any(self.rounder.way(role, layer.name) for role in PRODUCT_ROLES):
+            raise _NotServedError
         weight = self.places[id(layer.parameters["weight"])]
         common = {**extent, "filters": filters, "size": size, "stride": stride, "padding": padding,
                   "weight": weight}  # fmt: skip
-        self.write("CONVOLVE", x=x.at, y=y.at, **common)
-        self.keep_for_back(x)
+        self.write("CONVOLVE", x=padded.at, y=y.at, **common)
+        self.keep_for_back(padded)
 
         def back(dy):
-            self.write("CONVOLVE_BACK_FILTERS", x=x.at, dy=dy.at, **common)
-            self.give(x)
-            dx = None
-            if x.needs_gradient:
-                dx = self.take(x.shape)
-                self.write("CONVOLVE_BACK_INPUT", dy=dy.at, dx=dx.at, **common)
+            self.write("CONVOLVE_BACK_FILTERS", x=padded.at, dy=dy.at, **common)
+            self.give(padded)
+            if not x.needs_gradient:
+                return self.give(dy)
+            dx = self.take(x.shape)
+            if size > 1:
+                rows, columns = (
+                    margins.py_func(extent[side], outputs, size, stride, padding)
+                    for side, outputs in zip(("height", "width"), y.shape[1:3], strict=True)
+                )
+                dy = self.pad(dy, rows, columns)
+            self.write("CONVOLVE_BACK_INPUT", dy=dy.at, dx=dx.at, **common)
             self.give(dy)
             return dx
 
@@ -353,7 +370,7 @@ class _Writer:
         rows, features = x.shape
         y = self.take((rows, layer.outputs))
         extent = {"batch": 1, "height": 1, "width": rows, "channels": features}
-        products_back = self.products(layer, x, y, extent, layer.outputs)
+        products_back = self.products(layer, x, x, y, extent, layer.outputs)
         bias = self.places[id(layer.parameters["bias"])]
         self.write("BIAS", y=y.at, weight=bias, **y.extent)
 

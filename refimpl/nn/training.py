@@ -71,7 +71,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False, switch: tuple[int, Precision] | None = None,
+    exact_sums: bool = False, switch: tuple[int, Precision] | None = None, watch=None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -121,6 +121,9 @@ def fit(
         After so many epochs, go on under another policy: weights and optimizer state are rounded to
         what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
         which are never rounded, stay.
+    watch : callable, optional
+        Given the number of each step and of all steps, returns what is to see the products of that
+        step (`refimpl.nn.products.Product`), or None.
 
     Raises
     ------
@@ -178,12 +181,14 @@ def fit(
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
+                if watch is not None:
+                    run.rounder.watch = watch(epoch * steps + step, epochs * steps)
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
                 if not np.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
-            run.rounder.counting = False
+            run.rounder.counting, run.rounder.watch = False, None
             result.history.append(record.summary(run))
             bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
             if result.diverged:
@@ -252,7 +257,7 @@ class _Run:
 
     def _program(self, images) -> Program | None:
         """Return the network as a program for batches like this one, if that may be used."""
-        if self.roads["plain"] or self.roads["exact"] or self.rounder.plan is not None:
+        if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
             self._programs = {images.shape: program(

@@ -98,7 +98,8 @@ def train_cell(task_name: str, configuration_name: str, settings: Settings) -> d
 
 
 def _network(task: data.Task) -> nn.layers.Sequential:
-    return nn.cnn(channels=task.train_images.shape[3], classes=task.classes)
+    words = getattr(task, "words", None)  # of a task of text, which the network refuses
+    return nn.network("cnn", task.train_images.shape[1:], task.classes, words=words)
 
 
 def memory_of(
