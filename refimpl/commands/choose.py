@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import place, positive, seed, talk, writable
+from refimpl.commands.options import place, positive, seed, short, talk, writable
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
@@ -22,7 +22,8 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_choose)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("data", metavar="DATA", help="data set: digits, topics (text), ...")
+    command.add_argument("data", metavar="DATA",
+                         help="digits, topics (text), ..., or path of your own")  # fmt: skip
     command.add_argument("--candidates", default="int8,e4m3,e5m2", metavar="FORMATS",
                          help="formats, with commas between (default int8,e4m3,e5m2)")  # fmt: skip
     command.add_argument("--scalings", default="tensor", metavar="LIST",
@@ -61,7 +62,7 @@ def _choose(options) -> int:
     training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}  # fmt: skip
     training |= {"progress": not options.quiet}
     say = talk(options)
-    directory = Path(options.out or f"choose-{options.model}-{task.name}")
+    directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
     writable(directory / "choose.json")
     evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
