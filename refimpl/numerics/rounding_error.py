@@ -48,6 +48,7 @@ bounds); that it is the network's own values that the bounds run along makes the
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
@@ -114,7 +115,10 @@ def forward_error_bound(
     """
     check_policy(model, precision)
     parts = []
-    with np.errstate(over="ignore", invalid="ignore"):
+    with (
+        threadpool_limits(1, user_api="blas"),  # products this small gain nothing from more
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         for start in range(0, len(images), AT_ONCE):
             c = images[start : start + AT_ONCE].astype(np.float64)
             sources: list[tuple[Tensor, np.ndarray]] = []
