@@ -300,8 +300,8 @@ class _Run:
             raise ValueError(
                 f"fit: {path} is not a checkpoint of a training run; name another file"
             )
-        if kept["identity"] != identity:
-            wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
+        wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
+        if wrong:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
                              f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
                              "use the same again or another file")  # fmt: skip
@@ -399,7 +399,7 @@ def _identity(
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums, "switch": repr(switch),
+        "shuffle": shuffle, "exact_sums": exact_sums, "switch": None if switch is None else repr(switch),
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 
