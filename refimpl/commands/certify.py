@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import place, positive, seed, short, talk
+from pathlib import Path
+
+from refimpl.commands.options import place, positive, seed, short, talk, writable
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
@@ -46,7 +48,8 @@ def run(options) -> int:
     )
     precision = nn.preset("pure16", options.precision)
     check_policy(model, precision)
-    directory = _directory(options.out or f"certify-{short(task.name)}")
+    directory = Path(options.out or f"certify-{short(task.name)}")
+    writable(directory / "certificate.json")
     say = talk(options)
     trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
                      checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
@@ -66,18 +69,6 @@ def run(options) -> int:
     for path in _write(directory, record, found, f"{options.model} on {task.name}, {options.precision}"):  # fmt: skip
         say(f"wrote {path}")
     return 0
-
-
-def _directory(name):
-    """Return the directory of results; find out before training whether it can be written in."""
-    import os
-    from pathlib import Path
-
-    path = Path(name).absolute()
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise ValueError(f"cannot write in {path}; choose another directory with --out")
-    return path
 
 
 def _per_image(found) -> dict[str, list]:
