@@ -30,7 +30,7 @@ VARIANTS = (
     [{}]
     + [{"first": first} for first in (2, 3, 5, 6, 8)]
     + [{"floor": floor} for floor in (0.01, 0.03, 0.3, 1.0)]
-    + [{"folds": folds} for folds in (5, 20)]
+    + [{"folds": folds} for folds in (5, 20, 1000)]  # of so many rows or fewer: leave-one-out
 )
 
 

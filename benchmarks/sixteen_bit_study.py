@@ -1,6 +1,6 @@
 """How well do networks train in 16 bits alone?
 
-    python benchmarks/sixteen_bit_study.py [--seeds 6] [--jobs 2] [--out sixteen-bit-study.jsonl]
+    python benchmarks/sixteen_bit_study.py [--seeds 5] [--jobs 2] [--out sixteen-bit-study.jsonl]
 
 Prints five tables, what is published beside what is found: Adam's epsilon, batch norm's variance,
 where bfloat16 updates halt, what is certain of networks cast to 16 bits, and a study that trains an
@@ -31,6 +31,7 @@ MODELS = {
     "resnet8": lambda: rf.nn.resnet8(channels=1),
 }
 EPOCHS = 10
+CERTIFIED = 2  # seeds whose float32 networks are certified in 16 bits
 WAYS = {  # name: (policy, settings of fit, configuration for memory, bits of a Kahan vector)
     "float32": (preset("float32"), {}, ("e8m23", "e8m23"), 0),
     "mixed float16": (preset("mixed", "float16"), {}, ("e5m10", "e8m23"), 0),
@@ -71,7 +72,7 @@ def train(task, model, way, seed):
     found = rf.nn.fit(network, data, precision=policy, epochs=EPOCHS, seed=seed, **settings)
     row = {"task": task, "model": model, "way": way, "seed": seed, "error": found.test_error,
            "diverged": found.diverged, "seconds": round(found.seconds, 2)}  # fmt: skip
-    if way == "float32":
+    if way == "float32" and seed < CERTIFIED:
         row["certificates"] = {
             fmt: certify(found.model, data.test_images, preset("pure16", fmt)).summary()
             for fmt in ("float16", "bfloat16")
@@ -175,16 +176,18 @@ def study_table(rows, seeds):
     print("updates to nearest lose more the longer and slower the training (arXiv 2010.06192)")
 
 
-def certificate_table(rows, seeds):
+def certificate_table(rows):
     """Print what is proved of the float32 networks of the study, cast to 16 bits."""
     print(
-        f"\nFloat32 networks cast to 16 bits: share of test images in percent, mean of {seeds} seeds\n"
+        f"\nFloat32 networks cast to 16 bits: share of test images in percent, mean of {CERTIFIED} seeds\n"
     )
     print(f"{'':<38}proved   by measured error   same class   bound / error")
     for fmt in ("float16", "bfloat16"):
         for model in MODELS:
             for task in TASKS:
-                found = [rows[task, model, "float32", s]["certificates"][fmt] for s in range(seeds)]
+                found = [
+                    rows[task, model, "float32", s]["certificates"][fmt] for s in range(CERTIFIED)
+                ]
                 mean = {
                     name: np.mean([f[name] for f in found])
                     for name in ("proved", "observed", "same")
@@ -272,7 +275,7 @@ def halting_table():
 def main():
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=6, help="at least 2 (default 6)")
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2 (default 5)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--out", type=Path, default=Path("sixteen-bit-study.jsonl"),
                         help="journal (default sixteen-bit-study.jsonl)")  # fmt: skip
@@ -283,7 +286,7 @@ def main():
     adam_table(rows, options.seeds)
     batch_norm_table()
     halting_table()
-    certificate_table(rows, options.seeds)
+    certificate_table(rows)
     study_table(rows, options.seeds)
 
 

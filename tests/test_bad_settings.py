@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.nn import LossScale, schedules
+from refimpl.nn import LossScale, layers, schedules
 
 DIGITS = rf.data.load("digits")
 FEW = rf.data.Task("few", DIGITS.train_images[:96], DIGITS.train_labels[:96], DIGITS.test_images[:8],
@@ -39,6 +39,8 @@ SETTINGS = {
     "weight_decay": [(-1e-4, "weight_decay is -0.0001; it must be finite and at least 0"), (math.nan, "weight_decay is nan")],
     "precision": [("peppp", r"precision is 'peppp'; give a refimpl.Precision, or refimpl.nn.preset\(name\)")],
     "optimizer": [("adam", r"optimizer is 'adam'; give one such as refimpl.nn.Adam\(\)")],
+    "switch": [(3, "switch is 3; give"), ((1, "pure16"), "precision is 'pure16'"), ((10, None), "switch after 10 of 10 epochs"),
+               ((0.5, None), "switch is 0.5; it must be a whole number")],
     "schedule": [("cosine", "schedule is 'cosine'; give a function"), (lambda done: math.nan, "schedule's factor at 0.0 is nan"),
                  (lambda done: 0.5 - done, "schedule's factor at 0.625 is -0.125")],
     "checkpoint": [("", "is a directory; name a file in it"), (".", "is a directory"), ("none/run.npz", "there is no directory 'none'")],
@@ -73,10 +75,30 @@ def test_settings_that_make_no_sense_are_refused(name, value, message, tmp_path,
         (lambda: rf.nn.Adam(epsilon=-1e-8), "epsilon is -1e-08"),
         (lambda: rf.nn.SGD(block=0), "block is 0; it must be at least 1"),
         (lambda: rf.nn.SGD(update="exact"), "update 'exact' is not one of plain, kahan, stochastic"),
+        (lambda: rf.Precision(roles=5), "roles is 5; give a dict of roles"),
+        (lambda: rf.Precision(layers=["*Linear"]), r"layers is \['.Linear'\]; give a dict of patterns"),
+        (lambda: rf.Precision(layers={"*Linear": "e4m3"}), "Linear is 'e4m3'; give a dict of roles"),
+        (lambda: schedules.warm_up(0, schedules.constant()), "share is 0; it must be above 0"),
+        (lambda: layers.Convolution(0, 4), "Convolution: channels is 0; it must be at least 1"),
+        (lambda: layers.Convolution(1, 4.0), "filters is 4.0; it must be a whole number"),
+        (lambda: layers.Convolution(1, 4, stride=0), "stride is 0"),
+        (lambda: layers.Convolution(1, 4, size=0), "size is 0"),
+        (lambda: layers.Convolution(1, 4, padding=-1), "padding is -1; it must be at least 0"),
+        (lambda: layers.Convolution(4, 4, groups=0), "groups is 0"),
+        (lambda: layers.Convolution(4, 6, groups=4), "must be multiples of groups"),
+        (lambda: layers.Convolution(1, 4, initializer="zeros"), "'zeros' is not one of peppp"),
+        (lambda: layers.Linear(0, 4), "features is 0"),
+        (lambda: layers.BatchNorm(4, movement=1.5), "movement is 1.5; it must be 0 to 1"),
+        (lambda: layers.BatchNorm(4, epsilon=-1.0), "epsilon is -1.0"),
+        (lambda: layers.Dropout(1.0), "share is 1.0; it must be at least 0 and below 1"),
+        (lambda: layers.MaxPool(0), "size is 0"),
+        (lambda: layers.Sequential([np.tanh]), "tanh.* is no layer"),
+        (lambda: rf.nn.mlp(widths=()), "mlp: widths is empty"),
+        (lambda: rf.nn.cnn(widths=(1, 2, 3)), "cnn: widths is .1, 2, 3.; give two"),
         (lambda: rf.nn.preset("pepp"), "unknown policy 'pepp'.*did you mean 'peppp'"),
     ],
 )  # fmt: skip
-def test_policies_and_optimizers_that_make_no_sense_are_refused(make, message):
+def test_policies_optimizers_and_layers_that_make_no_sense_are_refused(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
 
@@ -97,8 +119,46 @@ def test_policies_and_optimizers_that_make_no_sense_are_refused(make, message):
     ],
 )  # fmt: skip
 def test_networks_and_tasks_that_are_none_or_do_not_fit_are_refused(model, data, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        rf.nn.fit(model, data)
+    for use in (rf.nn.fit, lambda *given: rf.nn.rounding_plan(*given, rf.Precision())):
+        with pytest.raises((ValueError, TypeError), match=message):
+            use(model, data)
+
+
+def test_a_policy_for_layers_the_network_has_not_is_refused_with_those_it_has():
+    policy = rf.Precision(low="e4m3", high="e8m7", layers={"*Linaer": {"weight": None}})
+    message = (
+        "layers={'.Linaer': ...} fits no layer; they are called 0 Round, 1 Convolution.*11 Linear"
+    )
+    for use in (lambda: rf.nn.fit(rf.nn.cnn(), FEW, precision=policy),
+                lambda: rf.nn.rounding_plan(rf.nn.cnn(), FEW, policy)):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_a_layer_that_stands_twice_is_refused_if_it_learns_and_welcome_if_not():
+    def network(hidden, relu):
+        first = [layers.Flatten(), layers.Linear(64, 64), relu, hidden]
+        return layers.Sequential([*first, relu, layers.Linear(64, 10)])
+
+    twice = layers.Linear(64, 64)
+    model = layers.Sequential(
+        [layers.Flatten(), twice, layers.ReLU(), twice, layers.Linear(64, 10)]
+    )
+    with pytest.raises(ValueError, match="the same Linear stands in the network twice"):
+        rf.nn.fit(model, FEW)
+    rf.nn.fit(network(layers.Linear(64, 64), layers.ReLU()), FEW, epochs=1)
+
+
+def test_a_step_that_leaves_nothing_but_nan_behind_is_divergence_even_if_it_was_the_last():
+    result = rf.nn.fit(rf.nn.mlp(), FEW, epochs=1, batch_size=96, learning_rate=1e37)
+    assert math.isfinite(result.history[0]["loss"])
+    assert result.diverged and result.test_error == 0.9
+
+
+def test_a_file_that_is_no_checkpoint_is_not_taken_for_one(tmp_path):
+    np.savez(tmp_path / "run.npz", settings=np.frombuffer(b"{}", np.uint8))
+    with pytest.raises(ValueError, match="run.npz is not a checkpoint of a training run"):
+        rf.nn.fit(rf.nn.mlp(), FEW, checkpoint=tmp_path / "run.npz")
 
 
 def test_a_loss_beyond_float32_once_scaled_is_divergence_and_not_silence():

@@ -64,9 +64,10 @@ def _patches(x, weight, stride, padding, needed):
 
     def vjp(dy):
         dy = dy.reshape(-1, filters)
-        dx = np.zeros_like(x)
-        kernel.scatter(dy @ matrix.T, dx, rows, columns, down, across, stride, padding)
-        return dx, (patches.T @ dy).reshape(weight.shape)
+        dx = np.zeros_like(x) if needed[0] else None
+        if needed[0]:
+            kernel.scatter(dy @ matrix.T, dx, rows, columns, down, across, stride, padding)
+        return dx, (patches.T @ dy).reshape(weight.shape) if needed[1] else None
 
     return (patches @ matrix).reshape(batch, down, across, filters), vjp
 
@@ -76,7 +77,7 @@ def _in_float64(x, weight, stride, padding, needed):
     y, back = _patches(x.astype(wide), weight.astype(wide), stride, padding, needed)
 
     def vjp(dy):
-        return tuple(gradient.astype(np.float32) for gradient in back(dy.astype(wide)))
+        return tuple(None if g is None else g.astype(np.float32) for g in back(dy.astype(wide)))
 
     return y.astype(np.float32), vjp
 

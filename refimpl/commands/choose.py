@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import positive, seed, talk
+from pathlib import Path
+
+from refimpl.commands.options import place, positive, seed, short, talk, writable
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
@@ -20,7 +22,8 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_choose)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("data", metavar="DATA", help="data set: digits, topics (text), ...")
+    command.add_argument("data", metavar="DATA",
+                         help="digits, topics (text), ..., or path of your own")  # fmt: skip
     command.add_argument("--candidates", default="int8,e4m3,e5m2", metavar="FORMATS",
                          help="formats, with commas between (default int8,e4m3,e5m2)")  # fmt: skip
     command.add_argument("--scalings", default="tensor", metavar="LIST",
@@ -36,7 +39,7 @@ def add(commands) -> None:
                          help=f"also train so many other policies (at least {PREDICTED}), to say how "
                          "well the metric foretold their loss")  # fmt: skip
     command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument("--out", metavar="DIR", help="directory of results (default choose-MODEL-DATA)")  # fmt: skip
+    command.add_argument("--out", metavar="DIR", type=place, help="directory of results (default choose-MODEL-DATA)")  # fmt: skip
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -59,7 +62,8 @@ def _choose(options) -> int:
     training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}  # fmt: skip
     training |= {"progress": not options.quiet}
     say = talk(options)
-    directory = _directory(options.out or f"choose-{options.model}-{task.name}")
+    directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
+    writable(directory / "choose.json")
     evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
@@ -145,19 +149,6 @@ def _record(options, task, assignment, rows) -> dict:
                       "as assigned": assignment.memory().total_mb},
         "trained": {name: vars(row) for name, row in rows.items()},
     }  # fmt: skip
-
-
-def _directory(name):
-    """Return a directory that can be made and written in, without making it yet."""
-    import os
-    from pathlib import Path
-
-    there = Path(name).absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"cannot write in {name}; choose another directory with --out")
-    return Path(name)
 
 
 def _write(directory, pictures, record):

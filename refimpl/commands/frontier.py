@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, place, positive, talk, writable
+from refimpl.commands.options import add_running, place, positive, short, talk, writable
 
 
 def add(commands) -> None:
@@ -30,8 +30,6 @@ def add(commands) -> None:
 
 
 def _frontier(options) -> int:
-    from pathlib import Path
-
     from refimpl import data
     from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, Study, compare, meta_training
 
@@ -41,8 +39,7 @@ def _frontier(options) -> int:
     )  # fmt: skip
     study = Study(errors, task, measurements=options.measurements,
                   method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
-    name = Path(task.name).absolute().name.replace("#", "-")  # of a path, the last part
-    directory = options.out or f"frontier-{name}"
+    directory = options.out or f"frontier-{short(task.name)}"
     writable(*_files(directory))
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "

@@ -46,6 +46,11 @@ def writable(*paths) -> None:
         raise ValueError(f"cannot write {path} ({why}); name another place")
 
 
+def short(name: str) -> str:
+    """Return what to call a data set in a file's name: of a path, the last part."""
+    return Path(name).absolute().name.replace("#", "-")
+
+
 def add_running(command, out: str) -> None:
     """Declare the options of a command that trains."""
     command.add_argument("--seed", type=seed, default=0, help="default 0")

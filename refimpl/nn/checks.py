@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 import numpy as np
 
 from refimpl.nn.layers import Sequential
-from refimpl.nn.numbers import not_negative
+from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.optimizer import SGD, Optimizer
 from refimpl.nn.precision import Precision
 
@@ -39,7 +40,7 @@ def model_and_task(model, task) -> None:
     if task.train_images.shape[1:] != task.test_images.shape[1:]:
         raise ValueError(f"fit: an image has the shape {task.train_images.shape[1:]} in train_images and "
                          f"{task.test_images.shape[1:]} in test_images; make them alike")  # fmt: skip
-    present = np.bincount(task.train_labels, minlength=task.classes)
+    present = np.bincount(np.asarray(task.train_labels, np.int64), minlength=task.classes)
     if not present.all():
         raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
                          "add some, or leave the class out")  # fmt: skip
@@ -47,6 +48,42 @@ def model_and_task(model, task) -> None:
     if outputs != (task.classes,):
         raise ValueError(f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
                          f"build it with classes={task.classes}")  # fmt: skip
+
+    _no_parameters_twice(model)
+
+
+def _no_parameters_twice(model) -> None:
+    """Refuse a layer that stands in two places and has something to learn or to remember."""
+    seen = {}
+    for layer in model.every_layer():
+        if id(layer) in seen and (layer.parameters or layer.parameter_count() or layer.memory()):
+            raise ValueError(f"fit: the same {type(layer).__name__} stands in the network twice; "
+                             "make one for each place")  # fmt: skip
+        seen[id(layer)] = layer
+
+
+def patterns(model, precision: Precision) -> None:
+    """Refuse a policy that speaks of layers the network does not have."""
+    names = [layer.name for layer in model.every_layer() if layer.name]
+    for pattern in precision.layers:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"fit: the precision's layers={{{pattern!r}: ...}} fits no layer; they are called "
+                             f"{', '.join(names)}")  # fmt: skip
+
+
+def switch_of(given, epochs: int):
+    """Return (epochs before, policy after), or None."""
+    if given is None:
+        return None
+    try:
+        after, precision = given
+    except (TypeError, ValueError):
+        raise TypeError(f"fit: switch is {given!r}; give (epochs before it, precision after it)") from None  # fmt: skip
+    after = whole("fit", "switch", after)
+    if not 0 < after < epochs:
+        raise ValueError(f"fit: switch after {after} of {epochs} epochs; it must be after 1 to "
+                         f"{epochs - 1}")  # fmt: skip
+    return after, precision_of(precision)
 
 
 def _arrays(part: str, images, labels, classes: int) -> None:

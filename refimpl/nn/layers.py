@@ -13,7 +13,8 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.initializers import draw
+from refimpl.nn.initializers import checked, draw
+from refimpl.nn.numbers import not_negative, real, share, whole
 from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
@@ -110,6 +111,10 @@ class Convolution(Layer):
     initializer: str = "peppp"
 
     def __post_init__(self):
+        for name in ("channels", "filters", "size", "stride", "groups"):
+            whole("Convolution", name, getattr(self, name), 1)
+        whole("Convolution", "padding", self.padding, 0)
+        checked(self.initializer)
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self}: channels and filters must be multiples of groups")
 
@@ -140,6 +145,11 @@ class BatchNorm(Layer):
     channels: int
     epsilon: float = 1e-5
     movement: float = 0.1
+
+    def __post_init__(self):
+        whole("BatchNorm", "channels", self.channels, 1)
+        not_negative("BatchNorm", "epsilon", self.epsilon)
+        real("BatchNorm", "movement", self.movement, "0 to 1", lambda x: 0 <= x <= 1)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.channels))
@@ -218,6 +228,11 @@ class Linear(Layer):
     outputs: int
     initializer: str = "pytorch"
 
+    def __post_init__(self):
+        whole("Linear", "features", self.features, 1)
+        whole("Linear", "outputs", self.outputs, 1)
+        checked(self.initializer)
+
     def initialize(self, rng):
         self._parameter("weight", draw(self.initializer, (self.features, self.outputs), rng))
         bound = 1 / math.sqrt(self.features)
@@ -246,6 +261,9 @@ class Dropout(Layer):
 
     share: float = 0.5
 
+    def __post_init__(self):
+        share("Dropout", "share", self.share)
+
     def initialize(self, rng):
         self._key, self._batches = int(rng.integers(2**63)), 0
 
@@ -270,6 +288,9 @@ class MaxPool(Layer):
 
     size: int = 2
 
+    def __post_init__(self):
+        whole("MaxPool", "size", self.size, 1)
+
     def output_shape(self, shape):
         if len(shape) != 3 or min(shape[:2]) < self.size:
             raise ValueError(f"{self}: takes images of at least its size, got shape {shape}")
@@ -286,6 +307,9 @@ class Sequential(Layer):
     layers: list[Layer]
 
     def __post_init__(self):
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: {layer!r} is no layer; see refimpl.nn.layers")
         name_layers(self)
 
     def children(self):

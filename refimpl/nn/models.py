@@ -47,6 +47,8 @@ def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 
     >>> cnn().output_shape((8, 8, 1))
     (10,)
     """
+    if len(widths) != 2:
+        raise ValueError(f"cnn: widths is {widths!r}; give two, one for each convolution")
     first, second = widths
     return Sequential(
         [
@@ -77,6 +79,8 @@ def mlp(
     >>> mlp().output_shape((8, 8, 1))
     (10,)
     """
+    if not widths:
+        raise ValueError("mlp: widths is empty; give at least one")
     layers: list[Layer] = [Round("input"), Flatten()]
     for before, width in zip((features, *widths[:-1]), widths, strict=True):
         layers += [Linear(before, width), ReLU(), Round("activation")]

@@ -226,7 +226,13 @@ class Precision:
         for name in ("low", "high"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _rounding(getattr(self, name), default).format)
+        if not isinstance(self.layers, Mapping):
+            raise TypeError(f"Precision: layers is {self.layers!r}; give a dict of patterns, such as "
+                            "{'*Linear': {'weight': None}}")  # fmt: skip
         for where, mapping in (("roles", self.roles), *self.layers.items()):
+            if not isinstance(mapping, Mapping):
+                raise TypeError(f"Precision: {where} is {mapping!r}; give a dict of roles, such as "
+                                "{'momentum': 'float16'}")  # fmt: skip
             for role, given in mapping.items():
                 if role not in ROLES and role not in PRODUCT_ROLES:
                     raise ValueError(f"Precision: {where} names the role {role!r}; the roles are "

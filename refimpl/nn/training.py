@@ -38,14 +38,21 @@ class Result:
         Share of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
         diverged.
     history : list of dict
-        For each epoch ``loss`` (mean over its steps), ``error`` (share of the training images
-        classified wrongly at the step that used them), ``seconds``, ``loss_scale`` and ``skipped``
-        (steps left out because gradients overflowed); with `validate`, ``test_error``; and
-        ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
-        value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
+        For each epoch
+
+        - ``loss``: mean over its steps; ``error``: share of the training images classified wrongly
+          at the step that used them, before it moved the weights;
+        - ``test_error``, only with `validate`: that of the test images after the epoch;
+        - ``seconds`` of its training; ``loss_scale`` at its end; ``skipped``: steps left out
+          because gradients overflowed a dynamic loss scale;
+        - ``counts``: for each role that is rounded, on the first of every sixteen steps, the
+          ``elements`` rounded, those of ``overflow`` (in magnitude above the format's largest value,
+          as they came to be rounded; infinities and NaN too) and of ``underflow`` (not zero, but
+          rounded to zero).  A tensor with a scale of its own fits by construction: there only NaN
+          count as overflow.
     diverged : bool
         Whether the loss, or it times a constant loss scale, stopped being finite, upon which training
-        stopped; the epoch's loss is then infinite.
+        stopped (the epoch's loss is then infinite), or all logits of the test set are NaN.
     seconds : float
     model : Sequential
         The trained network.
@@ -137,18 +144,15 @@ def fit(
     precision = checks.precision_of(precision)
     optimizer = checks.optimizer_of(optimizer, momentum, weight_decay)
     epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
-    batch_size, learning_rate = (
-        whole("fit", "batch_size", batch_size),
-        rate("fit", "learning_rate", learning_rate),
-    )
+    batch_size = whole("fit", "batch_size", batch_size)
+    learning_rate = rate("fit", "learning_rate", learning_rate)
     if schedule is None:
         schedule = linear(not_negative("fit", "final_rate", final_rate))
     factors = checks.factors(schedule)
     checks.model_and_task(model, task)
+    checks.patterns(model, precision)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
-    if switch is not None and not 0 < switch[0] < epochs:
-        raise ValueError(f"fit: switch after {switch[0]} of {epochs} epochs; it must be after 1 to "
-                         f"{epochs - 1}")  # fmt: skip
+    switch = checks.switch_of(switch, epochs)
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
@@ -192,9 +196,9 @@ def fit(
                 result.seconds = before + time.perf_counter() - started
                 run.save(checkpoint, identity, result)
         if not result.diverged:
-            result.test_error = error(
-                model, task.test_images, task.test_labels, run.rounder, **run.roads
-            )
+            found = error(model, task.test_images, task.test_labels, run.rounder, **run.roads)
+            result.diverged = math.isnan(found)
+            result.test_error = result.test_error if result.diverged else found
     result.seconds = before + time.perf_counter() - started
     return result
 
@@ -292,8 +296,12 @@ class _Run:
         if found is None:
             return
         arrays, kept = found
-        if kept["identity"] != identity:
-            wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
+        if "identity" not in kept:
+            raise ValueError(
+                f"fit: {path} is not a checkpoint of a training run; name another file"
+            )
+        wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
+        if wrong:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
                              f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
                              "use the same again or another file")  # fmt: skip
@@ -345,9 +353,17 @@ def error(
     model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder,
     *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
-    """Return the share of images a trained network classifies wrongly, rounding as in training."""
+    """Return the share of images a trained network classifies wrongly, rounding as in training.
+
+    An image of which it makes NaN is wrong; where it makes nothing else, the error is NaN.
+    """
     found = logits(model, images, rounder, plain=plain, exact=exact)
-    return int(np.sum(found.argmax(axis=1) != labels)) / len(images)
+    lost = np.isnan(found).any(axis=1)
+    return (
+        math.nan
+        if lost.all()
+        else int(np.sum((found.argmax(axis=1) != labels) | lost)) / len(images)
+    )
 
 
 def logits(
@@ -383,7 +399,7 @@ def _identity(
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums, "switch": repr(switch),
+        "shuffle": shuffle, "exact_sums": exact_sums, "switch": None if switch is None else repr(switch),
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 

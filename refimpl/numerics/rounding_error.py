@@ -2,42 +2,53 @@
 
 *Notation*: gamma_n(u) = n u / (1 - n u).  For one image, x is a tensor of the network as the
 trainer computes it, c the same tensor of the same network (with the weights and statistics it
-uses, rounded as they are) in float64 without any rounding point, and D >= |x - c| elementwise, the
-bound.  u = 2^-24 and s = 2^-149 belong to float32, in which the trainer computes; U = u + 2^-53
-covers the rounding of c, too.  All that is known of x is |x| <= m = |c| + D.
+uses, rounded as they are) in float64 without any rounding point, and D >= |x - c| elementwise.
+u = 2^-24 and s = 2^-149 belong to float32, in which the trainer computes; U = u + 2^-53 covers the
+rounding of c, too.  All that is known of x is |x| <= m = |c| + D.
+
+At c every layer has a derivative A, so that x' - c' = A (x - c) + e with |e| <= E, what the layer
+itself adds to the error:
 
 ====================  ============================================================================
-layer                 the bound D' of its output
+layer                 E
 ====================  ============================================================================
-rounding point        D + e(m),  e(m) = max(v m, h): v = 2^-p and h half the smallest subnormal for
-                      rounding to nearest in p bits, twice both in any other mode (in formats without
-                      subnormals, the smallest normal takes that place).  Beyond the largest value:
-                      m - max if the policy saturates, otherwise infinite.
-product W x, k terms  |W| D + gamma_k(U) |W| m + 2 k s.  A float32 sum of k products, by fused
-                      multiply-add or not and in any order, is off by at most gamma_k(u) times the sum
-                      of their magnitudes, plus what underflows: half of s per operation, grown by at
-                      most 1 + gamma_k < 4.
-bias                  counts as one product more
-batch norm            with a = inverse, b = scale, as used: |a b| D + gamma_4(U) (|a b| (|c - mean| + D)
-                      + |shift|) + 2 (|b| + 1) s: three operations and a sum, two of which underflow
-ReLU                  D where c > 0, else max(0, c + D): it brings no two numbers further apart
-max pool              the largest D of the window, for the same reason
-mean of an image      mean D + gamma_2(U) mean m + s: summed in float64, rounded once
-sum (residual)        D1 + D2 + gamma_1(U) (m1 + m2)
+rounding point        max(v m, h): v = 2^-p and h half the smallest subnormal for rounding to nearest
+                      in p bits, twice both in any other mode (in formats without subnormals, the
+                      smallest normal takes that place).  Beyond the largest value: m - max if the
+                      policy saturates, otherwise infinite.
+product W x, k terms  gamma_k(U) |W| m + 2 k s.  A float32 sum of k products, by fused multiply-add
+                      or not and in any order, is off by at most gamma_k(u) times the sum of their
+                      magnitudes, plus what underflows: half of s per operation, grown by at most
+                      1 + gamma_k < 4.  A bias counts as one product more.
+batch norm            with a = inverse, b = scale, as used: gamma_4(U) (|a b| (|c - mean| + D) +
+                      |shift|) + 2 (|b| + 1) s: three operations and a sum, two of which underflow
+ReLU                  max(0, D - |c|): none, unless x can be on the other side of the kink
+max pool              max(0, most that another can be - least that the leader can be)
+mean of an image      gamma_2(U) mean m + s: summed in float64, rounded once
+sum (residual)        gamma_1(U) (m1 + m2)
 ====================  ============================================================================
 
-Wherever a partial result might pass float32's largest value, the bound is infinite.  The bound is
-itself computed in float64 from sums of less than 2^20 non-negative terms; every layer's is raised by
-2^-30 of itself for that.  It holds for every order of summation, with `exact_sums` or without; for
-stochastic rounding it holds whatever is drawn.
+Two bounds follow.  **Layer by layer**, D' = |A| D + E: each layer passes on the worst of the one
+before (ReLU and max pool: at most D, for they bring no two numbers further apart).  It grows
+exponentially with depth, but says what m and the kinks need.  **By sensitivity**: unrolled, the error
+of the logits is the sum over all layers of J e, with J the product of the derivatives that follow,
+and so at most the sum of |J| E.  In J, signs cancel that |A| ... |A| adds up.  The smaller counts.
+
+Wherever a partial result might pass float32's largest value, the bound is infinite.  It is itself
+computed in float64: from sums of less than 2^20 non-negative terms, for which every layer's is raised
+by 2^-30 of itself; and from J, whose rounding errors are below gamma_N(2^-53) |A| ... |A| with N
+terms on a path, for which 2^-30 of the bound layer by layer is added (enough for N (1 + 2 kinks)
+below 2^23).  The bound holds for every order of summation, with `exact_sums` or without; for
+stochastic rounding, whatever is drawn.
 
 *Source*: Higham, Accuracy and Stability of Numerical Algorithms, 3.1 (gamma_n) and 3.3 (running
-bounds); that it is the network's own values that the bound runs along makes it one for each image.
+bounds); that it is the network's own values that the bounds run along makes them those of an image.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
@@ -48,6 +59,7 @@ from refimpl.nn.precision import Precision, Rounding
 
 UNIT = 2.0**-24 + 2.0**-53
 SMALLEST = 2.0**-149
+SLACK = 2.0**-30
 LARGEST = float(np.finfo(np.float32).max)
 NEAREST = ("ties_to_even", "ties_to_away")
 AT_ONCE = 256  # images
@@ -90,7 +102,7 @@ def forward_error_bound(
 
     Notes
     -----
-    *Source*: the table at the top of this file.  A proof, for the arithmetic stated there.
+    *Source*: the top of this file.  A proof, for the arithmetic stated there.
 
     Examples
     --------
@@ -103,12 +115,29 @@ def forward_error_bound(
     """
     check_policy(model, precision)
     parts = []
-    with np.errstate(over="ignore", invalid="ignore"):
+    with (
+        threadpool_limits(1, user_api="blas"),  # products this small gain nothing from more
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         for start in range(0, len(images), AT_ONCE):
             c = images[start : start + AT_ONCE].astype(np.float64)
-            parts.append(_bound(model, c, np.zeros_like(c), precision))
+            sources: list[tuple[Tensor, np.ndarray]] = []
+            c, d = _bound(model, Tensor(c), np.zeros_like(c), precision, sources)
+            parts.append((c.data, np.minimum(d, _by_sensitivity(c, sources) + SLACK * d)))
     exact, bound = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return exact, bound
+
+
+def _by_sensitivity(logits, sources):
+    """Return the sum over all sources of |J| E, J being the derivative of the logits by the source."""
+    total = np.zeros_like(logits.data)
+    for k in range(logits.shape[1]):
+        logits[:, k].sum().backward()
+        for probe, fresh in sources:
+            effect = np.abs(probe.grad) * fresh
+            total[:, k] += effect.reshape(len(effect), -1).sum(axis=1)
+            probe.grad = None
+    return np.where(np.isnan(total), np.inf, total * (1 + SLACK))
 
 
 def check_policy(model: nn.Sequential, precision: Precision) -> None:
@@ -131,14 +160,25 @@ def check_policy(model: nn.Sequential, precision: Precision) -> None:
                 )
 
 
-def _bound(layer, c, d, precision):
+def _bound(layer, c, d, precision, sources):
     """Return (c', D') of a layer, raised for its own rounding; what is no number is no bound."""
     if isinstance(layer, nn.Sequential):
         for inner in layer.layers:
-            c, d = _bound(inner, c, d, precision)
+            c, d = _bound(inner, c, d, precision, sources)
         return c, d
-    c, d = RULES[type(layer)](layer, c, d, precision)
-    return c, np.where(np.isnan(d) | ~np.isfinite(c), np.inf, d * (1 + 2.0**-30))
+    if isinstance(layer, Residual):
+        return _residual(layer, c, d, precision, sources)
+    return _noted(*RULES[type(layer)](layer, c, d, precision), sources)
+
+
+def _noted(c, d, fresh, sources):
+    """Return (c, D), and note E, what a layer itself adds to the error, with a place to derive by it."""
+    lost = ~np.isfinite(c.data)
+    d = np.where(np.isnan(d) | lost, np.inf, d * (1 + SLACK))
+    fresh = np.where(np.isnan(fresh) | lost, np.inf, fresh * (1 + SLACK))
+    probe = Tensor(np.zeros_like(c.data), requires_grad=True)
+    sources.append((probe, fresh))
+    return c + probe, d
 
 
 def rounding_bound(magnitude: np.ndarray, rounding: Rounding | None) -> np.ndarray:
@@ -161,27 +201,29 @@ def rounding_bound(magnitude: np.ndarray, rounding: Rounding | None) -> np.ndarr
 
 
 def _round(layer, c, d, precision):
-    return c, d + rounding_bound(np.abs(c) + d, precision.rounding_of(layer.role, layer.name))
+    fresh = rounding_bound(np.abs(c.data) + d, precision.rounding_of(layer.role, layer.name))
+    return c, d + fresh, fresh
 
 
 def _products(c, d, product, weight, bias, terms):
-    """Return (c', D') of a sum of products; `product` computes it of values and weights."""
+    """Return (c', D', E) of a sum of products; `product` computes it of values and weights."""
     exact = product(c, weight) + bias
-    sizes = product(np.abs(c) + d, np.abs(weight)) + np.abs(bias)
-    moved = product(d, np.abs(weight)) + gamma(terms) * sizes + 2 * terms * SMALLEST
-    return exact, np.where(sizes * (1 + gamma(terms)) > LARGEST, np.inf, moved)
+    sizes = product(Tensor(np.abs(c.data) + d), np.abs(weight)).data + np.abs(bias)
+    fresh = gamma(terms) * sizes + 2 * terms * SMALLEST
+    fresh = np.where(sizes * (1 + gamma(terms)) > LARGEST, np.inf, fresh)
+    return exact, product(Tensor(d), np.abs(weight)).data + fresh, fresh
 
 
 def _linear(layer, c, d, precision):
     weight, bias = (layer.parameters[n].data.astype(np.float64) for n in ("weight", "bias"))
-    return _products(c, d, np.matmul, weight, bias, layer.features + 1)
+    return _products(c, d, p.matmul, weight, bias, layer.features + 1)
 
 
 def _convolution(layer, c, d, precision):
-    how = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-
     def product(x, weight):
-        return p.convolve(Tensor(x), Tensor(weight), **how).data
+        return p.convolve(
+            x, weight, stride=layer.stride, padding=layer.padding, groups=layer.groups
+        )
 
     weight = layer.parameters["weight"].data.astype(np.float64)
     return _products(c, d, product, weight, 0.0, int(np.prod(weight.shape[:3])))
@@ -191,43 +233,61 @@ def _batch_norm(layer, c, d, precision):
     inverse = 1 / np.sqrt(layer.variance + np.float32(layer.epsilon))  # in float32, as evaluated
     a, mean = inverse.astype(np.float64), layer.mean.astype(np.float64)
     scale, shift = (layer.parameters[n].data.astype(np.float64) for n in ("scale", "shift"))
-    exact = (c - mean) * a * scale + shift
-    first = np.abs(c - mean) + d
+    first = np.abs(c.data - mean) + d
     last = first * np.abs(a * scale) + np.abs(shift)
-    moved = np.abs(a * scale) * d + gamma(4) * last + 2 * (np.abs(scale) + 1) * SMALLEST
+    fresh = gamma(4) * last + 2 * (np.abs(scale) + 1) * SMALLEST
     largest = np.maximum(np.maximum(first, first * np.abs(a)), last)
-    return exact, np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, moved)
+    fresh = np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, fresh)
+    return (c - mean) * (a * scale) + shift, np.abs(a * scale) * d + fresh, fresh
 
 
 def _relu(layer, c, d, precision):
-    return np.maximum(c, 0), np.where(c > 0, d, np.maximum(c + d, 0))
+    moved = np.where(c.data > 0, d, np.maximum(c.data + d, 0))
+    return p.relu(c), moved, np.maximum(d - np.abs(c.data), 0)
 
 
 def _max_pool(layer, c, d, precision):
-    how = {"size": layer.size, "stride": layer.size}
-    return p.max_pool(Tensor(c), **how).data, p.max_pool(Tensor(d), **how).data
+    def largest(x):
+        return p.max_pool(x, size=layer.size, stride=layer.size)
+
+    values, errors = (_windows(array, layer.size) for array in (c.data, d))
+    leader = np.expand_dims(values.argmax(axis=-1), -1)
+    least = np.take_along_axis(values - errors, leader, -1)[..., 0]
+    others = values + errors
+    np.put_along_axis(others, leader, -np.inf, -1)
+    return largest(c), largest(Tensor(d)).data, np.maximum(others.max(axis=-1) - least, 0)
+
+
+def _windows(x, size):
+    """Return (batch, down, across, channels, size^2): the windows side by side, each row by row."""
+    batch, height, width, channels = x.shape
+    down, across = height // size, width // size
+    x = x[:, : down * size, : across * size].reshape(batch, down, size, across, size, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(batch, down, across, channels, size**2)
 
 
 def _average_pool(layer, c, d, precision):
-    mean, sizes = c.mean(axis=(1, 2)), (np.abs(c) + d).mean(axis=(1, 2))
-    return mean, d.mean(axis=(1, 2)) + gamma(2) * sizes + SMALLEST
+    fresh = gamma(2) * (np.abs(c.data) + d).mean(axis=(1, 2)) + SMALLEST
+    return c.mean(axis=(1, 2)), d.mean(axis=(1, 2)) + fresh, fresh
 
 
 def _flatten(layer, c, d, precision):
-    return c.reshape(len(c), -1), d.reshape(len(d), -1)
+    return c.reshape(len(d), -1), d.reshape(len(d), -1), np.zeros((len(d), d[0].size))
 
 
-def _residual(layer, c, d, precision):
-    first, d_first = _bound(layer.main, c, d, precision)
-    second, d_second = _bound(layer.round_skip, *_bound(layer.skip, c, d, precision), precision)
-    sizes = np.abs(first) + d_first + np.abs(second) + d_second
-    moved = np.where(sizes * (1 + UNIT) > LARGEST, np.inf, d_first + d_second + gamma(1) * sizes)
-    return _bound(layer.round_sum, first + second, moved, precision)
+def _residual(layer, c, d, precision, sources):
+    first, d1 = _bound(layer.main, c, d, precision, sources)
+    second, d2 = _bound(layer.skip, c, d, precision, sources)
+    second, d2 = _bound(layer.round_skip, second, d2, precision, sources)
+    sizes = np.abs(first.data) + d1 + np.abs(second.data) + d2
+    fresh = np.where(sizes * (1 + UNIT) > LARGEST, np.inf, gamma(1) * sizes)
+    c, d = _noted(first + second, d1 + d2 + fresh, fresh, sources)
+    return _bound(layer.round_sum, c, d, precision, sources)
 
 
 RULES = {
     nn.Round: _round, nn.Linear: _linear, nn.Convolution: _convolution, nn.BatchNorm: _batch_norm,
     nn.ReLU: _relu, nn.MaxPool: _max_pool, nn.AveragePool: _average_pool, nn.Flatten: _flatten,
-    nn.Dropout: lambda layer, c, d, precision: (c, d), Residual: _residual,
+    nn.Dropout: lambda layer, c, d, precision: (c, d, 0 * d), Residual: None,
 }  # fmt: skip
-"""What each kind of layer does to a value and its bound."""
+"""What each kind of layer makes of (c, D): (c', D', E); a residual block is made of others."""

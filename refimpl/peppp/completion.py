@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp.factors import observed_errors
 
@@ -168,19 +169,20 @@ def soft_impute(
         return found, misfit + penalty * float(sigma.sum())
 
     converged = False
-    for _ in range(max_iterations):
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        pace = (momentum - 1) / following if accelerate else 0.0
-        found, reached = advance(current + pace * (current - previous))
-        if reached > lowest and pace > 0:  # the momentum overshot: forget it
-            following = 1.0
-            found, reached = advance(current)
-        previous, current, momentum = current, found, following
-        lowest = min(lowest, reached)
-        objective.append(reached)
-        if np.linalg.norm(current - previous) <= tolerance * max(1.0, np.linalg.norm(previous)):
-            converged = True
-            break
+    with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
+        for _ in range(max_iterations):
+            following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+            pace = (momentum - 1) / following if accelerate else 0.0
+            found, reached = advance(current + pace * (current - previous))
+            if reached > lowest and pace > 0:  # the momentum overshot: forget it
+                following = 1.0
+                found, reached = advance(current)
+            previous, current, momentum = current, found, following
+            lowest = min(lowest, reached)
+            objective.append(reached)
+            if np.linalg.norm(current - previous) <= tolerance * max(1.0, np.linalg.norm(previous)):
+                converged = True
+                break
     return Completion(np.clip(current, 0.0, 1.0), converged, len(objective), np.array(objective))
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
@@ -324,25 +323,19 @@ def _coverage(learned, true, chosen, modelled, deviation) -> float:
 
 
 def _map(function, items, jobs, progress, label):
-    """Yield function(item) in order, in this process or in several; the matrices are too small
-    for more than one thread each."""
+    """Yield function(item) in order, in this process or in several."""
     from tqdm import tqdm
 
     with tqdm(total=len(items), unit="row", desc=label, disable=not progress, leave=False) as bar:
         if jobs <= 1:
-            with threadpool_limits(1, user_api="blas"):
-                for item in items:
-                    yield function(item)
-                    bar.update()
+            for item in items:
+                yield function(item)
+                bar.update()
             return
-        with processes.pool(jobs, _one_thread) as pool:
+        with processes.pool(jobs) as pool:
             try:
                 for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
                     yield result
                     bar.update()
             except BrokenProcessPool:
                 raise RuntimeError(processes.NO_WORKERS) from None
-
-
-def _one_thread() -> None:
-    threadpool_limits(1, user_api="blas")

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import sequential
 from refimpl.peppp.calibration import band_width
@@ -123,7 +124,8 @@ def learn(
     if memory is not None:
         memory = np.broadcast_to(np.asarray(memory, dtype=np.float64), values.shape)
     weights = None if propensity is None else inverse_propensity(propensity)
-    return METHODS[method](method, values, memory, rank, weights)
+    with threadpool_limits(1, user_api="blas"):  # more threads than one wait for each other here
+        return METHODS[method](method, values, memory, rank, weights)
 
 
 def _completed(values, rank, weights):

@@ -127,7 +127,7 @@ def assignment(assignment, *, ax=None):
     ax.invert_yaxis()
     ax.set_xlabel(assignment.metric)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax.figure
 
 
@@ -154,12 +154,13 @@ def foretold(trained, *, baseline=None, label: str = "metric", ax=None):
         ax.plot(x[kind], y[kind], mark, ms=5, ls="", label=name)
     for t in trained:
         if not t.name.startswith("mixture"):
-            ax.annotate(t.name, (t.metric, t.loss), xytext=(3, 3), fontsize=6,
+            ax.annotate(t.name, (t.metric, t.loss), xytext=(0, 5), fontsize=6, rotation=70,
                         textcoords="offset points")  # fmt: skip
     if baseline is not None:
         ax.axhline(baseline.loss, color="0.4", lw=1, ls="--", label="float32")
     if (x > 0).all():
         ax.set_xscale("log")
+    ax.set_yscale("log")
     ax.set_xlabel(label)
     ax.set_ylabel("training loss of the last epoch")
     ax.grid(alpha=0.3)

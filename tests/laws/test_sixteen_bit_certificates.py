@@ -138,14 +138,15 @@ def test_no_network_and_no_image_is_off_by_more_than_the_bound(name):
 
 def alone(kind):
     """One kind of layer, so that nothing else hides what it does."""
-    return layers.Sequential({
+    made = {
         "sum": [Residual(layers.Sequential([layers.BatchNorm(2)]))],
         "norm": [layers.BatchNorm(2)],
         "mean": [layers.AveragePool()],
         "product": [layers.Convolution(2, 3)],
         "cancelling": [layers.Round("activation"), layers.Convolution(2, 3), layers.ReLU()],
         "ReLU": [layers.Round("activation"), layers.ReLU()],
-    }[kind])  # fmt: skip
+    }  # fmt: skip
+    return layers.Sequential([*made[kind], layers.Flatten()])
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "no subnormals"])

@@ -47,6 +47,16 @@ def test_backward_errors_are_those_of_the_reference(table, nu):
     assert (e5m2.backward_error < e4m3.backward_error) == (nu == 1)  # there E4M3 flushes too
 
 
+@pytest.mark.slow
+def test_from_the_gaussian_to_three_degrees_of_freedom_int8_loses_tenfold_and_e4m3_less_than_half(
+    table,
+):
+    worst = [
+        a.backward_error / b.backward_error for a, b in zip(table[3], table[np.inf], strict=True)
+    ]
+    assert worst[0] > 10 and worst[1] < 1.5 and worst[2] < 1.5
+
+
 def test_floats_stay_bounded_as_tails_get_heavier_and_integers_do_not(small):
     def spread(fmt):
         found = [

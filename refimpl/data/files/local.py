@@ -56,7 +56,7 @@ def _split(name: str) -> tuple[str, str]:
 def _read(path: Path, option: str) -> Task:
     if not path.exists():
         raise ValueError(f"{path}: is neither a file nor a directory; give the path of a data set")
-    if path.is_file():
+    if not path.is_dir():
         if path.suffix != ".npz":
             raise ValueError(f"{path}: is no npz file; give one, or the directory of CIFAR's or MNIST's files, "
                              "unpacked, or of class folders")  # fmt: skip
