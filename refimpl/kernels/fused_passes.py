@@ -48,7 +48,7 @@ def round_part(x, out, start, site):
     elif site.how == TO_EVEN:
         quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), site.target)
     else:
-        out[:] = x
+        copy(out.ctypes.data, x.ctypes.data, x.size)
     if site.how != NONE and site.counts.size:
         beyond, zeros = census(x, site.largest)
         site.counts[0] += x.size
@@ -151,9 +151,10 @@ def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
     scratch = np.empty(step * channels, np.float32)
     for start in range(0, n, step):
         part, there = x[start : start + step].reshape(-1), out[start : start + step].reshape(-1)
-        made = scratch[: part.size]
+        made = there if site.how == NONE else scratch[: part.size]
         _normalize(part.reshape(-1, wide), v, relu, made.reshape(-1, wide))
-        round_part(made, there, start * channels, site)
+        if site.how != NONE:
+            round_part(made, there, start * channels, site)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
