@@ -90,17 +90,21 @@ def _several(n, channels):
 @njit(cache=True, error_model="numpy", nogil=True)
 def _tiled(vectors, several):
     """Return float32 (k, channels) as (k, several channels), each row repeated."""
-    k, channels = vectors.shape
-    out = np.empty((k, several * channels), np.float32)
-    for j in range(several):
-        out[:, j * channels : (j + 1) * channels] = vectors
-    return out
+    n, channels = vectors.shape
+    out = np.empty((n, several, channels), np.float32)
+    for i in range(n):
+        for j in range(several):
+            for k in range(channels):
+                out[i, j, k] = vectors[i, k]
+    return out.reshape((n, several * channels))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _stack(a, b, c, d, e, f):
     out = np.empty((6, a.size), np.float32)
-    out[0], out[1], out[2], out[3], out[4], out[5] = a, b, c, d, e, f
+    for k in range(a.size):
+        out[0, k], out[1, k], out[2, k] = a[k], b[k], c[k]
+        out[3, k], out[4, k], out[5, k] = d[k], e[k], f[k]
     return out
 
 
