@@ -269,4 +269,5 @@ def measure(
     evidence.capture = capture(
         model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training
     )
+    evidence._step.clear()
     return evidence
