@@ -49,6 +49,8 @@ def model_and_task(model, task) -> None:
         raise ValueError(f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
                          f"build it with classes={task.classes}")  # fmt: skip
 
+    if not model.parameter_total():
+        raise ValueError("fit: the network has no parameters to learn; add a layer such as Linear")
     _no_parameters_twice(model)
 
 
