@@ -143,6 +143,7 @@ def alone(kind):
         "norm": [layers.BatchNorm(2)],
         "mean": [layers.AveragePool()],
         "product": [layers.Convolution(2, 3)],
+        "pool": [layers.Round("activation"), layers.Convolution(2, 3), layers.MaxPool()],
         "cancelling": [layers.Round("activation"), layers.Convolution(2, 3), layers.ReLU()],
         "ReLU": [layers.Round("activation"), layers.ReLU()],
     }  # fmt: skip
@@ -150,7 +151,7 @@ def alone(kind):
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "no subnormals"])
-@pytest.mark.parametrize("kind", ["sum", "norm", "mean", "product", "cancelling", "ReLU"])
+@pytest.mark.parametrize("kind", ["sum", "norm", "mean", "product", "pool", "cancelling", "ReLU"])
 def test_no_layer_by_itself_is_off_by_more_than_the_bound(kind, name):
     """Numbers of ordinary size, so small that products underflow, so large that they overflow."""
     for trial, scale in enumerate([1.0, 2.0**-3, 2.0**-70, 2.0**-74, 2.0**-140, 2.0**61, 2.0**125]):
