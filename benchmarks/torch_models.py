@@ -61,6 +61,8 @@ def _twin(layer, quantizers):
         made = nn.Linear(layer.features, layer.outputs)
         _set(made.weight, p["weight"].T)
         _set(made.bias, p["bias"])
+    elif kind == "MaxPool":
+        made = nn.MaxPool2d(layer.size)
     else:
         made = {"ReLU": nn.ReLU, "AveragePool": _Mean, "Flatten": _Flatten}.get(kind, None)
         made = _Residual(layer, quantizers) if kind == "Residual" else made()
@@ -88,6 +90,27 @@ def qtorch_points(low, high):
                                  forward_rounding="stochastic", backward_rounding="stochastic")  # fmt: skip
 
     return {"input": point(high), "activation": point(low), "logits": point(high)}
+
+
+def optimised_qtorch():
+    """Build QPyTorch's extension with -O3; return a function that calls another with that in its place."""
+    from pathlib import Path
+
+    from qtorch.quant import quant_function
+    from torch.utils.cpp_extension import load
+
+    sources = sorted(Path(quant_function.__file__).parent.glob("quant_cpu/*.cpp"))
+    module = load("quant_cpu_o3", [str(s) for s in sources], extra_cflags=["-O3"])
+    shipped = quant_function.quant_cpu
+
+    def switch(call):
+        quant_function.quant_cpu = module
+        try:
+            return call()
+        finally:
+            quant_function.quant_cpu = shipped
+
+    return switch
 
 
 def stepper(twin, *, low=None, high=None, rate=0.05, scale=1000.0):

@@ -1,21 +1,30 @@
 """How long does a training step take, beside PyTorch in float32 and PyTorch + QPyTorch as shipped?
 
-    python benchmarks/training.py [--rounds 7] [--models mlp cnn res8] [--out training.json]
+    python benchmarks/training.py [--rounds 7] [--models mlp cnn res8] [--optimised] [--whole]
+                                  [--out training.json]
 
 Checks parity first (five float32 steps from the same weights), then times all contestants in turn,
 round after round, on one thread, in processor time; prints medians and ratios.  Without PyTorch or
-QPyTorch installed, what is there is timed alone.
+QPyTorch installed, what is there is timed alone.  `--optimised` builds QPyTorch's extension once more
+with -O3, which it is not shipped with, as one more contestant.  `--whole` adds what whole runs need:
+the seconds of a first training in a fresh process, the memory of a training beside that of the
+network's own tensors, and the seconds of 99 configurations on digits in two processes.
 """
 
 import argparse
 import json
+import math
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from refimpl import data, nn
+from refimpl import data, nn, peppp
 from refimpl.nn.training import _Record, _Run
 
 MODELS = {
@@ -53,14 +62,14 @@ def parity(name, images, labels):
     reference = peer.Twin(model, peer.nothing())
     pairs = zip(twin.parameters(), reference.parameters(), strict=True)
     gaps = [
-        float((a - b).abs().max())
+        float((a - b).detach().abs().max())
         for (a, b), kind in zip(pairs, twin.named_parameters(), strict=True)
         if a.dim() > 1
     ]
     return max(gaps)
 
 
-def contestants(name, images, labels):
+def contestants(name, images, labels, optimised=False):
     """Return {title: function of one step} of everything that is installed."""
     make = MODELS[name][0]
     policies = {
@@ -88,6 +97,9 @@ def contestants(name, images, labels):
     low = policies["refimpl LP"].low, policies["refimpl LP"].high
     rounded = peer.stepper(peer.Twin(model, points), low=low[0], high=low[1])
     found["QPyTorch LP"] = lambda: rounded(images, labels)
+    if optimised:
+        switch = peer.optimised_qtorch()
+        found["QPyTorch -O3 LP"] = lambda: switch(lambda: rounded(images, labels))
     return found
 
 
@@ -109,19 +121,85 @@ def time_all(steps, rounds, least=0.3):
     return {title: statistics.median(values) for title, values in found.items()}
 
 
+START = """
+import refimpl as rf
+rf.nn.fit(rf.nn.cnn(), rf.data.load("digits"), precision=rf.Precision(low="e4m3", high="e8m7"), epochs=1)
+"""
+
+MEMORY = """
+import sys
+import refimpl as rf
+from training import MODELS, batch_of
+make, shape = MODELS[sys.argv[1]]
+def train(images):
+    pixels, labels = batch_of(shape, images)
+    labels[:10] = range(10)
+    task = rf.data.Task("memory", pixels, labels, pixels, labels, classes=10, images_from="nothing")
+    rf.nn.fit(make(), task, precision=rf.Precision(low="e4m3", high="e8m7"), epochs=1, batch_size=images)
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+train(10)
+open("/proc/self/clear_refs", "w").write("5")  # the highest so far is that of now
+before = kilobytes("VmRSS")
+train(32)
+print((kilobytes("VmHWM") - before) * 1024)
+"""
+
+
+def fresh(code, *arguments):
+    """Return seconds and output of a fresh process."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parent,
+    )  # fmt: skip
+    return time.perf_counter() - started, done.stdout
+
+
+def own_tensors(name, batch):
+    """Return the bytes of what every layer makes of a batch, and four vectors of parameters."""
+    make, shape = MODELS[name]
+    made = sum(math.prod(output) for _, _, output in make().walk(shape))
+    return 4 * (batch * (made + math.prod(shape)) + 4 * make().parameter_total())
+
+
+def whole_runs(batch=32):
+    """Print what whole runs need."""
+    fresh(START)  # compiles, if need be
+    start = statistics.median(fresh(START)[0] for _ in range(5))
+    print(f"first training (cnn, one epoch) in a fresh process, all of it: {start:.2f} s")
+    results = {"start": start}
+    for name in MODELS if sys.platform == "linux" else ():
+        grown, tensors = int(fresh(MEMORY, name)[1]), own_tensors(name, batch)
+        print(
+            f"{name} {batch}: training takes {grown / 2**20:.1f} MB more, its own tensors are "
+            f"{tensors / 2**20:.1f} MB: {grown / tensors:.2f} x"
+        )
+        results[f"memory {name}"] = grown / tensors
+    names = [c.name for c in peppp.CONFIGURATIONS]
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.perf_counter()
+        peppp.run_sweep(["digits"], names, directory, jobs=2, progress=False)
+        results["sweep"] = time.perf_counter() - started
+    print(f"{len(names)} configurations on digits in two processes: {results['sweep']:.1f} s")
+    return results
+
+
 def main():
     """Check, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--optimised", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--out", default="training.json")
     options = parser.parse_args()
     results = {}
     with threadpool_limits(1), np.errstate(all="ignore"):
         for name in options.models:
             images, labels = batch_of(MODELS[name][1], options.batch)
-            steps = contestants(name, images, labels)
+            steps = contestants(name, images, labels, options.optimised)
             if "torch float32" in steps:
                 print(
                     f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps"
@@ -132,6 +210,8 @@ def main():
                 print(
                     f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP"
                 )
+    if options.whole:
+        results["whole"] = whole_runs()
     with open(options.out, "w") as file:
         json.dump(results, file, indent=1)
 

@@ -1,12 +1,18 @@
 """Readers of local files: each format written here by its own rules, whole and damaged."""
 
+import functools
 import gzip
+import json
+import re
 import struct
 
 import numpy as np
 import pytest
 
 from refimpl import data
+from refimpl.__main__ import main
+from refimpl.data.files import local
+from refimpl.peppp import ErrorMatrix
 
 RNG = np.random.default_rng(0)
 
@@ -293,3 +299,111 @@ def test_npz_files_cut_short_or_missing_are_named(tmp_path):
         data.read_npz(path)
     with pytest.raises(ValueError, match="none.npz: cannot be read"):
         data.read_npz(tmp_path / "none.npz")
+
+
+# -- by path ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Let CIFAR's files be as short as this module writes them."""
+    for name, records in (
+        ("read_cifar10", 10), ("read_cifar100", (100, 100)), ("cifar100_superclass", (100, 100))
+    ):  # fmt: skip
+        reader = getattr(local, name)
+        monkeypatch.setattr(local, name, functools.partial(reader, records=records))
+
+
+def same(one, other):
+    return one.classes == other.classes and all(
+        np.array_equal(getattr(one, f"{part}_{what}"), getattr(other, f"{part}_{what}"))
+        for part in ("train", "test") for what in ("images", "labels")
+    )  # fmt: skip
+
+
+def test_a_path_loads_what_its_reader_reads_under_the_path_s_name(
+    tmp_path, cifar10, cifar100, short
+):
+    # both fixtures write into tmp_path: keep them apart
+    ten, hundred, mnist, pets, few = (
+        tmp_path / n for n in ("10", "100", "mnist", "pets", "few.npz")
+    )
+    for folder, names in (
+        (ten, ("data_batch_*.bin", "test_batch.bin")),
+        (hundred, ("train.bin", "test.bin")),
+    ):
+        folder.mkdir()
+        for file in [f for name in names for f in tmp_path.glob(name)]:
+            file.rename(folder / file.name)
+    mnist.mkdir()
+    write_mnist(mnist, ".gz", gzip.compress)
+    write_images(pets)
+    np.savez(few, **arrays())
+    sizes = (100, 100)
+    for name, task in {
+        few: data.read_npz(few),
+        ten: data.read_cifar10(ten, records=10),
+        hundred: data.read_cifar100(hundred, records=sizes),
+        f"{hundred}#coarse": data.read_cifar100(hundred, labels="coarse", records=sizes),
+        f"{hundred}#14": data.cifar100_superclasses(hundred, records=sizes)[14],
+        mnist: data.read_idx(mnist),
+        pets: data.read_folder(pets),
+        f"{pets}#4x5-grey": data.read_folder(pets, size=(4, 5), grey=True),
+        f"{pets}#grey": data.read_folder(pets, grey=True),
+    }.items():  # fmt: skip
+        assert same(data.load(name), task) and data.load(name).name == str(name)
+        assert data.load(name).images_from == task.images_from
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none/at/all", "none/at/all: is neither a file nor a directory"),
+        ("none.npz", "none.npz: is neither a file"),
+        ("text", "text: is no npz file; give one, or the directory"),
+        ("empty", "empty: holds nothing; expected data_batch_1.bin"),
+        ("pickled", "holds CIFAR as pickles, which are never read; get the binary version"),
+        ("hundred", "hundred/train.bin: has 100 bytes, expected 50000 records of 3074"),
+        ("hundred#20", "hundred#20: CIFAR-100 has #fine, #coarse, and #0 to #19"),
+        ("pets#big", "pets#big: a directory of images has #HEIGHTxWIDTH"),
+        ("pets#0x4", "pets#0x4: a directory of images has #HEIGHTxWIDTH"),
+        ("few.npz#3", "few.npz#3: a data set of this kind has no #3; leave it out"),
+        ("mnis", "unknown data set 'mnis'.*or the path of a data set"),
+    ],
+)
+def test_paths_that_hold_no_data_set_are_refused_with_what_is_there(
+    tmp_path, monkeypatch, name, message, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "pickled", "hundred", "pets/a", "pets/b"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "pickled" / "data_batch_1").write_bytes(b"")
+    (tmp_path / "hundred" / "train.bin").write_bytes(bytes(100))
+    np.savez(tmp_path / "few.npz", **arrays())
+    with pytest.raises(ValueError, match=message):
+        data.load(name)
+    for command in (["frontier", name], ["sweep", "--tasks", name], ["memory", "cnn", "--data", name]):  # fmt: skip
+        assert main(command) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == 1 and re.search(message, said.err)
+    assert not list(tmp_path.glob("frontier*")) and not (tmp_path / "sweep").exists()
+
+
+def test_the_commands_train_and_count_a_data_set_of_one_s_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    digits = data.load("digits")
+    parts = {"x_train": digits.train_images[:200], "y_train": digits.train_labels[:200],
+             "x_test": digits.test_images[:50], "y_test": digits.test_labels[:50]}  # fmt: skip
+    (tmp_path / "mine").mkdir()
+    np.savez(tmp_path / "mine" / "few.npz", **parts)
+    name, formats = "mine/few.npz", ["e4m3+e8m7", "e3m1+e6m7"]
+    assert main(["memory", "cnn", "--data", name]) == 0
+    assert "cnn on mine/few.npz" in capsys.readouterr().out
+    assert main(["sweep", "--tasks", name, "--configurations", *formats, "--epochs", "1",
+                 "--jobs", "2", "--quiet"]) == 0  # fmt: skip
+    errors = ErrorMatrix.load("sweep/errors.npz")
+    assert errors.rows == (name,) and errors.metadata["images_from"] == ["few"]
+    assert main(["frontier", name, "--measurements", "2", "--jobs", "1", "--quiet"]) == 0
+    record = json.loads((tmp_path / "frontier-few.npz" / "frontier.json").read_text())
+    assert record["data"] == name and len(record["chosen"]) == 2

@@ -18,14 +18,14 @@ def task(shape, classes=10, images=32, whole=False):
 
 @pytest.mark.parametrize("classes", [5, 10, 100])
 def test_resnet18_has_the_paper_s_number_of_parameters(classes):
-    """SOURCES 1.5: 11,168,832 + 513 C, and 11,173,962 for ten classes."""
+    """11,168,832 + 513 C, and 11,173,962 for ten classes."""
     assert rf.nn.resnet18(classes=classes).parameter_total() == 11_168_832 + 513 * classes
     assert rf.nn.resnet18().parameter_total() == 11_173_962
 
 
 @pytest.mark.parametrize(("size", "outputs"), [(32, 3_575_326), (64, 14_299_678)])
 def test_resnet18_s_forward_calls_have_the_outputs_the_paper_counts(size, outputs):
-    """SOURCES 1.5: A / B, the elements every forward call makes of one image; the network's own are C."""
+    """A / B, the elements every forward call makes of one image; the network's own are C."""
     walked = rf.nn.resnet18().walk((size, size, 3))
     assert sum(int(np.prod(shape)) for _, _, shape in walked) + 10 == outputs
 
@@ -37,7 +37,7 @@ def test_resnet18_s_forward_calls_have_the_outputs_the_paper_counts(size, output
      ("e5m3", "e8m11", 64, 100, 1048.385010)],
 )  # fmt: skip
 def test_resnet18_s_memory_is_the_released_matrix_s(low, high, size, classes, megabytes):
-    """SOURCES 1.5, anchors of rows 0, 1 and 21; released in float32, 1.4e-7 relative."""
+    """PEPPP's memory matrix, rows 0, 1 and 21; released in float32, 1.4e-7 relative."""
     network = rf.nn.resnet18(classes=classes)
     found = count(network, (size, size, 3), Configuration(low, high), batch_size=32).total_mb
     assert found == pytest.approx(megabytes, rel=2e-7)
@@ -82,12 +82,13 @@ def test_every_network_takes_a_low_precision_step_and_its_parameters_are_counted
 
 
 @pytest.mark.slow
-def test_resnet18_takes_a_low_precision_step_on_a_batch_of_32():
-    model = rf.nn.resnet18()
-    result = rf.nn.fit(
-        model, task((32, 32, 3)), epochs=1, precision=rf.Precision(low="e4m3", high="e8m7")
-    )
+@pytest.mark.parametrize("precision", [None, rf.Precision(low="e4m3", high="e8m7")])
+@pytest.mark.parametrize("make", [rf.nn.vgg11, rf.nn.resnet18])
+def test_the_large_networks_take_a_step_on_a_batch_of_32(make, precision):
+    model = make()
+    result = rf.nn.fit(model, task((32, 32, 3)), epochs=1, precision=precision)
     assert not result.diverged and np.isfinite(result.history[0]["loss"])
+    assert sum(t.data.size for t in model.tensors()) == model.parameter_total()
 
 
 def test_the_transformer_reads_tokens_too():

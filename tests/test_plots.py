@@ -90,6 +90,52 @@ def test_pictures_can_be_drawn_on_given_axes_and_leave_global_state_alone(estima
     assert dict(matplotlib.rcParams) == before
 
 
+def test_the_picture_of_tails_has_a_line_for_each_format_and_scaling_over_the_degrees_of_freedom():
+    nus = [2.0, np.inf]
+    rows = [*rf.numerics.tail_table(nus=nus, size=16, trials=1),
+            *rf.numerics.tail_table(nus=nus, size=16, trials=1, scaling="row")]  # fmt: skip
+    (axes,) = rf.plots.tails(rows).axes
+    assert len(axes.lines) == 6
+    x, y = line(axes, "int8, a scale per row")
+    assert x.tolist() == [0, 1]
+    assert y.tolist() == [r.backward_error for r in rows if (r.format, r.scaling) == ("int8", "row")]  # fmt: skip
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "Gaussian"]
+
+
+def test_a_distribution_is_drawn_as_a_density_with_its_fit():
+    values = np.random.default_rng(0).standard_t(3, 20_000)
+    (axes,) = rf.plots.errors_with_t({"errors": values}).axes
+    (steps,) = axes.patches
+    edges, heights = steps.get_data().edges, steps.get_data().values
+    assert (heights * np.diff(edges)).sum() == pytest.approx(0.998, abs=1e-3)
+    x, y = (np.asarray(v) for v in axes.lines[0].get_data())
+    assert np.abs(np.interp(0, x, y) - 0.3676) < 0.02  # the density of t with 3 at 0
+
+
+def test_the_picture_of_an_assignment_rings_what_was_chosen():
+    from refimpl.numerics import candidates, choose, measure
+
+    found = measure(rf.nn.mlp(widths=(8,)), rf.data.load("digits"), candidates(), steps=1)
+    assignment = choose(found, tolerance=0.1)
+    (axes,) = rf.plots.assignment(assignment).axes
+    x, y = line(axes, "chosen")
+    assert np.allclose(x, [max(choice.value, x.min()) for choice in assignment.choices])
+    assert y.tolist() == list(range(6)) and line(axes, "tolerance")[0].tolist() == [0.1, 0.1]
+    for i, candidate in enumerate(found.candidates):
+        values = [operand.values[i, 0] for operand in found.operands.values()]
+        drawn = line(axes, candidate.name)[0]
+        assert all(d == v for d, v in zip(drawn, values, strict=True) if v > 0)
+
+
+def test_what_was_foretold_is_drawn_point_by_point():
+    from refimpl.numerics.prediction import Trained
+
+    rows = [Trained("int8", 0.1, 0.1, 0.5, 0), Trained("mixture 0", 0.2, 0.2, 0.7, 0)]
+    (axes,) = rf.plots.foretold(rows, baseline=Trained("float32", 0.0, 0.1, 0.4, 0)).axes
+    assert [v.tolist() for v in line(axes, "a mixture")] == [[0.2], [0.7]]
+    assert line(axes, "float32")[1].tolist() == [0.4, 0.4]
+
+
 def test_the_certificate_picture_shows_error_and_bound_of_every_image_and_the_line_between():
     gamma, delta, bound = [0.5, 0.4, 0.1, 0.0], [0.01, 0.1, 0.08, 0.02], [0.1, 0.3, np.inf, 0.05]
     same = np.array([True, True, False, True])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import network, positive, seed, talk
+from pathlib import Path
+
+from refimpl.commands.options import place, positive, seed, short, talk, writable
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
@@ -19,16 +21,18 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits")
+    command.add_argument("data", metavar="DATA",
+                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
     command.add_argument("--precision", default="float16", metavar="FORMAT",
                          help="float16 (default), bfloat16 or another floating-point format")  # fmt: skip
     command.add_argument("--outputs", choices=("probabilities", "logits"), default="probabilities",
                          help="what error and tolerance are of (default probabilities, as in the paper)")  # fmt: skip
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--checkpoint", metavar="FILE",
+    command.add_argument("--checkpoint", metavar="FILE", type=place,
                          help="write the trained network there, or take it from there")  # fmt: skip
     command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument("--out", metavar="DIR", help="directory of results (default certify-DATA)")
+    command.add_argument("--out", metavar="DIR", type=place,
+                         help="directory of results (default certify-DATA)")  # fmt: skip
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -39,10 +43,13 @@ def run(options) -> int:
     from refimpl.numerics.rounding_error import check_policy
 
     task = data.load(options.data)
-    model = network(options.model, task.train_images.shape[1:], task.classes)
+    model = nn.network(
+        options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
+    )
     precision = nn.preset("pure16", options.precision)
     check_policy(model, precision)
-    directory = _directory(options.out or f"certify-{task.name}")
+    directory = Path(options.out or f"certify-{short(task.name)}")
+    writable(directory / "certificate.json")
     say = talk(options)
     trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
                      checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
@@ -62,18 +69,6 @@ def run(options) -> int:
     for path in _write(directory, record, found, f"{options.model} on {task.name}, {options.precision}"):  # fmt: skip
         say(f"wrote {path}")
     return 0
-
-
-def _directory(name):
-    """Return the directory of results; find out before training whether it can be written in."""
-    import os
-    from pathlib import Path
-
-    path = Path(name).absolute()
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise ValueError(f"cannot write in {path}; choose another directory with --out")
-    return path
 
 
 def _per_image(found) -> dict[str, list]:

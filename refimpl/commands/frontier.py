@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, positive, talk
+from refimpl.commands.options import add_running, place, positive, short, talk, writable
 
 
 def add(commands) -> None:
@@ -14,14 +14,15 @@ def add(commands) -> None:
         "taught and by what was found so far, predict the others, and say which to buy.",
     )
     command.set_defaults(run=_frontier)
-    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits")
+    command.add_argument("data", metavar="DATA",
+                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
     command.add_argument("--measurements", type=positive, default=8, metavar="N",
                          help="configurations to train (default 8)")  # fmt: skip
     command.add_argument("--method", default="knowledge-gradient", metavar="NAME",
                          help="how to choose and predict (default knowledge-gradient; the paper's is ed-mf)")  # fmt: skip
     command.add_argument("--memory-cap-mb", type=float, metavar="MB",
                          help="consider only configurations within this memory")  # fmt: skip
-    command.add_argument("--matrix", metavar="FILE",
+    command.add_argument("--matrix", metavar="FILE", type=place,
                          help="error matrix to learn from (default: the one that ships)")  # fmt: skip
     command.add_argument("--exhaustive", action="store_true",
                          help="also train all the others, and compare")  # fmt: skip
@@ -38,7 +39,8 @@ def _frontier(options) -> int:
     )  # fmt: skip
     study = Study(errors, task, measurements=options.measurements,
                   method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
-    directory = options.out or f"frontier-{task.name}"
+    directory = options.out or f"frontier-{short(task.name)}"
+    writable(*_files(directory))
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
@@ -86,12 +88,18 @@ def _report(found, say) -> None:
 
 def _write_frontier(directory, name, found, true, record):
     import json
-    from pathlib import Path
 
     from refimpl import plots
 
-    picture, text = Path(directory, "frontier.png"), Path(directory, "frontier.json")
+    picture, text = _files(directory)
     plots.frontier(found, true=true, title=f"{name}: {len(found.chosen)} configurations measured, "
                    f"{len(found.names) - len(found.chosen)} predicted").savefig(picture, dpi=150)  # fmt: skip
     text.write_text(json.dumps(record, indent=1) + "\n")
     return picture, text
+
+
+def _files(directory):
+    """The picture and the record."""
+    from pathlib import Path
+
+    return Path(directory, "frontier.png"), Path(directory, "frontier.json")

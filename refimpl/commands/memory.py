@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import network, positive
+from refimpl.commands.options import place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 
@@ -22,7 +22,7 @@ def add(commands) -> None:
     command.add_argument("--high", default="e8m7", metavar="FORMAT",
                          help="of momentum, accumulator, input, logits (default e8m7)")  # fmt: skip
     command.add_argument("--data", default="digits", metavar="DATA",
-                         help="data set whose images it takes (default digits)")  # fmt: skip
+                         help="data set whose images it takes, or path of your own (default digits)")  # fmt: skip
     command.add_argument("--resolution", type=positive, metavar="N",
                          help="NxN images in colour instead of the data set's")  # fmt: skip
     command.add_argument("--classes", type=positive, metavar="N",
@@ -36,13 +36,15 @@ def add(commands) -> None:
                          help="of the optimizer's state; 8 counts its scales too")  # fmt: skip
     command.add_argument("--checkpoint-every", type=positive, metavar="N",
                          help="keep only every so many-th activation")  # fmt: skip
-    command.add_argument("--picture", metavar="FILE", help="also draw it, by layer and kind")
+    command.add_argument("--picture", metavar="FILE", type=place,
+                         help="also draw it, by layer and kind")  # fmt: skip
 
 
 def _memory(options) -> int:
     from refimpl.peppp import Configuration
     from refimpl.peppp.memory import count
 
+    writable(options.picture)
     network, shape, where = _network(options)
     memory = count(
         network, shape, Configuration(options.low, options.high), batch_size=options.batch_size,
@@ -67,14 +69,15 @@ def _memory(options) -> int:
 
 def _network(options):
     """The network, the shape of its images, and what to call them."""
-    from refimpl import data
+    from refimpl import data, nn
 
     task = data.load(options.data)
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
     classes = options.classes or task.classes
-    return network(options.model, shape, classes), shape, where
+    words = None if options.resolution else getattr(task, "words", None)
+    return nn.network(options.model, shape, classes, words=words), shape, where
 
 
 def _draw(memory, title, path):

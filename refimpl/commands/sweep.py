@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, positive, talk
+from refimpl.commands.options import add_running, positive, talk, writable
 
 
 def add(commands) -> None:
@@ -14,7 +14,8 @@ def add(commands) -> None:
         "again it continues; with the defaults it makes the matrix that ships with the package.",
     )
     command.set_defaults(run=_sweep)
-    command.add_argument("--tasks", nargs="+", metavar="NAME", help="default: the glyph tasks")
+    command.add_argument("--tasks", nargs="+", metavar="NAME",
+                         help="or path of your own (default: the glyph tasks)")  # fmt: skip
     command.add_argument("--configurations", nargs="+", metavar="NAME",
                          help="such as e4m3+e8m7 (default: all 99)")  # fmt: skip
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
@@ -49,6 +50,7 @@ def _sweep(options) -> int:
     if options.dry_run:
         _tell(plan_sweep(*what, **how), options)
         return 0
+    writable(f"{directory}/errors.npz")
     running = {"jobs": options.jobs, "progress": not options.quiet}
     if options.dask:
         with _dask(options.dask) as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from refimpl.commands.options import place, writable
+
 
 def add(commands) -> None:
     """Declare the command and its options."""
@@ -17,15 +19,17 @@ def add(commands) -> None:
         "--inputs-only", action="store_true", help="leave the results out, for a pipe"
     )
     command.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
-    command.add_argument("--npz", metavar="FILE", help="write arrays to FILE instead")
+    command.add_argument("--npz", metavar="FILE", type=place,
+                         help="write arrays to FILE instead")  # fmt: skip
 
 
 def add_selection(command) -> None:
     """Declare the options that choose vectors, the same for `vectors` and `verify`."""
     from refimpl.commands.options import add_rules
 
-    command.add_argument("operation", metavar="OP", choices=("encode", "decode", "quantize"),
-                         help="encode, decode or quantize")  # fmt: skip
+    operations = ("encode", "decode", "quantize", "add", "sub", "mul", "div", "sqrt", "fma")
+    command.add_argument("operation", metavar="OP", choices=operations,
+                         help=", ".join(operations))  # fmt: skip
     command.add_argument("format", metavar="FORMAT", help="such as float8_e4m3fn")
     command.add_argument("--level", choices=("1", "2", "all"), default="2",
                          help="1 small, 2 boundary-weighted (default), all exhaustive")  # fmt: skip
@@ -47,6 +51,7 @@ def run(options) -> int:
     """Write the vectors to standard output."""
     import sys
 
+    writable(options.npz)
     vectors = selected(options)
     if options.npz:
         vectors.save_npz(options.npz)

@@ -1,20 +1,27 @@
-"""The data sets by name."""
+"""The data sets by name, and those that people have by their path."""
 
 import difflib
+import os
 
-from refimpl.data import digits, glyph_tasks
+from refimpl.data import digits, glyph_tasks, text
+from refimpl.data.files import local
 from refimpl.data.task import Task
 
 __all__ = ["load", "meta_training_names", "names"]
 
 
-def load(name: str) -> Task:
-    """Make the task of this name, the same one every time and on every machine.
+def load(name: str | os.PathLike) -> Task:
+    """Make the task of this name, the same one every time and on every machine, or read one's own.
+
+    (But for the text, ``topics``, which is part of Python and differs a little between its releases.)
 
     Parameters
     ----------
-    name : str
-        One of `names`.
+    name : str or path
+        One of `names`, or the path of a data set: an npz file, a directory with the files of
+        CIFAR-10, CIFAR-100 (``PATH#3`` for its fourth superclass), MNIST or its like, or one with a
+        folder of images for each class (``PATH#32x32`` to bring them to one size): see
+        `refimpl.data.files.local`.
 
     Returns
     -------
@@ -24,7 +31,7 @@ def load(name: str) -> Task:
     Raises
     ------
     ValueError
-        If there is no task of this name.
+        If there is no task of this name, or the files there cannot be used; they are named.
 
     Examples
     --------
@@ -41,15 +48,21 @@ def load(name: str) -> Task:
         return digits.task()
     if name in glyph_tasks.names():
         return glyph_tasks.task(name)
+    if name == text.NAME:
+        return text.task()
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if isinstance(name, str) and local.is_path(name):
+        return local.read(name)
     near = difflib.get_close_matches(str(name), names(), n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(
-        f"load: unknown data set {name!r}: {hint}Allowed are {', '.join(names())}; give one of them"
+        f"load: unknown data set {name!r}: {hint}Allowed are {', '.join(names())}; "
+        "give one of them, or the path of a data set"
     )
 
 
 def names() -> tuple[str, ...]:
-    """List the names of all tasks: the digits, then the glyph tasks.
+    """List the names of all tasks: the digits, then the glyph tasks, then the text.
 
     Returns
     -------
@@ -60,7 +73,7 @@ def names() -> tuple[str, ...]:
     >>> names()[:4]
     ('digits', 'latin-capitals-clean', 'latin-capitals-noisy', 'latin-capitals-ten')
     """
-    return (digits.NAME, *glyph_tasks.names())
+    return (digits.NAME, *glyph_tasks.names(), text.NAME)
 
 
 def meta_training_names() -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class BlockFormat:
 
     Notes
     -----
-    *Source*: OCP Microscaling formats 1.0; SOURCES 4.3 and 4.4.
+    *Source*: OCP Microscaling formats 1.0; NVIDIA's NVFP4.
 
     Examples
     --------

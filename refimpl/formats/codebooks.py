@@ -1,6 +1,7 @@
 """Code books: a code is the place of a value in a list, the value is multiplied by a block's scale.
 
-*Sources*: SOURCES 5 (dynamic map of 8-bit optimizers), SOURCES 8 (NF4, quantile codes).
+*Sources*: arXiv 2110.02861 (dynamic map of 8-bit optimizers), 2305.14314 (NF4), 2212.09720
+(quantile codes).
 """
 
 from __future__ import annotations

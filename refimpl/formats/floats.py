@@ -62,7 +62,7 @@ class FloatFormat:
 
     Notes
     -----
-    *Source*: SOURCES 0 and 4; OCP OFP8 and MX, IEEE 754-2019, IEEE P3109 interim report.
+    *Source*: OCP OFP8 and MX, IEEE 754-2019, IEEE P3109 interim report.
 
     Examples
     --------

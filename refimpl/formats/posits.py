@@ -36,7 +36,7 @@ class PositFormat:
 
     Notes
     -----
-    *Source*: SOURCES 6; the posit standard (2022).
+    *Source*: the posit standard (2022).
 
     Examples
     --------

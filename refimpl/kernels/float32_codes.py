@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from refimpl.kernels.random_bits import BLOCK, fill
+from refimpl.kernels.random_bits import BLOCK, GROUP, fill_groups
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
 _SIGN32 = np.uint32(0x80000000)
@@ -21,6 +21,8 @@ _HIDDEN32 = np.uint32(0x00800000)
 _INFINITY32 = np.uint32(0x7F800000)
 _NAN32 = np.uint32(0x7FC00000)
 _FRACTION32 = np.uint32(0x007FFFFF)
+_TWICE_BIAS = np.uint32(254 << 23)
+_2_TO_32 = np.float32(2.0**32)
 
 
 class Float32Target(NamedTuple):
@@ -37,6 +39,7 @@ class Float32Target(NamedTuple):
     nan_sign_mask: np.uint32  # the sign bit where a NaN has one
     zero_sign_mask: np.uint32  # the sign bit where a zero has one
     addend: np.uint32  # `dropped` as an exponent, where rounding by addition serves; else 0
+    scales: np.uint32  # 1 where stochastic rounding may divide by the step
 
 
 def fits_float32(fmt) -> bool:
@@ -66,6 +69,7 @@ def float32_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float3
     of_nan = {"zero": np.uint32(0), "max": largest}[nan] if fmt.nan_code is None else _NAN32
     return Float32Target(
         addend=np.uint32(_addend(fmt)),
+        scales=np.uint32(_scales(fmt)),
         dropped=np.uint32(23 - fmt.mantissa_bits),
         min_exponent_field=np.uint32(fmt.min_exponent + 127),
         # Where the normals begin with those of float32 nothing needs it, and a product with a float32
@@ -81,6 +85,11 @@ def float32_target(fmt, overflow: str = "overflow", nan: str = "zero") -> Float3
         nan_sign_mask=_SIGN32 if fmt.nan_has_sign else np.uint32(0),
         zero_sign_mask=_SIGN32 if fmt.has_minus_zero else np.uint32(0),
     )
+
+
+def _scales(fmt) -> bool:
+    """Tell whether `_stochastic_by_scaling` serves: a float32 subnormal has no bit it would see."""
+    return fmt.mantissa_bits >= 1 and fmt.min_exponent - fmt.mantissa_bits - 32 >= -126
 
 
 def _addend(fmt) -> int:
@@ -329,19 +338,87 @@ def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
     words = np.empty(BLOCK, np.uint32)
     for start in range(0, x.size, BLOCK):
         count = min(BLOCK, x.size - start)
-        fill(words[: 4 * ((count + 3) // 4)], first_counter + np.uint64(start // 4), seed, stream)
+        needed = words[: (count + GROUP - 1) // GROUP * GROUP]
+        fill_groups(needed, first_counter + np.uint64(start // 4), seed, stream)
         source, target = x[start : start + count], out[start : start + count]
-        for j in range(count):
-            magnitude, field, significand, dropped = _split(source[j], t)
-            word = words[j]
-            near = dropped if dropped < _U31 else _U31
-            near = np.uint32(near & _U31)
-            noise = np.uint32(np.uint32(word >> _U1) >> np.uint32(_U31 - near))
-            lower = np.uint32(np.uint32(significand + noise) >> near)
-            # 32 bits dropped or more: compare the first 32 bits of the fraction with the word
-            far = np.uint32((dropped if dropped > _U32 else _U32) - _U32)
-            far = far if far < _U31 else _U31
-            tiny = np.uint32(np.uint32(significand >> np.uint32(far & _U31)) + word)
-            carry = _U1 if tiny < word else np.uint32(0)
-            lower = carry if dropped >= _U32 else lower
-            target[j] = _join(source[j], magnitude, field, lower, t)
+        if not _all_finite(source):
+            _stochastic_any(source, target, words, t)
+        elif t.min_exponent_field == _U1:
+            _stochastic_in_place(source, target, words, t)
+        elif t.scales:
+            _stochastic_by_scaling(source, target, words, t)
+        else:
+            _stochastic_any(source, target, words, t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _all_finite(x):
+    largest = np.uint32(0)
+    for j in range(x.size):
+        magnitude = np.uint32(x[j] & _MAGNITUDE32)
+        largest = magnitude if magnitude > largest else largest
+    return largest < _INFINITY32
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _mend_finite(bits, result, t):
+    """Do as `_mend` where there is neither infinity nor NaN."""
+    result = t.overflow_bits if result > t.max_bits else result
+    sign = np.uint32(bits & _SIGN32)
+    sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
+    return np.uint32(result | sign)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _stochastic_in_place(x, out, words, t):
+    """Round finite x where the binades are float32's: the word is added to the dropped bits."""
+    kept = np.uint32(~np.uint32(np.uint32(_U1 << (t.dropped & _U31)) - _U1))
+    shift = np.uint32(np.uint32(_U32 - t.dropped) & _U31)
+    for j in range(x.size):
+        magnitude = np.uint32(x[j] & _MAGNITUDE32)
+        noise = np.uint32(words[j] >> shift)
+        out[j] = _mend_finite(x[j], np.uint32(np.uint32(magnitude + noise) & kept), t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _stochastic_by_scaling(x, out, words, t):
+    """Round finite x for a target that `scales`: in steps of the format around x, floor and fraction.
+
+    The step is a power of two, so dividing by it, and multiplying again, is exact; so are the
+    fraction and, but for the floor that is meant, the first 32 bits of it.
+    """
+    lowest = np.uint32(t.min_exponent_field << _U23)
+    mantissa = np.uint32(
+        np.uint32(_U23 - t.dropped) << _U23
+    )  # a step is 2^-mantissa_bits of a binade
+    top = np.uint32(_TWICE_BIAS + mantissa)
+    for j in range(x.size):
+        magnitude = np.uint32(x[j] & _MAGNITUDE32)
+        binade = np.uint32(magnitude & _INFINITY32)
+        binade = binade if binade > lowest else lowest
+        steps = np.float32(magnitude.view(np.float32) * np.uint32(top - binade).view(np.float32))
+        floor = np.float32(np.int32(steps))
+        fraction = np.uint32(np.float32(np.float32(steps - floor) * _2_TO_32))
+        up = np.uint32(fraction + words[j]) < words[j]
+        floor = np.float32(floor + np.float32(1)) if up else floor
+        result = np.float32(floor * np.uint32(binade - mantissa).view(np.float32))
+        out[j] = _mend_finite(x[j], result.view(np.uint32), t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _stochastic_any(x, out, words, t):
+    """Round any x for any target, in integers."""
+    for j in range(x.size):
+        magnitude, field, significand, dropped = _split(x[j], t)
+        word = words[j]
+        near = dropped if dropped < _U31 else _U31
+        near = np.uint32(near & _U31)
+        noise = np.uint32(np.uint32(word >> _U1) >> np.uint32(_U31 - near))
+        lower = np.uint32(np.uint32(significand + noise) >> near)
+        # 32 bits dropped or more: compare the first 32 bits of the fraction with the word
+        far = np.uint32((dropped if dropped > _U32 else _U32) - _U32)
+        far = far if far < _U31 else _U31
+        tiny = np.uint32(np.uint32(significand >> np.uint32(far & _U31)) + word)
+        carry = _U1 if tiny < word else np.uint32(0)
+        lower = carry if dropped >= _U32 else lower
+        out[j] = _join(x[j], magnitude, field, lower, t)

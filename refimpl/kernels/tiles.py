@@ -34,15 +34,19 @@ _VECTOR = ir.VectorType(_FLOAT, LANES)
 def _block(rows: int, vectors: int):
     """Make the block of `rows` rows and 16 `vectors` columns.
 
-    Addresses are integers; strides, counts and addresses int64, add a boolean.
+    Addresses are integers; strides, counts and addresses int64, add a boolean.  The second four of
+    eight rows begin `far` after the first.
     """
 
     @intrinsic
     def add_products(
-        typing, c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add
-    ):
+        typing, c, c_row, c_far, a, a_row, a_far, a_outer, a_inner, b, b_outer, b_inner, outer,
+        inner, add,
+    ):  # fmt: skip
         def generate(context, builder, signature, arguments):
-            names = "c c_row a a_row a_outer a_inner b b_outer b_inner outer inner add".split()
+            names = (
+                "c c_row c_far a a_row a_far a_outer a_inner b b_outer b_inner outer inner add"
+            ).split()
             v = dict(zip(names, arguments, strict=True))
 
             def vector_at(base, offset, part):
@@ -50,6 +54,10 @@ def _block(rows: int, vectors: int):
                     base, builder.shl(builder.add(offset, _INT(LANES * part)), _INT(2))
                 )
                 return builder.inttoptr(address, _VECTOR.as_pointer())
+
+            def row_at(i, row, far):
+                near = builder.mul(row, _INT(i % 4))
+                return near if i < 4 else builder.add(far, near)
 
             def number_at(base, offset):
                 address = builder.add(base, builder.shl(offset, _INT(2)))
@@ -65,7 +73,7 @@ def _block(rows: int, vectors: int):
             block = [(i, j) for i in range(rows) for j in range(vectors)]
             sums = {at: cgutils.alloca_once(builder, _VECTOR) for at in block}
             places = {
-                (i, j): vector_at(v["c"], builder.mul(v["c_row"], _INT(i)), j) for i, j in block
+                (i, j): vector_at(v["c"], row_at(i, v["c_row"], v["c_far"]), j) for i, j in block
             }
             with builder.if_else(v["add"]) as (adding, anew):
                 with adding:
@@ -89,7 +97,7 @@ def _block(rows: int, vectors: int):
                         builder.load(vector_at(v["b"], b_at, j), align=4) for j in range(vectors)
                     ]
                     for i in range(rows):
-                        at = builder.add(a_at, builder.mul(v["a_row"], _INT(i)))
+                        at = builder.add(a_at, row_at(i, v["a_row"], v["a_far"]))
                         factor = everywhere(number_at(v["a"], at))
                         for j in range(vectors):
                             total = builder.load(sums[i, j])
@@ -98,17 +106,17 @@ def _block(rows: int, vectors: int):
                 builder.store(builder.load(sums[at]), places[at], align=4)
             return context.get_dummy_value()
 
-        integers = [types.int64] * 11
+        integers = [types.int64] * 13
         return types.void(*integers, types.boolean), generate
 
     return add_products
 
 
-_1x16, _4x16, _8x16 = _block(1, 1), _block(4, 1), _block(8, 1)
+_1x16, _3x16, _4x16, _8x16 = _block(1, 1), _block(3, 1), _block(4, 1), _block(8, 1)
 _1x32, _4x32, _8x32 = _block(1, 2), _block(4, 2), _block(8, 2)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def add_products(
     c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, rows, columns
 ):
@@ -121,18 +129,37 @@ def add_products(
         while i < rows:
             left = rows - i
             height = 8 if WIDE and left >= 8 else 4 if left >= 4 else 1
+            height = 3 if left == 3 and not pair else height  # three columns of a grey image
             ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
             if height == 8 and pair:
-                _8x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _8x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif height == 8:
-                _8x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _8x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif height == 4 and pair:
-                _4x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _4x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif height == 4:
-                _4x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _4x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            elif height == 3:
+                _3x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             elif pair:
-                _1x32(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _1x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             else:
-                _1x16(ci, c_row, ai, a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _1x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
             i += height
         j += width
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_products_of_fours(
+    c, c_row, c_far, a, a_row, a_far, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, columns
+):  # fmt: skip
+    """Do as `add_products` for eight rows, four and another four that begin `far` after them."""
+    j = 0
+    while j < columns:
+        cj, bj = c + 4 * j, b + 4 * j
+        if columns - j >= 2 * LANES:
+            _8x32(cj, c_row, c_far, a, a_row, a_far, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            j += 2 * LANES
+        else:
+            _8x16(cj, c_row, c_far, a, a_row, a_far, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            j += LANES

@@ -11,7 +11,7 @@ from refimpl.nn.layers import BatchNorm, Convolution, Layer, ReLU, Round, Sequen
 class Residual(Layer):
     """PEPPP's way of adding: Q(main(x) + Q(skip(x))), Q rounding activations; no ReLU after it.
 
-    `skip` is empty where main keeps the shape.  *Source*: SOURCES 1.3.
+    `skip` is empty where main keeps the shape.  *Source*: PEPPP's code.
     """
 
     main: Sequential

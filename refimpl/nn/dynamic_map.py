@@ -3,7 +3,7 @@
 A code stands for one of 256 values in [-1, 1] whose spacing grows with their size, seven decades
 of them; each block of elements is divided by its largest magnitude first.
 
-*Source*: SOURCES 5 (arXiv 2110.02861 and the code released with it).
+*Source*: Dettmers et al. (arXiv 2110.02861) and the code released with it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ times their area):
 ``pytorch``    uniform within +-1 / sqrt(fan_in)
 =============  ================================================================
 
-*Source*: SOURCES 1.3 for ``peppp``; He et al. 2015 (1502.01852); Glorot and Bengio 2010.
+*Source*: PEPPP's released code for ``peppp``; He et al. 2015 (1502.01852); Glorot and Bengio 2010.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ import math
 import numpy as np
 
 RULES = ("peppp", "he", "xavier", "pytorch")
+
+
+def checked(name: str) -> str:
+    """Return the name of a rule; ValueError if there is none of this name."""
+    if name not in RULES:
+        raise ValueError(f"initializer: {name!r} is not one of {', '.join(RULES)}")
+    return name
 
 
 def draw(rule: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -42,12 +49,11 @@ def draw(rule: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndar
     >>> draw("xavier", (3, 3, 16, 32), np.random.default_rng(0)).shape
     (3, 3, 16, 32)
     """
+    checked(rule)
     area = math.prod(shape[:-2])
     fan_in, fan_out = area * shape[-2], area * shape[-1]
     if rule in ("peppp", "he"):
         deviation = math.sqrt(2 / (fan_out if rule == "peppp" else fan_in))
         return rng.standard_normal(shape, np.float32) * np.float32(deviation)
-    if rule in ("xavier", "pytorch"):
-        bound = math.sqrt(6 / (fan_in + fan_out)) if rule == "xavier" else 1 / math.sqrt(fan_in)
-        return rng.uniform(-bound, bound, shape).astype(np.float32)
-    raise ValueError(f"initializer: {rule!r} is not one of {', '.join(RULES)}")
+    bound = math.sqrt(6 / (fan_in + fan_out)) if rule == "xavier" else 1 / math.sqrt(fan_in)
+    return rng.uniform(-bound, bound, shape).astype(np.float32)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.initializers import draw
+from refimpl.nn.initializers import checked, draw
+from refimpl.nn.numbers import not_negative, real, share, whole
+from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
 
@@ -110,6 +111,10 @@ class Convolution(Layer):
     initializer: str = "peppp"
 
     def __post_init__(self):
+        for name in ("channels", "filters", "size", "stride", "groups"):
+            whole("Convolution", name, getattr(self, name), 1)
+        whole("Convolution", "padding", self.padding, 0)
+        checked(self.initializer)
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self}: channels and filters must be multiples of groups")
 
@@ -129,8 +134,8 @@ class Convolution(Layer):
         return height, width, self.filters
 
     def __call__(self, x, run):
-        return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding,
-                          groups=self.groups, exact=run.exact)  # fmt: skip
+        return product(p.convolve, x, self.parameters["weight"], run.rounder, self.name,
+                       stride=self.stride, padding=self.padding, groups=self.groups, exact=run.exact)  # fmt: skip
 
 
 @dataclass
@@ -140,6 +145,11 @@ class BatchNorm(Layer):
     channels: int
     epsilon: float = 1e-5
     movement: float = 0.1
+
+    def __post_init__(self):
+        whole("BatchNorm", "channels", self.channels, 1)
+        not_negative("BatchNorm", "epsilon", self.epsilon)
+        real("BatchNorm", "movement", self.movement, "0 to 1", lambda x: 0 <= x <= 1)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.channels))
@@ -218,6 +228,11 @@ class Linear(Layer):
     outputs: int
     initializer: str = "pytorch"
 
+    def __post_init__(self):
+        whole("Linear", "features", self.features, 1)
+        whole("Linear", "outputs", self.outputs, 1)
+        checked(self.initializer)
+
     def initialize(self, rng):
         self._parameter("weight", draw(self.initializer, (self.features, self.outputs), rng))
         bound = 1 / math.sqrt(self.features)
@@ -233,8 +248,11 @@ class Linear(Layer):
         return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        product = p.matmul(x, self.parameters["weight"], exact=run.exact)
-        return product + self.parameters["bias"]
+        weight = self.parameters["weight"]
+        return (
+            product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact)
+            + self.parameters["bias"]
+        )
 
 
 @dataclass
@@ -242,6 +260,9 @@ class Dropout(Layer):
     """Set a share of the elements to zero in training, and enlarge the others to make up for it."""
 
     share: float = 0.5
+
+    def __post_init__(self):
+        share("Dropout", "share", self.share)
 
     def initialize(self, rng):
         self._key, self._batches = int(rng.integers(2**63)), 0
@@ -267,6 +288,9 @@ class MaxPool(Layer):
 
     size: int = 2
 
+    def __post_init__(self):
+        whole("MaxPool", "size", self.size, 1)
+
     def output_shape(self, shape):
         if len(shape) != 3 or min(shape[:2]) < self.size:
             raise ValueError(f"{self}: takes images of at least its size, got shape {shape}")
@@ -283,6 +307,9 @@ class Sequential(Layer):
     layers: list[Layer]
 
     def __post_init__(self):
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: {layer!r} is no layer; see refimpl.nn.layers")
         name_layers(self)
 
     def children(self):
@@ -307,15 +334,9 @@ class Sequential(Layer):
         return shape
 
     def __call__(self, x, run):
-        for step in self.layers if run.plain else self._steps:
-            x = step(x, run)
+        for layer in self.layers:
+            x = layer(x, run)
         return x
-
-    @cached_property
-    def _steps(self):
-        from refimpl.nn import fused
-
-        return fused.steps(self.layers)
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""

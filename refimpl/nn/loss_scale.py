@@ -6,8 +6,9 @@ pass, which multiplies every gradient; the optimizer divides by it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from refimpl.nn.numbers import rate, real, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,8 @@ class LossScale:
 
     Raises
     ------
-    ValueError
-        For settings outside these ranges.
+    ValueError, TypeError
+        For settings outside these ranges or float32's, and for what is no number.
 
     Examples
     --------
@@ -50,15 +51,13 @@ class LossScale:
     largest: float = 2.0**24
 
     def __post_init__(self):
-        if not 0 < self.initial < math.inf:
-            raise ValueError(
-                f"Precision: loss_scale is {self.initial}; it must be finite and above 0"
-            )
-        if not (1 <= self.growth < math.inf and 0 < self.backoff <= 1 and self.patience >= 1):
-            raise ValueError(
-                f"LossScale: growth={self.growth}, backoff={self.backoff}, patience={self.patience}; "
-                "growth is at least 1, backoff above 0 and at most 1, patience at least 1"
-            )
+        rate("Precision", "loss_scale", self.initial)
+        owner = "LossScale"
+        for name in ("smallest", "largest"):
+            rate(owner, name, getattr(self, name))
+        real(owner, "growth", self.growth, "finite and at least 1", lambda x: x >= 1)
+        real(owner, "backoff", self.backoff, "above 0 and at most 1", lambda x: 0 < x <= 1)
+        whole(owner, "patience", self.patience, 1)
 
     @classmethod
     def dynamic(
@@ -71,7 +70,7 @@ class LossScale:
     @classmethod
     def of(cls, given: float | LossScale) -> LossScale:
         """Return the LossScale meant by a number or a LossScale."""
-        return given if isinstance(given, LossScale) else cls(initial=float(given))
+        return given if isinstance(given, LossScale) else cls(initial=given)
 
     @property
     def adapts(self) -> bool:

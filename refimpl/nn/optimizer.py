@@ -10,7 +10,8 @@ one step is, in float32, in the order of QPyTorch's OptimLP:
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
 All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
-*Source*: SOURCES 1.3.  Kahan's update: SOURCES 7; eight-bit state: SOURCES 5.
+*Source*: PEPPP's released code and QPyTorch's OptimLP.  Kahan's update: Zamirai et al. (arXiv
+2010.06192); eight-bit state: Dettmers et al. (2110.02861).
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.nn.dynamic_map import EightBit
+from refimpl.nn.numbers import not_negative, share, whole
 from refimpl.nn.rounder import Rounder
 
 UPDATES = ("plain", "kahan", "stochastic")
 STATES = ("rounded", "8-bit")
+_ROLES = ("weight gradient", "accumulator", "weight", "momentum")  # in the order of rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,8 @@ class Optimizer:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of "
                                  f"{', '.join(allowed)}")  # fmt: skip
-        if self.weight_decay < 0 or self.block < 1:
-            raise ValueError(f"{type(self).__name__}: weight_decay={self.weight_decay}, block={self.block}; "
-                             "the first must be at least 0, the second at least 1")  # fmt: skip
+        not_negative(type(self).__name__, "weight_decay", self.weight_decay)
+        whole(type(self).__name__, "block", self.block, 1)
 
     def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> Running:
         """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
@@ -77,6 +79,10 @@ class SGD(Optimizer):
     momentum: float = 0.9
     nesterov: bool = False
     signs = (True,)  # of the state vectors: whether they take both
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("SGD", "momentum", self.momentum)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""
@@ -100,6 +106,12 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     decoupled: bool = False
     signs = (True, False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        share("Adam", "beta1", self.beta1)
+        share("Adam", "beta2", self.beta2)
+        not_negative("Adam", "epsilon", self.epsilon)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
         """Write new state and update of the step-th step (from 1)."""
@@ -153,12 +165,28 @@ class Running:
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
 
+    def _machine_sites(self) -> np.ndarray | None:
+        """Return the roundings of a step as the machine takes them, None where it cannot do a step."""
+        from refimpl.kernels.machine import SITE
+
+        rule = self.rule
+        if (
+            type(rule) is not SGD
+            or rule.update == "kahan"
+            or rule.state == "8-bit"
+            or self.parts[1:]
+        ):
+            return None
+        rows = [self.rounder.site(role, self.parts[0][0]) for role in _ROLES]
+        return None if None in rows else np.array(rows, SITE)
+
     def _round_by(self, rounder: Rounder) -> None:
         """Round by this rounder from now on."""
         self.rounder, self.parts = rounder, _parts(self.named, rounder)
         if self.rule.update == "stochastic":
             for layer, _, _ in self.parts:
                 rounder.override("accumulator", layer, rounding="stochastic")
+        self._sites = self._machine_sites()
 
     def go_on_under(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""
@@ -187,6 +215,8 @@ class Running:
 
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
         """
+        if self._sites is not None and not guarded and self.rounder.plan is None:
+            return self._step_at_once(rate, gradient, loss_scale)
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":
             gradient *= unscale
@@ -212,6 +242,20 @@ class Running:
                 kept.write(vector)
             else:
                 self._round(vector, "momentum", kept)
+        return True
+
+    def _step_at_once(self, rate: float, gradient: np.ndarray, loss_scale: float) -> bool:
+        """Do a step of SGD in one pass: the same bits."""
+        from refimpl.kernels import machine
+
+        self.steps += 1
+        rule, noise, f = self.rule, self.rounder.noise(), np.float32
+        machine.sgd(
+            gradient, self.accumulator, self.weights, self.state[0], f(1 / loss_scale),
+            self.rounder.precision.gradients_rounded == "unscaled", f(rate), f(rule.momentum),
+            f(rule.weight_decay), self.steps == 1, rule.nesterov, self._sites, noise,
+        )  # fmt: skip
+        self.rounder.drawn(noise, int(np.count_nonzero(self._sites["how"])))
         return True
 
     def _kahan(self) -> None:
@@ -264,11 +308,10 @@ def _parts(named, rounder: Rounder) -> list[tuple[str, int, int]]:
     Without overrides for layers, and without scales for tensors, that is one: four roundings
     then serve all parameters.
     """
-    roles = ("weight gradient", "accumulator", "weight", "momentum")
     parts: list[tuple[str, int, int]] = []
     last, start = None, 0
     for layer, _, tensor in named:
-        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in roles)
+        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in _ROLES)
         scaled = any(r is not None and r.scaling != "none" for r in roundings)
         end = start + tensor.data.size
         if parts and roundings == last and not scaled:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl.nn import checks
+from refimpl.nn.numbers import whole
 from refimpl.nn.optimizer import SGD, Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.training import _Record, _Run
@@ -46,6 +48,11 @@ def rounding_plan(
         its random bits), role, layer, shape, format, rounding, scale.  Parameters of layers that are
         rounded alike are rounded as one vector, under the name of the first.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As `refimpl.nn.fit`.
+
     Examples
     --------
     >>> import refimpl as rf
@@ -56,6 +63,10 @@ def rounding_plan(
     1     activation  4 Round  (32, 128)      e4m3    stochastic  1
     2     activation  7 Round  (32, 128)      e4m3    stochastic  1
     """
+    precision = checks.precision_of(precision)
+    checks.model_and_task(model, task)
+    checks.patterns(model, precision)
+    checks.steps_of_an_epoch(len(task.train_images), whole("fit", "batch_size", batch_size))
     run = _Run(model, task, precision, optimizer or SGD(), seed, plain=False)
     run.rounder.plan = {}
     part = slice(0, batch_size)

@@ -12,7 +12,7 @@
                 scaled; optimizer in float32
 ==============  ==================================================================================
 
-*Source*: SOURCES 1.3, 2 (pure 16 bit), 4.1 (FP8 recipe, scale by the largest magnitude).
+*Source*: PEPPP (arXiv 2106.09686); standalone 16-bit training (2305.10947); FP8 formats (2209.05433).
 """
 
 from __future__ import annotations

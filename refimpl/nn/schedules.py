@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from refimpl.nn.numbers import real
+
 Schedule = Callable[[float], float]
 
 
@@ -43,7 +45,10 @@ def steps(*at: float, factor: float = 0.1) -> Schedule:
 def warm_up(share: float, then: Schedule) -> Schedule:
     """Return a schedule that rises linearly from 0 during a share of training, times another.
 
+    The share is above 0 and at most 1; ValueError otherwise.
+
     >>> warm_up(0.1, constant())(0.05)
     0.5
     """
+    real("warm_up", "share", share, "above 0 and at most 1", lambda x: 0 < x <= 1)
     return lambda done: min(done / share, 1.0) * then(done)

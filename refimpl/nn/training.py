@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,14 +15,17 @@ from threadpoolctl import threadpool_limits
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
+from refimpl.nn import checks
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.optimizer import SGD, Optimizer
+from refimpl.nn.numbers import not_negative, rate, whole
+from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
+from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
-EVALUATED_AT_ONCE = 512  # test images
+EVALUATED_AT_ONCE = 512  # test images of 8x8; fewer larger ones, down to 32, in as much memory
 
 
 @dataclass
@@ -34,13 +38,21 @@ class Result:
         Share of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
         diverged.
     history : list of dict
-        For each epoch ``loss`` (mean over its steps), ``error`` (share of the training images
-        classified wrongly at the step that used them), ``seconds``, ``loss_scale`` and ``skipped``
-        (steps left out because gradients overflowed); with `validate`, ``test_error``; and
-        ``counts``, for each role ``elements`` rounded, ``overflow`` (above the format's largest
-        value) and ``underflow`` (not zero, but rounded to zero) on one step in sixteen.
+        For each epoch
+
+        - ``loss``: mean over its steps; ``error``: share of the training images classified wrongly
+          at the step that used them, before it moved the weights;
+        - ``test_error``, only with `validate`: that of the test images after the epoch;
+        - ``seconds`` of its training; ``loss_scale`` at its end; ``skipped``: steps left out
+          because gradients overflowed a dynamic loss scale;
+        - ``counts``: for each role that is rounded, on the first of every sixteen steps, the
+          ``elements`` rounded, those of ``overflow`` (in magnitude above the format's largest value,
+          as they came to be rounded; infinities and NaN too) and of ``underflow`` (not zero, but
+          rounded to zero).  A tensor with a scale of its own fits by construction: there only NaN
+          count as overflow.
     diverged : bool
-        Whether the loss stopped being finite, upon which training stopped.
+        Whether the loss, or it times a constant loss scale, stopped being finite, upon which training
+        stopped (the epoch's loss is then infinite), or all logits of the test set are NaN.
     seconds : float
     model : Sequential
         The trained network.
@@ -59,7 +71,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False, switch: tuple[int, Precision] | None = None,
+    exact_sums: bool = False, switch: tuple[int, Precision] | None = None, watch=None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -109,13 +121,16 @@ def fit(
         After so many epochs, go on under another policy: weights and optimizer state are rounded to
         what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
         which are never rounded, stay.
+    watch : callable, optional
+        Given the number of each step and of all steps, returns what is to see the products of that
+        step (`refimpl.nn.products.Product`), or None.
 
     Raises
     ------
-    ValueError
-        Before training: where shapes do not fit (the layer is named), for labels out of range, NaN
-        in images, a class without images, a batch larger than the set, settings that make no
-        sense, and a checkpoint of other settings.
+    ValueError, TypeError
+        Before training: where shapes do not fit (the layer is named), for labels that are no whole
+        numbers or out of range, NaN in images, a class without images, a batch larger than the set,
+        settings that make no sense, and a checkpoint of other settings or that cannot be written.
     OSError
         If a checkpoint cannot be written; the one before is still there.
 
@@ -126,17 +141,24 @@ def fit(
     >>> rf.nn.fit(rf.nn.cnn(), task, epochs=2, seed=0).test_error < 0.5
     True
     """
-    precision = precision or Precision()
-    optimizer = optimizer or SGD(momentum=momentum, weight_decay=weight_decay)
-    schedule = schedule or linear(final_rate)
-    steps = _check(model, task, epochs, batch_size, learning_rate)
-    if switch is not None and not 0 < switch[0] < epochs:
-        raise ValueError(f"fit: switch after {switch[0]} of {epochs} epochs; it must be after 1 to "
-                         f"{epochs - 1}")  # fmt: skip
+    precision = checks.precision_of(precision)
+    optimizer = checks.optimizer_of(optimizer, momentum, weight_decay)
+    epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
+    batch_size = whole("fit", "batch_size", batch_size)
+    learning_rate = rate("fit", "learning_rate", learning_rate)
+    if schedule is None:
+        schedule = linear(not_negative("fit", "final_rate", final_rate))
+    factors = checks.factors(schedule)
+    checks.model_and_task(model, task)
+    checks.patterns(model, precision)
+    steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    switch = checks.switch_of(switch, epochs)
+    if checkpoint is not None:
+        checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         [schedule(i / 8) for i in range(8)], seed, shuffle, exact_sums, switch)  # fmt: skip
+                         factors, seed, shuffle, exact_sums, switch)  # fmt: skip
     if checkpoint is not None:
         run.resume(checkpoint, identity, result, switch)
     before, started = result.seconds, time.perf_counter()
@@ -156,12 +178,14 @@ def fit(
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
+                if watch is not None:
+                    run.rounder.watch = watch(epoch * steps + step, epochs * steps)
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
-                if not np.isfinite(record.losses[-1]):
+                if not math.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
-            run.rounder.counting = False
+            run.rounder.counting, run.rounder.watch = False, None
             result.history.append(record.summary(run))
             bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
             if result.diverged:
@@ -172,9 +196,9 @@ def fit(
                 result.seconds = before + time.perf_counter() - started
                 run.save(checkpoint, identity, result)
         if not result.diverged:
-            result.test_error = error(
-                model, task.test_images, task.test_labels, run.rounder, **run.roads
-            )
+            found = error(model, task.test_images, task.test_labels, run.rounder, **run.roads)
+            result.diverged = math.isnan(found)
+            result.test_error = result.test_error if result.diverged else found
     result.seconds = before + time.perf_counter() - started
     return result
 
@@ -192,23 +216,52 @@ class _Run:
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs: dict[tuple, Program | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
-        logits = self.model(Tensor(images), self.way)
-        loss = p.cross_entropy(logits, labels=labels)
-        record.losses.append(float(loss.data))
-        record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
-        record.seen += len(labels)
-        if not np.isfinite(loss.data):
+        gradients = self._gradients(images, labels, record)
+        if gradients is None:
             return
-        scale = self.scale.value
-        (loss * scale).backward()
         adapts = self.scale.rule.adapts
-        moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
+        moved = self.optimizer.step(rate, gradients, self.scale.value, guarded=adapts)
         if adapts:
             self.scale.after(overflowed=not moved)
         record.skipped += not moved
+
+    def _gradients(self, images, labels, record) -> np.ndarray | None:
+        """Return the gradients of the scaled loss of a batch, None unless that is finite."""
+        program = self._program(images)
+        if program is not None:
+            program.images[:] = images
+            labels = np.ascontiguousarray(labels, np.int64)
+            record.note(program.forward(labels), program.logits, labels)
+            return program.backward(labels, self.scale.value) if self._goes_on(record) else None
+        logits = self.model(Tensor(images), self.way)
+        loss = p.cross_entropy(logits, labels=labels)
+        record.note(loss.data, logits.data, labels)
+        if not self._goes_on(record):
+            return None
+        (loss * self.scale.value).backward()
+        return self.optimizer.collect()
+
+    def _goes_on(self, record) -> bool:
+        """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
+        loss = np.float32(record.losses[-1])
+        if not self.scale.rule.adapts and not np.isfinite(loss * np.float32(self.scale.value)):
+            record.losses[-1] = math.inf
+        return math.isfinite(record.losses[-1])
+
+    def _program(self, images) -> Program | None:
+        """Return the network as a program for batches like this one, if that may be used."""
+        if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
+            return None
+        if images.shape not in self._programs:
+            self._programs = {images.shape: program(
+                self.model, images.shape, self.rounder, training=True,
+                weights=self.optimizer.weights,
+            ) if images.dtype != np.float64 else None}  # fmt: skip
+        return self._programs[images.shape]
 
     def validation_error(self) -> float:
         """Return the test error, without moving the stream of rounding noise."""
@@ -235,6 +288,7 @@ class _Run:
         self.optimizer.go_on_under(self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs = {}
 
     def resume(self, path, identity, result, switch=None) -> None:
         """Continue from a checkpoint, if there is one."""
@@ -242,6 +296,10 @@ class _Run:
         if found is None:
             return
         arrays, kept = found
+        if "identity" not in kept:
+            raise ValueError(
+                f"fit: {path} is not a checkpoint of a training run; name another file"
+            )
         wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
         if wrong:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
@@ -271,6 +329,12 @@ class _Record:
     skipped: int = 0
     started: float = field(default_factory=time.perf_counter)
 
+    def note(self, loss, logits, labels) -> None:
+        """Note a step's loss and how many images were classified wrongly."""
+        self.losses.append(float(loss))
+        self.wrong += int(np.count_nonzero(logits.argmax(axis=1) != labels))
+        self.seen += len(labels)
+
     def summary(self, run: _Run) -> dict:
         """Return the epoch's entry of the history, and start counting anew."""
         counts = {
@@ -289,10 +353,17 @@ def error(
     model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder,
     *, plain: bool = False, exact: bool = False,
 ) -> float:  # fmt: skip
-    """Return the share of images a trained network classifies wrongly, rounding as in training."""
+    """Return the share of images a trained network classifies wrongly, rounding as in training.
+
+    An image of which it makes NaN is wrong; where it makes nothing else, the error is NaN.
+    """
     found = logits(model, images, rounder, plain=plain, exact=exact)
-    wrong = int(np.sum(found.argmax(axis=1) != labels))
-    return wrong / len(images)
+    lost = np.isnan(found).any(axis=1)
+    return (
+        math.nan
+        if lost.all()
+        else int(np.sum((found.argmax(axis=1) != labels) | lost)) / len(images)
+    )
 
 
 def logits(
@@ -300,43 +371,22 @@ def logits(
     exact: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
-    run = Pass(rounder, training=False, plain=plain, exact=exact)
-    starts = range(0, len(images), EVALUATED_AT_ONCE)
-    return np.concatenate(
-        [model(Tensor(images[s : s + EVALUATED_AT_ONCE]), run).data for s in starts]
-    )
-
-
-def _check(model, task, epochs, batch_size, learning_rate) -> int:
-    """Return the number of steps in an epoch; raise where training makes no sense."""
-    images, labels = task.train_images, task.train_labels
-    steps = len(images) // batch_size if batch_size >= 1 else 0
-    if steps < 1:
-        raise ValueError(
-            f"fit: a batch of {batch_size} from {len(images)} images; use 1 to {len(images)}"
-        )
-    if epochs < 1:
-        raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
-    if not 0 < learning_rate < np.inf:
-        raise ValueError(f"fit: learning_rate is {learning_rate}; it must be finite and above 0")
-    for part in ("train", "test"):
-        found, known = getattr(task, f"{part}_images"), getattr(task, f"{part}_labels")
-        if not np.isfinite(found).all():
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
-            raise ValueError(
-                f"fit: {part}_images has {found[index]} at {index}; remove or replace it"
-            )
-        if known.min() < 0 or known.max() >= task.classes:
-            raise ValueError(f"fit: {part}_labels go from {known.min()} to {known.max()}, allowed are "
-                             f"0 to {task.classes - 1}; number the classes from 0")  # fmt: skip
-    present = np.bincount(labels, minlength=task.classes)
-    if not present.all():
-        raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
-                         "add some, or leave the class out")  # fmt: skip
-    if model.output_shape(images.shape[1:]) != (task.classes,):
-        raise ValueError(f"fit: the network has outputs {model.output_shape(images.shape[1:])}, "
-                         f"{task.name} has {task.classes} classes; build it with classes={task.classes}")  # fmt: skip
-    return steps
+    run, found, ready = Pass(rounder, training=False, plain=plain, exact=exact), [], None
+    pixels = math.prod(images.shape[1:3])
+    at_once = min(EVALUATED_AT_ONCE, max(EVALUATED_AT_ONCE * 64 // pixels, 32))
+    for start in range(0, len(images), at_once):
+        batch = images[start : start + at_once]
+        if plain or exact or batch.dtype == np.float64:
+            ready = None
+        elif ready is None or ready.images.shape != batch.shape:
+            ready = program(model, batch.shape, rounder, training=False)
+        if ready is None:
+            found.append(model(Tensor(batch), run).data)
+        else:
+            ready.images[:] = batch
+            ready.forward(np.zeros(len(batch), np.int64))
+            found.append(ready.logits.copy())
+    return np.concatenate(found)
 
 
 def _identity(

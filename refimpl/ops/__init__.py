@@ -3,7 +3,12 @@
 =======================================  =======================================================
 `quantize`, `encode`, `decode`           values and codes of float formats and posits
 `values`                                 all values of a small format
+`add`, `sub`, `mul`, `div`, `sqrt`       arithmetic on values of a format, rounded once
+`fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
+`sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
+`matmul_int`                             products of integer codes in int32 accumulators
+`matmul_lookup`, `product_table`         products of codes of 4 bits, looked up
 `quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
 `quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
 `quantile_codebook`                      a code book made from data
@@ -15,15 +20,19 @@ Every function rounds exactly once from the values it is given; see `refimpl.spe
 definitions.  Kernels are compiled on first use and cached on disk.
 """
 
+from refimpl.ops.arithmetic import add, compare, div, fma, mul, sqrt, sub
 from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.floats import decode, encode, quantize, values
+from refimpl.ops.integer_products import matmul_int, matmul_lookup, product_table
 from refimpl.ops.integers import decode_int, quantize_int
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
+from refimpl.ops.sums import dot, matmul, sum
 
 __all__ = [
-    "BlockCodes", "decode", "decode_blocks", "decode_codebook", "decode_int", "encode", "pack_bits",
-    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
-    "quantize_codebook", "quantize_int", "unpack_bits", "values",
+    "BlockCodes", "add", "compare", "decode", "decode_blocks", "decode_codebook", "decode_int", "div",
+    "dot", "encode", "fma", "matmul", "matmul_int", "matmul_lookup", "mul", "pack_bits", "product_table", "qtorch_float_quantize", "quantile_codebook",
+    "quantize", "quantize_blocks", "quantize_codebook", "quantize_int", "sqrt", "sub", "sum",
+    "unpack_bits", "values",
 ]  # fmt: skip

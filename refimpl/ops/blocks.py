@@ -61,7 +61,7 @@ def quantize_blocks(
     Notes
     -----
     Every element is the exact quotient rounded once; elements beyond the largest saturate.
-    *Source*: SOURCES 4.3 and 4.4; `refimpl.spec.blocks`.
+    *Source*: OCP Microscaling formats 1.0, NVIDIA's NVFP4; `refimpl.spec.blocks`.
 
     Examples
     --------

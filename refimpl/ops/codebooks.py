@@ -42,7 +42,7 @@ def quantize_codebook(
 
     Notes
     -----
-    *Source*: SOURCES 5 and 8; `refimpl.spec.codebooks`.
+    *Source*: arXiv 2110.02861 (dynamic map), 2305.14314 (NF4), 2212.09720; `refimpl.spec.codebooks`.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def quantile_codebook(x, bits: int, *, name: str = "quantile") -> CodeBook:
 
     Notes
     -----
-    *Source*: SOURCES 8 (quantile quantization).
+    *Source*: quantile quantization of Dettmers and Zettlemoyer (arXiv 2212.09720).
 
     Examples
     --------

@@ -183,13 +183,15 @@ def bits_of(x: np.ndarray) -> np.ndarray:
     return x.view(FLOATS[x.dtype.name])
 
 
-def in_threads(size: int, work: Callable[[int, int], None]) -> None:
+def in_threads(
+    size: int, work: Callable[[int, int], None], *, least: int = ELEMENTS_PER_THREAD
+) -> None:
     """Call work(start, stop) on parts of range(size), each element once; starts are multiples of 4.
 
-    One thread below a threshold; never more than NUMBA_NUM_THREADS.  Every element is computed the
-    same way whatever the number of threads.
+    One thread where each would have fewer than `least` elements; never more than NUMBA_NUM_THREADS.
+    Every element is computed the same way whatever the number of threads.
     """
-    count = min(_thread_count(), size // ELEMENTS_PER_THREAD)
+    count = min(_thread_count(), size // least)
     if count < 2:
         work(0, size)
         return

@@ -63,7 +63,7 @@ def quantize(
     nu is cut to 32 bits: the probability is too small by less than 2^-32, never too large, and what
     is below 2^-32 of the smallest value becomes zero.
 
-    *Source*: SOURCES 4.6 and 10.1; `refimpl.spec.float_codes`, `refimpl.spec.posits`.
+    *Source*: IEEE P3109 interim report 3.2.2, IEEE 754-2019; `refimpl.spec.float_codes`, `refimpl.spec.posits`.
 
     Examples
     --------

@@ -55,7 +55,7 @@ def quantize_int(
 
     Notes
     -----
-    *Source*: SOURCES 3 and 9; `refimpl.spec.integers`.
+    *Source*: Rasquinha and Tabak (arXiv 2408.02897); affine as in FBGEMM (arXiv 2101.05615); `refimpl.spec.integers`.
 
     Examples
     --------

@@ -43,7 +43,7 @@ def qtorch_float_quantize(
 
     Notes
     -----
-    *Source*: SOURCES 1.4.
+    *Source*: the published source of QPyTorch (arXiv 1910.04540); `refimpl.spec.qtorch`.
 
     Examples
     --------

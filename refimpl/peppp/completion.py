@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
-from refimpl.peppp.belief import _checked
+from refimpl.peppp.factors import observed_errors
 
 __all__ = ["Completion", "inverse_propensity", "rank_by_cross_validation", "soft_impute"]
 
@@ -89,7 +90,7 @@ def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> N
 
 def soft_impute(
     values: ArrayLike, *, penalty: float = 0.1, rank: int = 5, weights: ArrayLike | None = None,
-    accelerate: bool = True, max_iterations: int = 2500, tolerance: float = 1e-6,
+    accelerate: bool = True, max_iterations: int = 10_000, tolerance: float = 1e-6,
 ) -> Completion:  # fmt: skip
     """Complete a matrix by a low-rank one with a small sum of singular values.
 
@@ -109,9 +110,9 @@ def soft_impute(
     weights : array_like of float, shape (rows, columns), optional
         W, positive on the observed entries (see `inverse_propensity`); default 1.
     accelerate : bool, default True
-        False is the method as released: plain steps, which on strongly unequal weights stop at
-        `max_iterations` before they have converged.
-    max_iterations : int, default 2500
+        False takes plain steps, as the released code does. With its 2500 iterations they have not
+        converged where weights are strongly unequal.
+    max_iterations : int, default 10 000
     tolerance : float, default 1e-6
         Converged when ||Z_new - Z|| <= tolerance * max(1, ||Z||).
 
@@ -139,7 +140,7 @@ def soft_impute(
     >>> found.converged, found.values[0, 4].round(3)
     (True, np.float64(0.125))
     """
-    values = _checked(values, "soft_impute")
+    values = observed_errors(values, "soft_impute")
     seen = ~np.isnan(values)
     weights = _weights(weights, seen)
     if not 1 <= rank <= min(values.shape):
@@ -168,19 +169,20 @@ def soft_impute(
         return found, misfit + penalty * float(sigma.sum())
 
     converged = False
-    for _ in range(max_iterations):
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        pace = (momentum - 1) / following if accelerate else 0.0
-        found, reached = advance(current + pace * (current - previous))
-        if reached > lowest and pace > 0:  # the momentum overshot: forget it
-            following = 1.0
-            found, reached = advance(current)
-        previous, current, momentum = current, found, following
-        lowest = min(lowest, reached)
-        objective.append(reached)
-        if np.linalg.norm(current - previous) <= tolerance * max(1.0, np.linalg.norm(previous)):
-            converged = True
-            break
+    with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
+        for _ in range(max_iterations):
+            following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+            pace = (momentum - 1) / following if accelerate else 0.0
+            found, reached = advance(current + pace * (current - previous))
+            if reached > lowest and pace > 0:  # the momentum overshot: forget it
+                following = 1.0
+                found, reached = advance(current)
+            previous, current, momentum = current, found, following
+            lowest = min(lowest, reached)
+            objective.append(reached)
+            if np.linalg.norm(current - previous) <= tolerance * max(1.0, np.linalg.norm(previous)):
+                converged = True
+                break
     return Completion(np.clip(current, 0.0, 1.0), converged, len(objective), np.array(objective))
 
 
@@ -243,7 +245,7 @@ def rank_by_cross_validation(
     >>> rank_by_cross_validation(truth, largest=4, penalty=0.001)
     2
     """
-    values = _checked(values, "rank_by_cross_validation")
+    values = observed_errors(values, "rank_by_cross_validation")
     largest = min(largest, *values.shape)
     cells = np.argwhere(~np.isnan(values))
     part = np.random.default_rng(seed).permutation(len(cells)) % folds

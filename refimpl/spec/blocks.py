@@ -16,7 +16,7 @@ the block, emax the exponent of the element's largest power of two:
 s_t) in the scale's format, q_i = round(x_i / (s_b s_t)), saturating; every quotient exact, then
 rounded once.  A block scale that rounds to zero is taken as 1.
 
-*Source*: SOURCES 4.3 and 4.4.
+*Source*: OCP Microscaling formats 1.0 and microxcaling's published code; NVIDIA's NVFP4.
 """
 
 from __future__ import annotations

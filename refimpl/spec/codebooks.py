@@ -3,7 +3,7 @@
 scale = largest magnitude of the block (1 for zeros); code = number of boundaries b, the midpoints of
 neighbouring values rounded to float32, for which x > scale * b.  A tie goes to the lower code.
 
-*Source*: SOURCES 5 and 8.
+*Source*: Dettmers et al. (arXiv 2110.02861, 2212.09720) and bitsandbytes' published code.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 *Notation* (as IEEE P3109): for a positive X, Q is the exponent of the spacing of values around X,
 s = X * 2^-Q, f = floor(s) and nu = s - f the fraction that rounding has to decide on.
 
-*Sources*: SOURCES 4.6 (P3109: round, saturate, encode), 10.1 (rounding modes), 4.2 (overflow of
-OFP8).  Defaults give the same codes as casting float32 to the ml_dtypes type of the same name.
+*Sources*: IEEE P3109 interim report 3.2.2 (round, saturate, encode), IEEE 754-2019 (rounding modes),
+OCP OFP8 (overflow).  Defaults give the same codes as casting float32 to the ml_dtypes type of the same name.
 """
 
 from __future__ import annotations

@@ -3,18 +3,20 @@
 Symmetric quantization has the zero point 0.  Affine quantization stretches the codes from the
 smallest to the largest value, which are moved apart to include zero so that zero has a code.
 
-*Source*: SOURCES 3, equation 2; affine: SOURCES 9 (FBGEMM).
+*Source*: Rasquinha and Tabak (arXiv 2408.02897); affine: FBGEMM (arXiv 2101.05615).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 
 from refimpl.formats import IntFormat
 
 SMALLEST_SCALE = 2.0**-149  # the smallest float32
 LARGEST_SCALE = (2 - 2.0**-23) * 2.0**127  # and the largest
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
 def scale(largest_magnitude: float, fmt: IntFormat) -> float:
@@ -76,3 +78,26 @@ def to_float32(x: Fraction) -> float:
     value = float_codes.Value("finite", x < 0, abs(x))
     code = float_codes.encode(value, format("float32"))
     return struct.unpack(">f", code.to_bytes(4, "big"))[0]
+
+
+def dot(a: Sequence[int], b: Sequence[int], a_zero: int = 0, b_zero: int = 0) -> int:
+    """Return the sum of (a - a_zero) * (b - b_zero) over codes, by way of an int32 accumulator.
+
+    The accumulator adds the products of the codes themselves; the zero points come in afterwards:
+
+        sum (a - za) (b - zb) = sum a b - za sum b - zb sum a + k za zb
+
+    Raises OverflowError where the accumulator, or the result, leaves the range of int32.
+
+    >>> dot([100, 200], [3, 5], 128, 4)
+    100
+    """
+    total = 0
+    for x, y in zip(a, b, strict=True):
+        total += x * y
+        if not INT32_MIN <= total <= INT32_MAX:
+            raise OverflowError(f"the accumulator reached {total}")
+    result = total - a_zero * sum(b) - b_zero * sum(a) + len(a) * a_zero * b_zero
+    if not INT32_MIN <= result <= INT32_MAX:
+        raise OverflowError(f"the result is {result}")
+    return result

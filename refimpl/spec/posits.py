@@ -5,7 +5,7 @@ code 2c + 1 of the (n + 1)-bit posit; a value on the boundary goes to the even c
 fraction is cut off completely this is the geometric, not the arithmetic, mean.  A value above zero
 never becomes zero, and a finite one never NaR.
 
-*Source*: posit standard (2022), with other exponent sizes allowed; SOURCES 6.
+*Source*: posit standard (2022), with other exponent sizes allowed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ It is *not* the rounding of `refimpl.spec.float_codes`.  Its format has every co
    from infinity;
 5. NaN is read as the number its bits would be: it saturates, or carries into the sign bit.
 
-*Source*: SOURCES 1.4, from the published source of QPyTorch (its CPU kernel).
+*Source*: the published source of QPyTorch (arXiv 1910.04540), its CPU kernel.
 """
 
 from __future__ import annotations

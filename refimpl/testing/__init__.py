@@ -10,6 +10,8 @@
 `strategies`        Hypothesis strategies (needs hypothesis, loaded when asked for)
 `Vectors`           test vectors as text; `verify` the results that come back
 `Implementation`    the functions of an implementation; `Program` one on a pipe
+`scaled_blocks`     what is expected of MX and NVFP4 quantizers; `scaled_integers`, of integers
+                    with a scale and a zero point
 ==================  ================================================================================
 
 The expected side is `refimpl.spec`, one value at a time, and the kernels held to it, in bulk.
@@ -27,7 +29,8 @@ from refimpl.testing.implementations import Implementation
 from refimpl.testing.laws import FalseLaw, Law, false_laws, laws
 from refimpl.testing.programs import Program
 from refimpl.testing.report import CheckResult, Failure, Report
-from refimpl.testing.vectors import Vectors, verify
+from refimpl.testing.vectors import Vectors
+from refimpl.testing.verification import verify
 
 __all__ = ["Behaviour", "CaseGroup", "CheckResult", "Failure", "FalseLaw", "Finding",
            "Identification", "Implementation", "Law",

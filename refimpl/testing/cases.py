@@ -87,7 +87,7 @@ def around(points, dtype, signs=(1, -1)) -> np.ndarray:
 
 def ties(fmt) -> np.ndarray:
     """Return the points half way between neighbouring values, ascending, as float64."""
-    if isinstance(fmt, PositFormat) and fmt.bits < 17:  # half way between codes: SOURCES 6
+    if isinstance(fmt, PositFormat) and fmt.bits < 17:  # half way between codes
         wider = PositFormat(fmt.bits + 1, fmt.exponent_bits)
         odd = np.arange(1, 1 << wider.bits, 2)
         return np.unique(ops.decode(odd[odd != wider.nar_code], wider))

@@ -330,7 +330,7 @@ def _with_random_bits(asked, candidates) -> list[Behaviour]:
 
 
 def _probability(kind: str, bits: int | None, nu: float) -> float:
-    """Return the probability of going up for a fraction nu: SOURCES 4.6."""
+    """Return the probability of going up for a fraction nu, as IEEE P3109 has it."""
     if kind == "stochastic":
         return nu
     count = 1 << bits

@@ -1,4 +1,4 @@
-"""The formats against the printed table of SOURCES 0, by enumerating every code.
+"""The formats against the printed table of their constants, by enumerating every code.
 
 Expected numbers are transcribed from that table (OFP8, MX, ml_dtypes and P3109 documents).
 """
@@ -92,7 +92,7 @@ def test_fp4_has_the_printed_grid():
     assert all_values(format_of("e2m1fn"))[:8] == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
 
 
-# (low and high formats of the PEPPP paper: total bits, mantissa bits, largest value), SOURCES 1.2
+# (low and high formats of the PEPPP paper: total bits, mantissa bits, largest value)
 PEPPP = [(5, 1, 24), (6, 2, 28), (7, 3, 30), (8, 4, 31), (6, 1, 384), (7, 2, 448), (8, 3, 480),
          (9, 4, 496), (7, 1, 98304), (8, 2, 114688), (9, 3, 122880), (14, 7, 8.55638e9),
          (16, 9, 8.58155e9), (18, 11, 8.58784e9), (15, 7, 3.67494e19), (17, 9, 3.68575e19),

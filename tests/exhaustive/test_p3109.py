@@ -1,7 +1,7 @@
 """IEEE P3109 formats of 3 to 16 bits against the decoding rule of the standard.
 
-Expected values follow SOURCES 4.6 (interim report 3.2.2; the rule matched all published value tables
-of up to 10 bits) in exact fractions: from P = 1 on, exponents go beyond float64.
+Expected values follow interim report 3.2.2 (its rule matched all published value tables of up to
+10 bits) in exact fractions: from P = 1 on, exponents go beyond float64.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A training step rounds what PEPPP rounds, in its order (SOURCES 1.3).
+"""A training step rounds what PEPPP rounds, in its order.
 
 The steps are written out here once more, from the description, with a rounding of their own.
 """

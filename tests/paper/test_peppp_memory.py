@@ -1,8 +1,8 @@
 """The memory rule reproduces every entry of the memory matrix released with PEPPP.
 
-The network is ResNet-18 for small images, here as the list of what its forward pass calls
-(SOURCES 1.5), so that this test stands on its own. Rows of the matrix are data sets, whose
-resolutions and numbers of classes are listed there too.
+The network is ResNet-18 for small images, here as the list of what its forward pass calls, so
+that this test stands on its own. Rows of the matrix are data sets of known resolutions and numbers
+of classes.
 """
 
 import hashlib

@@ -22,7 +22,7 @@ def product(a, b):
 
 
 class Transcription:
-    """A perceptron of two layers, trained as SOURCES 1.3 says."""
+    """A perceptron of two layers, trained in the order of PEPPP's released code."""
 
     def __init__(self, weights, seed, rounding):
         self.weights, self.accumulator, self.buffer = weights, weights.copy(), None

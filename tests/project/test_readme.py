@@ -1,8 +1,14 @@
 """What the README says is so."""
 
 import doctest
+import itertools
 import re
 from pathlib import Path
+
+import numpy as np
+
+import refimpl as rf
+from refimpl.nn.precision import ROLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -27,3 +33,42 @@ def test_every_room_and_every_tutorial_is_named():
         name for name in folders | tutorials if not re.search(rf"(`|refimpl/){name}", README)
     }
     assert not missing
+
+
+def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
+    """Rows of the README against what a step does: a residual network's roles as they come, and formats."""
+    rows = re.findall(r"^\| (\d) \| `([a-z ]+)` \| (high|low) \|", README, re.M)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 10))
+    assert {role: which for _, role, which in rows} == ROLES
+    task = rf.data.load("digits")
+    plan = rf.nn.rounding_plan(
+        rf.nn.resnet8(channels=1), task, rf.Precision(low="e4m3", high="e8m7")
+    )
+    formats = {"low": "e4m3", "high": "e8m7"}
+    assert list(dict.fromkeys(row["role"] for row in plan)) == [role for _, role, _ in rows]
+    assert all(row["format"] == formats[ROLES[row["role"]]] for row in plan)
+
+
+def test_what_the_readme_says_is_never_rounded_is_not():
+    """And where the rounding points of a residual block are: after these layers, and no others."""
+    model = rf.nn.resnet8()
+    task = rf.data.Task(
+        "few", *(np.random.default_rng(0).random((32, 8, 8, 3), np.float32), np.arange(32) % 10) * 2, classes=10,
+        images_from="few",
+    )  # fmt: skip
+    points = {"Convolution": 0, "ReLU": 0}
+    for layer in model.every_layer():
+        for (_, first), (_, second) in itertools.pairwise(layer.children()):
+            if type(second).__name__ == "Round" and type(layer).__name__ == "Sequential":
+                kind = type(first).__name__
+                points[kind] = points.get(kind, 0) + 1
+    blocks = 3
+    assert points == {"Convolution": 2 * blocks, "ReLU": 1 + 2 * blocks, "Linear": 1}
+    plan = rf.nn.rounding_plan(model, task, rf.Precision(low="e3m1", high="e6m7"))
+    activations = [row for row in plan if row["role"] == "activation"]
+    assert len(activations) == 2 * blocks + 1 + 2 * blocks + 2 * blocks  # and each skip and sum
+    parameters = [row for row in plan if row["role"] == "weight"]
+    assert [row["shape"] for row in parameters] == [(model.parameter_total(),)]
+    for layer in model.every_layer():
+        for array in layer.memory().values():  # running statistics
+            assert not np.array_equal(array, rf.quantize(array, "e6m7"))

@@ -257,3 +257,33 @@ def test_a_planted_defect_is_caught_and_named(defect):
     assert not report.passed
     assert report.diagnoses and words in report.diagnoses[0], str(report)
     assert report.exit_status == 1
+
+
+def test_two_defects_at_once_are_named_together():
+    report = T.conform(quantizer(ties="away", flush=True), "float8_e4m3fn")
+    assert report.diagnoses == ("ties_to_away and flushes results that are subnormal to zero",)
+
+
+def test_a_pair_for_which_few_inputs_speak_is_only_a_perhaps():
+    """Minus zero is one input of each type: half of the evidence is nothing."""
+    right = quantizer()
+
+    def rarely_wrong(x):
+        y = np.where(x == 0, 0.0, right(x))
+        return np.where(np.isinf(x), np.copysign(0.0, x), y).astype(x.dtype)
+
+    report = T.conform(rarely_wrong, "float8_e4m3fn", inputs=["float32"])
+    assert report.diagnoses[0].startswith(
+        "loses the sign of minus zero and gives zero for infinity"
+    )
+    assert "perhaps: only 0 held-out inputs" in report.diagnosis
+
+
+def test_several_pairs_that_explain_everything_are_said_to_be_several():
+    from refimpl.testing.checks import Seen
+    from refimpl.testing.diagnosis import diagnose
+
+    x = np.array([-0.0, np.inf, 1.0])
+    seen = Seen("quantize", x, np.array([-0.0, NAN, 1.0]), np.array([0.0, INF, 1.0]))
+    found = diagnose(T.Behaviour("float8_e4m3fn"), [seen])
+    assert len(found) > 1 and all("one of" in sentence for sentence in found)

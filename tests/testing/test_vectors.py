@@ -87,6 +87,41 @@ def test_rubbish_is_a_failure_with_its_line(text, words):
     assert not report.passed and words in str(report), str(report)
 
 
+def echoed_lines(operation="encode", level="1", input="float32"):
+    vectors = Vectors(operation, E4M3, level, input)
+    return vectors, b"".join(vectors.text()).splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("operation, level, input", [
+    ("encode", "1", "float32"), ("quantize", "2", "float64"), ("decode", "all", "float32"),
+    ("encode", "all", "float16"),
+])  # fmt: skip
+def test_every_echoed_input_has_to_come_back_once(operation, level, input):
+    vectors, lines = echoed_lines(operation, level, input)
+    shown = lines[7].split(b" ")[0].decode()
+    lost = verify(vectors, lines[:7] + lines[8:])
+    assert f"1 inputs did not come back, the first of them the input {shown}" in str(lost)
+    twice = verify(vectors, lines[::-1] + [lines[7]])
+    assert f"line {len(lines) + 1} echoes the input {shown} a second time" in str(twice)
+    swapped = verify(vectors, lines[:7] + lines[8:9] + lines[8:])
+    assert "line 9 echoes" in str(swapped) and "a second time" in str(swapped)
+    assert [report.passed for report in (lost, twice, swapped)] == [False] * 3
+
+
+def test_an_echoed_input_that_was_never_sent_is_named_with_its_line():
+    vectors, lines = echoed_lines()
+    report = verify(vectors, [*lines[:2], b"3f8ccccd 39\n", *lines[2:]])
+    assert "line 3 echoes the input 3f8ccccd, which is not among the test vectors" in str(report)
+
+
+def test_too_many_inputs_to_count_are_compared_by_a_sum_of_hashes(monkeypatch):
+    monkeypatch.setitem(verify.__globals__, "COUNTED_BITS", 8)
+    vectors, lines = echoed_lines("encode", "all", "float16")
+    assert verify(vectors, lines[::-1]).passed
+    assert "65535 lines came back for 65536 inputs" in str(verify(vectors, lines[1:]))
+    assert "as many are repeated" in str(verify(vectors, lines[:9] + lines[8:9] + lines[10:]))
+
+
 def test_pieces_may_be_cut_anywhere():
     vectors = Vectors("encode", E4M3, "1")
     text = b"".join(vectors.text())
@@ -95,7 +130,7 @@ def test_pieces_may_be_cut_anywhere():
 
 
 @pytest.mark.parametrize("fields, words", [
-    (("add", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
+    (("negate", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
     (("encode", E4M3, "all", "float64"), "2\\^64"), (("encode", Behaviour("int8")), "float or posit"),
     (("encode", Behaviour("e4m3", "stochastic")), "deterministic"),
 ])  # fmt: skip
@@ -170,7 +205,9 @@ def test_conform_on_the_command_line_says_0_1_or_2(tmp_path, monkeypatch, capsys
     assert junit.read_text().startswith("<?xml")
     for misuse in (["conform"], ["conform", "nothing"], ["conform", "no.such"],
                    ["conform", "ml_dtypes.nothing"], ["conform", "numpy.trunc"],
-                   ["conform", "e4m3", "--program", ""]):  # fmt: skip
+                   ["conform", "e4m3", "--program", ""],
+                   ["conform", "ml_dtypes.int4", "mxfp4_e2m1"],
+                   ["conform", "numpy.trunc", "e4m3", "--scale", "2"]):  # fmt: skip
         assert main(misuse) == 2, misuse
         assert capsys.readouterr().err.count("\n") == 1
 

@@ -61,7 +61,7 @@ def test_every_value_of_a_book_comes_back(book):
 
 def test_nf4_has_the_printed_values_and_is_made_of_normal_quantiles():
     printed = [-1, -0.696193, -0.525073, -0.394917, -0.284441, -0.184773, -0.09105, 0, 0.07958,
-               0.16093, 0.246112, 0.337915, 0.44071, 0.562617, 0.722957, 1]  # SOURCES 8  # fmt: skip
+               0.16093, 0.246112, 0.337915, 0.44071, 0.562617, 0.722957, 1]  # NF4, bitsandbytes  # fmt: skip
     nf4 = format_of("nf4").values()
     assert np.allclose(nf4, printed, atol=6e-7, rtol=0)
     normal = NormalDist()
@@ -72,7 +72,7 @@ def test_nf4_has_the_printed_values_and_is_made_of_normal_quantiles():
 
 
 def test_the_dynamic_map_has_the_printed_values():
-    # SOURCES 5
+    # the published map
     signed, unsigned = format_of("dynamic8").values(), format_of("dynamic8_unsigned").values()
     assert len(signed) == len(set(signed)) == 256 == len(set(unsigned))
     assert sum(v < 0 for v in signed) == 127 and sum(v > 0 for v in signed) == 128
@@ -102,7 +102,7 @@ def test_values_of_a_book_are_float32_and_so_are_boundaries():
 
 
 def test_gaussian_blocks_lose_as_much_as_printed():
-    # SOURCES 8: mean squared error for N(0, 1), blocks of 64, 4 bits; standard errors below 1 %
+    # measured elsewhere: mean squared error for N(0, 1), blocks of 64, 4 bits; standard errors below 1 %
     x = np.random.default_rng(3).standard_normal((20_000, 64)).astype(np.float32)
     seven = CodeBook("int", tuple(float(np.float32(k / 7)) for k in range(-7, 8)))
     four = CodeBook("e2m1", tuple(float(np.float32(v / 6)) for v in format_of("e2m1fn").values()))

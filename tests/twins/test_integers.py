@@ -119,7 +119,7 @@ def test_affine_scales_zero_points_and_codes_are_as_defined(name):
 
 
 def test_the_affine_definition_is_the_printed_identity():
-    # SOURCES 9: x ~ s (q - z)
+    # FBGEMM: x ~ s (q - z)
     fmt = IntFormat(bits=8, signed=False)
     assert spec.affine(-1.0, 1.55, fmt) == (float(np.float32(0.01)), 100)
     assert spec.affine(0.0, 255.0, fmt) == (1.0, 0)

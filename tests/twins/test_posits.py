@@ -75,7 +75,7 @@ def test_a_wide_posit_is_as_defined_on_edges_and_random_codes(fmt):
 
 
 def test_posit8_has_the_printed_anchors():
-    # SOURCES 6
+    # the posit standard (2022)
     anchors = {0x40: 1, 0x41: 1.125, 0x48: 2, 0x50: 4, 0x60: 16, 0x70: 256, 0x7E: 2.0**20,
                0x7F: 2.0**24, 0x01: 2.0**-24, 0x02: 2.0**-20, 0xC0: -1, 0x81: -(2.0**24)}  # fmt: skip
     fmt = format_of("posit8_2")
@@ -92,7 +92,7 @@ def test_the_extremes_are_the_printed_ones(n, es, largest):
 
 
 def test_where_bits_run_out_the_boundary_is_the_printed_geometric_mean():
-    # SOURCES 6: posit8_2, between 0x7E and 0x7F, 0x7C and 0x7D, 0x01 and 0x02
+    # posit8_2, between 0x7E and 0x7F, 0x7C and 0x7D, 0x01 and 0x02
     fmt = format_of("posit8_2")
     for low, boundary in ((0x7E, 4194304), (0x7C, 131072), (0x01, Fraction(1, 2**22))):
         even = low if low % 2 == 0 else low + 1

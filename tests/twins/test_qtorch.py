@@ -16,7 +16,7 @@ FORMATS += [(1, 2), (2, 1), (2, 0), (4, 0), (8, 0), (8, 22), (5, 10), (7, 22), (
 
 
 def transcription(bits, e, m, random=None):
-    """The steps of SOURCES 1.4 on arrays of bits, in float32 arithmetic."""
+    """The steps of QPyTorch's kernel on arrays of bits, in float32 arithmetic."""
     with np.errstate(all="ignore"):
         a = bits.view(np.float32)
         sign = bits & np.uint32(0x80000000)
@@ -83,7 +83,7 @@ def quantized(x, e, m, **rules):
 
 
 def test_the_quirks_are_the_printed_ones():
-    # SOURCES 1.4
+    # as its published source says
     assert quantized(1 + 1 / 16, 4, 3) == 1.125 and quantized(1 + 3 / 16, 4, 3) == 1.25  # ties away
     assert quantized(np.nextafter(np.float32(2.0**-10), np.float32(0)), 4, 3) == 2.0**-9  # twice
     for zero in (-0.0, -(2.0**-40)):
@@ -100,7 +100,7 @@ def test_the_quirks_are_the_printed_ones():
 
 
 def test_in_the_normal_range_stochastic_rounding_is_ours():
-    # SOURCES 1.4: StochasticA with N = 23 - m; the random integer is the word's leading bits there
+    # StochasticA with N = 23 - m; the random integer is the word's leading bits there
     x = np.random.default_rng(1).uniform(1, 400, 5000).astype(np.float32)
     word = np.random.default_rng(2).integers(2**20, size=5000, dtype=np.uint64)
     theirs = ops.qtorch_float_quantize(x, 4, 3, rounding="stochastic", random=word)

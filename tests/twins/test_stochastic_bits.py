@@ -26,7 +26,7 @@ def kernel_codes(x, fmt, rounding, n, integers):
 
 
 def formula(rounding, nu, n):
-    """How many of the 2^n integers R round up: SOURCES 4.6, counted by hand."""
+    """How many of the 2^n integers R round up by P3109's rules, counted by hand."""
     if rounding == "stochastic_a":
         return math.floor(nu * 2**n)
     if rounding == "stochastic_b":  # floor(nu 2^(n+1)) + 2R + 1 >= 2^(n+1)
@@ -80,7 +80,7 @@ def test_many_random_bits_decide_by_what_lies_far_below_them(rounding, n):
         assert kernel_codes(x, fmt, rounding, n, np.full(len(x), r)).tolist() == expected
 
 
-# SOURCES 4.6: mean and largest bias of the probability over nu on a grid of step 2^-(N+6)
+# Measured elsewhere: mean and largest bias of the probability over nu on a grid of step 2^-(N+6)
 BIAS = {
     (1, "stochastic_a"): (-0.246, 0.492), (1, "stochastic_b"): (0.0039, 0.25),
     (1, "stochastic_c"): (0, 0.25), (2, "stochastic_a"): (-0.123, 0.246),

@@ -90,20 +90,31 @@ def cifar100_superclasses(
     ValueError
         As `read_cifar100`, and for a superclass that has not five classes.
     """
-    train, test = _cifar100(directory, records)
-    tasks = []
-    for coarse in range(20):
-        chosen = [part[1][:, 0] == coarse for part in (train, test)]
-        fine = np.unique(train[1][chosen[0], 1])
-        if len(fine) != 5 or not np.isin(test[1][chosen[1], 1], fine).all():
-            raise ValueError(f"{directory}: superclass {coarse} has the classes {fine.tolist()} in train.bin, "
-                             "it should have five; the file is damaged or not CIFAR-100")  # fmt: skip
-        pairs = [
-            (part[0][mine], np.searchsorted(fine, part[1][mine, 1]))
-            for part, mine in zip((train, test), chosen, strict=True)
-        ]
-        tasks.append(making.task(f"cifar100-{coarse}", *pairs, 5))
-    return tasks
+    files = _cifar100(directory, records)
+    return [_superclass(directory, files, coarse) for coarse in range(20)]
+
+
+def cifar100_superclass(
+    directory: str | os.PathLike, coarse: int, *,
+    records: tuple[int | None, int | None] = (50_000, 10_000),
+) -> Task:  # fmt: skip
+    """Read one of the tasks of `cifar100_superclasses`, 0 to 19."""
+    return _superclass(directory, _cifar100(directory, records), coarse)
+
+
+def _superclass(directory, files, coarse: int) -> Task:
+    """Return the images of one superclass; files are (pixels, labels) of train.bin and test.bin."""
+    (_, labels), (_, test_labels) = files
+    chosen = [part[1][:, 0] == coarse for part in files]
+    fine = np.unique(labels[chosen[0], 1])
+    if len(fine) != 5 or not np.isin(test_labels[chosen[1], 1], fine).all():
+        raise ValueError(f"{directory}: superclass {coarse} has the classes {fine.tolist()} in train.bin, "
+                         "it should have five; the file is damaged or not CIFAR-100")  # fmt: skip
+    pairs = [
+        (part[0][mine], np.searchsorted(fine, part[1][mine, 1]))
+        for part, mine in zip(files, chosen, strict=True)
+    ]
+    return making.task(f"cifar100-{coarse}", *pairs, 5)
 
 
 def _cifar100(directory, records):

@@ -49,7 +49,9 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int = 10) -> Task:
+def read_idx(
+    directory: str | os.PathLike, *, name: str = "mnist", classes: int | None = 10
+) -> Task:
     """Read a data set in MNIST's four files from a directory, each plain or with ``.gz``.
 
     They are called ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
@@ -60,7 +62,8 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
     directory : path
     name : str
         Of the task.
-    classes : int
+    classes : int or None
+        None: as many as the labels say.
 
     Raises
     ------
@@ -81,10 +84,12 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
         if known.shape != pixels.shape[:1] or known.dtype != np.uint8:
             raise ValueError(f"{labels}: holds {known.dtype} of shape {known.shape}, expected uint8 "
                              f"({len(pixels)},), one label for each of the images")  # fmt: skip
-        if known.max() >= classes:
+        if classes is not None and known.max() >= classes:
             raise ValueError(f"{labels}: label {known.max()} of image {int(known.argmax())}, allowed are "
                              f"0 to {classes - 1}; give more classes")  # fmt: skip
         pairs.append((pixels, known.astype(np.int64)))
+    if classes is None:
+        classes = int(max(known.max() for _, known in pairs)) + 1
     return making.task(name, *pairs, classes)
 
 

@@ -1,0 +1,34 @@
+"""Copying and clearing memory by the machine's own means, for rows too short for a vector loop to pay."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+@intrinsic
+def copy(typing, destination, source, count):
+    """Copy `count` float32 from one address to another; int64 each, the two apart."""
+
+    def generate(context, builder, signature, arguments):
+        destination, source, count = arguments
+        byte = ir.IntType(8).as_pointer()
+        cgutils.raw_memcpy(
+            builder, builder.inttoptr(destination, byte), builder.inttoptr(source, byte), count, 4
+        )
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def clear(typing, destination, count):
+    """Set `count` float32 at an address to zero; int64 each."""
+
+    def generate(context, builder, signature, arguments):
+        destination, count = arguments
+        place = builder.inttoptr(destination, ir.IntType(8).as_pointer())
+        cgutils.memset(builder, place, builder.shl(count, ir.IntType(64)(2)), 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate

@@ -1,0 +1,223 @@
+"""Sums of products with a stated accumulator; the definitions are `refimpl.spec.sums`.
+
+Two roads.  `products` computes in integers, for all formats, orders and modes, with the operations of
+`refimpl.kernels.arithmetic`.  `products_in_float32` adds in float32's own vectors, sequentially and
+with ties to even, where rounding twice is proved harmless (see `refimpl.ops.sums`).
+
+*The exact sum* is a number of fixed point, in limbs of 32 bits that are kept in int64, so that 2^31
+terms can be added before a carry has to move.
+"""
+
+import numpy as np
+from numba import njit
+
+from refimpl.kernels.arithmetic import add, mul, negate, pack, unpack
+from refimpl.kernels.float32_codes import quantize_ties_to_even
+from refimpl.kernels.float_codes import (
+    FINITE,
+    STOCHASTIC,
+    TOWARD_NEGATIVE,
+    ZERO,
+    leading_zeros,
+)
+from refimpl.kernels.random_bits import random_words_from
+
+ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
+SEQUENTIAL, PAIRWISE, CHUNKED, KAHAN, EXACT = range(5)
+COLUMNS = 1024  # of a row of sums that stays in the first-level cache
+
+_0, _1, _32, _64 = (np.uint64(k) for k in (0, 1, 32, 64))
+_LIMB = np.uint64(0xFFFFFFFF)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def roundings(order, terms, chunk):
+    """Return how many results are rounded in a sum."""
+    if order == SEQUENTIAL:
+        return terms
+    if order == PAIRWISE:
+        return max(2 * terms - 1, 0)
+    if order == CHUNKED:
+        return terms + -(-terms // chunk)
+    return 4 * terms if order == KAHAN else 1
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, lowest, limbs):
+    """Write the code of the sum of a[i, :] * b[j, :] into out[i, j].
+
+    a: codes, uint64 (m, k), with Layout fa; b: uint64 (n, k), fb; out: uint64 (m, n), f; first_row:
+    that of the whole product at which `a` begins.  Element (i, j) of the whole takes the random words
+    from w (i n + j) on, w being the number of its roundings, up to a multiple of 4.
+    lowest, limbs: for EXACT, the weight (exponent) of the lowest bit, and the number of limbs.
+    """
+    m, terms, n = a.shape[0], a.shape[1], b.shape[0]
+    stochastic = mode.rounding >= STOCHASTIC and not f.is_posit
+    blocks = (roundings(order, terms, chunk) + 3) // 4
+    words = np.zeros(4 * blocks if stochastic else 1, np.uint32)
+    level = np.empty(terms if order == PAIRWISE else 0, np.uint64)
+    fixed = np.empty(limbs if order == EXACT else 0, np.int64)
+    for i in range(m):
+        for j in range(n):
+            if stochastic:
+                counter = np.uint64(blocks) * np.uint64((first_row + i) * n + j)
+                random_words_from(words, seed, stream, counter)
+            x, y = a[i], b[j]
+            if order == SEQUENTIAL:
+                out[i, j] = _in_turn(x, y, fa, fb, f, mode, words, 0)
+            elif order == PAIRWISE:
+                out[i, j] = _pairwise(x, y, fa, fb, f, mode, words, level)
+            elif order == CHUNKED:
+                out[i, j] = _chunked(x, y, fa, fb, f, mode, words, chunk)
+            elif order == KAHAN:
+                out[i, j] = _kahan(x, y, fa, fb, f, mode, words)
+            else:
+                total = _exact(x, y, fa, fb, mode, f, lowest, fixed)
+                out[i, j] = _rounded(total, f, mode, words, 0)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _rounded(number, f, mode, words, at):
+    """Return the code of a number, rounded with random word `at`."""
+    random = _0
+    if mode.rounding >= STOCHASTIC and not f.is_posit:
+        random = np.uint64(words[at]) >> (_32 - np.uint64(mode.random_bits))
+    return pack(number, f, mode, random)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _downward(f, mode):
+    return mode.rounding == TOWARD_NEGATIVE and not f.is_posit
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _in_turn(x, y, fa, fb, f, mode, words, at):
+    total, downward = _0, _downward(f, mode)  # code 0 is +0 in every accumulator
+    for k in range(x.size):
+        exact = add(mul(unpack(x[k], fa), unpack(y[k], fb)), unpack(total, f), downward)
+        total = _rounded(exact, f, mode, words, at + k)
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _pairwise(x, y, fa, fb, f, mode, words, level):
+    downward, at, left = _downward(f, mode), x.size, x.size
+    if left == 0:
+        return _0
+    for k in range(left):
+        level[k] = _rounded(mul(unpack(x[k], fa), unpack(y[k], fb)), f, mode, words, k)
+    while left > 1:
+        for k in range(left // 2):
+            exact = add(unpack(level[2 * k], f), unpack(level[2 * k + 1], f), downward)
+            level[k] = _rounded(exact, f, mode, words, at)
+            at += 1
+        if left % 2:
+            level[left // 2] = level[left - 1]
+        left = (left + 1) // 2
+    return level[0]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _chunked(x, y, fa, fb, f, mode, words, chunk):
+    total, downward, at = _0, _downward(f, mode), 0
+    for start in range(0, x.size, chunk):
+        end = min(start + chunk, x.size)
+        part = _in_turn(x[start:end], y[start:end], fa, fb, f, mode, words, at)
+        at += end - start
+        total = _rounded(add(unpack(total, f), unpack(part, f), downward), f, mode, words, at)
+        at += 1
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _kahan(x, y, fa, fb, f, mode, words):
+    total, lost, downward = _0, _0, _downward(f, mode)
+    for k in range(x.size):
+        exact = add(mul(unpack(x[k], fa), unpack(y[k], fb)), negate(unpack(lost, f)), downward)
+        term = _rounded(exact, f, mode, words, 4 * k)
+        new = _rounded(add(unpack(total, f), unpack(term, f), downward), f, mode, words, 4 * k + 1)
+        gained = add(unpack(new, f), negate(unpack(total, f)), downward)
+        gained = _rounded(gained, f, mode, words, 4 * k + 2)
+        exact = add(unpack(gained, f), negate(unpack(term, f)), downward)
+        lost = _rounded(exact, f, mode, words, 4 * k + 3)
+        total = new
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _exact(x, y, fa, fb, mode, f, lowest, fixed):
+    """Return the sum of products as a number, to odd."""
+    fixed[:] = 0
+    downward = _downward(f, mode)
+    others = (ZERO, False, _0, 0)  # the sum of all that is not finite, or zero
+    some = False
+    for k in range(x.size):
+        product = mul(unpack(x[k], fa), unpack(y[k], fb))
+        kind, negative, significand, exponent = product
+        if kind != FINITE:
+            others = add(others, product, downward)
+            continue
+        some = True
+        place = exponent - 63 - lowest
+        limb, shift = place >> 5, np.uint64(place & 31)
+        low = np.int64((significand << shift) & _LIMB)
+        middle = np.int64((significand >> (_32 - shift)) & _LIMB)
+        high = np.int64((significand >> (_64 - shift)) if shift != _0 else _0)
+        sign = -1 if negative else 1
+        fixed[limb] += sign * low
+        fixed[limb + 1] += sign * middle
+        fixed[limb + 2] += sign * high
+    if not some or others[0] != ZERO:
+        return others
+    return _number_of(fixed, lowest, downward)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _number_of(fixed, lowest, downward):
+    """Return the number that limbs stand for, to odd; the two lowest limbs are 0."""
+    carry = np.int64(0)
+    for k in range(fixed.size):
+        carry += fixed[k]
+        fixed[k] = carry & 0xFFFFFFFF
+        carry >>= 32
+    negative = carry < 0
+    if negative:
+        carry = np.int64(1)
+        for k in range(fixed.size):
+            carry += ~fixed[k] & 0xFFFFFFFF
+            fixed[k] = carry & 0xFFFFFFFF
+            carry >>= 32
+    top = fixed.size - 1
+    while top >= 2 and fixed[top] == 0:
+        top -= 1
+    if top < 2:
+        return ZERO, downward, _0, 0
+    head = np.uint64(fixed[top]) << _32 | np.uint64(fixed[top - 1])
+    zeros = leading_zeros(head)  # fewer than 32
+    below = np.uint64(fixed[top - 2]) << _32  # its bits from the top
+    significand = head << zeros | (below >> (_64 - zeros) if zeros != _0 else _0)
+    some = below << zeros != _0
+    for k in range(top - 2):
+        some |= fixed[k] != 0
+    exponent = lowest + 32 * (top - 1) - np.int64(zeros) + 63
+    return FINITE, negative, significand | np.uint64(some), exponent
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def products_in_float32(a, b, out, target):
+    """Write the sums of products into out, added one after the other and rounded to the target.
+
+    a: float32 (m, k); b: float32 (k, n); out: float32 (m, n); target: a Float32Target.
+    """
+    m, terms, n = a.shape[0], a.shape[1], b.shape[1]
+    for i in range(m):
+        for start in range(0, n, COLUMNS):
+            end = min(start + COLUMNS, n)
+            total = out[i, start:end]
+            total[:] = np.float32(0)
+            bits = total.view(np.uint32)
+            for k in range(terms):
+                factor, row = a[i, k], b[k, start:end]
+                for j in range(end - start):
+                    total[j] += factor * row[j]
+                quantize_ties_to_even(bits, bits, target)

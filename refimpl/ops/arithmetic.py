@@ -1,0 +1,315 @@
+"""Arithmetic in a format: every operation exact, then rounded once.
+
+Operands are values *of the format*, as hardware has them in its registers; what is not one is refused
+and named, because rounding it silently would round twice.  Round first: ``add(quantize(x, fmt),
+quantize(y, fmt), fmt)``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from refimpl.formats import FloatFormat, PositFormat, Rounding
+from refimpl.ops import door, floats
+
+MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
+RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,),
+             "unordered": (3,)}  # fmt: skip
+Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
+
+
+def add(
+    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return a + b, rounded once to the format.
+
+    Parameters
+    ----------
+    a, b : array_like of float16, bfloat16, float32, float64 or integers, any shapes that broadcast
+        Values of the format.
+    fmt : FloatFormat, PositFormat or its name
+        A float format of at most 25 significant bits whose values float64 holds, or a posit.
+    rounding, overflow, nan, random_bits, seed, stream
+        As for `quantize`: an infinite result (1 / 0) goes by `overflow` like an infinite input, a
+        NaN that the format does not have (0 / 0) by `nan`.  Element i of the result, in C order,
+        takes random word i.
+
+    Returns
+    -------
+    ndarray
+        Of the broadcast shape.  Its dtype is the operands' common one if that holds every value of
+        the format, else float32 or float64, whichever does.  Exact, but for the one rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an operand that is no value of the format, which is named; for wider formats, unknown
+        modes, a missing seed; and for a NaN result where the format has none and ``nan="raise"``.
+
+    Notes
+    -----
+    NaN operands, inf - inf, 0 * inf, 0 / 0, inf / inf and roots below zero give NaN, without a sign;
+    x / 0 gives infinity.  A sum that is zero though its terms are not zeros of one sign is +0, and
+    -0 when rounding toward negative.  Posits: all of these are NaR.
+
+    *Source*: IEEE 754-2019, clauses 5.4.1 and 6; `refimpl.spec.arithmetic`.
+
+    Examples
+    --------
+    >>> add([1.0, 1.0, 448.0], [0.0625, 0.1875, 16.0], "e4m3fn").tolist()
+    [1.0, 1.25, 448.0]
+    >>> add(0.1, 0.2, "e4m3fn")
+    Traceback (most recent call last):
+    ...
+    ValueError: add: 0.1 at index () of a is not a value of float8_e4m3fn, the nearest is 0.1015625; \
+quantize first
+    """
+    return _calculate("add", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def sub(
+    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return a - b, rounded once to the format; parameters, result and errors as for `add`.
+
+    Examples
+    --------
+    >>> sub([1.0, 1.0], [1.0, 0.001953125], "e4m3fn", rounding="toward_negative").tolist()
+    [-0.0, 0.9375]
+    """
+    return _calculate("sub", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def mul(
+    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return a * b, rounded once to the format; parameters, result and errors as for `add`.
+
+    Examples
+    --------
+    >>> mul([1.125, 256.0], [1.125, 2.0], "e4m3fn").tolist()
+    [1.25, nan]
+    >>> mul(256.0, 2.0, "e4m3fn", overflow="saturate").item()
+    448.0
+    """
+    return _calculate("mul", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def div(
+    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return a / b, rounded once to the format; parameters, result and errors as for `add`.
+
+    Examples
+    --------
+    >>> div([1.0, 1.0, -1.0, 0.0], [3.0, 7.0, 0.0, 0.0], "e5m2ieee").tolist()
+    [0.3125, 0.15625, -inf, nan]
+    >>> div([1.0, 1.0], [3.0, 0.0], "posit8_2").tolist()
+    [0.34375, nan]
+    """
+    return _calculate("div", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def sqrt(
+    a, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return the square root of a, rounded once to the format; all else as for `add`.
+
+    Examples
+    --------
+    >>> sqrt([2.0, 2.25, -0.0, -1.0], "bfloat16").tolist()
+    [1.4140625, 1.5, -0.0, nan]
+    """
+    return _calculate("sqrt", (a,), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def fma(
+    a, b, c, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
+    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Return a * b + c, rounded once to the format: the product is not; all else as for `add`.
+
+    Examples
+    --------
+    >>> fma(1.125, 1.125, -1.25, "e4m3fn").item()  # 1.265625 is not a value of E4M3
+    0.015625
+    >>> add(mul(1.125, 1.125, "e4m3fn"), -1.25, "e4m3fn").item()
+    0.0
+    """
+    return _calculate("fma", (a, b, c), fmt, rounding, overflow, nan, random_bits, seed, stream)
+
+
+def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> np.ndarray:
+    """Tell where a relation holds between values of a format.
+
+    Parameters
+    ----------
+    a, b : array_like
+        As for `add`.
+    fmt : FloatFormat, PositFormat or its name
+    relation : str
+        ``< <= == != >= >`` or ``unordered``.
+
+    Returns
+    -------
+    ndarray of bool
+        IEEE: a NaN is unordered with everything, itself too, so that of all relations only ``!=``
+        and ``unordered`` hold; -0 equals +0.  Posits: NaR equals itself and is less than all else.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `add`, and for an unknown relation.
+
+    Examples
+    --------
+    >>> compare([1.0, -0.0, np.nan], [2.0, 0.0, np.nan], "e4m3fn", "<=").tolist()
+    [True, True, False]
+    >>> compare([np.nan, np.nan], [np.nan, -4096.0], "posit8_2", "<=").tolist()
+    [True, True]
+    """
+    door.one_of("compare", "relation", relation, tuple(RELATIONS))
+    operands, fmt, _ = _operands("compare", (a, b), fmt)
+    from refimpl.kernels import arithmetic as kernel
+
+    record = kernel.layout(fmt)
+    holds = np.isin(range(4), RELATIONS[relation])
+    out = np.empty(operands[0].shape, np.bool_)
+    result = out.reshape(-1)
+    for part, codes in _codes("compare", operands, fmt, 0, out.size):
+        found = np.empty(codes[0].size, np.uint8)
+        kernel.relations(codes[0], codes[1], found, record)
+        result[part] = holds[found]
+    return out
+
+
+# -- from values to codes and back -----------------------------------------------------------------
+
+
+def exact_format(verb: str, fmt) -> FloatFormat | PositFormat:
+    """Return the format, refusing one that the kernels do not compute in exactly."""
+    fmt = door.float_format(verb, fmt)
+    if isinstance(fmt, FloatFormat):
+        if fmt.mantissa_bits > MOST_MANTISSA_BITS:
+            raise ValueError(f"{verb}: {fmt.name} has {fmt.mantissa_bits + 1} significant bits; "
+                             f"results are exact up to {MOST_MANTISSA_BITS + 1}: use a narrower "
+                             "format")  # fmt: skip
+        if not fmt.fits_float64:
+            raise ValueError(f"{verb}: values of {fmt.name} lie outside float64; "
+                             "refimpl.spec.arithmetic computes in it exactly")  # fmt: skip
+    return fmt
+
+
+def holding(dtype: np.dtype, fmt: FloatFormat | PositFormat) -> np.dtype:
+    """Return the dtype if it holds every value of the format, else float32 or float64."""
+    for candidate in (dtype, np.dtype(np.float32)):
+        if _holds(candidate, fmt):
+            return candidate
+    return np.dtype(np.float64)
+
+
+def _holds(dtype: np.dtype, fmt) -> bool:
+    wide = floats.format_of(dtype.name)
+    if isinstance(fmt, PositFormat):
+        bits, top = max(fmt.bits - 3 - fmt.exponent_bits, 0), (fmt.bits - 2) << fmt.exponent_bits
+        return bits <= wide.mantissa_bits and top < wide.maxexp and -top >= wide.min_exponent
+    return (
+        fmt.mantissa_bits <= wide.mantissa_bits
+        and fmt.maxexp <= wide.maxexp
+        and fmt.min_exponent - fmt.mantissa_bits >= wide.min_exponent - wide.mantissa_bits
+    )
+
+
+def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.ndarray:
+    """Return the codes (uint64) of values, refusing what is no value of the format.
+
+    x: a contiguous piece of an array `name` of a shape, beginning at element `start`.
+    """
+    if x.dtype.name in door.FLOATS and fmt == floats.format_of(x.dtype.name):
+        return door.bits_of(x).astype(np.uint64)
+    codes = floats.encode(x, fmt)
+    back = values_of(
+        codes, fmt, holding(x.dtype if door.is_float(x) else np.dtype(np.float64), fmt)
+    )
+    wrong = x != back
+    if wrong.any() and (wrong := wrong & ~(np.isnan(x) & np.isnan(back))).any():
+        at = int(np.argmax(wrong))
+        index = tuple(int(i) for i in np.unravel_index(start + at, shape))
+        raise ValueError(f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, "
+                         f"the nearest is {back[at]}; quantize first")  # fmt: skip
+    return codes.astype(np.uint64)
+
+
+def _operands(verb, operands, fmt):
+    """Return broadcast operands, the format, and the dtype of results."""
+    fmt = exact_format(verb, fmt)
+    operands = [door.real(verb, x) for x in operands]
+    kinds = [x.dtype.newbyteorder("=") if door.is_float(x) else np.dtype(np.float64) for x in operands]  # fmt: skip
+    try:
+        operands = np.broadcast_arrays(*operands)
+    except ValueError:
+        shapes = ", ".join(str(x.shape) for x in operands)
+        raise ValueError(f"{verb}: operands of shapes {shapes} do not broadcast") from None
+    return operands, fmt, holding(np.result_type(*kinds), fmt)
+
+
+def _codes(verb, operands, fmt, start, stop):
+    """Yield parts of range(start, stop) and the codes of each operand there."""
+    shape = operands[0].shape
+    pieces = [door.chunks(x, start, stop) for x in operands]
+    for several in zip(*pieces, strict=True):
+        part = several[0][0]
+        named = zip("abc", several, strict=False)
+        codes = [codes_of(verb, x, fmt, part.start, name, shape) for name, (_, x) in named]
+        yield part, codes
+
+
+def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, stream):
+    """Check, compute, return values: the body of every operation."""
+    operands, fmt, dtype = _operands(verb, operands, fmt)
+    door.check_rounding(verb, rounding, random_bits, seed, stream)
+    door.check_rules(verb, fmt, operands[0], rounding, overflow, nan)
+    from refimpl.kernels import arithmetic as kernel
+
+    operation, record = kernel.OPERATIONS.index(verb), kernel.layout(fmt)
+    mode = floats._mode(rounding, overflow, "zero" if nan == "raise" else nan, random_bits)
+    refuse_nan = nan == "raise" and isinstance(fmt, FloatFormat) and fmt.nan_code is None
+    out = np.empty(operands[0].shape, dtype)
+    result = out.reshape(-1)
+
+    def work(start, stop):
+        for part, codes in _codes(verb, operands, fmt, start, stop):
+            words = door.random_words(rounding, codes[0].size, seed, stream, part.start)
+            a, b, c = (codes * 3)[:3]
+            into = np.empty(a.size, np.uint64)
+            found = kernel.calculate(operation, a, b, c, into, record, mode, words)
+            if refuse_nan and found >= 0:
+                index = tuple(int(i) for i in np.unravel_index(part.start + found, out.shape))
+                raise ValueError(f"{verb}: the result at index {index} is NaN, and {fmt.name} has "
+                                 "none; use nan='zero' or nan='max'")  # fmt: skip
+            result[part] = values_of(into, fmt, dtype)
+
+    door.in_threads(out.size, work)
+    return out
+
+
+def values_of(codes: np.ndarray, fmt, dtype: np.dtype) -> np.ndarray:
+    """Return the values of codes (unsigned) in a dtype that holds them all."""
+    if dtype.name in door.FLOATS and fmt == floats.format_of(dtype.name):
+        return codes.astype(door.FLOATS[dtype.name]).view(dtype)
+    wide = np.float64 if dtype.name == "bfloat16" else dtype
+    codes = codes.astype(door.code_dtype(fmt.bits), copy=False)
+    return floats.decode(codes, fmt, dtype=wide).astype(dtype, copy=False)

@@ -1,0 +1,50 @@
+"""After ``refimpl warmup`` training compiles nothing any more."""
+
+import subprocess
+import sys
+
+import pytest
+
+LISTEN = """
+import sys
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, e): compiled.append(e.data["dispatcher"].py_func.__qualname__)
+    def on_end(self, e): pass
+event.register("numba:compile", Listener())
+"""
+TRAIN = """
+import refimpl as rf
+digits = rf.data.load("digits")
+low = rf.Precision(low="e3m2", high="e6m9")
+even = rf.Precision(low="e5m2", high="e8m7", rounding="ties_to_even")
+for network, precision in ((rf.nn.cnn(), low), (rf.nn.mlp(), even), (rf.nn.resnet8(channels=1), None),
+                           (rf.nn.cnn(), rf.nn.presets.fp8())):
+    rf.nn.fit(network, digits, precision=precision, epochs=1, batch_size=700)
+"""
+
+
+def compiled_by(code):
+    """Return the names of the functions that a fresh process compiles while it runs code."""
+    done = subprocess.run([sys.executable, "-c", LISTEN + code + "\nprint(*compiled)"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return done.stdout.split()
+
+
+def test_the_listener_hears_a_function_being_compiled():
+    assert compiled_by("import numba\n@numba.njit\ndef one(): return 1\none()") == ["one"]
+
+
+@pytest.fixture(scope="module")
+def warm():
+    command = [sys.executable, "-m", "refimpl", "warmup", "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command_succeeds_and_is_quiet_when_asked(warm):
+    assert (warm.returncode, warm.stdout, warm.stderr) == (0, "", "")
+
+
+def test_training_after_it_compiles_nothing(warm):
+    assert compiled_by(TRAIN) == []

@@ -1,0 +1,167 @@
+"""Arithmetic: kernels against definitions in wide formats and random modes, and the door."""
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.formats import PositFormat
+from refimpl.kernels import arithmetic as kernel
+from refimpl.kernels.float_codes import mode
+from refimpl.spec import arithmetic as spec
+from refimpl.spec.random_bits import random_word
+
+DETERMINISTIC = ["ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative",
+                 "to_odd"]  # fmt: skip
+FORMATS = ["float16", "bfloat16", "tf32", "float32", "e8m24", "e11m20", "e16m24", "e5m24b-900ieee",
+           "e0m13", "e8m24fn", "e5m10fnuz", "e8m7_flush", "e5m10ieee_unsigned", "e4m11p3109e",
+           "binary12p5ue", "e2m20b3000", "posit16_1", "posit16_2", "posit32_0", "posit32_2",
+           "posit32_5", "posit5_3", "posit3_0"]  # fmt: skip
+
+
+def operands(fmt, count, seed):
+    """Codes: random, random beside each other and of both signs, and runs of ones and zeros."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 1 << fmt.bits, (3, count), dtype=np.uint64)
+    third = count // 3
+    codes[1, :third] = codes[0, :third] + rng.integers(0, 4, third, dtype=np.uint64)
+    codes[1, : third // 2] ^= np.uint64(1 << (fmt.bits - 1))
+    runs = (1 << rng.integers(0, fmt.bits, (3, third))) - rng.integers(0, 2, (3, third))
+    codes[:, -third:] = runs.astype(np.uint64) << rng.integers(0, fmt.bits, third, dtype=np.uint64)
+    return codes & np.uint64((1 << fmt.bits) - 1)
+
+
+def check(fmt, operation, rounding, overflow="overflow", nan="zero", bits=32, count=48):
+    seed = len(fmt.name) + len(operation)
+    codes = operands(fmt, count, seed)
+    words = np.random.default_rng(seed).integers(0, 2**32, count, dtype=np.uint32)
+    words[:4] = 0, 2**32 - 1, 2**31, 2**31 - 1
+    got = np.empty(count, np.uint64)
+    kernel.calculate(kernel.OPERATIONS.index(operation), *codes, got, kernel.layout(fmt),
+                     mode(rounding, overflow, nan, bits), words)  # fmt: skip
+    for i in range(count):
+        several = tuple(int(c) for c in codes[: spec.OPERANDS[operation], i])
+        expected = spec.calculate(
+            operation, several, fmt, rounding, overflow, nan, int(words[i]) >> (32 - bits), bits
+        )
+        assert int(got[i]) == expected, (str(fmt), operation, rounding, [hex(c) for c in several])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_operations_of_a_wide_format_are_as_defined(name):
+    fmt = rf.format(name)
+    posit = isinstance(fmt, PositFormat)
+    for k, operation in enumerate(kernel.OPERATIONS):
+        for j, rounding in enumerate(DETERMINISTIC[:1] if posit else DETERMINISTIC):
+            overflow = ("overflow", "saturate", "propagate")[(k + j) % 3]
+            check(fmt, operation, rounding, "overflow" if posit else overflow)
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float32", "e8m24", "e0m13", "e16m24"])
+def test_operations_round_stochastically_as_defined(name):
+    fmt = rf.format(name)
+    for operation in kernel.OPERATIONS:
+        check(fmt, operation, "stochastic")
+        for rounding, bits in (("stochastic_a", 3), ("stochastic_b", 32), ("stochastic_c", 9)):
+            check(fmt, operation, rounding, bits=bits, count=24)
+
+
+def test_element_i_of_a_result_takes_random_word_i_whatever_its_shape():
+    rng = np.random.default_rng(0)
+    a = rf.quantize(rng.standard_normal((70, 5)), "e4m3fn")
+    b = rf.quantize(rng.standard_normal(5), "e4m3fn")
+    got = rf.mul(a, b, "e4m3fn", rounding="stochastic", seed=6, stream=2)
+    codes = [rf.encode(x, "e4m3fn") for x in np.broadcast_arrays(a, b)]
+    expected = [
+        spec.calculate("mul", pair, rf.format("e4m3fn"), "stochastic", random=random_word(i, 6, 2))
+        for i, pair in enumerate(zip(*(c.reshape(-1).tolist() for c in codes), strict=True))
+    ]
+    assert rf.encode(got, "e4m3fn").reshape(-1).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "bfloat16", "e8m7_flush"])
+def test_what_is_rounded_down_is_minus_what_is_rounded_up_of_the_negatives(name):
+    fmt = rf.format(name)
+    rng = np.random.default_rng(1)
+    a, b = (rf.decode(rng.integers(0, 1 << fmt.bits, 5000), fmt) for _ in range(2))
+    for operation in (rf.add, rf.sub, rf.mul, rf.div):
+        second = b if operation in (rf.mul, rf.div) else -b
+        down = operation(a, b, fmt, rounding="toward_negative")
+        up = operation(-a, second, fmt, rounding="toward_positive")
+        assert ((down == -up) | np.isnan(down) & np.isnan(up)).all()
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+
+def test_the_signs_of_zeros_are_those_of_ieee():
+    x = np.array([1.5, 0.0, -0.0, 0.0])
+    y = np.array([-1.5, -0.0, -0.0, 0.0])
+    for rounding in DETERMINISTIC:
+        signs = np.signbit(rf.add(x, y, "float16", rounding=rounding)).tolist()
+        down = rounding == "toward_negative"
+        assert signs == [down, down, True, False]
+        assert np.signbit(rf.sub(x, -y, "float16", rounding=rounding)).tolist() == signs
+        assert np.signbit(rf.fma(x, 1.0, y, "float16", rounding=rounding)).tolist() == signs
+    assert np.signbit(rf.mul([0.0, -0.0, -2.0**-24], [-1.0, -1.0, 2.0**-24], "float16")).tolist() == [
+        True, False, True]  # fmt: skip
+    assert rf.div([1.0, 1.0], [0.0, -0.0], "float16").tolist() == [np.inf, -np.inf]
+
+
+def test_formats_without_nan_infinity_or_minus_zero_go_by_their_rules():
+    assert rf.div(1.0, 0.0, "e4m3fn", overflow="saturate") == 448.0
+    assert np.isnan(rf.div(1.0, 0.0, "e4m3fn"))
+    assert rf.div(-1.0, 0.0, "e2m1fn") == -6.0
+    assert rf.div(0.0, 0.0, "e2m1fn", nan="max") == 6.0
+    assert not np.signbit(rf.mul(-1.0, 0.0, "float8_e4m3fnuz"))
+    assert rf.sub(1.0, 2.0, "e5m2ieee_unsigned", overflow="saturate") == 0.0
+    with pytest.raises(ValueError, match=r"div: the result at index \(1,\) is NaN"):
+        rf.div([1.0, 0.0], [1.0, 0.0], "e2m1fn", nan="raise")
+
+
+def test_results_come_in_a_dtype_that_holds_the_format():
+    half, single = np.ones(2, np.float16), np.ones(2, np.float32)
+    assert rf.add(half, half, "float16").dtype == rf.add(half, half, "e4m3fn").dtype == np.float16
+    assert rf.add(half, half, "bfloat16").dtype == rf.add(half, single, "e4m3").dtype == np.float32
+    assert rf.add(half, half, "e10m20").dtype == rf.add([1], [2], "e4m3").dtype == np.float64
+    assert rf.add(single, single, "posit32_2").dtype == np.float64
+    assert rf.add(single, single, "posit16_2").dtype == np.float32
+    assert rf.add(np.ones((3, 1)), np.ones(4), "e4m3").shape == (3, 4)
+    assert rf.add(np.ones((0, 4)), np.ones(4), "e4m3").shape == (0, 4)
+
+
+def test_any_strides_and_byte_orders_are_taken():
+    x = rf.quantize(np.random.default_rng(2).standard_normal((6, 7)), "e4m3fn")
+    expected = rf.add(x, x[::-1], "e4m3fn")
+    for y in (np.asfortranarray(x), x.astype(">f4"), x.astype(np.float16)):
+        assert np.array_equal(rf.add(y, y[::-1], "e4m3fn"), expected)
+
+
+@pytest.mark.parametrize("relation, holds", [
+    ("<", [True, False, False, False]), ("<=", [True, True, False, False]),
+    ("==", [False, True, False, False]), ("!=", [True, False, True, True]),
+    (">=", [False, True, True, False]), (">", [False, False, True, False]),
+    ("unordered", [False, False, False, True]),
+])  # fmt: skip
+def test_relations_hold_as_ieee_says(relation, holds):
+    assert rf.compare([1.0, -0.0, 2.0, np.nan], [np.inf, 0.0, -2.0, 1.0], "float16",
+                      relation).tolist() == holds  # fmt: skip
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: rf.add([1.0, 0.3], 1.0, "e4m3fn"), r"0.3 at index \(1,\) of a is not .* nearest is 0.3125"),
+    (lambda: rf.fma(1.0, 1.0, [[449.0]], "e4m3fn"), r"449.0 at index \(0, 0\) of c"),
+    (lambda: rf.add(np.inf, 1.0, "e4m3fn"), "inf at index .* of a is not a value"),
+    (lambda: rf.add(np.nan, 1.0, "e2m1fn"), "nan at index .* of a is not a value"),
+    (lambda: rf.add(1.0, 1.0, "float64"), "53 significant bits; results are exact up to 25"),
+    (lambda: rf.add(1.0, 1.0, "e12m3"), "outside float64"),
+    (lambda: rf.add([1.0, 2.0], [1.0, 2.0, 3.0], "e4m3"), r"shapes \(2,\), \(3,\) do not broadcast"),
+    (lambda: rf.add(1.0, 1.0, "int8"), "integer format"),
+    (lambda: rf.add(1.0, 1.0, "e4m3", rounding="up"), "unknown rounding 'up'"),
+    (lambda: rf.add(1.0, 1.0, "e4m3", rounding="stochastic"), "needs a seed"),
+    (lambda: rf.add(1.0, 1.0, "posit8_2", rounding="to_odd"), "one way to round"),
+    (lambda: rf.add(1j, 1.0, "e4m3"), "values must be float16"),
+    (lambda: rf.compare(1.0, 1.0, "e4m3", "lt"), "unknown relation 'lt'; one of <, <="),
+])  # fmt: skip
+def test_bad_arguments_get_one_clear_error(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()

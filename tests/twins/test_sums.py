@@ -1,0 +1,177 @@
+"""Sums of products: both roads are the definition, bit for bit, in every order and mode."""
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.formats import ROUNDINGS, PositFormat
+from refimpl.ops import sums as door
+from refimpl.ops.arithmetic import codes_of
+from refimpl.spec import float_codes, posits
+from refimpl.spec import sums as spec
+from refimpl.spec.random_bits import random_word
+
+FORMATS = [("float8_e4m3fn", "float16"), ("float8_e5m2", "bfloat16"), ("float8_e4m3fnuz", "e4m3"),
+           ("float4_e2m1fn", "float8_e4m3fn"), ("float16", "float32"), ("bfloat16", "bfloat16"),
+           ("e8m7_flush", "e5m10fnuz"), ("posit8_2", "posit16_2"), ("posit16_1", "float16"),
+           ("float8_e3m4", "posit16_2"), ("e5m2ieee_unsigned", "e6m4ieee_unsigned"),
+           ("float8_e8m0fnu", "float32")]  # fmt: skip
+ORDERS = [
+    ("sequential", None),
+    ("pairwise", None),
+    ("chunked", 3),
+    ("kahan", None),
+    ("exact", None),
+]
+
+
+def decoded(values, fmt):
+    """Exact Values of a format's values."""
+    fmt = rf.format(fmt)
+    decode = posits.decode if isinstance(fmt, PositFormat) else float_codes.decode
+    flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+    codes = codes_of("test", flat, fmt, 0, "x", flat.shape)
+    return [decode(int(code), fmt) for code in codes]
+
+
+def some_values(fmt, shape, rng):
+    """Values from all the format's range and, half of them, from a few binades; zeros; specials."""
+    fmt = rf.format(fmt)
+    x = rf.decode(rng.integers(0, 1 << fmt.bits, shape, dtype=np.uint64), fmt)
+    few = rng.standard_normal(shape) * 2.0 ** rng.integers(-2, 3, shape)
+    near = rf.quantize(abs(few) if not getattr(fmt, "signed", True) else few, fmt)
+    x = np.where(rng.random(shape) < 0.6, near, x)
+    keep = np.isfinite(x) | (rng.random(shape) < 0.02)
+    return np.where(keep, x, near)
+
+
+def same(got, expected):
+    got, expected = np.asarray(got, np.float64), np.asarray(expected)
+    return (got.view(np.uint64) == expected.view(np.uint64)) | np.isnan(got) & np.isnan(expected)
+
+
+def check(pair, order, chunk, rounding, seed):
+    first, into = pair
+    rng = np.random.default_rng(seed)
+    m, k, n = 3, int(rng.integers(1, 14)), 4
+    a, b = some_values(first, (m, k), rng), some_values(first, (k, n), rng)
+    if getattr(rf.format(into), "nan_code", 0) is None:
+        a, b = np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0)
+    key = {"seed": 5, "stream": 3} if rounding.startswith("stochastic") else {}
+    bits = {"random_bits": 7} if rounding == "stochastic_b" else {}
+    got = rf.matmul(a, b, first, accumulate=into, order=order, chunk=chunk, rounding=rounding,
+                    **key, **bits)  # fmt: skip
+    width = -(-spec.roundings(order, k, chunk or 1) // 4) * 4
+    x, y = decoded(a, first), decoded(b.T, first)
+    expected = np.empty((m, n))
+    for i in range(m):
+        for j in range(n):
+            at = (i * n + j) * width
+            shift = 32 - bits.get("random_bits", 32)
+            words = [random_word(at + w, 5, 3) >> shift for w in range(width)] if key else ()
+            value = spec.dot(x[i * k : (i + 1) * k], y[j * k : (j + 1) * k], rf.format(into), order,
+                             chunk or 1, rounding, "overflow", words, 32 - shift)  # fmt: skip
+            expected[i, j] = float_codes.to_float(value)
+    assert same(got, expected).all(), (pair, order, rounding, a, b, got, expected)
+
+
+@pytest.mark.parametrize("pair", FORMATS, ids="-".join)
+def test_sums_are_as_defined_in_every_order(pair):
+    for seed, (order, chunk) in enumerate(ORDERS * 3):
+        check(pair, order, chunk, "ties_to_even", seed)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_sums_are_as_defined_in_every_mode(rounding):
+    if rounding in ("stochastic_a", "stochastic_c"):
+        rounding = "stochastic_b"
+    floats = [pair for pair in FORMATS if not pair[1].startswith("posit")]
+    for seed, pair in enumerate(floats):
+        order, chunk = ORDERS[seed % 5]
+        check(pair, order, chunk, rounding, seed)
+        check(pair, *ORDERS[(seed + 2) % 5], rounding, seed + 100)
+
+
+def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
+    rng = np.random.default_rng(8)
+    pairs = [("float8_e4m3fn", "float16"), ("float8_e5m2", "float16"), ("float8_e4m3fn", "e6m9"),
+             ("float4_e2m1fn", "float8_e3m4"), ("float8_e4m3fnuz", "bfloat16"), ("e3m1", "e4m4"),
+             ("float6_e3m2fn", "float16"), ("e4m3b11fnuz", "e8m7fn"), ("e5m2", "e6m7")]  # fmt: skip
+    for pair in pairs:
+        for overflow in ("overflow", "saturate", "propagate"):
+            formats = [rf.format(name) for name in (pair[0], *pair)]
+            if not door._in_float32(*formats, overflow):
+                assert pair[1] in ("bfloat16", "e8m7fn") and overflow == "propagate"
+                continue
+            a, b = some_values(pair[0], (40, 50), rng), some_values(pair[0], (50, 60), rng)
+            if formats[-1].nan_code is None:
+                a, b = np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0)
+            rules = {"accumulate": pair[1], "overflow": overflow}
+            fast = rf.matmul(a, b, pair[0], **rules)
+            with monkeypatch.context() as patched:
+                patched.setattr(door, "_in_float32", lambda *_: False)
+                slow = rf.matmul(a, b, pair[0], **rules)
+            assert same(fast, slow).all(), (pair, overflow)
+
+
+@pytest.mark.parametrize("first, into", [
+    ("float16", "float16"),  # products have 22 bits
+    ("float8_e4m3fn", "e8m12"),  # 24 < 2 * 13 + 1
+    ("float8_e4m3fn", "float8_e4m3fn"),  # a product may be a midpoint of the accumulator's
+    ("bfloat16", "float32"), ("posit8_2", "float16"),
+])  # fmt: skip
+def test_the_road_of_float32_is_not_taken_where_rounding_twice_could_be_seen(first, into):
+    assert not door._in_float32(*(rf.format(name) for name in (first, first, into)), "overflow")
+
+
+def test_the_sum_of_products_does_not_depend_on_threads_and_rows():
+    rng = np.random.default_rng(1)
+    a, b = (rf.quantize(rng.standard_normal(s), "e4m3fn") for s in ((50, 300), (300, 40)))
+    rules = {"accumulate": "float16", "rounding": "stochastic", "seed": 9}
+    whole = rf.matmul(a, b, "e4m3fn", **rules)
+    row = rf.matmul(a[:1], b, "e4m3fn", **rules)
+    assert np.array_equal(whole[:1], row) and not np.array_equal(whole[:1], whole[1:2])
+
+
+def test_an_exact_sum_does_not_depend_on_the_order_of_its_terms():
+    rng = np.random.default_rng(2)
+    for fmt in ("posit8_2", "float32", "bfloat16", "posit32_2"):
+        a, b = some_values(fmt, 200, rng), some_values(fmt, 200, rng)
+        a, b = np.where(np.isfinite(a * b), a, 1), np.where(np.isfinite(a * b), b, 1)
+        first = rf.dot(a, b, fmt, order="exact")
+        turn = rng.permutation(200)
+        assert first == rf.dot(a[turn], b[turn], fmt, order="exact")
+
+
+def test_sums_along_axes_are_the_sums_of_their_lines():
+    x = rf.quantize(np.random.default_rng(3).standard_normal((3, 4, 5)), "e4m3fn")
+    for axis in (0, 1, -1):
+        got = rf.sum(x, "e4m3fn", axis=axis)
+        lines = np.moveaxis(x, axis, -1)
+        expected = [rf.sum(line, "e4m3fn").item() for line in lines.reshape(-1, lines.shape[-1])]
+        assert got.reshape(-1).tolist() == expected and got.shape == lines.shape[:-1]
+    assert rf.sum(x, "e4m3fn") == rf.sum(x.reshape(-1), "e4m3fn")
+    assert rf.sum(np.zeros(0), "e4m3fn").item() == 0.0
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: rf.matmul(np.ones((2, 3)), np.ones((2, 3)), "e4m3fn"), r"shapes \(m, k\) and \(k, n\)"),
+    (lambda: rf.dot([1.0], [1.0, 2.0], "e4m3fn"), "two vectors of one length"),
+    (lambda: rf.sum([1.0], "e4m3fn", axis=1), "axis 1 of an array of 1 dim"),
+    (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
+    (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
+    (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
+    (lambda: rf.sum([1.0], "e4m3fn", accumulate="e12m3"), "outside float64"),
+    (lambda: rf.sum([1.0], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
+    (lambda: rf.sum([1.0], "e4m3fn", order="chunked"), "chunk belongs to"),
+    (lambda: rf.sum([1.0], "e4m3fn", chunk=4), "chunk belongs to"),
+    (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=0), "whole number from 1"),
+    (lambda: rf.sum([1.0], "e8m0scale"), "no zero to begin"),
+    (lambda: rf.sum([np.nan], "e4m3fn", accumulate="e5m10"), "not finite"),
+    (lambda: rf.sum([1.0], "e4m3fn", rounding="stochastic"), "needs a seed"),
+    (lambda: rf.sum([1.0], "posit8_2", rounding="toward_zero"), "one way to round"),
+    (lambda: rf.sum([1], "int8"), "integer format"),
+])  # fmt: skip
+def test_sums_refuse_what_they_cannot_do(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
