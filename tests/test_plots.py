@@ -88,3 +88,11 @@ def test_pictures_can_be_drawn_on_given_axes_and_leave_global_state_alone(estima
     axes = Figure().subplots()
     assert rf.plots.frontier(estimate, ax=axes) is axes.figure
     assert dict(matplotlib.rcParams) == before
+
+
+def test_running_sums_and_staircases_are_drawn_as_given():
+    (axes,) = rf.plots.running_sums([0, 5], {"in turn": [0.0, 4.0]}, exact=[0, 5]).axes
+    assert [v.tolist() for v in line(axes, "in turn")] == [[0, 5], [0, 4]]
+    assert [v.tolist() for v in line(axes, "exact")] == [[0, 5], [0, 5]]
+    (axes,) = rf.plots.staircases([0.2, 0.8], {"int": [0.0, 1.0]}).axes
+    assert [v.tolist() for v in line(axes, "int")] == [[0.2, 0.8], [0, 1]]

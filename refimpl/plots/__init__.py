@@ -1,5 +1,6 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
+from refimpl.plots.arithmetic import running_sums, staircases
 from refimpl.plots.formats import bit_layout, number_line, relative_error, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
@@ -15,4 +16,6 @@ __all__ = [
     "relative_error",
     "released",
     "rounding_modes",
+    "running_sums",
+    "staircases",
 ]
