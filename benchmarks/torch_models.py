@@ -61,6 +61,8 @@ def _twin(layer, quantizers):
         made = nn.Linear(layer.features, layer.outputs)
         _set(made.weight, p["weight"].T)
         _set(made.bias, p["bias"])
+    elif kind == "MaxPool":
+        made = nn.MaxPool2d(layer.size)
     else:
         made = {"ReLU": nn.ReLU, "AveragePool": _Mean, "Flatten": _Flatten}.get(kind, None)
         made = _Residual(layer, quantizers) if kind == "Residual" else made()

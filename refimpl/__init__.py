@@ -1,54 +1,78 @@
 """Reference implementation of low-precision training research, with bit-exact number formats."""
 
 import importlib
+from typing import TYPE_CHECKING
 
-from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
-from refimpl.ops import (
-    BlockCodes,
-    add,
-    compare,
-    decode,
-    decode_blocks,
-    decode_codebook,
-    decode_int,
-    div,
-    dot,
-    encode,
-    fma,
-    matmul,
-    matmul_int,
-    matmul_lookup,
-    mul,
-    pack_bits,
-    product_table,
-    qtorch_float_quantize,
-    quantile_codebook,
-    quantize,
-    quantize_blocks,
-    quantize_codebook,
-    quantize_int,
-    sqrt,
-    sub,
-    sum,
-    unpack_bits,
-    values,
-)
+if TYPE_CHECKING:  # for editors; at run time everything is loaded when it is first asked for
+    from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
+    from refimpl.nn import Precision
+    from refimpl.ops import (
+        BlockCodes,
+        add,
+        compare,
+        decode,
+        decode_blocks,
+        decode_codebook,
+        decode_int,
+        div,
+        dot,
+        encode,
+        fma,
+        matmul,
+        matmul_int,
+        matmul_lookup,
+        mul,
+        pack_bits,
+        product_table,
+        qtorch_float_quantize,
+        quantile_codebook,
+        quantize,
+        quantize_blocks,
+        quantize_codebook,
+        quantize_int,
+        sqrt,
+        sub,
+        sum,
+        unpack_bits,
+        values,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat",
     "Precision", "add", "autodiff", "compare", "data", "decode", "decode_blocks",
-    "decode_codebook", "decode_int", "div", "dot", "encode", "fma", "format", "matmul", "matmul_int",
-    "matmul_lookup", "mul", "nn", "numerics", "pack_bits", "peppp", "plots", "product_table",
-    "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
+    "decode_codebook", "decode_int", "div", "dot", "encode", "fma", "format", "matmul",
+    "matmul_int", "matmul_lookup", "mul", "nn", "numerics", "pack_bits", "peppp", "plots",
+    "product_table", "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
     "quantize_codebook", "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
 ]  # fmt: skip
 
+_ROOMS = (
+    "autodiff",
+    "data",
+    "formats",
+    "kernels",
+    "nn",
+    "numerics",
+    "ops",
+    "peppp",
+    "plots",
+    "spec",
+    "testing",
+)
+_FORMATS = ("BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "format")
+
 
 def __getattr__(name: str):
-    """Load the rooms when they are first asked for, so that importing refimpl stays quick."""
-    if name in ("autodiff", "data", "nn", "numerics", "peppp", "plots", "testing"):
+    """Load what is asked for, so that importing refimpl, and Ctrl-C while it is, cost nothing."""
+    if name in _ROOMS:
         return importlib.import_module(f"refimpl.{name}")
-    if name == "Precision":
-        return importlib.import_module("refimpl.nn").Precision
-    raise AttributeError(f"module 'refimpl' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'refimpl' has no attribute {name!r}")
+    room = "formats" if name in _FORMATS else "nn" if name == "Precision" else "ops"
+    found = globals()[name] = getattr(importlib.import_module(f"refimpl.{room}"), name)
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,53 +1,66 @@
-"""The command line: ``refimpl`` or ``python -m refimpl``."""
+"""The command line: ``refimpl`` or ``python -m refimpl``.
 
-from __future__ import annotations
+Everything is imported inside `main`, so that Ctrl-C is answered in one line from the start.
+"""
 
-import argparse
-import os
 import sys
 
-from refimpl.commands import (
-    conform,
-    format,
-    frontier,
-    memory,
-    reproduce,
-    sweep,
-    vectors,
-    verify,
-    warmup,
+COMMANDS = (
+    "certify",
+    "choose",
+    "conform",
+    "format",
+    "frontier",
+    "memory",
+    "reproduce",
+    "sweep",
+    "vectors",
+    "verify",
+    "warmup",
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
-    parser = _Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
-                                     parser_class=_Parser)  # fmt: skip
-    for command in (conform, format, frontier, memory, reproduce, sweep, vectors, verify, warmup):
-        command.add(commands)
-    options = parser.parse_args(arguments)
+    title, hint = "refimpl", ""
     try:
+        options = _read(arguments)
+        title = f"refimpl {options.command}"
+        if getattr(options, "continues", False):
+            hint = "; what was trained is kept, give the same command again to continue"
         return options.run(options)
+    except KeyboardInterrupt:
+        print(f"{title}: interrupted{hint}", file=sys.stderr)
+        return 130
     except ValueError as error:
-        print(f"refimpl {options.command}: {error}", file=sys.stderr)
+        print(f"{title}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
+        import os
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, RuntimeError) as error:
-        print(f"refimpl {options.command}: {error}", file=sys.stderr)
+        print(f"{title}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"refimpl {options.command}: interrupted; what was trained is kept, "
-              "give the same command again to continue", file=sys.stderr)  # fmt: skip
-        return 130
+
+
+def _read(arguments):
+    """Return what the arguments ask for."""
+    import argparse
+    from importlib import import_module
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+            raise SystemExit(2)
+
+    parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
+                                     parser_class=Parser)  # fmt: skip
+    for name in COMMANDS:
+        import_module(f"refimpl.commands.{name}").add(commands)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +57,14 @@ def refused(capsys, out, *arguments):
         (["sweep", "--epochs", "0"], "'0' is not a whole number of at least 1"),
         (["sweep", "--loss-scale", "0"], "loss_scale is 0"),
         (["sweep", "--tasks", "digits", "digits"], "twice"),
+        (["certify", "cnn", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
+        (["certify", "transformer", "digits"], "invalid choice: 'transformer'.*cnn"),
+        (["certify", "cnn", "digits", "--precision", "flot16"], "unknown format 'flot16'; did you mean float16"),
+        (["certify", "cnn", "digits", "--precision", "int8"], "no bound for input of layer '0 Round' in int8"),
+        (["certify", "cnn", "digits", "--precision", "posit16_2"], "posit16_2 cannot be trained in"),
+        (["certify", "cnn", "digits", "--outputs", "classes"], "invalid choice: 'classes'"),
+        (["certify", "cnn", "digits", "--epochs", "0"], "'0' is not a whole number of at least 1"),
+        (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"], "admits 1 configuration; the design"),
     ],
 )  # fmt: skip
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
@@ -72,6 +82,78 @@ def test_unknown_commands_and_models_are_refused_in_one_line(capsys, arguments):
 def test_unknown_formats_are_refused_in_one_line(capsys, formats):
     status, _, line = run(capsys, "memory", "cnn", *formats)
     assert status == 2 and line.count("\n") == 1 and "got the format name" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frontier", "digits", "--out", ""], "--out: the path is empty"),
+        (["sweep", "--out", ""], "--out: the path is empty"),
+        (["reproduce", "peppp", "--out", " "], "--out: the path is empty"),
+        (["memory", "cnn", "--picture", ""], "--picture: the path is empty"),
+        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size is more than 2\^40; it must be 1"),
+        (["memory", "cnn", "--low", "e99m99"], "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99"),
+        (["sweep", "--configurations", "e99m99+e8m7"], "e99m99"),
+    ],
+)  # fmt: skip
+def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
+    capsys, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    status, printed, line = run(capsys, *arguments)
+    assert status == 2 and printed == "" and line.count("\n") == 1 and re.search(message, line), (
+        line
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        (["frontier", "digits", "--out", "results"], "results/frontier.png"),
+        (["frontier", "digits", "--out", "results"], "results/frontier.json"),
+        (["sweep", "--tasks", "digits", "--out", "results"], "results/errors.npz"),
+        (["reproduce", "peppp", "--out", "results"], "results/tables.txt"),
+        (["conform", "ml_dtypes.float8_e5m2", "--junit", "results"], "results"),
+        (["verify", "encode", "float8_e5m2", "--junit", "results"], "results"),
+        (["vectors", "encode", "float8_e5m2", "--npz", "results"], "results"),
+        (["memory", "cnn", "--picture", "results"], "results"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
+    capsys, tmp_path, monkeypatch, arguments, taken
+):
+    (tmp_path / taken).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for work in (
+        "peppp.sweep.train_cell",
+        "testing.conform",
+        "testing.verify",
+    ):
+        monkeypatch.setattr(f"refimpl.{work}", None)
+    monkeypatch.setattr("refimpl.peppp.released.load_released", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    status, printed, line = run(capsys, *arguments)
+    assert status == 2 and printed == "" and line.count("\n") == 1
+    assert f"cannot write {taken} (it is a directory)" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path):
+    """The finder raises what a signal would, at the first module that the command needs."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run([sys.executable, "-m", "refimpl", "frontier", "digits"], cwd=tmp_path,
+                          env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
 
 
 def matrix(path, **changes):
@@ -114,12 +196,12 @@ def test_a_directory_that_cannot_be_written_is_found_out_before_training(capsys,
     status, _, line = run(
         capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "file" / "out"
     )
-    assert status == 2 and "cannot write in" in line and line.count("\n") == 1
+    assert status == 2 and "cannot write" in line and line.count("\n") == 1
     if os.geteuid() == 0:
         return  # root may write anywhere else
     tmp_path.chmod(0o500)
     status, _, line = run(capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "out")
-    assert status == 2 and "cannot write in" in line
+    assert status == 2 and "cannot write" in line
 
 
 def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
@@ -246,3 +328,59 @@ def test_every_kind_of_format_prints_as_text_as_json_and_as_html(capsys, name):
     fields = json.loads(run(capsys, "format", name, "--json")[1])["format"]
     assert fields["bits"] == format_of(name).bits
     assert f"<td style='text-align:left'>{fields['name']}</td>" in format_of(name)._repr_html_()
+
+
+def test_certify_prints_and_writes_what_is_proved_and_uses_its_checkpoint_again(capsys, tmp_path):
+    command = ["certify", "mlp", "digits", "--epochs", "2", "--checkpoint", tmp_path / "mlp.npz"]
+    status, said, _ = run(capsys, *command, "--out", tmp_path / "16")
+    assert status == 0
+    proved, implied, same = (float(share) for share in re.findall(r"([0-9.]+)%", said))
+    assert 90 < proved <= implied <= same <= 100
+    record = json.loads((tmp_path / "16" / "certificate.json").read_text())
+    assert round(100 * record["proved"], 1) == proved and record["images"] == 360
+    each = record["per_image"]
+    assert each["proved"] == [g > 2 * b for g, b in zip(each["gamma"], each["bound"], strict=True)]
+    assert (tmp_path / "16" / "certificate.png").read_bytes().startswith(b"\x89PNG")
+    run(capsys, *command, "--out", tmp_path / "again", "--quiet")
+    for name in ("certificate.json", "certificate.png"):
+        assert (tmp_path / "16" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_certify_refuses_the_checkpoint_of_another_network_and_a_place_it_cannot_write(
+    capsys, tmp_path
+):
+    file = tmp_path / "mlp.npz"
+    run(
+        capsys,
+        "certify",
+        "mlp",
+        "digits",
+        "--epochs",
+        "1",
+        "--checkpoint",
+        file,
+        "--out",
+        tmp_path / "a",
+    )
+    line = refused(capsys, tmp_path / "b", "certify", "mlp", "digits", "--epochs", "1", "--seed", "1",
+                   "--checkpoint", file, "--quiet")  # fmt: skip
+    assert "written with another seed: 0, now it is 1" in line
+    status, said, line = run(capsys, "certify", "mlp", "digits", "--out", file / "c")
+    assert status == 2 and said == "" and "cannot write in" in line and line.count("\n") == 1
+
+
+def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
+    run(
+        capsys,
+        "certify",
+        "mlp",
+        "digits",
+        "--epochs",
+        "1",
+        "--precision",
+        "e3m2",
+        "--out",
+        tmp_path / "a",
+    )
+    record = json.loads((tmp_path / "a" / "certificate.json").read_text())
+    assert record["proved"] < 0.2 and record["same"] > 0.5

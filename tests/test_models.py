@@ -82,12 +82,13 @@ def test_every_network_takes_a_low_precision_step_and_its_parameters_are_counted
 
 
 @pytest.mark.slow
-def test_resnet18_takes_a_low_precision_step_on_a_batch_of_32():
-    model = rf.nn.resnet18()
-    result = rf.nn.fit(
-        model, task((32, 32, 3)), epochs=1, precision=rf.Precision(low="e4m3", high="e8m7")
-    )
+@pytest.mark.parametrize("precision", [None, rf.Precision(low="e4m3", high="e8m7")])
+@pytest.mark.parametrize("make", [rf.nn.vgg11, rf.nn.resnet18])
+def test_the_large_networks_take_a_step_on_a_batch_of_32(make, precision):
+    model = make()
+    result = rf.nn.fit(model, task((32, 32, 3)), epochs=1, precision=precision)
     assert not result.diverged and np.isfinite(result.history[0]["loss"])
+    assert sum(t.data.size for t in model.tensors()) == model.parameter_total()
 
 
 def test_the_transformer_reads_tokens_too():

@@ -147,7 +147,7 @@ def test_adam_in_float16_needs_a_larger_epsilon():
     [
         (lambda: SGD(update="kahn"), "'kahn' is not one of plain, kahan, stochastic"),
         (lambda: Adam(state="4-bit"), "'4-bit' is not one of rounded, 8-bit"),
-        (lambda: SGD(weight_decay=-1), "weight_decay=-1"),
+        (lambda: SGD(weight_decay=-1), "weight_decay is -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, message):

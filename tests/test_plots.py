@@ -96,3 +96,29 @@ def test_running_sums_and_staircases_are_drawn_as_given():
     assert [v.tolist() for v in line(axes, "exact")] == [[0, 5], [0, 5]]
     (axes,) = rf.plots.staircases([0.2, 0.8], {"int": [0.0, 1.0]}).axes
     assert [v.tolist() for v in line(axes, "int")] == [[0.2, 0.8], [0, 1]]
+
+
+def test_the_certificate_picture_shows_error_and_bound_of_every_image_and_the_line_between():
+    gamma, delta, bound = [0.5, 0.4, 0.1, 0.0], [0.01, 0.1, 0.08, 0.02], [0.1, 0.3, np.inf, 0.05]
+    same = np.array([True, True, False, True])
+    found = rf.numerics.Certificate(*map(np.array, (gamma, delta, bound)), same, "logits")
+    assert found.proved.tolist() == [True, False, False, False]
+    assert found.observed.tolist() == [True, True, False, False]
+    (axes,) = rf.plots.certificate(found).axes
+    x, y = line(axes, "measured error: 50.0% below the line")
+    assert y.tolist() == delta and x[:3].tolist() == gamma[:3] and x[3] > 0
+    assert line(axes, "bound: 25.0% proved")[1].tolist() == [0.1, 0.3, 0.05]
+    assert line(axes, "no finite bound: 1 images")[0].tolist() == [0.1]
+    assert [v.tolist() for v in line(axes, "another class: 1 images")] == [[0.1], [0.08]]
+    x, y = line(axes, r"$\Gamma = 2\,\delta$")
+    np.testing.assert_allclose(x, 2 * y)
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_weight_paths_are_drawn_with_the_band_they_cannot_enter():
+    paths = {"nearest": [3.0, 2.0, 2.0], "Kahan": [3.0, 2.0, 1.4]}
+    (axes,) = rf.plots.weight_paths(paths, target=1.37, radius=0.2).axes
+    for name, path in paths.items():
+        assert line(axes, name)[1].tolist() == path
+    (band,) = axes.patches
+    assert band.get_y() == pytest.approx(1.17) and band.get_height() == pytest.approx(0.4)

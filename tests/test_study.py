@@ -97,3 +97,9 @@ def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
 def test_a_cap_that_is_no_size_is_refused(cap):
     with pytest.raises(ValueError, match="allowed is a finite number above 0"):
         Study(ERRORS, DIGITS, memory_cap_mb=cap)
+
+
+@pytest.mark.parametrize("count", [8.5, "8", None, True])
+def test_a_number_of_measurements_that_is_not_whole_is_refused(count):
+    with pytest.raises(TypeError, match=f"measurements is {count!r}; it must be a whole number"):
+        Study(ERRORS, DIGITS, measurements=count)

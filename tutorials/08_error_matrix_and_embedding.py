@@ -8,9 +8,10 @@
 import numpy as np
 
 import refimpl as rf
-from refimpl.peppp.belief import learn_belief, probabilistic_pca
 from refimpl.peppp.completion import inverse_propensity, rank_by_cross_validation, soft_impute
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
+from refimpl.peppp.factors import probabilistic_pca
+from refimpl.peppp.prior import learn_belief
 from refimpl.peppp.sampling import memory_biased_sample, uniform_sample
 
 errors = rf.peppp.meta_training(rf.data.load("digits"))

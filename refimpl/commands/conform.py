@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    from refimpl.commands.options import add_rules
+    from refimpl.commands.options import add_rules, place
 
     command = commands.add_parser(
         "conform",
@@ -23,18 +23,27 @@ def add(commands) -> None:
     command.add_argument("--operation", choices=("quantize", "encode", "decode"),
                          default="quantize", help="what the program does (default quantize)")  # fmt: skip
     add_rules(command)
+    command.add_argument("--scale", type=float, metavar="S",
+                         help="of an integer format: hold values to S * (code - zero point)")  # fmt: skip
+    command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")  # fmt: skip
+    command.add_argument("--scale-rule", metavar="RULE",
+                         help="of an MX format: floor (default), ceil, even, nearest")  # fmt: skip
+    command.add_argument("--tensor-scale", type=float, metavar="S",
+                         help="of nvfp4, if it is given (default: from the largest magnitude)")  # fmt: skip
     command.add_argument("--inputs", nargs="+", metavar="DTYPE", default=["float32", "float64"],
                          help="float16, float32, float64 (default: the last two)")  # fmt: skip
     command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
                          help="for each call (default 10)")  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", help="also write it as JUnit XML")
+    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
 
 
 def run(options) -> int:
     """Print the report; return 0 or 1."""
     from refimpl import testing
+    from refimpl.commands.options import writable
 
+    writable(options.junit)
     if options.program:  # then the first name is the format
         if options.format or not options.target:
             raise ValueError("give the format, and it alone, beside --program")
@@ -44,10 +53,14 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    report = testing.conform(
-        implementation, name, rounding=options.rounding, overflow=options.overflow, nan=options.nan,
-        random_bits=options.random_bits, inputs=options.inputs, time_limit=options.time_limit,
-    )  # fmt: skip
+    rules = ("rounding", "overflow", "nan", "random_bits", "scale", "zero_point", "scale_rule",
+             "tensor_scale", "inputs", "time_limit")  # fmt: skip
+    try:
+        report = testing.conform(
+            implementation, name, **{rule: getattr(options, rule) for rule in rules}
+        )
+    except TypeError as error:  # of a misuse; what the implementation raises is in the report
+        raise ValueError(str(error)) from None
     if options.junit:
         with open(options.junit, "w", encoding="utf-8") as file:
             file.write(report.to_junit())

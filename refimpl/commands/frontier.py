@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, positive, talk
+from refimpl.commands.options import add_running, place, positive, talk, writable
 
 
 def add(commands) -> None:
@@ -22,7 +22,7 @@ def add(commands) -> None:
                          help="how to choose and predict (default knowledge-gradient; the paper's is ed-mf)")  # fmt: skip
     command.add_argument("--memory-cap-mb", type=float, metavar="MB",
                          help="consider only configurations within this memory")  # fmt: skip
-    command.add_argument("--matrix", metavar="FILE",
+    command.add_argument("--matrix", metavar="FILE", type=place,
                          help="error matrix to learn from (default: the one that ships)")  # fmt: skip
     command.add_argument("--exhaustive", action="store_true",
                          help="also train all the others, and compare")  # fmt: skip
@@ -43,6 +43,7 @@ def _frontier(options) -> int:
                   method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
     name = Path(task.name).absolute().name.replace("#", "-")  # of a path, the last part
     directory = options.out or f"frontier-{name}"
+    writable(*_files(directory))
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
@@ -90,12 +91,18 @@ def _report(found, say) -> None:
 
 def _write_frontier(directory, name, found, true, record):
     import json
-    from pathlib import Path
 
     from refimpl import plots
 
-    picture, text = Path(directory, "frontier.png"), Path(directory, "frontier.json")
+    picture, text = _files(directory)
     plots.frontier(found, true=true, title=f"{name}: {len(found.chosen)} configurations measured, "
                    f"{len(found.names) - len(found.chosen)} predicted").savefig(picture, dpi=150)  # fmt: skip
     text.write_text(json.dumps(record, indent=1) + "\n")
     return picture, text
+
+
+def _files(directory):
+    """The picture and the record."""
+    from pathlib import Path
+
+    return Path(directory, "frontier.png"), Path(directory, "frontier.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import positive
+from refimpl.commands.options import place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 
@@ -36,13 +36,15 @@ def add(commands) -> None:
                          help="of the optimizer's state; 8 counts its scales too")  # fmt: skip
     command.add_argument("--checkpoint-every", type=positive, metavar="N",
                          help="keep only every so many-th activation")  # fmt: skip
-    command.add_argument("--picture", metavar="FILE", help="also draw it, by layer and kind")
+    command.add_argument("--picture", metavar="FILE", type=place,
+                         help="also draw it, by layer and kind")  # fmt: skip
 
 
 def _memory(options) -> int:
     from refimpl.peppp import Configuration
     from refimpl.peppp.memory import count
 
+    writable(options.picture)
     network, shape, where = _network(options)
     memory = count(
         network, shape, Configuration(options.low, options.high), batch_size=options.batch_size,
@@ -67,8 +69,6 @@ def _memory(options) -> int:
 
 def _network(options):
     """The network, the shape of its images, and what to call them."""
-    import math
-
     from refimpl import data, nn
 
     task = data.load(options.data)
@@ -76,12 +76,8 @@ def _network(options):
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
     classes = options.classes or task.classes
-    make = getattr(nn, options.model, None)
-    if make is None:
-        raise ValueError(f"{options.model} is not a network of refimpl.nn yet; choose cnn or mlp")
-    if options.model == "mlp":
-        return make(features=math.prod(shape), classes=classes), shape, where
-    return make(channels=shape[2], classes=classes), shape, where
+    words = None if options.resolution else getattr(task, "words", None)
+    return nn.network(options.model, shape, classes, words=words), shape, where
 
 
 def _draw(memory, title, path):

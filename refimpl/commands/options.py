@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -19,13 +21,41 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def place(text: str) -> str:
+    """Read the path of a file or directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; leave the option out or name one")
+    return text
+
+
+def writable(*paths) -> None:
+    """Raise ValueError for a file that could not be written, before there is anything to write.
+
+    Directories that do not exist yet are made later; None stands for no file.
+    """
+    for path in (Path(p) for p in paths if p is not None):
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if path.is_dir():
+            why = "it is a directory"
+        elif there != path and not there.is_dir():
+            why = f"{there} is no directory"
+        elif not os.access(there, os.W_OK):
+            why = "permission denied"
+        else:
+            continue
+        raise ValueError(f"cannot write {path} ({why}); name another place")
+
+
 def add_running(command, out: str) -> None:
     """Declare the options of a command that trains."""
     command.add_argument("--seed", type=seed, default=0, help="default 0")
     command.add_argument(
         "--jobs", type=positive, metavar="N", help="processes (default: all processors)"
     )
-    command.add_argument("--out", metavar="DIR", help=f"directory of results (default {out})")
+    command.add_argument(
+        "--out", metavar="DIR", type=place, help=f"directory of results (default {out})"
+    )
+    command.set_defaults(continues=True)
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import positive, talk
+from refimpl.commands.options import place, positive, talk, writable
 
 
 def add(commands) -> None:
@@ -22,7 +22,8 @@ def add(commands) -> None:
                          help="figures, meta-training, meta-test, settings, ranking (default all)")  # fmt: skip
     command.add_argument("--jobs", type=positive, default=2, metavar="N",
                          help="processes (default 2)")  # fmt: skip
-    command.add_argument("--out", metavar="DIR", help="also write tables and pictures there")
+    command.add_argument("--out", metavar="DIR", type=place,
+                         help="also write tables and pictures there")  # fmt: skip
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -35,12 +36,8 @@ def _reproduce(options) -> int:
     errors = load_released(options.data)
     out = None if options.out is None else Path(options.out)
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"cannot write in {out} ({error.strerror}); choose another directory with --out"
-            ) from None
+        writable(out / "tables.txt", out / "figures.png")
+        out.mkdir(parents=True, exist_ok=True)
     say, running = talk(options), {"jobs": options.jobs, "progress": not options.quiet}
     parts = {
         "figures": lambda: reproduce.figures(errors),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, positive, talk
+from refimpl.commands.options import add_running, positive, talk, writable
 
 
 def add(commands) -> None:
@@ -50,6 +50,7 @@ def _sweep(options) -> int:
     if options.dry_run:
         _tell(plan_sweep(*what, **how), options)
         return 0
+    writable(f"{directory}/errors.npz")
     running = {"jobs": options.jobs, "progress": not options.quiet}
     if options.dask:
         with _dask(options.dask) as client:

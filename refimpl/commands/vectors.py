@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from refimpl.commands.options import place, writable
+
 
 def add(commands) -> None:
     """Declare the command and its options."""
@@ -17,7 +19,8 @@ def add(commands) -> None:
         "--inputs-only", action="store_true", help="leave the results out, for a pipe"
     )
     command.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
-    command.add_argument("--npz", metavar="FILE", help="write arrays to FILE instead")
+    command.add_argument("--npz", metavar="FILE", type=place,
+                         help="write arrays to FILE instead")  # fmt: skip
 
 
 def add_selection(command) -> None:
@@ -48,6 +51,7 @@ def run(options) -> int:
     """Write the vectors to standard output."""
     import sys
 
+    writable(options.npz)
     vectors = selected(options)
     if options.npz:
         vectors.save_npz(options.npz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refimpl.commands.options import place, writable
 from refimpl.commands.vectors import add_selection, selected
 
 READ = 1 << 20  # bytes
@@ -19,7 +20,7 @@ def add(commands) -> None:
     command.set_defaults(run=run)
     add_selection(command)
     command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", help="also write it as JUnit XML")
+    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
 
 
 def run(options) -> int:
@@ -28,6 +29,7 @@ def run(options) -> int:
 
     from refimpl.testing import verify
 
+    writable(options.junit)
     pieces = iter(lambda: sys.stdin.buffer.read1(READ), b"")
     report = verify(selected(options), pieces)
     if options.junit:

@@ -1,10 +1,11 @@
-"""Real data that ships with the package, as small image classification tasks.
+"""Real data that ships with the package or with Python, as small classification tasks.
 
-`load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, and a
-family of eighteen printed-character tasks to learn from beforehand. Everything is read from two
-small files beside this one, without pickle; nothing is downloaded. The path of files you have does as
-well as a name: CIFAR, IDX (MNIST), folders of images, npz; the `read_` functions read them with more
-options. `ATTRIBUTION.md` says whose work the data are.
+`load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, a
+family of eighteen printed-character tasks to learn from beforehand, and chapters of Python's own
+manual. Everything is read from two small files beside this one, without pickle, and from a module
+of Python; nothing is downloaded. The path of files you have does as well as a name: CIFAR, IDX
+(MNIST), folders of images, npz; the `read_` functions read them with more options.
+`ATTRIBUTION.md` says whose work the data are.
 
 >>> from refimpl import data
 >>> data.load("digits").train_images.shape
@@ -21,6 +22,7 @@ from refimpl.data.files import (
     read_npz,
 )
 from refimpl.data.task import Task
+from refimpl.data.text import TokenTask
 
-__all__ = ["Task", "cifar100_superclasses", "load", "meta_training_names", "names", "read_cifar10",
+__all__ = ["Task", "TokenTask", "cifar100_superclasses", "load", "meta_training_names", "names", "read_cifar10",
            "read_cifar100", "read_folder", "read_idx", "read_npz"]  # fmt: skip

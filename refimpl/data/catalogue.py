@@ -3,7 +3,7 @@
 import difflib
 import os
 
-from refimpl.data import digits, glyph_tasks
+from refimpl.data import digits, glyph_tasks, text
 from refimpl.data.files import local
 from refimpl.data.task import Task
 
@@ -12,6 +12,8 @@ __all__ = ["load", "meta_training_names", "names"]
 
 def load(name: str | os.PathLike) -> Task:
     """Make the task of this name, the same one every time and on every machine, or read one's own.
+
+    (But for the text, ``topics``, which is part of Python and differs a little between its releases.)
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ def load(name: str | os.PathLike) -> Task:
         return digits.task()
     if name in glyph_tasks.names():
         return glyph_tasks.task(name)
+    if name == text.NAME:
+        return text.task()
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     if isinstance(name, str) and local.is_path(name):
         return local.read(name)
@@ -58,7 +62,7 @@ def load(name: str | os.PathLike) -> Task:
 
 
 def names() -> tuple[str, ...]:
-    """List the names of all tasks: the digits, then the glyph tasks.
+    """List the names of all tasks: the digits, then the glyph tasks, then the text.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def names() -> tuple[str, ...]:
     >>> names()[:4]
     ('digits', 'latin-capitals-clean', 'latin-capitals-noisy', 'latin-capitals-ten')
     """
-    return (digits.NAME, *glyph_tasks.names())
+    return (digits.NAME, *glyph_tasks.names(), text.NAME)
 
 
 def meta_training_names() -> tuple[str, ...]:

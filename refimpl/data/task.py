@@ -96,7 +96,7 @@ class Task:
     def __repr__(self):
         size = "x".join(map(str, self.train_images.shape[1:]))
         return (
-            f"Task({self.name!r}: {len(self.train_labels)} train, {len(self.test_labels)} test, "
+            f"{type(self).__name__}({self.name!r}: {len(self.train_labels)} train, {len(self.test_labels)} test, "
             f"{size}, {self.classes} classes, images from {self.images_from!r})"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from refimpl.formats.floats import FloatFormat
 from refimpl.formats.modes import whole
 
 
@@ -66,6 +67,16 @@ class IntFormat:
         if not self.signed:
             return 0
         return -self.max if self.symmetric else -self.max - 1
+
+    @property
+    def grid(self) -> FloatFormat:
+        """The codes -max to max of a signed format as a float format: fixed point, in steps of 1.
+
+        >>> IntFormat(bits=8).grid.max, IntFormat(bits=8).grid.smallest_subnormal
+        (127.0, 1.0)
+        """
+        bits = self.bits - 1
+        return FloatFormat(exponent_bits=0, mantissa_bits=bits, bias=1 - bits, specials="none")
 
     @property
     def name(self) -> str:

@@ -22,13 +22,13 @@ PANEL = 2 * LANES  # columns (filters, or channels of the input gradient) worked
 _ONE = np.int64(1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def whole_blocks(n):
     """Return 16, or n rounded up to a multiple of 32."""
     return LANES if n <= LANES else (n + PANEL - 1) // PANEL * PANEL
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def widen(matrix):
     """Return a C-ordered (n, m) matrix with zero columns added to whole blocks; itself if it has them."""
     n, m = matrix.shape
@@ -40,7 +40,7 @@ def widen(matrix):
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def panels(matrix):
     """Return an (n, m) matrix as (m / 32, n, 32), or (1, n, 16), columns of zeros added.
 
@@ -59,51 +59,68 @@ def panels(matrix):
     return out
 
 
-@njit(cache=True, error_model="numpy")
-def narrow(matrix, columns):
-    """Return the first columns of a matrix; itself if it has no more."""
-    if matrix.shape[1] == columns:
-        return matrix
-    return matrix[:, :columns].copy()
-
-
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def pad(x, top, left, bottom, right):
     """Return images with rows and columns of zeros around them; themselves if none are asked for."""
     batch, height, width, channels = x.shape
     if top == 0 and left == 0 and bottom == 0 and right == 0:
         return x
     out = np.empty((batch, height + top + bottom, width + left + right, channels), np.float32)
-    for b in range(batch):
-        out[b, :top] = 0
-        for y in range(height):
-            row = out[b, top + y]
-            row[:left] = 0
-            row[left : left + width] = x[b, y]
-            row[left + width :] = 0
-        out[b, top + height :] = 0
+    write_padded(x, top, left, out)
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_padded(x, top, left, out):
+    """Write images into larger ones, this many rows and columns from their corner, zeros around them."""
+    batch, height, width, channels = x.shape
+    first, last, end = left * channels, (left + width) * channels, out.shape[2] * channels
+    for b in range(batch):
+        for y in range(out.shape[1]):
+            row = out[b, y].reshape(-1)
+            if y < top or y >= top + height:
+                for k in range(end):
+                    row[k] = 0
+                continue
+            source = x[b, y - top].reshape(-1)
+            for k in range(first):
+                row[k] = 0
+            for k in range(last - first):
+                row[first + k] = source[k]
+            for k in range(last, end):
+                row[k] = 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def _address(x, b, y, z):
     """Return the address of pixel (y, z) of image b."""
     _, height, width, channels = x.shape
     return x.ctypes.data + 4 * channels * ((b * height + y) * width + z)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def forward(x, weight, stride, padding):
     """Return (batch, down, across, filters): x correlated with the filters, zeros around x."""
     batch, height, width, channels = x.shape
     rows, columns, _, filters = weight.shape
     down = (height + 2 * padding - rows) // stride + 1
     across = (width + 2 * padding - columns) // stride + 1
+    y = np.empty((batch, down, across, filters), np.float32)
+    write_forward(x, weight, stride, padding, y)
+    return y
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_forward(x, weight, stride, padding, y):
+    """Do as `forward`, into y."""
+    channels = x.shape[3]
+    batch, down, across, filters = y.shape
+    rows, columns = weight.shape[:2]
     image = pad(x, padding, padding, padding, padding)
     right = panels(weight.reshape(rows * columns * channels, filters))
     width = right.shape[2]
     wide = width * right.shape[0]
-    out = np.empty((batch, down, across, wide), np.float32)
+    out = y if wide == filters else np.empty((batch, down, across, wide), np.float32)
     for j in range(right.shape[0]):  # a panel for the whole batch: it stays in the cache
         for b in range(batch):
             for i in range(down):
@@ -114,19 +131,29 @@ def forward(x, weight, stride, padding):
                     right[j].ctypes.data, columns * channels * width, width,
                     rows, columns * channels, False, across, width,
                 )  # fmt: skip
-    return narrow(out.reshape(-1, wide), filters).reshape(batch, down, across, filters)
+    if wide != filters:
+        y[:] = out[:, :, :, :filters]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def weight_gradient(x, dy, rows, columns, stride, padding):
     """Return (rows, columns, channels, filters): dL/d(filters), given x and dL/d(output)."""
-    channels = x.shape[3]
-    batch, down, across, filters = dy.shape
+    gradient = np.empty((rows, columns, x.shape[3], dy.shape[3]), np.float32)
+    write_weight_gradient(x, dy, stride, padding, gradient)
+    return gradient
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_weight_gradient(x, dy, stride, padding, gradient):
+    """Do as `weight_gradient`, into `gradient`."""
+    rows, columns, channels, filters = gradient.shape
+    batch, down, across, _ = dy.shape
     image = pad(x, padding, padding, padding, padding)
     right = widen(dy.reshape(-1, filters))
     wide = right.shape[1]
     right = right.reshape(batch, down, across, wide)
-    out = np.empty((rows * columns * channels, wide), np.float32)
+    flat = gradient.reshape(rows * columns * channels, filters)
+    out = flat if wide == filters else np.empty((rows * columns * channels, wide), np.float32)
     for r in range(rows):
         top = out[r * columns * channels :]
         for b in range(batch):
@@ -137,10 +164,11 @@ def weight_gradient(x, dy, rows, columns, stride, padding):
                 _address(right, b, 0, 0), across * wide, wide,
                 down, across, b > 0, columns * channels, wide,
             )  # fmt: skip
-    return narrow(out, filters).reshape(rows, columns, channels, filters)
+    if wide != filters:
+        flat[:] = out[:, :filters]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _taps(phase, padding, size, stride, length):
     """Return what reaches the input positions phase, phase + stride, ... (below length) along an axis.
 
@@ -153,21 +181,38 @@ def _taps(phase, padding, size, stride, length):
     return first, count, shift, (length - phase + stride - 1) // stride
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def input_gradient(weight, dy, height, width, stride, padding):
     """Return (batch, height, width, channels): dL/dx, given the filters and dL/d(output).
 
     Input pixels of one phase, their position modulo the stride, are reached by the same filter
     elements: for each phase this is a correlation of dy with those elements in reverse, at stride 1.
     """
-    rows, columns, channels, filters = weight.shape
+    rows, columns, channels, _ = weight.shape
     batch, down, across, _ = dy.shape
+    dx = np.empty((batch, height, width, channels), np.float32)
+    top, bottom = margins(height, down, rows, stride, padding)
+    left, right = margins(width, across, columns, stride, padding)
+    write_input_gradient(weight, pad(dy, top, left, bottom, right), stride, padding, dx)
+    return dx
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def margins(length, outputs, size, stride, padding):
+    """Return how many zeros `write_input_gradient` wants before and after dy along an axis."""
+    return (size - 1) // stride, max(0, (length - 1 + padding) // stride - (outputs - 1))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_input_gradient(weight, around, stride, padding, dx):
+    """Do as `input_gradient`, into dx, given dy with its margins."""
+    rows, columns, channels, filters = weight.shape
+    batch, height, width, _ = dx.shape
     margin_y, margin_z = (rows - 1) // stride, (columns - 1) // stride
-    after_y = max(0, (height - 1 + padding) // stride - (down - 1))
-    after_z = max(0, (width - 1 + padding) // stride - (across - 1))
-    around = pad(dy, margin_y, margin_z, after_y, after_z)
     wide = whole_blocks(channels)
-    out = np.zeros((batch, height, width, wide), np.float32)
+    out = dx if wide == channels else np.empty((batch, height, width, wide), np.float32)
+    if min(rows, columns) < stride:  # some pixels are reached by nothing
+        out[:] = 0
     for phase_y in range(min(stride, height)):
         first_y, count_y, shift_y, times_y = _taps(phase_y, padding, rows, stride, height)
         for phase_z in range(min(stride, width)):
@@ -193,4 +238,5 @@ def input_gradient(weight, dy, height, width, stride, padding):
                             right[j].ctypes.data, count_z * filters * block, block,
                             count_y, count_z * filters, False, times_z, block,
                         )  # fmt: skip
-    return narrow(out.reshape(-1, wide), channels).reshape(batch, height, width, channels)
+    if wide != channels:
+        dx[:] = out[:, :, :, :channels]

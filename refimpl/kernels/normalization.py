@@ -88,11 +88,18 @@ def gradient(x, dy, mean, inverse, scale, shift, relu, dscale, dshift, of_batch)
     return out.reshape(n, channels)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def image_means(x):
     """Return the mean over the pixels of x (batch, pixels, channels)."""
+    out = np.empty((x.shape[0], x.shape[2]), x.dtype)
+    write_image_means(x, out)
+    return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_image_means(x, out):
+    """Do as `image_means`, into out."""
     batch, pixels, channels = x.shape
-    out = np.empty((batch, channels), x.dtype)
     total = np.empty(channels)
     for b in range(batch):
         total[:] = 0
@@ -101,4 +108,15 @@ def image_means(x):
                 total[k] += np.float64(x[b, i, k])
         for k in range(channels):
             out[b, k] = total[k] / pixels
-    return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def write_image_means_gradient(dy, dx):
+    """Write dL/dx (batch, pixels, channels), given dL/d(means)."""
+    batch, pixels, channels = dx.shape
+    count = dx.dtype.type(pixels)
+    for b in range(batch):
+        share = dy[b] / count
+        for i in range(pixels):
+            for k in range(channels):
+                dx[b, i, k] = share[k]

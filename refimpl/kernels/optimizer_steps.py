@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def sgd(weights, gradient, velocity, new, update, rate, momentum, decay, first, nesterov):
     """Write new (velocity) and update = -rate * direction; float32 (n,) each, scalars float32.
 
@@ -22,7 +22,7 @@ def sgd(weights, gradient, velocity, new, update, rate, momentum, decay, first, 
         update[i] = -(rate * (d + momentum * v if nesterov else v))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def adam(
     weights, gradient, mean, square, new_mean, new_square, update, rate, beta1, beta2, epsilon,
     decay, decoupled, correction1, correction2,

@@ -108,7 +108,7 @@ _1x16, _4x16, _8x16 = _block(1, 1), _block(4, 1), _block(8, 1)
 _1x32, _4x32, _8x32 = _block(1, 2), _block(4, 2), _block(8, 2)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def add_products(
     c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, rows, columns
 ):

@@ -10,6 +10,7 @@ from refimpl.nn.models import (
     cnn,
     lenet,
     mlp,
+    network,
     resnet8,
     resnet14,
     resnet18,
@@ -24,5 +25,5 @@ from refimpl.nn.presets import preset
 from refimpl.nn.training import Result, fit
 
 __all__ = ["SGD", "Adam", "AdamW", "LossScale", "Precision", "Result", "Rounding", "cnn", "fit",
-           "lenet", "mlp", "preset", "presets", "resnet14", "resnet18", "resnet8", "rounding_plan",
+           "lenet", "mlp", "network", "preset", "presets", "resnet14", "resnet18", "resnet8", "rounding_plan",
            "schedules", "transformer", "vgg", "vgg11"]  # fmt: skip

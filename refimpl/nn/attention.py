@@ -10,6 +10,7 @@ import numpy as np
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.layers import Layer, Linear, Round, Sequential
+from refimpl.nn.products import product
 
 
 @dataclass
@@ -127,7 +128,8 @@ class MeanOfTokens(Layer):
 class Attention(Layer):
     """Multi-head self-attention: softmax(q k^T / sqrt(d)) v for each head, d = features / heads.
 
-    Rounding points: queries, keys and values; the shares; the mixed values.
+    Rounding points: queries, keys and values; the shares; the mixed values.  Its products are those
+    of the four linear layers inside, ``scores`` (q k^T) and ``mix`` (the shares by v).
     """
 
     features: int
@@ -136,26 +138,31 @@ class Attention(Layer):
     def __post_init__(self):
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
-        self.ways_in = Linear(self.features, 3 * self.features, initializer="xavier")
+        self.projections = [Linear(self.features, self.features, initializer="xavier")
+                            for _ in range(3)]  # fmt: skip
         self.way_out = Linear(self.features, self.features, initializer="xavier")
-        self.rounds = [Round("activation") for _ in range(3)]
+        self.rounds = [Round("activation") for _ in range(5)]
 
     def children(self):
-        names = ("round in", "round shares", "round mixed")
-        return [("in", self.ways_in), *zip(names, self.rounds, strict=True), ("out", self.way_out)]
+        found = []
+        for name, layer, point in zip(
+            ("query", "key", "value"), self.projections, self.rounds[:3], strict=True
+        ):
+            found += [(name, layer), (f"round {name}", point)]
+        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]),
+                ("out", self.way_out)]  # fmt: skip
 
     def initialize(self, rng):
-        self.ways_in.initialize(rng)
-        self.way_out.initialize(rng)
+        for layer in (*self.projections, self.way_out):
+            layer.initialize(rng)
 
     def output_shape(self, shape):
-        return self.way_out.output_shape(self.ways_in.output_shape(shape)[:1] + (self.features,))
+        return self.way_out.output_shape(shape)
 
     def walk(self, shape):
         """Yield the calls of attention, its own last."""
         places = self.output_shape(shape)[0]
-        shapes = [(places, 3 * self.features), (places, 3 * self.features),
-                  (self.heads, places, places), shape, shape]  # fmt: skip
+        shapes = [*6 * [shape], (self.heads, places, places), shape, shape]
         for (_, child), output in zip(self.children(), shapes, strict=True):
             yield child.name, child, output
         yield self.name, self, shape
@@ -163,13 +170,16 @@ class Attention(Layer):
     def __call__(self, x, run):
         batch, places, _ = x.shape
         size = self.features // self.heads
-        qkv = self.rounds[0](self.ways_in(x, run), run)
-        split = p.reshape(qkv, shape=(batch, places, 3, self.heads, size))
-        q, k, v = (split[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
-        scores = (q @ k.transpose(0, 1, 3, 2)) * (1 / math.sqrt(size))
-        shares = self.rounds[1](p.softmax(scores), run)
-        mixed = (shares @ v).transpose(0, 2, 1, 3).reshape(batch, places, self.features)
-        return self.way_out(self.rounds[2](mixed, run), run)
+        q, k, v = (
+            point(layer(x, run), run).reshape(batch, places, self.heads, size).transpose(0, 2, 1, 3)
+            for layer, point in zip(self.projections, self.rounds[:3], strict=True)
+        )
+        keys = k.transpose(0, 1, 3, 2)
+        scores = product(p.matmul, q, keys, run.rounder, f"{self.name}/scores")
+        shares = self.rounds[3](p.softmax(scores * (1 / math.sqrt(size))), run)
+        mixed = product(p.matmul, shares, v, run.rounder, f"{self.name}/mix")
+        mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
+        return self.way_out(self.rounds[4](mixed, run), run)
 
 
 @dataclass

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.initializers import draw
+from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
 
@@ -129,8 +129,8 @@ class Convolution(Layer):
         return height, width, self.filters
 
     def __call__(self, x, run):
-        return p.convolve(x, self.parameters["weight"], stride=self.stride, padding=self.padding,
-                          groups=self.groups, exact=run.exact)  # fmt: skip
+        return product(p.convolve, x, self.parameters["weight"], run.rounder, self.name,
+                       stride=self.stride, padding=self.padding, groups=self.groups, exact=run.exact)  # fmt: skip
 
 
 @dataclass
@@ -233,8 +233,11 @@ class Linear(Layer):
         return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        product = p.matmul(x, self.parameters["weight"], exact=run.exact)
-        return product + self.parameters["bias"]
+        weight = self.parameters["weight"]
+        return (
+            product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact)
+            + self.parameters["bias"]
+        )
 
 
 @dataclass
@@ -307,15 +310,9 @@ class Sequential(Layer):
         return shape
 
     def __call__(self, x, run):
-        for step in self.layers if run.plain else self._steps:
-            x = step(x, run)
+        for layer in self.layers:
+            x = layer(x, run)
         return x
-
-    @cached_property
-    def _steps(self):
-        from refimpl.nn import fused
-
-        return fused.steps(self.layers)
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""

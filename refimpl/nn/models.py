@@ -6,6 +6,8 @@ before batch norm; the input and the logits are rounded to the high format.
 
 from __future__ import annotations
 
+import math
+
 from refimpl.nn.attention import (
     Embedding,
     ImageRows,
@@ -203,3 +205,54 @@ def transformer(
         LayerNorm(features), MeanOfTokens(), Round("activation"), Linear(features, classes),
         Round("logits"),
     ])  # fmt: skip
+
+
+NETWORKS = {f.__name__: f for f in (cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11)}  # fmt: skip
+"""Every network by name."""
+
+
+def network(
+    name: str, shape: tuple[int, ...], classes: int, *, words: int | None = None
+) -> Sequential:
+    """Return a network by name, made for inputs of a shape.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORKS`.
+    shape : tuple of int
+        Of one input: (height, width, channels), or (places,) of tokens.
+    classes : int
+    words : int, optional
+        Number of different tokens, where inputs are tokens.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and a network that cannot take such inputs.
+
+    Examples
+    --------
+    >>> network("mlp", (8, 8, 1), 10).output_shape((8, 8, 1))
+    (10,)
+    >>> network("transformer", (16,), 8, words=512).output_shape((16,))
+    (8,)
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network: unknown network {name!r}; one of {', '.join(NETWORKS)}")
+    if (len(shape) == 1) != (words is not None) or len(shape) not in (1, 3):
+        raise ValueError(
+            f"network: inputs of shape {shape} with {words or 'no'} words; allowed are "
+            "(height, width, channels) without words and (places,) with them"
+        )
+    if words is not None and name != "transformer":
+        raise ValueError(f"network: {name} takes images, and these are rows of {shape[0]} tokens; "
+                         "transformer takes tokens")  # fmt: skip
+    if name == "transformer":
+        inputs = 0 if words else shape[1] * shape[2]
+        return transformer(places=shape[0], inputs=inputs, words=words, classes=classes)
+    if name == "mlp":
+        return mlp(features=math.prod(shape), classes=classes)
+    if name == "lenet":
+        return lenet(channels=shape[2], classes=classes, size=shape[0])
+    return NETWORKS[name](channels=shape[2], classes=classes)

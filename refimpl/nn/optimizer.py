@@ -27,6 +27,7 @@ from refimpl.nn.rounder import Rounder
 
 UPDATES = ("plain", "kahan", "stochastic")
 STATES = ("rounded", "8-bit")
+_ROLES = ("weight gradient", "accumulator", "weight", "momentum")  # in the order of rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +144,12 @@ class Running:
     """
 
     def __init__(self, rule: Optimizer, named, rounder: Rounder):
-        self.rule, self.rounder, self.steps = rule, rounder, 0
+        self.rule, self.steps = rule, 0
+        self.named = named
         self.tensors = [tensor for _, _, tensor in named]
         self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
         self.accumulator = self.weights.copy()
-        self.parts = _parts(named, rounder)
-        if rule.update == "stochastic":
-            for layer, _, _ in self.parts:
-                rounder.override("accumulator", layer, rounding="stochastic")
+        self._round_by(rounder)
         size = self.weights.size
         self._gradient, self._rounded = np.empty(size, np.float32), np.empty(size, np.float32)
         self._update = np.empty(size, np.float32)
@@ -165,6 +164,39 @@ class Running:
             end = start + tensor.data.size
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
+
+    def _machine_sites(self) -> np.ndarray | None:
+        """Return the roundings of a step as the machine takes them, None where it cannot do a step."""
+        from refimpl.kernels.machine import SITE
+
+        rule = self.rule
+        if (
+            type(rule) is not SGD
+            or rule.update == "kahan"
+            or rule.state == "8-bit"
+            or self.parts[1:]
+        ):
+            return None
+        rows = [self.rounder.site(role, self.parts[0][0]) for role in _ROLES]
+        return None if None in rows else np.array(rows, SITE)
+
+    def _round_by(self, rounder: Rounder) -> None:
+        """Round by this rounder from now on."""
+        self.rounder, self.parts = rounder, _parts(self.named, rounder)
+        if self.rule.update == "stochastic":
+            for layer, _, _ in self.parts:
+                rounder.override("accumulator", layer, rounding="stochastic")
+        self._sites = self._machine_sites()
+
+    def go_on_under(self, rounder: Rounder) -> None:
+        """Change to another policy: everything kept is rounded to what the policy keeps it in."""
+        self._round_by(rounder)
+        kept = [("accumulator", self.accumulator)]
+        kept += [("accumulator", self.carried)] if self.carried is not None else []
+        kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
+        for role, vector in kept:
+            self._round(vector.copy(), role, vector)
+        self._round(self.accumulator, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
         """Return the gradients the backward pass has left as one vector, and clear them."""
@@ -183,6 +215,8 @@ class Running:
 
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
         """
+        if self._sites is not None and not guarded and self.rounder.plan is None:
+            return self._step_at_once(rate, gradient, loss_scale)
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":
             gradient *= unscale
@@ -208,6 +242,20 @@ class Running:
                 kept.write(vector)
             else:
                 self._round(vector, "momentum", kept)
+        return True
+
+    def _step_at_once(self, rate: float, gradient: np.ndarray, loss_scale: float) -> bool:
+        """Do a step of SGD in one pass: the same bits."""
+        from refimpl.kernels import machine
+
+        self.steps += 1
+        rule, noise, f = self.rule, self.rounder.noise(), np.float32
+        machine.sgd(
+            gradient, self.accumulator, self.weights, self.state[0], f(1 / loss_scale),
+            self.rounder.precision.gradients_rounded == "unscaled", f(rate), f(rule.momentum),
+            f(rule.weight_decay), self.steps == 1, rule.nesterov, self._sites, noise,
+        )  # fmt: skip
+        self.rounder.drawn(noise, int(np.count_nonzero(self._sites["how"])))
         return True
 
     def _kahan(self) -> None:
@@ -260,11 +308,10 @@ def _parts(named, rounder: Rounder) -> list[tuple[str, int, int]]:
     Without overrides for layers, and without scales for tensors, that is one: four roundings
     then serve all parameters.
     """
-    roles = ("weight gradient", "accumulator", "weight", "momentum")
     parts: list[tuple[str, int, int]] = []
     last, start = None, 0
     for layer, _, tensor in named:
-        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in roles)
+        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in _ROLES)
         scaled = any(r is not None and r.scaling != "none" for r in roundings)
         end = start + tensor.data.size
         if parts and roundings == last and not scaled:

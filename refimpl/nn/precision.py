@@ -17,6 +17,15 @@ role                    format  when
 ``momentum``            high    all optimizer state, after the step that used it unrounded
 ======================  ======  =================================================================
 
+Three more roles belong to products of two tensors (convolution, linear layer, attention's two) and
+are rounded only where a policy says so, right where they are multiplied and nowhere else:
+
+====================  ==================================================================================
+``left operand``      what comes in: activations, queries, shares of attention
+``right operand``     what it is multiplied by: weights, keys, values
+``product gradient``  the gradient of their product, before the two products it goes into
+====================  ==================================================================================
+
 Sums of products run in float32: it is what goes into them and comes out that is rounded.
 *Source*: PEPPP's released code and QPyTorch's OptimLP.
 """
@@ -30,6 +39,7 @@ from dataclasses import dataclass, field, replace
 
 from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat
 from refimpl.formats import format as format_of
+from refimpl.formats.modes import whole
 from refimpl.nn.loss_scale import LossScale
 
 ROLES = {
@@ -44,6 +54,9 @@ ROLES = {
     "momentum": "high",
 }
 """The roles, and which of PEPPP's two formats each takes."""
+
+PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
+"""The roles of what is multiplied, see `refimpl.nn.products`."""
 
 SCALINGS = ("none", "current", "delayed")
 
@@ -65,6 +78,10 @@ class Rounding:
         exactly; ``delayed``: likewise, by the largest magnitude of the last 16 tensors rounded at
         the same place, so that the scale is known before the tensor is.  Integers always scale:
         the largest magnitude (of the tensor, or of the last 16) becomes the largest code.
+    per : str or int
+        What shares a scale: the ``tensor``; each ``row``, the vectors whose products are summed;
+        or a number, so many neighbours in such a vector.  All but the first are for the roles of
+        products alone, and always scale by the current magnitude.
 
     Raises
     ------
@@ -81,6 +98,7 @@ class Rounding:
     rounding: str = "ties_to_even"
     overflow: str = "saturate"
     scaling: str = "none"
+    per: str | int = "tensor"
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
@@ -93,6 +111,13 @@ class Rounding:
                 raise ValueError(
                     f"Precision: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
                 )
+        if self.per != "tensor":
+            if self.per != "row" and not (whole(self.per) and self.per >= 1):
+                raise ValueError(f"Precision: per is {self.per!r}; it must be tensor, row, or the size "
+                                 "of a block, a whole number above 0")  # fmt: skip
+            if self.scaling == "delayed":
+                raise ValueError("Precision: rows and blocks have current scales; got delayed")
+            object.__setattr__(self, "scaling", "current")
         if isinstance(self.format, IntFormat):
             if self.rounding not in ("ties_to_even", "stochastic") or not self.format.signed:
                 raise ValueError(
@@ -109,7 +134,12 @@ class Rounding:
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
-        return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}"
+        per = (
+            ""
+            if self.per == "tensor"
+            else f" per {'block of ' if whole(self.per) else ''}{self.per}"
+        )
+        return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}"
 
 
 def _within_float32(fmt: FloatFormat) -> bool:
@@ -198,11 +228,13 @@ class Precision:
                 object.__setattr__(self, name, _rounding(getattr(self, name), default).format)
         for where, mapping in (("roles", self.roles), *self.layers.items()):
             for role, given in mapping.items():
-                if role not in ROLES:
-                    raise ValueError(
-                        f"Precision: {where} names the role {role!r}; the roles are {', '.join(ROLES)}"
-                    )
-                _rounding(given, default)
+                if role not in ROLES and role not in PRODUCT_ROLES:
+                    raise ValueError(f"Precision: {where} names the role {role!r}; the roles are "
+                                     f"{', '.join((*ROLES, *PRODUCT_ROLES))}")  # fmt: skip
+                found = _rounding(given, default)
+                if found is not None and found.per != "tensor" and role in ROLES:
+                    raise ValueError(f"Precision: {where} scales {role} per {found.per}; only "
+                                     f"{', '.join(PRODUCT_ROLES)} have rows")  # fmt: skip
 
     @property
     def rounds(self) -> bool:
@@ -211,7 +243,7 @@ class Precision:
 
     def rounding_of(self, role: str, layer: str = "") -> Rounding | None:
         """Return how a role is rounded in a layer, None where it stays in float32."""
-        fmt = getattr(self, ROLES[role])
+        fmt = getattr(self, ROLES[role]) if role in ROLES else None
         default = None
         if fmt is not None or role in self.roles:
             default = Rounding(

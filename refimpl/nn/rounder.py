@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import FloatFormat, IntFormat
-from refimpl.formats import format as format_of
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.formats import IntFormat
+from refimpl.nn.precision import ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
+
+_ROLES = list(ROLES)
+_UNCOUNTED = np.empty((len(_ROLES), 0), np.int64)
 
 
 class Rounder:
@@ -34,11 +35,14 @@ class Rounder:
         Elements rounded; those above the format's largest value; those that became zero.
     plan : dict, optional
         Where set to a dictionary, receives what each tensor's rounding was.
+    watch : callable, optional
+        Where set, is given every `refimpl.nn.products.Product` on its way back.
     """
 
     def __init__(self, precision: Precision, seed: int):
         self.precision, self.seed, self.calls = precision, np.uint64(seed), 0
         self.counting, self.counts, self.plan = False, {}, None
+        self.watch = None
         self.magnitudes: dict[str, list[float]] = {}
         self._ways: dict[tuple[str, str], _Way | None] = {}
 
@@ -56,17 +60,32 @@ class Rounder:
         if way is not None:
             self._ways[role, layer] = _Way(replace(way.rounding, **changes))
 
-    @property
-    def watched(self) -> bool:
-        """Whether each rounding must be seen by itself."""
-        return self.counting or self.plan is not None
+    def site(self, role: str, layer: str = "") -> tuple | None:
+        """Return how a role is rounded in a layer as a row of `refimpl.kernels.machine.SITE`.
 
-    def next(self, way: _Way | tuple):
-        """Return what a kernel needs for the next rounding, that of a plain way (or of none)."""
-        if not way:
-            return 0, _any_target(), self.seed, np.uint64(0)
-        self.calls += 1
-        return way.how, way.target, self.seed, np.uint64(self.calls - 1)
+        Its first number is 0 where nothing is rounded.  None where the machine does not know how.
+        """
+        way = self.way(role, layer)
+        if way is None:
+            return (0,) * 15
+        if not way.plain:
+            return None
+        return (way.how, _ROLES.index(role), way.largest_bits, *way.target)
+
+    def noise(self):
+        """Return what the machine needs for the next roundings; `drawn` must follow."""
+        from refimpl.kernels.machine import Noise
+
+        counts = np.zeros((len(_ROLES), 3), np.int64) if self.counting else _UNCOUNTED
+        return Noise(self.seed, np.uint64(self.calls), counts)
+
+    def drawn(self, noise, streams: int) -> None:
+        """Note that the machine has drawn so many streams from `noise`, and what it has counted."""
+        self.calls += streams
+        if self.counting:
+            for role, found in zip(_ROLES, noise.counts, strict=True):
+                if found.any():
+                    self.counts[role] = self.counts.get(role, 0) + found
 
     def __call__(
         self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
@@ -88,7 +107,10 @@ class Rounder:
         if self.counting:
             before = self._census(flat, way)
         scale = 1.0
-        if way.rounding.scaling == "none":
+        if way.rounding.per != "tensor":
+            scale = math.nan  # there are many
+            way.by_vectors(x, out, self.seed, self.calls)
+        elif way.rounding.scaling == "none":
             way(flat, result, self.seed, self.calls)
         else:
             scale = way.scale(self._largest(flat, way.rounding.scaling, f"{role} {layer}"))
@@ -119,13 +141,6 @@ class Rounder:
         counts += (size, before[0], after[1] - before[1])
 
 
-@cache
-def _any_target():
-    from refimpl.kernels.float_codes import float32_target
-
-    return float32_target(format_of("bfloat16"))
-
-
 class _Way:
     """A Rounding with what the kernels need to know about it."""
 
@@ -134,9 +149,8 @@ class _Way:
 
         self.rounding = rounding
         fmt = rounding.format
-        if isinstance(fmt, IntFormat):  # a fixed-point format whose step is 1, given a scale
-            bits = fmt.bits - 1
-            fmt = FloatFormat(exponent_bits=0, mantissa_bits=bits, bias=1 - bits, specials="none")
+        if isinstance(fmt, IntFormat):
+            fmt = fmt.grid
         self.format, self.largest = fmt, fmt.max
         unscaled = rounding.scaling == "none"
         with np.errstate(over="ignore"):
@@ -165,7 +179,7 @@ class _Way:
         if not 0 < magnitude < math.inf:
             return 1.0
         if isinstance(self.rounding.format, IntFormat):
-            return self.largest / magnitude
+            return min(self.largest / magnitude, 2.0**100)  # float32 must hold it
         # a power of two, so that scaling is exact; 2^100 away from what float32 cannot hold
         exponent = math.floor(math.log2(self.largest)) - math.frexp(magnitude)[1] + 1
         if math.ldexp(magnitude, exponent) > self.largest:
@@ -176,3 +190,25 @@ class _Way:
         """Round x scale, and divide by scale again."""
         self(flat * np.float32(scale), result, seed, stream)
         result /= np.float32(scale)
+
+    def scales(self, magnitudes: np.ndarray) -> np.ndarray:
+        """Return `scale` of each magnitude, as float32."""
+        usual = (magnitudes > 0) & (magnitudes < math.inf)
+        wide = np.where(usual, magnitudes, 1).astype(np.float64)
+        if isinstance(self.rounding.format, IntFormat):
+            found = np.minimum(self.largest / wide, 2.0**100)
+        else:
+            exponent = math.floor(math.log2(self.largest)) - np.frexp(wide)[1] + 1
+            exponent -= np.ldexp(wide, exponent) > self.largest
+            found = np.ldexp(1.0, np.clip(exponent, -100, 100))
+        return np.where(usual, found, 1).astype(np.float32)
+
+    def by_vectors(self, x, result, seed, stream) -> None:
+        """Round vectors along the last axis, or blocks of neighbours in them, each by its own scale."""
+        length = x.shape[-1]
+        size = length if self.rounding.per == "row" else min(self.rounding.per, length)
+        starts = np.arange(0, length, size)
+        largest = np.maximum.reduceat(np.abs(x), starts, axis=-1)
+        scale = np.repeat(self.scales(largest), np.diff([*starts, length]), axis=-1)
+        self((x * scale).reshape(-1), result.reshape(-1), seed, stream)
+        result /= scale

@@ -21,6 +21,7 @@ from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.numbers import not_negative, rate, whole
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
+from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
@@ -63,7 +64,7 @@ def fit(
     momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False,
+    exact_sums: bool = False, switch: tuple[int, Precision] | None = None, watch=None,
 ) -> Result:  # fmt: skip
     """Train a network on a task and measure its test error.
 
@@ -109,6 +110,13 @@ def fit(
         Sum the products of convolutions and linear layers in float64 and round each once: other bits
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
+    switch : (int, Precision), optional
+        After so many epochs, go on under another policy: weights and optimizer state are rounded to
+        what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
+        which are never rounded, stay.
+    watch : callable, optional
+        Given the number of each step and of all steps, returns what is to see the products of that
+        step (`refimpl.nn.products.Product`), or None.
 
     Raises
     ------
@@ -138,14 +146,17 @@ def fit(
     factors = checks.factors(schedule)
     checks.model_and_task(model, task)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    if switch is not None and not 0 < switch[0] < epochs:
+        raise ValueError(f"fit: switch after {switch[0]} of {epochs} epochs; it must be after 1 to "
+                         f"{epochs - 1}")  # fmt: skip
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         factors, seed, shuffle, exact_sums)  # fmt: skip
+                         factors, seed, shuffle, exact_sums, switch)  # fmt: skip
     if checkpoint is not None:
-        run.resume(checkpoint, identity, result)
+        run.resume(checkpoint, identity, result, switch)
     before, started = result.seconds, time.perf_counter()
     images, labels = task.train_images, task.train_labels
     with (
@@ -155,18 +166,22 @@ def fit(
         _bar(epochs * steps, len(result.history) * steps, progress) as bar,
     ):
         for epoch in range(len(result.history), epochs):
+            if switch is not None and epoch == switch[0]:
+                run.go_on_under(switch[1])
             order = run.batches.permutation(len(images)) if shuffle else np.arange(len(images))
             record = _Record()
             for step in range(steps):
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
                 run.rounder.counting = step % COUNTED_STEPS == 0
+                if watch is not None:
+                    run.rounder.watch = watch(epoch * steps + step, epochs * steps)
                 run.step(images[chosen], labels[chosen], learning_rate * schedule(done), record)
                 if not np.isfinite(record.losses[-1]):
                     result.diverged = True
                     break
                 bar.update()
-            run.rounder.counting = False
+            run.rounder.counting, run.rounder.watch = False, None
             result.history.append(record.summary(run))
             bar.set_postfix(loss=f"{result.history[-1]['loss']:.3f}")
             if result.diverged:
@@ -197,24 +212,52 @@ class _Run:
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs: dict[tuple, Program | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
-        logits = self.model(Tensor(images), self.way)
-        loss = p.cross_entropy(logits, labels=labels)
-        record.losses.append(float(loss.data))
-        record.wrong += int(np.sum(logits.data.argmax(axis=1) != labels))
-        record.seen += len(labels)
-        scale, adapts = self.scale.value, self.scale.rule.adapts
-        scaled = loss * scale
-        if not np.isfinite(scaled.data if not adapts else loss.data):
-            record.losses[-1] = math.inf
+        gradients = self._gradients(images, labels, record)
+        if gradients is None:
             return
-        scaled.backward()
-        moved = self.optimizer.step(rate, self.optimizer.collect(), scale, guarded=adapts)
+        adapts = self.scale.rule.adapts
+        moved = self.optimizer.step(rate, gradients, self.scale.value, guarded=adapts)
         if adapts:
             self.scale.after(overflowed=not moved)
         record.skipped += not moved
+
+    def _gradients(self, images, labels, record) -> np.ndarray | None:
+        """Return the gradients of the scaled loss of a batch, None unless that is finite."""
+        program = self._program(images)
+        if program is not None:
+            program.images[:] = images
+            labels = np.ascontiguousarray(labels, np.int64)
+            record.note(program.forward(labels), program.logits, labels)
+            return program.backward(labels, self.scale.value) if self._goes_on(record) else None
+        logits = self.model(Tensor(images), self.way)
+        loss = p.cross_entropy(logits, labels=labels)
+        record.note(loss.data, logits.data, labels)
+        if not self._goes_on(record):
+            return None
+        (loss * self.scale.value).backward()
+        return self.optimizer.collect()
+
+    def _goes_on(self, record) -> bool:
+        """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
+        loss = np.float32(record.losses[-1])
+        if not self.scale.rule.adapts and not np.isfinite(loss * np.float32(self.scale.value)):
+            record.losses[-1] = math.inf
+        return math.isfinite(record.losses[-1])
+
+    def _program(self, images) -> Program | None:
+        """Return the network as a program for batches like this one, if that may be used."""
+        if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
+            return None
+        if images.shape not in self._programs:
+            self._programs = {images.shape: program(
+                self.model, images.shape, self.rounder, training=True,
+                weights=self.optimizer.weights,
+            ) if images.dtype != np.float64 else None}  # fmt: skip
+        return self._programs[images.shape]
 
     def validation_error(self) -> float:
         """Return the test error, without moving the stream of rounding noise."""
@@ -235,7 +278,15 @@ class _Run:
             "magnitudes": self.rounder.magnitudes, "scale": [self.scale.value, self.scale.good],
         })  # fmt: skip
 
-    def resume(self, path, identity, result) -> None:
+    def go_on_under(self, precision) -> None:
+        """Change to another policy."""
+        self.rounder = Rounder(precision, precision.seed(self.seed))
+        self.optimizer.go_on_under(self.rounder)
+        self.scale = LossScale.of(precision.loss_scale).start()
+        self.way = Pass(self.rounder, training=True, **self.roads)
+        self._programs = {}
+
+    def resume(self, path, identity, result, switch=None) -> None:
         """Continue from a checkpoint, if there is one."""
         found = checkpoints.load(path)
         if found is None:
@@ -246,6 +297,8 @@ class _Run:
             raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
                              f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
                              "use the same again or another file")  # fmt: skip
+        if switch is not None and len(kept["history"]) > switch[0]:
+            self.go_on_under(switch[1])
         self.optimizer.restore({
             name.removeprefix("optimizer "): a for name, a in arrays.items()
             if name.startswith("optimizer ")
@@ -268,6 +321,12 @@ class _Record:
     skipped: int = 0
     started: float = field(default_factory=time.perf_counter)
 
+    def note(self, loss, logits, labels) -> None:
+        """Note a step's loss and how many images were classified wrongly."""
+        self.losses.append(float(loss))
+        self.wrong += int(np.sum(logits.argmax(axis=1) != labels))
+        self.seen += len(labels)
+
     def summary(self, run: _Run) -> dict:
         """Return the epoch's entry of the history, and start counting anew."""
         counts = {
@@ -288,8 +347,7 @@ def error(
 ) -> float:  # fmt: skip
     """Return the share of images a trained network classifies wrongly, rounding as in training."""
     found = logits(model, images, rounder, plain=plain, exact=exact)
-    wrong = int(np.sum(found.argmax(axis=1) != labels))
-    return wrong / len(images)
+    return int(np.sum(found.argmax(axis=1) != labels)) / len(images)
 
 
 def logits(
@@ -297,23 +355,31 @@ def logits(
     exact: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
-    run = Pass(rounder, training=False, plain=plain, exact=exact)
-    starts = range(0, len(images), EVALUATED_AT_ONCE)
-    return np.concatenate(
-        [model(Tensor(images[s : s + EVALUATED_AT_ONCE]), run).data for s in starts]
-    )
+    run, found = Pass(rounder, training=False, plain=plain, exact=exact), []
+    for start in range(0, len(images), EVALUATED_AT_ONCE):
+        batch, ready = images[start : start + EVALUATED_AT_ONCE], None
+        if not (plain or exact or batch.dtype == np.float64):
+            ready = program(model, batch.shape, rounder, training=False)
+        if ready is None:
+            found.append(model(Tensor(batch), run).data)
+        else:
+            ready.images[:] = batch
+            ready.forward(np.zeros(len(batch), np.int64))
+            found.append(ready.logits)
+    return np.concatenate(found)
 
 
 def _identity(
-    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums
-):
+    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums,
+    switch,
+):  # fmt: skip
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
     identity = {
         "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
         "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
         "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums,
+        "shuffle": shuffle, "exact_sums": exact_sums, "switch": repr(switch),
     }  # fmt: skip
     return json.loads(json.dumps(identity))
 

@@ -10,9 +10,9 @@ covers the rounding of c, too.  All that is known of x is |x| <= m = |c| + D.
 layer                 the bound D' of its output
 ====================  ============================================================================
 rounding point        D + e(m),  e(m) = max(v m, h): v = 2^-p and h half the smallest subnormal for
-                      rounding to nearest in p bits, twice both in any other mode (half the smallest
-                      normal, or all of it, in formats without subnormals).  Beyond the largest
-                      value: m - max if the policy saturates, otherwise infinite.
+                      rounding to nearest in p bits, twice both in any other mode (in formats without
+                      subnormals, the smallest normal takes that place).  Beyond the largest value:
+                      m - max if the policy saturates, otherwise infinite.
 product W x, k terms  |W| D + gamma_k(U) |W| m + 2 k s.  A float32 sum of k products, by fused
                       multiply-add or not and in any order, is off by at most gamma_k(u) times the sum
                       of their magnitudes, plus what underflows: half of s per operation, grown by at
@@ -151,8 +151,7 @@ def rounding_bound(magnitude: np.ndarray, rounding: Rounding | None) -> np.ndarr
         return np.zeros_like(magnitude)
     fmt = rounding.format
     share = 2.0 ** -(fmt.mantissa_bits + 1)
-    least = (fmt.smallest_subnormal if fmt.has_subnormals else fmt.smallest_normal) / 2
-    moved = np.maximum(share * magnitude, least)
+    moved = np.maximum(share * magnitude, fmt.smallest_subnormal / 2)
     if rounding.rounding not in NEAREST:
         moved *= 2
     saturates = rounding.overflow == "saturate" and fmt.max < 2.0**127

@@ -2,7 +2,8 @@
 
 `configs` the 99 configurations · `memory` what each needs · `error_matrix` what was measured ·
 `embedding` configurations as points · `completion` of a matrix measured in part · `sampling` which
-part · `design` and `optimal_design` which few to measure · `belief` what to expect of a new task ·
+part · `design` and `optimal_design` which few to measure · `factors`, `belief` and `prior` what to expect
+of a new task ·
 `sequential` what to measure next · `calibration` how wide a band must be · `frontier` what is
 worth buying · `methods` all ways of estimating, by name · `evaluation` how well they do ·
 `estimate` what came out · `sweep` training cells · `study` all of it together.

@@ -32,7 +32,7 @@ def band_width(
     Parameters
     ----------
     parts : iterable of (Belief, ndarray of float64, shape (rows, columns))
-        Beliefs, each with complete rows that were left out of it; from `belief.left_out`.
+        Beliefs, each with complete rows that were left out of it; from `prior.learn_prior`.
     n : int
         Entries that will be measured of a new row.
     weights : ndarray of float64, shape (columns,)
@@ -52,10 +52,10 @@ def band_width(
 
     Examples
     --------
-    >>> from refimpl.peppp.belief import left_out
+    >>> from refimpl.peppp.prior import learn_prior
     >>> rng = np.random.default_rng(0)
     >>> values = 0.5 + 0.1 * rng.standard_normal((60, 8)).clip(-3, 3)
-    >>> 1.4 < band_width(left_out(values), 2, weights=np.ones(8)) < 1.9
+    >>> 1.4 < band_width(learn_prior(values).left_out, 2, weights=np.ones(8)) < 1.9
     True
     """
     found = []

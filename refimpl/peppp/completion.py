@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.belief import _checked
+from refimpl.peppp.factors import observed_errors
 
 __all__ = ["Completion", "inverse_propensity", "rank_by_cross_validation", "soft_impute"]
 
@@ -89,7 +89,7 @@ def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> N
 
 def soft_impute(
     values: ArrayLike, *, penalty: float = 0.1, rank: int = 5, weights: ArrayLike | None = None,
-    accelerate: bool = True, max_iterations: int = 2500, tolerance: float = 1e-6,
+    accelerate: bool = True, max_iterations: int = 10_000, tolerance: float = 1e-6,
 ) -> Completion:  # fmt: skip
     """Complete a matrix by a low-rank one with a small sum of singular values.
 
@@ -109,9 +109,9 @@ def soft_impute(
     weights : array_like of float, shape (rows, columns), optional
         W, positive on the observed entries (see `inverse_propensity`); default 1.
     accelerate : bool, default True
-        False is the method as released: plain steps, which on strongly unequal weights stop at
-        `max_iterations` before they have converged.
-    max_iterations : int, default 2500
+        False takes plain steps, as the released code does. With its 2500 iterations they have not
+        converged where weights are strongly unequal.
+    max_iterations : int, default 10 000
     tolerance : float, default 1e-6
         Converged when ||Z_new - Z|| <= tolerance * max(1, ||Z||).
 
@@ -139,7 +139,7 @@ def soft_impute(
     >>> found.converged, found.values[0, 4].round(3)
     (True, np.float64(0.125))
     """
-    values = _checked(values, "soft_impute")
+    values = observed_errors(values, "soft_impute")
     seen = ~np.isnan(values)
     weights = _weights(weights, seen)
     if not 1 <= rank <= min(values.shape):
@@ -243,7 +243,7 @@ def rank_by_cross_validation(
     >>> rank_by_cross_validation(truth, largest=4, penalty=0.001)
     2
     """
-    values = _checked(values, "rank_by_cross_validation")
+    values = observed_errors(values, "rank_by_cross_validation")
     largest = min(largest, *values.shape)
     cells = np.argwhere(~np.isnan(values))
     part = np.random.default_rng(seed).permutation(len(cells)) % folds

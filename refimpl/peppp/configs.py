@@ -11,6 +11,8 @@ M stored mantissa bits, and every code finite; so a number takes 1 + E + M bits.
 import re
 from dataclasses import dataclass
 
+from refimpl.formats import format as format_of
+
 __all__ = ["CONFIGURATIONS", "HIGH", "LOW", "Configuration", "configuration"]
 
 _FORMAT_NAME = re.compile(r"e([1-9][0-9]*)m(0|[1-9][0-9]*)")
@@ -42,7 +44,7 @@ class Configuration:
     Raises
     ------
     ValueError
-        If a name is not of the form ``e{E}m{M}``.
+        If a name is not of the form ``e{E}m{M}``, or of no format.
 
     Notes
     -----
@@ -59,8 +61,9 @@ class Configuration:
     high: str
 
     def __post_init__(self) -> None:
-        _total_bits(self.low)
-        _total_bits(self.high)
+        for name in (self.low, self.high):
+            _total_bits(name)
+            format_of(name)  # raises where it has more bits than a format may have
 
     @property
     def name(self) -> str:

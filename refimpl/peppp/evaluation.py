@@ -7,16 +7,16 @@ tasks, so what is measured here is what a user with a new task would have met.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp import sampling, sequential
+from refimpl.peppp import processes, sampling, sequential
 from refimpl.peppp.calibration import NORMAL_90
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.methods import BEST, METHODS, learn
@@ -87,7 +87,8 @@ def leave_one_out(
     memory_cap_mb : float, optional
         Only configurations within it exist; default none.
     meta_training : {"full", "uniform", "memory-biased"}, default "full"
-        Which entries of the other rows are known; see `sampling`.
+        Which entries of the other rows are known; see `sampling`. Where their chances differ,
+        methods that complete the matrix weight by their inverse, as the paper does.
     ratio : float, default 0.2
         Chance of an entry (uniform) or of the smallest one (memory-biased).
     leak : bool, default False
@@ -97,7 +98,8 @@ def leave_one_out(
         Rows of the same group are related (made from the same images, say): with a row, all others
         of its group are left out. Default: every row is its own.
     jobs : int, default 1
-        Processes; the result does not depend on it.
+        Processes; the result does not depend on it. With more than one, a script calls this under
+        ``if __name__ == "__main__":``, or each of them would run it again; RuntimeError says so.
     progress : bool, default False
         Show a bar.
 
@@ -129,6 +131,7 @@ def leave_one_out(
     >>> bool(scores["budget_regret"].max() < 1e-12)
     True
     """
+    processes.not_while_starting()
     values, memory = _matrices(errors, memory_mb)
     several = not np.isscalar(n_measurements)
     counts = tuple(n_measurements) if several else (n_measurements,)
@@ -261,8 +264,11 @@ def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
     cap = np.inf if options.memory_cap_mb is None else options.memory_cap_mb
     within = memory[i] <= cap
     true, mb = values[i, within], memory[i, within]
-    known, others = _known(i, values, memory, options)
-    learned = learn(options.method, known[:, within], memory[others][:, within], rank=options.rank)
+    known, others, propensity = _known(i, values, memory, options)
+    learned = learn(
+        options.method, known[:, within], memory[others][:, within], rank=options.rank,
+        propensity=None if propensity is None else propensity[:, within],
+    )  # fmt: skip
     shape = {"memory_scale": float(memory.max()), "duplicates": options.duplicates}
     allowed = np.ones(len(true), dtype=bool)
     scores = []
@@ -288,18 +294,22 @@ def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
 
 
 def _known(i, values, memory, options):
-    """The entries a method may learn from when row i is held out, and which rows they are of."""
+    """The entries a method may learn from when row i is held out, their rows, and their chances.
+
+    Chances are None where they are all alike.
+    """
     rows = np.arange(len(values))
     others = rows[np.array(options.groups) != options.groups[i]]
     if options.sampling == "full":
-        return values[others], others
+        return values[others], others, None
     learned_rows = rows if options.leak else others
     seed = (options.seed, i, 1)
     if options.sampling == "uniform":
         mask, _ = sampling.uniform_sample(values[learned_rows].shape, options.ratio, seed=seed)
+        chance = None
     else:
-        mask, _ = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
-    return np.where(mask, values[learned_rows], np.nan), learned_rows
+        mask, chance = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
+    return np.where(mask, values[learned_rows], np.nan), learned_rows, chance
 
 
 def _coverage(learned, true, chosen, modelled, deviation) -> float:
@@ -314,17 +324,25 @@ def _coverage(learned, true, chosen, modelled, deviation) -> float:
 
 
 def _map(function, items, jobs, progress, label):
-    """Yield function(item) in order, in this process or in several."""
+    """Yield function(item) in order, in this process or in several; the matrices are too small
+    for more than one thread each."""
     from tqdm import tqdm
 
     with tqdm(total=len(items), unit="row", desc=label, disable=not progress, leave=False) as bar:
         if jobs <= 1:
-            for item in items:
-                yield function(item)
-                bar.update()
+            with threadpool_limits(1, user_api="blas"):
+                for item in items:
+                    yield function(item)
+                    bar.update()
             return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-            for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
-                yield result
-                bar.update()
+        with processes.pool(jobs, _one_thread) as pool:
+            try:
+                for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
+                    yield result
+                    bar.update()
+            except BrokenProcessPool:
+                raise RuntimeError(processes.NO_WORKERS) from None
+
+
+def _one_thread() -> None:
+    threadpool_limits(1, user_api="blas")

@@ -21,7 +21,7 @@ forward call, in order, of every module that is not a plain sequence of others: 
 included, each after its inside, and layers called twice yielded twice; the network as a whole is
 not yielded. ``layer.parameter_count()`` counts a module's own parameters, not those inside it.
 
-*Source*: PEPPP's released matrix; Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
+*Source*: PEPPP (arXiv 2106.09686); Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
 optimizers via block-wise quantization (2021); Chen et al., Training deep nets with sublinear
 memory cost (2016).
 """
@@ -47,6 +47,7 @@ MIXED_PRECISION = Configuration("e5m10", "e8m23")
 STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second moment")}
 """What each optimizer remembers of every parameter."""
 
+LARGEST = 2**40  # images in a batch; more is a typing error, and soon beyond floats
 BLOCK = 2048
 """Elements that share one 32-bit scale in 8-bit optimizer states."""
 
@@ -203,8 +204,9 @@ def count(
 
 
 def _check(batch_size, accounting, optimizer, state_bits, checkpoint_every):
-    if batch_size < 1:
-        raise ValueError(f"count: batch_size is {batch_size}; it must be at least 1")
+    if not 1 <= batch_size <= LARGEST:
+        shown = batch_size if batch_size < 1 else "more than 2^40"
+        raise ValueError(f"count: batch_size is {shown}; it must be 1 to 2^40")
     for name, got, allowed in (
         ("accounting", accounting, ("paper", "needed")),
         ("optimizer", optimizer, tuple(STATES)),
@@ -265,7 +267,7 @@ def released_mb(
 
     Notes
     -----
-    *Source*: reproduces PEPPP's released memory matrix. The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
+    *Source*: the matrix released with PEPPP (arXiv 2106.09686). The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
 
     Examples
     --------

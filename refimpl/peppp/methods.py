@@ -21,7 +21,6 @@ as the code released with the paper does.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,12 +29,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refimpl.peppp import sequential
-from refimpl.peppp.belief import learn_belief, left_out, probabilistic_pca
 from refimpl.peppp.calibration import band_width
-from refimpl.peppp.completion import soft_impute
+from refimpl.peppp.completion import inverse_propensity, soft_impute
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.factors import probabilistic_pca
 from refimpl.peppp.gaussian_process import expected_improvement, fit_gaussian_process
+from refimpl.peppp.prior import learn_prior
 from refimpl.peppp.regression import predict
 
 __all__ = ["BEST", "METHODS", "Learned", "learn"]
@@ -77,8 +77,9 @@ class Learned:
 
 
 def learn(
-    method: str, values: ArrayLike, memory: ArrayLike | None = None, *, rank: int = 5
-) -> Learned:
+    method: str, values: ArrayLike, memory: ArrayLike | None = None, *, rank: int = 5,
+    propensity: ArrayLike | None = None,
+) -> Learned:  # fmt: skip
     """Learn from the errors of other tasks.
 
     Parameters
@@ -92,6 +93,10 @@ def learn(
         without it these count all configurations alike.
     rank : int, default 5
         Rank of the embedding; the Gaussian beliefs choose their own by held-out rows.
+    propensity : array_like of float, shape (tasks, columns), optional
+        Chance with which each entry was measured, where some are nan. The completion that comes
+        before an embedding weights entries by its inverse (clipped). A Gaussian belief needs no
+        weights: it is a likelihood, and the chances depend on memory, not on what was not seen.
 
     Returns
     -------
@@ -117,22 +122,25 @@ def learn(
     values = np.asarray(values, dtype=np.float64)
     if memory is not None:
         memory = np.broadcast_to(np.asarray(memory, dtype=np.float64), values.shape)
-    return METHODS[method](method, values, memory, rank)
+    weights = None if propensity is None else inverse_propensity(propensity)
+    return METHODS[method](method, values, memory, rank, weights)
 
 
-def _completed(values, rank):
+def _completed(values, rank, weights):
     """A complete matrix as it is, an incomplete one by SoftImpute with what was measured kept."""
     missing = np.isnan(values)
     if not missing.any():
         return values
-    return np.where(missing, soft_impute(values, rank=rank).values, values)
+    return np.where(
+        missing, soft_impute(values, rank=rank, weights=weights, tolerance=1e-5).values, values
+    )
 
 
 # Regression on an embedding (the paper's)
 
 
-def _embedded(method, values, memory, rank) -> Learned:
-    embedding = svd_embedding(_completed(values, rank), rank)
+def _embedded(method, values, memory, rank, weights) -> Learned:
+    embedding = svd_embedding(_completed(values, rank, weights), rank)
 
     def designed(n, *, memory, allowed, seed):
         yield d_optimal(embedding, n, allowed)
@@ -150,24 +158,24 @@ def _embedded(method, values, memory, rank) -> Learned:
 # Gaussian beliefs (this package's)
 
 
-def _believed(method, values, memory, rank) -> Learned:
-    belief = learn_belief(values)
-    weights = sequential.FLOOR + _frequency(values, memory)
+def believed(
+    method, values, memory, rank, weights, *, first=sequential.FIRST, floor=sequential.FLOOR, folds=10
+) -> Learned:  # fmt: skip
+    """Learn a belief; the keywords are constants whose choice benchmarks/sensitivity.py judges."""
+    prior = learn_prior(values, folds=folds)
+    belief = prior.belief
+    weights = floor + _frequency(values, memory)  # of columns, not of entries
     choose = sequential.STRATEGIES[method]
 
     def strategy(n, *, memory, allowed, seed):
-        return choose(belief, n, memory=memory, weights=weights, allowed=allowed)
+        return choose(belief, n, memory=memory, weights=weights, allowed=allowed, first=first)
 
     def expected(columns, errors):
         after = belief.given(columns, errors)
         return np.clip(after.mean, 0.0, 1.0), after.deviation
 
-    @functools.cache
-    def parts():
-        return left_out(values)
-
     def band(n):
-        return band_width(parts(), n, weights=weights)
+        return band_width(prior.left_out, n, weights=weights)
 
     found = {"belief": belief, "weights": weights}
     return Learned(method, 1, strategy, expected, None if np.isnan(values).any() else band, found)
@@ -185,8 +193,8 @@ def _frequency(values, memory) -> Vector:
 # Bayesian optimization (the paper's)
 
 
-def _optimized(method, values, memory, rank) -> Learned:
-    values = _completed(values, rank)
+def _optimized(method, values, memory, rank, weights) -> Learned:
+    values = _completed(values, rank, weights)
     embedding = svd_embedding(values, rank)
     features = values.T if "full" in method else embedding.T
     sign = -1 if method.endswith("released") else 1
@@ -213,7 +221,7 @@ def _optimized(method, values, memory, rank) -> Learned:
 # The baseline that learns nothing
 
 
-def _unlearned(method, values, memory, rank) -> Learned:
+def _unlearned(method, values, memory, rank, weights) -> Learned:
     columns = values.shape[1]
 
     def strategy(n, *, memory, allowed, seed):
@@ -238,8 +246,8 @@ def _highest(memory, allowed, level, n, seed):
 
 
 METHODS: dict[str, Callable[..., Learned]] = {
-    "knowledge-gradient": _believed,
-    "variance-reduction": _believed,
+    "knowledge-gradient": believed,
+    "variance-reduction": believed,
     "ed-mf": _embedded,
     "random-mf": _embedded,
     "bo-mf": _optimized,

@@ -4,7 +4,7 @@ They are not part of this package. They are looked for in the directory named by
 variable ``REFIMPL_PEPPP_DATA``, by default ``../shared/peppp`` beside the repository, and are used
 only if their SHA-256 is that of the released files.
 
-*Source*: the data released with PEPPP (arXiv 2106.09686).
+*Source*: PEPPP (arXiv 2106.09686) and the files released with it.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ m, S     mean and covariance of the belief (`refimpl.peppp.belief`)
 w_c      weight of column c: how often it stood on the frontier of another task
 caps     the distinct memory values; under each cap a configuration is to be recommended
 
-*Source*: Frazier, Powell and Dayanik, The knowledge-gradient policy for correlated normal beliefs
-(2009); Jones, Schonlau and Welch, Efficient global optimization (1998).
+*Source*: Frazier, Powell and Dayanik, The knowledge-gradient
+policy for correlated normal beliefs (2009); Jones, Schonlau and Welch, Efficient global
+optimization (1998).
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ Strategy = Generator[NDArray[np.intp], NDArray[np.float64], None]
 
 FLOOR = 0.1
 """Added to every weight, so that columns never yet on a frontier count too."""
+
+FIRST = 4
+"""Columns the knowledge gradient lets `variance_reduction` choose before anything is known."""
 
 OUTCOMES, CHANCES = hermegauss(11)
 CHANCES = CHANCES / CHANCES.sum()
@@ -84,7 +88,7 @@ def variance_reduction(
 
     Notes
     -----
-    Each step is the best possible one, given those before it.
+    Each step is the best possible one.
 
     Examples
     --------
@@ -106,14 +110,14 @@ def variance_reduction(
     return np.array(chosen, dtype=np.intp)
 
 
-def by_variance(belief, n, *, memory, weights, allowed) -> Strategy:
+def by_variance(belief, n, *, memory, weights, allowed, first=FIRST) -> Strategy:
     """Measure what `variance_reduction` chooses, all at once."""
     yield variance_reduction(belief, n, weights=weights, allowed=allowed)
 
 
 def knowledge_gradient(
     belief: Belief, n: int, *, memory: ArrayLike, weights: ArrayLike, allowed: ArrayLike,
-    first: int = 4,
+    first: int = FIRST,
 ) -> Strategy:  # fmt: skip
     """Measure a few columns to find out what kind of task this is, then the most useful next one.
 
@@ -133,7 +137,7 @@ def knowledge_gradient(
         For `variance_reduction`.
     allowed : array_like of bool, shape (columns,)
         Columns that may be measured and recommended.
-    first : int, default 4
+    first : int, default `FIRST`
         Columns chosen before anything is known.
 
     Yields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from importlib import resources
@@ -10,7 +11,7 @@ import numpy as np
 
 from refimpl import data
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp import sweep
+from refimpl.peppp import processes, sweep
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.estimate import Estimate
@@ -86,6 +87,7 @@ class Study:
         self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8, method: str = BEST,
         memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
     ):  # fmt: skip
+        measurements = sweep.whole("Study", "measurements", measurements)
         known = data.load(task.name)  # what the workers will load and train
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
             if not np.array_equal(getattr(known, part), getattr(task, part)):
@@ -106,6 +108,7 @@ class Study:
                 )
         self.task, self.names, self.memory_cap_mb = task, errors.columns, memory_cap_mb
         self.settings, self.measurements = sweep.Settings(seed=seed), measurements
+        sweep.batch_fits(task, self.settings.batch_size)
         formats = [configuration(name) for name in self.names]
         self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
         self.allowed = self.memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
@@ -127,8 +130,8 @@ class Study:
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
         if count < fewest:
             raise ValueError(
-                f"a memory cap of {memory_cap_mb} MB admits {count} configurations; the design needs "
-                f"at least {fewest}, {why}: raise the cap"
+                f"a memory cap of {memory_cap_mb} MB admits {count} configuration{'s'[: count > 1]}; the "
+                f"design needs at least {fewest}, {why}: raise the cap"
             )
         if not fewest <= measurements <= count:
             raise ValueError(
@@ -161,13 +164,23 @@ class Study:
         Returns
         -------
         Estimate
+
+        Raises
+        ------
+        ValueError
+            If the directory cannot be used, or another process is using it.
+        RuntimeError
+            As `sweep.train_cells`: a script calls this under ``if __name__ == "__main__":``.
         """
         from tqdm import tqdm
 
-        with tqdm(total=self.measurements, unit="training", disable=not progress) as bar:
+        with (
+            self._journal(directory) as journal,
+            tqdm(total=self.measurements, unit="training", disable=not progress) as bar,
+        ):
 
             def train(columns):
-                found = self._train(columns, directory, progress=False, **running)[columns]
+                found = self._train(columns, journal, progress=False, **running)[columns]
                 bar.set_postfix_str(f"{self.names[columns[-1]]} error {found[-1]:.3f}")
                 bar.update(len(columns))
                 return found
@@ -176,7 +189,8 @@ class Study:
 
     def measure_all(self, directory: str | os.PathLike | None = None, **running) -> np.ndarray:
         """Train every configuration and return the errors, to compare an estimate with."""
-        return self._train(np.arange(len(self.names)), directory, **running)
+        with self._journal(directory) as journal:
+            return self._train(np.arange(len(self.names)), journal, **running)
 
     def estimate(self, errors: np.ndarray) -> Estimate:
         """Return the estimate of a study whose trainings give `errors`, shape (configurations,)."""
@@ -193,17 +207,19 @@ class Study:
             self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width
         )
 
-    def _train(self, columns, directory, **running) -> np.ndarray:
-        if directory is None:
-            with tempfile.TemporaryDirectory() as temporary:
-                return self._train(columns, temporary, **running)
-        journal = sweep.Journal(directory, self.settings)
-        try:
-            cells = [(self.task.name, self.names[i]) for i in columns]
-            sweep.train_cells(cells, journal, self.settings, **running)
-            return journal.errors(self.task.name, self.names)
-        finally:
-            journal.close()
+    @contextlib.contextmanager
+    def _journal(self, directory):
+        """Open the journal in a directory, or in one that is gone afterwards; keep others out."""
+        processes.not_while_starting()
+        with contextlib.ExitStack() as stack:
+            if directory is None:
+                directory = stack.enter_context(tempfile.TemporaryDirectory())
+            yield stack.enter_context(contextlib.closing(sweep.Journal(directory, self.settings)))
+
+    def _train(self, columns, journal, **running) -> np.ndarray:
+        cells = [(self.task.name, self.names[i]) for i in columns]
+        sweep.train_cells(cells, journal, self.settings, **running)
+        return journal.errors(self.task.name, self.names)
 
 
 def estimate_frontier(

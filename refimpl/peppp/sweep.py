@@ -18,7 +18,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ import numpy as np
 
 import refimpl
 from refimpl import data, nn
-from refimpl.peppp import memory
+from refimpl.nn.numbers import rate, whole
+from refimpl.peppp import memory, processes
 from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 
@@ -56,12 +58,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            whole("Settings", name, getattr(self, name), least)
+        rate("Settings", "learning_rate", self.learning_rate)
         nn.Precision(loss_scale=self.loss_scale)  # raises where the scale makes no sense
-        if min(self.epochs, self.batch_size) < 1 or self.seed < 0:
-            raise ValueError(
-                f"Settings: epochs={self.epochs}, batch_size={self.batch_size}, seed={self.seed}; "
-                "the first two must be at least 1, the seed at least 0"
-            )
 
 
 def train_cell(task_name: str, configuration_name: str, settings: Settings) -> dict:
@@ -98,7 +98,8 @@ def train_cell(task_name: str, configuration_name: str, settings: Settings) -> d
 
 
 def _network(task: data.Task) -> nn.layers.Sequential:
-    return nn.cnn(channels=task.train_images.shape[3], classes=task.classes)
+    words = getattr(task, "words", None)  # of a task of text, which the network refuses
+    return nn.network("cnn", task.train_images.shape[1:], task.classes, words=words)
 
 
 def memory_of(
@@ -117,11 +118,19 @@ def memory_of(
     )
 
 
+def batch_fits(task: data.Task, batch_size: int) -> None:
+    """Raise ValueError where a batch is larger than a task's training set."""
+    if batch_size > len(task.train_labels):
+        raise ValueError(f"{task.name}: a batch of {batch_size} from {len(task.train_labels)} training images; "
+                         "take smaller batches or more images")  # fmt: skip
+
+
 class Journal:
     """The cells trained so far, in a file that only grows.
 
     The first line says how the cells are trained; each further line is a cell.  A last line cut
-    short by a kill is dropped: that cell is trained again.
+    short by a kill is dropped: that cell is trained again.  While it is open nobody else may write
+    to it (where the file system has locks).
 
     Parameters
     ----------
@@ -132,14 +141,13 @@ class Journal:
     Raises
     ------
     ValueError
-        If the directory cannot be written, if its journal was written under other settings or by
-        another version (the difference is named), or if the file is not a journal.
+        If the directory cannot be written, if another process writes there, if its journal was
+        written under other settings or by another version (the difference is named), or if the file
+        is not a journal.
     """
 
     def __init__(self, directory: str | os.PathLike, settings: Settings):
         self.path = Path(directory) / JOURNAL
-        self.cells: dict[tuple[str, str], dict] = {}
-        head = {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab+")  # noqa: SIM115 - kept open, closed by close()
@@ -148,27 +156,61 @@ class Journal:
                 f"journal: cannot write in {self.path.parent} ({error.strerror}); "
                 "choose a directory you can write to with --out"
             ) from None
-        self._file.seek(0)
-        whole, newline, cut = self._file.read().rpartition(b"\n")
-        lines = whole.splitlines()
+        try:
+            self._lock()
+            self._file.seek(0)
+            self.cells, length = self._parse(self.path, self._file.read(), settings)
+        except ValueError:
+            self.close()
+            raise
+        self._file.truncate(length)
+        if not length:
+            self._append(self._head(settings))
+
+    @classmethod
+    def peek(cls, directory: str | os.PathLike, settings: Settings) -> dict[tuple[str, str], dict]:
+        """Return the cells of a journal, which another process may be writing; none without one."""
+        path = Path(directory) / JOURNAL
+        return cls._parse(path, path.read_bytes(), settings)[0] if path.exists() else {}
+
+    @staticmethod
+    def _head(settings) -> dict:
+        return {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
+
+    @classmethod
+    def _parse(cls, path, content: bytes, settings):
+        """Return the cells, and how many bytes are whole lines; 0 for a journal that is new."""
+        head = cls._head(settings)
+        whole_lines, newline, cut = content.rpartition(b"\n")
+        lines = whole_lines.splitlines()
         if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
-            self._file.truncate(0)
-            self._append(head)
-            return
+            return {}, 0
         try:
             found, *cells = map(json.loads, lines)
-            self.cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
+            cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
             different = [k for k in head if found.get(k) != head[k]]
         except (ValueError, TypeError, KeyError, AttributeError):
-            self.close()
-            raise ValueError(f"journal: {self.path} is damaged or not a journal; "
+            raise ValueError(f"journal: {path} is damaged or not a journal; "
                              "move it away or choose another directory") from None  # fmt: skip
         if different:
             key = different[0]
-            self.close()
-            raise ValueError(f"journal: {self.path} was written with {key}={found.get(key)!r}, now it is "
+            raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
                              f"{head[key]!r}; use the same again or another directory")  # fmt: skip
-        self._file.truncate(len(whole) + len(newline))
+        return cells, len(whole_lines) + len(newline)
+
+    def _lock(self) -> None:
+        """Keep other writers out until the file is closed, however this process ends."""
+        try:
+            import fcntl
+        except ImportError:  # not a Unix
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"journal: another process is training into {self.path.parent}; wait until it "
+                             "is done, or choose another directory with --out") from None  # fmt: skip
+        except OSError:  # a file system without locks
+            return
 
     def _append(self, record: dict) -> None:
         self._file.write(json.dumps(record).encode() + b"\n")
@@ -222,10 +264,13 @@ def train_cells(
     KeyboardInterrupt
         After Ctrl-C, when the cells in training have been finished and written down.
     RuntimeError
-        If cells failed (a worker that died for good, say), when all others have been written down.
+        If cells failed (a worker that died for good, say), when all others have been written down;
+        and if worker processes cannot start because the script that calls this does not do so under
+        ``if __name__ == "__main__":``, without which it would be run again in each of them.
     """
     from tqdm import tqdm
 
+    processes.not_while_starting()
     missing = [cell for cell in dict.fromkeys(cells) if cell not in journal.cells]
     jobs = min(jobs or _processors(), len(missing))
     with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
@@ -255,8 +300,7 @@ def _train_in_processes(
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
     train_cell("digits", cells[0][1], Settings(epochs=1, batch_size=512))
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_follow_parent)
+    pool = processes.pool(jobs, _follow_parent)
     try:
         with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
@@ -290,6 +334,8 @@ def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable)
         say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
         settle([f for f in waiting if not f.cancel()])
         raise
+    if len(failed) == len(futures) and isinstance(failed[0], BrokenProcessPool):
+        raise RuntimeError(processes.NO_WORKERS) from None
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(futures)} cells could not be trained, the first because of "
@@ -348,8 +394,12 @@ def run_sweep(
     Raises
     ------
     ValueError
-        For unknown names, and a directory or journal that cannot be used; before training.
+        Before training: for unknown names, none at all or one twice, a batch larger than a task's
+        training set, and a directory or journal that cannot be used or that another process uses.
+    RuntimeError
+        As `train_cells`: a script calls this under ``if __name__ == "__main__":``.
     """
+    processes.not_while_starting()
     settings = settings or Settings()
     cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
     journal = Journal(directory, settings)
@@ -379,13 +429,20 @@ def run_sweep(
 
 def _cells(tasks, configurations, settings, memory_cap_mb):
     """The cells to train and the memory of all, shape (tasks, configurations); checked."""
+    for what, names in (("tasks", tasks), ("configurations", configurations)):
+        if isinstance(names, str) or not len(names):
+            raise ValueError(f"run_sweep: {what} is {names!r}; give a list of at least one name")
     for name in (*tasks, *configurations):
         if (*tasks, *configurations).count(name) > 1:
             raise ValueError(
                 f"run_sweep: {name} is named twice; name every task and configuration once"
             )
     formats = [configuration(name) for name in configurations]
-    memory_mb = np.array([memory_of(data.load(t), formats, settings.batch_size) for t in tasks])
+    memory_mb = np.empty((len(tasks), len(formats)))
+    for i, name in enumerate(tasks):
+        task = data.load(name)
+        batch_fits(task, settings.batch_size)
+        memory_mb[i] = memory_of(task, formats, settings.batch_size)
     within = memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
     if not within.any():
         raise ValueError(
@@ -452,11 +509,7 @@ def plan_sweep(
     """
     settings = settings or Settings()
     cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
-    known: dict[tuple[str, str], dict] = {}
-    if (Path(directory) / JOURNAL).exists():
-        journal = Journal(directory, settings)
-        known = journal.cells
-        journal.close()
+    known = Journal.peek(directory, settings)
     rest = [cell for cell in cells if cell not in known]
     images = {task: sum(map(len, (data.load(task).train_labels, data.load(task).test_labels)))
               for task in {*tasks, *(task for task, _ in known)}}  # fmt: skip

@@ -1,21 +1,14 @@
-"""Pictures of number formats: their bits, their values, their errors, their rounding."""
+"""Pictures of number formats: their bits, their values, their rounding."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from refimpl.formats import IntFormat
 from refimpl.formats import format as format_of
-from refimpl.ops import decode, quantize, quantize_int
+from refimpl.ops import decode, quantize
 from refimpl.plots.canvas import axes
 
-_STYLES = (
-    ("#2166ac", "-"),
-    ("#b2182b", "--"),
-    ("#1b7837", ":"),
-    ("#e08214", "-."),
-    ("#542788", "-"),
-)
+_COLORS = ("#2166ac", "#b2182b", "#1b7837", "#e08214", "#542788")
 
 
 def bit_layout(formats, *, ax=None):
@@ -80,52 +73,11 @@ def number_line(formats, *, limit: float | None = None, ax=None):
     for row, fmt in enumerate(formats):
         values = decode(np.arange(1 << fmt.bits), fmt)
         values = np.unique(values[(values >= 0) & (values <= limit)])
-        ax.vlines(values, row - 0.3, row + 0.3, color=_STYLES[row % 5][0], lw=0.9)
+        ax.vlines(values, row - 0.3, row + 0.3, color=_COLORS[row % 5], lw=0.9)
         ax.plot([0, limit], [row, row], color="0.6", lw=0.6, zorder=0)
     ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
     ax.invert_yaxis()
     ax.set_xlabel("value")
-    return ax.figure
-
-
-def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves: int = 24, ax=None):
-    """Draw the worst relative error of rounding against the magnitude, the tensor's largest being 1.
-
-    Each format is scaled so that 1 becomes its largest value.  Integers err by a constant, so
-    their relative error grows as values shrink; floats keep it, down to their subnormals.
-    *Source*: after Figure 3 of the metric-driven paper (Rasquinha and Tabak, arXiv 2408.02897).
-
-    Parameters
-    ----------
-    formats : sequence of FloatFormat, IntFormat or names
-    octaves : int
-        Powers of two below 1 that are shown.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Figure
-    """
-    ax = axes(ax)
-    bins, samples = 1, 512  # of an octave; values tried in a bin
-    edges = np.arange(-octaves * bins, 0) / bins
-    x = 2.0 ** (edges[:, None] + np.arange(1, samples + 1) / (samples * bins))
-    x = x.astype(np.float32)
-    for fmt, (color, style) in zip(map(format_of, formats), _STYLES * 9, strict=False):
-        if isinstance(fmt, IntFormat):
-            codes, scale, _ = quantize_int(x, fmt)
-            rounded = codes * scale.astype(np.float64)
-        else:
-            scale = fmt.max
-            rounded = quantize(x * np.float64(scale), fmt, overflow="saturate") / scale
-        worst = (np.abs(rounded - x) / x).max(axis=1)
-        ax.plot(2.0 ** (edges + 0.5 / bins), worst, color=color, ls=style, lw=1.8, label=fmt.name)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log", base=2)
-    ax.set_xlabel("magnitude, as a part of the tensor's largest")
-    ax.set_ylabel("worst relative error of rounding to nearest")
-    ax.legend()
-    ax.grid(alpha=0.3)
     return ax.figure
 
 

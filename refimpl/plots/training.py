@@ -56,3 +56,43 @@ def error_lines(
     ax.set_title(title)
     ax.legend(fontsize=8)
     return ax.figure
+
+
+def weight_paths(
+    paths: dict[str, np.ndarray], *, target: float, radius: float | None = None, title: str = "",
+    ax=None,
+):  # fmt: skip
+    """Draw a weight over the steps of a descent, a line for each way of updating it.
+
+    Parameters
+    ----------
+    paths : dict of name to array_like, shape (steps,)
+    target : float
+        The best weight.
+    radius : float, optional
+        Updates rounded to nearest cannot end closer to it than that: drawn as a band.
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = weight_paths({"nearest": [3.0, 2.0, 2.0]}, target=1.0, radius=0.5)
+    >>> figure.axes[0].get_xlabel()
+    'step'
+    """
+    ax = axes(ax, size=(6.4, 4.2))
+    for i, (name, path) in enumerate(paths.items()):
+        ax.plot(np.asarray(path), _LINES[i % len(_LINES)], lw=1.6, label=name,
+                marker=_MARKS[i % len(_MARKS)], markevery=0.1, ms=5)  # fmt: skip
+    ax.axhline(target, color="0.4", lw=1, ls=(0, (6, 3)), label="best weight")
+    if radius is not None:
+        ax.axhspan(target - radius, target + radius, color="0.9", zorder=0, label="halting radius")
+    ax.set_xlabel("step")
+    ax.set_ylabel("weight")
+    ax.set_title(title)
+    ax.legend(fontsize=8)
+    return ax.figure

@@ -10,6 +10,8 @@
 `strategies`        Hypothesis strategies (needs hypothesis, loaded when asked for)
 `Vectors`           test vectors as text; `verify` the results that come back
 `Implementation`    the functions of an implementation; `Program` one on a pipe
+`scaled_blocks`     what is expected of MX and NVFP4 quantizers; `scaled_integers`, of integers
+                    with a scale and a zero point
 ==================  ================================================================================
 
 The expected side is `refimpl.spec`, one value at a time, and the kernels held to it, in bulk.

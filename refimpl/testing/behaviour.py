@@ -60,8 +60,8 @@ class Behaviour:
         fmt = format_of(self.format)
         object.__setattr__(self, "format", fmt)
         if not isinstance(fmt, (FloatFormat, PositFormat, IntFormat)):
-            raise TypeError(f"testing: {fmt} is made of other formats; test its elements "
-                            f"({getattr(fmt, 'element', 'the element format')}) and its scales")  # fmt: skip
+            raise TypeError(f"testing: expected a float, posit or integer format, got {fmt}; of blocks, "
+                            "test the elements, or give conform a function on arrays")  # fmt: skip
         for what, got, allowed in (("rounding", self.rounding, ROUNDINGS),
                                    ("overflow", self.overflow, OVERFLOWS),
                                    ("nan", self.nan, NAN_RULES[:2])):  # fmt: skip
@@ -124,6 +124,10 @@ class Behaviour:
             return posits.encode(value, fmt)
         bits = self.random_bits or float_codes.RANDOM_BITS
         return float_codes.encode(value, fmt, self.rounding, self.overflow, self.nan, random, bits)
+
+    def read(self, codes: np.ndarray) -> np.ndarray:
+        """Return what codes stand for, float64."""
+        return decode(codes, self.format)
 
     def _rules(self) -> dict:
         if isinstance(self.format, PositFormat):

@@ -113,7 +113,7 @@ class Check(NamedTuple):
 def checks_for(probe: Probe) -> list[Check]:
     """Return the checks for an implementation: its use, the fifteen case groups, the laws."""
     fmt = probe.behaviour.format
-    found = [Check("returns", "use", "a result has the shape and a dtype of the input", _returns,
+    found = [Check("returns", "use", "a result has the shape and a dtype of the input", returns,
                    None if probe.implementation.has("quantize") else "has no quantize")]  # fmt: skip
     for group in case_groups():
         why = None if group.applies(fmt) else f"{fmt} has none"
@@ -252,10 +252,10 @@ def _returnable(x: np.ndarray, fmt) -> np.ndarray:
     return x[~(np.abs(x) > largest / 4)]
 
 
-def _returns(probe: Probe, tally: Tally) -> None:
+def returns(probe: Probe, tally: Tally, example=(1.0, 0.5)) -> None:
     """Look at the dtype that quantize returns, and at what it does with nothing."""
     for dtype in probe.inputs:
-        x = np.array([1.0, 0.5], dtype)
+        x = np.array(example, dtype)
         more = () if not probe.behaviour.random_bits else (np.zeros(2, np.uint32),)
         try:
             function, limit = probe.implementation.quantize, probe.time_limit

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from refimpl.formats import BlockFormat, IntFormat
+from refimpl.formats import format as format_of
 from refimpl.testing.behaviour import Behaviour
 from refimpl.testing.cases import INPUTS
 from refimpl.testing.checks import Check, checks_for
@@ -13,25 +15,35 @@ from refimpl.testing.diagnosis import diagnose
 from refimpl.testing.implementations import format_of_implementation, implementation_of
 from refimpl.testing.probe import Probe
 from refimpl.testing.report import CheckResult, Report
+from refimpl.testing.scaled import Scaled, scaled_checks
+from refimpl.testing.scaled_blocks import ScaledBlocks
+from refimpl.testing.scaled_integers import ScaledIntegers
 
 
 def conform(
     implementation, format=None, *, rounding: str = "ties_to_even", overflow: str = "overflow",
-    nan: str = "zero", random_bits: int | None = None, inputs: Iterable[str] = ("float32", "float64"),
-    time_limit: float = 10.0,
+    nan: str = "zero", random_bits: int | None = None, scale: float | None = None, zero_point: int = 0,
+    scale_rule: str | None = None, tensor_scale: float | None = None,
+    inputs: Iterable[str] = ("float32", "float64"), time_limit: float = 10.0,
 ) -> Report:  # fmt: skip
     """Hold an implementation of a format to its definition.
 
     Parameters
     ----------
     implementation : callable, pair, dtype, gfloat format, Program or Implementation
-        See `refimpl.testing.implementations`.  Functions get one-dimensional arrays.
-    format : FloatFormat, PositFormat, IntFormat or a name
+        See `refimpl.testing.implementations`.  Functions get one-dimensional arrays; those of a
+        block format, which must be functions to values, rows of two blocks along the last axis.
+    format : FloatFormat, PositFormat, IntFormat, BlockFormat or a name
         Not needed for a dtype or a gfloat format, which name their own.
     rounding, overflow, nan : str
         What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
         own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
         with integers below 2^random_bits, and held to the definition for all of them.
+    scale, zero_point : float and int, optional
+        Of an integer format: values are held to scale * (code - zero_point).  Without a scale,
+        values become whole numbers.
+    scale_rule, tensor_scale : str and float, optional
+        Of a block format; as for `refimpl.quantize_blocks`.
     inputs : names of dtypes
         ``float16``, ``float32``, ``float64``: which inputs it takes.
     time_limit : float
@@ -61,11 +73,14 @@ def conform(
     >>> print(conform(np.trunc, "int8").diagnosis)
     consistent with: toward_zero and does not saturate
     """
-    probe = probe_of(implementation, format, rounding=rounding, overflow=overflow, nan=nan,
-                     random_bits=random_bits, inputs=inputs, time_limit=time_limit)  # fmt: skip
+    probe = probe_of(
+        implementation, format, rounding=rounding, overflow=overflow, nan=nan,
+        random_bits=random_bits, scale=scale, zero_point=zero_point, scale_rule=scale_rule,
+        tensor_scale=tensor_scale, inputs=inputs, time_limit=time_limit,
+    )  # fmt: skip
     results, tallies = [], []
     hung = False
-    for check in checks_for(probe):
+    for check in _checks(probe):
         if hung:
             check = check._replace(skipped="not tried: the implementation hangs")
         result, tally = check.result(probe)
@@ -83,19 +98,52 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     if name is None:
         raise ValueError("conform: which format is this? Give its name as the second argument, such "
                          "as 'float8_e4m3fn'")  # fmt: skip
-    behaviour = Behaviour(name, **rules)
+    behaviour = behaviour_of(name, **rules)
     inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
     if not inputs or not set(inputs) <= set(INPUTS):
         raise ValueError(f"conform: inputs are some of {', '.join(INPUTS)}; got {inputs!r}")
     if not time_limit > 0:
         raise ValueError(f"conform: time_limit must be above 0 seconds, got {time_limit!r}")
     _hold_to_the_definition(behaviour)
-    return Probe(implementation_of(implementation, behaviour), behaviour, inputs, time_limit)
+    found = implementation_of(implementation, behaviour)
+    if isinstance(behaviour, ScaledBlocks) and not found.has("quantize"):
+        raise TypeError("conform: of a block format, give a function on arrays, value to value, with "
+                        f"blocks along the last axis; got {type(implementation).__name__}")  # fmt: skip
+    return Probe(found, behaviour, inputs, time_limit)
 
 
-def _hold_to_the_definition(behaviour: Behaviour) -> None:
+def behaviour_of(
+    format, rounding="ties_to_even", overflow="overflow", nan="zero", random_bits=None, scale=None,
+    zero_point=0, scale_rule=None, tensor_scale=None,
+) -> Behaviour | Scaled:  # fmt: skip
+    """Return what is expected of an implementation of a format, plain or scaled."""
+    fmt = format_of(format)
+    of_blocks = isinstance(fmt, BlockFormat)
+    scaled = of_blocks or scale is not None
+    for what, given, good in (("scale", scale, isinstance(fmt, IntFormat)),
+                              ("zero_point", zero_point or None, scale is not None),
+                              ("scale_rule", scale_rule, of_blocks),
+                              ("tensor_scale", tensor_scale, of_blocks),
+                              ("random_bits", random_bits, not scaled),
+                              ("overflow", None if overflow == "overflow" else overflow, not scaled),
+                              ("nan", None if nan == "zero" else nan, not scaled)):  # fmt: skip
+        if given is not None and not good:
+            raise ValueError(f"testing: {what}={given!r} does not belong to {fmt}"
+                             f"{' with a scale' * (scale is not None)}; leave it out")  # fmt: skip
+    if of_blocks:
+        return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale)
+    if scaled:
+        return ScaledIntegers(fmt, scale, zero_point, rounding)
+    return Behaviour(fmt, rounding, overflow, nan, random_bits)
+
+
+def _checks(probe: Probe) -> list[Check]:
+    return scaled_checks(probe) if isinstance(probe.behaviour, Scaled) else checks_for(probe)
+
+
+def _hold_to_the_definition(behaviour) -> None:
     """Compare the bulk of the expected side with the definition on a sample."""
-    if behaviour.is_stochastic:
+    if behaviour.is_stochastic or isinstance(behaviour, Scaled):  # a Scaled's tests do it
         return
     from refimpl.testing.checks import pool
 
@@ -117,7 +165,10 @@ def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Repor
         with np.errstate(all="ignore"):
             wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all()
                         for s in seen)  # fmt: skip
-            diagnoses = diagnose(probe.behaviour, seen) if wrong else ()
+            if wrong and isinstance(probe.behaviour, Scaled):
+                diagnoses = probe.behaviour.diagnose(seen)
+            elif wrong:
+                diagnoses = diagnose(probe.behaviour, seen)
         diagnoses = diagnoses or tuple(hints[:1])
         names = ", ".join(result.name for result in results if result.failed)
         hint = "" if diagnoses else f"no single known defect or pair of them explains: {names}"
@@ -139,11 +190,10 @@ def pytest_tests(implementation, format=None, **options):
     """
     import pytest
 
-    options = {"rounding": "ties_to_even", "overflow": "overflow", "nan": "zero", "random_bits": None,
-               "inputs": ("float32", "float64"), "time_limit": 10.0} | options  # fmt: skip
+    options = {"inputs": ("float32", "float64"), "time_limit": 10.0} | options
     probe = probe_of(implementation, format, **options)
 
-    @pytest.mark.parametrize("check", checks_for(probe), ids=lambda check: check.name)
+    @pytest.mark.parametrize("check", _checks(probe), ids=lambda check: check.name)
     def test(check: Check):
         if check.skipped:
             pytest.skip(check.skipped)

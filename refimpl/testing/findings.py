@@ -62,7 +62,7 @@ def once(function, x, *more, time_limit) -> np.ndarray:
 def _culprit(function, x, more, found, time_limit) -> tuple[int, str]:
     """Return the index of an input that alone gives a finding, and its text, by bisection."""
     limit = min(time_limit, SEARCH) if found.hangs else time_limit
-    start, stop, text = 0, x.size, found.text
+    start, stop, text = 0, len(x), found.text
     if found.index is not None:
         return found.index, text
     while stop - start > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refimpl.formats import IntFormat
-from refimpl.testing.behaviour import Behaviour, decode
+from refimpl.testing.behaviour import Behaviour
 from refimpl.testing.findings import Finding, call
 from refimpl.testing.implementations import Implementation
 
@@ -29,7 +29,7 @@ class Probe:
     def ask(self, route: str, x: np.ndarray, *more) -> np.ndarray:
         """Return the values (float64) that the implementation rounds x to; raise Finding."""
         if route == "encode":
-            return decode(self.codes(x, *more), self.behaviour.format)
+            return self.behaviour.read(self.codes(x, *more))
         return self._floats(self.implementation.quantize, x, *more)
 
     def codes(self, x: np.ndarray, *more) -> np.ndarray:

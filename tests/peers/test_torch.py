@@ -77,7 +77,7 @@ def test_values_and_gradients_are_pytorch_s(name, dtype):
 
 @pytest.mark.parametrize(("name", "bound"), [("mlp", 1e-6), ("cnn", 1e-6), ("res8", 1e-3)])
 def test_five_float32_steps_end_at_pytorch_s_weights(name, bound):
-    """Bounds: ten times what the order of float32 sums has been seen to make (TRAINING)."""
+    """Bounds: ten times what the order of float32 sums has been seen to make (see test_torch_networks)."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     import training
 

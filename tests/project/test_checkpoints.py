@@ -20,6 +20,7 @@ SETTINGS = {
     "dynamic loss scale, 8-bit Adam": {
         "precision": rf.nn.presets.mixed(), "optimizer": rf.nn.Adam(state="8-bit"), "learning_rate": 0.005
     },
+    "another policy on the way": {"switch": (1, rf.nn.presets.pure16("bfloat16", rounding="stochastic"))},
     "Kahan": {"precision": rf.nn.presets.pure16("bfloat16"), "optimizer": rf.nn.SGD(update="kahan")},
 }  # fmt: skip
 

@@ -17,10 +17,10 @@ ROOMS = {  # room: the rooms it may import
     "nn": {"formats", "ops", "kernels", "autodiff"},
     "data": set(),
     "peppp": {"formats", "data"},
-    "numerics": {"formats", "ops", "autodiff", "nn"},
-    "plots": {"formats", "ops", "peppp"},
+    "numerics": {"formats", "ops", "autodiff", "nn", "peppp"},
+    "plots": {"formats", "ops", "peppp", "numerics"},
     "testing": {"formats", "spec", "ops"},
-    "__init__": {"formats", "ops"},
+    "__init__": {"formats", "ops", "nn"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "plots", "testing"},
     "__main__": {"commands"},
 }

@@ -11,10 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from refimpl import data
 from refimpl.__main__ import main
-from refimpl.peppp import ErrorMatrix, Settings, plan_sweep, run_sweep
+from refimpl.peppp import ErrorMatrix, Settings, Study, meta_training, plan_sweep, run_sweep
 from refimpl.peppp.sweep import Journal, arithmetic, train_cell
 
+DIGITS = data.load("digits")
+ERRORS = meta_training(DIGITS)
 TASKS = ["digits", "latin-small-ten"]
 FORMATS = ["e4m3+e8m7", "e3m1+e6m7", "e5m3+e8m11"]
 SETTINGS = Settings(epochs=4)
@@ -114,6 +117,55 @@ def test_a_journal_of_other_settings_is_refused_by_naming_the_difference(tmp_pat
     Journal(tmp_path, SETTINGS).close()
     with pytest.raises(ValueError, match="written with epochs=4, now it is 10"):
         Journal(tmp_path, Settings())
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (([], FORMATS), r"tasks is \[\]; give a list of at least one name"),
+        ((TASKS, []), r"configurations is \[\]; give a list"),
+        (("digits", FORMATS), "tasks is 'digits'; give a list of at least one name"),
+        ((TASKS, "e4m3+e8m7"), "configurations is 'e4m3.e8m7'; give a list"),
+        ((TASKS, FORMATS, {"batch_size": 1438}), "digits: a batch of 1438 from 1437 training images"),
+        ((TASKS, FORMATS, {"learning_rate": float("nan")}), "Settings: learning_rate is nan; it must be finite"),
+        ((TASKS, FORMATS, {"epochs": 1.5}), "Settings: epochs is 1.5; it must be a whole number"),
+        ((TASKS, FORMATS, {"seed": -1}), "Settings: seed is -1; it must be at least 0"),
+        ((TASKS, FORMATS, {"loss_scale": 1e39}), "loss_scale is 1e.39"),
+    ],
+)  # fmt: skip
+def test_sweeps_that_make_no_sense_fail_before_the_journal_exists(tmp_path, what, message):
+    tasks, configurations, *settings = what
+    with pytest.raises((ValueError, TypeError), match=message):
+        run_sweep(tasks, configurations, tmp_path / "sweep", settings=Settings(**dict(*settings)))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_two_runs_cannot_share_a_directory_but_one_may_look_on(tmp_path, capsys):
+    first = Journal(tmp_path, SETTINGS)
+    first.add({"task": TASKS[0], "configuration": FORMATS[0], "error": 0.5, "seconds": 1.0, "diverged": False})  # fmt: skip
+    content = first.path.read_bytes()
+    status = subprocess.run([*COMMAND, str(tmp_path)], capture_output=True, text=True)
+    assert status.returncode == 2 and status.stderr.count("\n") == 1
+    assert f"another process is training into {tmp_path}; wait until it is done" in status.stderr
+    with pytest.raises(ValueError, match="another process is training into"):
+        Study(ERRORS, DIGITS).measure(tmp_path, progress=False)
+    assert plan_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS).trained == 1
+    assert first.path.read_bytes() == content
+    first.close()
+    Journal(tmp_path, SETTINGS).close()
+
+
+def test_a_script_without_a_guard_is_told_of_it_and_trains_nothing_twice(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom refimpl.peppp import Settings, run_sweep\n"
+        "print('started', flush=True)\n"
+        f"run_sweep(['digits'], {FORMATS[:2]}, sys.argv[1], settings=Settings(epochs=1), jobs=2, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "out")], capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 1
+    assert "must stand under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+    assert lines(tmp_path / "out") == 1
 
 
 @pytest.mark.parametrize(

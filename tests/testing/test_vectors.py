@@ -207,7 +207,9 @@ def test_conform_on_the_command_line_says_0_1_or_2(tmp_path, monkeypatch, capsys
     assert junit.read_text().startswith("<?xml")
     for misuse in (["conform"], ["conform", "nothing"], ["conform", "no.such"],
                    ["conform", "ml_dtypes.nothing"], ["conform", "numpy.trunc"],
-                   ["conform", "e4m3", "--program", ""]):  # fmt: skip
+                   ["conform", "e4m3", "--program", ""],
+                   ["conform", "ml_dtypes.int4", "mxfp4_e2m1"],
+                   ["conform", "numpy.trunc", "e4m3", "--scale", "2"]):  # fmt: skip
         assert main(misuse) == 2, misuse
         assert capsys.readouterr().err.count("\n") == 1
 

@@ -1,0 +1,105 @@
+"""``refimpl certify``: which answers survive another precision, proved and observed."""
+
+from __future__ import annotations
+
+from refimpl.commands.options import positive, seed, talk
+
+MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    command = commands.add_parser(
+        "certify",
+        help="say which test images a network must classify in 16 bits as in float32",
+        description="Train a network in float32, round its weights and what it computes to another "
+        "format, and print the share of the test images that are proved to be classified alike, by "
+        "a bound that needs no run in that format; the share for which the error measured in such a "
+        "run implies it; and the share that is.",
+    )
+    command.set_defaults(run=run)
+    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
+    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits")
+    command.add_argument("--precision", default="float16", metavar="FORMAT",
+                         help="float16 (default), bfloat16 or another floating-point format")  # fmt: skip
+    command.add_argument("--outputs", choices=("probabilities", "logits"), default="probabilities",
+                         help="what error and tolerance are of (default probabilities, as in the paper)")  # fmt: skip
+    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    command.add_argument("--checkpoint", metavar="FILE",
+                         help="write the trained network there, or take it from there")  # fmt: skip
+    command.add_argument("--seed", type=seed, default=0, help="default 0")
+    command.add_argument("--out", metavar="DIR", help="directory of results (default certify-DATA)")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options) -> int:
+    """Train, certify, print and draw."""
+    from refimpl import data, nn
+    from refimpl.numerics import certify
+    from refimpl.numerics.rounding_error import check_policy
+
+    task = data.load(options.data)
+    model = nn.network(
+        options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
+    )
+    precision = nn.preset("pure16", options.precision)
+    check_policy(model, precision)
+    directory = _directory(options.out or f"certify-{task.name}")
+    say = talk(options)
+    trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
+                     checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
+    found = certify(model, task.test_images, precision, outputs=options.outputs, seed=options.seed)
+    summary = found.summary()
+    say(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
+    say(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")
+    say(f"proved to be classified alike         {summary['proved']:>7.1%}   Gamma > 2 x bound")
+    say(f"implied by the error measured here    {summary['observed']:>7.1%}   Gamma > 2 x delta")
+    say(f"classified alike in this run          {summary['same']:>7.1%}\n")
+    for name in ("gamma", "delta", "bound"):
+        say(f"median {name:<8} {summary[f'median_{name}']:.3g}")
+    say(f"median of bound / delta {summary['tightness']:.3g}\n")
+    record = {"model": options.model, "data": task.name, "precision": options.precision,
+              "seed": options.seed, "epochs": options.epochs, "test_error": trained.test_error,
+              **summary, "per_image": _per_image(found)}  # fmt: skip
+    for path in _write(directory, record, found, f"{options.model} on {task.name}, {options.precision}"):  # fmt: skip
+        say(f"wrote {path}")
+    return 0
+
+
+def _directory(name):
+    """Return the directory of results; find out before training whether it can be written in."""
+    import os
+    from pathlib import Path
+
+    path = Path(name).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ValueError(f"cannot write in {path}; choose another directory with --out")
+    return path
+
+
+def _per_image(found) -> dict[str, list]:
+    """Return what JSON can hold of each image; a bound that is not finite is null."""
+    import math
+
+    values = {name: getattr(found, name).tolist() for name in ("gamma", "delta", "bound")}
+    values = {
+        name: [v if math.isfinite(v) else None for v in found] for name, found in values.items()
+    }
+    return {**values, "same": found.same.tolist(), "proved": found.proved.tolist()}
+
+
+def _write(directory, record, found, title):
+    import json
+    import math
+
+    from refimpl import plots
+
+    directory.mkdir(parents=True, exist_ok=True)
+    picture, text = directory / "certificate.png", directory / "certificate.json"
+    plots.certificate(found, title=title).savefig(picture, dpi=150)
+    plain = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
+    }
+    text.write_text(json.dumps(plain, indent=1) + "\n")
+    return picture, text

@@ -1,0 +1,172 @@
+"""``refimpl choose``: a format for every operand of a network, by measurement."""
+
+from __future__ import annotations
+
+from refimpl.commands.options import positive, seed, talk
+
+MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
+METRICS = ("backward-error", "relative-error", "noise", "underflow")
+PREDICTED = 20  # policies at least, for a rank correlation to mean anything
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    command = commands.add_parser(
+        "choose",
+        help="give every operand of a network's products a format, by measured error",
+        description="Train one epoch in float32, measure what each candidate would do to the operands "
+        "of every product, forward and backward, give each operand the cheapest candidate within the "
+        "tolerance, and train with them.  e4m3 and e5m2 mean OCP's formats here.",
+    )
+    command.set_defaults(run=_choose)
+    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
+    command.add_argument("data", metavar="DATA", help="data set: digits, topics (text), ...")
+    command.add_argument("--candidates", default="int8,e4m3,e5m2", metavar="FORMATS",
+                         help="formats, with commas between (default int8,e4m3,e5m2)")  # fmt: skip
+    command.add_argument("--scalings", default="tensor", metavar="LIST",
+                         help="what shares a scale: tensor, row, or the size of a block (default tensor)")  # fmt: skip
+    command.add_argument("--roundings", default="ties_to_even", metavar="LIST",
+                         help="default ties_to_even")  # fmt: skip
+    command.add_argument("--metric", choices=METRICS, default="backward-error",
+                         help=f"{', '.join(METRICS)} (default backward-error); noise is minus decibels")  # fmt: skip
+    command.add_argument("--tolerance", type=float, default=0.01, metavar="X",
+                         help="the most the metric may be (default 0.01)")  # fmt: skip
+    command.add_argument("--epochs", type=positive, default=3, metavar="N", help="default 3")
+    command.add_argument("--policies", type=positive, metavar="N",
+                         help=f"also train so many other policies (at least {PREDICTED}), to say how "
+                         "well the metric foretold their loss")  # fmt: skip
+    command.add_argument("--seed", type=seed, default=0, help="default 0")
+    command.add_argument("--out", metavar="DIR", help="directory of results (default choose-MODEL-DATA)")  # fmt: skip
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _choose(options) -> int:
+    from refimpl import data, nn, numerics
+
+    if options.policies is not None and options.policies < PREDICTED:
+        raise ValueError(f"{options.policies} policies; give at least {PREDICTED}, or none")
+    found = numerics.candidates(
+        _list(options.candidates), scalings=[int(s) if s.isdigit() else s for s in _list(options.scalings)],
+        roundings=_list(options.roundings),
+    )  # fmt: skip
+    metric = options.metric.replace("-", " ")
+    task = data.load(options.data)
+
+    def make():
+        words = getattr(task, "words", None)
+        return nn.network(options.model, task.train_images.shape[1:], task.classes, words=words)
+
+    training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}  # fmt: skip
+    training |= {"progress": not options.quiet}
+    say = talk(options)
+    directory = _directory(options.out or f"choose-{options.model}-{task.name}")
+    evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
+    assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
+    directory.mkdir(parents=True, exist_ok=True)
+    say(f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}")  # fmt: skip
+    if any(name in numerics.evidence.ALIASES for name in _list(options.candidates)):
+        say("(e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here)")
+    say(f"\n{_table(assignment)}\n")
+    say("assigned: " + ", ".join(f"{name} to {n}" for name, n in assignment.counts().items()))
+    wide, narrow = assignment.memory(32).total_mb, assignment.memory().total_mb
+    say(f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, "
+        f"{1 - narrow / wide:.0%} saved")  # fmt: skip
+    training |= {"epochs": options.epochs, "seeds": (options.seed,)}
+    rows = {
+        "float32": numerics.train(make, task, None, name="float32", **training),
+        "as assigned": numerics.train(make, task, assignment, name="as assigned", **training),
+    }
+    say(f"\n{options.epochs} epochs              test error     loss")
+    for name, row in rows.items():
+        say(f"  {name:<20} {row.test_error:>10.3f} {row.loss:>8.4f}")
+    record = _record(options, task, assignment, rows)
+    pictures = {"choose": lambda plots: plots.assignment(assignment)}
+    if options.policies:
+        trained, power = _foretell(options, make, task, metric, training, directory)
+        say(f"\n{metric}, measured before, and loss, after training: {power}")
+        record["policies"] = [vars(row) for row in trained]
+        record["power"] = vars(power)
+        pictures["foretold"] = lambda plots: plots.foretold(
+            trained, baseline=rows["float32"], label=f"{metric}, mean over operands"
+        )
+    for path in _write(directory, pictures, record):
+        say(f"wrote {path}")
+    return 0
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _table(assignment) -> str:
+    """The evidence per operand, the chosen candidate last."""
+    evidence = assignment.evidence
+    names = [c.name for c in evidence.candidates]
+    operands = [f"{choice.layer}: {choice.role}" for choice in assignment.choices]
+    width = max(map(len, operands))
+    widths = [max(9, len(name)) for name in names]
+    lines = ["operand".ljust(width) + "".join(f"  {n:>{w}}" for n, w in zip(names, widths, strict=True))
+             + "  chosen"]  # fmt: skip
+    for operand, choice in zip(operands, assignment.choices, strict=True):
+        values = evidence.value((choice.layer, choice.role), assignment.metric)
+        cells = "".join(f"  {v:>{w}.4g}" for v, w in zip(values, widths, strict=True))
+        lines.append(f"{operand:<{width}}{cells}  {choice.candidate.name}")
+    return "\n".join(lines)
+
+
+def _foretell(options, make, task, metric, training, directory):
+    from refimpl import numerics
+
+    measured = {name: value for name, value in training.items() if name not in ("epochs", "seeds")}
+    ladder = numerics.measure(make(), task, numerics.candidates(numerics.LADDER), steps=2,
+                              seed=options.seed, **measured)  # fmt: skip
+    training = training | {"progress": False}
+    trained = numerics.train_policies(
+        make, task, numerics.policies(ladder, options.policies, metric=metric, seed=options.seed),
+        journal=directory / "policies.jsonl", show=not options.quiet, **training,
+    )  # fmt: skip
+    return trained, numerics.predictive_power(
+        [t.metric for t in trained], [t.loss for t in trained]
+    )
+
+
+def _record(options, task, assignment, rows) -> dict:
+    evidence = assignment.evidence
+    return {
+        "model": options.model, "data": task.name, "seed": options.seed, "epochs": options.epochs,
+        "metric": assignment.metric, "tolerance": assignment.tolerance,
+        "candidates": [c.name for c in evidence.candidates],
+        "operands": [
+            {"layer": c.layer, "role": c.role, "chosen": c.candidate.name, "bits": c.bits,
+             "values": evidence.value((c.layer, c.role), assignment.metric).tolist()}
+            for c in assignment.choices
+        ],
+        "memory_mb": {"float32": assignment.memory(32).total_mb,
+                      "as assigned": assignment.memory().total_mb},
+        "trained": {name: vars(row) for name, row in rows.items()},
+    }  # fmt: skip
+
+
+def _directory(name):
+    """Return a directory that can be made and written in, without making it yet."""
+    import os
+    from pathlib import Path
+
+    there = Path(name).absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"cannot write in {name}; choose another directory with --out")
+    return Path(name)
+
+
+def _write(directory, pictures, record):
+    import json
+
+    from refimpl import plots
+
+    for name, draw in pictures.items():
+        draw(plots).savefig(directory / f"{name}.png", dpi=130, bbox_inches="tight")
+        yield directory / f"{name}.png"
+    (directory / "choose.json").write_text(json.dumps(record, indent=1) + "\n")
+    yield directory / "choose.json"

@@ -1,0 +1,91 @@
+"""Products of two tensors, where quantized training rounds: both operands, and the gradient behind.
+
+*Notation*: y = a b, with dL/da = dy b' and dL/db = a' dy: three products of the same three tensors,
+the left operand a, the right operand b and the product's gradient dy.  A policy that names these
+roles rounds each once, and all three products are of rounded tensors; the derivative of rounding is
+taken as 1.
+
+A *row* is a vector whose products with another are summed: of the left operand and of the gradient
+the last axis (of an image the whole of it), of the right operand the last but one (of filters the
+whole of one).  The scales of rows suit y = a b alone: the two products behind sum across them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from refimpl.autodiff import Tensor
+from refimpl.autodiff import primitives as p
+from refimpl.nn.precision import PRODUCT_ROLES
+from refimpl.nn.rounder import Rounder
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as a watcher sees it, on the way back, its tensors not rounded yet.
+
+    Attributes
+    ----------
+    layer : str
+    tensors : dict of role to ndarray
+        The three of `PRODUCT_ROLES`.
+    multiply : callable
+        The primitive, ``multiply.__wrapped__(a, b, **options) -> (y, vjp)``.
+    options : dict
+    needed : (bool, bool)
+        Whether the gradients of left and right operand are wanted: that of the data is not.
+    """
+
+    layer: str
+    tensors: dict[str, np.ndarray]
+    multiply: Callable
+    options: dict
+    needed: tuple[bool, bool]
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it is a convolution."""
+        return self.multiply is p.convolve
+
+
+def product(
+    multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, **options
+) -> Tensor:
+    """Return multiply(a, b, **options), rounding and watching as the rounder says."""
+    ways = [rounder.way(role, layer) for role in PRODUCT_ROLES]
+    if ways == [None, None, None] and rounder.watch is None:
+        return multiply(a, b, **options)
+    images = multiply is p.convolve
+
+    def rounded(x, role):
+        return round_operand(rounder, x, role, layer, images)
+
+    watch, forward = rounder.watch, []
+    for x, role, way in zip((a, b), PRODUCT_ROLES, ways, strict=False):
+        forward.append(x if way is None else p.rounded(x, forward=lambda v, r=role: rounded(v, r)))
+
+    def back(dy):
+        if watch is not None:
+            tensors = dict(zip(PRODUCT_ROLES, (a.data, b.data, dy), strict=True))
+            needed = a.requires_grad, b.requires_grad
+            watch(Product(layer, tensors, multiply, options, needed))
+        return rounded(dy, PRODUCT_ROLES[2])
+
+    return p.rounded(multiply(*forward, **options), backward=back)
+
+
+def round_operand(
+    rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool
+) -> np.ndarray:
+    """Return a tensor of a product rounded, by rows where the policy says so."""
+    way = rounder.way(role, layer)
+    if way is None or way.rounding.per == "tensor":
+        return rounder(x, role, layer)
+    if role != "right operand":
+        rows = x.reshape(len(x), -1) if images else x
+        return rounder(rows, role, layer).reshape(x.shape)
+    rows = np.swapaxes(x.reshape(-1, x.shape[-1]) if images else x, -1, -2)
+    return np.swapaxes(rounder(rows, role, layer), -1, -2).reshape(x.shape)

@@ -1,0 +1,201 @@
+"""Does a metric measured before training foretell the quality after it?
+
+Policies of every quality are trained: each candidate for every operand, and mixtures drawn at random;
+`predictive_power` is the rank correlation of their metric with what they came to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from refimpl.nn.precision import Precision
+from refimpl.nn.training import Result, fit
+from refimpl.numerics.evidence import Evidence
+from refimpl.numerics.selection import Assignment, uniform
+
+LADDER = ("int2", "int3", "int4", "int5", "int6", "int8", "e2m1fn", "e2m2", "e3m1", "e3m2fn",
+          "e2m3fn", "e3m3", "e4m1", "e4m2", "e5m1", "e4m3", "e5m2")  # fmt: skip
+"""Formats from hopeless to harmless."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a policy came to.
+
+    Attributes
+    ----------
+    name : str
+    metric : float
+        Mean over the operands.
+    test_error, loss : float
+        Means over seeds, of the share misclassified and of the last epoch's loss.
+    diverged : int
+        Seeds whose training diverged; their loss counts as that of guessing.
+    """
+
+    name: str
+    metric: float
+    test_error: float
+    loss: float
+    diverged: int
+
+
+def train(
+    make: Callable, task, assignment: Assignment | None, *, name: str = "", seeds=(0,), **training
+) -> Trained:
+    """Train in an assignment, or in float32 without one, for each seed.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new network.
+    task : Task
+    assignment : Assignment, optional
+    name : str
+    seeds : sequence of int
+    training
+        As for `refimpl.nn.fit`.
+    """
+    policy = Precision(loss_scale=1.0) if assignment is None else assignment.precision()
+    results = [fit(make(), task, precision=policy, seed=seed, **training) for seed in seeds]
+    return Trained(name, 0.0 if assignment is None else assignment.summary(),
+                   float(np.mean([r.test_error for r in results])),
+                   float(np.mean([_loss(r, task) for r in results])),
+                   sum(r.diverged for r in results))  # fmt: skip
+
+
+def _loss(result: Result, task) -> float:
+    guessing = float(np.log(task.classes))
+    return guessing if result.diverged else min(result.history[-1]["loss"], guessing)
+
+
+def policies(
+    evidence: Evidence, count: int, *, metric: str = "backward error", seed: int = 0
+) -> dict[str, Assignment]:
+    """Return so many assignments by name: each candidate for everything, then candidates drawn per operand.
+
+    Raises
+    ------
+    ValueError
+        For a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"policies: count is {count}; it must be at least 1")
+    known = [uniform(evidence, i, metric) for i in range(len(evidence.candidates))]
+    found = {evidence.candidates[i].name: known[i] for i in range(min(count, len(known)))}
+    rng = np.random.default_rng(seed)
+    for i in range(count - len(known)):
+        drawn = rng.integers(len(known), size=len(evidence.operands))
+        choices = tuple(known[k].choices[place] for place, k in enumerate(drawn))
+        found[f"mixture {i}"] = Assignment(evidence, metric, np.inf, choices)
+    return found
+
+
+def train_policies(
+    make: Callable, task, assignments: dict[str, Assignment], *, journal: str | os.PathLike | None = None,
+    show: bool = False, **training,
+) -> list[Trained]:  # fmt: skip
+    """Train in each assignment; with a journal, those are not trained again that stand in it.
+
+    Parameters
+    ----------
+    make, task, training
+        As for `train`.
+    assignments : dict of name to Assignment
+    journal : path, optional
+        A file to which each result is added, a line of JSON, the moment it is there.
+    show : bool
+        Show a bar of the policies.
+    """
+    from tqdm import tqdm
+
+    known = {}
+    if journal is not None and Path(journal).exists():
+        for line in Path(journal).read_text().splitlines():
+            try:
+                record = json.loads(line)
+                key = record.pop("key")
+                known[key] = Trained(**record)
+            except (ValueError, TypeError, KeyError):
+                continue  # half a line: the run was killed while it wrote
+    found = []
+    for name, assignment in tqdm(assignments.items(), unit="policy", disable=not show, leave=False):
+        text = f"{task.name} {make()!r} {assignment.precision()} {assignment.metric} {training}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if key not in known:
+            known[key] = train(make, task, assignment, name=name, **training)
+            if journal is not None:
+                with Path(journal).open("a") as file:
+                    file.write(json.dumps({"key": key, **asdict(known[key])}) + "\n")
+        found.append(known[key])
+    return found
+
+
+@dataclass(frozen=True)
+class Power:
+    """How well a metric foretells quality: Spearman's rank correlation.
+
+    Attributes
+    ----------
+    correlation : float
+        Near 1 if a larger metric goes with a worse network.
+    low, high : float
+        The middle 95 percent of resampled correlations.
+    policies : int
+    """
+
+    correlation: float
+    low: float
+    high: float
+    policies: int
+
+    def __str__(self) -> str:
+        return (f"rank correlation {self.correlation:.2f} "
+                f"(95 % {self.low:.2f} to {self.high:.2f}, {self.policies} policies)")  # fmt: skip
+
+
+def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -> Power:
+    """Return the rank correlation of a metric with a quality, and its interval over policies drawn anew.
+
+    Parameters
+    ----------
+    metric, quality : array_like of float, shape (policies,)
+        At least 4, finite, not all the same.
+    resamples : int
+        Of the bootstrap (percentile): so many times as many policies are drawn with replacement.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        For fewer policies, other shapes, values that are not finite or all the same.
+
+    Examples
+    --------
+    >>> print(predictive_power([1, 2, 3, 4, 5], [1, 2, 3, 5, 4], seed=1).correlation.__round__(6))
+    0.9
+    """
+    from scipy import stats
+
+    x, y = np.asarray(metric, float), np.asarray(quality, float)
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
+        raise ValueError(f"predictive_power: shapes {x.shape} and {y.shape}; give at least 4 policies, "
+                         "a metric and a quality for each")  # fmt: skip
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError(
+            "predictive_power: metric and quality must be finite and not the same for all policies"
+        )
+    drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+    ranks = [stats.rankdata(values[drawn], axis=1) for values in (x, y)]
+    rx, ry = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    size = np.sqrt((rx**2).sum(axis=1) * (ry**2).sum(axis=1))
+    usual = size > 0  # not where one policy alone was drawn
+    low, high = np.quantile((rx * ry).sum(axis=1)[usual] / size[usual], [0.025, 0.975])
+    return Power(float(stats.spearmanr(x, y).statistic), float(low), float(high), len(x))

@@ -1,0 +1,157 @@
+"""A format for every operand of a network: the cheapest whose metric is within a tolerance.
+
+`choose` makes an `Assignment` of evidence; its `precision()` is a policy that rounds every operand of
+every product, forward and backward, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refimpl.nn.precision import Precision, Rounding
+from refimpl.numerics.evidence import METRICS, Candidate, Evidence
+from refimpl.peppp.memory import Item, Memory
+
+KINDS = {"left operand": "activations", "right operand": "weights",
+         "product gradient": "activation gradients"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate an operand was given.
+
+    Attributes
+    ----------
+    layer, role : str
+    candidate : Candidate
+    value : float
+        The metric's.
+    bits : float
+        Of an element, with its share of the scales.
+    """
+
+    layer: str
+    role: str
+    candidate: Candidate
+    value: float
+    bits: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A candidate for every operand.
+
+    Attributes
+    ----------
+    evidence : Evidence
+    metric : str
+    tolerance : float
+    choices : tuple of Choice
+        In the order of the evidence.
+    """
+
+    evidence: Evidence
+    metric: str
+    tolerance: float
+    choices: tuple[Choice, ...]
+
+    def precision(self) -> Precision:
+        """Return the policy that rounds every operand as chosen, and nothing else."""
+        layers: dict[str, dict[str, Rounding]] = {}
+        for choice in self.choices:
+            layers.setdefault(choice.layer, {})[choice.role] = choice.candidate.rounding
+        return Precision(layers=layers, loss_scale=1.0)
+
+    def memory(self, bits: float | None = None) -> Memory:
+        """Return what the operands take, those of one batch: each tensor once for each format it is in.
+
+        `bits` is the width of every element instead, such as 32 for what float32 takes.
+        """
+        items, held = [], set()
+        for choice in self.choices:
+            operand = self.evidence.operands[choice.layer, choice.role]
+            what = operand.shared or (choice.layer, choice.role)
+            kind = choice.candidate if bits is None else None
+            if (what, kind) not in held:
+                held.add((what, kind))
+                items.append(Item(choice.layer, KINDS[choice.role], operand.size,
+                                  choice.bits if bits is None else bits))  # fmt: skip
+        return Memory(tuple(items))
+
+    def summary(self) -> float:
+        """Return the mean of the metric over the operands; noise is counted as -200 dB at least.
+
+        To first order the errors that the operands bring into a product add up.
+        """
+        return float(np.mean(np.maximum([choice.value for choice in self.choices], -200.0)))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many operands were given each candidate."""
+        names = [c.name for c in self.evidence.candidates]
+        given = [choice.candidate.name for choice in self.choices]
+        return {name: given.count(name) for name in names if name in given}
+
+
+def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward error") -> Assignment:
+    """Give each operand the candidate of fewest bits within the tolerance; of equal ones the best.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    tolerance : float
+        The metric may be at most this; for ``noise``, minus the least ratio in decibels.
+    metric : str
+        One of `METRICS`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown metric, a tolerance that is no number, and where no candidate is within it for
+        some operand: that operand is named for which the best candidate is farthest off.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> from refimpl.numerics import candidates, measure
+    >>> evidence = measure(rf.nn.mlp(), rf.data.load("digits"), candidates(), steps=1)
+    >>> choose(evidence, tolerance=0.01).counts()
+    {'int8': 8, 'float8_e4m3fn': 1}
+    """
+    if metric not in METRICS:
+        raise ValueError(f"choose: unknown metric {metric!r}; one of {', '.join(METRICS)}")
+    if not np.isfinite(tolerance):
+        raise ValueError(f"choose: tolerance is {tolerance}; it must be a finite number")
+    hardest = max(evidence.operands, key=lambda key: evidence.value(key, metric).min())
+    values = evidence.value(hardest, metric)
+    if values.min() > tolerance:
+        best = int(values.argmin())
+        raise ValueError(
+            f"choose: no candidate has a {metric} of at most {tolerance:g} for the {hardest[1]} of "
+            f"{hardest[0]!r}; the closest is {evidence.candidates[best].name} with {values[best]:.4g}: "
+            "raise the tolerance or add candidates of more bits"
+        )
+    choices = []
+    for key, operand in evidence.operands.items():
+        how = {"of_images": operand.of_images, "role": operand.role}
+        costs = [
+            (candidate.bits(operand.shape, **how), value, i)
+            for i, (candidate, value) in enumerate(
+                zip(evidence.candidates, evidence.value(key, metric), strict=True)
+            ) if value <= tolerance
+        ]  # fmt: skip
+        bits, value, i = min(costs)
+        choices.append(Choice(*key, evidence.candidates[i], float(value), bits))
+    return Assignment(evidence, metric, float(tolerance), tuple(choices))
+
+
+def uniform(evidence: Evidence, place: int, metric: str = "backward error") -> Assignment:
+    """Return the assignment of one candidate, by its place, to every operand."""
+    candidate = evidence.candidates[place]
+    choices = tuple(
+        Choice(*key, candidate, float(evidence.value(key, metric)[place]),
+               candidate.bits(operand.shape, of_images=operand.of_images, role=operand.role))
+        for key, operand in evidence.operands.items()
+    )  # fmt: skip
+    return Assignment(evidence, metric, np.inf, choices)

@@ -1,0 +1,222 @@
+"""Pictures of measured errors: over tails, of operands, of candidates, and what they foretell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.formats import format as format_of
+from refimpl.numerics.metrics import error_profile
+from refimpl.numerics.tails import fit_student_t
+from refimpl.plots.canvas import axes
+
+_STYLES = (
+    ("#2166ac", "-", "o"), ("#b2182b", "--", "s"), ("#1b7837", ":", "^"), ("#e08214", "-.", "D"),
+    ("#542788", "-", "v"), ("#4d4d4d", "--", "<"), ("#a6761d", ":", ">"),
+)  # fmt: skip
+_ROLES = ("left operand", "right operand", "product gradient")
+
+
+def tails(rows, *, ax=None):
+    """Draw the median backward error of a product over the degrees of freedom of its operands.
+
+    Parameters
+    ----------
+    rows : list of refimpl.numerics.tails.TailRow
+        As `refimpl.numerics.tail_table` returns them.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    ax = axes(ax, size=(7.0, 4.6))
+    nus = sorted({row.nu for row in rows})
+    names = dict.fromkeys((row.format, row.scaling) for row in rows)
+    for (fmt, scaling), (color, style, mark) in zip(names, _STYLES * len(names), strict=False):
+        errors = {r.nu: r.backward_error for r in rows if (r.format, r.scaling) == (fmt, scaling)}
+        label = fmt if scaling == "tensor" else f"{fmt}, a scale per {scaling}"
+        ax.plot([nus.index(nu) for nu in errors], errors.values(), color=color, ls=style, marker=mark,
+                ms=5, label=label)  # fmt: skip
+    ax.set_xticks(range(len(nus)), ["Gaussian" if nu == np.inf else f"{nu:g}" for nu in nus])
+    ax.set_yscale("log")
+    ax.set_xlabel("degrees of freedom of Student's t (heavier tails to the left)")
+    ax.set_ylabel("median |error| / (|a| |b|) of the product")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+    return ax.figure
+
+
+def errors_with_t(errors: dict[str, np.ndarray], *, ax=None):
+    """Draw distributions of errors, each with the Student t fitted to it.
+
+    Parameters
+    ----------
+    errors : dict of name to array_like of float
+        Such as `refimpl.numerics.product_errors` returns.
+    ax : sequence of matplotlib Axes, one for each, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    panels = _row(len(errors), ax)
+    for panel, (name, values) in zip(panels, errors.items(), strict=True):
+        _density(panel, np.ravel(values))
+        panel.set_title(name, fontsize=10)
+    panels[0].figure.supxlabel("error of a product, in units of |a| |b|", fontsize=10)
+    return panels[0].figure
+
+
+def operands(capture, layer: str, *, ax=None):
+    """Draw the distributions of the three operands of a layer's product, each with a fitted Student t.
+
+    *Source*: Figure 2 of the metric-driven paper, arXiv 2408.02897, is of this kind.
+
+    Parameters
+    ----------
+    capture : refimpl.numerics.Capture
+    layer : str
+        The end of one layer's name, such as ``"query"``.
+    ax : sequence of three matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    panels = _row(3, ax)
+    for panel, role in zip(panels, _ROLES, strict=True):
+        values = capture.of(layer, role).sample
+        _density(panel, values[values != 0])
+        panel.set_title(role, fontsize=10)
+    panels[0].figure.supxlabel(f"value ({layer})", fontsize=10)
+    return panels[0].figure
+
+
+def assignment(assignment, *, ax=None):
+    """Draw the metric of every operand for every candidate, the chosen ones ringed.
+
+    Parameters
+    ----------
+    assignment : refimpl.numerics.Assignment
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    evidence, choices = assignment.evidence, assignment.choices
+    ax = axes(ax, size=(8.5, 1.4 + 0.2 * len(choices)))
+    keys = [(choice.layer, choice.role) for choice in choices]
+    values = np.array([evidence.value(key, assignment.metric) for key in keys])
+    if assignment.metric != "noise":
+        floor = values[values > 0].min(initial=1.0) / 2  # where a zero is drawn
+        values = np.maximum(values, floor)
+        ax.set_xscale("log")
+    rows = np.arange(len(keys))
+    for i, (candidate, (color, _, mark)) in enumerate(
+        zip(evidence.candidates, _STYLES * len(evidence.candidates), strict=False)
+    ):
+        ax.plot(values[:, i], rows, mark, color=color, ms=4, ls="", label=candidate.name)
+    picked = [evidence.candidates.index(choice.candidate) for choice in choices]
+    ax.plot(
+        values[rows, picked], rows, "o", mfc="none", mec="k", ms=10, mew=1, ls="", label="chosen"
+    )
+    if np.isfinite(assignment.tolerance):
+        ax.axvline(assignment.tolerance, color="0.4", ls="--", lw=1, label="tolerance")
+    ax.set_yticks(rows, [f"{layer}: {role}" for layer, role in keys], fontsize=7)
+    ax.invert_yaxis()
+    ax.set_xlabel(assignment.metric)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=7)
+    return ax.figure
+
+
+def foretold(trained, *, baseline=None, label: str = "metric", ax=None):
+    """Draw the loss that policies came to over the metric measured before.
+
+    Parameters
+    ----------
+    trained : sequence of refimpl.numerics.selection.Trained
+    baseline : refimpl.numerics.selection.Trained, optional
+        float32's, drawn as a level.
+    label : str
+        Of the horizontal axis.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    ax = axes(ax, size=(6.4, 4.4))
+    mixed = np.array([t.name.startswith("mixture") for t in trained])
+    x, y = (np.array([getattr(t, name) for t in trained]) for name in ("metric", "loss"))
+    for kind, mark, name in ((~mixed, "o", "one format for all"), (mixed, "x", "a mixture")):
+        ax.plot(x[kind], y[kind], mark, ms=5, ls="", label=name)
+    for t in trained:
+        if not t.name.startswith("mixture"):
+            ax.annotate(t.name, (t.metric, t.loss), xytext=(3, 3), fontsize=6,
+                        textcoords="offset points")  # fmt: skip
+    if baseline is not None:
+        ax.axhline(baseline.loss, color="0.4", lw=1, ls="--", label="float32")
+    if (x > 0).all():
+        ax.set_xscale("log")
+    ax.set_xlabel(label)
+    ax.set_ylabel("training loss of the last epoch")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+    return ax.figure
+
+
+def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves: int = 24, ax=None):
+    """Draw the worst relative error of rounding against the magnitude, the tensor's largest being 1.
+
+    Each format is scaled so that 1 becomes its largest value.  Integers err by a constant, so
+    their relative error grows as values shrink; floats keep it, down to their subnormals.
+    *Source*: Figure 3 of the metric-driven paper, arXiv 2408.02897.
+
+    Parameters
+    ----------
+    formats : sequence of FloatFormat, IntFormat or names
+    octaves : int
+        Powers of two below 1 that are shown.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    ax = axes(ax)
+    for fmt, (color, style, _) in zip(map(format_of, formats), _STYLES * 9, strict=False):
+        ends, worst = error_profile(fmt, octaves=octaves)
+        ax.plot(ends * 2**-0.5, worst, color=color, ls=style, lw=1.8, label=fmt.name)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xlabel("magnitude, as a part of the tensor's largest")
+    ax.set_ylabel("worst relative error of rounding to nearest")
+    ax.legend()
+    ax.grid(alpha=0.3)
+    return ax.figure
+
+
+def _row(count: int, ax):
+    if ax is not None:
+        return np.ravel(ax)
+    figure = axes(size=(3.4 * count, 3.2)).figure
+    figure.clear()
+    return np.ravel(figure.subplots(1, count))
+
+
+def _density(ax, values) -> None:
+    """Draw a histogram of the middle 99.8 percent as a density, and the fitted t on it."""
+    fitted = fit_student_t(values)
+    low, high = np.quantile(values, [0.001, 0.999])
+    edges = np.linspace(low, high, 61)
+    counts, _ = np.histogram(values, edges)
+    ax.stairs(counts / len(values) / np.diff(edges), edges, fill=True, color="0.75")
+    x = np.linspace(low, high, 301)
+    nu = f"{fitted.nu:.1f}" if fitted.nu < 100 else "> 100"
+    ax.plot(x, fitted.density(x), color="#b2182b", lw=1.4, label=f"Student t, nu {nu}")
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.3 / len(values) / (edges[1] - edges[0]))
+    ax.tick_params(labelsize=7)
+    ax.legend(fontsize=7)

@@ -1,0 +1,197 @@
+"""Whole networks against the same ones in PyTorch, where it is installed: a step of training, and
+what is kept for evaluation.
+
+In float32 the two differ by the order of sums.  That is more than the last bits, now and then: where
+a sum ends a rounding error away from zero, one side lets it through its ReLU and the other does not.
+Five steps of the ResNet-8 were seen to end 1.2e-4 from PyTorch's weights, and 7e-6 from those that
+PyTorch computes in float64, from which PyTorch's own float32 is 1.1e-4 away.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.autodiff import Tensor
+from refimpl.nn.layers import BatchNorm, Pass
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+peer = pytest.importorskip("torch_models")
+
+slow = pytest.mark.slow
+NETWORKS = {
+    "mlp": (rf.nn.mlp, (8, 8, 1)),
+    "cnn": (rf.nn.cnn, (8, 8, 1)),
+    "lenet": (lambda: rf.nn.lenet(size=8), (8, 8, 1)),
+    "vgg": (rf.nn.vgg, (16, 16, 3)),
+    "vgg11": (rf.nn.vgg11, (32, 32, 3)),
+    "resnet8": (rf.nn.resnet8, (16, 16, 3)),
+    "resnet14": (rf.nn.resnet14, (16, 16, 3)),
+    "resnet18": (rf.nn.resnet18, (32, 32, 3)),
+}
+RATE = 0.05
+
+
+def batch(shape, size=32):
+    rng = np.random.default_rng(5)
+    return rng.random((size, *shape), np.float32), rng.integers(0, 10, size)
+
+
+def started(name, precision):
+    """Return our run of a network, and images and labels."""
+    from refimpl.nn.training import _Run
+
+    make, shape = NETWORKS[name]
+    images, labels = batch(shape)
+    task = rf.data.Task("batch", images, labels, images, labels, classes=10, images_from="nothing")
+    return _Run(make(), task, precision, rf.nn.SGD(), 3, plain=False), images, labels
+
+
+def step(run, images, labels):
+    from refimpl.nn.training import _Record
+
+    record = _Record()
+    run.step(images, labels, RATE, record)
+    return record.losses[0]
+
+
+def parameters(model):
+    """Return PyTorch's parameters as ours lie: name, array."""
+    return [p.detach().numpy().astype(np.float64) for p in model.parameters()]
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-30)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=slow) if n in ("vgg11", "resnet18") else n for n in NETWORKS]
+)
+def test_a_float32_step_and_the_evaluation_after_it_are_pytorch_s(name):
+    """PyTorch computes in float64.  Loss to 1e-6, each tensor's step to 1 % of its length: ReLUs (above)."""
+    run, images, labels = started(name, rf.nn.presets.float32())
+    twin = peer.Twin(run.model, peer.nothing()).double()
+    before = parameters(twin)
+    loss = step(run, images, labels)
+    expected = peer.stepper(twin, rate=RATE)(images.astype(np.float64), labels)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    after = parameters(peer.Twin(run.model, peer.nothing()))
+    for start, ours, theirs in zip(before, after, parameters(twin), strict=True):
+        if ours.ndim > 1:  # Twin copies no parameters of batch norm
+            assert relative(ours - start, theirs - start) < 0.01
+    norms = [n for n in run.model.every_layer() if isinstance(n, BatchNorm)]
+    their_norms = [m for m in twin.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for ours, theirs in zip(norms, their_norms, strict=True):
+        assert relative(ours.mean, theirs.running_mean.numpy()) < 1e-5
+        assert relative(ours.variance, theirs.running_var.numpy()) < 1e-5
+        assert np.allclose(ours.parameters["scale"].data, theirs.weight.detach(), atol=1e-5)
+        assert np.allclose(ours.parameters["shift"].data, theirs.bias.detach(), atol=1e-5)
+    few = batch(images.shape[1:])[0][:5]
+    logits = run.model(Tensor(few), Pass(run.rounder, training=False)).data
+    with torch.no_grad():
+        expected = twin.eval()(torch.from_numpy(few.astype(np.float64))).numpy()
+    assert relative(logits, expected) < 0.01
+
+
+class Nearest(torch.autograd.Function):
+    """Round values forward and gradients back to a format, ties to even."""
+
+    @staticmethod
+    def forward(context, x, fmt):
+        context.fmt = fmt
+        return nearest(x, fmt)
+
+    @staticmethod
+    def backward(context, d):
+        return nearest(d, context.fmt), None
+
+
+def nearest(x, fmt):
+    return torch.from_numpy(rf.quantize(x.contiguous().numpy(), fmt, overflow="saturate"))
+
+
+LOW, HIGH = "e4m3", "e8m7"
+
+
+def low(x):
+    return Nearest.apply(x, LOW)
+
+
+class Block(torch.nn.Module):
+    """The paper's basic block, in the order of the calls of its released code."""
+
+    def __init__(self, before, width, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or before != width:
+            self.downsample = torch.nn.Sequential(
+                torch.nn.Conv2d(before, width, 1, stride, bias=False), torch.nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x):
+        o = low(self.conv1(x))
+        o = low(self.bn1(o).relu())
+        o = low(self.conv2(o))
+        o = low(self.bn2(o).relu())
+        r = x if self.downsample is None else self.downsample(x)
+        return low(o + low(r))
+
+
+class Network(torch.nn.Module):
+    """The paper's residual network: stem, blocks, average, one linear layer."""
+
+    def __init__(self, widths, blocks):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
+        self.bn = torch.nn.BatchNorm2d(widths[0])
+        self.blocks, before = torch.nn.Sequential(), widths[0]
+        for stage, width in enumerate(widths):
+            for i in range(blocks):
+                self.blocks.append(Block(before, width, 2 if stage and not i else 1))
+                before = width
+        self.fc = torch.nn.Linear(before, 10)
+
+    def forward(self, images):
+        x = Nearest.apply(images, HIGH)
+        x = self.blocks(low(self.bn(self.stem(x)).relu()))
+        return Nearest.apply(self.fc(x.mean(dim=(2, 3))), HIGH)
+
+
+def test_a_low_precision_step_is_the_paper_s_written_in_pytorch():
+    """To nearest, where both round alike unless sums differ in their last bits: seen, all weights equal.
+
+    A sum next to the middle between two numbers of the format may go either way, and what depends on
+    it: 97 in 100 are demanded.  The depth of ResNet-18 makes of one such sum another path: it is held
+    to NumPy in tests/paper, with sums that are exact.
+    """
+    policy = rf.Precision(low=LOW, high=HIGH, rounding="ties_to_even")
+    run, images, labels = started("resnet8", policy)
+    theirs = Network((16, 32, 64), 1)
+    ours = [t for _, kind, t in run.model.named_tensors() if kind in ("weight", "bias")]
+    given = [p for n, p in theirs.named_parameters() if "bn" not in n and "downsample.1" not in n]
+    with torch.no_grad():
+        for mine, its in zip(ours, given, strict=True):
+            axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[mine.data.ndim]
+            its.copy_(torch.from_numpy(np.ascontiguousarray(mine.data.transpose(axes))))
+    loss = torch.nn.functional.cross_entropy(
+        theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())), torch.from_numpy(labels)
+    )
+    (1000 * loss).backward()
+    assert step(run, images, labels) == pytest.approx(loss.item(), rel=1e-3)
+    same = total = 0
+    for mine, its in zip(ours, given, strict=True):
+        g = nearest(its.grad * np.float32(1 / 1000), LOW)
+        d = g + np.float32(5e-4) * its.detach()
+        w = nearest(nearest(its.detach() - np.float32(RATE) * d, HIGH), LOW).numpy()
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[w.ndim]
+        same += (w.transpose(axes) == mine.data).sum()
+        total += w.size
+
+    assert same >= 0.97 * total

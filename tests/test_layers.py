@@ -1,0 +1,160 @@
+"""Batch norm's running statistics, evaluation by them, and initial weights: PyTorch's definitions by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.autodiff import Tensor
+from refimpl.nn.layers import BatchNorm, Convolution, Linear, Pass, ReLU, Round, Sequential
+from refimpl.nn.rounder import Rounder
+
+NOTHING = Rounder(rf.nn.presets.float32(), 0)
+
+
+def sequence(*layers):
+    model = Sequential(list(layers))
+    model.initialize(np.random.default_rng(0))
+    return model
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
+def test_running_statistics_move_a_tenth_of_the_way_to_the_batch_s_unbiased_ones(plain):
+    """Two channels, four pixels: 1 2 3 6 has mean 3, variance 14/3 (unbiased); 0 0 0 8 mean 2, 16.
+
+    From 0 and 1: .9 * 0 + .1 * 3 = .3, .9 * 1 + .1 * 14/3; again with the second batch.
+    """
+    model = sequence(BatchNorm(2), ReLU())
+    norm, run = model.layers[0], Pass(NOTHING, training=True, plain=plain)
+    first = np.array([[[[1, 10]], [[2, 10]]], [[[3, 10]], [[6, 10]]]], np.float32)
+    second = np.array([[[[0, -5]], [[0, -5]]], [[[0, 5]], [[8, 5]]]], np.float32)
+    model(Tensor(first), run)
+    assert norm.mean == pytest.approx([0.3, 1.0], rel=1e-6)
+    assert norm.variance == pytest.approx([0.9 + 0.1 * 14 / 3, 0.9], rel=1e-6)
+    model(Tensor(second), run)
+    assert norm.mean == pytest.approx([0.9 * 0.3 + 0.1 * 2, 0.9], rel=1e-6)
+    assert norm.variance == pytest.approx(
+        [0.9 * (0.9 + 0.1 * 14 / 3) + 0.1 * 16, 0.9 * 0.9 + 0.1 * 100 / 3], rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
+def test_training_normalizes_by_the_batch_s_biased_variance(plain):
+    """1 2 3 6: mean 3, variance 14/4."""
+    x = np.array([1, 2, 3, 6], np.float32).reshape(4, 1, 1, 1)
+    y = sequence(BatchNorm(1))(Tensor(x), Pass(NOTHING, training=True, plain=plain))
+    expected = (np.array([1.0, 2, 3, 6]) - 3) / math.sqrt(14 / 4 + 1e-5)
+    assert y.data.ravel() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
+def test_evaluation_goes_by_the_running_statistics_and_leaves_them_alone(plain):
+    model = sequence(BatchNorm(1))
+    norm = model.layers[0]
+    norm.mean, norm.variance = np.array([2], np.float32), np.array([9], np.float32)
+    norm.parameters["scale"].data[:], norm.parameters["shift"].data[:] = 6, 1
+    x = np.array([-1, 2, 8], np.float32).reshape(3, 1, 1, 1)
+    run = Pass(NOTHING, training=False, plain=plain)
+    assert model(Tensor(x), run).data.ravel() == pytest.approx([-5, 1, 13], abs=1e-4)
+    assert model(Tensor(x[2:]), run).data.ravel() == pytest.approx([13], abs=1e-4)
+    assert norm.mean == [2] and norm.variance == [9]
+
+
+def convolved(x, weight, stride):
+    """Cross-correlate in float64 with one zero around the border."""
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))[:, ::stride, ::stride]
+    return np.einsum("nhwcij,ijcf->nhwf", windows, weight)
+
+
+def test_the_test_error_is_that_of_the_network_written_out_with_running_statistics():
+    task, model = rf.data.load("digits"), rf.nn.cnn()
+    found = rf.nn.fit(model, task, epochs=1).test_error
+    wide = [t.data.astype(np.float64) for t in model.tensors()]
+    w1, scale1, shift1, w2, scale2, shift2, w, b = wide
+    norms = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
+
+    def error(statistics):
+        x = task.test_images.astype(np.float64)
+        for norm, weight, stride, scale, shift in zip(
+            norms, (w1, w2), (1, 2), (scale1, scale2), (shift1, shift2), strict=True
+        ):
+            x = convolved(x, weight, stride)
+            mean, variance = statistics(norm, x)
+            x = np.maximum((x - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0)
+        logits = x.mean(axis=(1, 2)) @ w + b
+        return float(np.mean(logits.argmax(axis=1) != task.test_labels))
+
+    assert found == error(lambda norm, x: (norm.mean, norm.variance))
+    assert found != error(lambda norm, x: (x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))))
+
+
+def deviation(layer):
+    layer.initialize(np.random.default_rng(1))
+    weight = layer.parameters["weight"].data.astype(np.float64)
+    return weight.std(), 4 / math.sqrt(2 * weight.size)  # of a normal deviate, four standard errors
+
+
+@pytest.mark.parametrize(
+    ("layer", "variance"),
+    [
+        (Convolution(16, 64), 2 / (3 * 3 * 64)),
+        (Convolution(64, 16, size=1, padding=0), 2 / 16),
+        (Convolution(16, 64, initializer="he"), 2 / (3 * 3 * 16)),
+        (Convolution(16, 64, size=5, initializer="he"), 2 / (5 * 5 * 16)),
+        (Convolution(16, 64, groups=4, initializer="he"), 2 / (3 * 3 * 4)),
+        (Convolution(16, 64, groups=4), 2 / (3 * 3 * 64)),
+        (Convolution(16, 64, initializer="xavier"), 2 / (3 * 3 * (16 + 64))),
+        (Linear(100, 400), 1 / (3 * 100)),
+        (Linear(100, 400, initializer="he"), 2 / 100),
+        (Linear(100, 400, initializer="xavier"), 2 / 500),
+    ],
+)
+def test_initial_weights_vary_as_pytorch_s_fans_say(layer, variance):
+    """fan_in = inputs of a group x area, fan_out = filters x area (of all groups).
+
+    kaiming_normal_ 2 / fan, xavier 2 / (fan_in + fan_out), Linear's own +-1 / sqrt(fan_in): 1 / (3 fan_in).
+    """
+    found, allowed = deviation(layer)
+    assert found == pytest.approx(math.sqrt(variance), rel=allowed)
+
+
+def test_a_linear_layer_s_weights_and_biases_fill_one_over_root_inputs():
+    layer = Linear(100, 400)
+    layer.initialize(np.random.default_rng(1))
+    for tensor in layer.parameters.values():
+        assert 0.098 < abs(tensor.data).max() <= 0.1 and abs(tensor.data.mean()) < 0.01
+    assert abs(layer.parameters["bias"].data.std() / (0.1 / math.sqrt(3)) - 1) < 0.1
+    other = Linear(100, 400, initializer="he")
+    other.initialize(np.random.default_rng(1))
+    assert not other.parameters["bias"].data.any()
+
+
+def test_the_paper_s_networks_draw_every_filter_by_its_outputs():
+    """PEPPP's code: N(0, sqrt(2 / (k k Cout))), the 1x1 ones of the shortcuts too; batch norm 1 and 0."""
+    model = rf.nn.resnet14()
+    model.initialize(np.random.default_rng(2))
+    filters = 0
+    for layer in model.every_layer():
+        tensors = {name: t.data for name, t in layer.parameters.items()}
+        if isinstance(layer, Convolution):
+            size, _, _, outputs = tensors["weight"].shape
+            expected = math.sqrt(2 / (size * size * outputs))
+            allowed = 5 / math.sqrt(2 * tensors["weight"].size)
+            assert tensors["weight"].std() == pytest.approx(expected, rel=allowed)
+            filters += 1
+        elif isinstance(layer, BatchNorm):
+            assert (tensors["scale"] == 1).all() and (tensors["shift"] == 0).all()
+            assert (layer.mean == 0).all() and (layer.variance == 1).all()
+    assert filters == 1 + 2 * 6 + 2
+
+
+def test_a_rounding_point_between_joined_layers_does_not_change_the_running_statistics_format():
+    """They are never rounded: 1/3 of the way stays float32."""
+    policy = rf.Precision(low="e3m1", high="e6m7", rounding="ties_to_even")
+    model = sequence(Round("activation"), BatchNorm(1), ReLU(), Round("activation"))
+    x = np.array([1, 2, 3, 6], np.float32).reshape(4, 1, 1, 1)  # all on the grid of e3m1
+    model(Tensor(x), Pass(Rounder(policy, 0), training=True))
+    assert model.layers[1].mean == pytest.approx([0.3], rel=1e-6)
+    assert model.layers[1].variance == pytest.approx([0.9 + 1.4 / 3], rel=1e-6)
