@@ -115,6 +115,8 @@ def test_policies_optimizers_and_layers_that_make_no_sense_are_refused(make, mes
         (rf.nn.cnn(), task(train_labels=FEW.train_labels[:90]), r"train_labels have the shape \(90,\) and train_images \(96, 8, 8, 1\)"),
         (rf.nn.cnn(), task(test_images=FEW.test_images[:0], test_labels=FEW.test_labels[:0]), "at least one image"),
         (rf.nn.cnn(), task(test_images=FEW.test_images[:, :4]), r"\(8, 8, 1\) in train_images and \(4, 8, 1\) in test_images"),
+        (layers.Sequential([layers.AveragePool()]), task(classes=1, train_labels=0 * FEW.train_labels, test_labels=0 * FEW.test_labels),
+         "the network has no parameters to learn"),
         (rf.nn.cnn(classes=7), FEW, "the network has outputs .7,., few has 10 classes; build it with classes=10"),
     ],
 )  # fmt: skip

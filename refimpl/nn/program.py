@@ -79,7 +79,7 @@ class Program:
         from refimpl.kernels import machine
 
         tensors = model.tensors()
-        if any(t.data.dtype != np.float32 for t in tensors):
+        if not tensors or any(t.data.dtype != np.float32 for t in tensors):
             raise _NotServedError
         if weights is None:
             weights = np.concatenate([t.data.reshape(-1) for t in tensors])
