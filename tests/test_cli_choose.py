@@ -81,6 +81,13 @@ def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, 
     assert not out.exists()
 
 
+def test_the_metrics_of_the_command_are_those_of_the_library():
+    from refimpl.commands.choose import METRICS
+    from refimpl.numerics import evidence
+
+    assert [name.replace("-", " ") for name in METRICS] == list(evidence.METRICS)
+
+
 def test_a_directory_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, line = run(capsys, "choose", "mlp", "digits", "--out", tmp_path / "file" / "out")

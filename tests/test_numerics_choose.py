@@ -219,6 +219,16 @@ def test_training_as_assigned_is_as_good_as_in_float32(evidence):
     assert hopeless.test_error > 0.5
 
 
+def test_every_product_of_a_transformer_is_rounded_in_training():
+    found = measure(rf.nn.transformer(), DIGITS, candidates(), steps=1)
+    precision = choose(found, tolerance=0.1).precision()
+    plan = rf.nn.rounding_plan(rf.nn.transformer(), DIGITS, precision)
+    rounded = [(row["layer"], row["role"]) for row in plan]
+    assert sorted(rounded) == sorted(found.operands)
+    history = rf.nn.fit(rf.nn.transformer(), DIGITS, epochs=1, precision=precision).history
+    assert np.isfinite(history[0]["loss"])
+
+
 def test_eight_bits_of_thirty_two_save_three_quarters(evidence):
     assignment = choose(evidence, tolerance=0.05)
     ratio = assignment.memory().total_mb / assignment.memory(32).total_mb

@@ -136,6 +136,14 @@ def test_what_was_foretold_is_drawn_point_by_point():
     assert line(axes, "float32")[1].tolist() == [0.4, 0.4]
 
 
+def test_running_sums_and_staircases_are_drawn_as_given():
+    (axes,) = rf.plots.running_sums([0, 5], {"in turn": [0.0, 4.0]}, exact=[0, 5]).axes
+    assert [v.tolist() for v in line(axes, "in turn")] == [[0, 5], [0, 4]]
+    assert [v.tolist() for v in line(axes, "exact")] == [[0, 5], [0, 5]]
+    (axes,) = rf.plots.staircases([0.2, 0.8], {"int": [0.0, 1.0]}).axes
+    assert [v.tolist() for v in line(axes, "int")] == [[0.2, 0.8], [0, 1]]
+
+
 def test_the_certificate_picture_shows_error_and_bound_of_every_image_and_the_line_between():
     gamma, delta, bound = [0.5, 0.4, 0.1, 0.0], [0.01, 0.1, 0.08, 0.02], [0.1, 0.3, np.inf, 0.05]
     same = np.array([True, True, False, True])

@@ -104,15 +104,19 @@ print(f"memory of the operands: {saved:.0%} less")
 digits = rf.data.load("digits")
 ladder = numerics.measure(rf.nn.mlp(), digits, numerics.candidates(numerics.LADDER), steps=2)
 policies = numerics.policies(ladder, 20)
-trained = numerics.train_policies(rf.nn.mlp, digits, policies, epochs=4)
-power = numerics.predictive_power([t.metric for t in trained], [t.loss for t in trained])
-print(power)
+power = {}
+for epochs in (2, 4):
+    trained = numerics.train_policies(rf.nn.mlp, digits, policies, epochs=epochs)
+    power[epochs] = numerics.predictive_power(
+        [t.metric for t in trained], [t.loss for t in trained]
+    )
+    print(f"after {epochs} epochs: {power[epochs]}")
 rf.plots.foretold(trained, label="backward error, mean over operands").savefig(
     "foretold.png", dpi=110
 )
-assert power.low > 0.3
+assert power[4].low > 0.3 and power[4].correlation > power[2].correlation
 
 # %% [markdown]
 # It ranks policies well, not perfectly.  A mean over operands forgets that one hopeless operand is enough
-# to spoil a network: see the mixtures above the others.  And it speaks of where training ends: after two
-# epochs, before the loss has settled, the same policies rank almost at random.
+# to spoil a network: see the mixtures above the others.  And it speaks of where training ends, not of how
+# fast it gets there: after two epochs, before the loss has settled, it foretells little.

@@ -25,8 +25,8 @@ cnn = rf.nn.fit(rf.nn.cnn(), task, seed=0).model
 # the second gain at most $\delta$: if $\Gamma > 2\delta$, the answer stands.
 #
 # There are two ways to know $\delta$.  *Measure* it, by running both networks: then you know about
-# these images.  Or *bound* it, by adding up the most that every rounding could do, layer by layer:
-# then you know without having run anything, for every order in which a machine may sum.
+# these images.  Or *bound* it, by adding up the most that every single rounding could do to the
+# result: then you know without having run anything, for every order in which a machine may sum.
 
 # %%
 for name, model in (("MLP", mlp), ("CNN", cnn)):
@@ -42,9 +42,9 @@ figure = rf.plots.certificate(found, title="CNN on digits, in bfloat16: an image
 figure.savefig("certificate.png", dpi=120)
 
 # %% [markdown]
-# In the shaded part nothing can happen.  Almost all measured errors lie there; bounds lie hundreds of
-# times higher, since a bound believes that all roundings conspire.  **The price of a proof grows
-# with depth**, because each layer passes on what the one before might have done at its worst.
+# In the shaded part nothing can happen.  Almost all measured errors lie there, and most bounds, which
+# lie some tens of times higher: a bound believes that all roundings conspire.  **The price of a proof
+# grows with depth**, as there are more of them to conspire.
 
 # %%
 tightness = []

@@ -16,54 +16,64 @@ _ROW, _TOTAL = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType
 
 
 def _adder(squares: bool):
-    """Make a function that adds 16 columns to totals and, perhaps, their squares to others."""
+    """Make a function that adds 16 columns to totals, and their squares, or those of a second matrix, to others."""
 
     @intrinsic
-    def add(typing, total, squared, rows, stride, count):
+    def add(typing, first, second, rows, more, stride, count):
         def generate(context, b, signature, arguments):
-            total, squared, rows, stride, count = arguments
-            places = [b.inttoptr(at, _TOTAL.as_pointer()) for at in (total, squared)[: 1 + squares]]
+            first, second, rows, more, stride, count = arguments
+            places = [b.inttoptr(at, _TOTAL.as_pointer()) for at in (first, second)]
             sums = [cgutils.alloca_once(b, _TOTAL) for _ in places]
             for place, kept in zip(places, sums, strict=True):
                 b.store(b.load(place, align=8), kept)
             with cgutils.for_range(b, count) as loop:
-                at = b.add(rows, b.shl(b.mul(loop.index, stride), _INT(2)))
-                row = b.fpext(b.load(b.inttoptr(at, _ROW.as_pointer()), align=4), _TOTAL)
-                b.store(b.fadd(b.load(sums[0]), row), sums[0])
-                if squares:
-                    b.store(b.fadd(b.load(sums[1]), b.fmul(row, row)), sums[1])
+                offset = b.shl(b.mul(loop.index, stride), _INT(2))
+
+                def row_of(matrix):
+                    at = b.inttoptr(b.add(matrix, offset), _ROW.as_pointer())
+                    return b.fpext(b.load(at, align=4), _TOTAL)
+
+                row = row_of(rows)
+                terms = row, b.fmul(row, row) if squares else row_of(more)
+                for term, kept in zip(terms, sums, strict=True):
+                    b.store(b.fadd(b.load(kept), term), kept)
             for place, kept in zip(places, sums, strict=True):
                 b.store(b.load(kept), place, align=8)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 5), generate
+        return types.void(*[types.int64] * 6), generate
 
     return add
 
 
-_add_16, _add_16_and_squares = _adder(False), _adder(True)
+_add_two, _add_squares = _adder(False), _adder(True)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_columns(total, rows):
-    """Add rows (float32 (n, channels)) to total (float64 (channels,)), one after the other."""
+def add_columns(first, second, rows, more):
+    """Add rows to first and more to second (float32 (n, channels), float64 (channels,)), one after the other."""
     n, channels = rows.shape
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):
-        _add_16(total.ctypes.data + 8 * k, 0, rows.ctypes.data + 4 * k, channels, n)
+        _add_two(
+            first.ctypes.data + 8 * k, second.ctypes.data + 8 * k, rows.ctypes.data + 4 * k,
+            more.ctypes.data + 4 * k, channels, n,
+        )  # fmt: skip
     for i in range(n):
         for k in range(whole, channels):
-            total[k] += np.float64(rows[i, k])
+            first[k] += np.float64(rows[i, k])
+            second[k] += np.float64(more[i, k])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_columns_and_squares(total, squares, rows):
-    """Do as `add_columns`, and add the squares, exact in float64, to `squares`."""
+    """Add rows to total and their squares, exact in float64, to `squares`."""
     n, channels = rows.shape
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):
-        _add_16_and_squares(
-            total.ctypes.data + 8 * k, squares.ctypes.data + 8 * k, rows.ctypes.data + 4 * k, channels, n
+        _add_squares(
+            total.ctypes.data + 8 * k, squares.ctypes.data + 8 * k, rows.ctypes.data + 4 * k, 0,
+            channels, n,
         )  # fmt: skip
     for i in range(n):
         for k in range(whole, channels):

@@ -363,8 +363,12 @@ def _all_finite(x):
 @njit(cache=True, error_model="numpy", nogil=True)
 def _mend_finite(bits, result, t):
     """Do as `_mend` where there is neither infinity nor NaN."""
+    if t.max_bits == t.overflow_bits and t.zero_sign_mask == _SIGN32:  # the usual: less to do
+        result = result if result < t.max_bits else t.max_bits
+        return np.uint32(result | np.uint32(bits & _SIGN32))
     result = t.overflow_bits if result > t.max_bits else result
     sign = np.uint32(bits & _SIGN32)
+    sign = np.uint32(sign & t.nan_sign_mask) if result > _INFINITY32 else sign
     sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
     return np.uint32(result | sign)
 

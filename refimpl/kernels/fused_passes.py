@@ -48,7 +48,7 @@ def round_part(x, out, start, site):
     elif site.how == TO_EVEN:
         quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), site.target)
     else:
-        out[:] = x
+        copy(out.ctypes.data, x.ctypes.data, x.size)
     if site.how != NONE and site.counts.size:
         beyond, zeros = census(x, site.largest)
         site.counts[0] += x.size
@@ -90,17 +90,21 @@ def _several(n, channels):
 @njit(cache=True, error_model="numpy", nogil=True)
 def _tiled(vectors, several):
     """Return float32 (k, channels) as (k, several channels), each row repeated."""
-    k, channels = vectors.shape
-    out = np.empty((k, several * channels), np.float32)
-    for j in range(several):
-        out[:, j * channels : (j + 1) * channels] = vectors
-    return out
+    n, channels = vectors.shape
+    out = np.empty((n, several, channels), np.float32)
+    for i in range(n):
+        for j in range(several):
+            for k in range(channels):
+                out[i, j, k] = vectors[i, k]
+    return out.reshape((n, several * channels))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _stack(a, b, c, d, e, f):
     out = np.empty((6, a.size), np.float32)
-    out[0], out[1], out[2], out[3], out[4], out[5] = a, b, c, d, e, f
+    for k in range(a.size):
+        out[0, k], out[1, k], out[2, k] = a[k], b[k], c[k]
+        out[3, k], out[4, k], out[5, k] = d[k], e[k], f[k]
     return out
 
 
@@ -151,9 +155,10 @@ def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
     scratch = np.empty(step * channels, np.float32)
     for start in range(0, n, step):
         part, there = x[start : start + step].reshape(-1), out[start : start + step].reshape(-1)
-        made = scratch[: part.size]
+        made = there if site.how == NONE else scratch[: part.size]
         _normalize(part.reshape(-1, wide), v, relu, made.reshape(-1, wide))
-        round_part(made, there, start * channels, site)
+        if site.how != NONE:
+            round_part(made, there, start * channels, site)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -183,8 +188,9 @@ def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out,
         given, products = dy[start : start + step].reshape(-1), scratch[: part.size]
         round_part(given, passed, start * channels, site)
         _stop(part.reshape(-1, wide), passed.reshape(-1, wide), v, relu, products.reshape(-1, wide))
-        add_columns(by_scale, products.reshape(-1, channels))
-        add_columns(by_shift, passed.reshape(-1, channels))
+        add_columns(
+            by_scale, by_shift, products.reshape(-1, channels), passed.reshape(-1, channels)
+        )
     for k in range(channels):
         dscale[k], dshift[k] = by_scale[k], by_shift[k]
 

@@ -57,6 +57,10 @@ class Noise(NamedTuple):
     counts: np.ndarray  # int64 (roles, 3), or (roles, 0) where nobody counts
 
 
+# Parts of `run`: compiled with it, and not each by itself before that.
+_part = njit(error_model="numpy", nogil=True, inline="always")
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
 def _site(sites, number, stream, noise):
     """Return the Site of a rounding point."""
@@ -82,7 +86,7 @@ def _rows(m, at, n, channels):
     return m[at : at + n * channels].reshape((n, channels))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@_part
 def _convolve(op, m, w, g):
     batch, filters = op.batch, op.filters
     down = (op.height + 2 * op.padding - op.size) // op.stride + 1
@@ -107,7 +111,7 @@ def _convolve(op, m, w, g):
         convolution.write_input_gradient(weight, dy, op.stride, op.padding, dx)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@_part
 def _moments(op, m, s, site):
     """Round x where it is; write what to normalize by, moving the running statistics in training."""
     n, channels = op.batch * op.height * op.width, op.channels
@@ -130,7 +134,7 @@ def _moments(op, m, s, site):
         inverse[k] = one / np.sqrt(inverse[k] + op.epsilon)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@_part
 def _normalize(op, m, w, g, site):
     n, channels = op.batch * op.height * op.width, op.channels
     x = _rows(m, op.x, n, channels)
@@ -185,7 +189,7 @@ def _add(x, z, y):
         y[i] = x[i] + z[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@_part
 def _simple(op, m, w, g):
     """Carry out what is neither a convolution nor rounds."""
     pixels, channels = op.height * op.width, op.channels

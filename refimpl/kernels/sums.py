@@ -210,14 +210,15 @@ def products_in_float32(a, b, out, target):
     a: float32 (m, k); b: float32 (k, n); out: float32 (m, n); target: a Float32Target.
     """
     m, terms, n = a.shape[0], a.shape[1], b.shape[1]
+    # Read from one array and written to another, so that LLVM sees that vectors may be used.
+    wide = np.empty(COLUMNS, np.float32)
     for i in range(m):
         for start in range(0, n, COLUMNS):
             end = min(start + COLUMNS, n)
-            total = out[i, start:end]
+            total, exact = out[i, start:end], wide[: end - start]
             total[:] = np.float32(0)
-            bits = total.view(np.uint32)
             for k in range(terms):
                 factor, row = a[i, k], b[k, start:end]
                 for j in range(end - start):
-                    total[j] += factor * row[j]
-                quantize_ties_to_even(bits, bits, target)
+                    exact[j] = total[j] + factor * row[j]
+                quantize_ties_to_even(exact.view(np.uint32), total.view(np.uint32), target)

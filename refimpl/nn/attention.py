@@ -159,6 +159,9 @@ class Attention(Layer):
     def output_shape(self, shape):
         return self.way_out.output_shape(shape)
 
+    def products(self):
+        return [f"{self.name}/scores", f"{self.name}/mix"]
+
     def walk(self, shape):
         """Yield the calls of attention, its own last."""
         places = self.output_shape(shape)[0]
@@ -175,9 +178,10 @@ class Attention(Layer):
             for layer, point in zip(self.projections, self.rounds[:3], strict=True)
         )
         keys = k.transpose(0, 1, 3, 2)
-        scores = product(p.matmul, q, keys, run.rounder, f"{self.name}/scores")
+        of_scores, of_mix = self.products()
+        scores = product(p.matmul, q, keys, run.rounder, of_scores)
         shares = self.rounds[3](p.softmax(scores * (1 / math.sqrt(size))), run)
-        mixed = product(p.matmul, shares, v, run.rounder, f"{self.name}/mix")
+        mixed = product(p.matmul, shares, v, run.rounder, of_mix)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
         return self.way_out(self.rounds[4](mixed, run), run)
 

@@ -66,7 +66,8 @@ def _no_parameters_twice(model) -> None:
 
 def patterns(model, precision: Precision) -> None:
     """Refuse a policy that speaks of layers the network does not have."""
-    names = [layer.name for layer in model.every_layer() if layer.name]
+    layers = [layer for layer in model.every_layer() if layer.name]
+    names = [name for layer in layers for name in (layer.name, *layer.products())]
     for pattern in precision.layers:
         if not fnmatch.filter(names, pattern):
             raise ValueError(f"fit: the precision's layers={{{pattern!r}: ...}} fits no layer; they are called "

@@ -62,6 +62,10 @@ class Layer:
         """Yield (name, layer, output shape) of each forward call, checking shapes; itself last."""
         yield self.name, self, self.output_shape(shape)
 
+    def products(self) -> list[str]:
+        """Return the names of products within this layer that are no layers of their own."""
+        return []
+
     def __call__(self, x: Tensor, run: Pass) -> Tensor:
         """Compute the layer's output for a batch."""
         raise NotImplementedError

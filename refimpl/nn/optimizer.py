@@ -110,7 +110,8 @@ class Adam(Optimizer):
     def __post_init__(self):
         super().__post_init__()
         share("Adam", "beta1", self.beta1)
-        share("Adam", "beta2", self.beta2)
+        if self.beta2 != 1:  # what bfloat16 makes of .999: a second moment that learns nothing
+            share("Adam", "beta2", self.beta2)
         not_negative("Adam", "epsilon", self.epsilon)
 
     def propose(self, step, rate, weights, gradient, state, new, update):

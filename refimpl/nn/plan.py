@@ -74,6 +74,14 @@ def rounding_plan(
         run.step(task.train_images[part], task.train_labels[part], 0.05, _Record())
     rows = Plan()
     for call, (role, layer, shape, rounding, scale) in run.rounder.plan.items():
-        values = (call, role, layer, shape, rounding.format.name, rounding.rounding, f"{scale:g}")
+        values = (
+            call,
+            role,
+            layer,
+            shape,
+            rounding.format.name,
+            rounding.rounding,
+            f"{scale:g}" if scale == scale else "many",
+        )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows

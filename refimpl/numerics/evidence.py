@@ -67,15 +67,14 @@ class Candidate:
 
     def bits(self, shape: tuple[int, ...], *, of_images: bool, role: str = "left operand") -> float:
         """Return the bits an element takes with its share of the scales, 32 for each scale."""
-        r = self.rounding
         size = int(np.prod(shape))
         if role == "right operand":
-            length = size // shape[-1] if of_images else shape[-2]
+            row = size // shape[-1] if of_images else shape[-2]
         else:
-            length = size // shape[0] if of_images else shape[-1]
-        shared = size if r.per == "tensor" else length
-        count = -(-length // r.per) / length if whole(r.per) else 1 / max(shared, 1)
-        return r.format.bits + SCALE_BITS * count
+            row = size // shape[0] if of_images else shape[-1]
+        per = self.rounding.per
+        scales = 1 if per == "tensor" else size // row * (1 if per == "row" else -(-row // per))
+        return self.rounding.format.bits + SCALE_BITS * scales / size
 
 
 def candidates(
@@ -270,4 +269,5 @@ def measure(
     evidence.capture = capture(
         model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training
     )
+    evidence._step.clear()
     return evidence

@@ -6,7 +6,6 @@ took, and free metadata. One matrix is one npz file, read without unpickling any
 """
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -19,9 +18,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ErrorMatrix"]
 
-_REQUIRED = ("values", "rows", "columns")
-_MATRICES = ("memory_mb", "seconds")
-_NONE = object()
+MATRICES = ("memory_mb", "seconds")
 
 
 def _names(kind: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -192,7 +189,7 @@ class ErrorMatrix:
         )
         parts = {
             name: None if getattr(self, name) is None else getattr(self, name)[cells]
-            for name in ("values", *_MATRICES)
+            for name in ("values", *MATRICES)
         }
         return ErrorMatrix(rows=rows, columns=columns, metadata=self.metadata, **parts)
 
@@ -251,64 +248,9 @@ class ErrorMatrix:
         >>> one.merge(two).values
         array([[0.5 , 0.25]])
         """
-        if on_conflict not in ("raise", "first", "second"):
-            raise ValueError(
-                f"merge: got on_conflict={on_conflict!r}; allowed are 'raise', 'first' and "
-                "'second'; choose one"
-            )
-        rows = tuple(dict.fromkeys(self.rows + other.rows))
-        columns = tuple(dict.fromkeys(self.columns + other.columns))
-        spread = [
-            {name: m._spread(name, rows, columns) for name in ("values", *_MATRICES)}
-            for m in (self, other)
-        ]
-        mine, yours = spread
-        differ = mine["values"] != yours["values"]
-        differ &= ~np.isnan(mine["values"]) & ~np.isnan(yours["values"])
-        if on_conflict == "raise" and differ.any():
-            i, j = np.argwhere(differ)[0]
-            raise ValueError(
-                f"merge: got errors {mine['values'][i, j]} and {yours['values'][i, j]} in row "
-                f"{rows[i]!r}, column {columns[j]!r}; allowed are equal errors; pass "
-                "on_conflict='first' or 'second'"
-            )
-        take_mine = ~np.isnan(mine["values"])
-        if on_conflict == "second":
-            take_mine &= np.isnan(yours["values"])
-        parts = {
-            name: np.where(take_mine, mine[name], yours[name]) for name in ("values", "seconds")
-        }
-        parts["memory_mb"] = self._merged_memory(mine, yours, other, rows, columns)
-        if self.seconds is None and other.seconds is None:
-            parts["seconds"] = None
-        alike = {k: v for k, v in self.metadata.items() if other.metadata.get(k, _NONE) == v}
-        alike["merged_from"] = [m._provenance() for m in (self, other)]
-        return ErrorMatrix(rows=rows, columns=columns, metadata=alike, **parts)
+        from refimpl.peppp.error_matrix_merge import merged
 
-    def _spread(self, name, rows, columns) -> NDArray[np.float64]:
-        """A part of this matrix in the places it has among more rows and columns, nan elsewhere."""
-        wide = np.full((len(rows), len(columns)), np.nan)
-        part = getattr(self, name)
-        if part is not None:
-            at_row, at_column = map(rows.index, self.rows), map(columns.index, self.columns)
-            wide[np.ix_(list(at_row), list(at_column))] = part
-        return wide
-
-    def _merged_memory(self, mine, yours, other, rows, columns):
-        if self.memory_mb is None and other.memory_mb is None:
-            return None
-        a, b = mine["memory_mb"], yours["memory_mb"]
-        differ = np.abs(a - b) > 1e-9 * np.maximum(a, b)  # false where one is nan
-        merged = np.where(np.isnan(a), b, a)
-        bad = np.argwhere(differ | np.isnan(merged))
-        if len(bad):
-            i, j = bad[0]
-            raise ValueError(
-                f"merge: got memory {a[i, j]} and {b[i, j]} MB in row {rows[i]!r}, column "
-                f"{columns[j]!r}; allowed are equal memories, known in one of the two; correct "
-                "them, or merge without memory"
-            )
-        return merged
+        return merged(self, other, on_conflict)
 
     @property
     def fingerprint(self) -> str:
@@ -318,14 +260,6 @@ class ErrorMatrix:
             canonical = np.full(0, 0.0) if part is None else np.where(np.isnan(part), -1.0, part)
             digest.update((canonical + 0.0).astype("<f8").tobytes())
         return digest.hexdigest()
-
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "rows": list(self.rows),
-            "columns": list(self.columns),
-            "metadata": self.metadata,
-            "fingerprint": self.fingerprint,
-        }
 
     def save_csv(self, path: str | os.PathLike) -> None:
         """Write one line per cell; see `error_matrix_csv`. Reading it gives an equal matrix.
@@ -383,24 +317,9 @@ class ErrorMatrix:
         OSError
             If the file cannot be written.
         """
-        arrays = {
-            "values": self.values,
-            "rows": np.array(self.rows, dtype=np.str_),
-            "columns": np.array(self.columns, dtype=np.str_),
-            "metadata": np.array(json.dumps(self.metadata, sort_keys=True)),
-        }
-        optional = {name: getattr(self, name) for name in _MATRICES}
-        arrays |= {name: array for name, array in optional.items() if array is not None}
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        from refimpl.peppp.error_matrix_npz import write_npz
+
+        write_npz(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike, columns: Sequence[str] | None = None) -> "ErrorMatrix":
@@ -426,93 +345,13 @@ class ErrorMatrix:
             array, has other columns than demanded (the message names the first that differs), or
             holds what the constructor refuses.
         """
-        fields = _read_fields(Path(path))
+        from refimpl.peppp.error_matrix_npz import demand_columns, read_npz
+
+        fields = read_npz(Path(path))
         try:
             matrix = cls(**fields)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         if columns is not None:
-            _demand_columns(path, matrix.columns, tuple(columns))
+            demand_columns(path, matrix.columns, tuple(columns))
         return matrix
-
-
-def _read_fields(path: Path) -> dict[str, Any]:
-    """Constructor arguments of an ErrorMatrix, from an npz file of whatever content."""
-    if not path.is_file():
-        trouble = "is not a file" if path.exists() else "does not exist"
-        raise ValueError(
-            f"ErrorMatrix.load: got {path}, which {trouble}; allowed is an npz file; check the path"
-        )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"ErrorMatrix.load: got {path}, which cannot be read ({error.strerror}); allowed is a "
-            "readable npz file; check its permissions"
-        ) from None
-    pickled = ValueError(
-        f"ErrorMatrix.load: got {path}, which contains a pickle and was not unpickled; allowed is "
-        "an npz file of plain arrays; save it again with ErrorMatrix.save"
-    )
-    if content[:1] == b"\x80":  # how a pickle of protocol 2 or later begins
-        raise pickled
-    arrays = {}
-    try:
-        with np.lib.npyio.NpzFile(io.BytesIO(content), own_fid=True, allow_pickle=False) as archive:
-            for name in archive.files:
-                arrays[name] = archive[name]
-    except Exception as error:  # damaged archives raise a dozen kinds, from zipfile down to struct
-        if "allow_pickle" in str(error):
-            raise pickled from None
-        raise ValueError(
-            f"ErrorMatrix.load: got {path}, which is truncated, damaged or not an npz file; "
-            "allowed is a complete npz file; copy or make it again"
-        ) from None
-    missing = [name for name in _REQUIRED if name not in arrays]
-    if missing:
-        raise ValueError(
-            f"ErrorMatrix.load: got {path} without the array {missing[0]!r}; allowed is an npz "
-            f"file with {', '.join(_REQUIRED)}; save it with ErrorMatrix.save"
-        )
-    kinds = dict.fromkeys(("values", *_MATRICES), "fiu") | {"rows": "U", "columns": "U"}
-    dimensions = dict.fromkeys(("values", *_MATRICES), 2) | {"rows": 1, "columns": 1}
-    fields: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        array = arrays.get(name)
-        if array is None:
-            continue
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
-            raise ValueError(
-                f"ErrorMatrix.load: got {path} with {name!r} of another kind; allowed are "
-                f"{'strings' if kind == 'U' else 'numbers'}; save it with ErrorMatrix.save"
-            )
-        if array.ndim != dimensions[name]:
-            raise ValueError(
-                f"ErrorMatrix.load: got {path} with {name!r} of shape {array.shape}; allowed are "
-                f"{dimensions[name]} dimension(s); save it with ErrorMatrix.save"
-            )
-        fields[name] = array.tolist() if kind == "U" else array
-    if "metadata" in arrays:
-        try:
-            fields["metadata"] = json.loads(str(arrays["metadata"]))
-        except ValueError as error:
-            raise ValueError(
-                f"ErrorMatrix.load: got {path} with metadata that is not JSON ({error}); allowed "
-                "is a JSON object as a string; save it with ErrorMatrix.save"
-            ) from None
-    return fields
-
-
-def _demand_columns(path: Any, got: tuple[str, ...], demanded: tuple[str, ...]) -> None:
-    """Raise unless the columns are those demanded, in that order."""
-    if got == demanded:
-        return
-    both = min(len(got), len(demanded))
-    at = next((i for i in range(both) if got[i] != demanded[i]), both)
-    found = repr(got[at]) if at < len(got) else "missing"
-    wanted = repr(demanded[at]) if at < len(demanded) else "no further column"
-    raise ValueError(
-        f"ErrorMatrix.load: got {path} whose column {at} is {found}; allowed is {wanted} (it has "
-        f"{len(got)} columns, {len(demanded)} are demanded); select the columns or take another "
-        "file"
-    )

@@ -289,13 +289,8 @@ def hyper_diff(
 
     Parameters
     ----------
-    memory, true, predicted : array_like of float, shape (n,)
-        Memory, true error and predicted error of each configuration.
-    memory_scale : float, optional
-        Divisor of memory; default its largest value. The paper divides every data set's memory by
-        the largest one of the whole matrix.
-    duplicates : {"keep", "eliminate"}, default "keep"
-        See `non_dominated`.
+    memory, true, predicted, memory_scale, duplicates
+        As for `convergence`.
 
     Returns
     -------

@@ -106,8 +106,8 @@ def memory_biased_sample(
 
     Returns
     -------
-    mask : ndarray of bool, shape (rows, columns)
-    propensity : ndarray of float64, shape (rows, columns)
+    mask, propensity
+        As for `uniform_sample`.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
+from refimpl.plots.arithmetic import running_sums, staircases
 from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.frontier import frontier
@@ -17,6 +18,6 @@ from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [
     "assignment", "bit_layout", "certificate", "error_lines", "errors_with_t", "foretold", "frontier", "memory",
-    "number_line", "operands", "relative_error", "released", "rounding_modes", "tails",
-    "weight_paths",
+    "number_line", "operands", "relative_error", "released", "rounding_modes", "running_sums",
+    "staircases", "tails", "weight_paths",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ Coordinates are multiples of 1/8, on which sums and products are exact in float6
 comparison is an equality.
 """
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from refimpl.peppp.frontier import (
     convergence,
     hyper_diff,
     hypervolume,
+    inverted_distance,
     knee,
     non_dominated,
     recommend,
@@ -127,6 +129,7 @@ def test_a_perfect_prediction_scores_zero(table):
     memory, true, _ = columns(table)
     assert convergence(memory, true, true) == 0
     assert hyper_diff(memory, true, true) == 0
+    assert inverted_distance(memory, true, true) == 0
     assert budget_regret(memory, true, true) == 0
 
 
@@ -151,6 +154,36 @@ def test_convergence_averages_the_distance_of_predicted_points_to_the_true_front
     # Distances 1/4 and hypot(3/4, 1/4).
     got = convergence([2, 8], true=[0.75, 0.75], predicted=[1.0, 0.5])
     assert got == pytest.approx((0.25 + np.hypot(0.75, 0.25)) / 2, rel=1e-15)
+
+
+def frontier_of(points):
+    return [p for p in set(points) if not any(dominates(q, p) for q in points)]
+
+
+@given(rows)
+@example([(1, 6, 6), (2, 4, 7), (3, 2, 2)])  # the point in the middle is not predicted
+def test_the_inverted_distance_asks_every_true_frontier_point_for_its_nearest_predicted_one(table):
+    largest = max(m for m, _, _ in table)
+    true, predicted = ([(row[0], row[k]) for row in table] for k in (1, 2))
+    distances = [
+        min(math.hypot((m - n) / largest, (e - f) / GRID) for n, f in frontier_of(predicted))
+        for m, e in (p for p in true if p in frontier_of(true))  # duplicates count twice
+    ]
+    expected = sum(distances) / len(distances)
+    assert abs(inverted_distance(*columns(table)) - expected) <= 20 * 2**-52
+
+
+@given(rows)
+def test_the_inverted_distance_is_the_convergence_of_the_true_frontier_to_the_predicted(table):
+    memory, true, predicted = columns(table)
+    assert inverted_distance(memory, true, predicted) == convergence(memory, predicted, true)
+
+
+def test_a_frontier_with_points_left_out_converges_and_is_found_out_by_the_inverted_distance():
+    points = [1, 2, 4], [0.75, 0.5, 0.25], [0.75, 0.75, 0.25]
+    assert convergence(*points) == 0
+    # of three true points, (1/2, 1/2) is a hypot(1/4, 1/4) away from (1/4, 3/4)
+    assert inverted_distance(*points) == pytest.approx(np.hypot(0.25, 0.25) / 3, rel=1e-15)
 
 
 def test_predictions_above_one_enlarge_the_unit_of_error():

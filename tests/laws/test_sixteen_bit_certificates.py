@@ -250,6 +250,19 @@ def test_what_overflows_only_because_of_an_earlier_rounding_has_no_bound():
     assert np.isinf(logits(model, image, Rounder(policy("float16"), 0))).all()
 
 
+def test_a_pool_s_leader_may_be_overtaken_by_a_less_certain_one():
+    """1 leads 257.1 - 256.2; in bfloat16 that is 258 - 256, and leads 1."""
+    model = layers.Sequential([layers.Round("activation"), layers.Convolution(2, 1, size=1, padding=0),
+                               layers.MaxPool(), layers.Flatten()])  # fmt: skip
+    model.initialize(np.random.default_rng(0))
+    model.layers[1].parameters["weight"].data = np.ones((1, 1, 2, 1), F)
+    image = np.zeros((1, 2, 2, 2), F)
+    image[0, 0, 0], image[0, 1, 1] = (1, 0), (257.1, -256.2)
+    exact, bound = forward_error_bound(model, image, policy("bfloat16"))
+    found = logits(model, image, Rounder(policy("bfloat16"), 0))
+    assert (exact, found) == (1, 2) and 1 < bound < 4
+
+
 def test_probabilities_move_no_further_than_said():
     rng = np.random.default_rng(0)
     wide = rng.standard_normal((200, 4)) * 4

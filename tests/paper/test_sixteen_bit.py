@@ -1,6 +1,7 @@
 """Facts of 16-bit training: the table of epsilons, batch norm's variance, updates that are lost.
 
-Expected values are those of arXiv 2305.10947, 2301.12809 and 2010.06192, worked out bit for bit.
+The failures are those named by arXiv 2305.10947, 2301.12809 and 2010.06192; the expected values were
+worked out by hand from the definitions of the formats.
 """
 
 import numpy as np

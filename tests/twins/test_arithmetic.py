@@ -1,5 +1,8 @@
 """Arithmetic: kernels against definitions in wide formats and random modes, and the door."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -165,3 +168,71 @@ def test_relations_hold_as_ieee_says(relation, holds):
 def test_bad_arguments_get_one_clear_error(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+# -- bits that no deterministic mode sees ----------------------------------------------------------
+
+
+def fraction_of(number):
+    kind, negative, significand, exponent = number
+    assert kind == kernel.FINITE and not negative and significand >> 63 == 1
+    return Fraction(int(significand)) * Fraction(2) ** (int(exponent) - 63)
+
+
+def assert_to_odd(number, exact):
+    """Exact; or odd in one of the last three of 64 bits, and off by less than that bit."""
+    unit = Fraction(2) ** (int(number[3]) - 63)
+    found = fraction_of(number)
+    odd = int(number[2]) & -int(number[2])
+    assert found == exact or (odd <= 4 and abs(found - exact) < odd * unit)
+
+
+def significands(bits, count, seed):
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 1 << (bits - 1), count)
+    low[:4] = 0, 1, (1 << (bits - 1)) - 1, (1 << (bits - 1)) - 2
+    return [np.uint64((1 << (bits - 1)) + int(x)) << np.uint64(64 - bits) for x in low]
+
+
+@pytest.mark.parametrize("bits", [25, 30, 32])
+def test_quotients_keep_62_bits_and_are_odd_where_not_exact(bits):
+    ones, others = significands(bits, 300, 1), significands(bits, 300, 2)
+    for x, y in zip(ones + ones[:4], others + others[1:4] + others[:1], strict=True):
+        a, b = (kernel.FINITE, False, x, 5), (kernel.FINITE, False, y, -3)
+        assert_to_odd(kernel.div(a, b), fraction_of(a) / fraction_of(b))
+
+
+def test_sums_keep_62_bits_and_are_odd_where_not_exact():
+    for bits in (25, 50, 60):
+        for distance in (0, 1, 2, 13, 14, 24, 25, 36, 61, 62, 63, 64, 200):
+            for x, y in zip(significands(bits, 20, 3), significands(25, 20, distance), strict=True):
+                a, b = (kernel.FINITE, False, x, distance + 7), (kernel.FINITE, False, y, 7)
+                assert_to_odd(kernel.add(a, b, False), fraction_of(a) + fraction_of(b))
+                difference = fraction_of(a) - fraction_of(b)
+                found = kernel.add(a, kernel.negate(b), False)
+                if difference == 0:
+                    assert found[0] == kernel.ZERO
+                    continue
+                assert bool(found[1]) == (difference < 0)
+                assert_to_odd((found[0], False, *found[2:]), abs(difference))
+
+
+def test_roots_keep_62_bits_and_are_odd_where_not_exact():
+    # Squares of k less a little: there the root of the first 32 bits, in float64, rounds up to k.
+    k = np.random.default_rng(0).integers(2**31, 2**32, 1 << 23, dtype=np.uint64)
+    little = k * k & np.uint64(2**32 - 1)
+    near = k[(little > 0) & (little < 2**11)]
+    assert near.size >= 3
+    below = [np.uint64(int(v) ** 2 >> 32 << 32) for v in near if int(v) ** 2 >= 2**63]
+    squares = [np.uint64((2**16 - 1) ** 2) << np.uint64(32), np.uint64(46341**2) << np.uint64(32)]
+    for significand in [*significands(32, 300, 5), *significands(25, 300, 6), *below, *squares]:
+        for exponent in (8, 9):
+            number = (kernel.FINITE, False, significand, exponent)
+            square = fraction_of(number) * 4**100
+            root = Fraction(math.isqrt(math.floor(square)), 2**100)  # cut, far beyond 64 bits
+            found = kernel.sqrt(number)
+            if root**2 == fraction_of(number):
+                assert fraction_of(found) == root
+            else:
+                assert fraction_of(found) != root
+                assert_to_odd(found, root)

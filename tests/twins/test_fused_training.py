@@ -5,6 +5,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.data import Task
+from refimpl.nn.program import _Writer, program
+from refimpl.nn.rounder import Rounder
 
 RNG = np.random.default_rng(0)
 POLICIES = {
@@ -43,11 +45,56 @@ def test_a_network_trained_on_the_fast_road_equals_one_trained_layer_by_layer(na
     assert fast == plain
 
 
-@pytest.mark.parametrize("network", [rf.nn.resnet8, rf.nn.vgg])
-def test_residual_and_plain_stacks_equal_themselves_too(network):
+NETWORKS = {
+    "residual": rf.nn.resnet8,
+    "stack with pooling": rf.nn.vgg,
+    "without batch norm": lambda: rf.nn.lenet(channels=3, size=8),
+    "perceptron": lambda: rf.nn.mlp(features=192),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_networks_equal_themselves_too(name):
     data = task(8, 3)
-    fast, plain = (trained(network(), data, POLICIES["stochastic"], p) for p in (False, True))
+    fast, plain = (
+        trained(NETWORKS[name](), data, POLICIES["stochastic"], p) for p in (False, True)
+    )
     assert fast == plain
+
+
+OPTIMIZERS = {
+    "nesterov": rf.nn.SGD(nesterov=True),
+    "stochastic update": rf.nn.SGD(update="stochastic"),
+    "kahan": rf.nn.SGD(update="kahan"),
+    "adam": rf.nn.Adam(),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
+    def run(plain):
+        return rf.nn.fit(rf.nn.cnn(widths=(4, 8)), task(6, 1), precision=POLICIES["to even"], epochs=2,
+                         batch_size=16, optimizer=OPTIMIZERS[name], plain=plain)  # fmt: skip
+
+    data_seed = RNG.bit_generator.state
+    fast = run(False)
+    RNG.bit_generator.state = data_seed
+    plain = run(True)
+    assert [t.data.tobytes() for t in fast.model.tensors()] == [
+        t.data.tobytes() for t in plain.model.tensors()
+    ]
+    assert fast.test_error == plain.test_error
+
+
+def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both_roads():
+    data = task(6, 1)
+    bits = {
+        (gradients, plain): trained(
+            rf.nn.cnn(widths=(4, 8)), data,
+            rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), plain)[0]
+        for gradients in ("scaled", "unscaled") for plain in (False, True)
+    }  # fmt: skip
+    assert bits["scaled", False] == bits["scaled", True] != bits["unscaled", False]
 
 
 def test_odd_channels_and_short_chunks_change_nothing():
@@ -66,3 +113,50 @@ def test_counting_and_planning_change_nothing(monkeypatch):
     monkeypatch.setattr("refimpl.nn.training.COUNTED_STEPS", 1)
     always = trained(rf.nn.cnn(), data, POLICIES["stochastic"], False)
     assert once[:2] == always[:2] and once[2] != always[2]
+
+
+def written(network, shape, policy="stochastic", training=True):
+    network.initialize(np.random.default_rng(0))
+    return program(network, shape, Rounder(POLICIES[policy], 0), training=training)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_fast_road_serves_these_networks(name):
+    """Else the comparisons above would compare the plain road with itself."""
+    assert written(NETWORKS[name](), (4, 8, 8, 3)) is not None
+
+
+@pytest.mark.parametrize("policy", ["one directed", "scaled"])
+def test_what_the_fast_road_does_not_know_goes_layer_by_layer(policy):
+    assert written(rf.nn.cnn(), (4, 8, 8, 1), policy) is None
+    assert written(rf.nn.transformer(), (4, 8, 8, 1)) is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_tensor_lies_where_another_still_lives_and_all_memory_comes_back(training):
+    """Random taking, sharing and giving back, as layers do it."""
+    network = rf.nn.cnn()
+    network.initialize(np.random.default_rng(0))
+    writer, rng = _Writer(network, Rounder(POLICIES["stochastic"], 0), training), RNG
+    owned = []
+    for _ in range(400):
+        if owned and rng.random() < 0.5:
+            writer.give(owned.pop(int(rng.integers(len(owned)))))
+        else:
+            owned.append(writer.take((int(rng.integers(1, 100)),)))
+            if rng.random() < 0.3:
+                owned.append(writer.share(owned[-1]))
+        places = sorted({(block.at, block.at + block.size) for block in owned})
+        assert all(end <= start for (_, end), (start, _) in zip(places, places[1:], strict=False))
+    writer.give(*owned)
+    assert writer.free == [(0, writer.size)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_needs_at_most_half_as_much_again_as_the_tensors_that_layers_make(name):
+    """Images with their margins of zeros are larger than without; what is not needed makes room."""
+    network = NETWORKS[name]()
+    shape = (32, 8, 8, 3)
+    made = sum(int(np.prod(output)) for _, _, output in network.walk(shape[1:]))
+    held = written(network, shape)._vectors[0].size
+    assert held <= 1.5 * 32 * (made + int(np.prod(shape[1:])))

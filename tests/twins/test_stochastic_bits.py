@@ -150,3 +150,41 @@ def test_the_mean_over_seeds_is_the_value():
 def test_what_does_not_belong_together_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ops.encode([1.0], "e4m3fn", **arguments)
+
+
+FAST = [
+    "e4m3",
+    "e5m2",
+    "e2m1fn",
+    "e4m1",
+    "float8_e4m3fnuz",
+    "e6m9",
+    "e8m7",
+    "bfloat16",
+    "e7m22",
+    "e3m4b5",
+]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_float32_without_nan_or_infinity_rounds_as_beside_one(name):
+    """Blocks of finite numbers take a shorter road; a NaN in a block sends it along the general one,
+    which the tests of float codes hold to the definition."""
+    fmt, rng = format_of(name), np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 4096, dtype=np.uint32)
+    anywhere = bits.view(np.float32)
+    near = np.float32(
+        rng.standard_normal(4096) * 2.0 ** rng.integers(-12, 12, 4096) * fmt.smallest_normal
+    )
+    large = np.float32(min(fmt.max, 3e38) * rng.uniform(-1.0, 1.0, 2048))
+    x = np.concatenate([anywhere, near, large, np.float32([0.0, -0.0, fmt.smallest_subnormal])])
+    x = x[np.isfinite(x)]
+    x = x[: len(x) // 1023 * 1023].reshape(-1, 1023)
+    with_nan = np.concatenate([x, np.full((len(x), 1), np.nan, np.float32)], axis=1)
+    with_zero = np.concatenate([x, np.zeros((len(x), 1), np.float32)], axis=1)
+    for overflow in ("saturate", "overflow"):
+        beside, alone = (
+            ops.quantize(part, fmt, rounding="stochastic", overflow=overflow, seed=5)[:, :1023]
+            for part in (with_nan, with_zero)
+        )
+        assert alone.view(np.uint32).tolist() == beside.view(np.uint32).tolist()
