@@ -272,7 +272,7 @@ class Precision:
         """Return the 64-bit seed of a run's rounding noise, different for every policy.
 
         Without the formats in it, configurations whose high formats differ only in unused
-        exponents would round alike to the last bit, and 99 configurations would be but 33 (TRAINING).
+        exponents would round alike to the last bit, and 99 configurations would be but 33.
         """
         text = f"{seed} {self.low} {self.high}"
         if self.roles or self.layers:
