@@ -53,7 +53,8 @@ def run(options) -> int:
     say = talk(options)
     trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
                      checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
-    found = certify(model, task.test_images, precision, outputs=options.outputs, seed=options.seed)
+    found = certify(model, task.test_images, precision, outputs=options.outputs, seed=options.seed,
+                    progress=not options.quiet)  # fmt: skip
     summary = found.summary()
     say(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
     say(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")

@@ -62,7 +62,7 @@ SMALLEST = 2.0**-149
 SLACK = 2.0**-30
 LARGEST = float(np.finfo(np.float32).max)
 NEAREST = ("ties_to_even", "ties_to_away")
-AT_ONCE = 256  # images
+AT_ONCE = 64  # images
 
 
 def gamma(n: int, unit: float = UNIT) -> float:
@@ -75,7 +75,7 @@ def gamma(n: int, unit: float = UNIT) -> float:
 
 
 def forward_error_bound(
-    model: nn.Sequential, images: np.ndarray, precision: Precision
+    model: nn.Sequential, images: np.ndarray, precision: Precision, *, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound what rounding does to a network's logits, image by image, without rounding anything.
 
@@ -87,6 +87,8 @@ def forward_error_bound(
     images : ndarray of float32, shape (n, height, width, channels)
     precision : Precision
         Formats of floating point, without scales.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -113,13 +115,16 @@ def forward_error_bound(
     >>> bool(bound.max() < 0.01)  # float32 itself: summing is all that rounds
     True
     """
+    from tqdm import tqdm
+
     check_policy(model, precision)
     parts = []
     with (
         threadpool_limits(1, user_api="blas"),  # products this small gain nothing from more
         np.errstate(over="ignore", invalid="ignore"),
     ):
-        for start in range(0, len(images), AT_ONCE):
+        starts = range(0, len(images), AT_ONCE)
+        for start in tqdm(starts, unit="batch", disable=not progress, leave=False):
             c = images[start : start + AT_ONCE].astype(np.float64)
             sources: list[tuple[Tensor, np.ndarray]] = []
             c, d = _bound(model, Tensor(c), np.zeros_like(c), precision, sources)

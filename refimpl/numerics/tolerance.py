@@ -260,7 +260,7 @@ class Certificate:
 
 def certify(
     model: layers.Sequential, images: np.ndarray, precision: Precision, *,
-    outputs: str = "probabilities", seed: int = 0,
+    outputs: str = "probabilities", seed: int = 0, progress: bool = False,
 ) -> Certificate:  # fmt: skip
     """Say which images a network must classify in another precision as it does in float32.
 
@@ -275,6 +275,8 @@ def certify(
         ``probabilities``, as in the paper, or ``logits``.
     seed : int
         Of stochastic rounding.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -307,7 +309,7 @@ def certify(
     narrow = cast(model, precision, seed=seed)
     wide = predict(model, images).astype(np.float64)
     low = _logits(narrow, images, precision, seed).astype(np.float64)
-    exact, bound = forward_error_bound(narrow, images, precision)
+    exact, bound = forward_error_bound(narrow, images, precision, progress=progress)
     found = wide.argmax(axis=1) == low.argmax(axis=1)
     same = found & np.isfinite(wide).all(axis=1) & np.isfinite(low).all(axis=1)
     if outputs == "probabilities":
