@@ -124,7 +124,8 @@ def knowledge_gradient(
     The first columns are chosen by `variance_reduction`. From then on, for each candidate j the
     belief's mean after measuring it is m + z S_j / sqrt(S_jj) with z standard normal. Under each
     memory cap one would recommend the smallest mean; j is worth how much lower that is expected to
-    get, averaged over z and over all caps. Measure the column of largest worth, update, repeat.
+    get, averaged over z (by Gauss and Hermite's eleven points) and over all caps. Measure the column
+    of largest worth, update, repeat.
 
     Parameters
     ----------
