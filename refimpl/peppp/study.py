@@ -178,6 +178,7 @@ class Study:
             self._journal(directory) as journal,
             tqdm(total=self.measurements, unit="training", disable=not progress) as bar,
         ):
+            bar.set_postfix_str(sweep.STARTING)
 
             def train(columns):
                 found = self._train(columns, journal, progress=False, **running)[columns]

@@ -275,6 +275,8 @@ def train_cells(
     jobs = min(jobs or _processors(), len(missing))
     with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
 
+        bar.set_postfix_str(STARTING)
+
         def keep(cell):
             journal.add(cell)
             bar.set_postfix_str(f"{cell['task']} {cell['configuration']} error {cell['error']:.3f}")
@@ -288,6 +290,10 @@ def train_cells(
                 keep(train_cell(task, name, settings))
         else:
             _train_in_processes(missing, settings, jobs, keep, bar.write)
+
+
+STARTING = "the first run compiles"
+"""What progress bars say until there is something to say."""
 
 
 def _processors() -> int:
