@@ -274,7 +274,6 @@ def train_cells(
     missing = [cell for cell in dict.fromkeys(cells) if cell not in journal.cells]
     jobs = min(jobs or _processors(), len(missing))
     with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
-
         bar.set_postfix_str(STARTING)
 
         def keep(cell):
