@@ -8,6 +8,7 @@ caught: test such code as a `Program`.)
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 
@@ -98,6 +99,8 @@ def _within(seconds, function, *arguments):
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
+    while thread.is_alive() and _prepares(thread):
+        thread.join(seconds)
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(_GiveUp)
@@ -107,6 +110,24 @@ def _within(seconds, function, *arguments):
         error = outcome["error"]
         raise error if isinstance(error, Finding) else Finding(f"raised {_said(error)}")
     return outcome.get("result")
+
+
+def _prepares(thread: threading.Thread) -> bool:
+    """Return whether a thread is compiling or importing.
+
+    That ends by itself, says nothing about the implementation, and ended from outside it would leave
+    the locks of Numba, LLVM and the importer locked for ever.
+    """
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in (
+            "numba",
+            "llvmlite",
+            "importlib",
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _GiveUp(BaseException):

@@ -75,6 +75,20 @@ def test_what_cannot_be_compared_is_a_finding(kind):
     assert json.loads(report.to_json())["passed"] is False
 
 
+def test_one_that_compiles_at_its_first_call_is_waited_for():
+    waits = {"__name__": "numba.core.stand_in", "sleep": time.sleep}
+    exec("def compiled_in(seconds): sleep(seconds)", waits)
+    ready = []
+
+    def implementation(x):
+        if not ready:
+            waits["compiled_in"](0.5)
+            ready.append(True)
+        return rf.quantize(x, "float8_e4m3fn")
+
+    assert T.conform(implementation, "float8_e4m3fn", inputs=["float32"], time_limit=0.2).passed
+
+
 def test_one_that_hangs_is_given_up_and_its_input_named():
     start = time.monotonic()
     report = T.conform(hangs_at_one_quarter, "float8_e4m3fn", inputs=["float32"], time_limit=0.3)
