@@ -70,9 +70,9 @@ def _sweep(options) -> int:
 
 
 def _tell(plan, options) -> None:
-    from refimpl.peppp.sweep import _processors
+    from refimpl.peppp.processes import processors
 
-    jobs = options.jobs or _processors()
+    jobs = options.jobs or processors()
     rest = plan.cells - plan.trained
     print(f"{plan.cells} cells, {plan.trained} of them trained already; "
           f"{plan.over_cap} more are over the memory cap and not run")  # fmt: skip

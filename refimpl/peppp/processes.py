@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
@@ -12,6 +17,11 @@ NO_WORKERS = (
     "jobs=1"
 )
 """Why a pool of processes may be broken from the start."""
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pool(jobs: int, initializer: Callable | None = None) -> ProcessPoolExecutor:
@@ -28,3 +38,26 @@ def not_while_starting() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def without_interrupts():
+    """Ignore Ctrl-C for a moment (where this thread may say so)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def follow_parent() -> None:
+    """Let this worker end when its parent does, however that ends."""
+
+    def follow():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

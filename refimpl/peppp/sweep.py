@@ -8,15 +8,10 @@ often the sweep was interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-import json
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +26,7 @@ from refimpl.nn.numbers import rate, whole
 from refimpl.peppp import memory, processes
 from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.journal import Journal
 
 __all__ = [
     "Journal",
@@ -44,7 +40,7 @@ __all__ = [
     "train_cells",
 ]
 
-JOURNAL, MATRIX = "cells.jsonl", "errors.npz"
+MATRIX = "errors.npz"
 
 
 @dataclass(frozen=True)
@@ -125,121 +121,6 @@ def batch_fits(task: data.Task, batch_size: int) -> None:
                          "take smaller batches or more images")  # fmt: skip
 
 
-class Journal:
-    """The cells trained so far, in a file that only grows.
-
-    The first line says how the cells are trained; each further line is a cell.  A last line cut
-    short by a kill is dropped: that cell is trained again.  While it is open nobody else may write
-    to it (where the file system has locks).
-
-    Parameters
-    ----------
-    directory : path
-        Made if need be.
-    settings : Settings
-
-    Raises
-    ------
-    ValueError
-        If the directory cannot be written, if another process writes there, if its journal was
-        written under other settings or by another version (the difference is named), or if the file
-        is not a journal.
-    """
-
-    def __init__(self, directory: str | os.PathLike, settings: Settings):
-        self.path = Path(directory) / JOURNAL
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab+")  # noqa: SIM115 - kept open, closed by close()
-        except OSError as error:
-            raise ValueError(
-                f"journal: cannot write in {self.path.parent} ({error.strerror}); "
-                "choose a directory you can write to with --out"
-            ) from None
-        try:
-            self._lock()
-            self._file.seek(0)
-            self.cells, length = self._parse(self.path, self._file.read(), settings)
-        except ValueError:
-            self.close()
-            raise
-        self._file.truncate(length)
-        if not length:
-            self._append(self._head(settings))
-
-    @classmethod
-    def peek(cls, directory: str | os.PathLike, settings: Settings) -> dict[tuple[str, str], dict]:
-        """Return the cells of a journal, which another process may be writing; none without one."""
-        path = Path(directory) / JOURNAL
-        return cls._parse(path, path.read_bytes(), settings)[0] if path.exists() else {}
-
-    @staticmethod
-    def _head(settings) -> dict:
-        return {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
-
-    @classmethod
-    def _parse(cls, path, content: bytes, settings):
-        """Return the cells, and how many bytes are whole lines; 0 for a journal that is new."""
-        head = cls._head(settings)
-        whole_lines, newline, cut = content.rpartition(b"\n")
-        lines = whole_lines.splitlines()
-        if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
-            return {}, 0
-        try:
-            found, *cells = map(json.loads, lines)
-            cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
-            different = [k for k in head if found.get(k) != head[k]]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"journal: {path} is damaged or not a journal; "
-                             "move it away or choose another directory") from None  # fmt: skip
-        if different:
-            key = different[0]
-            raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
-                             f"{head[key]!r}; use the same again or another directory")  # fmt: skip
-        return cells, len(whole_lines) + len(newline)
-
-    def _lock(self) -> None:
-        """Keep other writers out until the file is closed, however this process ends."""
-        try:
-            import fcntl
-        except ImportError:  # not a Unix
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"journal: another process is training into {self.path.parent}; wait until it "
-                             "is done, or choose another directory with --out") from None  # fmt: skip
-        except OSError:  # a file system without locks
-            return
-
-    def _append(self, record: dict) -> None:
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def add(self, cell: dict) -> None:
-        """Write a cell down, on the disk when this returns."""
-        self._append(cell)
-        self.cells[cell["task"], cell["configuration"]] = cell
-
-    def errors(self, task: str, configurations: Iterable[str]) -> np.ndarray:
-        """Return the errors of a task in these configurations, nan where not trained."""
-        return self._column("error", task, configurations)
-
-    def seconds(self, task: str, configurations: Iterable[str]) -> np.ndarray:
-        """Return the seconds each training took, nan where not trained."""
-        return self._column("seconds", task, configurations)
-
-    def _column(self, key, task, configurations):
-        return np.array(
-            [self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float
-        )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 def train_cells(
     cells: Iterable[tuple[str, str]], journal: Journal, settings: Settings,
     *, jobs: int | None = None, executor: Executor | None = None, progress: bool = True,
@@ -272,7 +153,7 @@ def train_cells(
 
     processes.not_while_starting()
     missing = [cell for cell in dict.fromkeys(cells) if cell not in journal.cells]
-    jobs = min(jobs or _processors(), len(missing))
+    jobs = min(jobs or processes.processors(), len(missing))
     with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
         bar.set_postfix_str(STARTING)
 
@@ -295,19 +176,17 @@ STARTING = "the first run compiles"
 """What progress bars say until there is something to say."""
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _train_in_processes(
     cells, settings: Settings, jobs: int, keep: Callable, say: Callable
 ) -> None:
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
     train_cell("digits", cells[0][1], Settings(epochs=1, batch_size=512))
-    pool = processes.pool(jobs, _follow_parent)
+    pool = processes.pool(jobs, processes.follow_parent)
     try:
-        with _without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
+        with (
+            processes.without_interrupts()
+        ):  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
         _keep_as_they_come(futures, keep, say)
     except KeyboardInterrupt:
@@ -346,29 +225,6 @@ def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable)
             f"{len(failed)} of {len(futures)} cells could not be trained, the first because of "
             f"{type(failed[0]).__name__}: {failed[0]}; the others are kept, run the same again"
         ) from failed[0]
-
-
-@contextlib.contextmanager
-def _without_interrupts():
-    """Ignore Ctrl-C for a moment (where this thread may say so)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _follow_parent() -> None:
-    """Let this worker end when its parent does, however that ends."""
-
-    def follow():
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def run_sweep(

@@ -24,7 +24,7 @@ ROOMS = {  # room: the rooms it may import
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "plots", "testing"},
     "__main__": {"commands"},
 }
-EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/study.py": {"__init__"}}
+EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/journal.py": {"__init__"}, "peppp/study.py": {"__init__"}}  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,0 +1,131 @@
+"""The journal of a sweep: a line of JSON for every cell trained, on the disk as soon as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+import refimpl
+
+JOURNAL = "cells.jsonl"
+
+
+class Journal:
+    """The cells trained so far, in a file that only grows.
+
+    The first line says how the cells are trained; each further line is a cell.  A last line cut
+    short by a kill is dropped: that cell is trained again.  While it is open nobody else may write
+    to it (where the file system has locks).
+
+    Parameters
+    ----------
+    directory : path
+        Made if need be.
+    settings : dataclass
+        How they are trained.
+
+    Raises
+    ------
+    ValueError
+        If the directory cannot be written, if another process writes there, if its journal was
+        written under other settings or by another version (the difference is named), or if the file
+        is not a journal.
+    """
+
+    def __init__(self, directory: str | os.PathLike, settings):
+        self.path = Path(directory) / JOURNAL
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab+")  # noqa: SIM115 - kept open, closed by close()
+        except OSError as error:
+            raise ValueError(
+                f"journal: cannot write in {self.path.parent} ({error.strerror}); "
+                "choose a directory you can write to with --out"
+            ) from None
+        try:
+            self._lock()
+            self._file.seek(0)
+            self.cells, length = self._parse(self.path, self._file.read(), settings)
+        except ValueError:
+            self.close()
+            raise
+        self._file.truncate(length)
+        if not length:
+            self._append(self._head(settings))
+
+    @classmethod
+    def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str], dict]:
+        """Return the cells of a journal, which another process may be writing; none without one."""
+        path = Path(directory) / JOURNAL
+        return cls._parse(path, path.read_bytes(), settings)[0] if path.exists() else {}
+
+    @staticmethod
+    def _head(settings) -> dict:
+        return {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
+
+    @classmethod
+    def _parse(cls, path, content: bytes, settings):
+        """Return the cells, and how many bytes are whole lines; 0 for a journal that is new."""
+        head = cls._head(settings)
+        whole_lines, newline, cut = content.rpartition(b"\n")
+        lines = whole_lines.splitlines()
+        if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
+            return {}, 0
+        try:
+            found, *cells = map(json.loads, lines)
+            cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
+            different = [k for k in head if found.get(k) != head[k]]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(f"journal: {path} is damaged or not a journal; "
+                             "move it away or choose another directory") from None  # fmt: skip
+        if different:
+            key = different[0]
+            raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
+                             f"{head[key]!r}; use the same again or another directory")  # fmt: skip
+        return cells, len(whole_lines) + len(newline)
+
+    def _lock(self) -> None:
+        """Keep other writers out until the file is closed, however this process ends."""
+        try:
+            import fcntl
+        except ImportError:  # not a Unix
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"journal: another process is training into {self.path.parent}; wait until it "
+                             "is done, or choose another directory with --out") from None  # fmt: skip
+        except OSError:  # a file system without locks
+            return
+
+    def _append(self, record: dict) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def add(self, cell: dict) -> None:
+        """Write a cell down, on the disk when this returns."""
+        self._append(cell)
+        self.cells[cell["task"], cell["configuration"]] = cell
+
+    def errors(self, task: str, configurations: Iterable[str]) -> np.ndarray:
+        """Return the errors of a task in these configurations, nan where not trained."""
+        return self._column("error", task, configurations)
+
+    def seconds(self, task: str, configurations: Iterable[str]) -> np.ndarray:
+        """Return the seconds each training took, nan where not trained."""
+        return self._column("seconds", task, configurations)
+
+    def _column(self, key, task, configurations):
+        return np.array(
+            [self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
