@@ -87,7 +87,8 @@ def leave_one_out(
         Only configurations within it exist; default none.
     meta_training : {"full", "uniform", "memory-biased"}, default "full"
         Which entries of the other rows are known; see `sampling`. Where their chances differ,
-        methods that complete the matrix weight by their inverse, as the paper does.
+        methods that complete the matrix weight by their inverse, as the paper does. A row of which
+        nothing within the cap was sampled is left out.
     ratio : float, default 0.2
         Chance of an entry (uniform) or of the smallest one (memory-biased).
     leak : bool, default False
@@ -264,9 +265,10 @@ def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
     within = memory[i] <= cap
     true, mb = values[i, within], memory[i, within]
     known, others, propensity = _known(i, values, memory, options)
+    sampled = np.ix_(~np.isnan(known[:, within]).all(axis=1), within)  # other rows teach nothing
     learned = learn(
-        options.method, known[:, within], memory[others][:, within], rank=options.rank,
-        propensity=None if propensity is None else propensity[:, within],
+        options.method, known[sampled], memory[others][sampled], rank=options.rank,
+        propensity=None if propensity is None else propensity[sampled],
     )  # fmt: skip
     shape = {"memory_scale": float(memory.max()), "duplicates": options.duplicates}
     allowed = np.ones(len(true), dtype=bool)

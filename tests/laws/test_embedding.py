@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from refimpl.peppp import sampling
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimate import Estimate
@@ -303,3 +304,14 @@ FULL = np.full((3, 3), 0.5)
 def test_bad_input_is_refused_with_the_remedy(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_row_of_which_nothing_was_sampled_is_left_out():
+    rng = np.random.default_rng(3)
+    errors = np.clip(rng.uniform(0.2, 0.8, (12, 1)) * rng.uniform(0.5, 1, 6), 0, 1)
+    memory = np.arange(1.0, 7.0)
+    masks = [sampling.uniform_sample((11, 6), 0.5, seed=(0, i, 1))[0][:, :4] for i in range(12)]
+    assert any(not mask.any(axis=1).all() for mask in masks)  # it happens here
+    found = leave_one_out(errors, memory, n_measurements=2, method="ed-mf", rank=1,
+                          meta_training="uniform", ratio=0.5, memory_cap_mb=4)  # fmt: skip
+    assert np.isfinite(found["budget_regret"]).all()
