@@ -22,14 +22,14 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
-    title, hint = "refimpl", ""
+    title, options = "refimpl", None
     try:
         options = _read(arguments)
         title = f"refimpl {options.command}"
-        if getattr(options, "continues", False):
-            hint = "; what was trained is kept, give the same command again to continue"
         return options.run(options)
     except KeyboardInterrupt:
+        kept = getattr(options, "continues", False)
+        hint = "; what was trained is kept, give the same command again to continue" if kept else ""
         print(f"{title}: interrupted{hint}", file=sys.stderr)
         return 130
     except ValueError as error:

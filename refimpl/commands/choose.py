@@ -46,6 +46,9 @@ def add(commands) -> None:
 def _choose(options) -> int:
     from refimpl import data, nn, numerics
 
+    if not 0 < options.tolerance < float("inf"):
+        raise ValueError(f"--tolerance {options.tolerance:g}; it must be finite and above 0")
+    options.continues = bool(options.policies)  # those are kept in a journal
     if options.policies is not None and options.policies < PREDICTED:
         raise ValueError(f"{options.policies} policies; give at least {PREDICTED}, or none")
     found = numerics.candidates(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def add(commands) -> None:
     """Declare the command and its options."""
@@ -62,8 +64,9 @@ def run(options) -> int:
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     if options.junit:
-        with open(options.junit, "w", encoding="utf-8") as file:
-            file.write(report.to_junit())
+        file = Path(options.junit)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report.to_junit(), encoding="utf-8")
     print(report.to_json() if options.json else report)
     return report.exit_status
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from refimpl.commands.options import place, writable
 
 
@@ -42,8 +44,11 @@ def selected(options):
     """Return the Vectors that the options choose."""
     from refimpl.testing import Behaviour, Vectors
 
-    behaviour = Behaviour(options.format, options.rounding, options.overflow, options.nan,
-                          options.random_bits)  # fmt: skip
+    try:
+        behaviour = Behaviour(options.format, options.rounding, options.overflow, options.nan,
+                              options.random_bits)  # fmt: skip
+    except TypeError as error:  # a format of blocks or a code book
+        raise ValueError(str(error)) from None
     return Vectors(options.operation, behaviour, options.level, options.input)
 
 
@@ -54,6 +59,7 @@ def run(options) -> int:
     writable(options.npz)
     vectors = selected(options)
     if options.npz:
+        Path(options.npz).parent.mkdir(parents=True, exist_ok=True)
         vectors.save_npz(options.npz)
         return 0
     pieces = vectors.json_lines() if options.json else vectors.text(results=not options.inputs_only)

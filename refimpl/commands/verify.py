@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from refimpl.commands.options import place, writable
 from refimpl.commands.vectors import add_selection, selected
 
@@ -33,7 +35,8 @@ def run(options) -> int:
     pieces = iter(lambda: sys.stdin.buffer.read1(READ), b"")
     report = verify(selected(options), pieces)
     if options.junit:
-        with open(options.junit, "w", encoding="utf-8") as file:
-            file.write(report.to_junit())
+        file = Path(options.junit)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report.to_junit(), encoding="utf-8")
     print(report.to_json() if options.json else report)
     return report.exit_status

@@ -67,7 +67,8 @@ def normwise_error(x, y) -> float:
     0.1
     """
     x, y = _pair("normwise_error", x, y)
-    return _quotient(np.linalg.norm((y - x).ravel()), np.linalg.norm(x.ravel()))
+    error, size = _norm(y - x), _norm(x)
+    return _times(_quotient(error[0], size[0]), error[1] - size[1])
 
 
 def sqnr(x, y) -> float:
@@ -120,7 +121,8 @@ def backward_error(a, b, qa, qb, *, normwise: bool = False):
     # not qa qb - a b: that would cancel where the errors are small
     off = np.abs((qa - a) @ qb + a @ (qb - b))
     if normwise:
-        return _quotient(np.linalg.norm(off), np.linalg.norm(a) * np.linalg.norm(b))
+        error, left, right = _norm(off), _norm(a), _norm(b)
+        return _times(_quotient(error[0], left[0] * right[0]), error[1] - left[1] - right[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(off == 0, 0.0, off / (np.abs(a) @ np.abs(b)))
 
@@ -269,6 +271,18 @@ def _pair(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{verb}: shapes {x.shape} and {y.shape} do not fit; give values one for one"
         ) from None
+
+
+def _norm(x: np.ndarray) -> tuple[float, int]:
+    """Return (norm, e): the root of the sum of squares is norm * 2^e, and no square is out of range."""
+    exponent = int(np.frexp(np.abs(x).max(initial=0.0))[1])
+    return float(np.linalg.norm(np.ldexp(x, -exponent).ravel())), exponent
+
+
+def _times(value: float, exponent: int) -> float:
+    """Return value * 2^exponent, infinite where that is too large."""
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(value, exponent))
 
 
 def _quotient(error: float, size: float) -> float:

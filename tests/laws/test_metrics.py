@@ -210,3 +210,9 @@ def test_bad_input_is_refused_in_one_sentence(call, message):
 def test_formats_without_a_largest_value_to_scale_to_are_refused(fmt):
     with pytest.raises(TypeError, match="use a signed float or integer format"):
         round_scaled([1.0], fmt)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_norms_of_tiny_and_huge_tensors_neither_vanish_nor_overflow(size):
+    assert normwise_error([size, size], [size, 0.0]) == pytest.approx(np.sqrt(0.5), rel=1e-15)
+    assert sqnr([size], [0.9 * size]) == pytest.approx(20, rel=1e-12)

@@ -212,5 +212,14 @@ def test_conform_on_the_command_line_says_0_1_or_2(tmp_path, monkeypatch, capsys
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["vectors", "verify"])
+@pytest.mark.parametrize("name", ["mxfp4_e2m1", "nvfp4", "nf4"])
+def test_vectors_of_what_is_no_element_format_are_refused_in_one_line(command, name, capsys):
+    from refimpl.__main__ import main
+
+    assert main([command, "encode", name]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_rf_testing_is_there():
     assert rf.testing.Vectors is Vectors
