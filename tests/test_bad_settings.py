@@ -39,6 +39,7 @@ SETTINGS = {
     "weight_decay": [(-1e-4, "weight_decay is -0.0001; it must be finite and at least 0"), (math.nan, "weight_decay is nan")],
     "precision": [("peppp", r"precision is 'peppp'; give a refimpl.Precision, or refimpl.nn.preset\(name\)")],
     "optimizer": [("adam", r"optimizer is 'adam'; give one such as refimpl.nn.Adam\(\)")],
+    "watch": [(1, "watch is 1; give a function")],
     "switch": [(3, "switch is 3; give"), ((1, "pure16"), "precision is 'pure16'"), ((10, None), "switch after 10 of 10 epochs"),
                ((0.5, None), "switch is 0.5; it must be a whole number")],
     "schedule": [("cosine", "schedule is 'cosine'; give a function"), (lambda done: math.nan, "schedule's factor at 0.0 is nan"),

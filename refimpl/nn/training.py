@@ -153,6 +153,10 @@ def fit(
     checks.patterns(model, precision)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
     switch = checks.switch_of(switch, epochs)
+    if watch is not None and not callable(watch):
+        raise TypeError(
+            f"fit: watch is {watch!r}; give a function of the step and the number of steps"
+        )
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)

@@ -75,22 +75,24 @@ def check_rounding(verb: str, rounding, random_bits, seed, stream) -> None:
     """Check a rounding mode and what belongs to it."""
     one_of(verb, "rounding", rounding, ROUNDINGS)
     counted = rounding in ("stochastic_a", "stochastic_b", "stochastic_c")
-    if counted and not (_whole(random_bits) and 1 <= random_bits <= 32):
+    if counted and not (is_whole(random_bits) and 1 <= random_bits <= 32):
         raise ValueError(f"{verb}: {rounding} needs random_bits from 1 to 32, got {random_bits!r}")
     if not counted and random_bits is not None:
         raise ValueError(f"{verb}: random_bits belongs to stochastic_a, stochastic_b and "
                          f"stochastic_c, not to {rounding}; leave it out")  # fmt: skip
     if rounding.startswith("stochastic"):
-        if not _whole(seed) or not 0 <= seed < 2**64:
+        if not is_whole(seed) or not 0 <= seed < 2**64:
             raise ValueError(
                 f"{verb}: stochastic rounding needs a seed from 0 to 2^64 - 1, got {seed!r}"
             )
-        if not _whole(stream) or not 0 <= stream < 2**64:
-            raise ValueError(f"{verb}: stream must be a whole number from 0 to 2^64 - 1, "
-                             f"got {stream!r}")  # fmt: skip
+    if not is_whole(stream) or not 0 <= stream < 2**64:
+        raise ValueError(
+            f"{verb}: stream must be a whole number from 0 to 2^64 - 1, got {stream!r}"
+        )
 
 
-def _whole(value) -> bool:
+def is_whole(value) -> bool:
+    """Return whether a value is an integer, and no truth value."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 

@@ -54,6 +54,10 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
     a, b = _codes("a", a), _codes("b", b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul_int: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
+    if not isinstance(zero_points, (tuple, list)) or len(zero_points) != 2:
+        raise ValueError(
+            f"matmul_int: zero_points must be a pair, of a and of b, got {zero_points!r}"
+        )
     (m, k), n = a.shape, b.shape[1]
     a_zero, b_zero = (
         _zero_points(name, zero, axis, count)

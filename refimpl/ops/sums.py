@@ -33,8 +33,8 @@ def sum(
     [2048.0, 4096.0]
     """
     x = door.real("sum", x)
-    if axis is not None and not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"sum: axis {axis} of an array of {x.ndim} dimensions; allowed are "
+    if axis is not None and not (door.is_whole(axis) and -x.ndim <= axis < x.ndim):
+        raise ValueError(f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are "
                          f"{-x.ndim} to {x.ndim - 1}")  # fmt: skip
     terms = x.size if axis is None else x.shape[axis]
 
@@ -151,8 +151,8 @@ def _products(
     door.one_of(verb, "order", order, ORDERS)
     if (order == "chunked") != (chunk is not None):
         raise ValueError(f"{verb}: chunk belongs to order='chunked'; got order={order!r}, chunk={chunk!r}")  # fmt: skip
-    if chunk is not None and not (isinstance(chunk, (int, np.integer)) and chunk >= 1):
-        raise ValueError(f"{verb}: chunk must be a whole number from 1, got {chunk!r}")
+    if chunk is not None and not (door.is_whole(chunk) and 1 <= chunk < 2**63):
+        raise ValueError(f"{verb}: chunk must be a whole number from 1 to 2^63 - 1, got {chunk!r}")
     door.check_rounding(verb, rounding, random_bits, seed, stream)
     door.check_rules(verb, into, a, rounding, overflow, "zero")
     if isinstance(into, FloatFormat):
