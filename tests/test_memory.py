@@ -57,7 +57,7 @@ def test_memory_grows_with_each_width_and_there_are_many_ties():
 def test_images_that_do_not_fit_and_empty_batches_are_refused():
     with pytest.raises(ValueError, match="3 channels, got shape"):
         count(rf.nn.cnn(channels=3), (8, 8, 1), CONFIGURATIONS[0])
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(ValueError, match="batch_size = 0"):
         count(rf.nn.cnn(), (8, 8, 1), CONFIGURATIONS[0], batch_size=0)
 
 

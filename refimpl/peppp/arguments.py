@@ -7,17 +7,19 @@ the name of the caller: what was got, what is allowed, what to do.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "cap_of",
     "finite_matrix",
     "mask",
     "measurements",
     "memories",
+    "names_of",
     "number",
     "numbers",
     "one_of",
@@ -58,18 +60,50 @@ def whole(caller: str, name: str, got, least: int, most: int | None = None, why:
         )
     if value < least or (most is not None and value > most):
         raise ValueError(
-            f"{caller}: got {name} = {value}; allowed is {allowed}{why}; pass such a number"
+            f"{caller}: got {name} = {value if abs(value) < 1 << 64 else 'a number beyond 2^64'}; "
+            f"allowed is {allowed}{why}; pass such a number"
         )
     return value
 
 
 def number(caller: str, name: str, got, allowed: str, holds) -> float:
-    """Return a real number for which `holds` is true (it is false for nan)."""
+    """Return a real number for which `holds` is true; `allowed` says so in words."""
     if not isinstance(got, Real) or isinstance(got, (bool, np.bool_)):
-        raise TypeError(f"{caller}: got {name} = {got!r}; allowed is a number, {allowed}")
+        raise TypeError(f"{caller}: got {name} = {got!r}; allowed is a number {allowed}; pass one")
     if not holds(got):
-        raise ValueError(f"{caller}: got {name} = {got}; allowed is {allowed}; pass such a number")
+        raise ValueError(f"{caller}: got {name} = {got}; allowed is a number {allowed}; pass one")
     return float(got)
+
+
+def cap_of(caller: str, got: float | None) -> float | None:
+    """Return a memory cap in MB, or None for none."""
+    if got is None:
+        return None
+    allowed = "above 0 and finite, or None for no cap"
+    return number(caller, "memory_cap_mb", got, allowed, lambda x: 0 < x < np.inf)
+
+
+def names_of(caller: str, kind: str, got: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct, non-empty names; `kind` says of what."""
+    if isinstance(got, str) or not isinstance(got, Iterable):
+        raise TypeError(
+            f"{caller}: got {got!r} as names of {kind}s; allowed is a sequence of strings; pass a list"
+        )
+    names = tuple(got)
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"{caller}: got {name!r} as name of {kind} {index}; allowed are non-empty strings; "
+                f"name every {kind}"
+            )
+    names = tuple(str(name) for name in names)  # plain ones, where they are NumPy's
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise ValueError(
+            f"{caller}: got the {kind} name {twice!r} twice; allowed are distinct names; rename or "
+            f"drop one {kind}"
+        )
+    return names
 
 
 def seed_of(caller: str, got) -> int | tuple[int, ...]:

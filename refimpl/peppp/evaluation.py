@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
-from refimpl.peppp.arguments import whole
+from refimpl.peppp.arguments import numbers, whole
 from refimpl.peppp.calibration import NORMAL_90
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.evaluation_input import Options, checked, existing, group_names, matrices
@@ -161,7 +161,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
     >>> paired_difference([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
     (0.25, 0.14433756729740646)
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    a, b = numbers("paired_difference", "a", a), numbers("paired_difference", "b", b)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(
             f"paired_difference: got shapes {a.shape} and {b.shape}; allowed are two equal shapes "

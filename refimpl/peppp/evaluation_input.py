@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.arguments import memories, number, numbers, one_of, whole
+from refimpl.peppp.arguments import cap_of, memories, number, numbers, one_of, whole
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.factors import observed_errors
 from refimpl.peppp.methods import METHODS
@@ -84,9 +84,7 @@ def checked(given: Options, values, memory) -> Options:
     one_of(CALLER, "duplicates", given.duplicates, fronts.DUPLICATES)
     number(CALLER, "ratio", given.ratio, "above 0 and at most 1", lambda x: 0 < x <= 1)
     seed = whole(CALLER, "seed", given.seed, 0)
-    cap = given.memory_cap_mb
-    if cap is not None:
-        number(CALLER, "memory_cap_mb", cap, "above 0, or None for none", lambda x: x > 0)
+    cap = cap_of(CALLER, given.memory_cap_mb)
     uses_rank = "mf" in given.method or "bo" in given.method
     rest = len(values) - max(map(given.groups.count, given.groups))
     rank = whole(CALLER, "rank", given.rank, 1, rest if uses_rank else None,

@@ -303,7 +303,7 @@ def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None)
     largest = float(memory.max())
     scale = largest
     if memory_scale is not None:
-        scale = number(caller, "memory_scale", memory_scale, "finite", math.isfinite)
+        scale = number(caller, "memory_scale", memory_scale, "that is finite", math.isfinite)
     if memory.min() < 0 or scale <= 0 or scale < largest:
         raise ValueError(
             f"{caller}: got memory from {memory.min():g} to {largest:g} and memory_scale {scale}; "

@@ -46,7 +46,7 @@ def recommend(memory: ArrayLike, predicted: ArrayLike, cap: float | None = None)
     memory, predicted = vectors("recommend", memory=memory, predicted=predicted)
     if cap is None:
         return _pick(memory, predicted, math.inf)
-    cap = number("recommend", "cap", cap, "a number, not nan", lambda x: not math.isnan(x))
+    cap = number("recommend", "cap", cap, "that is not nan", lambda x: not math.isnan(x))
     if not (memory <= cap).any():
         raise ValueError(
             f"recommend: got cap {cap:g}; allowed is at least {memory.min():g}, the memory of the "
