@@ -89,20 +89,21 @@ def checked(given: Options, values, memory) -> Options:
     rest = len(values) - max(map(given.groups.count, given.groups))
     rank = whole(CALLER, "rank", given.rank, 1, rest if uses_rank else None,
                  why=", the rows left to learn from" if uses_rank else "")  # fmt: skip
-    least, why = (rank, ", the rank of the embedding,") if uses_rank else (1, "")
+    least = rank if uses_rank else 1
     groups, every = np.array(given.groups), range(len(values))
     counts = [existing(i, values[groups != groups[i]], values, memory, cap).sum() for i in every]
     fewest = int(np.argmin(counts))
-    least_columns = max(least, 2)
-    if counts[fewest] < least_columns:
-        within, remedy = ("", "") if cap is None else (f" within {cap} MB", "raise the cap or ")
+    if counts[fewest] < max(least, 2):
+        why = ", the rank of the embedding" if least > 2 else ""
+        within, remedy = ("", "") if cap is None else (f" within {cap:g} MB", "raise the cap or ")
         raise ValueError(
             f"{CALLER}: got row {fewest} with {counts[fewest]} measured configurations{within}; "
-            f"allowed is at least {least_columns}{why.rstrip(',')}; {remedy}measure more"
+            f"allowed is at least {max(least, 2)}{why}; {remedy}measure more"
         )
+    start = "from the rank of the embedding" if uses_rank else "up"
+    why = f", {start} to the measurable configurations of row {fewest}"
     for n in given.counts:
-        whole(CALLER, "n_measurements", n, least, int(counts[fewest]),
-              why=f",{why.removeprefix(',')} to the measurable configurations of row {fewest}")  # fmt: skip
+        whole(CALLER, "n_measurements", n, least, int(counts[fewest]), why)
     if not given.counts:
         raise ValueError(f"{CALLER}: got no n_measurements; allowed is at least one; say how many")
     return dataclasses.replace(given, rank=rank, seed=seed, counts=tuple(map(int, given.counts)))
