@@ -78,9 +78,7 @@ def _block(rows: int, vectors: int):
 
             block = [(i, j) for i in range(rows) for j in range(vectors)]
             sums = {at: cgutils.alloca_once(builder, _VECTOR) for at in block}
-            places = {
-                (i, j): vector_at(v["c"], row_at(i, "c"), j) for i, j in block
-            }
+            places = {(i, j): vector_at(v["c"], row_at(i, "c"), j) for i, j in block}
             with builder.if_else(v["add"]) as (adding, anew):
                 with adding:
                     for at in block:
