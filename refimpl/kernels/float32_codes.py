@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from refimpl.kernels.memory import copy
 from refimpl.kernels.random_bits import BLOCK, GROUP, fill_groups
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
@@ -248,6 +249,18 @@ def _binade(field, t):
 @njit(cache=True, error_model="numpy", nogil=True)
 def quantize_ties_to_even(x, out, t):
     """Round x (uint32 (n,), bits of float32) to the format, into out (alike; may be x itself)."""
+    if x.ctypes.data != out.ctypes.data:
+        _to_even(x, out, t)
+        return
+    old = np.empty(min(BLOCK, x.size), np.uint32)  # over itself, a loop cannot use vectors
+    for start in range(0, x.size, BLOCK):
+        part = x[start : start + BLOCK]
+        copy(old.ctypes.data, part.ctypes.data, part.size)
+        _to_even(old[: part.size], part, t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _to_even(x, out, t):
     if t.addend:
         for i in range(x.size):
             out[i] = _by_addition(x[i], t)
@@ -340,15 +353,17 @@ def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
         count = min(BLOCK, x.size - start)
         needed = words[: (count + GROUP - 1) // GROUP * GROUP]
         fill_groups(needed, first_counter + np.uint64(start // 4), seed, stream)
-        source, target = x[start : start + count], out[start : start + count]
-        if not _all_finite(source):
-            _stochastic_any(source, target, words, t)
+        part = out[start : start + count]
+        if part.ctypes.data != x[start:].ctypes.data:
+            copy(part.ctypes.data, x[start:].ctypes.data, count)
+        if not _all_finite(part):
+            _stochastic_any(part, words, t)
         elif t.min_exponent_field == _U1:
-            _stochastic_in_place(source, target, words, t)
+            _stochastic_in_binades(part, words, t)
         elif t.scales:
-            _stochastic_by_scaling(source, target, words, t)
+            _stochastic_by_scaling(part, words, t)
         else:
-            _stochastic_any(source, target, words, t)
+            _stochastic_any(part, words, t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -374,18 +389,18 @@ def _mend_finite(bits, result, t):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_in_place(x, out, words, t):
+def _stochastic_in_binades(x, words, t):
     """Round finite x where the binades are float32's: the word is added to the dropped bits."""
     kept = np.uint32(~np.uint32(np.uint32(_U1 << (t.dropped & _U31)) - _U1))
     shift = np.uint32(np.uint32(_U32 - t.dropped) & _U31)
     for j in range(x.size):
         magnitude = np.uint32(x[j] & _MAGNITUDE32)
         noise = np.uint32(words[j] >> shift)
-        out[j] = _mend_finite(x[j], np.uint32(np.uint32(magnitude + noise) & kept), t)
+        x[j] = _mend_finite(x[j], np.uint32(np.uint32(magnitude + noise) & kept), t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_by_scaling(x, out, words, t):
+def _stochastic_by_scaling(x, words, t):
     """Round finite x for a target that `scales`: in steps of the format around x, floor and fraction.
 
     The step is a power of two, so dividing by it, and multiplying again, is exact; so are the
@@ -406,11 +421,11 @@ def _stochastic_by_scaling(x, out, words, t):
         up = np.uint32(fraction + words[j]) < words[j]
         floor = np.float32(floor + np.float32(1)) if up else floor
         result = np.float32(floor * np.uint32(binade - mantissa).view(np.float32))
-        out[j] = _mend_finite(x[j], result.view(np.uint32), t)
+        x[j] = _mend_finite(x[j], result.view(np.uint32), t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_any(x, out, words, t):
+def _stochastic_any(x, words, t):
     """Round any x for any target, in integers."""
     for j in range(x.size):
         magnitude, field, significand, dropped = _split(x[j], t)
@@ -425,4 +440,4 @@ def _stochastic_any(x, out, words, t):
         tiny = np.uint32(np.uint32(significand >> np.uint32(far & _U31)) + word)
         carry = _U1 if tiny < word else np.uint32(0)
         lower = carry if dropped >= _U32 else lower
-        out[j] = _join(x[j], magnitude, field, lower, t)
+        x[j] = _join(x[j], magnitude, field, lower, t)
