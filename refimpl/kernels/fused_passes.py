@@ -14,11 +14,8 @@ import numpy as np
 from numba import njit
 
 from refimpl.kernels import columns
-from refimpl.kernels.float32_codes import (
-    Float32Target,
-    quantize_stochastic_from,
-    quantize_ties_to_even,
-)
+from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
+from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 from refimpl.kernels.memory import copy
 from refimpl.kernels.rounding_passes import census
 
