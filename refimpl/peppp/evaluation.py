@@ -95,7 +95,8 @@ def leave_one_out(
     dict of str to ndarray of float64, shape (rows,)
         ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
         further cap), ``budget_regret`` and ``inverted_distance`` as defined in `frontier`, memory
-        divided by the largest of the whole matrix; ``relative_error`` ||e - predicted|| / ||e||;
+        divided by the largest of the whole matrix; ``relative_error`` ||e - predicted|| / ||e||
+        (infinite for a row of zeros not predicted as such);
         ``coverage``, the share of unmeasured entries inside their 90 % band (nan for methods
         without standard deviations, and where everything was measured).
 
@@ -205,7 +206,7 @@ def _scores(i, *, values, memory, options):
                 fronts.regret(true, fronts.recommend(mb, predicted)),
                 fronts.budget_regret(mb, true, predicted),
                 fronts.inverted_distance(mb, true, shown, **shape),
-                float(np.linalg.norm(true - shown) / max(np.linalg.norm(true), 1e-300)),
+                _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
             )
         )
@@ -229,6 +230,12 @@ def _known(i, values, memory, options):
     else:
         mask, chance = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
     return np.where(mask, values[learned_rows], np.nan), learned_rows, chance
+
+
+def _relative(missed, true) -> float:
+    """||missed|| / ||true||, 0 where nothing was missed."""
+    distance, size = np.linalg.norm(missed), np.linalg.norm(true)
+    return float(distance / size if size else np.inf * distance if distance else 0.0)
 
 
 def _coverage(learned, true, chosen, modelled, deviation) -> float:
