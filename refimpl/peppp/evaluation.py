@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
@@ -175,7 +176,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
 def _fold(i, **how) -> list[tuple[float, ...]]:
     """Score one held-out row, once for each number of measurements."""
     try:
-        return _scores(i, **how)
+        with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
+            return _scores(i, **how)
     except ValueError as error:
         raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
 

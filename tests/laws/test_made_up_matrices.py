@@ -97,17 +97,17 @@ def test_many_rows_are_estimated(columns, kind):
         {"meta_training": "memory-biased", "ratio": 1.0},
         {"meta_training": "memory-biased", "ratio": 1.0, "leak": True},
         {"memory_cap_mb": 7.0},
-        {"groups": [str(i // 2) for i in range(16)]},
+        {"groups": [str(i // 2) for i in range(10)]},
         {"plug_in": False},
     ],
     ids=lambda options: next(iter(options)),
 )
 @pytest.mark.parametrize("method", [BEST, "ed-mf"])
 def test_any_setting_is_estimated(options, method):
-    values, memory = made_up(16, 12, missing=0.05)
-    hold(scores(values, memory, method, **options), 16)
-    every = memory * np.linspace(1, 1.2, 16)[:, None]  # each row has memories of its own
-    hold(scores(values, every, method, **options), 16)
+    values, memory = made_up(10, 9, missing=0.05)
+    hold(scores(values, memory, method, **options), 10)
+    every = memory * np.linspace(1, 1.2, 10)[:, None]  # each row has memories of its own
+    hold(scores(values, every, method, **options), 10)
 
 
 def test_two_processes_score_as_one_does_to_the_bit():
