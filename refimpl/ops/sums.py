@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -37,13 +38,12 @@ def sum(
         raise ValueError(f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are "
                          f"{-x.ndim} to {x.ndim - 1}")  # fmt: skip
     terms = x.size if axis is None else x.shape[axis]
+    shape = () if axis is None else np.delete(x.shape, axis).tolist()
 
     def rows_of(codes):
-        return (codes if axis is None else np.moveaxis(codes, axis, -1)).reshape(-1, terms)
+        rows = codes if axis is None else np.moveaxis(codes, axis, -1)
+        return rows.reshape(math.prod(shape), terms)
 
-    shape = () if axis is None else np.delete(x.shape, axis).tolist()
-    if terms == 0:
-        return np.zeros(shape, holding(_dtype(x), exact_format("sum", accumulate or fmt)))
     ones = np.ones((terms, 1), np.float32)
     found = _products("sum", x, ones, (fmt, "float32"), accumulate, order, chunk, rounding, overflow,
                       random_bits, seed, stream, (rows_of, None), "x1")  # fmt: skip

@@ -151,7 +151,16 @@ def test_sums_along_axes_are_the_sums_of_their_lines():
         expected = [rf.sum(line, "e4m3fn").item() for line in lines.reshape(-1, lines.shape[-1])]
         assert got.reshape(-1).tolist() == expected and got.shape == lines.shape[:-1]
     assert rf.sum(x, "e4m3fn") == rf.sum(x.reshape(-1), "e4m3fn")
-    assert rf.sum(np.zeros(0), "e4m3fn").item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0, 3), 1)]
+)
+@pytest.mark.parametrize("order", [o for o in rf.ops.sums.ORDERS if o != "chunked"])
+def test_a_sum_of_nothing_is_plus_zero_in_the_shape_of_numpy_s(shape, axis, order):
+    got = rf.sum(np.zeros(shape, np.float16), "e4m3fn", axis=axis, order=order)
+    assert got.shape == np.sum(np.zeros(shape), axis=axis).shape and got.dtype == np.float16
+    assert not got.any() and not np.signbit(got).any()
 
 
 @pytest.mark.parametrize("call, message", [
@@ -164,6 +173,11 @@ def test_sums_along_axes_are_the_sums_of_their_lines():
     (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=2**63), "chunk must be a whole number from 1 to"),
     (lambda: rf.matmul_int([[1]], [[2]], zero_points=3), "zero_points must be a pair"),
     (lambda: rf.matmul_int([[1]], [[2]], zero_points=(1,)), "zero_points must be a pair"),
+    (lambda: rf.sum([], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
+    (lambda: rf.sum(np.zeros((0, 3)), "e4m3fn", axis=0, rounding="up"), "unknown rounding 'up'"),
+    (lambda: rf.sum([], "e4m3fn", order="chunked"), "chunk belongs to"),
+    (lambda: rf.sum([], "nope", accumulate="float16"), "unknown format 'nope'"),
+    (lambda: rf.sum([], "e8m0scale"), "no zero to begin"),
     (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
     (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
     (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
