@@ -47,7 +47,7 @@ def run(options) -> int:
         options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
     )
     precision = nn.preset("pure16", options.precision)
-    check_policy(model, precision)
+    check_policy("certify", model, precision)
     directory = Path(options.out or f"certify-{short(task.name)}")
     writable(directory / "certificate.json")
     say = talk(options)

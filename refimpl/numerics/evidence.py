@@ -28,6 +28,7 @@ from refimpl.nn.precision import PRODUCT_ROLES, Precision, Rounding
 from refimpl.nn.products import Product, round_operand
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.capture import Capture, capture
+from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.metrics import normwise_error, sqnr, underflow
 
 METRICS = ("backward error", "relative error", "noise", "underflow")
@@ -92,20 +93,17 @@ def candidates(
 
     Raises
     ------
-    ValueError
-        Where a list is empty, for unknown names, and for what cannot be trained in.
+    TypeError, ValueError
+        Where a list is empty or none, for unknown names, and for what cannot be trained in.
 
     Examples
     --------
     >>> [c.name for c in candidates(["int8", "e4m3"], scalings=["tensor", "row"])]
     ['int8', 'int8 per row', 'float8_e4m3fn', 'float8_e4m3fn per row']
     """
-    for what, given in (("formats", formats), ("scalings", scalings), ("roundings", roundings)):
-        if isinstance(given, str) or not len(given):
-            raise ValueError(
-                f"candidates: {what} is {given!r}; give a list of at least one, such as "
-                f"{['int8', 'e4m3', 'e5m2']}"
-            )
+    formats = several("candidates", "formats", formats, ["int8", "e4m3", "e5m2"])
+    scalings = several("candidates", "scalings", scalings, ["tensor", "row", 32])
+    roundings = several("candidates", "roundings", roundings, ["ties_to_even", "stochastic"])
     found = [
         Candidate(
             Rounding(format=ALIASES.get(f, f) if isinstance(f, str) else f, rounding=r,
@@ -252,8 +250,8 @@ def measure(
 
     Raises
     ------
-    ValueError
-        Without candidates; as `capture`.
+    TypeError, ValueError
+        Without candidates, or for what are none; as `capture`.
 
     Examples
     --------
@@ -263,8 +261,10 @@ def measure(
     >>> bool(int8 < e4m3 < e5m2)  # initial weights are uniform: no tails at all
     True
     """
-    if not found:
-        raise ValueError("measure: no candidates; give at least one")
+    found = several("measure", "found", found, "what refimpl.numerics.candidates() returns")
+    for i, candidate in enumerate(found):
+        of_kind("measure", f"found[{i}]", candidate, Candidate,
+                "candidates, as refimpl.numerics.candidates(['int8', 'e4m3']) returns them")  # fmt: skip
     evidence = Evidence(found)
     evidence.capture = capture(
         model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training
