@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{title}: interrupted{hint}", file=sys.stderr)
         return 130
     except ValueError as error:
-        print(f"{title}: {error}", file=sys.stderr)
+        # a function of the command's own name has said that name already
+        print(f"{title}: {str(error).removeprefix(f'{title.split()[-1]}: ')}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
         import os
