@@ -44,8 +44,10 @@ def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(c
 
 
 def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, tmp_path):
-    status, printed, _ = run(capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path)
-    assert status == 0
+    status, printed, bars = run(
+        capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path
+    )
+    assert status == 0 and "0/44 [00:00<?, ?step/s, the first run compiles]" in bars
     assert "e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here" in printed
     rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$",
                       printed, re.M)  # fmt: skip
