@@ -205,6 +205,15 @@ def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, 
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_imported_before_ctrl_c_is_listened_to():
+    done = subprocess.run(
+        [sys.executable, "-c", "import importlib, warnings, sys; before = {*sys.modules}; "
+         "import refimpl.__main__; print(*sorted({*sys.modules} - before))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["refimpl", "refimpl.__main__"]
+
+
 def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path):
     """The finder raises what a signal would, at the first module that the command needs."""
     (tmp_path / "sitecustomize.py").write_text(
