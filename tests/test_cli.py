@@ -231,6 +231,26 @@ def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path)
     assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
 
 
+def test_ctrl_c_while_llvm_calls_back_into_python_is_heard_a_moment_later():
+    done = subprocess.run(
+        [sys.executable, "-c", """if True:
+        import ctypes, signal, time
+        from refimpl.__main__ import main
+        main(["format", "--list"])
+        def _raw_object_cache_notify():
+            signal.raise_signal(signal.SIGINT)
+            return 0
+        ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()
+        try:
+            time.sleep(3)
+        except KeyboardInterrupt:
+            print("heard")
+        """],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("heard\n") and done.stderr == ""
+
+
 def matrix(path, **changes):
     """Save a matrix that is fine but for the changes."""
     fields = {
