@@ -53,7 +53,8 @@ def run(options) -> int:
     precision = nn.preset("pure16", options.precision)
     check_policy("certify", model, precision)
     directory = Path(options.out or f"certify-{short(task.name)}")
-    writable(directory / "certificate.png", directory / "certificate.json")
+    new = options.checkpoint and not Path(options.checkpoint).exists()
+    writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)  # fmt: skip
     say = talk(options)
     trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
                      checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip

@@ -30,6 +30,7 @@ from refimpl.nn.rounder import Rounder
 from refimpl.numerics.capture import Capture, capture
 from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.metrics import normwise_error, sqnr, underflow
+from refimpl.ops import door
 
 METRICS = ("backward error", "relative error", "noise", "underflow")
 
@@ -58,6 +59,11 @@ class Candidate:
     """
 
     rounding: Rounding
+
+    def __post_init__(self):
+        of_kind(
+            "Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale"
+        )
 
     @property
     def name(self) -> str:
@@ -161,7 +167,11 @@ class Evidence:
     capture: Capture | None = None
 
     def value(self, key: tuple[str, str], metric: str) -> np.ndarray:
-        """Return a metric of an operand for each candidate."""
+        """Return a metric of an operand for each candidate; ValueError if there is none such."""
+        door.one_of("value", "metric", metric, METRICS)
+        if key not in self.operands:
+            raise ValueError(f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "
+                             f"such as {next(iter(self.operands), None)}")  # fmt: skip
         return self.operands[key].values[:, METRICS.index(metric)]
 
     def see(self, product: Product) -> None:
