@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -147,22 +148,29 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
 @pytest.mark.parametrize(
     "arguments",
     [["frontier", "digits"], ["sweep", "--tasks", "digits"], ["choose", "mlp", "digits"],
-     ["certify", "mlp", "digits"]],
+     ["certify", "mlp", "digits"], ["certify", "mlp", "digits", "--checkpoint"]],
 )  # fmt: skip
 def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
     capsys, tmp_path, monkeypatch, arguments
 ):
     """As below /proc: there, root has every right and can make nothing."""
+    closed, make = tmp_path / "closed", tempfile.mkdtemp
+    closed.mkdir()
 
-    def refuse(*_, **__):
-        raise FileNotFoundError(2, "No such file or directory")
+    def refuse(suffix, prefix, dir):
+        if dir == closed:
+            raise FileNotFoundError(2, "No such file or directory")
+        return make(suffix, prefix, dir)
 
     for work in ("peppp.sweep.train_cell", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    line = refused(capsys, tmp_path / "a" / "b", *arguments)
-    assert f"cannot write {tmp_path}/a/b/" in line
-    assert f"(nothing can be made in {tmp_path}: No such file or directory)" in line
+    out = closed / "a" / "b"
+    if arguments[-1] == "--checkpoint":
+        arguments, out = [*arguments, closed / "run.npz"], tmp_path / "out"
+    line = refused(capsys, out, *arguments)
+    assert f"cannot write {closed}/" in line
+    assert f"(nothing can be made in {closed}: No such file or directory)" in line
 
 
 def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp_path):
