@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, place, positive, short, talk, writable
+from refimpl.commands.options import (
+    add_running,
+    place,
+    positive,
+    short,
+    talk,
+    writable,
+    write_results,
+)
 
 
 def add(commands) -> None:
@@ -87,15 +95,11 @@ def _report(found, say) -> None:
 
 
 def _write_frontier(directory, name, found, true, record):
-    import json
-
     from refimpl import plots
 
-    picture, text = _files(directory)
-    plots.frontier(found, true=true, title=f"{name}: {len(found.chosen)} configurations measured, "
-                   f"{len(found.names) - len(found.chosen)} predicted").savefig(picture, dpi=150)  # fmt: skip
-    text.write_text(json.dumps(record, indent=1) + "\n")
-    return picture, text
+    title = f"{name}: {len(found.chosen)} configurations measured, {len(found.names) - len(found.chosen)} predicted"
+    picture = plots.frontier(found, true=true, title=title)
+    return write_results(directory, {"frontier.png": picture, "frontier.json": record})
 
 
 def _files(directory):
