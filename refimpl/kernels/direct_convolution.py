@@ -16,9 +16,10 @@ import numpy as np
 from numba import njit
 
 from refimpl.kernels.memory import clear, copy
-from refimpl.kernels.tiles import LANES, WIDE, add_products, add_products_of_fours
+from refimpl.kernels.tiles import LANES, WIDE, add_products, add_products_of_lines
 
 PANEL = 2 * LANES  # columns (filters, or channels of the input gradient) worked on at a time
+CHUNK = 128  # pixels whose part in the filters' gradient is summed at a time
 
 _ONE = np.int64(1)
 
@@ -99,19 +100,25 @@ def _correlate(
     n elements of `rows` lines of a filter.
     """
     n, columns = panel.shape
+    right, length = panel.ctypes.data, n // rows
+    wide = columns == PANEL
+    # Lines of eight or four do not fill a block, whose rows come in fours: take 2 or 4 at once.
+    together = (8 if wide else 16) // across if WIDE and (across == 4 or across == 8) else 1
+    far, farther = (1, 2) if across == 4 else (0, 1)  # in lines; 0: the fours of a line of eight
     i = 0
     while i < down:
         c, a = out + 4 * out_line * i, image + 4 * line * i
-        if WIDE and across == 4 and down - i >= 2:  # two lines fill a block
-            add_products_of_fours(
-                c, out_step, out_line, a, step, line, image_line, _ONE, panel.ctypes.data,
-                n // rows * columns, columns, rows, n // rows, False, columns,
+        if 1 < together <= down - i:
+            add_products_of_lines(
+                c, out_step, far * out_line + (1 - far) * 4 * out_step, farther * out_line,
+                a, step, far * line + (1 - far) * 4 * step, farther * line, image_line, _ONE,
+                right, length * columns, columns, rows, length, wide,
             )  # fmt: skip
-            i += 2
+            i += together
             continue
         add_products(
-            c, out_step, a, step, image_line, _ONE, panel.ctypes.data, n // rows * columns,
-            columns, rows, n // rows, False, across, columns,
+            c, out_step, a, step, 0, image_line, _ONE, right, 0, length * columns, columns, 1, rows,
+            length, False, across, columns,
         )  # fmt: skip
         i += 1
 
@@ -168,17 +175,23 @@ def write_weight_gradient(x, dy, stride, padding, gradient):
     wide = right.shape[1]
     right = right.reshape(batch, down, across, wide)
     flat = gradient.reshape(rows * columns * channels, filters)
+    size = image.shape[1] * image.shape[2] * channels
     out = flat if wide == filters else np.empty((rows * columns * channels, wide), np.float32)
-    for r in range(rows):
-        top = out[r * columns * channels :]
-        for b in range(batch):
-            add_products(
-                top.ctypes.data, wide,
-                _address(image, b, r, 0),
-                _ONE, stride * image.shape[2] * channels, stride * channels,
-                _address(right, b, 0, 0), across * wide, wide,
-                down, across, b > 0, columns * channels, wide,
-            )  # fmt: skip
+    lines = min(down, max(1, CHUNK // across))  # of an image at a time,
+    images = max(1, CHUNK // (down * across))  # or so many images: what stays in the cache
+    together = rows if gradient.size <= 8192 else 1  # of a filter's rows: likewise
+    for first in range(0, rows, together):
+        for b in range(0, batch, images):
+            for i in range(0, down, lines):
+                for r in range(first, first + together):
+                    add_products(
+                        out.ctypes.data + 4 * r * columns * channels * wide, wide,
+                        _address(image, b, r + stride * i, 0),
+                        _ONE, size, stride * image.shape[2] * channels, stride * channels,
+                        _address(right, b, i, 0), down * across * wide, across * wide, wide,
+                        min(images, batch - b), min(lines, down - i), across, b + i > 0,
+                        columns * channels, wide,
+                    )  # fmt: skip
     if wide != filters:
         flat[:] = out[:, :filters]
 

@@ -1,7 +1,8 @@
 """Float32 on its bits, without branches, at about the speed of memory.
 
-Serves formats that `fits_float32`, ties to even and stochastic rounding; all else goes the general
-road of `refimpl.kernels.float_codes`.  Integer arithmetic but for one conversion.
+Serves formats that `fits_float32`, ties to even here and stochastic rounding in
+`refimpl.kernels.float32_stochastic`; all else goes the general road of `refimpl.kernels.float_codes`.
+Integer arithmetic but for one conversion.
 
 *Notation*: a float32 magnitude is significand * 2^exponent with an integer significand; `dropped` is
 how many of its low bits the target format has no room for.
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from refimpl.kernels.random_bits import BLOCK, GROUP, fill_groups
+from refimpl.kernels.memory import copy
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
 _SIGN32 = np.uint32(0x80000000)
@@ -21,8 +22,10 @@ _HIDDEN32 = np.uint32(0x00800000)
 _INFINITY32 = np.uint32(0x7F800000)
 _NAN32 = np.uint32(0x7FC00000)
 _FRACTION32 = np.uint32(0x007FFFFF)
-_TWICE_BIAS = np.uint32(254 << 23)
-_2_TO_32 = np.float32(2.0**32)
+
+BLOCK = (
+    1024  # elements worked on at a time where something is kept in between: whole groups of words
+)
 
 
 class Float32Target(NamedTuple):
@@ -154,7 +157,7 @@ def float32_code_target(fmt, overflow: str = "overflow", nan: str = "zero") -> F
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _split(bits, t):
+def split(bits, t):
     """Return magnitude, exponent field, significand and number of dropped bits of float32 bits."""
     magnitude = np.uint32(bits & _MAGNITUDE32)
     field = np.uint32(magnitude >> _U23)
@@ -215,7 +218,7 @@ def _rounded_in_place(magnitude, t):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _join(bits, magnitude, field, lower, t):
+def join(bits, magnitude, field, lower, t):
     """Return the float32 bits of the rounded significand `lower`, special cases mended."""
     # The exponent field counts the hidden bit that `lower` still has: take it off.  A carry out of
     # the significand moves into the exponent by itself.
@@ -248,23 +251,35 @@ def _binade(field, t):
 @njit(cache=True, error_model="numpy", nogil=True)
 def quantize_ties_to_even(x, out, t):
     """Round x (uint32 (n,), bits of float32) to the format, into out (alike; may be x itself)."""
+    if x.ctypes.data != out.ctypes.data:
+        _to_even(x, out, t)
+        return
+    old = np.empty(min(BLOCK, x.size), np.uint32)  # over itself, a loop cannot use vectors
+    for start in range(0, x.size, BLOCK):
+        part = x[start : start + BLOCK]
+        copy(old.ctypes.data, part.ctypes.data, part.size)
+        _to_even(old[: part.size], part, t)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _to_even(x, out, t):
     if t.addend:
         for i in range(x.size):
             out[i] = _by_addition(x[i], t)
     elif t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
         for i in range(x.size):
-            magnitude, field, significand, dropped = _split(x[i], t)
+            magnitude, field, significand, dropped = split(x[i], t)
             lower = _nearest(significand, dropped, _binade(field, t))
-            out[i] = _join(x[i], magnitude, field, lower, t)
+            out[i] = join(x[i], magnitude, field, lower, t)
     elif t.min_exponent_field == _U1:
         for i in range(x.size):
             magnitude = np.uint32(x[i] & _MAGNITUDE32)
             out[i] = _mend(x[i], magnitude, _rounded_in_place(magnitude, t), t)
     else:
         for i in range(x.size):
-            magnitude, field, significand, dropped = _split(x[i], t)
+            magnitude, field, significand, dropped = split(x[i], t)
             lower = _nearest(significand, dropped, np.uint32(0))
-            out[i] = _join(x[i], magnitude, field, lower, t)
+            out[i] = join(x[i], magnitude, field, lower, t)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -297,12 +312,12 @@ def _encode_block(x, codes, t):
         return
     if t.dropped == _U23:  # no mantissa bits: the parity of a code is that of its binade
         for i in range(x.size):
-            magnitude, field, significand, dropped = _split(x[i], t)
+            magnitude, field, significand, dropped = split(x[i], t)
             binade = _binade(field, t)
             codes[i] = _code(x[i], magnitude, binade, _nearest(significand, dropped, binade), t)
         return
     for i in range(x.size):
-        magnitude, field, significand, dropped = _split(x[i], t)
+        magnitude, field, significand, dropped = split(x[i], t)
         lower = _nearest(significand, dropped, np.uint32(0))
         codes[i] = _code(x[i], magnitude, _binade(field, t), lower, t)
 
@@ -320,109 +335,3 @@ def _code(bits, magnitude, binade, lower, t):
     sign = np.uint32(sign ^ t.nan_sign_flip) if is_nan else sign
     sign = np.uint32(sign & t.zero_sign_mask) if code == np.uint32(0) else sign
     return np.uint32(code | np.uint32(sign << (t.sign_shift & _U31)))
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def quantize_stochastic(x, out, t, seed, stream):
-    """Round x (uint32 (n,), bits of float32) stochastically; element i takes word i of the stream.
-
-    The magnitude goes up iff floor(nu 2^32) + word >= 2^32, nu being its fraction of a step.
-    out: like x, may be x itself; seed, stream: uint64.
-    """
-    quantize_stochastic_from(x, out, t, seed, stream, np.uint64(0))
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
-    """Round a part of an array: x[0] takes word 4 * first_counter (uint64)."""
-    words = np.empty(BLOCK, np.uint32)
-    for start in range(0, x.size, BLOCK):
-        count = min(BLOCK, x.size - start)
-        needed = words[: (count + GROUP - 1) // GROUP * GROUP]
-        fill_groups(needed, first_counter + np.uint64(start // 4), seed, stream)
-        source, target = x[start : start + count], out[start : start + count]
-        if not _all_finite(source):
-            _stochastic_any(source, target, words, t)
-        elif t.min_exponent_field == _U1:
-            _stochastic_in_place(source, target, words, t)
-        elif t.scales:
-            _stochastic_by_scaling(source, target, words, t)
-        else:
-            _stochastic_any(source, target, words, t)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _all_finite(x):
-    largest = np.uint32(0)
-    for j in range(x.size):
-        magnitude = np.uint32(x[j] & _MAGNITUDE32)
-        largest = magnitude if magnitude > largest else largest
-    return largest < _INFINITY32
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _mend_finite(bits, result, t):
-    """Do as `_mend` where there is neither infinity nor NaN."""
-    if t.max_bits == t.overflow_bits and t.zero_sign_mask == _SIGN32:  # the usual: less to do
-        result = result if result < t.max_bits else t.max_bits
-        return np.uint32(result | np.uint32(bits & _SIGN32))
-    result = t.overflow_bits if result > t.max_bits else result
-    sign = np.uint32(bits & _SIGN32)
-    sign = np.uint32(sign & t.nan_sign_mask) if result > _INFINITY32 else sign
-    sign = np.uint32(sign & t.zero_sign_mask) if result == np.uint32(0) else sign
-    return np.uint32(result | sign)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_in_place(x, out, words, t):
-    """Round finite x where the binades are float32's: the word is added to the dropped bits."""
-    kept = np.uint32(~np.uint32(np.uint32(_U1 << (t.dropped & _U31)) - _U1))
-    shift = np.uint32(np.uint32(_U32 - t.dropped) & _U31)
-    for j in range(x.size):
-        magnitude = np.uint32(x[j] & _MAGNITUDE32)
-        noise = np.uint32(words[j] >> shift)
-        out[j] = _mend_finite(x[j], np.uint32(np.uint32(magnitude + noise) & kept), t)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_by_scaling(x, out, words, t):
-    """Round finite x for a target that `scales`: in steps of the format around x, floor and fraction.
-
-    The step is a power of two, so dividing by it, and multiplying again, is exact; so are the
-    fraction and, but for the floor that is meant, the first 32 bits of it.
-    """
-    lowest = np.uint32(t.min_exponent_field << _U23)
-    mantissa = np.uint32(
-        np.uint32(_U23 - t.dropped) << _U23
-    )  # a step is 2^-mantissa_bits of a binade
-    top = np.uint32(_TWICE_BIAS + mantissa)
-    for j in range(x.size):
-        magnitude = np.uint32(x[j] & _MAGNITUDE32)
-        binade = np.uint32(magnitude & _INFINITY32)
-        binade = binade if binade > lowest else lowest
-        steps = np.float32(magnitude.view(np.float32) * np.uint32(top - binade).view(np.float32))
-        floor = np.float32(np.int32(steps))
-        fraction = np.uint32(np.float32(np.float32(steps - floor) * _2_TO_32))
-        up = np.uint32(fraction + words[j]) < words[j]
-        floor = np.float32(floor + np.float32(1)) if up else floor
-        result = np.float32(floor * np.uint32(binade - mantissa).view(np.float32))
-        out[j] = _mend_finite(x[j], result.view(np.uint32), t)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _stochastic_any(x, out, words, t):
-    """Round any x for any target, in integers."""
-    for j in range(x.size):
-        magnitude, field, significand, dropped = _split(x[j], t)
-        word = words[j]
-        near = dropped if dropped < _U31 else _U31
-        near = np.uint32(near & _U31)
-        noise = np.uint32(np.uint32(word >> _U1) >> np.uint32(_U31 - near))
-        lower = np.uint32(np.uint32(significand + noise) >> near)
-        # 32 bits dropped or more: compare the first 32 bits of the fraction with the word
-        far = np.uint32((dropped if dropped > _U32 else _U32) - _U32)
-        far = far if far < _U31 else _U31
-        tiny = np.uint32(np.uint32(significand >> np.uint32(far & _U31)) + word)
-        carry = _U1 if tiny < word else np.uint32(0)
-        lower = carry if dropped >= _U32 else lower
-        out[j] = _join(x[j], magnitude, field, lower, t)

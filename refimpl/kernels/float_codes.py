@@ -23,9 +23,9 @@ from refimpl.kernels.float32_codes import (  # noqa: F401  (the fast road, at it
     Float32Target,
     fits_float32,
     float32_target,
-    quantize_stochastic,
     quantize_ties_to_even,
 )
+from refimpl.kernels.float32_stochastic import quantize_stochastic  # noqa: F401
 
 ROUNDINGS = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative",
              "to_odd", "stochastic", "stochastic_a", "stochastic_b", "stochastic_c")  # fmt: skip

@@ -127,8 +127,7 @@ def _moments(op, m, s, site):
             running[0, k] = (one - step) * running[0, k] + step * mean[k]
             running[1, k] = (one - step) * running[1, k] + step * (variance * correction)
     else:
-        if site.how != passes.NONE:
-            passes.round_all(x.reshape(-1), x.reshape(-1), site)
+        passes.round_here(x.reshape(-1), 0, site)
         vectors[:] = running
     for k in range(channels):
         inverse[k] = one / np.sqrt(inverse[k] + op.epsilon)
@@ -271,13 +270,11 @@ def sgd(
     sites: of gradient, accumulator, weights and velocity, which draw streams in this order.
     """
     streams = np.cumsum(np.array([0, sites[0].how > 0, sites[1].how > 0, sites[2].how > 0]))
-    size = min(passes.CHUNK, gradient.size)
-    rounded, new = np.empty(size, np.float32), np.empty(size, np.float32)
-    update = np.empty(size, np.float32)
-    for start in range(0, gradient.size, size):
-        part = slice(start, min(start + size, gradient.size))
+    scratch = np.empty((3, min(passes.CHUNK, gradient.size)), np.float32)
+    for start in range(0, gradient.size, passes.CHUNK):
+        part = slice(start, min(start + passes.CHUNK, gradient.size))
         g, w, v, copy = gradient[part], accumulator[part], velocity[part], weights[part]
-        r, n, u = rounded[: g.size], new[: g.size], update[: g.size]
+        r, n, u = scratch[0, : g.size], scratch[1, : g.size], scratch[2, : g.size]
         if before:
             g *= unscale
         passes.round_part(g, r, start, _site(sites, 0, streams[0], noise))

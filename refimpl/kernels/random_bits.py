@@ -14,7 +14,6 @@ from refimpl.kernels.tiles import WIDE
 
 LANES = 32 if WIDE else 8  # counters worked on at a time: their four words fill the registers
 GROUP = 4 * LANES  # words these make
-BLOCK = 1024  # words a caller makes at a time, whole groups, small enough for the first-level cache
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85

@@ -2,19 +2,22 @@
 
 *Notation*: a block of P x N computes, for P rows i of C and N = 16 or 32 neighbouring columns,
 
-    C[i, :] = (C[i, :] if add else 0) + sum over o, then n, of A[i, o, n] * B[o, n, :]
+    C[i, :] = (C[i, :] if add else 0) + sum over m, then o, then n, of A[i, m, o, n] * B[m, o, n, :]
 
 in float32, each product added by one fused multiply-add, in this order, whatever P and N: which
 block computes an element does not change its bits, and neither does the machine.  Everything is
 addressed by strides (in elements), so that one block serves a convolution's forward pass (rows are
-pixels, o filter rows, n filter columns and channels) and both of its gradients.
+pixels, o filter rows, n filter columns and channels) and both of its gradients (for the filters',
+m are images, o and n lines and pixels of them).
 
 Why not plain loops: Numba's compiler keeps no block of sums in registers, and is ten times slower;
 BLAS asks for patches copied out of the image, which costs more than multiplying them.  So the
 block is written in LLVM's own vector instructions: P x N/16 vectors of 16 float32, which LLVM cuts
-to what the machine has.  Tall blocks reuse B, wide ones A; 8x32 fills the 32 registers of AVX-512,
-other machines (16 registers of 8) take 4x16.
+to what the machine has.  Tall blocks reuse B, wide ones A; 8x32 and 16x16 fill the 32 registers of
+AVX-512 as far as is good, other machines (16 registers of 8) take 4x16.
 """
+
+import functools
 
 import llvmlite.binding
 from llvmlite import ir
@@ -34,18 +37,19 @@ _VECTOR = ir.VectorType(_FLOAT, LANES)
 def _block(rows: int, vectors: int):
     """Make the block of `rows` rows and 16 `vectors` columns.
 
-    Addresses are integers; strides, counts and addresses int64, add a boolean.  The second four of
-    eight rows begin `far` after the first.
+    Addresses are integers; strides, counts and addresses int64, add a boolean.  Rows come in fours:
+    the second begins `far` after the first, the third and fourth `farther` after these two.
     """
 
     @intrinsic
     def add_products(
-        typing, c, c_row, c_far, a, a_row, a_far, a_outer, a_inner, b, b_outer, b_inner, outer,
-        inner, add,
+        typing, c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_most, a_outer, a_inner,
+        b, b_most, b_outer, b_inner, most, outer, inner, add,
     ):  # fmt: skip
         def generate(context, builder, signature, arguments):
             names = (
-                "c c_row c_far a a_row a_far a_outer a_inner b b_outer b_inner outer inner add"
+                "c c_row c_far c_farther a a_row a_far a_farther a_most a_outer a_inner "
+                "b b_most b_outer b_inner most outer inner add"
             ).split()
             v = dict(zip(names, arguments, strict=True))
 
@@ -55,9 +59,11 @@ def _block(rows: int, vectors: int):
                 )
                 return builder.inttoptr(address, _VECTOR.as_pointer())
 
-            def row_at(i, row, far):
-                near = builder.mul(row, _INT(i % 4))
-                return near if i < 4 else builder.add(far, near)
+            def row_at(i, of):
+                place = builder.mul(v[f"{of}_row"], _INT(i % 4))
+                if i // 4 % 2:
+                    place = builder.add(place, v[f"{of}_far"])
+                return builder.add(place, v[f"{of}_farther"]) if i >= 8 else place
 
             def number_at(base, offset):
                 address = builder.add(base, builder.shl(offset, _INT(2)))
@@ -72,9 +78,7 @@ def _block(rows: int, vectors: int):
 
             block = [(i, j) for i in range(rows) for j in range(vectors)]
             sums = {at: cgutils.alloca_once(builder, _VECTOR) for at in block}
-            places = {
-                (i, j): vector_at(v["c"], row_at(i, v["c_row"], v["c_far"]), j) for i, j in block
-            }
+            places = {(i, j): vector_at(v["c"], row_at(i, "c"), j) for i, j in block}
             with builder.if_else(v["add"]) as (adding, anew):
                 with adding:
                     for at in block:
@@ -87,79 +91,81 @@ def _block(rows: int, vectors: int):
                 ir.FunctionType(_VECTOR, [_VECTOR] * 3),
                 f"llvm.fma.v{LANES}f32",
             )
-            with cgutils.for_range(builder, v["outer"]) as o:
-                a_start = builder.mul(o.index, v["a_outer"])
-                b_start = builder.mul(o.index, v["b_outer"])
-                with cgutils.for_range(builder, v["inner"]) as n:
-                    a_at = builder.add(a_start, builder.mul(n.index, v["a_inner"]))
-                    b_at = builder.add(b_start, builder.mul(n.index, v["b_inner"]))
-                    b_row = [
-                        builder.load(vector_at(v["b"], b_at, j), align=4) for j in range(vectors)
-                    ]
-                    for i in range(rows):
-                        at = builder.add(a_at, row_at(i, v["a_row"], v["a_far"]))
-                        factor = everywhere(number_at(v["a"], at))
-                        for j in range(vectors):
-                            total = builder.load(sums[i, j])
-                            builder.store(builder.call(fma, [factor, b_row[j], total]), sums[i, j])
+            with (
+                cgutils.for_range(builder, v["most"]) as m,
+                cgutils.for_range(builder, v["outer"]) as o,
+                cgutils.for_range(builder, v["inner"]) as n,
+            ):
+                loops = (m.index, "most"), (o.index, "outer"), (n.index, "inner")
+                a_at, b_at = (
+                    functools.reduce(
+                        builder.add, [builder.mul(i, v[f"{of}_{loop}"]) for i, loop in loops]
+                    )
+                    for of in "ab"
+                )
+                b_row = [builder.load(vector_at(v["b"], b_at, j), align=4) for j in range(vectors)]
+                for i in range(rows):
+                    factor = everywhere(number_at(v["a"], builder.add(a_at, row_at(i, "a"))))
+                    for j in range(vectors):
+                        total = builder.load(sums[i, j])
+                        builder.store(builder.call(fma, [factor, b_row[j], total]), sums[i, j])
             for at in block:
                 builder.store(builder.load(sums[at]), places[at], align=4)
             return context.get_dummy_value()
 
-        integers = [types.int64] * 13
+        integers = [types.int64] * 18
         return types.void(*integers, types.boolean), generate
 
     return add_products
 
 
-_1x16, _3x16, _4x16, _8x16 = _block(1, 1), _block(3, 1), _block(4, 1), _block(8, 1)
-_1x32, _4x32, _8x32 = _block(1, 2), _block(4, 2), _block(8, 2)
+_1x16, _3x16, _4x16, _8x16, _16x16 = (_block(rows, 1) for rows in (1, 3, 4, 8, 16))
+_1x32, _4x32, _8x32 = (_block(rows, 2) for rows in (1, 4, 8))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_products(
-    c, c_row, a, a_row, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, rows, columns
-):
+    c, c_row, a, a_row, a_most, a_outer, a_inner, b, b_most, b_outer, b_inner, most, outer, inner,
+    add, rows, columns,
+):  # fmt: skip
     """Cover `rows` x `columns` (a multiple of 16) of C with blocks; see the module for the sum."""
     j = 0
     while j < columns:
         pair = WIDE and columns - j >= 2 * LANES
-        width = 2 * LANES if pair else LANES
         i = 0
         while i < rows:
             left = rows - i
             height = 8 if WIDE and left >= 8 else 4 if left >= 4 else 1
             height = 3 if left == 3 and not pair else height  # three columns of a grey image
+            height = 16 if WIDE and left >= 16 and not pair else height
             ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
-            if height == 8 and pair:
-                _8x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+            if height == 16:
+                _16x16(ci, c_row, 4 * c_row, 8 * c_row, ai, a_row, 4 * a_row, 8 * a_row, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+            elif height == 8 and pair:
+                _8x32(ci, c_row, 4 * c_row, 0, ai, a_row, 4 * a_row, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             elif height == 8:
-                _8x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _8x16(ci, c_row, 4 * c_row, 0, ai, a_row, 4 * a_row, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             elif height == 4 and pair:
-                _4x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _4x32(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             elif height == 4:
-                _4x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _4x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             elif height == 3:
-                _3x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _3x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             elif pair:
-                _1x32(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _1x32(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             else:
-                _1x16(ci, c_row, 4 * c_row, ai, a_row, 4 * a_row, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
+                _1x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
             i += height
-        j += width
+        j += 2 * LANES if pair else LANES
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_products_of_fours(
-    c, c_row, c_far, a, a_row, a_far, a_outer, a_inner, b, b_outer, b_inner, outer, inner, add, columns
+def add_products_of_lines(
+    c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_outer, a_inner, b, b_outer, b_inner,
+    outer, inner, wide,
 ):  # fmt: skip
-    """Do as `add_products` for eight rows, four and another four that begin `far` after them."""
-    j = 0
-    while j < columns:
-        cj, bj = c + 4 * j, b + 4 * j
-        if columns - j >= 2 * LANES:
-            _8x32(cj, c_row, c_far, a, a_row, a_far, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
-            j += 2 * LANES
-        else:
-            _8x16(cj, c_row, c_far, a, a_row, a_far, a_outer, a_inner, bj, b_outer, b_inner, outer, inner, add)  # fmt: skip
-            j += LANES
+    """Do as `add_products` for 8 rows of 32 columns (`wide`) or 16 of 16, in fours that lie apart."""
+    if wide:
+        _8x32(c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, 0, a_outer, a_inner, b, 0, b_outer, b_inner, 1, outer, inner, False)  # fmt: skip
+    else:
+        _16x16(c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, 0, a_outer, a_inner, b, 0, b_outer, b_inner, 1, outer, inner, False)  # fmt: skip

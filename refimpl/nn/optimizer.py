@@ -16,6 +16,7 @@ All parameters are treated alike.  The first forward pass uses the unrounded ini
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,11 +167,11 @@ class Running:
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
 
-    def _machine_sites(self) -> np.ndarray | None:
-        """Return the roundings of a step as the machine takes them, None where it cannot do a step."""
-        from refimpl.kernels.machine import SITE
+    def _machine_step(self) -> Callable | None:
+        """Return a function that does a step of SGD in one pass, the same bits; None where there is none."""
+        from refimpl.kernels import machine
 
-        rule = self.rule
+        rule, rounder, f = self.rule, self.rounder, np.float32
         if (
             type(rule) is not SGD
             or rule.update == "kahan"
@@ -178,8 +179,23 @@ class Running:
             or self.parts[1:]
         ):
             return None
-        rows = [self.rounder.site(role, self.parts[0][0]) for role in _ROLES]
-        return None if None in rows else np.array(rows, SITE)
+        rows = [rounder.site(role, self.parts[0][0]) for role in _ROLES]
+        if None in rows:
+            return None
+        sites = np.array(rows, machine.SITE)
+        streams = int(np.count_nonzero(sites["how"]))
+        before = rounder.precision.gradients_rounded == "unscaled"
+        momentum, decay = f(rule.momentum), f(rule.weight_decay)
+
+        def step(rate, gradient, loss_scale):
+            noise = rounder.noise()
+            machine.sgd(
+                gradient, self.accumulator, self.weights, self.state[0], f(1 / loss_scale), before,
+                f(rate), momentum, decay, self.steps == 1, rule.nesterov, sites, noise,
+            )  # fmt: skip
+            rounder.drawn(noise, streams)
+
+        return step
 
     def _round_by(self, rounder: Rounder) -> None:
         """Round by this rounder from now on."""
@@ -187,7 +203,7 @@ class Running:
         if self.rule.update == "stochastic":
             for layer, _, _ in self.parts:
                 rounder.override("accumulator", layer, rounding="stochastic")
-        self._sites = self._machine_sites()
+        self._at_once = self._machine_step()
 
     def go_on_under(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""
@@ -216,8 +232,10 @@ class Running:
 
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
         """
-        if self._sites is not None and not guarded and self.rounder.plan is None:
-            return self._step_at_once(rate, gradient, loss_scale)
+        if self._at_once is not None and not guarded and self.rounder.plan is None:
+            self.steps += 1
+            self._at_once(rate, gradient, loss_scale)
+            return True
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":
             gradient *= unscale
@@ -243,20 +261,6 @@ class Running:
                 kept.write(vector)
             else:
                 self._round(vector, "momentum", kept)
-        return True
-
-    def _step_at_once(self, rate: float, gradient: np.ndarray, loss_scale: float) -> bool:
-        """Do a step of SGD in one pass: the same bits."""
-        from refimpl.kernels import machine
-
-        self.steps += 1
-        rule, noise, f = self.rule, self.rounder.noise(), np.float32
-        machine.sgd(
-            gradient, self.accumulator, self.weights, self.state[0], f(1 / loss_scale),
-            self.rounder.precision.gradients_rounded == "unscaled", f(rate), f(rule.momentum),
-            f(rule.weight_decay), self.steps == 1, rule.nesterov, self._sites, noise,
-        )  # fmt: skip
-        self.rounder.drawn(noise, int(np.count_nonzero(self._sites["how"])))
         return True
 
     def _kahan(self) -> None:

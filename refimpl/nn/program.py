@@ -83,7 +83,7 @@ class Program:
             raise _NotServedError
         if weights is None:
             weights = np.concatenate([t.data.reshape(-1) for t in tensors])
-        self.rounder = rounder
+        self.rounder, self._carry_out = rounder, machine.run
         writer = _Writer(model, rounder, training)
         images = writer.take(shape, needs_gradient=False)
         logits, back = writer.sequence(model.layers, images)
@@ -117,10 +117,8 @@ class Program:
         return self._vectors[2]
 
     def _run(self, operations, roundings, labels, scale) -> None:
-        from refimpl.kernels import machine
-
         noise = self.rounder.noise()
-        machine.run(operations, *self._vectors, noise, labels, scale)
+        self._carry_out(operations, *self._vectors, noise, labels, scale)
         self.rounder.drawn(noise, roundings)
 
 

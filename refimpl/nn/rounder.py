@@ -40,6 +40,9 @@ class Rounder:
     """
 
     def __init__(self, precision: Precision, seed: int):
+        from refimpl.kernels.machine import Noise
+
+        self._noise = Noise
         self.precision, self.seed, self.calls = precision, np.uint64(seed), 0
         self.counting, self.counts, self.plan = False, {}, None
         self.watch = None
@@ -74,10 +77,8 @@ class Rounder:
 
     def noise(self):
         """Return what the machine needs for the next roundings; `drawn` must follow."""
-        from refimpl.kernels.machine import Noise
-
         counts = np.zeros((len(_ROLES), 3), np.int64) if self.counting else _UNCOUNTED
-        return Noise(self.seed, np.uint64(self.calls), counts)
+        return self._noise(self.seed, np.uint64(self.calls), counts)
 
     def drawn(self, noise, streams: int) -> None:
         """Note that the machine has drawn so many streams from `noise`, and what it has counted."""

@@ -251,10 +251,10 @@ class _Run:
 
     def _goes_on(self, record) -> bool:
         """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
-        loss = np.float32(record.losses[-1])
-        if not self.scale.rule.adapts and not np.isfinite(loss * np.float32(self.scale.value)):
-            record.losses[-1] = math.inf
-        return math.isfinite(record.losses[-1])
+        loss = record.losses[-1]
+        if not self.scale.rule.adapts and not math.isfinite(np.float32(loss * self.scale.value)):
+            loss = record.losses[-1] = math.inf
+        return math.isfinite(loss)
 
     def _program(self, images) -> Program | None:
         """Return the network as a program for batches like this one, if that may be used."""

@@ -85,6 +85,7 @@ def quantize(
     result = door.bits_of(out.reshape(-1))
     nan = "zero" if nan == "raise" else nan
     from refimpl.kernels import float32_codes as fast
+    from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 
     source = door.flat(x)
     if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt):
@@ -95,7 +96,7 @@ def quantize(
             if rounding == "stochastic":
                 first = np.uint64(start // 4)
                 key = np.uint64(seed), np.uint64(stream)
-                fast.quantize_stochastic_from(part, into, target, *key, first)
+                quantize_stochastic_from(part, into, target, *key, first)
             else:
                 fast.quantize_ties_to_even(part, into, target)
 
