@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -118,6 +119,9 @@ def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
         (["verify", "encode", "float8_e5m2", "--junit", "results"], "results"),
         (["vectors", "encode", "float8_e5m2", "--npz", "results"], "results"),
         (["memory", "cnn", "--picture", "results"], "results"),
+        (["choose", "mlp", "digits", "--out", "results"], "results/choose.png"),
+        (["choose", "mlp", "digits", "--out", "results"], "results/choose.json"),
+        (["certify", "mlp", "digits", "--out", "results"], "results/certificate.png"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
@@ -129,6 +133,8 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
         "peppp.sweep.train_cell",
         "testing.conform",
         "testing.verify",
+        "nn.fit",
+        "numerics.measure",
     ):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("refimpl.peppp.released.load_released", lambda _: None)
@@ -137,6 +143,83 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
     assert status == 2 and printed == "" and line.count("\n") == 1
     assert f"cannot write {taken} (it is a directory)" in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["frontier", "digits"], ["sweep", "--tasks", "digits"], ["choose", "mlp", "digits"],
+     ["certify", "mlp", "digits"], ["certify", "mlp", "digits", "--checkpoint"]],
+)  # fmt: skip
+def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
+    capsys, tmp_path, monkeypatch, arguments
+):
+    """As below /proc: there, root has every right and can make nothing."""
+    closed, make = tmp_path / "closed", tempfile.mkdtemp
+    closed.mkdir()
+
+    def refuse(suffix, prefix, dir):
+        if dir == closed:
+            raise FileNotFoundError(2, "No such file or directory")
+        return make(suffix, prefix, dir)
+
+    for work in ("peppp.sweep.train_cell", "nn.fit", "numerics.measure"):
+        monkeypatch.setattr(f"refimpl.{work}", None)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    out = closed / "a" / "b"
+    if arguments[-1] == "--checkpoint":
+        arguments, out = [*arguments, closed / "run.npz"], tmp_path / "out"
+    line = refused(capsys, out, *arguments)
+    assert f"cannot write {closed}/" in line
+    assert f"(nothing can be made in {closed}: No such file or directory)" in line
+
+
+def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp_path):
+    from refimpl.commands.options import write_results
+
+    class Figure:
+        def savefig(self, path, **_):
+            path.write_bytes(b"new")
+
+    class Interrupted:
+        def savefig(self, path, **_):
+            raise KeyboardInterrupt
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path, {"a.png": Figure(), "a.json": {}, "b.png": Interrupted()})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    files = {"a.png": Figure(), "a.json": {"x": (1.5, float("inf")), "y": [float("nan"), True]}}
+    assert write_results(tmp_path, files) == [tmp_path / "a.png", tmp_path / "a.json"]
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1.5, None], "y": [None, True]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["format", "nope"], "refimpl format: unknown format 'nope'; `refimpl format --list` prints"),
+        (["vectors", "encode", "int8"], "refimpl vectors: a float or posit format and a deterministic mode"),
+        (["certify", "mlp", "digits", "--precision", "int8"], "refimpl certify: there is no bound for input"),
+        (["vectors", "encode", "nope"], "refimpl vectors: format: unknown format 'nope'"),
+        (["vectors", "encode", "e4m3", "--npz", "a.npz", "--json"], "refimpl vectors: argument --json: not allowed with argument --npz"),
+    ],
+)  # fmt: skip
+def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    status, printed, said = run(capsys, *arguments)
+    assert status == 2 and printed == "" and said.startswith(line) and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_imported_before_ctrl_c_is_listened_to():
+    done = subprocess.run(
+        [sys.executable, "-c", "import importlib, warnings, sys; before = {*sys.modules}; "
+         "import refimpl.__main__; print(*sorted({*sys.modules} - before))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["refimpl", "refimpl.__main__"]
 
 
 def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path):
@@ -154,6 +237,26 @@ def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path)
                           env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 130
     assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
+
+
+def test_ctrl_c_while_llvm_calls_back_into_python_is_heard_a_moment_later():
+    done = subprocess.run(
+        [sys.executable, "-c", """if True:
+        import ctypes, signal, time
+        from refimpl.__main__ import main
+        main(["format", "--list"])
+        def _raw_object_cache_notify():
+            signal.raise_signal(signal.SIGINT)
+            return 0
+        ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()
+        try:
+            time.sleep(3)
+        except KeyboardInterrupt:
+            print("heard")
+        """],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("heard\n") and done.stderr == ""
 
 
 def matrix(path, **changes):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, place, positive, short, talk, writable
+from refimpl.commands.options import (
+    add_running,
+    place,
+    positive,
+    short,
+    talk,
+    writable,
+    write_results,
+)
 
 
 def add(commands) -> None:
@@ -30,7 +38,6 @@ def add(commands) -> None:
 
 
 def _frontier(options) -> int:
-    import json
     from pathlib import Path
 
     from refimpl import data, plots
@@ -41,8 +48,7 @@ def _frontier(options) -> int:
     study = Study(errors, task, measurements=options.measurements, method=options.method,
                   memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
     directory = Path(options.out or f"frontier-{short(task.name)}")
-    picture, text = directory / "frontier.png", directory / "frontier.json"
-    writable(picture, text)
+    writable(directory / "frontier.png", directory / "frontier.json")
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
@@ -61,9 +67,9 @@ def _frontier(options) -> int:
 
     title = (f"{task.name}: {len(found.chosen)} configurations measured, "
              f"{len(found.names) - len(found.chosen)} predicted")  # fmt: skip
-    plots.frontier(found, true=true, title=title).savefig(picture, dpi=150)
-    text.write_text(json.dumps(record, indent=1) + "\n")
-    say(f"wrote {picture}\nwrote {text}")
+    picture = plots.frontier(found, true=true, title=title)
+    for path in write_results(directory, {"frontier.png": picture, "frontier.json": record}):
+        say(f"wrote {path}")
     return 0
 
 

@@ -10,7 +10,8 @@ knowledge-gradient four by variance reduction, then the most useful   a Gaussian
 variance-reduction what the configurations on frontiers depend on     a Gaussian belief
 ed-mf              a D-optimal design of an embedding (the paper's)   regression on the embedding
 random-mf          uniformly at random, until they span the embedding regression on the embedding
-bo-mf              largest expected improvement, on an embedding      a Gaussian process
+bo-mf              at random, then largest expected improvement on    a Gaussian process
+                   an embedding
 bo-full            the same on whole columns                          a Gaussian process
 random-high-memory at random among those of largest memory            nothing: 1 if not measured
 ================== ================================================== ==========================
@@ -282,7 +283,9 @@ def _optimized(method, values, memory, rank, weights) -> Learned:
         return fit_gaussian_process(features, np.array(columns), np.array(errors))
 
     def strategy(n, *, memory, allowed, seed):
-        chosen = d_optimal(embedding, rank, allowed)
+        # np.random.RandomState, seeded by the row: the stream behind the figures known for the paper
+        start = np.random.RandomState(int(np.sum(seed)) % 2**32)
+        chosen = start.choice(np.flatnonzero(allowed), rank, replace=False)
         errors = yield chosen
         while len(chosen) < n:
             mean, deviation = fitted(tuple(chosen), tuple(errors))

@@ -23,6 +23,7 @@ import numpy as np
 import refimpl
 from refimpl import data, nn
 from refimpl.nn.numbers import rate, whole
+from refimpl.nn.training import STARTING
 from refimpl.peppp import memory, processes
 from refimpl.peppp.arguments import cap_of
 from refimpl.peppp.configs import Configuration, configuration
@@ -174,10 +175,6 @@ def train_cells(
                 keep(train_cell(task, name, settings))
         else:
             _train_in_processes(missing, settings, jobs, keep, bar.write)
-
-
-STARTING = "the first run compiles"
-"""What progress bars say until there is something to say."""
 
 
 def _train_in_processes(
