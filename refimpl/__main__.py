@@ -59,9 +59,7 @@ def _listen() -> None:
         while frame is not None:
             name = frame.f_code.co_name
             if name == "__del__" or name.startswith("_raw_object_cache"):  # llvmlite's
-                threading.Timer(
-                    0.05, signal.raise_signal, [number]
-                ).start()  # again when it is over
+                threading.Timer(0.05, signal.raise_signal, [number]).start()  # once that is over
                 return
             frame = frame.f_back
         raise KeyboardInterrupt
