@@ -51,7 +51,7 @@ def refused(capsys, out, *arguments):
         (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
          "the rank of the embedding: raise the cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
-        (["frontier", "digits", "--memory-cap-mb", "nan"], "cap of nan MB; allowed is a finite number"),
+        (["frontier", "digits", "--memory-cap-mb", "nan"], "memory_cap_mb = nan; allowed is a number above 0 and finite"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
         (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
         (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),
@@ -92,7 +92,7 @@ def test_unknown_formats_are_refused_in_one_line(capsys, formats):
         (["sweep", "--out", ""], "--out: the path is empty"),
         (["reproduce", "peppp", "--out", " "], "--out: the path is empty"),
         (["memory", "cnn", "--picture", ""], "--picture: the path is empty"),
-        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size is more than 2\^40; it must be 1"),
+        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size = a number beyond 2\^64; allowed is 1 to .* \(2\^40\)"),
         (["memory", "cnn", "--low", "e99m99"], "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99"),
         (["sweep", "--configurations", "e99m99+e8m7"], "e99m99"),
     ],
@@ -296,7 +296,11 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     file.write_bytes(pickle.dumps({"values": 1}))
     assert "contains a pickle and was not unpickled" in line()
     matrix(file, values=np.full((6, 99), np.nan))
-    assert "nan" in line()
+    assert "nothing but nan" in line()
+    values = np.full((6, 99), 0.5)
+    values[2] = np.nan
+    matrix(file, values=values)
+    assert "nothing but nan in row 'c'" in line()
     matrix(file)  # complete, but of rank 1: no design of rank 5 can be regular
     assert "rank" in line()
 
@@ -336,8 +340,13 @@ def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_p
                              "--resolution", "32", "--classes", "7", "--picture", picture)  # fmt: skip
     assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
-    status, _, line = run(capsys, "memory", "cnn", "--picture", tmp_path / "none" / "x.png")
-    assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+    for bad in (tmp_path / "none" / "x.png", tmp_path / "x.docx"):
+        status, printed, line = run(capsys, "memory", "cnn", "--picture", bad)
+        assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+        assert printed == ""
+    status, _, line = run(capsys, "memory", "vgg11")
+    assert status == 2 and "those of digits are 8x8; give --resolution 32 or more" in line
+    assert run(capsys, "memory", "vgg11", "--resolution", "32")[0] == 0
 
 
 @pytest.fixture(scope="module")
@@ -385,6 +394,25 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
                    "--measurements", "3", "--method", "ed-mf")  # fmt: skip
     assert "3 measurements; allowed are 5" in line
+
+
+def test_the_matrix_of_a_sweep_under_a_cap_is_learned_from_as_far_as_it_goes(tmp_path, capsys):
+    """What was over the cap in every task does not exist; what was in some is predicted."""
+    from refimpl import data
+    from refimpl.peppp import meta_training
+
+    errors = meta_training(data.load("digits"))
+    values = errors.values.copy()
+    values[:, errors.memory_mb[0] > 0.4] = np.nan
+    values[0, :3] = np.nan
+    capped = ErrorMatrix(values, errors.rows, errors.columns, memory_mb=errors.memory_mb)
+    capped.save(tmp_path / "capped.npz")
+    status, printed, _ = run(capsys, "frontier", "digits", "--matrix", tmp_path / "capped.npz", "--jobs", "1",
+                             "--measurements", "2", "--out", tmp_path / "out")  # fmt: skip
+    names = [n for n, mb in zip(errors.columns, errors.memory_mb[0], strict=True) if mb <= 0.4]
+    assert status == 0 and f"training 2 of {len(names)} configurations" in printed
+    record = json.loads((tmp_path / "out" / "frontier.json").read_text())
+    assert [c["name"] for c in record["configurations"]] == names
 
 
 def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():

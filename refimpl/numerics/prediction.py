@@ -161,7 +161,7 @@ def train_policies(
                 continue  # half a line: the run was killed while it wrote
     found = []
     for name, assignment in tqdm(assignments.items(), unit="policy", disable=not show, leave=False):
-        text = f"{task.name} {make()!r} {assignment.precision()} {assignment.metric} {training}"
+        text = f"{task.name} {task.fingerprint} {make()!r} {assignment.precision()} {assignment.metric} {training}"
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         if key not in known:
             known[key] = train(make, task, assignment, name=name, **training)

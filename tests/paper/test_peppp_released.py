@@ -198,6 +198,24 @@ def test_nine_of_ten_held_out_entries_lie_in_their_90_percent_band(method, n):
     assert 0.85 <= best(n, method)["coverage"].mean() <= 0.95
 
 
+# five at random, then by expected improvement; n = 5, 10, 15
+BAYESIAN = {
+    "bo-mf-released": ((0.0482, 0.0424, 0.0412), (0.0233, 0.0241, 0.0245), (0.066, 0.061, 0.063)),
+    "bo-mf": ((0.0482, 0.0322, 0.0318), (0.0233, 0.0154, 0.0153), (0.066, 0.024, 0.012)),
+    "bo-full-released": ((0.0365, 0.0349, 0.0323), (0.0188, 0.0184, 0.0182), (0.049, 0.043, 0.042)),
+    "bo-full": ((0.0365, 0.0314, 0.0320), (0.0188, 0.0170, 0.0162), (0.049, 0.016, 0.011)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_bayesian_optimization_scores_as_computed_independently(method):
+    found = everywhere(method, plug_in=False, duplicates="eliminate")
+    for name, known in zip(("convergence", "hyper_diff", "regret"), BAYESIAN[method], strict=True):
+        digit = 1e-3 if name == "regret" else 1e-4
+        assert found[name].mean(axis=1) == pytest.approx(known, abs=2 * digit), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["bo-mf", "bo-full"])
 def test_choosing_the_largest_expected_improvement_finds_better_than_choosing_the_smallest(method):

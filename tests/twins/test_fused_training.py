@@ -15,6 +15,7 @@ POLICIES = {
     "stochastic": rf.Precision(low="e4m3", high="e8m7"),
     "to even": rf.Precision(low="e3m2", high="e6m7", rounding="ties_to_even"),
     "values only": rf.Precision(low="e4m3", high="e8m7", roles={"activation gradient": None}),
+    "momentum kept": rf.Precision(low="e4m3", high="e8m7", roles={"momentum": None}),
     "gradients only": rf.Precision(roles={"activation gradient": "e5m2"}),
     "first layer wider": rf.Precision(low="e4m3", high="e8m7", layers={"4 *": {"activation": "e8m7"}}),
     "one directed": rf.Precision(
