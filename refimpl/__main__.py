@@ -48,16 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _listen() -> None:
-    """Hear Ctrl-C while Numba compiles, too: LLVM calls Python from C, where an exception is lost."""
+    """Hear Ctrl-C while Numba compiles, too.
+
+    An exception is lost in what LLVM calls from C, and in what clears up after it.
+    """
     import signal
     import threading
 
     def interrupt(number, frame):
         while frame is not None:
-            if frame.f_code.co_name.startswith("_raw_object_cache"):  # llvmlite, called by LLVM
-                threading.Timer(
-                    0.05, signal.raise_signal, [number]
-                ).start()  # again when it is over
+            name = frame.f_code.co_name
+            if name == "__del__" or name.startswith("_raw_object_cache"):  # llvmlite's
+                threading.Timer(0.05, signal.raise_signal, [number]).start()  # once that is over
                 return
             frame = frame.f_back
         raise KeyboardInterrupt

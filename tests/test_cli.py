@@ -239,16 +239,23 @@ def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path)
     assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
 
 
-def test_ctrl_c_while_llvm_calls_back_into_python_is_heard_a_moment_later():
+@pytest.mark.parametrize(
+    "call",
+    ["ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()",
+     "type('Library', (), {'__del__': lambda _: __del__()})()"],
+)  # fmt: skip
+def test_ctrl_c_where_numba_s_compiler_would_lose_it_is_heard_a_moment_later(call):
     done = subprocess.run(
-        [sys.executable, "-c", """if True:
+        [sys.executable, "-c", f"""if True:
         import ctypes, signal, time
         from refimpl.__main__ import main
         main(["format", "--list"])
         def _raw_object_cache_notify():
             signal.raise_signal(signal.SIGINT)
             return 0
-        ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()
+        def __del__():
+            signal.raise_signal(signal.SIGINT)
+        {call}
         try:
             time.sleep(3)
         except KeyboardInterrupt:
