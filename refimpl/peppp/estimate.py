@@ -32,6 +32,10 @@ class Estimate:
     half_width : array_like of float, shape (n,), optional
         Half width of the band that holds nine in ten errors of its kind, around `predicted`; from
         methods that state one. It is 0 where measured.
+    frontier_error : array_like of float, shape (n,), optional
+        As the best knowledge of each error, but on the frontier the least error that any
+        configuration within that memory is expected to have, from methods that state it: the true
+        frontier lies below the predictions (`expected_frontier`).
 
     Raises
     ------
@@ -59,10 +63,12 @@ class Estimate:
     chosen: NDArray[np.intp]
     memory_cap_mb: float | None = None
     half_width: NDArray[np.float64] | None = None
+    frontier_error: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        for name in ("memory_mb", "predicted", "measured"):
+        given = () if self.frontier_error is None else ("frontier_error",)
+        for name in ("memory_mb", "predicted", "measured", *given):
             array = np.array(getattr(self, name), dtype=np.float64)
             if array.shape != (len(self.names),):
                 raise ValueError(
