@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
@@ -147,7 +148,7 @@ def leave_one_out(
         method, counts, rank, seed, plug_in, duplicates, memory_cap_mb, meta_training, ratio, leak,
         groups,
     )  # fmt: skip
-    fold = functools.partial(_fold, values=values, memory=memory, options=options)
+    fold = functools.partial(_on_one_thread, values=values, memory=memory, options=options)
     scores = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
     if not several:
         scores = scores[:, 0]
@@ -258,6 +259,12 @@ def _check(counts, method, meta_training, values, memory, cap, rank):
                 f"{'(the rank of the embedding) ' if uses_rank else ''}to {within[fewest]} (the "
                 f"configurations of row {fewest}); measure another number"
             )
+
+
+def _on_one_thread(i, **how) -> list[tuple[float, ...]]:
+    """Score one held-out row; more threads than one wait for each other at matrices this small."""
+    with threadpool_limits(1, user_api="blas"):
+        return _fold(i, **how)
 
 
 def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
