@@ -10,9 +10,9 @@ the other orders and modes on a part of its rows; and nanoseconds an element of 
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
+
+from turns import measure
 
 FORMATS = ["float8_e4m3fn", "float16", "bfloat16", "float32", "posit8_2", "posit16_2"]
 OPERATIONS = ["add", "mul", "div", "sqrt", "fma"]
@@ -56,19 +56,6 @@ def check_operation(operation, name, operands, found):
     ]
     if rf.encode(found[:50], fmt).tolist() != expected:
         sys.exit(f"{operation} {name}: the kernel is not what is defined")
-
-
-def measure(calls, repeats):
-    """Return the median time of each call in seconds, all called in turn."""
-    for call in calls.values():
-        call()
-    times = {label: [] for label in calls}
-    for _ in range(repeats):
-        for label, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[label].append(time.perf_counter() - start)
-    return {label: statistics.median(found) for label, found in times.items()}
 
 
 def products(size, repeats):

@@ -11,10 +11,10 @@ import argparse
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
+
+from turns import measure
 
 FORMATS = ["float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "e3m4b5", "e6m9"]
 
@@ -88,19 +88,6 @@ def operations(x, name, peers):
         wide = x.astype(np.float64)
         calls["quantize: gfloat"] = lambda: gfloat.round_ndarray(format_info_ocp_e4m3, wide)
     return calls
-
-
-def measure(calls, repeats):
-    """Return the median time of each call in seconds, all called in turn."""
-    for call in calls.values():
-        call()
-    times = {label: [] for label in calls}
-    for _ in range(repeats):
-        for label, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[label].append(time.perf_counter() - start)
-    return {label: statistics.median(found) for label, found in times.items()}
 
 
 def start_up():

@@ -1,9 +1,9 @@
 """Reference implementation of low-precision training research, with bit-exact number formats."""
 
 import importlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # for editors; at run time everything is loaded when it is first asked for
+TYPE_CHECKING = False  # by its name, editors take it for true; importing typing would take time
+if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
     from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
     from refimpl.nn import Precision
     from refimpl.ops import (

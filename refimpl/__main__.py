@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 misuse, 130 interrupted."""
     title, options = "refimpl", None
     try:
+        _listen()
         options = _read(arguments)
         title = f"refimpl {options.command}"
         return options.run(options)
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{title}: interrupted{hint}", file=sys.stderr)
         return 130
     except ValueError as error:
-        print(f"{title}: {error}", file=sys.stderr)
+        # a function of the command's own name has said that name already
+        print(f"{title}: {str(error).removeprefix(f'{title.split()[-1]}: ')}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
         import os
@@ -43,6 +45,28 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, RuntimeError) as error:
         print(f"{title}: {error}", file=sys.stderr)
         return 1
+
+
+def _listen() -> None:
+    """Hear Ctrl-C while Numba compiles, too.
+
+    An exception is lost in what LLVM calls from C, and in what clears up after it.
+    """
+    import signal
+    import threading
+
+    def interrupt(number, frame):
+        while frame is not None:
+            name = frame.f_code.co_name
+            if name == "__del__" or name.startswith("_raw_object_cache"):  # llvmlite's
+                threading.Timer(0.05, signal.raise_signal, [number]).start()  # once that is over
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _read(arguments):

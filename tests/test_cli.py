@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def refused(capsys, out, *arguments):
         (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
          "the rank of the embedding: raise the cap"),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
-        (["frontier", "digits", "--memory-cap-mb", "nan"], "cap of nan MB; allowed is a finite number"),
+        (["frontier", "digits", "--memory-cap-mb", "nan"], "memory_cap_mb = nan; allowed is a number above 0 and finite"),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
         (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
         (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),
@@ -91,7 +92,7 @@ def test_unknown_formats_are_refused_in_one_line(capsys, formats):
         (["sweep", "--out", ""], "--out: the path is empty"),
         (["reproduce", "peppp", "--out", " "], "--out: the path is empty"),
         (["memory", "cnn", "--picture", ""], "--picture: the path is empty"),
-        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size is more than 2\^40; it must be 1"),
+        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size = a number beyond 2\^64; allowed is 1 to .* \(2\^40\)"),
         (["memory", "cnn", "--low", "e99m99"], "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99"),
         (["sweep", "--configurations", "e99m99+e8m7"], "e99m99"),
     ],
@@ -118,6 +119,9 @@ def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
         (["verify", "encode", "float8_e5m2", "--junit", "results"], "results"),
         (["vectors", "encode", "float8_e5m2", "--npz", "results"], "results"),
         (["memory", "cnn", "--picture", "results"], "results"),
+        (["choose", "mlp", "digits", "--out", "results"], "results/choose.png"),
+        (["choose", "mlp", "digits", "--out", "results"], "results/choose.json"),
+        (["certify", "mlp", "digits", "--out", "results"], "results/certificate.png"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
@@ -129,6 +133,8 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
         "peppp.sweep.train_cell",
         "testing.conform",
         "testing.verify",
+        "nn.fit",
+        "numerics.measure",
     ):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("refimpl.peppp.released.load_released", lambda _: None)
@@ -137,6 +143,83 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
     assert status == 2 and printed == "" and line.count("\n") == 1
     assert f"cannot write {taken} (it is a directory)" in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["frontier", "digits"], ["sweep", "--tasks", "digits"], ["choose", "mlp", "digits"],
+     ["certify", "mlp", "digits"], ["certify", "mlp", "digits", "--checkpoint"]],
+)  # fmt: skip
+def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
+    capsys, tmp_path, monkeypatch, arguments
+):
+    """As below /proc: there, root has every right and can make nothing."""
+    closed, make = tmp_path / "closed", tempfile.mkdtemp
+    closed.mkdir()
+
+    def refuse(suffix, prefix, dir):
+        if dir == closed:
+            raise FileNotFoundError(2, "No such file or directory")
+        return make(suffix, prefix, dir)
+
+    for work in ("peppp.sweep.train_cell", "nn.fit", "numerics.measure"):
+        monkeypatch.setattr(f"refimpl.{work}", None)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    out = closed / "a" / "b"
+    if arguments[-1] == "--checkpoint":
+        arguments, out = [*arguments, closed / "run.npz"], tmp_path / "out"
+    line = refused(capsys, out, *arguments)
+    assert f"cannot write {closed}/" in line
+    assert f"(nothing can be made in {closed}: No such file or directory)" in line
+
+
+def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp_path):
+    from refimpl.commands.options import write_results
+
+    class Figure:
+        def savefig(self, path, **_):
+            path.write_bytes(b"new")
+
+    class Interrupted:
+        def savefig(self, path, **_):
+            raise KeyboardInterrupt
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path, {"a.png": Figure(), "a.json": {}, "b.png": Interrupted()})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    files = {"a.png": Figure(), "a.json": {"x": (1.5, float("inf")), "y": [float("nan"), True]}}
+    assert write_results(tmp_path, files) == [tmp_path / "a.png", tmp_path / "a.json"]
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1.5, None], "y": [None, True]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["format", "nope"], "refimpl format: unknown format 'nope'; `refimpl format --list` prints"),
+        (["vectors", "encode", "int8"], "refimpl vectors: a float or posit format and a deterministic mode"),
+        (["certify", "mlp", "digits", "--precision", "int8"], "refimpl certify: there is no bound for input"),
+        (["vectors", "encode", "nope"], "refimpl vectors: format: unknown format 'nope'"),
+        (["vectors", "encode", "e4m3", "--npz", "a.npz", "--json"], "refimpl vectors: argument --json: not allowed with argument --npz"),
+    ],
+)  # fmt: skip
+def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    status, printed, said = run(capsys, *arguments)
+    assert status == 2 and printed == "" and said.startswith(line) and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_imported_before_ctrl_c_is_listened_to():
+    done = subprocess.run(
+        [sys.executable, "-c", "import importlib, warnings, sys; before = {*sys.modules}; "
+         "import refimpl.__main__; print(*sorted({*sys.modules} - before))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["refimpl", "refimpl.__main__"]
 
 
 def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path):
@@ -154,6 +237,33 @@ def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path)
                           env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 130
     assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()",
+     "type('Library', (), {'__del__': lambda _: __del__()})()"],
+)  # fmt: skip
+def test_ctrl_c_where_numba_s_compiler_would_lose_it_is_heard_a_moment_later(call):
+    done = subprocess.run(
+        [sys.executable, "-c", f"""if True:
+        import ctypes, signal, time
+        from refimpl.__main__ import main
+        main(["format", "--list"])
+        def _raw_object_cache_notify():
+            signal.raise_signal(signal.SIGINT)
+            return 0
+        def __del__():
+            signal.raise_signal(signal.SIGINT)
+        {call}
+        try:
+            time.sleep(3)
+        except KeyboardInterrupt:
+            print("heard")
+        """],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("heard\n") and done.stderr == ""
 
 
 def matrix(path, **changes):
@@ -186,7 +296,11 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     file.write_bytes(pickle.dumps({"values": 1}))
     assert "contains a pickle and was not unpickled" in line()
     matrix(file, values=np.full((6, 99), np.nan))
-    assert "nan" in line()
+    assert "nothing but nan" in line()
+    values = np.full((6, 99), 0.5)
+    values[2] = np.nan
+    matrix(file, values=values)
+    assert "nothing but nan in row 'c'" in line()
     matrix(file)  # complete, but of rank 1: no design of rank 5 can be regular
     assert "rank" in line()
 
@@ -226,8 +340,13 @@ def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_p
                              "--resolution", "32", "--classes", "7", "--picture", picture)  # fmt: skip
     assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
-    status, _, line = run(capsys, "memory", "cnn", "--picture", tmp_path / "none" / "x.png")
-    assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+    for bad in (tmp_path / "none" / "x.png", tmp_path / "x.docx"):
+        status, printed, line = run(capsys, "memory", "cnn", "--picture", bad)
+        assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
+        assert printed == ""
+    status, _, line = run(capsys, "memory", "vgg11")
+    assert status == 2 and "those of digits are 8x8; give --resolution 32 or more" in line
+    assert run(capsys, "memory", "vgg11", "--resolution", "32")[0] == 0
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +394,25 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
                    "--measurements", "3", "--method", "ed-mf")  # fmt: skip
     assert "3 measurements; allowed are 5" in line
+
+
+def test_the_matrix_of_a_sweep_under_a_cap_is_learned_from_as_far_as_it_goes(tmp_path, capsys):
+    """What was over the cap in every task does not exist; what was in some is predicted."""
+    from refimpl import data
+    from refimpl.peppp import meta_training
+
+    errors = meta_training(data.load("digits"))
+    values = errors.values.copy()
+    values[:, errors.memory_mb[0] > 0.4] = np.nan
+    values[0, :3] = np.nan
+    capped = ErrorMatrix(values, errors.rows, errors.columns, memory_mb=errors.memory_mb)
+    capped.save(tmp_path / "capped.npz")
+    status, printed, _ = run(capsys, "frontier", "digits", "--matrix", tmp_path / "capped.npz", "--jobs", "1",
+                             "--measurements", "2", "--out", tmp_path / "out")  # fmt: skip
+    names = [n for n, mb in zip(errors.columns, errors.memory_mb[0], strict=True) if mb <= 0.4]
+    assert status == 0 and f"training 2 of {len(names)} configurations" in printed
+    record = json.loads((tmp_path / "out" / "frontier.json").read_text())
+    assert [c["name"] for c in record["configurations"]] == names
 
 
 def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():

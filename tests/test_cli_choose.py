@@ -44,8 +44,10 @@ def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(c
 
 
 def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, tmp_path):
-    status, printed, _ = run(capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path)
-    assert status == 0
+    status, printed, bars = run(
+        capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path
+    )
+    assert status == 0 and "0/44 [00:00<?, ?step/s, the first run compiles]" in bars
     assert "e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here" in printed
     rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$",
                       printed, re.M)  # fmt: skip
@@ -57,11 +59,13 @@ def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, 
     ("arguments", "message"),
     [
         (["mlp", "digits", "--tolerance", "1e-6"],
-         "no candidate has a backward error of at most 1e-06 for the .* closest is int8 with 0.0"),
+         "^refimpl choose: no candidate has a backward error of at most 1e-06 for the .* closest is int8 "
+         r"with 0.0\d+: pass a tolerance of 0.0\d+ or more, or candidates of more bits"),
         (["mlp", "digits", "--tolerance", "nan"], "tolerance nan; it must be finite and above 0"),
         (["mlp", "digits", "--tolerance", "0"], "tolerance 0; it must be finite and above 0"),
         (["mlp", "digits", "--tolerance", "much"], "invalid float value: 'much'"),
-        (["mlp", "digits", "--candidates", ","], r"formats is \[\]; give a list of at least one"),
+        (["mlp", "digits", "--candidates", ","], "argument --candidates: ',' names nothing; give at least one, with commas between"),
+        (["mlp", "digits", "--scalings", ""], "argument --scalings: '' names nothing"),
         (["mlp", "digits", "--candidates", "int8,float9"], "unknown format 'float9'"),
         (["mlp", "digits", "--candidates", "posit8_2"], "posit8_2"),
         (["mlp", "digits", "--scalings", "column"], "per is 'column'"),

@@ -5,7 +5,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.peppp.configs import CONFIGURATIONS, Configuration
-from refimpl.peppp.memory import KINDS, count
+from refimpl.peppp.memory import KINDS, MIXED_PRECISION, count
 from refimpl.peppp.sweep import memory_of
 
 
@@ -28,6 +28,31 @@ def test_the_count_equals_the_paper_s_formula(channels, size, classes):
         counted = count(network, (size, size, channels), c).total_mb
         expected = by_hand(channels, size, classes, c.low_bits, c.high_bits)
         assert counted == pytest.approx(expected, rel=1e-12)
+
+
+def test_vgg_11_is_counted_as_by_hand():
+    """(filters, height and width) of its eight convolutions; five of them feed a pool."""
+    convolutions = [(64, 32), (128, 16), (256, 8), (256, 8), (512, 4), (512, 4), (512, 2), (512, 2)]
+    pools = [(64, 16), (128, 8), (256, 4), (512, 2), (512, 1)]
+    channels = [3, *(filters for filters, _ in convolutions)]
+    parameters = sum(9 * a * b + 2 * b for a, b in zip(channels[:-1], channels[1:], strict=True))
+    parameters += 512 * 10 + 10
+    # input's rounding; conv, round, bn, relu, round; pools; average; linear, its rounding; all
+    outputs = 3 * 32**2 + 5 * sum(f * r * r for f, r in convolutions)
+    outputs = 32 * (outputs + sum(f * r * r for f, r in pools) + 512 + 3 * 10)
+    low, high = parameters + 2 * (outputs - 320), 2 * parameters + 32 * 3 * 32**2 + 2 * 320
+    c = Configuration("e4m3", "e8m7")
+    counted = count(rf.nn.vgg11(), (32, 32, 3), c)
+    assert counted.total_mb == pytest.approx((low * 8 + high * 16) / 2**23, rel=1e-12)
+    assert counted.by_kind()["weights"] == parameters
+
+
+def test_an_mlp_in_mixed_precision_needs_twelve_bytes_a_parameter():
+    """Two for the weight, two for its gradient, four for the master weight, four for momentum."""
+    parameters = 64 * 256 + 256 + 256 * 32 + 32 + 32 * 10 + 10
+    network = rf.nn.mlp(widths=(256, 32))
+    kinds = count(network, (8, 8, 1), MIXED_PRECISION, accounting="needed").by_kind()
+    assert [kinds[k] / parameters for k in ("weights", "weight gradients", "weight accumulator", "momentum")] == [2, 2, 4, 4]  # fmt: skip
 
 
 def test_kinds_and_layers_each_add_up_to_the_total():
@@ -57,7 +82,7 @@ def test_memory_grows_with_each_width_and_there_are_many_ties():
 def test_images_that_do_not_fit_and_empty_batches_are_refused():
     with pytest.raises(ValueError, match="3 channels, got shape"):
         count(rf.nn.cnn(channels=3), (8, 8, 1), CONFIGURATIONS[0])
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(ValueError, match="batch_size = 0"):
         count(rf.nn.cnn(), (8, 8, 1), CONFIGURATIONS[0], batch_size=0)
 
 

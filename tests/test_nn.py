@@ -48,6 +48,13 @@ def test_a_run_that_diverges_is_reported_and_scored_as_guessing():
     assert result.diverged and result.test_error == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_loss_that_only_its_scale_makes_infinite_is_a_divergence(plain):
+    precision = rf.Precision(low="e4m3", high="e8m7", loss_scale=1.6e38)
+    result = rf.nn.fit(rf.nn.mlp(), DIGITS, precision=precision, plain=plain)
+    assert result.diverged and result.history[0]["loss"] == np.inf
+
+
 def test_history_has_an_entry_for_each_epoch_and_the_loss_falls():
     history = rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=3).history
     assert len(history) == 3 and history[2]["loss"] < history[0]["loss"]

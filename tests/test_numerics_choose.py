@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -198,6 +199,19 @@ def test_a_tolerance_that_nothing_meets_names_the_hardest_operand_and_its_closes
         choose(found, tolerance=0.1)
 
 
+@pytest.mark.parametrize(
+    ("least", "shown"),
+    [(0.60001, "0.601"), (0.6, "0.6"), (1.2341e-7, "1.24e-07"), (-31.2345, "-31.2"), (123456.0, "124000")],
+)  # fmt: skip
+def test_the_tolerance_that_a_refusal_names_is_the_least_of_three_digits_that_will_do(least, shown):
+    found = known([[least, 2e5, 3e5], [-40.0, 2e5, 3e5]])
+    with pytest.raises(
+        ValueError, match=re.escape(f"pass a tolerance of {shown} or more, or candi")
+    ):
+        choose(found, tolerance=-35.0)
+    assert choose(found, tolerance=float(shown)).counts() == {"int8": 2}
+
+
 def test_the_policy_of_an_assignment_rounds_each_operand_as_chosen_and_nothing_else(evidence):
     assignment = choose(evidence, tolerance=0.01)
     plan = rf.nn.rounding_plan(rf.nn.mlp(), DIGITS, assignment.precision())
@@ -306,14 +320,42 @@ def test_the_metric_foretells_the_loss_of_mlps():
         (lambda e: candidates(["int8"], roundings=["up"]), "rounding 'up' is not one of"),
         (lambda e: candidates(["int8"], scalings=["column"]), "per is 'column'"),
         (lambda e: candidates(["uint8"]), "use a signed integer format"),
-        (lambda e: measure(rf.nn.mlp(), DIGITS, []), "no candidates; give at least one"),
+        (lambda e: candidates(["int8"], scalings=[]), r"scalings is \[\]; .* such as \['tensor', 'row', 32\]"),
+        (lambda e: measure(rf.nn.mlp(), DIGITS, []), r"measure: found is \[\]; give a list of at least one"),
+        (lambda e: measure(rf.nn.mlp(), DIGITS, ["int8"]), "found.0. is str 'int8'; give candidates"),
+        (lambda e: measure(rf.nn.mlp(), DIGITS, 3), "found is 3; give a list of at least one"),
         (lambda e: measure(rf.nn.mlp(features=63), DIGITS, candidates()), "takes 63 features"),
-        (lambda e: capture(rf.nn.mlp(), DIGITS, steps=0), "steps is 0; it must be a whole number"),
-        (lambda e: choose(e, tolerance=math.nan), "tolerance is nan; it must be a finite number"),
+        (lambda e: capture(rf.nn.mlp(), DIGITS, steps=0), "steps is 0; it must be at least 1"),
+        (lambda e: choose(e, tolerance=math.nan), "tolerance is nan; it must be finite"),
+        (lambda e: choose(e, tolerance="a"), "choose: tolerance is 'a'; it must be a number"),
+        (lambda e: choose(None, tolerance=0.1), "choose: the evidence is NoneType None; give what .*measure returns"),
+        (lambda e: choose(Evidence(candidates()), tolerance=0.1), "choose: the evidence has no operands"),
+        (lambda e: numerics.uniform(e, 5), "uniform: place is 5; there are 3 candidates, at 0 to 2"),
+        (lambda e: numerics.uniform(e, -1), "uniform: place is -1; it must be at least 0"),
+        (lambda e: numerics.uniform(e, "int8"), "place is 'int8'; it must be a whole number"),
+        (lambda e: numerics.uniform(e, 0, "luck"), "uniform: unknown metric 'luck'"),
         (lambda e: choose(e, tolerance=0.1, metric="luck"), "unknown metric 'luck'; one of backward error"),
+        (lambda e: e.value(("9 Linear", "left operand"), "noise"), r"'9 Linear', .* is no operand; give a \(layer, role\) .* such as \('8 Linear'"),
+        (lambda e: e.value(("8 Linear", "left operand"), "luck"), "value: unknown metric 'luck'; one of backward"),
+        (lambda e: Candidate("int8"), "Candidate: rounding is str 'int8'; give a refimpl.nn.Rounding"),
         (lambda e: e.capture.of("9 Linear", "left operand"), "fits no layer; the layers are '8 Linear'"),
         (lambda e: e.capture.of("Linear", "left operand"), "fits '8 Linear', '5 Linear', '2 Linear'"),
         (lambda e: numerics.policies(e, 0), "count is 0; it must be at least 1"),
+        (lambda e: numerics.policies(e, 2.5), "policies: count is 2.5; it must be a whole number"),
+        (lambda e: numerics.policies(e, 5, seed=-1), "policies: seed is -1; it must be at least 0"),
+        (lambda e: numerics.policies(None, 5), "policies: the evidence is NoneType"),
+        (lambda e: numerics.policies(e, 5, metric="luck"), "policies: unknown metric 'luck'"),
+        (lambda e: numerics.train(rf.nn.mlp(), DIGITS, None), "make is Sequential .* give a function that returns a new network"),
+        (lambda e: numerics.train(rf.nn.mlp, DIGITS, "int8"), "assignment is str 'int8'; give what .*choose returns"),
+        (lambda e: numerics.train(rf.nn.mlp, DIGITS, None, seeds=()), r"seeds is \(\); give a list of at least one"),
+        (lambda e: numerics.train(rf.nn.mlp, DIGITS, None, seeds=(0, -1)), "a seed is -1; it must be at least 0"),
+        (lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, [e]), "assignments is list .* give what .*policies returns"),
+        (lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, {"a": e}), "assignment 'a' is Evidence"),
+        (lambda e: numerics.train_policies(rf.nn.mlp(), DIGITS, {}), "train_policies: make is Sequential"),
+        (lambda e: numerics.train_policies(rf.nn.mlp, "digits", {}), "the task is str 'digits'; give a Task"),
+        (lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, {}, seeds=()), r"train_policies: seeds is \(\)"),
+        (lambda e: predictive_power("abcde", [1, 2, 3, 4]), "values must be float16"),
+        (lambda e: predictive_power([1, 2, 3, 4], [1, 2, 4, 3], resamples=0), "resamples is 0"),
         (lambda e: predictive_power([1, 2, 3], [1, 2, 3]), "give at least 4 policies"),
         (lambda e: predictive_power([1, 1, 1, 1], [1, 2, 3, 4]), "not the same for all"),
         (lambda e: predictive_power([1, 2, 3, np.nan], [1, 2, 3, 4]), "must be finite"),

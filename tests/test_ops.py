@@ -269,6 +269,35 @@ def test_more_bad_input_is_refused(call, error, message):
         call()
 
 
+RAGGED = [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("call", [
+    lambda: ops.quantize(RAGGED, "e4m3"), lambda: ops.encode(RAGGED, "e4m3"),
+    lambda: ops.decode(RAGGED, "e4m3"), lambda: ops.add(1.0, RAGGED, "e4m3"),
+    lambda: ops.matmul(RAGGED, [[1]], "e4m3"), lambda: ops.matmul_int([[1]], RAGGED),
+    lambda: ops.matmul_int([[1]], [[1]], zero_points=(0, RAGGED)),
+    lambda: ops.matmul_lookup(RAGGED, [[1]], "int4", "int4"),
+    lambda: ops.quantize_int(RAGGED, "int8"), lambda: ops.decode_int(RAGGED, 1.0),
+    lambda: ops.quantize_blocks(RAGGED, "mxfp4_e2m1"), lambda: ops.quantize_codebook(RAGGED, "nf4"),
+    lambda: ops.pack_bits(RAGGED, 4), lambda: ops.unpack_bits(RAGGED, 4, 2),
+    lambda: ops.qtorch_float_quantize(RAGGED, 4, 3),
+])  # fmt: skip
+def test_rows_of_different_lengths_are_no_array_and_said_to_be_none(call):
+    with pytest.raises(
+        ValueError, match="^[a-z_]+: these values are no array .*; give rows of one length"
+    ):
+        call()
+
+
+@pytest.mark.parametrize("name", ["nope", "fp8", ""])
+def test_where_no_name_is_near_none_is_suggested_but_where_the_list_is(name):
+    with pytest.raises(
+        ValueError, match=f"unknown format '{name}'; `refimpl format --list` prints"
+    ):
+        ops.quantize([1.0], name)
+
+
 def test_values_are_the_finite_values_in_order():
     from refimpl.formats import format as format_of
 

@@ -39,6 +39,32 @@ def test_sgd_follows_its_formula(nesterov):
     np.testing.assert_allclose(found, w, rtol=1e-6)
 
 
+LOW = dict(low="e4m3", high="e8m7")
+POLICIES = {
+    "all four rounded": Precision(**LOW),
+    "to even": Precision(**LOW, rounding="ties_to_even"),
+    "momentum kept": Precision(**LOW, roles={"momentum": None}),
+    "gradient kept": Precision(**LOW, roles={"weight gradient": None}, gradients_rounded="scaled"),
+    "nothing rounded": Precision(),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_in_one_pass_is_sgd_role_by_role(policy, nesterov):
+    """To the bit, and both leave the stream of noise where the other does; over several chunks."""
+    rng = np.random.default_rng(3)
+    initial, gradients = rng.standard_normal(5003), rng.standard_normal((3, 5003))
+    roads = []
+    for plan in (None, {}):  # a plan is filled role by role
+        running = start(SGD(nesterov=nesterov), initial, POLICIES[policy])
+        running.rounder.plan = plan
+        for g in gradients:
+            running.step(0.1, np.array(1000 * g, F), 1000.0)
+        roads.append([running.rounder.calls, *(a.tobytes() for a in running.arrays().values())])
+    assert roads[0] == roads[1]
+
+
 @pytest.mark.parametrize("decoupled", [False, True])
 def test_adam_follows_its_formula(decoupled):
     w, m, v = np.array([1.0, -2.0]), 0.0, 0.0

@@ -27,8 +27,8 @@ def trained(monkeypatch):
     def train(task, configuration, settings):
         asked.append((task, configuration, settings))
         error = float(TRUE[ERRORS.columns.index(configuration)])
-        return {"task": task, "configuration": configuration, "error": error, "seconds": 0.0,
-                "diverged": False}  # fmt: skip
+        return {"task": task, "configuration": configuration, "data": DIGITS.fingerprint,
+                "error": error, "seconds": 0.0, "diverged": False}  # fmt: skip
 
     monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
     return asked
@@ -95,7 +95,7 @@ def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
 
 @pytest.mark.parametrize("cap", [np.nan, np.inf, -1.0, 0.0])
 def test_a_cap_that_is_no_size_is_refused(cap):
-    with pytest.raises(ValueError, match="allowed is a finite number above 0"):
+    with pytest.raises(ValueError, match="allowed is a number above 0 and finite"):
         Study(ERRORS, DIGITS, memory_cap_mb=cap)
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import place, positive, seed, short, talk, writable
+from refimpl.commands.options import (
+    add_network,
+    add_results,
+    place,
+    positive,
+    short,
+    talk,
+    writable,
+    write_results,
+)
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
@@ -20,9 +29,7 @@ def add(commands) -> None:
         "run implies it; and the share that is.",
     )
     command.set_defaults(run=run)
-    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("data", metavar="DATA",
-                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
+    add_network(command, MODELS)
     command.add_argument("--precision", default="float16", metavar="FORMAT",
                          help="float16 (default), bfloat16 or another floating-point format")  # fmt: skip
     command.add_argument("--outputs", choices=("probabilities", "logits"), default="probabilities",
@@ -30,10 +37,7 @@ def add(commands) -> None:
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
     command.add_argument("--checkpoint", metavar="FILE", type=place,
                          help="write the trained network there, or take it from there")  # fmt: skip
-    command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument("--out", metavar="DIR", type=place,
-                         help="directory of results (default certify-DATA)")  # fmt: skip
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_results(command, "certify-DATA")
 
 
 def run(options) -> int:
@@ -47,9 +51,10 @@ def run(options) -> int:
         options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
     )
     precision = nn.preset("pure16", options.precision)
-    check_policy(model, precision)
+    check_policy("certify", model, precision)
     directory = Path(options.out or f"certify-{short(task.name)}")
-    writable(directory / "certificate.json")
+    new = options.checkpoint and not Path(options.checkpoint).exists()
+    writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)  # fmt: skip
     say = talk(options)
     trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
                      checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
@@ -67,33 +72,16 @@ def run(options) -> int:
     record = {"model": options.model, "data": task.name, "precision": options.precision,
               "seed": options.seed, "epochs": options.epochs, "test_error": trained.test_error,
               **summary, "per_image": _per_image(found)}  # fmt: skip
-    for path in _write(directory, record, found, f"{options.model} on {task.name}, {options.precision}"):  # fmt: skip
+    from refimpl import plots
+
+    title = f"{options.model} on {task.name}, {options.precision}"
+    files = {"certificate.png": plots.certificate(found, title=title), "certificate.json": record}
+    for path in write_results(directory, files):
         say(f"wrote {path}")
     return 0
 
 
 def _per_image(found) -> dict[str, list]:
-    """Return what JSON can hold of each image; a bound that is not finite is null."""
-    import math
-
+    """Return what is known of each image."""
     values = {name: getattr(found, name).tolist() for name in ("gamma", "delta", "bound")}
-    values = {
-        name: [v if math.isfinite(v) else None for v in found] for name, found in values.items()
-    }
     return {**values, "same": found.same.tolist(), "proved": found.proved.tolist()}
-
-
-def _write(directory, record, found, title):
-    import json
-    import math
-
-    from refimpl import plots
-
-    directory.mkdir(parents=True, exist_ok=True)
-    picture, text = directory / "certificate.png", directory / "certificate.json"
-    plots.certificate(found, title=title).savefig(picture, dpi=150)
-    plain = {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
-    }
-    text.write_text(json.dumps(plain, indent=1) + "\n")
-    return picture, text

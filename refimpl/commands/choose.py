@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from refimpl.commands.options import place, positive, seed, short, talk, writable
+from refimpl.commands.options import (
+    add_network,
+    add_results,
+    positive,
+    short,
+    talk,
+    writable,
+    write_results,
+)
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
@@ -21,14 +30,12 @@ def add(commands) -> None:
         "tolerance, and train with them.  e4m3 and e5m2 mean OCP's formats here.",
     )
     command.set_defaults(run=_choose)
-    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("data", metavar="DATA",
-                         help="digits, topics (text), ..., or path of your own")  # fmt: skip
-    command.add_argument("--candidates", default="int8,e4m3,e5m2", metavar="FORMATS",
+    add_network(command, MODELS)
+    command.add_argument("--candidates", type=_list, default="int8,e4m3,e5m2", metavar="FORMATS",
                          help="formats, with commas between (default int8,e4m3,e5m2)")  # fmt: skip
-    command.add_argument("--scalings", default="tensor", metavar="LIST",
+    command.add_argument("--scalings", type=_list, default="tensor", metavar="LIST",
                          help="what shares a scale: tensor, row, or the size of a block (default tensor)")  # fmt: skip
-    command.add_argument("--roundings", default="ties_to_even", metavar="LIST",
+    command.add_argument("--roundings", type=_list, default="ties_to_even", metavar="LIST",
                          help="default ties_to_even")  # fmt: skip
     command.add_argument("--metric", choices=METRICS, default="backward-error",
                          help=f"{', '.join(METRICS)} (default backward-error); noise is minus decibels")  # fmt: skip
@@ -38,9 +45,7 @@ def add(commands) -> None:
     command.add_argument("--policies", type=positive, metavar="N",
                          help=f"also train so many other policies (at least {PREDICTED}), to say how "
                          "well the metric foretold their loss")  # fmt: skip
-    command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument("--out", metavar="DIR", type=place, help="directory of results (default choose-MODEL-DATA)")  # fmt: skip
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_results(command, "choose-MODEL-DATA")
 
 
 def _choose(options) -> int:
@@ -52,8 +57,8 @@ def _choose(options) -> int:
     if options.policies is not None and options.policies < PREDICTED:
         raise ValueError(f"{options.policies} policies; give at least {PREDICTED}, or none")
     found = numerics.candidates(
-        _list(options.candidates), scalings=[int(s) if s.isdigit() else s for s in _list(options.scalings)],
-        roundings=_list(options.roundings),
+        options.candidates, scalings=[int(s) if s.isdigit() else s for s in options.scalings],
+        roundings=options.roundings,
     )  # fmt: skip
     metric = options.metric.replace("-", " ")
     task = data.load(options.data)
@@ -66,12 +71,12 @@ def _choose(options) -> int:
     training |= {"progress": not options.quiet}
     say = talk(options)
     directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
-    writable(directory / "choose.json")
+    writable(directory / "choose.png", directory / "choose.json")
     evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
     say(f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}")  # fmt: skip
-    if any(name in numerics.evidence.ALIASES for name in _list(options.candidates)):
+    if any(name in numerics.evidence.ALIASES for name in options.candidates):
         say("(e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here)")
     say(f"\n{_table(assignment)}\n")
     say("assigned: " + ", ".join(f"{name} to {n}" for name, n in assignment.counts().items()))
@@ -87,22 +92,28 @@ def _choose(options) -> int:
     for name, row in rows.items():
         say(f"  {name:<20} {row.test_error:>10.3f} {row.loss:>8.4f}")
     record = _record(options, task, assignment, rows)
-    pictures = {"choose": lambda plots: plots.assignment(assignment)}
+    from refimpl import plots
+
+    files = {"choose.png": plots.assignment(assignment), "choose.json": record}
     if options.policies:
         trained, power = _foretell(options, make, task, metric, training, directory)
         say(f"\n{metric}, measured before, and loss, after training: {power}")
         record["policies"] = [vars(row) for row in trained]
         record["power"] = vars(power)
-        pictures["foretold"] = lambda plots: plots.foretold(
+        files["foretold.png"] = plots.foretold(
             trained, baseline=rows["float32"], label=f"{metric}, mean over operands"
         )
-    for path in _write(directory, pictures, record):
+    for path in write_results(directory, files):
         say(f"wrote {path}")
     return 0
 
 
 def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """Read what stands between commas."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give at least one, with commas between")  # fmt: skip
+    return found
 
 
 def _table(assignment) -> str:
@@ -152,15 +163,3 @@ def _record(options, task, assignment, rows) -> dict:
                       "as assigned": assignment.memory().total_mb},
         "trained": {name: vars(row) for name, row in rows.items()},
     }  # fmt: skip
-
-
-def _write(directory, pictures, record):
-    import json
-
-    from refimpl import plots
-
-    for name, draw in pictures.items():
-        draw(plots).savefig(directory / f"{name}.png", dpi=130, bbox_inches="tight")
-        yield directory / f"{name}.png"
-    (directory / "choose.json").write_text(json.dumps(record, indent=1) + "\n")
-    yield directory / "choose.json"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from refimpl.commands.options import add_report, add_rules, tell, writable
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    from refimpl.commands.options import add_rules, place
-
     command = commands.add_parser(
         "conform",
         help="hold an implementation of a format to its definition and say what is wrong with it",
@@ -36,14 +34,12 @@ def add(commands) -> None:
                          help="float16, float32, float64 (default: the last two)")  # fmt: skip
     command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
                          help="for each call (default 10)")  # fmt: skip
-    command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
+    add_report(command)
 
 
 def run(options) -> int:
     """Print the report; return 0 or 1."""
     from refimpl import testing
-    from refimpl.commands.options import writable
 
     writable(options.junit)
     if options.program:  # then the first name is the format
@@ -63,12 +59,7 @@ def run(options) -> int:
         )
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
-    if options.junit:
-        file = Path(options.junit)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report.to_junit(), encoding="utf-8")
-    print(report.to_json() if options.json else report)
-    return report.exit_status
+    return tell(report, options)
 
 
 def _imported(name: str):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, place, positive, short, talk, writable
+from refimpl.commands.options import (
+    add_running,
+    place,
+    positive,
+    short,
+    talk,
+    writable,
+    write_results,
+)
 
 
 def add(commands) -> None:
@@ -30,24 +38,25 @@ def add(commands) -> None:
 
 
 def _frontier(options) -> int:
-    from refimpl import data
-    from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, Study, compare, meta_training
+    from pathlib import Path
+
+    from refimpl import data, plots
+    from refimpl.peppp import Study, compare
 
     task = data.load(options.data)
-    errors = meta_training(task) if options.matrix is None else ErrorMatrix.load(
-        options.matrix, columns=[c.name for c in CONFIGURATIONS]
-    )  # fmt: skip
-    study = Study(errors, task, measurements=options.measurements,
-                  method=options.method, memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
-    directory = options.out or f"frontier-{short(task.name)}"
-    writable(*_files(directory))
+    errors = _errors(options.matrix, task)
+    study = Study(errors, task, measurements=options.measurements, method=options.method,
+                  memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
+    directory = Path(options.out or f"frontier-{short(task.name)}")
+    writable(directory / "frontier.png", directory / "frontier.json")
     say = talk(options)
     say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
+
     running = {"directory": directory, "jobs": options.jobs, "progress": not options.quiet}
     found = study.measure(**running)
     true = study.measure_all(**running) if options.exhaustive else None
-    _report(found, say)
+    say("\n".join([*_measured(found), *_estimated(found), *_advice(found)]))
     record = {"data": task.name, "seed": options.seed, "method": options.method, **found.to_dict()}
     if true is not None:
         record["true"] = dict(zip(found.names, true.tolist(), strict=True))
@@ -55,51 +64,61 @@ def _frontier(options) -> int:
         say("\nestimated against true frontier")
         for name, value in record["comparison"].items():
             say(f"  {name:<34} {value:.4f}")
-    for path in _write_frontier(directory, task.name, found, true, record):
+
+    title = (f"{task.name}: {len(found.chosen)} configurations measured, "
+             f"{len(found.names) - len(found.chosen)} predicted")  # fmt: skip
+    picture = plots.frontier(found, true=true, title=title)
+    for path in write_results(directory, {"frontier.png": picture, "frontier.json": record}):
         say(f"wrote {path}")
     return 0
 
 
-def _report(found, say) -> None:
+def _errors(matrix, task):
+    """The errors to learn from: those that ship, or a matrix's, as far as it was measured."""
     import numpy as np
 
-    say("\nmeasured, in the order of choice    memory MB      error")
+    from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, meta_training
+
+    if matrix is None:
+        return meta_training(task)
+    errors = ErrorMatrix.load(matrix, columns=[c.name for c in CONFIGURATIONS])
+    measured = ~np.isnan(errors.values).all(axis=0)  # the others were over a sweep's memory cap
+    if not measured.any():
+        raise ValueError(f"{matrix} has nothing but nan; measure something, see refimpl sweep")
+    return errors.select(columns=np.array(errors.columns)[measured].tolist())
+
+
+def _measured(found):
+    """Lines: what was trained, in the order of choice."""
+    yield "\nmeasured, in the order of choice    memory MB      error"
     for i in found.chosen:
-        say(f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.measured[i]:>10.3f}")
-    say("\nestimated frontier                  memory MB      error")
+        yield f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.measured[i]:>10.3f}"
+
+
+def _estimated(found):
+    """Lines: the frontier from small to large, measured or predicted."""
+    import numpy as np
+
+    yield "\nestimated frontier                  memory MB      error"
+    marks = {found.knee: "  <- knee"} | {found.recommended: "  <- recommended"}
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
-        if found.band is not None and np.isnan(found.measured[i]):
+        if found.band is not None and how == "predicted":
             how += f" ({found.band[0][i]:.3f} to {found.band[1][i]:.3f})"
-        mark = (
-            "  <- recommended" if i == found.recommended else "  <- knee" if i == found.knee else ""
+        yield (
+            f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}"
+            f"{marks.get(i, '')}"
         )
-        say(
-            f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}{mark}"
-        )
-    best = found.recommended
-    within = "" if found.memory_cap_mb is None else f" within {found.memory_cap_mb:g} MB"
-    say(f"\nrecommended{within}: {found.names[best]}, {found.memory_mb[best]:.3f} MB, "
-        f"error {found.error[best]:.3f}")  # fmt: skip
-    if found.memory_cap_mb is None:
-        say(f"knee: {found.names[found.knee]}, {found.memory_mb[found.knee]:.3f} MB, "
-            f"error {found.error[found.knee]:.3f}")  # fmt: skip
 
 
-def _write_frontier(directory, name, found, true, record):
-    import json
+def _advice(found):
+    """Lines: what to buy."""
 
-    from refimpl import plots
+    def one(i):
+        return f"{found.names[i]}, {found.memory_mb[i]:.3f} MB, error {found.error[i]:.3f}"
 
-    picture, text = _files(directory)
-    plots.frontier(found, true=true, title=f"{name}: {len(found.chosen)} configurations measured, "
-                   f"{len(found.names) - len(found.chosen)} predicted").savefig(picture, dpi=150)  # fmt: skip
-    text.write_text(json.dumps(record, indent=1) + "\n")
-    return picture, text
-
-
-def _files(directory):
-    """The picture and the record."""
-    from pathlib import Path
-
-    return Path(directory, "frontier.png"), Path(directory, "frontier.json")
+    if found.memory_cap_mb is not None:
+        yield f"\nrecommended within {found.memory_cap_mb:g} MB: {one(found.recommended)}"
+        return
+    yield f"\nrecommended: {one(found.recommended)}"
+    yield f"knee: {one(found.knee)}"

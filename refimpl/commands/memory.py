@@ -5,6 +5,7 @@ from __future__ import annotations
 from refimpl.commands.options import place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
+SMALLEST_OF_VGG11 = 32
 
 
 def add(commands) -> None:
@@ -13,7 +14,8 @@ def add(commands) -> None:
         "memory",
         help="print what training a network in a configuration needs",
         description="Print the memory of training, by kind and by layer, by the paper's rule or by "
-        "one that counts what is needed at once.",
+        "one that counts what is needed at once.  The usual mixed precision is --low e5m10 --high e8m23 "
+        "--accounting needed; the paper's networks took images of 32x32 and 64x64 (--resolution).",
     )
     command.set_defaults(run=_memory)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
@@ -52,6 +54,9 @@ def _memory(options) -> int:
         checkpoint_every=options.checkpoint_every,
     )  # fmt: skip
     title = f"{options.model} on {where}, batch {options.batch_size}, {options.low}+{options.high}"
+    title += "".join(f", {how}" for how in _departures(options))
+    if options.picture:
+        _draw(memory, title, options.picture)
     print(f"{title}\n")
     for heading, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
         print(f"{heading:<24}      bytes   share")
@@ -62,9 +67,20 @@ def _memory(options) -> int:
         f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes"
     )
     if options.picture:
-        _draw(memory, title, options.picture)
         print(f"wrote {options.picture}")
     return 0
+
+
+def _departures(options):
+    """What is counted otherwise than the paper does."""
+    if options.accounting == "needed":
+        yield "what is needed at once"
+    if options.optimizer != "momentum":
+        yield options.optimizer
+    if options.state_bits:
+        yield f"{options.state_bits}-bit states"
+    if options.checkpoint_every:
+        yield f"one in {options.checkpoint_every} activations kept"
 
 
 def _network(options):
@@ -75,6 +91,11 @@ def _network(options):
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
+    if options.model == "vgg11" and min(shape[:2]) < SMALLEST_OF_VGG11:
+        raise ValueError(
+            f"vgg11 halves its images five times, and those of {where} are {shape[0]}x{shape[1]}; "
+            f"give --resolution {SMALLEST_OF_VGG11} or more, or --data with larger ones"
+        )
     classes = options.classes or task.classes
     words = None if options.resolution else getattr(task, "words", None)
     return nn.network(options.model, shape, classes, words=words), shape, where

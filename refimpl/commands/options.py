@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -39,11 +42,46 @@ def writable(*paths) -> None:
             why = "it is a directory"
         elif there != path and not there.is_dir():
             why = f"{there} is no directory"
-        elif not os.access(there, os.W_OK):
-            why = "permission denied"
+        elif there == path:
+            why = None if os.access(path, os.W_OK) else "permission denied"
         else:
-            continue
-        raise ValueError(f"cannot write {path} ({why}); name another place")
+            why = _refusal(there)
+        if why:
+            raise ValueError(f"cannot write {path} ({why}); name another place")
+
+
+def _refusal(directory: Path) -> str | None:
+    """Return why nothing can be made in a directory, having tried."""
+    try:
+        with tempfile.TemporaryDirectory(dir=directory):
+            return None
+    except OSError as error:
+        return f"nothing can be made in {directory}: {error.strerror}"
+
+
+def write_results(directory, files: dict) -> list[Path]:
+    """Write figures and plain data (as JSON), each under its name, and return where.
+
+    All appear at the end; interrupted, what was there before still is.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as beside:
+        for name, content in files.items():
+            if isinstance(content, dict):
+                Path(beside, name).write_text(json.dumps(_finite(content), indent=1) + "\n")
+            else:
+                content.savefig(Path(beside, name), dpi=150, bbox_inches="tight")
+        return [Path(beside, name).replace(directory / name) for name in files]
+
+
+def _finite(data):
+    """Return plain data with null for every number that JSON cannot hold."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def short(name: str) -> str:
@@ -51,17 +89,45 @@ def short(name: str) -> str:
     return Path(name).absolute().name.replace("#", "-")
 
 
-def add_running(command, out: str) -> None:
-    """Declare the options of a command that trains."""
+def add_network(command, models: tuple[str, ...]) -> None:
+    """Declare the network and the data of a command that trains one."""
+    command.add_argument("model", metavar="MODEL", choices=models, help=", ".join(models))
+    command.add_argument("data", metavar="DATA",
+                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
+
+
+def add_results(command, out: str) -> None:
+    """Declare the options of a command that trains and writes."""
     command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument(
-        "--jobs", type=positive, metavar="N", help="processes (default: all processors)"
-    )
     command.add_argument(
         "--out", metavar="DIR", type=place, help=f"directory of results (default {out})"
     )
-    command.set_defaults(continues=True)
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_running(command, out: str) -> None:
+    """Declare the options of a command that trains many, in processes, and can be continued."""
+    add_results(command, out)
+    command.add_argument(
+        "--jobs", type=positive, metavar="N", help="processes (default: all processors)"
+    )
+    command.set_defaults(continues=True)
+
+
+def add_report(command) -> None:
+    """Declare the options of a command that judges."""
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
+
+
+def tell(report, options) -> int:
+    """Print a report, write it where asked, and return its exit status."""
+    if options.junit:
+        file = Path(options.junit)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report.to_junit(), encoding="utf-8")
+    print(report.to_json() if options.json else report)
+    return report.exit_status
 
 
 def talk(options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from refimpl.commands.options import add_running, positive, talk, writable
 
 
@@ -32,56 +34,60 @@ def add(commands) -> None:
 
 
 def _sweep(options) -> int:
-    import numpy as np
-
     from refimpl import data
     from refimpl.peppp import CONFIGURATIONS, Settings, plan_sweep, run_sweep
 
     directory = options.out or "sweep"
-    what = (
-        options.tasks or data.meta_training_names(),
-        options.configurations or [c.name for c in CONFIGURATIONS],
-        directory,
-    )
-    how = {
+    what = {
+        "tasks": options.tasks or data.meta_training_names(),
+        "configurations": options.configurations or [c.name for c in CONFIGURATIONS],
+        "directory": directory,
         "settings": Settings(epochs=options.epochs, loss_scale=options.loss_scale, seed=options.seed),
         "memory_cap_mb": options.memory_cap_mb,
     }  # fmt: skip
     if options.dry_run:
-        _tell(plan_sweep(*what, **how), options)
+        print("\n".join(_plan(plan_sweep(**what), options.jobs)))
         return 0
     writable(f"{directory}/errors.npz")
-    running = {"jobs": options.jobs, "progress": not options.quiet}
-    if options.dask:
-        with _dask(options.dask) as client:
-            errors = run_sweep(*what, **how, **running, executor=client.get_executor())
-    else:
-        errors = run_sweep(*what, **how, **running)
+    with _executor(options.dask) as executor:
+        errors = run_sweep(**what, jobs=options.jobs, executor=executor, progress=not options.quiet)
     say = talk(options)
-    say(f"{'task':<26} best   median  worst error")
-    for row, values in zip(errors.rows, errors.values, strict=True):
-        values = values[~np.isnan(values)]
-        if len(values):
-            say(f"{row:<26} {values.min():.3f}  {np.median(values):.3f}   {values.max():.3f}")
-        else:
-            say(f"{row:<26} nothing within the memory cap")
+    say("\n".join(_summary(errors)))
     say(f"wrote {directory}/errors.npz")
     return 0
 
 
-def _tell(plan, options) -> None:
+def _plan(plan, jobs):
+    """Lines: what a sweep would do."""
     from refimpl.peppp.processes import processors
 
-    jobs = options.jobs or processors()
-    rest = plan.cells - plan.trained
-    print(f"{plan.cells} cells, {plan.trained} of them trained already; "
-          f"{plan.over_cap} more are over the memory cap and not run")  # fmt: skip
-    print(f"about {plan.seconds / 60:.1f} minutes of training for the other {rest}, "
-          f"{plan.seconds / 60 / jobs:.1f} in {jobs} process(es)")  # fmt: skip
-    print(f"the largest needs {plan.largest_mb:.4f} MB by the paper's rule; nothing was written")
+    jobs = min(jobs or processors(), max(plan.cells - plan.trained, 1))
+    yield (f"{plan.cells} cells, {plan.trained} of them trained already; "
+           f"{plan.over_cap} more are over the memory cap and not run")  # fmt: skip
+    yield (f"about {plan.seconds / 60:.1f} minutes of training for the other {plan.cells - plan.trained}, "
+           f"{plan.seconds / 60 / jobs:.1f} in {jobs} process(es)")  # fmt: skip
+    yield f"the largest needs {plan.largest_mb:.4f} MB by the paper's rule; nothing was written"
 
 
-def _dask(address):
+def _summary(errors):
+    """Lines: the errors of each task."""
+    import numpy as np
+
+    yield f"{'task':<26} best   median  worst error"
+    for row, values in zip(errors.rows, errors.values, strict=True):
+        values = values[~np.isnan(values)]
+        if len(values):
+            yield f"{row:<26} {values.min():.3f}  {np.median(values):.3f}   {values.max():.3f}"
+        else:
+            yield f"{row:<26} nothing within the memory cap"
+
+
+@contextlib.contextmanager
+def _executor(address):
+    """Where to train: the workers of a Dask scheduler, or None for processes of this machine."""
+    if address is None:
+        yield None
+        return
     try:
         from dask.distributed import Client
     except ImportError:
@@ -90,9 +96,11 @@ def _dask(address):
             "install refimpl[cluster]"
         ) from None
     try:
-        return Client(address, timeout=10)
+        client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"--dask {address}: no scheduler answers there ({type(error).__name__}); "
             "start one with: dask scheduler"
         ) from None
+    with client:
+        yield client.get_executor()

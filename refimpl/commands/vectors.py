@@ -20,9 +20,9 @@ def add(commands) -> None:
     command.add_argument(
         "--inputs-only", action="store_true", help="leave the results out, for a pipe"
     )
-    command.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
-    command.add_argument("--npz", metavar="FILE", type=place,
-                         help="write arrays to FILE instead")  # fmt: skip
+    shape = command.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
+    shape.add_argument("--npz", metavar="FILE", type=place, help="write arrays to FILE instead")
 
 
 def add_selection(command) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from refimpl.commands.options import place, writable
+from refimpl.commands.options import add_report, tell, writable
 from refimpl.commands.vectors import add_selection, selected
 
 READ = 1 << 20  # bytes
@@ -21,8 +19,7 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     add_selection(command)
-    command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
+    add_report(command)
 
 
 def run(options) -> int:
@@ -34,9 +31,4 @@ def run(options) -> int:
     writable(options.junit)
     pieces = iter(lambda: sys.stdin.buffer.read1(READ), b"")
     report = verify(selected(options), pieces)
-    if options.junit:
-        file = Path(options.junit)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report.to_junit(), encoding="utf-8")
-    print(report.to_json() if options.json else report)
-    return report.exit_status
+    return tell(report, options)

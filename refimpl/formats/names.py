@@ -193,9 +193,9 @@ def format(name: str | Format) -> Format:
     if found := _POSIT.fullmatch(key):
         return PositFormat(int(found["bits"]), int(found["es"]))
     known = [*names(), *_ALIASES, "e4m3", "e8m7", "binary8p3se", "binary8p4se", "posit8_0"]
-    near = difflib.get_close_matches(name, known, n=3) or ["float8_e4m3fn", "e4m3", "int8"]
-    raise ValueError(f"format: unknown format {name!r}; did you mean {', '.join(near)}? "
-                     "(any eEmM such as e5m2 is a format too)")  # fmt: skip
+    near = ", ".join(difflib.get_close_matches(name, known, n=3))
+    hint = f"did you mean {near}?" if near else "`refimpl format --list` prints the named ones"
+    raise ValueError(f"format: unknown format {name!r}; {hint} (any eEmM such as e5m2 is a format too)")  # fmt: skip
 
 
 @cache

@@ -123,7 +123,6 @@ def _correlate(
         i += 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
 def forward(x, weight, stride, padding):
     """Return (batch, down, across, filters): x correlated with the filters, zeros around x."""
     batch, height, width, channels = x.shape
@@ -157,7 +156,6 @@ def write_forward(x, weight, stride, padding, y):
         y[:] = out[:, :, :, :filters]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
 def weight_gradient(x, dy, rows, columns, stride, padding):
     """Return (rows, columns, channels, filters): dL/d(filters), given x and dL/d(output)."""
     gradient = np.empty((rows, columns, x.shape[3], dy.shape[3]), np.float32)
@@ -209,7 +207,6 @@ def _taps(phase, padding, size, stride, length):
     return first, count, shift, (length - phase + stride - 1) // stride
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
 def input_gradient(weight, dy, height, width, stride, padding):
     """Return (batch, height, width, channels): dL/dx, given the filters and dL/d(output).
 

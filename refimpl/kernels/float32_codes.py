@@ -258,7 +258,7 @@ def quantize_ties_to_even(x, out, t):
     for start in range(0, x.size, BLOCK):
         part = x[start : start + BLOCK]
         copy(old.ctypes.data, part.ctypes.data, part.size)
-        _to_even(old[: part.size], part, t)
+        _to_even(old[: part.size], out[start : start + BLOCK], t)  # x may be read-only by type
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

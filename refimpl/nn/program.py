@@ -14,7 +14,6 @@ anything else `program` returns None, and the network goes layer by layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -34,8 +33,7 @@ from refimpl.nn.layers import (
 )
 from refimpl.nn.precision import PRODUCT_ROLES
 from refimpl.nn.rounder import Rounder
-
-_LINE = 16  # float32 in a cache line
+from refimpl.nn.workspace import LINE, Block, Workspace
 
 
 class _NotServedError(Exception):
@@ -85,20 +83,20 @@ class Program:
             weights = np.concatenate([t.data.reshape(-1) for t in tensors])
         self.rounder, self._carry_out = rounder, machine.run
         writer = _Writer(model, rounder, training)
-        images = writer.take(shape, needs_gradient=False)
+        images = writer.space.take(shape, needs_gradient=False)
         logits, back = writer.sequence(model.layers, images)
         if len(logits.shape) != 2:
             raise _NotServedError
-        loss = writer.take((1, 1))
+        loss = writer.space.take((1, 1))
         writer.write("LOSS", x=logits.at, y=loss.at, **logits.extent)
         self._forward = writer.finish()
         if training:
-            gradient = writer.take(logits.shape)
+            gradient = writer.space.take(logits.shape)
             writer.write("LOSS_BACK", x=logits.at, dx=gradient.at, **logits.extent)
-            writer.give(back(gradient))
+            writer.space.give(back(gradient))
             self._backward = writer.finish()
-        memory = np.empty(writer.size + _LINE, np.float32)
-        memory = memory[-(memory.ctypes.data // 4) % _LINE :]
+        memory = np.empty(writer.space.size + LINE, np.float32)
+        memory = memory[-(memory.ctypes.data // 4) % LINE :]
         self.images, self.logits, self._loss = (
             memory[block.at : block.at + block.size].reshape(block.shape)
             for block in (images, logits, loss)
@@ -122,27 +120,7 @@ class Program:
         self.rounder.drawn(noise, roundings)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A tensor's place in memory."""
-
-    at: int
-    shape: tuple[int, ...]
-    needs_gradient: bool
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def extent(self) -> dict[str, int]:
-        """Batch, height, width and channels, as an operation wants them."""
-        batch, *sides, channels = self.shape
-        height, width = sides or (1, 1)
-        return {"batch": batch, "height": height, "width": width, "channels": channels}
-
-
-Back = Callable[[_Block], "_Block | None"]
+Back = Callable[[Block], "Block | None"]
 
 
 class _Writer:
@@ -163,59 +141,17 @@ class _Writer:
         self.streams = 0
         self.sites: list[tuple] = [(0,) * 15]  # the first: nothing
         self.norms: list[BatchNorm] = []
-        self.size, self.free, self.users = 0, [], {}  # free: (at, size), ascending
+        self.space = Workspace()
         self.methods = {
             Convolution: self.convolution, Linear: self.linear, ReLU: self.relu, Round: self.round,
             AveragePool: self.average_pool, MaxPool: self.max_pool, Flatten: self.flatten,
             Residual: self.residual, Sequential: lambda layer, x: self.sequence(layer.layers, x),
         }  # fmt: skip
 
-    # memory
-
-    def take(self, shape, needs_gradient: bool = True) -> _Block:
-        """Return a free place for a tensor."""
-        size = -(-prod(shape) // _LINE) * _LINE
-        fitting = [i for i, (_, room) in enumerate(self.free) if room >= size]
-        if fitting:
-            i = min(fitting, key=lambda i: self.free[i][1])
-            at, room = self.free.pop(i)
-            if room > size:
-                self.free.insert(i, (at + size, room - size))
-        elif self.free and sum(self.free[-1]) == self.size:
-            at, _ = self.free.pop()
-            self.size = at + size
-        else:
-            at, self.size = self.size, self.size + size
-        self.users[at] = [1, size]
-        return _Block(at, tuple(shape), needs_gradient)
-
-    def share(self, block: _Block) -> _Block:
-        """Give a tensor one more owner."""
-        self.users[block.at][0] += 1
-        return block
-
-    def give(self, *blocks: _Block | None) -> None:
-        """Give tensors back; the last owner frees the place."""
-        for block in blocks:
-            if block is None:
-                continue
-            self.users[block.at][0] -= 1
-            if self.users[block.at][0]:
-                continue
-            self.free.append((block.at, self.users.pop(block.at)[1]))
-            self.free.sort()
-            merged = self.free[:1]
-            for at, size in self.free[1:]:
-                if sum(merged[-1]) == at:
-                    merged[-1] = merged[-1][0], merged[-1][1] + size
-                else:
-                    merged.append((at, size))
-            self.free = merged
-
-    def keep_for_back(self, *blocks: _Block) -> None:
+    def keep_for_back(self, *blocks: Block) -> None:
         """Give tensors back now if there is no way back, which would do it."""
         if not self.training:
-            self.give(*blocks)
+            self.space.give(*blocks)
 
     # operations
 
@@ -261,7 +197,7 @@ class _Writer:
 
     # layers
 
-    def sequence(self, layers: list[Layer], x: _Block) -> tuple[_Block, Back]:
+    def sequence(self, layers: list[Layer], x: Block) -> tuple[Block, Back]:
         """Write layers one after the other, [Round] BatchNorm [ReLU] [Round] as one."""
         ways, i, fresh = [], 0, False
         while i < len(layers):
@@ -290,45 +226,45 @@ class _Writer:
 
         return x, all_back
 
-    def round(self, layer: Round, x: _Block):
+    def round(self, layer: Round, x: Block):
         """Write a rounding point."""
         y, site = x, self.site(layer)
         if site["site"]:
-            y = self.take(x.shape, x.needs_gradient)
+            y = self.space.take(x.shape, x.needs_gradient)
             self.write("ROUND", x=x.at, y=y.at, **x.extent, **site)
-            self.give(x)
-        return y, lambda dy: self.round_back(layer, dy) if x.needs_gradient else self.give(dy)
+            self.space.give(x)
+        return y, lambda dy: self.round_back(layer, dy) if x.needs_gradient else self.space.give(dy)
 
-    def round_back(self, layer: Round, dy: _Block) -> _Block:
+    def round_back(self, layer: Round, dy: Block) -> Block:
         """Write a rounding point on the way back."""
         site = self.site(layer, back=True)
         if not site["site"]:
             return dy
-        dx = self.take(dy.shape)
+        dx = self.space.take(dy.shape)
         self.write("ROUND", x=dy.at, y=dx.at, **dy.extent, **site)
-        self.give(dy)
+        self.space.give(dy)
         return dx
 
-    def convolution(self, layer: Convolution, x: _Block):
+    def convolution(self, layer: Convolution, x: Block):
         """Write a convolution."""
         if layer.groups != 1:
             raise _NotServedError
         padding = layer.padding
-        y = self.take((x.shape[0], *layer.output_shape(x.shape[1:])))
+        y = self.space.take((x.shape[0], *layer.output_shape(x.shape[1:])))
         padded = self.pad(x, (padding, padding), (padding, padding))
         back = self.products(layer, x, padded, y, x.extent, layer.filters, layer.size, layer.stride,
                              padding)  # fmt: skip
         return y, back
 
-    def pad(self, x: _Block, rows: tuple[int, int], columns: tuple[int, int]) -> _Block:
+    def pad(self, x: Block, rows: tuple[int, int], columns: tuple[int, int]) -> Block:
         """Write images with margins of zeros, so many rows and columns before and after them."""
         if not any(rows + columns):
             return x
         batch, height, width, channels = x.shape
-        padded = self.take((batch, height + sum(rows), width + sum(columns), channels))
+        padded = self.space.take((batch, height + sum(rows), width + sum(columns), channels))
         self.write("PAD", x=x.at, y=padded.at, top=rows[0], bottom=rows[1], left=columns[0],
                    right=columns[1], **x.extent)  # fmt: skip
-        self.give(x)
+        self.space.give(x)
         return padded
 
     def products(self, layer, x, padded, y, extent, filters, size=1, stride=1, padding=0) -> Back:
@@ -345,10 +281,10 @@ class _Writer:
 
         def back(dy):
             self.write("CONVOLVE_BACK_FILTERS", x=padded.at, dy=dy.at, **common)
-            self.give(padded)
+            self.space.give(padded)
             if not x.needs_gradient:
-                return self.give(dy)
-            dx = self.take(x.shape)
+                return self.space.give(dy)
+            dx = self.space.take(x.shape)
             if size > 1:
                 rows, columns = (
                     margins.py_func(extent[side], outputs, size, stride, padding)
@@ -356,17 +292,17 @@ class _Writer:
                 )
                 dy = self.pad(dy, rows, columns)
             self.write("CONVOLVE_BACK_INPUT", dy=dy.at, dx=dx.at, **common)
-            self.give(dy)
+            self.space.give(dy)
             return dx
 
         return back
 
-    def linear(self, layer: Linear, x: _Block):
+    def linear(self, layer: Linear, x: Block):
         """Write a linear layer: a convolution of an image one pixel high, and a bias."""
         if len(x.shape) != 2:
             raise _NotServedError
         rows, features = x.shape
-        y = self.take((rows, layer.outputs))
+        y = self.space.take((rows, layer.outputs))
         extent = {"batch": 1, "height": 1, "width": rows, "channels": features}
         products_back = self.products(layer, x, x, y, extent, layer.outputs)
         bias = self.places[id(layer.parameters["bias"])]
@@ -379,11 +315,11 @@ class _Writer:
         return y, back
 
     def batch_norm(
-        self, before: Round | None, norm: BatchNorm, relu, after: Round | None, x: _Block
+        self, before: Round | None, norm: BatchNorm, relu, after: Round | None, x: Block
     ):
         """Write batch norm with the rounding of x before it, the ReLU and the rounding after it."""
         channels = norm.channels
-        vectors = self.take((2, channels))
+        vectors = self.space.take((2, channels))
         running = 2 * sum(other.channels for other in self.norms)
         self.norms.append(norm)
         common = {"x": x.at, "vectors": vectors.at, "relu": relu, **x.extent,
@@ -391,90 +327,94 @@ class _Writer:
                   "shift": self.places[id(norm.parameters["shift"])]}  # fmt: skip
         self.write("MOMENTS", running=running, training=self.training, epsilon=norm.epsilon,
                    movement=norm.movement, **common, **self.site(before))  # fmt: skip
-        y = self.take(x.shape)
+        y = self.space.take(x.shape)
         self.write("NORMALIZE", y=y.at, **common, **self.site(after))
         self.keep_for_back(x, vectors)
 
         def back(dy):
-            dx = self.take(x.shape)
+            dx = self.space.take(x.shape)
             self.write("NORMALIZE_BACK_SUMS", dy=dy.at, dx=dx.at, **common, **self.site(after, back=True))  # fmt: skip
-            self.give(dy)
+            self.space.give(dy)
             if x.needs_gradient:
                 self.write("NORMALIZE_BACK", dx=dx.at, **common, **self.site(before, back=True))
-            self.give(x, vectors)
-            return dx if x.needs_gradient else self.give(dx)
+            self.space.give(x, vectors)
+            return dx if x.needs_gradient else self.space.give(dx)
 
         return y, back
 
-    def relu(self, layer: ReLU, x: _Block):
+    def relu(self, layer: ReLU, x: Block):
         """Write a ReLU."""
-        y = self.take(x.shape, x.needs_gradient)
+        y = self.space.take(x.shape, x.needs_gradient)
         self.write("RELU", x=x.at, y=y.at, **x.extent)
-        self.give(x)
+        self.space.give(x)
         if self.training:
-            self.share(y)
+            self.space.share(y)
 
         def back(dy):
-            dx = self.take(x.shape)
+            dx = self.space.take(x.shape)
             self.write("RELU_BACK", y=y.at, dy=dy.at, dx=dx.at, **x.extent)
-            self.give(y, dy)
+            self.space.give(y, dy)
             return dx
 
         return y, back
 
-    def flatten(self, layer: Flatten, x: _Block):
+    def flatten(self, layer: Flatten, x: Block):
         """Write nothing: it is the same place."""
-        y = _Block(x.at, (x.shape[0], prod(x.shape[1:])), x.needs_gradient)
-        return y, lambda dy: _Block(dy.at, x.shape, True)
+        y = Block(x.at, (x.shape[0], prod(x.shape[1:])), x.needs_gradient)
+        return y, lambda dy: Block(dy.at, x.shape, True)
 
-    def average_pool(self, layer: AveragePool, x: _Block):
+    def average_pool(self, layer: AveragePool, x: Block):
         """Write the mean over each image."""
         if len(x.shape) != 4:
             raise _NotServedError
-        y = self.take((x.shape[0], x.shape[-1]), x.needs_gradient)
+        y = self.space.take((x.shape[0], x.shape[-1]), x.needs_gradient)
         self.write("IMAGE_MEAN", x=x.at, y=y.at, **x.extent)
-        self.give(x)
+        self.space.give(x)
 
         def back(dy):
-            dx = self.take(x.shape)
+            dx = self.space.take(x.shape)
             self.write("IMAGE_MEAN_BACK", dy=dy.at, dx=dx.at, **x.extent)
-            self.give(dy)
+            self.space.give(dy)
             return dx
 
         return y, back
 
-    def max_pool(self, layer: MaxPool, x: _Block):
+    def max_pool(self, layer: MaxPool, x: Block):
         """Write the largest values of windows."""
-        y = self.take((x.shape[0], *layer.output_shape(x.shape[1:])), x.needs_gradient)
+        y = self.space.take((x.shape[0], *layer.output_shape(x.shape[1:])), x.needs_gradient)
         self.write("MAX_POOL", x=x.at, y=y.at, size=layer.size, **x.extent)
         self.keep_for_back(x)
 
         def back(dy):
-            dx = self.take(x.shape)
+            dx = self.space.take(x.shape)
             self.write("MAX_POOL_BACK", x=x.at, dy=dy.at, dx=dx.at, size=layer.size, **x.extent)
-            self.give(x, dy)
+            self.space.give(x, dy)
             return dx
 
         return y, back
 
-    def residual(self, layer: Residual, x: _Block):
+    def residual(self, layer: Residual, x: Block):
         """Write both branches and their sum, with its two roundings."""
-        main, main_back = self.sequence(layer.main.layers, self.share(x))
+        main, main_back = self.sequence(layer.main.layers, self.space.share(x))
         skip, skip_back = self.sequence(layer.skip.layers, x)
-        y = self.take(main.shape, main.needs_gradient)
+        y = self.space.take(main.shape, main.needs_gradient)
         self.write("ROUND_SUM", x=main.at, z=skip.at, y=y.at, **y.extent, **self.site(layer.round_skip),
                    **self.site(layer.round_sum, prefix="second_"))  # fmt: skip
-        self.give(main, skip)
+        self.space.give(main, skip)
 
         def back(dy):
             dy = self.round_back(layer.round_sum, dy)
-            dx = main_back(self.share(dy))
-            other = self.round_back(layer.round_skip, dy) if skip.needs_gradient else self.give(dy)
+            dx = main_back(self.space.share(dy))
+            other = (
+                self.round_back(layer.round_skip, dy)
+                if skip.needs_gradient
+                else self.space.give(dy)
+            )
             other = None if other is None else skip_back(other)
             if dx is None or other is None:
                 return dx or other
             self.write("ADD", x=dx.at, z=other.at, y=dx.at, **dx.extent)
-            self.give(other)
+            self.space.give(other)
             return dx
 
         return y, back

@@ -25,6 +25,7 @@ from refimpl.nn.program import Program, program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
+STARTING = "the first run compiles"  # what progress bars say until there is something to say
 EVALUATED_AT_ONCE = 512  # test images of 8x8; fewer larger ones, down to 32, in as much memory
 
 
@@ -411,4 +412,6 @@ def _identity(
 def _bar(total: int, done: int, show: bool):
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=done, unit="step", disable=not show, leave=False)
+    bar = tqdm(total=total, initial=done, unit="step", disable=not show, leave=False)
+    bar.set_postfix_str(STARTING)
+    return bar

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from refimpl.nn.numbers import whole
 from refimpl.nn.products import Product
 from refimpl.nn.training import fit
 from refimpl.numerics.tails import StudentT, fit_student_t
@@ -174,8 +175,7 @@ def capture(
     >>> found.steps, len(found.operands), found.of("2 Linear", "right operand").count
     ((0, 43), 9, 16384)
     """
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"capture: steps is {steps!r}; it must be a whole number of at least 1")
+    steps = whole("capture", "steps", steps, 1)
     found, chosen = Capture(), set()
 
     def see(product: Product) -> None:

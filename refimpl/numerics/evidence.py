@@ -28,7 +28,9 @@ from refimpl.nn.precision import PRODUCT_ROLES, Precision, Rounding
 from refimpl.nn.products import Product, round_operand
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.capture import Capture, capture
+from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.metrics import normwise_error, sqnr, underflow
+from refimpl.ops import door
 
 METRICS = ("backward error", "relative error", "noise", "underflow")
 
@@ -57,6 +59,11 @@ class Candidate:
     """
 
     rounding: Rounding
+
+    def __post_init__(self):
+        of_kind(
+            "Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale"
+        )
 
     @property
     def name(self) -> str:
@@ -92,20 +99,17 @@ def candidates(
 
     Raises
     ------
-    ValueError
-        Where a list is empty, for unknown names, and for what cannot be trained in.
+    TypeError, ValueError
+        Where a list is empty or none, for unknown names, and for what cannot be trained in.
 
     Examples
     --------
     >>> [c.name for c in candidates(["int8", "e4m3"], scalings=["tensor", "row"])]
     ['int8', 'int8 per row', 'float8_e4m3fn', 'float8_e4m3fn per row']
     """
-    for what, given in (("formats", formats), ("scalings", scalings), ("roundings", roundings)):
-        if isinstance(given, str) or not len(given):
-            raise ValueError(
-                f"candidates: {what} is {given!r}; give a list of at least one, such as "
-                f"{['int8', 'e4m3', 'e5m2']}"
-            )
+    formats = several("candidates", "formats", formats, ["int8", "e4m3", "e5m2"])
+    scalings = several("candidates", "scalings", scalings, ["tensor", "row", 32])
+    roundings = several("candidates", "roundings", roundings, ["ties_to_even", "stochastic"])
     found = [
         Candidate(
             Rounding(format=ALIASES.get(f, f) if isinstance(f, str) else f, rounding=r,
@@ -163,7 +167,11 @@ class Evidence:
     capture: Capture | None = None
 
     def value(self, key: tuple[str, str], metric: str) -> np.ndarray:
-        """Return a metric of an operand for each candidate."""
+        """Return a metric of an operand for each candidate; ValueError if there is none such."""
+        door.one_of("value", "metric", metric, METRICS)
+        if key not in self.operands:
+            raise ValueError(f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "
+                             f"such as {next(iter(self.operands), None)}")  # fmt: skip
         return self.operands[key].values[:, METRICS.index(metric)]
 
     def see(self, product: Product) -> None:
@@ -252,8 +260,8 @@ def measure(
 
     Raises
     ------
-    ValueError
-        Without candidates; as `capture`.
+    TypeError, ValueError
+        Without candidates, or for what are none; as `capture`.
 
     Examples
     --------
@@ -263,8 +271,10 @@ def measure(
     >>> bool(int8 < e4m3 < e5m2)  # initial weights are uniform: no tails at all
     True
     """
-    if not found:
-        raise ValueError("measure: no candidates; give at least one")
+    found = several("measure", "found", found, "what refimpl.numerics.candidates() returns")
+    for i, candidate in enumerate(found):
+        of_kind("measure", f"found[{i}]", candidate, Candidate,
+                "candidates, as refimpl.numerics.candidates(['int8', 'e4m3']) returns them")  # fmt: skip
     evidence = Evidence(found)
     evidence.capture = capture(
         model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training

@@ -26,6 +26,7 @@ import numpy as np
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat
 from refimpl.formats import format as format_of
+from refimpl.nn.numbers import whole
 from refimpl.ops import door
 from refimpl.ops.rows import to_rows
 
@@ -45,7 +46,8 @@ def relative_error(x, y) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a value is not finite (as for every metric here).
+        If the shapes do not fit, or a value is not finite (as for every metric here; the others ask
+        for equal shapes).
 
     Examples
     --------
@@ -66,9 +68,7 @@ def normwise_error(x, y) -> float:
     >>> normwise_error([3.0, 4.0], [3.0, 4.5])
     0.1
     """
-    x, y = _pair("normwise_error", x, y)
-    error, size = _norm(y - x), _norm(x)
-    return _times(_quotient(error[0], size[0]), error[1] - size[1])
+    return _normwise("normwise_error", x, y)
 
 
 def sqnr(x, y) -> float:
@@ -81,7 +81,7 @@ def sqnr(x, y) -> float:
     >>> round(sqnr([3.0, 4.0], [3.0, 4.5]), 9)
     20.0
     """
-    error = normwise_error(x, y)
+    error = _normwise("sqnr", x, y)
     with np.errstate(divide="ignore"):
         return float(-20 * np.log10(error))
 
@@ -113,8 +113,8 @@ def backward_error(a, b, qa, qb, *, normwise: bool = False):
     >>> backward_error([[3.0, 1.0]], [[2.0], [-4.0]], [[3.5, 1.0]], [[2.0], [-4.0]]).tolist()
     [[0.1]]
     """
-    a, qa = _pair("backward_error", a, qa)
-    b, qb = _pair("backward_error", b, qb)
+    a, qa = _alike("backward_error", a, qa)
+    b, qb = _alike("backward_error", b, qb)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"backward_error: no matrix product of shapes {a.shape} and {b.shape}; "
                          "allowed are (..., n, k) and (..., k, m)")  # fmt: skip
@@ -135,7 +135,7 @@ def underflow(x, y) -> float:
     >>> underflow([0.0, 1e-9, 1.0], [0.0, 0.0, 1.0])
     0.5
     """
-    x, y = _pair("underflow", x, y)
+    x, y = _alike("underflow", x, y)
     return float(np.mean(y[x != 0] == 0)) if x.any() else 0.0
 
 
@@ -157,7 +157,7 @@ def overflow(x, fmt: FloatFormat | IntFormat | str, *, scale=1.0) -> float:
     x, scale = _pair("overflow", x, scale)
     if not (scale > 0).all():
         raise ValueError("overflow: every scale must be above 0")
-    return float(np.mean(np.abs(x) / scale > _grid("overflow", fmt).max)) if x.size else 0.0
+    return float(np.mean(np.abs(x) / scale > grid_of("overflow", fmt).max)) if x.size else 0.0
 
 
 def round_scaled(
@@ -199,7 +199,7 @@ def round_scaled(
     [1.0, 0.285714, 0.000977]
     """
     verb = "round_scaled"
-    grid = _grid(verb, fmt)
+    grid = grid_of(verb, fmt)
     x = _floats(verb, x)
     rows, layout = to_rows(verb, x, axis, block_size)
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
@@ -236,14 +236,14 @@ def error_profile(
     >>> magnitude[0].item(), error[0].item(), bool(error[-1] < 2.0**-7)
     (0.00390625, 1.0, True)
     """
-    if octaves < 1 or samples < 1:
-        raise ValueError(f"error_profile: octaves and samples must be at least 1; got {octaves}, {samples}")  # fmt: skip
+    octaves = whole("error_profile", "octaves", octaves, 1)
+    samples = whole("error_profile", "samples", samples, 1)
     ends = 2.0 ** np.arange(1 - octaves, 1)
     x = ends[:, np.newaxis] * (0.5 + np.arange(1, samples + 1) / (2 * samples))
     return ends, relative_error(x, round_scaled(x, fmt)).max(axis=1)
 
 
-def _grid(verb: str, fmt) -> FloatFormat:
+def grid_of(verb: str, fmt) -> FloatFormat:
     """Return a format's values before scaling; for integers the codes themselves."""
     fmt = format_of(fmt)
     if isinstance(fmt, IntFormat):
@@ -269,8 +269,23 @@ def _pair(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.broadcast_arrays(x, y))
     except ValueError:
         raise ValueError(
-            f"{verb}: shapes {x.shape} and {y.shape} do not fit; give values one for one"
+            f"{verb}: shapes {x.shape} and {y.shape} do not broadcast; give values one for one"
         ) from None
+
+
+def _alike(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and rounded values, which have one shape."""
+    x, y = _floats(verb, x), _floats(verb, y)
+    if x.shape != y.shape:
+        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not fit; give a rounded value "
+                         "for each value")  # fmt: skip
+    return x, y
+
+
+def _normwise(verb: str, x, y) -> float:
+    x, y = _alike(verb, x, y)
+    error, size = _norm(y - x), _norm(x)
+    return _times(_quotient(error[0], size[0]), error[1] - size[1])
 
 
 def _norm(x: np.ndarray) -> tuple[float, int]:

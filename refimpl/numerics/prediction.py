@@ -15,14 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl.nn import checks
+from refimpl.nn.layers import Sequential
+from refimpl.nn.numbers import whole
 from refimpl.nn.precision import Precision
 from refimpl.nn.training import Result, fit
+from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.evidence import Evidence
-from refimpl.numerics.selection import Assignment, uniform
+from refimpl.numerics.selection import Assignment, look_at, uniform
+from refimpl.ops import door
 
 LADDER = ("int2", "int3", "int4", "int5", "int6", "int8", "e2m1fn", "e2m2", "e3m1", "e3m2fn",
           "e2m3fn", "e3m3", "e4m1", "e4m2", "e5m1", "e4m3", "e5m2")  # fmt: skip
 """Formats from hopeless to harmless."""
+
+ASSIGNMENT = "what refimpl.numerics.choose returns"
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,29 @@ def train(
     seeds : sequence of int
     training
         As for `refimpl.nn.fit`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `make` makes nothing, for what is no assignment, and without seeds; as `refimpl.nn.fit`.
     """
+    if assignment is not None:
+        of_kind("train", "assignment", assignment, Assignment, ASSIGNMENT)
+    seeds = _maker_and_seeds("train", make, seeds)
     policy = Precision(loss_scale=1.0) if assignment is None else assignment.precision()
     results = [fit(make(), task, precision=policy, seed=seed, **training) for seed in seeds]
     return Trained(name, 0.0 if assignment is None else assignment.summary(),
                    float(np.mean([r.test_error for r in results])),
                    float(np.mean([_loss(r, task) for r in results])),
                    sum(r.diverged for r in results))  # fmt: skip
+
+
+def _maker_and_seeds(verb: str, make, seeds) -> list[int]:
+    """Return the seeds, refusing a network instead of what makes one."""
+    if isinstance(make, Sequential) or not callable(make):
+        raise TypeError(f"{verb}: make is {type(make).__name__} {make!r:.60}; give a function that "
+                        "returns a new network each time, such as refimpl.nn.mlp itself")  # fmt: skip
+    return [whole(verb, "a seed", seed, 0) for seed in several(verb, "seeds", seeds, (0, 1))]
 
 
 def _loss(result: Result, task) -> float:
@@ -83,11 +106,11 @@ def policies(
 
     Raises
     ------
-    ValueError
-        For a count below 1.
+    TypeError, ValueError
+        For what is no evidence or no metric, a count below 1, a seed below 0.
     """
-    if count < 1:
-        raise ValueError(f"policies: count is {count}; it must be at least 1")
+    look_at("policies", evidence, metric)
+    count, seed = whole("policies", "count", count, 1), whole("policies", "seed", seed, 0)
     known = [uniform(evidence, i, metric) for i in range(len(evidence.candidates))]
     found = {evidence.candidates[i].name: known[i] for i in range(min(count, len(known)))}
     rng = np.random.default_rng(seed)
@@ -113,7 +136,18 @@ def train_policies(
         A file to which each result is added, a line of JSON, the moment it is there.
     show : bool
         Show a bar of the policies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `train`.
     """
+    verb = "train_policies"
+    of_kind(verb, "assignments", assignments, dict, "what refimpl.numerics.policies returns")
+    for name, assignment in assignments.items():
+        of_kind(verb, f"assignment {name!r}", assignment, Assignment, ASSIGNMENT)
+    _maker_and_seeds(verb, make, training.get("seeds", (0,)))
+    checks.model_and_task(make(), task)
     from tqdm import tqdm
 
     known = {}
@@ -127,7 +161,7 @@ def train_policies(
                 continue  # half a line: the run was killed while it wrote
     found = []
     for name, assignment in tqdm(assignments.items(), unit="policy", disable=not show, leave=False):
-        text = f"{task.name} {make()!r} {assignment.precision()} {assignment.metric} {training}"
+        text = f"{task.name} {task.fingerprint} {make()!r} {assignment.precision()} {assignment.metric} {training}"
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         if key not in known:
             known[key] = train(make, task, assignment, name=name, **training)
@@ -174,8 +208,8 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
 
     Raises
     ------
-    ValueError
-        For fewer policies, other shapes, values that are not finite or all the same.
+    TypeError, ValueError
+        For fewer policies, other shapes, values that are no numbers, not finite or all the same.
 
     Examples
     --------
@@ -184,7 +218,9 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
     """
     from scipy import stats
 
-    x, y = np.asarray(metric, float), np.asarray(quality, float)
+    x, y = (door.real("predictive_power", v).astype(float) for v in (metric, quality))
+    resamples = whole("predictive_power", "resamples", resamples, 1)
+    seed = whole("predictive_power", "seed", seed, 0)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
         raise ValueError(f"predictive_power: shapes {x.shape} and {y.shape}; give at least 4 policies, "
                          "a metric and a quality for each")  # fmt: skip

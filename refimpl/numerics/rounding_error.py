@@ -56,6 +56,7 @@ from refimpl.formats import FloatFormat
 from refimpl.nn import layers as nn
 from refimpl.nn.blocks import Residual
 from refimpl.nn.precision import Precision, Rounding
+from refimpl.numerics import checks
 
 UNIT = 2.0**-24 + 2.0**-53
 SMALLEST = 2.0**-149
@@ -99,8 +100,9 @@ def forward_error_bound(
 
     Raises
     ------
-    ValueError
-        For a layer or a policy that no bound is known for.
+    TypeError, ValueError
+        For what is no network or policy; a layer or a policy that no bound is known for; a network
+        without weights; images that do not fit it or are not finite.
 
     Notes
     -----
@@ -117,7 +119,9 @@ def forward_error_bound(
     """
     from tqdm import tqdm
 
-    check_policy(model, precision)
+    check_policy("forward_error_bound", model, precision)
+    checks.trained("forward_error_bound", model)
+    images = checks.images_for("forward_error_bound", model, images)
     parts = []
     with (
         threadpool_limits(1, user_api="blas"),  # products this small gain nothing from more
@@ -145,13 +149,15 @@ def _by_sensitivity(logits, sources):
     return np.where(np.isnan(total), np.inf, total * (1 + SLACK))
 
 
-def check_policy(model: nn.Sequential, precision: Precision) -> None:
-    """Raise ValueError, naming the layer, where a network or a policy is of no kind that is bounded."""
+def check_policy(verb: str, model: nn.Sequential, precision: Precision) -> None:
+    """Raise an error, naming the layer, where a network or a policy is of no kind that is bounded."""
+    checks.of_kind(verb, "the model", model, nn.Sequential, checks.NETWORK)
+    checks.of_kind(verb, "precision", precision, Precision, checks.POLICY)
     for layer in model.every_layer():
         if type(layer) not in RULES and not isinstance(layer, nn.Sequential):
             known = ", ".join(sorted(kind.__name__ for kind in RULES))
             raise ValueError(
-                f"certify: there is no bound for layer {layer.name!r}; there is one for {known}"
+                f"{verb}: there is no bound for layer {layer.name!r}; there is one for {known}"
             )
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
@@ -160,7 +166,7 @@ def check_policy(model: nn.Sequential, precision: Precision) -> None:
                 isinstance(rounding.format, FloatFormat) and rounding.scaling == "none"
             ):
                 raise ValueError(
-                    f"certify: there is no bound for {role} of layer {layer.name!r} in {rounding}; "
+                    f"{verb}: there is no bound for {role} of layer {layer.name!r} in {rounding}; "
                     "use floating-point formats without scales, such as float16 or bfloat16"
                 )
 

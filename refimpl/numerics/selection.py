@@ -7,11 +7,15 @@ every product, forward and backward, and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
+from refimpl.nn.numbers import real, whole
 from refimpl.nn.precision import Precision, Rounding
+from refimpl.numerics.checks import of_kind
 from refimpl.numerics.evidence import METRICS, Candidate, Evidence
+from refimpl.ops import door
 from refimpl.peppp.memory import Item, Memory
 
 KINDS = {"left operand": "activations", "right operand": "weights",
@@ -107,9 +111,10 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
 
     Raises
     ------
-    ValueError
-        For an unknown metric, a tolerance that is no number, and where no candidate is within it for
-        some operand: that operand is named for which the best candidate is farthest off.
+    TypeError, ValueError
+        For what is no evidence, an unknown metric, a tolerance that is no number, and where no
+        candidate is within it for some operand: that operand is named for which the best candidate
+        is farthest off, and the least tolerance that all can meet.
 
     Examples
     --------
@@ -119,10 +124,8 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
     >>> choose(evidence, tolerance=0.01).counts()
     {'int8': 8, 'float8_e4m3fn': 1}
     """
-    if metric not in METRICS:
-        raise ValueError(f"choose: unknown metric {metric!r}; one of {', '.join(METRICS)}")
-    if not np.isfinite(tolerance):
-        raise ValueError(f"choose: tolerance is {tolerance}; it must be a finite number")
+    look_at("choose", evidence, metric)
+    tolerance = real("choose", "tolerance", tolerance, "finite", lambda _: True)
     hardest = max(evidence.operands, key=lambda key: evidence.value(key, metric).min())
     values = evidence.value(hardest, metric)
     if values.min() > tolerance:
@@ -130,7 +133,7 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
         raise ValueError(
             f"choose: no candidate has a {metric} of at most {tolerance:g} for the {hardest[1]} of "
             f"{hardest[0]!r}; the closest is {evidence.candidates[best].name} with {values[best]:.4g}: "
-            "raise the tolerance or add candidates of more bits"
+            f"pass a tolerance of {_at_least(values[best])} or more, or candidates of more bits"
         )
     choices = []
     for key, operand in evidence.operands.items():
@@ -143,11 +146,31 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
         ]  # fmt: skip
         bits, value, i = min(costs)
         choices.append(Choice(*key, evidence.candidates[i], float(value), bits))
-    return Assignment(evidence, metric, float(tolerance), tuple(choices))
+    return Assignment(evidence, metric, tolerance, tuple(choices))
+
+
+def look_at(verb: str, evidence: Evidence, metric: str) -> None:
+    """Refuse what is no evidence, evidence of nothing, and a metric that is none."""
+    of_kind(verb, "the evidence", evidence, Evidence, "what refimpl.numerics.measure returns")
+    if not evidence.operands:
+        raise ValueError(f"{verb}: the evidence has no operands; give what refimpl.numerics.measure returns")  # fmt: skip
+    door.one_of(verb, "metric", metric, METRICS)
+
+
+def _at_least(value: float) -> str:
+    """Return a number in three digits, rounded up."""
+    return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(float(value))):g}"
 
 
 def uniform(evidence: Evidence, place: int, metric: str = "backward error") -> Assignment:
-    """Return the assignment of one candidate, by its place, to every operand."""
+    """Return the assignment of one candidate, by its place from 0, to every operand.
+
+    TypeError or ValueError for what is no evidence, no metric and no place.
+    """
+    look_at("uniform", evidence, metric)
+    if whole("uniform", "place", place, 0) >= len(evidence.candidates):
+        raise ValueError(f"uniform: place is {place}; there are {len(evidence.candidates)} candidates, "
+                         f"at 0 to {len(evidence.candidates) - 1}")  # fmt: skip
     candidate = evidence.candidates[place]
     choices = tuple(
         Choice(*key, candidate, float(evidence.value(key, metric)[place]),

@@ -19,7 +19,9 @@ import numpy as np
 from refimpl import ops
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
+from refimpl.nn.numbers import real
 from refimpl.nn.optimizer import Adam
+from refimpl.ops import door
 
 FORMULAS = ("moments", "centred")
 
@@ -31,7 +33,7 @@ def _rounder(format: FloatFormat | str):
             f"sixteen_bit: {fmt} is not a floating-point format of at most 25 bits of precision; use "
             "one such as float16, bfloat16 or float32"
         )
-    return lambda x: ops.quantize(np.asarray(x, np.float64), fmt)
+    return lambda x: ops.quantize(door.real("sixteen_bit", x).astype(np.float64), fmt)
 
 
 def in_format(rule: Adam, format: FloatFormat | str) -> Adam:
@@ -170,8 +172,8 @@ def halting_radius(
     >>> [round(halting_radius(rate, 1.37), 3) for rate in (0.1, 0.01, 0.001)]
     [0.026, 0.224, 0.906]
     """
-    if not (0 < rate < np.inf and 0 < curvature < np.inf and np.isfinite(weight)):
-        raise ValueError(f"halting_radius: got rate={rate}, curvature={curvature}, weight={weight}; the "
-                         "first two must be finite and above 0, the weight finite")  # fmt: skip
+    for name, value in (("rate", rate), ("curvature", curvature)):
+        real("halting_radius", name, value, "finite and above 0", lambda x: x > 0)
+    real("halting_radius", "weight", weight, "finite", lambda _: True)
     unit = format_of(format).eps / 2
     return unit * abs(weight) / (2 * rate * curvature + unit)

@@ -9,11 +9,21 @@ below half a step, floats keep their relative error until their subnormals.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from refimpl.numerics.metrics import backward_error, relative_error, round_scaled, underflow
+from refimpl.nn.numbers import whole
+from refimpl.numerics.checks import several
+from refimpl.numerics.metrics import (
+    backward_error,
+    grid_of,
+    relative_error,
+    round_scaled,
+    underflow,
+)
+from refimpl.ops import door
 
 NUS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, np.inf)
 FORMATS = ("int8", "float8_e4m3fn", "float8_e5m2")
@@ -57,9 +67,16 @@ def draw(nu: float, shape, rng: np.random.Generator) -> np.ndarray:
     >>> draw(np.inf, 3, np.random.default_rng(0)).round(3).tolist()
     [0.126, -0.132, 0.64]
     """
-    if not nu > 0:
-        raise ValueError(f"draw: nu is {nu}; it must be above 0, infinity for the normal")
+    nu = _degrees("draw", nu)
     return rng.standard_normal(shape) if nu == np.inf else rng.standard_t(nu, shape)
+
+
+def _degrees(verb: str, nu) -> float:
+    if not isinstance(nu, Real) or not nu > 0:
+        raise ValueError(
+            f"{verb}: nu is {nu!r}; it must be a number above 0, infinity for the normal"
+        )
+    return float(nu)
 
 
 def tail_table(
@@ -89,8 +106,9 @@ def tail_table(
 
     Raises
     ------
-    ValueError
-        For a scaling, a size or a number of trials that is none, or without formats.
+    TypeError, ValueError
+        Before any work: for nu not above 0, formats without a largest value, another scaling, a size
+        or a number of trials that is none, and without formats or nu.
 
     Examples
     --------
@@ -98,19 +116,25 @@ def tail_table(
     >>> int8.backward_error > e4m3.backward_error
     True
     """
-    if scaling not in SCALINGS:
-        raise ValueError(
-            f"tail_table: scaling {scaling!r} is not one of {', '.join(map(repr, SCALINGS))}"
-        )
-    if size < 1 or trials < 1 or not len(formats):
-        raise ValueError(f"tail_table: got size {size}, {trials} trials and {len(formats)} formats; "
-                         "each must be at least 1")  # fmt: skip
+    verb = "tail_table"
+    nus = [_degrees(verb, nu) for nu in several(verb, "nus", nus, (1.0, 3.0))]
+    formats = several(verb, "formats", formats, FORMATS)
+    trials = whole(verb, "trials", trials, 1)
+    size, seed = _settings(verb, formats, scaling, size, seed)
     from tqdm import tqdm
 
     bar = tqdm(nus, disable=not progress, leave=False)
     with threadpool_limits(1, user_api="blas"):  # sums keep one order
         return [row for place, nu in enumerate(bar)
                 for row in _rows_of(nu, formats, scaling, size, trials, (seed, place))]  # fmt: skip
+
+
+def _settings(verb, formats, scaling, size, seed) -> tuple[int, int]:
+    """Return size and seed, having looked at everything."""
+    door.one_of(verb, "scaling", scaling, tuple(SCALINGS))
+    for fmt in formats:
+        grid_of(verb, fmt)
+    return whole(verb, "size", size, 1), whole(verb, "seed", seed, 0)
 
 
 def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
@@ -143,13 +167,19 @@ def product_errors(
     ndarray of float64, shape (size, size)
         (qa qb - a b) / (|a| |b|), whose magnitude is `backward_error`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        As `tail_table`.
+
     Examples
     --------
     >>> errors = product_errors(5.0, "e4m3fn", size=64)
     >>> bool(abs(errors.mean()) < errors.std())
     True
     """
-    rng = np.random.default_rng(seed)
+    size, seed = _settings("product_errors", [fmt], scaling, size, seed)
+    nu, rng = _degrees("product_errors", nu), np.random.default_rng(seed)
     a, b = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
     qa, qb = (
         round_scaled(x, fmt, axis=axis) for x, axis in zip((a, b), SCALINGS[scaling], strict=True)
@@ -199,8 +229,8 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
 
     Raises
     ------
-    ValueError
-        For values that are not finite, or too few.
+    TypeError, ValueError
+        For values that are no numbers or not finite, or too few; `most` below 8; a seed below 0.
 
     Notes
     -----
@@ -216,9 +246,10 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     """
     from scipy import optimize, stats
 
-    values = np.asarray(values, np.float64).ravel()
-    if not np.isfinite(values).all():
-        raise ValueError("fit_student_t: a value is not finite; remove it")
+    most, seed = whole("fit_student_t", "most", most, 8), whole("fit_student_t", "seed", seed, 0)
+    values = door.real("fit_student_t", values).ravel()
+    door.finite("fit_student_t", values)
+    values = values.astype(np.float64)
     if len(values) > most:
         values = np.random.default_rng(seed).choice(values, most, replace=False)
     if len(np.unique(values)) < 8:

@@ -30,9 +30,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from refimpl.nn import layers, training
+from refimpl.nn.numbers import whole
 from refimpl.nn.precision import Precision
 from refimpl.nn.rounder import Rounder
+from refimpl.numerics import checks
 from refimpl.numerics.rounding_error import check_policy, forward_error_bound
+from refimpl.ops import door
 
 OUTPUTS = ("probabilities", "logits")
 SLACK = 2.0**-40  # of probabilities computed in float64: some thousand times their error
@@ -100,7 +103,7 @@ def tolerance(outputs: np.ndarray) -> np.ndarray:
 
 
 def _outputs(who: str, given) -> np.ndarray:
-    array = np.asarray(given, np.float64)
+    array = door.real(who, given).astype(np.float64)
     if array.ndim != 2 or array.shape[1] < 2:
         raise ValueError(
             f"{who}: got outputs of shape {array.shape}; allowed is (images, classes) with at least "
@@ -112,10 +115,12 @@ def _outputs(who: str, given) -> np.ndarray:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Return softmax of logits (n, classes), in float64 as the trainer's loss takes it.
 
+    ValueError for other shapes.
+
     >>> probabilities([[0.0, 0.0]])
     array([[0.5, 0.5]])
     """
-    logits = np.asarray(logits, np.float64)
+    logits = _outputs("probabilities", logits)
     with np.errstate(invalid="ignore"):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -134,7 +139,8 @@ def cast(model: layers.Sequential, precision: Precision, *, seed: int = 0) -> la
     >>> bool((narrow == rf.quantize(model.tensors()[0].data, "bfloat16")).all())
     True
     """
-    _check_weights(model)
+    checks.trained("cast", model)
+    checks.of_kind("cast", "precision", precision, Precision, checks.POLICY)
     model = copy.deepcopy(model)
     rounder = Rounder(precision, precision.seed(seed))
     for layer, _, tensor in model.named_tensors():
@@ -164,9 +170,9 @@ def predict(
 
     Raises
     ------
-    ValueError
-        For a network without weights or with weights that are not finite, images that do not fit
-        it or are not finite.
+    TypeError, ValueError
+        For what is no network or policy, a network without weights or with weights that are not
+        finite, images that do not fit it or are not finite.
 
     Examples
     --------
@@ -176,38 +182,16 @@ def predict(
     >>> predict(model, task.test_images, rf.nn.preset("pure16")).shape
     (360, 10)
     """
-    precision = precision or Precision(loss_scale=1.0)
-    return _logits(cast(model, precision, seed=seed), _images(model, images), precision, seed)
+    checks.trained("predict", model)
+    precision = Precision(loss_scale=1.0) if precision is None else precision
+    checks.of_kind("predict", "precision", precision, Precision, checks.POLICY)
+    images, seed = checks.images_for("predict", model, images), whole("predict", "seed", seed, 0)
+    return _logits(cast(model, precision, seed=seed), images, precision, seed)
 
 
 def _logits(model, images, precision, seed):
     with np.errstate(over="ignore", invalid="ignore"):
         return training.logits(model, images, Rounder(precision, precision.seed(seed) ^ 1))
-
-
-def _check_weights(model):
-    for layer in model.every_layer():
-        if layer.parameter_count() and not layer.parameters:
-            raise ValueError(f"certify: layer {layer.name!r} has no weights yet; train the network "
-                             "by refimpl.nn.fit")  # fmt: skip
-        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.memory().items()]:  # fmt: skip
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"certify: {name} of layer {layer.name!r} is not finite; the training of this "
-                    "network has diverged: train it again with a lower rate or another seed"
-                )
-
-
-def _images(model, images):
-    images = np.asarray(images)
-    if images.ndim < 2 or not len(images) or images.dtype != np.float32:
-        raise ValueError(f"certify: got images of {images.dtype} {images.shape}; allowed is float32 "
-                         "(n, height, width, channels) with at least one image")  # fmt: skip
-    model.output_shape(images.shape[1:])  # raises, naming the layer they do not fit
-    if not np.isfinite(images).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(images))[0])
-        raise ValueError(f"certify: images have {images[index]} at {index}; remove or replace it")
-    return images
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +268,7 @@ def certify(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `predict` and `refimpl.numerics.forward_error_bound` do, and for other outputs.
 
     Notes
@@ -302,10 +286,11 @@ def certify(
     >>> bool(found.proved.mean() > 0.9 and found.same[found.proved].all())
     True
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(f"certify: outputs {outputs!r} is not one of {', '.join(OUTPUTS)}")
-    check_policy(model, precision)
-    images = _images(model, images)
+    door.one_of("certify", "outputs", outputs, OUTPUTS)
+    seed = whole("certify", "seed", seed, 0)
+    check_policy("certify", model, precision)
+    checks.trained("certify", model)
+    images = checks.images_for("certify", model, images)
     narrow = cast(model, precision, seed=seed)
     wide = predict(model, images).astype(np.float64)
     low = _logits(narrow, images, precision, seed).astype(np.float64)

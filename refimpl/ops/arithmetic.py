@@ -249,8 +249,17 @@ def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.
         at = int(np.argmax(wrong))
         index = tuple(int(i) for i in np.unravel_index(start + at, shape))
         raise ValueError(f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, "
-                         f"the nearest is {back[at]}; quantize first")  # fmt: skip
+                         f"{_instead(x[at], back[at], fmt)}")  # fmt: skip
     return codes.astype(np.uint64)
+
+
+def _instead(value, rounded, fmt) -> str:
+    """Say what to do about a value that is none of the format."""
+    if np.isnan(value):
+        return "which has no NaN; replace it first"
+    if not np.isfinite(rounded):
+        return f"whose values go from {fmt.min} to {fmt.max}; clip first"
+    return f"the nearest is {rounded}; quantize first"
 
 
 def _operands(verb, operands, fmt):

@@ -39,9 +39,18 @@ def float_format(verb: str, fmt) -> FloatFormat | PositFormat:
     return fmt
 
 
+def array(verb: str, x) -> np.ndarray:
+    """Return x as an array, unchanged, refusing lists whose rows differ in length."""
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{verb}: these values are no array (have its rows different lengths?); "
+                         "give rows of one length") from None  # fmt: skip
+
+
 def real(verb: str, x) -> np.ndarray:
     """Return x as an array of floats or integers, unchanged."""
-    x = np.asarray(x)
+    x = array(verb, x)
     if x.dtype.name not in FLOATS and x.dtype.kind not in "iub":
         raise TypeError(f"{verb}: values must be float16, bfloat16, float32, float64 or integers, "
                         f"got {x.dtype}")  # fmt: skip
@@ -126,7 +135,7 @@ def check_out(verb: str, out, shape, dtype) -> None:
 
 def check_codes(verb: str, codes, bits: int, name: str) -> np.ndarray:
     """Return codes as an unsigned array, refusing what is not one of 2^bits codes."""
-    codes = np.asarray(codes)
+    codes = array(verb, codes)
     if codes.size == 0 and codes.dtype == np.float64:  # an empty list
         codes = codes.astype(np.uint8)
     if codes.dtype.kind not in "iu":

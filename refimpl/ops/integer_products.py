@@ -160,7 +160,7 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
 
 
 def _codes(name: str, codes) -> np.ndarray:
-    codes = np.asarray(codes)
+    codes = door.array("matmul_int", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"matmul_int: {name} must hold integer codes, got {codes.dtype}")
     wide = codes.astype(np.int64)
@@ -173,7 +173,7 @@ def _codes(name: str, codes) -> np.ndarray:
 
 def _zero_points(name: str, zero, axis: int, count: int) -> np.ndarray:
     """Return zero points as a column (axis 0) or a row (axis 1)."""
-    zero = np.asarray(zero)
+    zero = door.array("matmul_int", zero)
     if zero.dtype.kind not in "iu" or zero.size not in (1, count):
         raise ValueError(f"matmul_int: the zero point of {name} is one integer or {count}, got "
                          f"{zero.dtype} of shape {zero.shape}")  # fmt: skip
@@ -206,7 +206,7 @@ def _values_of(fmt: Coded) -> np.ndarray:
 
 def _patterns(name: str, codes, fmt: Coded) -> np.ndarray:
     """Return codes as patterns of bits (uint8), refusing what is no code."""
-    fmt, codes = _few_bits(fmt), np.asarray(codes)
+    fmt, codes = _few_bits(fmt), door.array("matmul_lookup", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"matmul_lookup: {name} must hold integer codes, got {codes.dtype}")
     least, most = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)

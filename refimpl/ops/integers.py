@@ -135,7 +135,7 @@ def decode_int(
     >>> decode_int([25, -127], 0.5).tolist()
     [12.5, -63.5]
     """
-    codes = np.asarray(codes)
+    codes = door.array("decode_int", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"decode_int: codes must be integers, got {codes.dtype}")
     rows, layout = to_rows("decode_int", codes, axis, block_size)

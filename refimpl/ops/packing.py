@@ -78,7 +78,7 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
     array([1, 2, 3], dtype=uint8)
     """
     _check_bits("unpack_bits", bits)
-    packed = np.asarray(packed)
+    packed = door.array("unpack_bits", packed)
     if packed.dtype != np.uint8:
         raise TypeError(f"unpack_bits: packed codes are uint8, got {packed.dtype}")
     if not isinstance(count, (int, np.integer)) or count < 0:

@@ -52,7 +52,7 @@ def qtorch_float_quantize(
     [1.125, 480.0, 0.0, 480.0]
     """
     verb = "qtorch_float_quantize"
-    x = np.asarray(x)
+    x = door.array(verb, x)
     if x.dtype != np.float32:
         raise TypeError(f"{verb}: QPyTorch rounds float32 alone, got {x.dtype}; convert it first")
     for name, got, low, high in (("exponent_bits", exponent_bits, 1, 8),
@@ -65,7 +65,7 @@ def qtorch_float_quantize(
     stochastic = rounding == "stochastic"
     words = np.empty(0, np.uint32)
     if stochastic and random is not None:
-        random = np.asarray(random)
+        random = door.array(verb, random)
         if random.dtype.kind not in "iu" or random.shape != x.shape:
             raise ValueError(f"{verb}: random must hold an integer for each of the {x.shape} values, "
                              f"got {random.dtype} {random.shape}")  # fmt: skip

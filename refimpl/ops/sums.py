@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from refimpl.ops.floats import _mode
 ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
 Number = FloatFormat | PositFormat | str
-TERMS_PER_THREAD = 1 << 16  # of the integer road: some milliseconds
+STEPS_PER_THREAD = 1 << 16  # of the integer road: some milliseconds
+STEPS_AT_ONCE = 1 << 22  # some tenths of a second, two seconds at most
 
 
 def sum(
@@ -37,13 +39,12 @@ def sum(
         raise ValueError(f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are "
                          f"{-x.ndim} to {x.ndim - 1}")  # fmt: skip
     terms = x.size if axis is None else x.shape[axis]
+    shape = () if axis is None else np.delete(x.shape, axis).tolist()
 
     def rows_of(codes):
-        return (codes if axis is None else np.moveaxis(codes, axis, -1)).reshape(-1, terms)
+        rows = codes if axis is None else np.moveaxis(codes, axis, -1)
+        return rows.reshape(math.prod(shape), terms)
 
-    shape = () if axis is None else np.delete(x.shape, axis).tolist()
-    if terms == 0:
-        return np.zeros(shape, holding(_dtype(x), exact_format("sum", accumulate or fmt)))
     ones = np.ones((terms, 1), np.float32)
     found = _products("sum", x, ones, (fmt, "float32"), accumulate, order, chunk, rounding, overflow,
                       random_bits, seed, stream, (rows_of, None), "x1")  # fmt: skip
@@ -120,7 +121,8 @@ def matmul(
     *Speed*: sequential sums with ties to even run in float32's vectors, two orders of magnitude faster
     than the rest, wherever adding in float32 and rounding again is rounding once: where products have
     no more bits p than the accumulator, 2 p + 1 <= 24, and the accumulator's smallest steps lie in
-    reach (float8 into float16, among others).
+    reach (float8 into float16, among others).  What takes more than two seconds shows a bar, on
+    terminals.
 
     Examples
     --------
@@ -187,7 +189,7 @@ def _products(
             np.uint64(seed or 0), np.uint64(stream), *fixed,
         )  # fmt: skip
 
-    door.in_threads(len(x), work, least=max(TERMS_PER_THREAD // max(y.size, 1), 1))
+    _by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)
 
 
@@ -250,5 +252,25 @@ def _fast(x, y, first, second, into, overflow) -> np.ndarray:
     def work(start, stop):
         sums.products_in_float32(x[start:stop], y, out[start:stop], target)
 
-    door.in_threads(len(x), work, least=max(64 * TERMS_PER_THREAD // max(y.size, 1), 1))
+    _by_rows(len(x), y.size, work, faster=64)
     return out
+
+
+def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
+    """Call work(start, stop) on all rows, of so many steps each; show a bar of what takes long.
+
+    The bar appears after two seconds, on terminals alone.
+    """
+    steps = max(steps, 1)
+    block = max(faster * STEPS_AT_ONCE // steps, 1)
+    starts = range(0, rows, block)
+    if len(starts) > 1:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
+    for begin in starts:
+        door.in_threads(
+            min(block, rows - begin),
+            lambda start, stop, begin=begin: work(begin + start, begin + stop),
+            least=max(faster * STEPS_PER_THREAD // steps, 1),
+        )

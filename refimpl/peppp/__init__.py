@@ -5,8 +5,9 @@
 part · `design` and `optimal_design` which few to measure · `factors`, `belief` and `prior` what to expect
 of a new task ·
 `sequential` what to measure next · `calibration` how wide a band must be · `frontier` what is
-worth buying · `methods` all ways of estimating, by name · `evaluation` how well they do ·
-`estimate` what came out · `sweep` training cells · `study` all of it together.
+worth buying, `picking` one under a cap · `methods` all ways of estimating, by name · `evaluation` how well they do ·
+`estimate` what came out · `sweep` training cells, after a `plan` · `study` all of it together ·
+`arguments` what users give, looked at.
 """
 
 import importlib
@@ -23,7 +24,7 @@ _LAZY = {
     "leave_one_out": "evaluation",
     "meta_training": "study",
     "paired_difference": "evaluation",
-    "plan_sweep": "sweep",
+    "plan_sweep": "plan",
     "run_sweep": "sweep",
 }
 __all__ = ["CONFIGURATIONS", "Configuration", "ErrorMatrix", "configuration", *_LAZY]

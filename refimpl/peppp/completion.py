@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from refimpl.peppp.arguments import number, numbers, seed_of, whole
 from refimpl.peppp.factors import observed_errors
 
 __all__ = ["Completion", "inverse_propensity", "rank_by_cross_validation", "soft_impute"]
@@ -74,16 +75,16 @@ def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> N
     >>> inverse_propensity([0.5, 1.0, 0.01], clip=20)
     array([ 2.,  1., 20.])
     """
-    propensity = np.asarray(propensity, dtype=np.float64)
-    if not ((propensity > 0) & (propensity <= 1)).all():
+    propensity = numbers("inverse_propensity", "chances", propensity)
+    good = (propensity > 0) & (propensity <= 1)
+    if not good.size or not good.all():
+        got = f"the chance {propensity[~good][0]}" if good.size else "no chances"
         raise ValueError(
-            f"inverse_propensity: got chances from {propensity.min()} to {propensity.max()}; "
-            "allowed are numbers in (0, 1]; an entry that is never observed cannot be weighted"
+            f"inverse_propensity: got {got}; allowed are numbers in "
+            "(0, 1]; an entry that is never observed cannot be weighted"
         )
-    if clip is not None and not clip >= 1:
-        raise ValueError(
-            f"inverse_propensity: got clip {clip}; allowed is at least 1, or None for no clipping"
-        )
+    if clip is not None:
+        number("inverse_propensity", "clip", clip, "at least 1, or None", lambda x: x >= 1)
     weights = 1 / propensity
     return weights if clip is None else np.minimum(weights, clip * weights.min())
 
@@ -125,7 +126,8 @@ def soft_impute(
     ------
     ValueError
         If a row or column has no measured entry, a value is outside [0, 1], the rank or penalty is
-        out of range, fewer entries are observed than the rank needs, or a weight is not positive.
+        out of range, fewer entries are observed than even rank 1 needs (rows + columns - 1) or than
+        twice the rank, or a weight is not positive.
 
     Notes
     -----
@@ -143,17 +145,16 @@ def soft_impute(
     values = observed_errors(values, "soft_impute")
     seen = ~np.isnan(values)
     weights = _weights(weights, seen)
-    if not 1 <= rank <= min(values.shape):
+    shape = "{} x {}".format(*values.shape)
+    rank = whole("soft_impute", "rank", rank, 1, min(values.shape), f" for a {shape} matrix")
+    number("soft_impute", "penalty", penalty, "finite and >= 0", lambda x: 0 <= x < np.inf)
+    max_iterations = whole("soft_impute", "max_iterations", max_iterations, 1)
+    number("soft_impute", "tolerance", tolerance, "finite and >= 0", lambda x: 0 <= x < np.inf)
+    needed = max(sum(values.shape) - 1, 2 * rank)  # what determines a matrix of rank 1, at least
+    if seen.sum() < needed and not seen.all():
         raise ValueError(
-            f"soft_impute: got rank {rank}; allowed is 1 to {min(values.shape)} for a "
-            f"{values.shape[0]} x {values.shape[1]} matrix; choose one in that range"
-        )
-    if not 0 <= penalty < np.inf:
-        raise ValueError(f"soft_impute: got penalty {penalty}; allowed is a finite number >= 0")
-    if seen.sum() < rank * 2 and not seen.all():
-        raise ValueError(
-            f"soft_impute: got {seen.sum()} observed entries; rank {rank} needs at least "
-            f"{2 * rank}; measure more or lower the rank"
+            f"soft_impute: got {seen.sum()} observed entries; rank {rank} of a {shape} matrix needs "
+            f"at least {needed}; measure more or lower the rank"
         )
     target, step = np.where(seen, values, 0.0), 1 / weights.max()
     current = previous = np.zeros_like(target)
@@ -190,7 +191,7 @@ def _weights(weights, seen) -> NDArray[np.float64]:
     """Weights of the observed entries, 0 elsewhere."""
     if weights is None:
         return seen.astype(np.float64)
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = numbers("soft_impute", "weights", weights)
     if weights.shape != seen.shape:
         raise ValueError(
             f"soft_impute: got weights of shape {weights.shape}; allowed is {seen.shape}, one per "
@@ -246,7 +247,9 @@ def rank_by_cross_validation(
     2
     """
     values = observed_errors(values, "rank_by_cross_validation")
-    largest = min(largest, *values.shape)
+    largest = min(whole("rank_by_cross_validation", "largest", largest, 1), *values.shape)
+    folds = whole("rank_by_cross_validation", "folds", folds, 2)
+    seed = seed_of("rank_by_cross_validation", seed)
     cells = np.argwhere(~np.isnan(values))
     part = np.random.default_rng(seed).permutation(len(cells)) % folds
     missed = np.zeros(largest)

@@ -15,26 +15,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import finite_matrix, mask, seed_of, whole
 from refimpl.peppp.embedding import first_largest
 
 __all__ = ["d_optimal", "random_design"]
 
 
-def _allowed_columns(n_columns: int, n: int, allowed: ArrayLike | None, caller: str) -> NDArray:
+def allowed_columns(n_columns: int, n: int, allowed: ArrayLike | None, caller: str) -> NDArray:
     """Indices of the allowed columns, of which there are at least `n`."""
-    mask = np.ones(n_columns, dtype=bool) if allowed is None else np.asarray(allowed)
-    if mask.dtype != bool or mask.shape != (n_columns,):
-        raise ValueError(
-            f"{caller}: got allowed of dtype {mask.dtype} and shape {mask.shape}; allowed is a "
-            f"boolean mask of shape ({n_columns},); pass for example memory_mb <= cap"
-        )
-    columns = np.flatnonzero(mask)
+    columns = np.flatnonzero(mask(caller, allowed, n_columns, 0))
     if n > len(columns):
         raise ValueError(
             f"{caller}: got n = {n}; allowed are at most the {len(columns)} allowed columns; "
             "measure fewer or raise the memory cap"
         )
     return columns
+
+
+def at_least_the_rank(caller: str, n: int, rank: int) -> int:
+    """Return how many columns to choose, enough for the regression."""
+    why = ", the embedding's rank, or the regression has no unique solution"
+    return whole(caller, "n", n, rank, why=why)
 
 
 def _pivots(matrix: NDArray[np.float64]) -> list[int]:
@@ -95,20 +96,10 @@ def d_optimal(embedding: ArrayLike, n: int, allowed: ArrayLike | None = None) ->
     >>> d_optimal([[1.0, 0.0, 2.0, 1.0], [0.0, 1.0, 0.0, 1.0]], n=3)
     array([2, 1, 3])
     """
-    embedding = np.asarray(embedding, dtype=np.float64)
-    if embedding.ndim != 2 or embedding.size == 0 or not np.isfinite(embedding).all():
-        raise ValueError(
-            f"d_optimal: got an embedding of shape {embedding.shape} with "
-            f"{np.count_nonzero(~np.isfinite(embedding))} non-finite entries; allowed is a finite "
-            "matrix rank x columns; pass the result of svd_embedding"
-        )
+    embedding = finite_matrix("d_optimal", "embedding", embedding, "pass that of svd_embedding")
     rank, n_columns = embedding.shape
-    if n < rank:
-        raise ValueError(
-            f"d_optimal: got n = {n}; allowed is at least the embedding's rank {rank}, or the "
-            "regression has no unique solution; measure more or lower the rank"
-        )
-    columns = _allowed_columns(n_columns, n, allowed, "d_optimal")
+    n = at_least_the_rank("d_optimal", n, rank)
+    columns = allowed_columns(n_columns, n, allowed, "d_optimal")
     candidates = embedding[:, columns]
     chosen = _pivots(candidates)
     if len(chosen) < rank:
@@ -169,7 +160,8 @@ def random_design(
     >>> sorted(random_design(3, 3, seed=0).tolist())
     [0, 1, 2]
     """
-    if n < 1:
-        raise ValueError(f"random_design: got n = {n}; allowed is at least 1; measure something")
-    columns = _allowed_columns(n_columns, n, allowed, "random_design")
+    n = whole("random_design", "n", n, 1)
+    n_columns = whole("random_design", "n_columns", n_columns, 1)
+    columns = allowed_columns(n_columns, n, allowed, "random_design")
+    seed = seed_of("random_design", seed)
     return np.random.default_rng(seed).choice(columns, size=n, replace=False)

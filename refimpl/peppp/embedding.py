@@ -12,6 +12,8 @@ Y             the embedding, the first `rank` rows of V^T: one column per config
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import finite_matrix, number, whole
+
 __all__ = ["first_largest", "rank_by_rule", "svd_embedding"]
 
 _TIE = 1e-9
@@ -48,20 +50,7 @@ def first_largest(scores: NDArray[np.float64]) -> int:
 
 def _complete_matrix(values: ArrayLike, caller: str) -> NDArray[np.float64]:
     """`values` as a matrix of finite numbers, not empty and not all zero."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or values.size == 0:
-        raise ValueError(
-            f"{caller}: got values of shape {values.shape}; allowed is a matrix with at least one "
-            "row and one column; pass tasks x configurations"
-        )
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"{caller}: got {values[row, column]} at row {row}, column {column} "
-            f"({len(bad)} such entries); allowed are finite numbers; measure or complete the "
-            "matrix first"
-        )
+    values = finite_matrix(caller, "values", values, "measure or complete the matrix first")
     if not values.any():
         raise ValueError(
             f"{caller}: got a matrix of zeros, which has no direction to embed; "
@@ -103,11 +92,7 @@ def rank_by_rule(values: ArrayLike, threshold: float = 0.03) -> int:
     2
     """
     values = _complete_matrix(values, "rank_by_rule")
-    if not 0 < threshold <= 1:
-        raise ValueError(
-            f"rank_by_rule: got threshold {threshold}; allowed are numbers in (0, 1]; "
-            "pass for example 0.03"
-        )
+    number("rank_by_rule", "threshold", threshold, "in (0, 1]", lambda x: 0 < x <= 1)
     sigma = np.linalg.svd(values, compute_uv=False)
     return int(np.count_nonzero(sigma >= threshold * sigma[0]))
 
@@ -149,12 +134,9 @@ def svd_embedding(values: ArrayLike, rank: int) -> NDArray[np.float64]:
     _, sigma, vectors = np.linalg.svd(values, full_matrices=False)
     resolved = np.finfo(np.float64).eps * max(values.shape) * sigma[0]
     numerical_rank = int(np.count_nonzero(sigma > resolved))
-    if not 1 <= rank <= numerical_rank:
-        raise ValueError(
-            f"svd_embedding: got rank {rank}; allowed is 1 to {numerical_rank}, the numerical rank "
-            f"of this {values.shape[0]} x {values.shape[1]} matrix; choose a rank in that range "
-            "or add rows"
-        )
+    shape = "{} x {}".format(*values.shape)
+    why = f", the numerical rank of this {shape} matrix"
+    rank = whole("svd_embedding", "rank", rank, 1, numerical_rank, why)
     embedding = vectors[:rank]
     largest = [first_largest(np.abs(row)) for row in embedding]
     return embedding * np.sign(embedding[np.arange(rank), largest])[:, None]

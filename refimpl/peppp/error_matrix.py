@@ -16,28 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from refimpl.peppp.arguments import names_of, numbers
+
 __all__ = ["ErrorMatrix"]
 
 MATRICES = ("memory_mb", "seconds")
-
-
-def _names(kind: str, names: Iterable[str]) -> tuple[str, ...]:
-    """`names` as a tuple of distinct, non-empty strings."""
-    names = tuple(names)
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name:
-            raise ValueError(
-                f"ErrorMatrix: got {name!r} as name of {kind} {index}; allowed are non-empty "
-                f"strings; name every {kind}"
-            )
-    names = tuple(str(name) for name in names)
-    if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise ValueError(
-            f"ErrorMatrix: got the {kind} name {twice!r} twice; allowed are distinct names; "
-            f"rename or drop one {kind}"
-        )
-    return names
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +68,8 @@ class ErrorMatrix:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", _names("row", self.rows))
-        object.__setattr__(self, "columns", _names("column", self.columns))
+        object.__setattr__(self, "rows", names_of("ErrorMatrix", "row", self.rows))
+        object.__setattr__(self, "columns", names_of("ErrorMatrix", "column", self.columns))
         self._keep("values", 1.0, "numbers in [0, 1], or nan for unmeasured", may_be_nan=True)
         if self.memory_mb is not None:
             self._keep("memory_mb", np.finfo(np.float64).max, "finite numbers >= 0")
@@ -108,7 +91,7 @@ class ErrorMatrix:
 
     def _keep(self, name: str, largest: float, allowed: str, *, may_be_nan: bool = False) -> None:
         """Replace the field `name` by a checked read-only copy."""
-        array = np.array(getattr(self, name), dtype=np.float64, order="C")
+        array = np.array(numbers("ErrorMatrix", name, getattr(self, name)), order="C")
         shape = len(self.rows), len(self.columns)
         if array.shape != shape:
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refimpl.peppp.arguments import one_of
 from refimpl.peppp.error_matrix import MATRICES
 
 _NONE = object()
@@ -14,10 +15,10 @@ _NONE = object()
 
 def merged(one, other, on_conflict: str):
     """Return one ErrorMatrix with the rows and columns of both; see `ErrorMatrix.merge`."""
-    if on_conflict not in ("raise", "first", "second"):
-        raise ValueError(
-            f"merge: got on_conflict={on_conflict!r}; allowed are 'raise', 'first' and "
-            "'second'; choose one"
+    one_of("merge", "on_conflict", on_conflict, ("raise", "first", "second"))
+    if type(other) is not type(one):
+        raise TypeError(
+            f"merge: got a {type(other).__name__}; allowed is an ErrorMatrix; load or make one"
         )
     rows = tuple(dict.fromkeys(one.rows + other.rows))
     columns = tuple(dict.fromkeys(one.columns + other.columns))

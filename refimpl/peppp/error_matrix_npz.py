@@ -26,6 +26,10 @@ def write_npz(matrix, path: str | os.PathLike) -> None:
     optional = {name: getattr(matrix, name) for name in MATRICES}
     arrays |= {name: array for name, array in optional.items() if array is not None}
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: there is no directory {path.parent}; make it"
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.peppp import frontier as fronts
+from refimpl.peppp.arguments import cap_of, names_of, numbers
 
 __all__ = ["Estimate"]
 
@@ -66,10 +67,15 @@ class Estimate:
     frontier_error: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", names_of("Estimate", "configuration", self.names))
+        object.__setattr__(self, "memory_cap_mb", cap_of("Estimate", self.memory_cap_mb))
+        if not self.names:
+            raise ValueError(
+                "Estimate: got no names; allowed is at least one configuration; name it"
+            )
         given = () if self.frontier_error is None else ("frontier_error",)
         for name in ("memory_mb", "predicted", "measured", *given):
-            array = np.array(getattr(self, name), dtype=np.float64)
+            array = numbers("Estimate", name, getattr(self, name))
             if array.shape != (len(self.names),):
                 raise ValueError(
                     f"Estimate: got {name} of shape {array.shape}; allowed is "
@@ -86,18 +92,20 @@ class Estimate:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if self.half_width is not None:
-            width = np.array(self.half_width, dtype=np.float64)
+            width = numbers("Estimate", "half_width", self.half_width)
             if width.shape != (len(self.names),) or not (width >= 0).all():
                 raise ValueError(
-                    f"Estimate: got half_width of shape {width.shape}; allowed are "
+                    f"Estimate: got half_width of shape {width.shape}, from {width.min()}; allowed are "
                     f"({len(self.names)},) numbers >= 0, one per configuration; make them fit"
                 )
             width[~np.isnan(self.measured)] = 0.0
             width.setflags(write=False)
             object.__setattr__(self, "half_width", width)
-        chosen = np.array(self.chosen, dtype=np.intp)
+        chosen = np.array(self.chosen)
         measured = np.flatnonzero(~np.isnan(self.measured))
-        if chosen.ndim != 1 or not np.array_equal(np.sort(chosen), measured):
+        chosen = chosen.astype(np.intp) if chosen.size == 0 else chosen
+        whole = chosen.ndim == 1 and chosen.dtype.kind in "iu"
+        if not whole or not np.array_equal(np.sort(chosen), measured):
             raise ValueError(
                 f"Estimate: got chosen {chosen.tolist()}; allowed are the measured configurations "
                 f"{measured.tolist()} in some order; record a measured error for each choice"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,30 +16,17 @@ from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
+from refimpl.peppp.arguments import numbers, whole
 from refimpl.peppp.calibration import NORMAL_90
 from refimpl.peppp.error_matrix import ErrorMatrix
-from refimpl.peppp.methods import BEST, METHODS, learn
+from refimpl.peppp.evaluation_input import Options, checked, existing, group_names, matrices
+from refimpl.peppp.methods import BEST, learn
 
 __all__ = ["METRICS", "leave_one_out", "paired_difference"]
 
 METRICS = ("convergence", "hyper_diff", "regret", "budget_regret", "inverted_distance",
            "relative_error", "coverage")  # fmt: skip
 """What `leave_one_out` returns, in this order."""
-
-
-@dataclass(frozen=True)
-class _Options:
-    method: str
-    counts: tuple[int, ...]
-    rank: int
-    seed: int
-    plug_in: bool
-    duplicates: str
-    memory_cap_mb: float | None
-    sampling: str
-    ratio: float
-    leak: bool
-    groups: tuple[str, ...]
 
 
 def leave_one_out(
@@ -66,10 +52,11 @@ def leave_one_out(
     Parameters
     ----------
     errors : ErrorMatrix or array_like of float, shape (rows, columns)
-        Errors in [0, 1], all measured.
+        Errors in [0, 1]; nan where not measured. Of a held-out row exist only the columns in which
+        it was measured, and some row that is learned from too.
     memory_mb : array_like of float, shape (rows, columns) or (columns,), optional
-        Memory of each entry, in MB (2^20 bytes); may be left out where `errors` is an ErrorMatrix
-        that has it.
+        Memory of each entry, in MB (2^20 bytes), finite and not all 0; may be left out where
+        `errors` is an ErrorMatrix that has it.
     n_measurements : int or sequence of int
         Entries measured of the held-out row, exactly. With a sequence the results get one more
         axis in front, and what a method learns is learned once for all of them.
@@ -116,10 +103,12 @@ def leave_one_out(
 
     Raises
     ------
-    ValueError
-        If shapes do not fit, an entry is nan or outside [0, 1], the rank is too large for the
-        other rows, too few or too many measurements are asked for, the cap leaves a row too few
-        configurations, or a name is unknown.
+    ValueError, TypeError
+        If shapes do not fit, an entry is outside [0, 1], a row or column has no measured one, the
+        rank is too large for the other rows, too few or too many measurements are asked for, the
+        cap leaves a row too few configurations, or a name is unknown; before anything is learned.
+        If the other rows turn out not to determine what a method needs (the message names the row
+        that was held out).
 
     Notes
     -----
@@ -134,26 +123,20 @@ def leave_one_out(
     True
     """
     processes.not_while_starting()
-    values, memory = _matrices(errors, memory_mb)
-    several = not np.isscalar(n_measurements)
+    values, memory = matrices(errors, memory_mb)
+    several = not np.isscalar(n_measurements) and np.ndim(n_measurements) > 0
     counts = tuple(n_measurements) if several else (n_measurements,)
-    _check(counts, method, meta_training, values, memory, memory_cap_mb, rank)
-    groups = tuple(map(str, range(len(values)) if groups is None else groups))
-    if len(groups) != len(values) or len(values) - max(map(groups.count, groups)) < 2:
-        raise ValueError(
-            f"leave_one_out: got {len(groups)} group names for {len(values)} rows; allowed is one "
-            "for each row, with at least 2 rows outside every group; correct them"
-        )
-    options = _Options(
+    options = Options(
         method, counts, rank, seed, plug_in, duplicates, memory_cap_mb, meta_training, ratio, leak,
-        groups,
+        group_names(groups, len(values)),
     )  # fmt: skip
-    fold = functools.partial(_on_one_thread, values=values, memory=memory, options=options)
-    scores = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
-    if not several:
-        scores = scores[:, 0]
-    return dict(zip(METRICS, np.moveaxis(scores, 0, -1).swapaxes(0, -2) if several else scores.T,
-                    strict=True))  # fmt: skip
+    jobs = whole("leave_one_out", "jobs", jobs, 1)
+    options = checked(options, values, memory)
+    fold = functools.partial(_fold, values=values, memory=memory, options=options)
+    found = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
+    # rows x counts x metrics, to a dict of counts x rows
+    by_metric = dict(zip(METRICS, found.transpose(2, 1, 0), strict=True))
+    return by_metric if several else {name: scores[0] for name, scores in by_metric.items()}
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
@@ -180,7 +163,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
     >>> paired_difference([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
     (0.25, 0.14433756729740646)
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    a, b = numbers("paired_difference", "a", a), numbers("paired_difference", "b", b)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(
             f"paired_difference: got shapes {a.shape} and {b.shape}; allowed are two equal shapes "
@@ -190,90 +173,22 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(a)))
 
 
-def _matrices(errors, memory_mb):
-    """Errors and memory as matrices of one shape, checked."""
-    values = errors.values if isinstance(errors, ErrorMatrix) else np.asarray(errors, np.float64)
-    if memory_mb is None:
-        memory_mb = errors.memory_mb if isinstance(errors, ErrorMatrix) else None
-        if memory_mb is None:
-            raise ValueError(
-                "leave_one_out: got no memory_mb; allowed is the memory of every entry or column; "
-                "pass it, or an ErrorMatrix that has it"
-            )
-    if values.ndim != 2 or len(values) < 3:
-        raise ValueError(
-            f"leave_one_out: got errors of shape {values.shape}; allowed is a matrix of at least 3 "
-            "rows, so that two are left to learn from; add rows"
-        )
-    bad = np.argwhere(~((values >= 0) & (values <= 1)))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"leave_one_out: got {values[row, column]} at row {row}, column {column}, and "
-            f"{len(bad)} entries that are nan or outside [0, 1]; allowed are complete rows of "
-            "errors in [0, 1]; measure or complete the matrix first"
-        )
-    memory = np.asarray(memory_mb, dtype=np.float64)
-    if memory.shape not in (values.shape, values.shape[1:]):
-        raise ValueError(
-            f"leave_one_out: got memory_mb of shape {memory.shape}; allowed are {values.shape} "
-            f"and {values.shape[1:]}; pass the memory of every entry or of every column"
-        )
-    memory = np.broadcast_to(memory, values.shape)
-    bad = np.argwhere(~((memory >= 0) & (memory < np.inf)))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"leave_one_out: got memory {memory[row, column]} at row {row}, column {column}; "
-            "allowed are finite numbers >= 0; correct this entry"
-        )
-    return values, memory
-
-
-def _check(counts, method, meta_training, values, memory, cap, rank):
-    """Refuse what cannot work, before any work."""
-    if method not in METHODS:
-        raise ValueError(
-            f"leave_one_out: got method {method!r}; allowed are {', '.join(map(repr, METHODS))}; "
-            "choose one of them"
-        )
-    if meta_training not in ("full", "uniform", "memory-biased"):
-        raise ValueError(
-            f"leave_one_out: got meta_training {meta_training!r}; allowed are 'full', 'uniform' "
-            "and 'memory-biased'; choose one of them"
-        )
-    uses_rank = "mf" in method or "bo" in method
-    least = rank if uses_rank else 1
-    within = (memory <= (np.inf if cap is None else cap)).sum(axis=1)
-    fewest = int(within.argmin())
-    if within[fewest] < least:
-        raise ValueError(
-            f"leave_one_out: got a cap of {cap} MB, which leaves row {fewest} "
-            f"{within[fewest]} configurations; allowed is at least {least}"
-            f"{', the rank of the embedding' if uses_rank else ''}; raise the cap"
-        )
-    for n in counts:
-        if not least <= n <= within[fewest]:
-            raise ValueError(
-                f"leave_one_out: got n = {n} measurements; allowed are {least} "
-                f"{'(the rank of the embedding) ' if uses_rank else ''}to {within[fewest]} (the "
-                f"configurations of row {fewest}); measure another number"
-            )
-
-
-def _on_one_thread(i, **how) -> list[tuple[float, ...]]:
-    """Score one held-out row; more threads than one wait for each other at matrices this small."""
-    with threadpool_limits(1, user_api="blas"):
-        return _fold(i, **how)
-
-
-def _fold(i, *, values, memory, options) -> list[tuple[float, ...]]:
+def _fold(i, **how) -> list[tuple[float, ...]]:
     """Score one held-out row, once for each number of measurements."""
-    cap = np.inf if options.memory_cap_mb is None else options.memory_cap_mb
-    within = memory[i] <= cap
-    true, mb = values[i, within], memory[i, within]
+    try:
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # more threads than one wait for each other here
+            return _scores(i, **how)
+    except ValueError as error:
+        raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
+
+
+def _scores(i, *, values, memory, options):
     known, others, propensity = _known(i, values, memory, options)
-    sampled = np.ix_(~np.isnan(known[:, within]).all(axis=1), within)  # other rows teach nothing
+    exists = existing(i, known, values, memory, options.memory_cap_mb)
+    true, mb = values[i, exists], memory[i, exists]
+    sampled = np.ix_(~np.isnan(known[:, exists]).all(axis=1), exists)  # other rows teach nothing
     learned = learn(
         options.method, known[sampled], memory[others][sampled], rank=options.rank,
         propensity=None if propensity is None else propensity[sampled],

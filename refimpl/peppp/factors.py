@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import numbers, whole
 from refimpl.peppp.belief import Belief
 
 __all__ = ["Factors", "closed_form", "observed_errors", "probabilistic_pca"]
@@ -66,7 +67,7 @@ def observed_errors(values: ArrayLike, caller: str) -> NDArray[np.float64]:
 
     Raises ValueError in the name of the caller, with the row or column that is wrong.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = numbers(caller, "values", values)
     if values.ndim != 2 or min(values.shape) < 2:
         raise ValueError(
             f"{caller}: got values of shape {values.shape}; allowed is a matrix of at least 2 rows "
@@ -132,11 +133,8 @@ def probabilistic_pca(
     """
     values = observed_errors(values, "probabilistic_pca")
     rows, columns = values.shape
-    if not 1 <= rank <= min(rows - 1, columns - 1):
-        raise ValueError(
-            f"probabilistic_pca: got rank {rank}; allowed is 1 to {min(rows - 1, columns - 1)} for "
-            f"a {rows} x {columns} matrix; choose a lower rank or add rows"
-        )
+    most, why = min(rows - 1, columns - 1), f" for a {rows} x {columns} matrix"
+    rank = whole("probabilistic_pca", "rank", rank, 1, most, why)
     seen = ~np.isnan(values)
     needed = rank * (rows + columns - rank) + columns
     if seen.sum() < min(needed, values.size):

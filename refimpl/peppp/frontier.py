@@ -1,8 +1,13 @@
-"""The trade of memory against error: frontiers, how good an estimated one is, and what to pick.
+"""The trade of memory against error: frontiers, and how good an estimated one is.
 
 Every function takes one number per configuration for memory (any unit, the same throughout) and
 for error (in [0, 1]); smaller is better for both. Point i *dominates* point j if it is no worse in
-both and better in one. The *frontier* is the set of points that none dominates.
+both and better in one. The *frontier* is the set of points that none dominates. Three numbers
+compare a predicted frontier with the true one; what to pick from one is in `picking`, whose
+functions can be had from here too.
+
+*Source*: Pareto optimality; PEPPP (arXiv 2106.09686) for the metrics, and for frontiers of which
+exact duplicates eliminate each other.
 """
 
 import math
@@ -11,7 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import number, numbers, one_of, vectors
+from refimpl.peppp.picking import budget_regret, recommend, regret
+
 __all__ = [
+    "DUPLICATES",
     "budget_regret",
     "convergence",
     "hyper_diff",
@@ -24,39 +33,8 @@ __all__ = [
 ]
 
 Duplicates = Literal["keep", "eliminate"]
-
-
-def _vectors(caller: str, **vectors: ArrayLike) -> list[NDArray[np.float64]]:
-    """The named vectors as float64, finite, not empty and of one length."""
-    arrays = {name: np.asarray(vector, dtype=np.float64) for name, vector in vectors.items()}
-    shapes = {name: array.shape for name, array in arrays.items()}
-    shape = next(iter(shapes.values()))
-    if len(shape) != 1 or shape == (0,) or any(other != shape for other in shapes.values()):
-        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(
-            f"{caller}: got shapes {got}; allowed are equal shapes (n,) with n >= 1; "
-            "pass one number per configuration"
-        )
-    for name, array in arrays.items():
-        bad = np.flatnonzero(~np.isfinite(array))
-        if len(bad):
-            raise ValueError(
-                f"{caller}: got {name} {array[bad[0]]} at index {bad[0]}; allowed are finite "
-                "numbers; select the configurations that have one"
-            )
-    return list(arrays.values())
-
-
-def _mask(caller: str, allowed: ArrayLike | None, n: int) -> NDArray[np.bool_]:
-    """`allowed` as a mask of length `n` that allows something."""
-    mask = np.ones(n, dtype=bool) if allowed is None else np.asarray(allowed)
-    if mask.dtype != bool or mask.shape != (n,) or not mask.any():
-        raise ValueError(
-            f"{caller}: got allowed of dtype {mask.dtype}, shape {mask.shape}, "
-            f"{np.count_nonzero(mask)} true; allowed is a boolean mask of shape ({n},) with at "
-            "least one true; pass for example memory <= cap"
-        )
-    return mask
+DUPLICATES = ("keep", "eliminate")
+"""What may happen to frontier points that are equal in both memory and error."""
 
 
 def non_dominated(
@@ -85,19 +63,15 @@ def non_dominated(
 
     Notes
     -----
-    *Source*: Pareto optimality; PEPPP (arXiv 2106.09686) for "eliminate". Exact: only comparisons.
+    Exact: only comparisons.
 
     Examples
     --------
     >>> non_dominated([1, 2, 2, 3], [0.5, 0.2, 0.4, 0.2])
     array([ True,  True, False, False])
     """
-    memory, error = _vectors("non_dominated", memory=memory, error=error)
-    if duplicates not in ("keep", "eliminate"):
-        raise ValueError(
-            f"non_dominated: got duplicates={duplicates!r}; allowed are 'keep' and 'eliminate'; "
-            "use 'keep' unless you reproduce the released code"
-        )
+    memory, error = vectors("non_dominated", memory=memory, error=error)
+    one_of("non_dominated", "duplicates", duplicates, DUPLICATES)
     levels, level = np.unique(memory, return_inverse=True)
     best = np.full(len(levels), np.inf)  # smallest error at each memory level ...
     np.minimum.at(best, level, error)
@@ -106,6 +80,50 @@ def non_dominated(
     if duplicates == "eliminate":  # kept points of one memory level are equal in error as well
         kept &= np.bincount(level, weights=kept)[level] == 1
     return kept
+
+
+def knee(memory: ArrayLike, error: ArrayLike) -> int:
+    """Find the frontier point after which more memory buys little.
+
+    Scale the frontier's memory and error each to [0, 1]. The chord joins its end points, (0, 1)
+    and (1, 0); the knee is the frontier point farthest below it, the largest 1 - memory - error.
+
+    Parameters
+    ----------
+    memory, error : array_like of float, shape (n,)
+        Memory and error of each configuration; dominated points are ignored.
+
+    Returns
+    -------
+    int
+        Index of the knee. If no point is below the chord, in particular if the frontier has only
+        one or two distinct points, it is the frontier point of smallest memory. Ties (to a
+        relative 1e-9) go to the smaller memory, then to the lower index.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or a number is not finite.
+
+    Notes
+    -----
+    *Source*: the greatest-distance-to-chord rule. Exact up to rounding of the scaled points.
+
+    Examples
+    --------
+    >>> knee([0, 1, 4], [0.9, 0.2, 0.1])
+    1
+    """
+    memory, error = vectors("knee", memory=memory, error=error)
+    front = np.flatnonzero(non_dominated(memory, error))
+    front = front[np.lexsort((front, memory[front]))]
+    memory, error = memory[front], error[front]
+    if memory[0] == memory[-1]:
+        return int(front[0])
+    x = (memory - memory[0]) / (memory[-1] - memory[0])
+    y = (error - error[-1]) / (error[0] - error[-1])
+    depth = np.maximum(1 - x - y, 0)
+    return int(front[np.argmax(depth >= depth.max() * (1 - 1e-9))])
 
 
 def hypervolume(memory: ArrayLike, error: ArrayLike, reference: tuple[float, float]) -> float:
@@ -140,58 +158,27 @@ def hypervolume(memory: ArrayLike, error: ArrayLike, reference: tuple[float, flo
     >>> hypervolume([2, 1], [0.25, 0.5], reference=(4, 1))
     2.0
     """
-    memory, error = _vectors("hypervolume", memory=memory, error=error)
-    width, height = np.asarray(reference, dtype=np.float64)
-    if not (np.isfinite(width) and np.isfinite(height)):
+    memory, error = vectors("hypervolume", memory=memory, error=error)
+    corner = numbers("hypervolume", "reference", reference)
+    if corner.shape != (2,) or not np.isfinite(corner).all():
         raise ValueError(
             f"hypervolume: got the reference {reference}; allowed are two finite numbers; "
             "pass for example (largest memory, 1.0)"
         )
+    width, height = corner
     order = np.lexsort((error, memory))
     memory = np.minimum(memory[order], width)
     lowest = np.minimum.accumulate(np.append(height, error[order]))
     return math.fsum((width - memory) * (lowest[:-1] - lowest[1:]))
 
 
-def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None) -> float:
-    """What memory is divided by: `memory_scale`, or the largest memory."""
-    largest = float(memory.max())
-    scale = largest if memory_scale is None else memory_scale
-    if memory.min() < 0 or not 0 < scale < math.inf or scale < largest:
-        raise ValueError(
-            f"{caller}: got memory from {memory.min():g} to {largest:g} and memory_scale {scale}; "
-            "allowed are memory >= 0 and a positive scale not below the largest memory; pass the "
-            "largest memory of the whole matrix"
-        )
-    return scale
-
-
-def _distances(caller, memory, true, predicted, memory_scale, duplicates) -> NDArray[np.float64]:
-    """Distances between the points of the predicted frontier (rows) and of the true one."""
-    memory, true, predicted = _vectors(caller, memory=memory, true=true, predicted=predicted)
-    scale = _scale(caller, memory, memory_scale)
-    largest = max(1.0, predicted.max())
-    fronts = []
-    for error in (predicted, true):
-        front = non_dominated(memory, error, duplicates=duplicates)
-        if not front.any():
-            raise ValueError(
-                f"{caller}: got points whose frontier is empty because duplicates eliminate each "
-                "other; allowed is a frontier of at least one point; use duplicates='keep'"
-            )
-        fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
-    estimated, actual = fronts
-    return np.linalg.norm(estimated[:, None, :] - actual[None, :, :], axis=2)
+# An estimated frontier beside the true one
 
 
 def convergence(
-    memory: ArrayLike,
-    true: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    memory_scale: float | None = None,
-    duplicates: Duplicates = "keep",
-) -> float:
+    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
+    memory_scale: float | None = None, duplicates: Duplicates = "keep",
+) -> float:  # fmt: skip
     """Average the distance from the predicted frontier to the true one.
 
     Points are (memory / memory_scale, error / largest error), where the largest error is
@@ -234,36 +221,19 @@ def convergence(
 
 
 def inverted_distance(
-    memory: ArrayLike,
-    true: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    memory_scale: float | None = None,
-    duplicates: Duplicates = "keep",
-) -> float:
+    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
+    memory_scale: float | None = None, duplicates: Duplicates = "keep",
+) -> float:  # fmt: skip
     """Average the distance from the true frontier to the predicted one.
 
-    The inverted generational distance: as `convergence` with the two frontiers exchanged, so that
-    a predicted frontier which leaves part of the true one out is found out.
-
-    Parameters
-    ----------
-    memory, true, predicted, memory_scale, duplicates
-        As for `convergence`.
+    The inverted generational distance of Coello Coello and Reyes Sierra (2004): `convergence` with
+    the two frontiers exchanged, so that a predicted frontier which leaves part of the true one out
+    is found out. Parameters, errors raised and exactness are those of `convergence`.
 
     Returns
     -------
     float
         A distance >= 0; 0 if every true frontier point lies on the predicted frontier.
-
-    Raises
-    ------
-    ValueError
-        As `convergence`.
-
-    Notes
-    -----
-    *Source*: Coello Coello and Reyes Sierra (2004). Exact up to rounding of the distances.
 
     Examples
     --------
@@ -275,32 +245,19 @@ def inverted_distance(
 
 
 def hyper_diff(
-    memory: ArrayLike,
-    true: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    memory_scale: float | None = None,
-    duplicates: Duplicates = "keep",
-) -> float:
+    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
+    memory_scale: float | None = None, duplicates: Duplicates = "keep",
+) -> float:  # fmt: skip
     """Compare the hypervolumes of the predicted and of the true frontier.
 
     HyperDiff = |HV(predicted frontier) - HV(true frontier)|, memory divided by `memory_scale`,
-    reference point (1, max(1, largest predicted error)).
-
-    Parameters
-    ----------
-    memory, true, predicted, memory_scale, duplicates
-        As for `convergence`.
+    reference point (1, max(1, largest predicted error)). Parameters and errors raised are those of
+    `convergence`, except that an empty frontier has area 0.
 
     Returns
     -------
     float
         An area >= 0; at most 1 when all errors are in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        As `convergence`, except that an empty frontier has area 0.
 
     Notes
     -----
@@ -312,7 +269,7 @@ def hyper_diff(
     >>> hyper_diff([1, 2], true=[0.5, 0.25], predicted=[0.75, 0.25])
     0.125
     """
-    memory, true, predicted = _vectors("hyper_diff", memory=memory, true=true, predicted=predicted)
+    memory, true, predicted = vectors("hyper_diff", memory=memory, true=true, predicted=predicted)
     scale = _scale("hyper_diff", memory, memory_scale)
     reference = (1.0, max(1.0, float(predicted.max())))
     volumes = []
@@ -323,166 +280,34 @@ def hyper_diff(
     return abs(volumes[0] - volumes[1])
 
 
-def recommend(memory: ArrayLike, predicted: ArrayLike, cap: float | None = None) -> int:
-    """Pick the configuration of smallest predicted error within a memory cap.
+def _distances(caller, memory, true, predicted, memory_scale, duplicates) -> NDArray[np.float64]:
+    """Distances between the points of the predicted frontier (rows) and of the true one."""
+    memory, true, predicted = vectors(caller, memory=memory, true=true, predicted=predicted)
+    scale = _scale(caller, memory, memory_scale)
+    largest = max(1.0, predicted.max())
+    fronts = []
+    for error in (predicted, true):
+        front = non_dominated(memory, error, duplicates=duplicates)
+        if not front.any():
+            raise ValueError(
+                f"{caller}: got points whose frontier is empty because duplicates eliminate each "
+                "other; allowed is a frontier of at least one point; use duplicates='keep'"
+            )
+        fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
+    estimated, actual = fronts
+    return np.linalg.norm(estimated[:, None, :] - actual[None, :, :], axis=2)
 
-    Parameters
-    ----------
-    memory, predicted : array_like of float, shape (n,)
-        Memory and predicted (where measured: measured) error of each configuration.
-    cap : float, optional
-        Largest memory allowed, in the unit of `memory`; default none.
 
-    Returns
-    -------
-    int
-        An index. Ties go to the smaller memory, then to the lower index.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, a number is not finite, or no configuration fits under the cap.
-
-    Notes
-    -----
-    *Source*: PEPPP (arXiv 2106.09686), final selection. Exact: only comparisons.
-
-    Examples
-    --------
-    >>> recommend([3, 1, 2], [0.1, 0.3, 0.2], cap=2)
-    2
-    """
-    memory, predicted = _vectors("recommend", memory=memory, predicted=predicted)
-    allowed = np.flatnonzero(memory <= (np.inf if cap is None else cap))
-    if len(allowed) == 0:
+def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None) -> float:
+    """What memory is divided by: `memory_scale`, or the largest memory."""
+    largest = float(memory.max())
+    scale = largest
+    if memory_scale is not None:
+        scale = number(caller, "memory_scale", memory_scale, "that is finite", math.isfinite)
+    if memory.min() < 0 or scale <= 0 or scale < largest:
         raise ValueError(
-            f"recommend: got cap {cap}; allowed is at least {memory.min():g}, the memory of the "
-            f"smallest configuration (index {memory.argmin()}); raise the cap"
+            f"{caller}: got memory from {memory.min():g} to {largest:g} and memory_scale {scale}; "
+            "allowed are memory >= 0 and a positive scale not below the largest memory; pass the "
+            "largest memory of the whole matrix"
         )
-    order = np.lexsort((allowed, memory[allowed], predicted[allowed]))
-    return int(allowed[order[0]])
-
-
-def regret(true: ArrayLike, chosen: int, allowed: ArrayLike | None = None) -> float:
-    """Measure how much worse a chosen configuration is than the best allowed one.
-
-    Parameters
-    ----------
-    true : array_like of float, shape (n,)
-        True error of each configuration.
-    chosen : int
-        Index of the chosen configuration, an allowed one.
-    allowed : array_like of bool, shape (n,), optional
-        Configurations that could have been chosen; default all.
-
-    Returns
-    -------
-    float
-        true[chosen] - min(true[allowed]), in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If a number is not finite or `chosen` is not allowed.
-
-    Notes
-    -----
-    *Source*: simple regret. Rounded once.
-
-    Examples
-    --------
-    >>> regret([0.25, 0.5, 0.125], chosen=1)
-    0.375
-    """
-    (true,) = _vectors("regret", true=true)
-    allowed = _mask("regret", allowed, len(true))
-    if not 0 <= chosen < len(true) or not allowed[chosen]:
-        raise ValueError(
-            f"regret: got chosen = {chosen}; allowed are the {np.count_nonzero(allowed)} indices "
-            "marked in allowed; choose among them"
-        )
-    return float(true[chosen] - true[allowed].min())
-
-
-def budget_regret(memory: ArrayLike, true: ArrayLike, predicted: ArrayLike) -> float:
-    """Average the regret of the recommendation over all memory caps that matter.
-
-    The caps are the distinct values of `memory`: between two of them the choice does not change.
-
-    Parameters
-    ----------
-    memory, true, predicted : array_like of float, shape (n,)
-        Memory, true error, and predicted (where measured: measured) error of each configuration.
-
-    Returns
-    -------
-    float
-        Mean over caps of ``regret(true, recommend(memory, predicted, cap), memory <= cap)``, in
-        [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If lengths differ or a number is not finite.
-
-    Notes
-    -----
-    *Source*: a decision metric of this package; the paper (arXiv 2106.09686) has none. Exact up
-    to rounding of the mean.
-
-    Examples
-    --------
-    >>> budget_regret([1, 2, 3], true=[0.5, 0.25, 0.125], predicted=[0.5, 0.625, 0.125])
-    0.08333333333333333
-    """
-    memory, true, predicted = _vectors(
-        "budget_regret", memory=memory, true=true, predicted=predicted
-    )
-    regrets = [
-        regret(true, recommend(memory, predicted, cap), memory <= cap) for cap in np.unique(memory)
-    ]
-    return math.fsum(regrets) / len(regrets)
-
-
-def knee(memory: ArrayLike, error: ArrayLike) -> int:
-    """Find the frontier point after which more memory buys little.
-
-    Scale the frontier's memory and error each to [0, 1]. The chord joins its end points, (0, 1)
-    and (1, 0); the knee is the frontier point farthest below it, the largest 1 - memory - error.
-
-    Parameters
-    ----------
-    memory, error : array_like of float, shape (n,)
-        Memory and error of each configuration; dominated points are ignored.
-
-    Returns
-    -------
-    int
-        Index of the knee. If no point is below the chord, in particular if the frontier has only
-        one or two distinct points, it is the frontier point of smallest memory. Ties (to a
-        relative 1e-9) go to the smaller memory, then to the lower index.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ or a number is not finite.
-
-    Notes
-    -----
-    *Source*: the greatest-distance-to-chord rule. Exact up to rounding of the scaled points.
-
-    Examples
-    --------
-    >>> knee([0, 1, 4], [0.9, 0.2, 0.1])
-    1
-    """
-    memory, error = _vectors("knee", memory=memory, error=error)
-    front = np.flatnonzero(non_dominated(memory, error))
-    front = front[np.lexsort((front, memory[front]))]
-    memory, error = memory[front], error[front]
-    if memory[0] == memory[-1]:
-        return int(front[0])
-    x = (memory - memory[0]) / (memory[-1] - memory[0])
-    y = (error - error[-1]) / (error[0] - error[-1])
-    depth = np.maximum(1 - x - y, 0)
-    return int(front[np.argmax(depth >= depth.max() * (1 - 1e-9))])
+    return scale

@@ -18,9 +18,11 @@ JOURNAL = "cells.jsonl"
 class Journal:
     """The cells trained so far, in a file that only grows.
 
-    The first line says how the cells are trained; each further line is a cell.  A last line cut
-    short by a kill is dropped: that cell is trained again.  While it is open nobody else may write
-    to it (where the file system has locks).
+    The first line says how the cells are trained; each further line is a cell, known by its task,
+    its configuration and the fingerprint of the images and labels it was trained on: where the files
+    of a data set have changed since, its old cells are not used.  A last line cut short by a kill is
+    dropped: that cell is trained again.  While it is open nobody else may write to it (where the file
+    system has locks).
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ class Journal:
     """
 
     def __init__(self, directory: str | os.PathLike, settings):
+        if not os.fspath(directory):
+            raise ValueError("journal: the directory is ''; allowed is the path of one; name it")
         self.path = Path(directory) / JOURNAL
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,14 +63,14 @@ class Journal:
             self._append(self._head(settings))
 
     @classmethod
-    def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str], dict]:
+    def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str, str], dict]:
         """Return the cells of a journal, which another process may be writing; none without one."""
         path = Path(directory) / JOURNAL
         return cls._parse(path, path.read_bytes(), settings)[0] if path.exists() else {}
 
     @staticmethod
     def _head(settings) -> dict:
-        return {"journal": 1, "version": refimpl.__version__, **asdict(settings)}
+        return {"journal": 2, "version": refimpl.__version__, **asdict(settings)}
 
     @classmethod
     def _parse(cls, path, content: bytes, settings):
@@ -76,18 +80,27 @@ class Journal:
         lines = whole_lines.splitlines()
         if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
             return {}, 0
+        damaged = ValueError(f"journal: {path} is damaged or not a journal; "
+                             "move it away or choose another directory")  # fmt: skip
         try:
             found, *cells = map(json.loads, lines)
-            cells = {(cell["task"], cell["configuration"]): cell for cell in cells}
             different = [k for k in head if found.get(k) != head[k]]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"journal: {path} is damaged or not a journal; "
-                             "move it away or choose another directory") from None  # fmt: skip
+        except (ValueError, AttributeError):
+            raise damaged from None
         if different:
             key = different[0]
             raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
                              f"{head[key]!r}; use the same again or another directory")  # fmt: skip
+        try:
+            cells = {cls.key(cell): cell for cell in cells}
+        except (TypeError, KeyError):
+            raise damaged from None
         return cells, len(whole_lines) + len(newline)
+
+    @staticmethod
+    def key(cell: dict) -> tuple[str, str, str]:
+        """Return what a cell is known by: task, configuration, fingerprint of the data."""
+        return cell["task"], cell["configuration"], cell["data"]
 
     def _lock(self) -> None:
         """Keep other writers out until the file is closed, however this process ends."""
@@ -111,20 +124,12 @@ class Journal:
     def add(self, cell: dict) -> None:
         """Write a cell down, on the disk when this returns."""
         self._append(cell)
-        self.cells[cell["task"], cell["configuration"]] = cell
+        self.cells[self.key(cell)] = cell
 
-    def errors(self, task: str, configurations: Iterable[str]) -> np.ndarray:
-        """Return the errors of a task in these configurations, nan where not trained."""
-        return self._column("error", task, configurations)
-
-    def seconds(self, task: str, configurations: Iterable[str]) -> np.ndarray:
-        """Return the seconds each training took, nan where not trained."""
-        return self._column("seconds", task, configurations)
-
-    def _column(self, key, task, configurations):
-        return np.array(
-            [self.cells.get((task, c), {}).get(key, np.nan) for c in configurations], float
-        )
+    def row(self, what: str, task, configurations: Iterable[str]) -> np.ndarray:
+        """Return the "error" or "seconds" of a task in these configurations, nan where not trained."""
+        cells = (self.cells.get((task.name, c, task.fingerprint), {}) for c in configurations)
+        return np.array([cell.get(what, np.nan) for cell in cells], float)
 
     def close(self) -> None:
         """Close the file."""

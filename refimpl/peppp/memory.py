@@ -34,6 +34,7 @@ from typing import Literal
 
 import numpy as np
 
+from refimpl.peppp.arguments import one_of, whole
 from refimpl.peppp.configs import Configuration
 
 __all__ = ["KINDS", "MIXED_PRECISION", "Memory", "count", "released_mb"]
@@ -166,7 +167,7 @@ def count(
     >>> [kind for kind, size in small.by_kind().items() if size and kind not in KINDS]
     ['weight accumulator', 'second moment']
     """
-    _check(batch_size, accounting, optimizer, state_bits, checkpoint_every)
+    _check(network, configuration, batch_size, accounting, optimizer, state_bits, checkpoint_every)
     low, high = configuration.low_bits, configuration.high_bits
     state = {None: high, 8: 8 + 32 / BLOCK}.get(state_bits, state_bits)
     walked = list(network.walk(shape))
@@ -203,25 +204,25 @@ def count(
     return Memory(tuple(sorted([*items, *kept, *back], key=lambda item: place[item.layer])))
 
 
-def _check(batch_size, accounting, optimizer, state_bits, checkpoint_every):
-    if not 1 <= batch_size <= LARGEST:
-        shown = batch_size if batch_size < 1 else "more than 2^40"
-        raise ValueError(f"count: batch_size is {shown}; it must be 1 to 2^40")
-    for name, got, allowed in (
-        ("accounting", accounting, ("paper", "needed")),
-        ("optimizer", optimizer, tuple(STATES)),
-    ):
-        if got not in allowed:
-            raise ValueError(
-                f"count: got {name}={got!r}; allowed are {', '.join(map(repr, allowed))}; choose one"
-            )
-    if state_bits is not None and not 1 <= state_bits <= 64:
-        raise ValueError(f"count: got state_bits={state_bits}; allowed are 1 to 64; 8 is usual")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(
-            f"count: got checkpoint_every={checkpoint_every}; allowed is at least 1; about the "
-            "square root of the number of layers saves most"
+def _check(network, configuration, batch_size, accounting, optimizer, state_bits, checkpoint_every):
+    if not hasattr(network, "walk"):
+        raise TypeError(
+            f"count: got a {type(network).__name__} as network; allowed is one with walk(shape); pass "
+            "for example refimpl.nn.cnn()"
         )
+    if not isinstance(configuration, Configuration):
+        raise TypeError(
+            f"count: got configuration {configuration!r}; allowed is a Configuration; pass "
+            "refimpl.peppp.configuration(name)"
+        )
+    whole("count", "batch_size", batch_size, 1, LARGEST, " (2^40)")
+    one_of("count", "accounting", accounting, ("paper", "needed"))
+    one_of("count", "optimizer", optimizer, tuple(STATES))
+    if state_bits is not None:
+        whole("count", "state_bits", state_bits, 1, 64, ", of which 8 is usual")
+    if checkpoint_every is not None:
+        why = ", about the square root of the number of layers saving most"
+        whole("count", "checkpoint_every", checkpoint_every, 1, why=why)
 
 
 def _read_by_backward(walked, batch_size, low, high) -> list[Item]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,13 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import sequential
+from refimpl.peppp.arguments import mask, measurements, memories, one_of, seed_of, vectors, whole
 from refimpl.peppp.calibration import band_width, frontier_share, rehearse
 from refimpl.peppp.completion import inverse_propensity, soft_impute
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import svd_embedding
 from refimpl.peppp.expected_frontier import expected_frontier, expected_least
-from refimpl.peppp.factors import probabilistic_pca
+from refimpl.peppp.factors import observed_errors, probabilistic_pca
 from refimpl.peppp.gaussian_process import expected_improvement, fit_gaussian_process
 from refimpl.peppp.prior import learn_prior
 from refimpl.peppp.regression import predict
@@ -59,12 +60,10 @@ class Learned:
     method : str
     fewest : int
         Smallest number of measurements it can work with.
-    strategy : callable
-        ``strategy(n, memory=, allowed=, seed=)`` returns a generator of what to measure.
-    predict : callable
-        ``predict(columns, errors)`` returns means and deviations (None if it has none), shape
-        (columns,) each, with the measured errors *not* plugged into the means where the method is
-        a regression.
+    choose : callable
+        What `strategy` does, with arguments that are known to make sense.
+    expect : callable
+        What `predict` does, likewise.
     band : callable, optional
         ``band(n)`` returns the half width, in deviations, of a band that holds 90 % of the
         unmeasured entries after n measurements.
@@ -74,15 +73,69 @@ class Learned:
         (columns,); where the method has no such expectation the predictions are all there is.
     extra : dict
         What it learned: ``embedding`` or ``belief``.
+    columns : int
+        Number of configurations.
     """
 
     method: str
     fewest: int
-    strategy: Callable[..., sequential.Strategy]
-    predict: Callable[[NDArray[np.intp], Vector], tuple[Vector, Vector | None]]
+    choose: Callable[..., sequential.Strategy]
+    expect: Callable[[NDArray[np.intp], Vector], tuple[Vector, Vector | None]]
     band: Callable[[int], float] | None = None
     frontier: Callable[[NDArray[np.intp], Vector, Vector], Vector] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    columns: int = 0
+
+    def strategy(self, n: int, *, memory, allowed, seed) -> sequential.Strategy:
+        """Return a generator of what to measure of a new task.
+
+        Parameters
+        ----------
+        n : int
+            Number of measurements, from `fewest` to the number of allowed columns.
+        memory : array_like of float, shape (columns,)
+        allowed : array_like of bool, shape (columns,)
+        seed : int or sequence of int
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one of them is not like that.
+        """
+        allowed = mask(self.method, allowed, self.columns, self.fewest)
+        (memory,) = vectors(self.method, memory=memory)
+        if memory.shape != allowed.shape:
+            raise ValueError(
+                f"{self.method}: got memory of shape {memory.shape}; allowed is {allowed.shape}, one "
+                "number per configuration; make them fit"
+            )
+        most = int(np.count_nonzero(allowed))
+        n = whole(self.method, "n", n, self.fewest, most, " (the allowed columns)")
+        return self.choose(n, memory=memory, allowed=allowed, seed=seed_of(self.method, seed))
+
+    def predict(self, columns: ArrayLike, errors: ArrayLike) -> tuple[Vector, Vector | None]:
+        """Predict the errors of all columns from those measured.
+
+        Parameters
+        ----------
+        columns : array_like of int, shape (n,)
+            Distinct columns.
+        errors : array_like of float, shape (n,)
+            Their errors in [0, 1].
+
+        Returns
+        -------
+        mean : ndarray of float64, shape (columns,)
+            With the measured errors *not* plugged in where the method is a regression.
+        deviation : ndarray of float64, shape (columns,), or None
+            Standard deviations, where the method has them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column does not exist or comes twice, an error is not in [0, 1], or as the method.
+        """
+        return self.expect(*measurements(self.method, columns, errors, self.columns))
 
 
 def learn(
@@ -113,8 +166,9 @@ def learn(
 
     Raises
     ------
-    ValueError
-        For an unknown method, and as `svd_embedding`, `learn_belief`, `soft_impute`.
+    ValueError, TypeError
+        For an unknown method, errors, memory or chances of another shape or out of range, a row or
+        column without a measured entry, and as `svd_embedding`, `learn_belief`, `soft_impute`.
 
     Examples
     --------
@@ -123,17 +177,19 @@ def learn(
     >>> found.predict(np.array([0]), np.array([0.5]))[0].round(3)
     array([0.5  , 0.458, 0.417, 0.375, 0.333, 0.292, 0.25 ])
     """
-    if method not in METHODS:
-        raise ValueError(
-            f"learn: got method {method!r}; allowed are {', '.join(map(repr, METHODS))}; "
-            "choose one of them"
-        )
-    values = np.asarray(values, dtype=np.float64)
-    if memory is not None:
-        memory = np.broadcast_to(np.asarray(memory, dtype=np.float64), values.shape)
+    one_of("learn", "method", method, tuple(METHODS))
+    values = observed_errors(values, "learn")
+    rank = whole("learn", "rank", rank, 1)
+    memory = None if memory is None else memories("learn", memory, values.shape)
     weights = None if propensity is None else inverse_propensity(propensity)
+    if weights is not None and weights.shape != values.shape:
+        raise ValueError(
+            f"learn: got propensity of shape {weights.shape}; allowed is {values.shape}, the chance "
+            "of every entry; make them fit"
+        )
     with threadpool_limits(1, user_api="blas"):  # more threads than one wait for each other here
-        return METHODS[method](method, values, memory, rank, weights)
+        learned = METHODS[method](method, values, memory, rank, weights)
+    return replace(learned, columns=values.shape[1])
 
 
 def _completed(values, rank, weights):

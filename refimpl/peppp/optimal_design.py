@@ -27,7 +27,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.design import _allowed_columns
+from refimpl.peppp.arguments import finite_matrix, number, numbers, one_of
+from refimpl.peppp.design import allowed_columns, at_least_the_rank
 from refimpl.peppp.embedding import first_largest
 
 __all__ = ["Relaxation", "design_value", "exhaustive_design", "greedy_design", "relaxed_design"]
@@ -38,17 +39,8 @@ MOST_DESIGNS = 2_000_000
 
 
 def _checked(embedding: ArrayLike, criterion: str, caller: str) -> NDArray[np.float64]:
-    embedding = np.asarray(embedding, dtype=np.float64)
-    if embedding.ndim != 2 or embedding.size == 0 or not np.isfinite(embedding).all():
-        raise ValueError(
-            f"{caller}: got an embedding of shape {embedding.shape} with "
-            f"{np.count_nonzero(~np.isfinite(embedding))} non-finite entries; allowed is a finite "
-            "matrix rank x columns; pass the result of svd_embedding"
-        )
-    if criterion not in ("D", "A", "E"):
-        raise ValueError(
-            f"{caller}: got criterion {criterion!r}; allowed are 'D', 'A' and 'E'; choose one"
-        )
+    embedding = finite_matrix(caller, "embedding", embedding, "pass that of svd_embedding")
+    one_of(caller, "criterion", criterion, ("D", "A", "E"))
     return embedding
 
 
@@ -73,7 +65,14 @@ def design_value(embedding: ArrayLike, columns: ArrayLike, criterion: Criterion 
     -1.25
     """
     embedding = _checked(embedding, criterion, "design_value")
-    chosen = embedding[:, np.asarray(columns, dtype=np.intp)]
+    columns = np.asarray(columns)
+    there = columns.dtype.kind in "iu" and ((columns >= 0) & (columns < embedding.shape[1])).all()
+    if columns.ndim != 1 or not columns.size or not there:
+        raise ValueError(
+            f"design_value: got columns {columns.tolist()}; allowed are integers from 0 to "
+            f"{embedding.shape[1] - 1}, at least one; pass a design of this embedding"
+        )
+    chosen = embedding[:, columns]
     return float(_values((chosen @ chosen.T)[None], criterion)[0])
 
 
@@ -141,12 +140,8 @@ def greedy_design(
         raise ValueError(
             "greedy_design: got neither n nor a budget; allowed is either or both; say how many"
         )
-    if n is not None and n < rank:
-        raise ValueError(
-            f"greedy_design: got n = {n}; allowed is at least the embedding's rank {rank}, or the "
-            "regression has no unique solution; measure more or lower the rank"
-        )
-    usable = _allowed_columns(columns, rank if n is None else n, allowed, "greedy_design")
+    n = None if n is None else at_least_the_rank("greedy_design", n, rank)
+    usable = allowed_columns(columns, rank if n is None else n, allowed, "greedy_design")
     n = len(usable) if n is None else n
     chosen, spent = _spanning(embedding, usable, costs, budget)
     scale = embedding[:, chosen]  # in coordinates where the first columns are the unit vectors,
@@ -176,15 +171,18 @@ def greedy_design(
 
 def _costs(costs, budget, columns):
     """Costs as positive numbers, and a budget."""
-    costs = np.ones(columns) if costs is None else np.asarray(costs, dtype=np.float64)
-    if costs.shape != (columns,) or not ((costs > 0) & (costs < np.inf)).all():
+    costs = np.ones(columns) if costs is None else numbers("greedy_design", "costs", costs)
+    fine = (costs > 0) & (costs < np.inf)
+    if costs.shape != (columns,) or not fine.all():
+        got = f"shape {costs.shape}" if costs.shape != (columns,) else f"{costs[~fine][0]}"
+        where = "" if costs.shape != (columns,) else f" for column {np.argmin(fine)}"
         raise ValueError(
-            f"design: got costs of shape {costs.shape}; allowed are ({columns},) positive finite "
+            f"greedy_design: got costs of {got}{where}; allowed are ({columns},) positive finite "
             "numbers, one per configuration; pass for example the seconds each takes"
         )
-    budget = np.inf if budget is None else float(budget)
-    if not budget > 0:
-        raise ValueError(f"design: got budget {budget}; allowed is a positive number; raise it")
+    if budget is None:
+        return costs, np.inf
+    budget = number("greedy_design", "budget", budget, "above 0", lambda x: x > 0)
     return costs, budget
 
 
@@ -243,12 +241,8 @@ def exhaustive_design(
     array([1, 2])
     """
     embedding = _checked(embedding, criterion, "exhaustive_design")
-    if n < len(embedding):
-        raise ValueError(
-            f"exhaustive_design: got n = {n}; allowed is at least the embedding's rank "
-            f"{len(embedding)}; measure more or lower the rank"
-        )
-    usable = _allowed_columns(embedding.shape[1], n, allowed, "exhaustive_design")
+    n = at_least_the_rank("exhaustive_design", n, len(embedding))
+    usable = allowed_columns(embedding.shape[1], n, allowed, "exhaustive_design")
     designs = math.comb(len(usable), n)
     if designs > MOST_DESIGNS:
         raise ValueError(
@@ -338,12 +332,8 @@ def relaxed_design(
 
     embedding = _checked(embedding, criterion, "relaxed_design")
     rank, columns = embedding.shape
-    if n < rank:
-        raise ValueError(
-            f"relaxed_design: got n = {n}; allowed is at least the embedding's rank {rank}; "
-            "measure more or lower the rank"
-        )
-    usable = _allowed_columns(columns, n, allowed, "relaxed_design")
+    n = at_least_the_rank("relaxed_design", n, rank)
+    usable = allowed_columns(columns, n, allowed, "relaxed_design")
     _spanning(embedding, usable, np.ones(columns), np.inf)  # raises if they do not span
     y = embedding[:, usable]
     scale = float((y**2).sum() * n / (len(usable) * rank))  # typical eigenvalue of X

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import whole
 from refimpl.peppp.belief import Belief
 from refimpl.peppp.factors import (
     LEAST_NOISE,
@@ -101,6 +102,8 @@ def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) ->
     [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
     """
     values = observed_errors(values, "learn_prior")
+    largest_rank = whole("learn_prior", "largest_rank", largest_rank, 1)
+    folds = whole("learn_prior", "folds", folds, 2)
     if np.isnan(values).any():
         factors = _learn_from_incomplete(values, min(largest_rank, 4))
         return Prior(ScaledNoise(_widened(factors, len(values)), (SCALES == 1).astype(float)))

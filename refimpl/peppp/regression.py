@@ -11,6 +11,8 @@ x     its coordinates: e is about x^T Y
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import finite_matrix, measurements
+
 __all__ = ["predict"]
 
 
@@ -59,31 +61,13 @@ def predict(
     >>> predict([[1.0, 2.0, 4.0]], measured_columns=[0], measured_errors=[0.125])
     array([0.125, 0.25 , 0.5  ])
     """
-    embedding = np.asarray(embedding, dtype=np.float64)
-    columns = np.asarray(measured_columns)
-    errors = np.asarray(measured_errors, dtype=np.float64)
-    if embedding.ndim != 2 or columns.ndim != 1 or columns.shape != errors.shape:
-        raise ValueError(
-            f"predict: got embedding {embedding.shape}, measured_columns {columns.shape}, "
-            f"measured_errors {errors.shape}; allowed are shapes (rank, columns), (n,), (n,); "
-            "pass one error per measured column"
-        )
+    embedding = finite_matrix("predict", "embedding", embedding, "pass that of svd_embedding")
     rank, n_columns = embedding.shape
+    columns, errors = measurements("predict", measured_columns, measured_errors, n_columns)
     if len(columns) < rank:
         raise ValueError(
             f"predict: got {len(columns)} measurements; allowed is at least the embedding's rank "
             f"{rank}; measure more or lower the rank"
-        )
-    in_range = columns.dtype.kind in "iu" and ((columns >= 0) & (columns < n_columns)).all()
-    if not in_range or len(np.unique(columns)) < len(columns):
-        raise ValueError(
-            f"predict: got measured_columns {columns.tolist()}; allowed are distinct integers "
-            f"from 0 to {n_columns - 1}; measure each column once"
-        )
-    if not ((errors >= 0) & (errors <= 1)).all():
-        raise ValueError(
-            f"predict: got measured_errors {errors.tolist()}; allowed are numbers in [0, 1]; "
-            "pass 1 - accuracy"
         )
     x, _, found_rank, _ = np.linalg.lstsq(embedding[:, columns].T, errors, rcond=None)
     if found_rank < rank:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refimpl.peppp.arguments import finite_matrix, number, numbers, seed_of, whole
+
 __all__ = ["memory_biased_sample", "sample", "uniform_sample"]
 
 
@@ -41,12 +43,20 @@ def sample(propensity: ArrayLike, *, seed: int | Sequence[int]) -> NDArray[np.bo
     array([[ True,  True],
            [ True, False]])
     """
-    propensity = np.asarray(propensity, dtype=np.float64)
-    if propensity.ndim != 2 or not ((propensity > 0) & (propensity <= 1)).all():
+    propensity = numbers("sample", "chances", propensity)
+    if propensity.ndim != 2 or propensity.size == 0:
         raise ValueError(
-            f"sample: got chances of shape {propensity.shape}; allowed is a matrix of numbers in "
-            "(0, 1]; raise those that are zero or leave their entries out"
+            f"sample: got chances of shape {propensity.shape}; allowed is a matrix of at least one "
+            "row and one column; pass the chance of every entry"
         )
+    bad = np.argwhere(~((propensity > 0) & (propensity <= 1)))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"sample: got the chance {propensity[row, column]} at row {row}, column {column}; "
+            "allowed are numbers in (0, 1]; raise those that are zero or leave their entries out"
+        )
+    seed = seed_of("sample", seed)
     mask = np.random.default_rng(seed).random(propensity.shape) < propensity
     for row in np.flatnonzero(~mask.any(axis=1)):
         mask[row, propensity[row].argmax()] = True
@@ -84,7 +94,15 @@ def uniform_sample(
     >>> int(mask.sum()), float(propensity[0, 0])
     (193, 0.2)
     """
-    propensity = np.full(shape, ratio, dtype=np.float64)
+    number("uniform_sample", "ratio", ratio, "in (0, 1]", lambda x: 0 < x <= 1)
+    if not isinstance(shape, Sequence) or len(shape) != 2:
+        raise TypeError(
+            f"uniform_sample: got shape {shape!r}; allowed are two whole numbers of at least 1; pass "
+            "(rows, columns)"
+        )
+    sizes = zip(("rows", "columns"), shape, strict=True)
+    shape = tuple(whole("uniform_sample", name, size, 1) for name, size in sizes)
+    propensity = np.full(shape, float(ratio))
     return sample(propensity, seed=seed), propensity
 
 
@@ -99,7 +117,7 @@ def memory_biased_sample(
     Parameters
     ----------
     memory : array_like of float, shape (rows, columns)
-        Positive, any unit.
+        Finite, any unit; only its order counts.
     largest : float
         Chance of the entries of smallest memory, in (0, 1].
     seed : int or sequence of int
@@ -124,7 +142,8 @@ def memory_biased_sample(
     array([[1.  , 0.75],
            [0.25, 0.75]])
     """
-    memory = np.asarray(memory, dtype=np.float64)
+    number("memory_biased_sample", "largest", largest, "in (0, 1]", lambda x: 0 < x <= 1)
+    memory = finite_matrix("memory_biased_sample", "memory", memory, "pass that of every entry")
     ordered = np.sort(memory, axis=None)
     at_least = memory.size - np.searchsorted(ordered, memory, side="left")
     propensity = largest * at_least / memory.size

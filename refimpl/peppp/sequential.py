@@ -24,6 +24,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import ArrayLike, NDArray
 
 from refimpl.peppp import frontier as fronts
+from refimpl.peppp.arguments import measurements
 from refimpl.peppp.belief import Belief
 from refimpl.peppp.embedding import first_largest
 
@@ -212,7 +213,7 @@ def measure_by(
     try:
         columns = next(strategy)
         while True:
-            found = np.asarray(measure(columns), dtype=np.float64)
+            found = measurements("measure_by", columns, measure(columns), max(columns) + 1)[1]
             chosen.extend(columns.tolist())
             errors.extend(found.tolist())
             columns = strategy.send(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from concurrent.futures import Executor
 from importlib import resources
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from refimpl import data
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sweep
+from refimpl.peppp.arguments import cap_of
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.estimate import Estimate
@@ -55,7 +57,8 @@ class Study:
     Parameters
     ----------
     errors : ErrorMatrix
-        Complete errors of other tasks; its columns are the configurations considered.
+        Errors of other tasks; its columns are the configurations considered. Where some are nan,
+        the estimate has no band.
     task : Task
         One that `refimpl.data.load` knows.
     measurements : int
@@ -87,7 +90,14 @@ class Study:
         self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8, method: str = BEST,
         memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
     ):  # fmt: skip
+        if not isinstance(errors, ErrorMatrix) or not isinstance(task, data.Task):
+            raise TypeError(
+                f"Study: got errors of type {type(errors).__name__} and a task of type "
+                f"{type(task).__name__}; allowed are an ErrorMatrix and a data.Task; pass for example "
+                "meta_training(task) and data.load(name)"
+            )
         measurements = sweep.whole("Study", "measurements", measurements)
+        cap_of("Study", memory_cap_mb)
         known = data.load(task.name)  # what the workers will load and train
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
             if not np.array_equal(getattr(known, part), getattr(task, part)):
@@ -95,10 +105,6 @@ class Study:
                     f"Study: the {part} of this task are not those of data.load({task.name!r}), which "
                     "is what would be trained; pass a task as data.load returns it"
                 )
-        if memory_cap_mb is not None and not 0 < memory_cap_mb < np.inf:
-            raise ValueError(
-                f"a memory cap of {memory_cap_mb} MB; allowed is a finite number above 0, or none"
-            )
         related = errors.metadata.get("images_from", [None] * len(errors.rows))
         for row, source in zip(errors.rows, related, strict=False):
             if row == task.name or source == task.images_from:
@@ -119,12 +125,14 @@ class Study:
                 f"a memory cap of {memory_cap_mb} MB admits no configuration; the smallest, "
                 f"{self.names[smallest]}, needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
             )
-        if np.isnan(errors.values).any():
-            i, j = np.argwhere(np.isnan(errors.values))[0]
-            raise ValueError(
-                f"the matrix to learn from has nan in row {errors.rows[i]!r}, column "
-                f"{errors.columns[j]!r}: measure it, or leave that row out"
-            )
+        unmeasured = np.isnan(errors.values)
+        for kind, names, axis in (("row", errors.rows, 1), ("column", errors.columns, 0)):
+            empty = np.flatnonzero(unmeasured.all(axis=axis))
+            if len(empty):
+                raise ValueError(
+                    f"the matrix to learn from has nothing but nan in {kind} {names[empty[0]]!r}: "
+                    f"measure something there, or leave that {kind} out"
+                )
         self.learned = learn(method, errors.values, errors.memory_mb, rank=rank)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
@@ -147,8 +155,9 @@ class Study:
         )
 
     def measure(
-        self, directory: str | os.PathLike | None = None, *, progress: bool = True, **running
-    ) -> Estimate:
+        self, directory: str | os.PathLike | None = None, *, jobs: int | None = None,
+        executor: Executor | None = None, progress: bool = True,
+    ) -> Estimate:  # fmt: skip
         """Train the configurations the method asks for and predict the others.
 
         Parameters
@@ -156,10 +165,10 @@ class Study:
         directory : path, optional
             Where trained cells are kept, so that an interrupted study can be continued; by
             default they are not.
+        jobs, executor
+            As for `sweep.train_cells`.
         progress : bool
             Show a bar.
-        **running
-            ``jobs``, as in `sweep.train_cells`.
 
         Returns
         -------
@@ -174,6 +183,7 @@ class Study:
         """
         from tqdm import tqdm
 
+        sweep.check_running(jobs, executor)
         with (
             self._journal(directory) as journal,
             tqdm(total=self.measurements, unit="training", disable=not progress) as bar,
@@ -181,17 +191,24 @@ class Study:
             bar.set_postfix_str(sweep.STARTING)
 
             def train(columns):
-                found = self._train(columns, journal, progress=False, **running)[columns]
+                found = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[
+                    columns
+                ]
                 bar.set_postfix_str(f"{self.names[columns[-1]]} error {found[-1]:.3f}")
                 bar.update(len(columns))
                 return found
 
             return self._estimate(train)
 
-    def measure_all(self, directory: str | os.PathLike | None = None, **running) -> np.ndarray:
+    def measure_all(
+        self, directory: str | os.PathLike | None = None, *, jobs: int | None = None,
+        executor: Executor | None = None, progress: bool = True,
+    ) -> np.ndarray:  # fmt: skip
         """Train every configuration and return the errors, to compare an estimate with."""
+        sweep.check_running(jobs, executor)
         with self._journal(directory) as journal:
-            return self._train(np.arange(len(self.names)), journal, **running)
+            every = np.arange(len(self.names))
+            return self._train(every, journal, jobs=jobs, executor=executor, progress=progress)
 
     def estimate(self, errors: np.ndarray) -> Estimate:
         """Return the estimate of a study whose trainings give `errors`, shape (configurations,)."""
@@ -228,13 +245,14 @@ class Study:
     def _train(self, columns, journal, **running) -> np.ndarray:
         cells = [(self.task.name, self.names[i]) for i in columns]
         sweep.train_cells(cells, journal, self.settings, **running)
-        return journal.errors(self.task.name, self.names)
+        return journal.row("error", self.task, self.names)
 
 
 def estimate_frontier(
     errors: ErrorMatrix, task: data.Task, *, budget: int = 8, method: str = BEST,
     memory_cap_mb: float | None = None, seed: int = 0,
-    directory: str | os.PathLike | None = None, **running,
+    directory: str | os.PathLike | None = None, jobs: int | None = None,
+    executor: Executor | None = None, progress: bool = True,
 ) -> Estimate:  # fmt: skip
     """Train `budget` informative configurations on a task and predict all the others.
 
@@ -255,7 +273,7 @@ def estimate_frontier(
     study = Study(
         errors, task, measurements=budget, method=method, memory_cap_mb=memory_cap_mb, seed=seed
     )
-    return study.measure(directory, **running)
+    return study.measure(directory, jobs=jobs, executor=executor, progress=progress)
 
 
 def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +23,18 @@ import numpy as np
 import refimpl
 from refimpl import data, nn
 from refimpl.nn.numbers import rate, whole
+from refimpl.nn.training import STARTING
 from refimpl.peppp import memory, processes
+from refimpl.peppp.arguments import cap_of
 from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.journal import Journal
 
 __all__ = [
     "Journal",
-    "Plan",
     "Settings",
     "arithmetic",
     "memory_of",
-    "plan_sweep",
     "run_sweep",
     "train_cell",
     "train_cells",
@@ -66,7 +66,8 @@ def train_cell(task_name: str, configuration_name: str, settings: Settings) -> d
     Returns
     -------
     dict
-        ``task configuration error seconds diverged``, error being that on the test images.
+        ``task configuration data error seconds diverged``: ``data`` is the fingerprint of the images
+        and labels, ``error`` that on the test images.
 
     Examples
     --------
@@ -87,6 +88,7 @@ def train_cell(task_name: str, configuration_name: str, settings: Settings) -> d
     return {
         "task": task_name,
         "configuration": configuration_name,
+        "data": task.fingerprint,
         "error": result.test_error,
         "seconds": round(result.seconds, 3),
         "diverged": result.diverged,
@@ -152,7 +154,10 @@ def train_cells(
     from tqdm import tqdm
 
     processes.not_while_starting()
-    missing = [cell for cell in dict.fromkeys(cells) if cell not in journal.cells]
+    check_running(jobs, executor)
+    cells = list(dict.fromkeys(cells))
+    data_of = {task: data.load(task).fingerprint for task in dict(cells)}
+    missing = [cell for cell in cells if (*cell, data_of[cell[0]]) not in journal.cells]
     jobs = min(jobs or processes.processors(), len(missing))
     with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
         bar.set_postfix_str(STARTING)
@@ -170,10 +175,6 @@ def train_cells(
                 keep(train_cell(task, name, settings))
         else:
             _train_in_processes(missing, settings, jobs, keep, bar.write)
-
-
-STARTING = "the first run compiles"
-"""What progress bars say until there is something to say."""
 
 
 def _train_in_processes(
@@ -234,7 +235,8 @@ def run_sweep(
 ) -> ErrorMatrix:  # fmt: skip
     """Train every task in every configuration and write the matrix of test errors.
 
-    Killed at any moment and called again with the same arguments, it goes on where it was.
+    Killed at any moment and called again with the same arguments, it goes on where it was; but cells
+    of a data set whose files have changed since are trained again.
 
     Parameters
     ----------
@@ -261,22 +263,24 @@ def run_sweep(
         As `train_cells`: a script calls this under ``if __name__ == "__main__":``.
     """
     processes.not_while_starting()
+    check_running(jobs, executor)
     settings = settings or Settings()
-    cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
+    cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb)
     journal = Journal(directory, settings)
     try:
         train_cells(cells, journal, settings, jobs=jobs, executor=executor, progress=progress)
         capped = {} if memory_cap_mb is None else {"memory_cap_mb": memory_cap_mb}
+        loaded = [data.load(t) for t in tasks]
         errors = ErrorMatrix(
-            values=np.array([journal.errors(t, configurations) for t in tasks]),
+            values=np.array([journal.row("error", t, configurations) for t in loaded]),
             rows=tasks,
             columns=configurations,
             memory_mb=memory_mb,
-            seconds=np.array([journal.seconds(t, configurations) for t in tasks]),
+            seconds=np.array([journal.row("seconds", t, configurations) for t in loaded]),
             metadata={
                 "network": "cnn",
                 "version": refimpl.__version__,
-                "images_from": [data.load(t).images_from for t in tasks],
+                "images_from": [t.images_from for t in loaded],
                 "arithmetic": arithmetic(),
                 **capped,
                 **asdict(settings),
@@ -288,8 +292,22 @@ def run_sweep(
     return errors
 
 
-def _cells(tasks, configurations, settings, memory_cap_mb):
-    """The cells to train and the memory of all, shape (tasks, configurations); checked."""
+def check_running(jobs: int | None, executor: Executor | None) -> None:
+    """Refuse what cannot be run on, before there is anything to run."""
+    if jobs is not None:
+        whole("train_cells", "jobs", jobs, 1)
+    if executor is not None and not hasattr(executor, "submit"):
+        raise TypeError(
+            f"train_cells: executor is a {type(executor).__name__}; it must have submit(function, "
+            "*arguments), as those of concurrent.futures and Dask's Client.get_executor() have"
+        )
+
+
+def cells_of(tasks, configurations, settings, memory_cap_mb):
+    """Return the cells to train and the memory of all, shape (tasks, configurations); checked."""
+    if not isinstance(settings, Settings):
+        raise TypeError(f"run_sweep: settings is {settings!r}; give refimpl.peppp.Settings(...)")
+    cap = cap_of("run_sweep", memory_cap_mb)
     for what, names in (("tasks", tasks), ("configurations", configurations)):
         if isinstance(names, str) or not len(names):
             raise ValueError(f"run_sweep: {what} is {names!r}; give a list of at least one name")
@@ -304,7 +322,7 @@ def _cells(tasks, configurations, settings, memory_cap_mb):
         task = data.load(name)
         batch_fits(task, settings.batch_size)
         memory_mb[i] = memory_of(task, formats, settings.batch_size)
-    within = memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
+    within = memory_mb <= (np.inf if cap is None else cap)
     if not within.any():
         raise ValueError(
             f"run_sweep: a memory cap of {memory_cap_mb} MB admits no cell; the smallest needs "
@@ -312,85 +330,6 @@ def _cells(tasks, configurations, settings, memory_cap_mb):
         )
     every = itertools.product(tasks, configurations)
     return [cell for cell, fits in zip(every, within.ravel(), strict=True) if fits], memory_mb
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep would do.
-
-    Parameters
-    ----------
-    cells : int
-        Cells within the memory cap.
-    trained : int
-        Of these, those that the journal already has.
-    over_cap : int
-        Cells that are not run because they need more memory than the cap.
-    seconds : float
-        Estimate of the time of the rest, in all processes together.
-    largest_mb : float
-        Memory of the largest cell to be run, by the paper's rule, in MB of 2^20 bytes.
-    """
-
-    cells: int
-    trained: int
-    over_cap: int
-    seconds: float
-    largest_mb: float
-
-
-def plan_sweep(
-    tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
-    *, settings: Settings | None = None, memory_cap_mb: float | None = None,
-) -> Plan:  # fmt: skip
-    """Say what `run_sweep` would do, without doing it or writing anything.
-
-    The time is estimated from the journal's cells, or from one epoch of the first cell; it is
-    taken to grow with the number of images.
-
-    Parameters
-    ----------
-    tasks, configurations, directory, settings, memory_cap_mb
-        As for `run_sweep`.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ValueError
-        As `run_sweep`.
-
-    Examples
-    --------
-    >>> plan = plan_sweep(["digits"], ["e4m3+e8m7", "e3m1+e6m7"], "nowhere", memory_cap_mb=0.3)
-    >>> plan.cells, plan.trained, plan.over_cap, plan.seconds > 0
-    (1, 0, 1, True)
-    """
-    settings = settings or Settings()
-    cells, memory_mb = _cells(tasks, configurations, settings, memory_cap_mb)
-    known = Journal.peek(directory, settings)
-    rest = [cell for cell in cells if cell not in known]
-    images = {task: sum(map(len, (data.load(task).train_labels, data.load(task).test_labels)))
-              for task in {*tasks, *(task for task, _ in known)}}  # fmt: skip
-    if known:
-        seconds = sum(cell["seconds"] for cell in known.values())
-        pace = seconds / sum(images[task] for task, _ in known)
-    elif rest:
-        task, name = rest[0]
-        short = replace(settings, epochs=1)
-        train_cell(task, name, short)  # compiles, or reads what was compiled
-        pace = train_cell(task, name, short)["seconds"] * settings.epochs / images[task]
-    else:
-        pace = 0.0
-    return Plan(
-        cells=len(cells),
-        trained=len(cells) - len(rest),
-        over_cap=memory_mb.size - len(cells),
-        seconds=pace * sum(images[task] for task, _ in rest),
-        largest_mb=float(memory_mb[memory_mb <= (memory_cap_mb or np.inf)].max()),
-    )
 
 
 def arithmetic() -> str:

@@ -185,7 +185,7 @@ def test_bands_are_as_wide_as_heavier_tails_demand():
         (lambda: probabilistic_pca([[0.5, np.nan], [0.5, np.nan]], 1), r"column 1 without"),
         (lambda: probabilistic_pca([[0.5, 0.5], [np.nan, np.nan]], 1), r"row 1 without"),
         (lambda: probabilistic_pca([[0.5, 1.5], [0.5, 0.5]], 1), r"1.5 at row 0, column 1"),
-        (lambda: probabilistic_pca(np.full((3, 4), 0.5), 3), r"rank 3; allowed is 1 to 2"),
+        (lambda: probabilistic_pca(np.full((3, 4), 0.5), 3), r"rank = 3; allowed is 1 to 2"),
         (lambda: probabilistic_pca([0.5], 1), r"at least 2 rows"),
         (
             lambda: probabilistic_pca(np.where(np.eye(9) > 0, 0.5, np.nan), 2),

@@ -144,11 +144,11 @@ EMPTY_ROW = [[0.5, 0.5], [np.nan, np.nan]]
         (lambda: soft_impute(EMPTY_ROW), r"row 1 without a measured entry"),
         (lambda: soft_impute(np.transpose(EMPTY_ROW)), r"column 1 without a measured entry"),
         (lambda: soft_impute([[0.5, 2.0]] * 2), r"2.0 at row 0, column 1"),
-        (lambda: soft_impute(np.full((3, 3), 0.5), rank=4), r"rank 4; allowed is 1 to 3"),
-        (lambda: soft_impute(np.full((9, 9), 0.5), penalty=-1), r"penalty -1"),
+        (lambda: soft_impute(np.full((3, 3), 0.5), rank=4), r"rank = 4; allowed is 1 to 3"),
+        (lambda: soft_impute(np.full((9, 9), 0.5), penalty=-1), r"penalty = -1"),
         (
             lambda: soft_impute(np.where(np.eye(9) > 0, 0.5, np.nan)),
-            r"9 observed entries; rank 5 needs at least 10",
+            r"9 observed entries; rank 5 of a 9 x 9 matrix needs at least 17",
         ),
         (lambda: soft_impute(np.full((9, 9), 0.5), weights=[1]), r"weights of shape \(1,\)"),
         (

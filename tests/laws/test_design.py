@@ -150,13 +150,13 @@ def test_numbers_that_differ_by_rounding_are_ties():
 @pytest.mark.parametrize(
     ("embedding", "n", "allowed", "message"),
     [
-        (np.eye(3), 2, None, r"n = 2; allowed is at least the embedding's rank 3"),
+        (np.eye(3), 2, None, r"n = 2; allowed is at least 3, the embedding's rank"),
         (np.eye(3), 4, None, r"n = 4; allowed are at most the 3"),
         (np.eye(2), 2, [True, False], r"n = 2; allowed are at most the 1"),
         (np.ones((2, 4)), 3, None, r"spanning only 1 of the embedding's 2 dimensions"),
         (np.hstack([np.eye(2), [[2], [0]]]), 2, [True, False, True], r"spanning only 1"),
         (np.zeros((1, 3)), 2, None, r"spanning only 0"),
-        (np.full((1, 3), np.nan), 2, None, r"3 non-finite"),
+        (np.full((1, 3), np.nan), 2, None, r"nan at row 0, column 0 of embedding .3 such"),
         (np.eye(2), 2, [0, 1], r"boolean mask of shape \(2,\)"),
     ],
 )

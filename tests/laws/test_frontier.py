@@ -270,7 +270,7 @@ def test_a_frontier_bulging_above_its_chord_has_its_knee_at_the_smallest_memory(
         (lambda: non_dominated([1, 2], [0.5]), r"shapes memory \(2,\), error \(1,\)"),
         (lambda: non_dominated([], []), r"n >= 1"),
         (lambda: non_dominated([1], [np.nan]), r"error nan at index 0"),
-        (lambda: non_dominated([1], [0.5], duplicates="drop"), r"'keep' and 'eliminate'"),
+        (lambda: non_dominated([1], [0.5], duplicates="drop"), r"'keep', 'eliminate'"),
         (lambda: hypervolume([1], [0.5], (np.inf, 1)), r"two finite numbers"),
         (lambda: convergence([4], [0.5], [0.5], memory_scale=2), r"not below the largest memory"),
         (
@@ -280,7 +280,7 @@ def test_a_frontier_bulging_above_its_chord_has_its_knee_at_the_smallest_memory(
         (lambda: recommend([4, 3], [0.5, 0.5], cap=2), r"at least 3, .* \(index 1\)"),
         (lambda: regret([0.5], 1), r"chosen = 1"),
         (lambda: regret([0.5, 0.5], 0, [False, True]), r"chosen = 0"),
-        (lambda: regret([0.5], 0, [False]), r"at least one true"),
+        (lambda: regret([0.5], 0, [False]), r"0 allowed columns; allowed is at least 1"),
     ],
 )
 def test_bad_input_is_refused_with_the_remedy(call, message):

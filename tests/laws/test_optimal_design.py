@@ -132,19 +132,22 @@ WIDE = np.random.default_rng(0).standard_normal((5, 99))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: greedy_design(np.eye(3), 2), r"n = 2; allowed is at least the embedding's rank 3"),
+        (
+            lambda: greedy_design(np.eye(3), 2),
+            r"n = 2; allowed is at least 3, the embedding's rank",
+        ),
         (lambda: greedy_design(np.eye(3)), r"neither n nor a budget"),
         (lambda: greedy_design(np.eye(3), 4), r"at most the 3"),
         (lambda: greedy_design(np.ones((2, 4)), 3), r"spanning only 1 of the embedding's 2"),
         (lambda: greedy_design(np.eye(2), budget=1), r"budget of 1, of which 1 paid for 1 columns"),
         (lambda: greedy_design(np.eye(2), 2, costs=[1, 0]), r"positive finite"),
         (lambda: greedy_design(np.eye(2), 2, costs=[1]), r"costs of shape \(1,\)"),
-        (lambda: greedy_design(np.eye(2), 2, budget=0), r"budget 0"),
-        (lambda: greedy_design(np.eye(2), 2, criterion="F"), r"'D', 'A' and 'E'"),
+        (lambda: greedy_design(np.eye(2), 2, budget=0), r"budget = 0"),
+        (lambda: greedy_design(np.eye(2), 2, criterion="F"), r"'D', 'A', 'E'"),
         (lambda: exhaustive_design(WIDE, 15), r"allowed are 2000000; use greedy_design"),
         (lambda: exhaustive_design(np.ones((2, 4)), 3), r"none of whose designs spans"),
         (lambda: relaxed_design(np.ones((2, 4)), 3), r"spanning only 1"),
-        (lambda: relaxed_design([[np.nan]], 1), r"1 non-finite"),
+        (lambda: relaxed_design([[np.nan]], 1), r"nan at row 0, column 0 of embedding .1 such"),
     ],
 )
 def test_impossible_designs_are_refused_with_the_remedy(call, message):

@@ -113,6 +113,33 @@ def test_a_finished_sweep_trains_nothing_again(tmp_path, monkeypatch):
     assert first.values == again.values
 
 
+def test_cells_of_a_data_set_whose_files_have_changed_are_trained_again(tmp_path):
+    def write(test_labels):
+        np.savez(tmp_path / "mine.npz", train_images=DIGITS.train_images, train_labels=DIGITS.train_labels,
+                 test_images=DIGITS.test_images, test_labels=test_labels)  # fmt: skip
+
+    mine, settings = str(tmp_path / "mine.npz"), Settings(epochs=1)
+    arguments = ([mine, "digits"], FORMATS[:1], tmp_path / "sweep")
+    write(DIGITS.test_labels)
+    first = run_sweep(*arguments, settings=settings, jobs=1, progress=False)
+    assert plan_sweep(*arguments, settings=settings).trained == 2
+    write((DIGITS.test_labels + 1) % 10)
+    assert plan_sweep(*arguments, settings=settings).trained == 1  # the digits are what they were
+    again = run_sweep(*arguments, settings=settings, jobs=1, progress=False)
+    assert first.row(mine) == first.row("digits") == again.row("digits") < 0.6 < again.row(mine)
+    assert lines(tmp_path / "sweep") == 1 + 3
+    write(DIGITS.test_labels)  # as before: those cells are there still
+    assert plan_sweep(*arguments, settings=settings).trained == 2
+
+
+def test_a_plan_needs_no_data_set_that_only_the_journal_knows(tmp_path):
+    journal = Journal(tmp_path, SETTINGS)
+    journal.add({"task": "/gone.npz", "configuration": FORMATS[0], "data": "x", "error": 0.5,
+                 "seconds": 1.0, "diverged": False})  # fmt: skip
+    journal.close()
+    assert plan_sweep(["digits"], FORMATS[:1], tmp_path, settings=SETTINGS).trained == 0
+
+
 def test_a_journal_of_other_settings_is_refused_by_naming_the_difference(tmp_path):
     Journal(tmp_path, SETTINGS).close()
     with pytest.raises(ValueError, match="written with epochs=4, now it is 10"):
@@ -142,7 +169,8 @@ def test_sweeps_that_make_no_sense_fail_before_the_journal_exists(tmp_path, what
 
 def test_two_runs_cannot_share_a_directory_but_one_may_look_on(tmp_path, capsys):
     first = Journal(tmp_path, SETTINGS)
-    first.add({"task": TASKS[0], "configuration": FORMATS[0], "error": 0.5, "seconds": 1.0, "diverged": False})  # fmt: skip
+    first.add({"task": TASKS[0], "configuration": FORMATS[0], "data": DIGITS.fingerprint, "error": 0.5,
+               "seconds": 1.0, "diverged": False})  # fmt: skip
     content = first.path.read_bytes()
     status = subprocess.run([*COMMAND, str(tmp_path)], capture_output=True, text=True)
     assert status.returncode == 2 and status.stderr.count("\n") == 1

@@ -10,12 +10,14 @@ RELU = pytest.mark.parametrize("relu", [False, True])
 
 
 def matrices(channels):
-    """Return x, dy (float32 (37, channels)) of all sizes, and six vectors."""
+    """Return x, dy (float32 (37, channels)) of all sizes, and six vectors; x[7, 0] becomes zero."""
     rng = np.random.default_rng(channels)
     size = 10.0 ** rng.integers(-9, 9, (2, 37, 1))
     x, dy = np.float32(rng.standard_normal((2, 37, channels)) * size)
     x[3, 0], x[5, -1], dy[4, 0] = np.nan, np.inf, -0.0
-    return x, dy, np.float32(rng.standard_normal((6, channels)))
+    v = np.float32(rng.standard_normal((6, channels)))
+    x[7, 0], v[3, 0] = v[0, 0], 0
+    return x, dy, v
 
 
 def added_row_after_row(start, rows):

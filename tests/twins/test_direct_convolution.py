@@ -22,6 +22,11 @@ SHAPES = [  # batch height width channels rows columns filters stride padding
     (2, 5, 5, 4, 1, 1, 8, 2, 0),
     (1, 7, 6, 2, 5, 5, 4, 3, 2),
     (1, 4, 18, 2, 3, 3, 48, 1, 1),
+    (2, 8, 8, 3, 3, 3, 16, 1, 1),  # two lines of eight at a time
+    (9, 4, 4, 2, 3, 3, 16, 1, 1),  # eight images at a time
+    (2, 20, 20, 3, 3, 3, 16, 1, 1),  # six lines of an image at a time
+    (1, 38, 34, 2, 3, 3, 16, 2, 1),
+    (1, 5, 5, 40, 3, 3, 32, 1, 1),  # one row of the filters at a time
 ]
 
 

@@ -151,7 +151,34 @@ def test_sums_along_axes_are_the_sums_of_their_lines():
         expected = [rf.sum(line, "e4m3fn").item() for line in lines.reshape(-1, lines.shape[-1])]
         assert got.reshape(-1).tolist() == expected and got.shape == lines.shape[:-1]
     assert rf.sum(x, "e4m3fn") == rf.sum(x.reshape(-1), "e4m3fn")
-    assert rf.sum(np.zeros(0), "e4m3fn").item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0, 3), 1)]
+)
+@pytest.mark.parametrize("order", [o for o in rf.ops.sums.ORDERS if o != "chunked"])
+def test_a_sum_of_nothing_is_plus_zero_in_the_shape_of_numpy_s(shape, axis, order):
+    got = rf.sum(np.zeros(shape, np.float16), "e4m3fn", axis=axis, order=order)
+    assert got.shape == np.sum(np.zeros(shape), axis=axis).shape and got.dtype == np.float16
+    assert not got.any() and not np.signbit(got).any()
+
+
+@pytest.mark.parametrize("rules", [{"order": "kahan"}, {"rounding": "stochastic", "seed": 5}, {}])
+def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rules, monkeypatch):
+    """In 4 blocks of 3 rows, the last of 2; without rules, on the road of float32, 64 times as long."""
+    shown = []
+    monkeypatch.setattr(
+        "tqdm.tqdm", lambda blocks, **how: shown.append((len(blocks), how)) or blocks
+    )
+    rng = np.random.default_rng(8)
+    a, b = (rf.quantize(rng.standard_normal(shape), "e4m3fn") for shape in ((11, 7), (7, 5)))
+    whole = rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules)
+    assert not shown
+    rf.matmul(-a, b, "e4m3fn", accumulate="float16", **rules)  # no memory shall have the answer
+    monkeypatch.setattr(rf.ops.sums, "STEPS_AT_ONCE", 3 * 35 if rules else 2)
+    assert np.array_equal(rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules), whole)
+    bar = {"unit": "block", "delay": 2, "leave": False, "disable": None}
+    assert shown == [(4, bar)]
 
 
 @pytest.mark.parametrize("call, message", [
@@ -164,6 +191,11 @@ def test_sums_along_axes_are_the_sums_of_their_lines():
     (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=2**63), "chunk must be a whole number from 1 to"),
     (lambda: rf.matmul_int([[1]], [[2]], zero_points=3), "zero_points must be a pair"),
     (lambda: rf.matmul_int([[1]], [[2]], zero_points=(1,)), "zero_points must be a pair"),
+    (lambda: rf.sum([], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
+    (lambda: rf.sum(np.zeros((0, 3)), "e4m3fn", axis=0, rounding="up"), "unknown rounding 'up'"),
+    (lambda: rf.sum([], "e4m3fn", order="chunked"), "chunk belongs to"),
+    (lambda: rf.sum([], "nope", accumulate="float16"), "unknown format 'nope'"),
+    (lambda: rf.sum([], "e8m0scale"), "no zero to begin"),
     (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
     (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
     (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
