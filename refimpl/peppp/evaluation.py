@@ -96,8 +96,9 @@ def leave_one_out(
     dict of str to ndarray of float64, shape (rows,)
         ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
         further cap), ``budget_regret`` and ``inverted_distance`` as defined in `frontier`, memory
-        divided by the largest of the whole matrix; ``relative_error`` ||e - predicted|| / ||e||
-        (infinite for a row of zeros not predicted as such);
+        divided by the largest of the whole matrix (the estimated frontier is where the method
+        expects the true one, if it says so: `methods.Learned.frontier`); ``relative_error``
+        ||e - predicted|| / ||e|| (infinite for a row of zeros not predicted as such);
         ``coverage``, the share of unmeasured entries inside their 90 % band (nan for methods
         without standard deviations, and where everything was measured).
 
@@ -201,13 +202,14 @@ def _scores(i, *, values, memory, options):
         predicted = modelled.copy()
         predicted[chosen] = errors
         shown = predicted if options.plug_in else modelled
+        front = learned.frontier(chosen, errors, mb) if learned.frontier else shown
         scores.append(
             (
-                fronts.convergence(mb, true, shown, **shape),
-                fronts.hyper_diff(mb, true, shown, **shape),
+                fronts.convergence(mb, true, front, **shape),
+                fronts.hyper_diff(mb, true, front, **shape),
                 fronts.regret(true, fronts.recommend(mb, predicted)),
                 fronts.budget_regret(mb, true, predicted),
-                fronts.inverted_distance(mb, true, shown, **shape),
+                fronts.inverted_distance(mb, true, front, **shape),
                 _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
             )
