@@ -97,7 +97,8 @@ def leave_one_out(
         ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
         further cap), ``budget_regret`` and ``inverted_distance`` as defined in `frontier`, memory
         divided by the largest of the whole matrix (the estimated frontier is where the method
-        expects the true one, if it says so: `methods.Learned.frontier`); ``relative_error`` ||e - predicted|| / ||e||;
+        expects the true one, if it says so: `methods.Learned.frontier`); ``relative_error``
+        ||e - predicted|| / ||e|| (infinite for a row of zeros not predicted as such);
         ``coverage``, the share of unmeasured entries inside their 90 % band (nan for methods
         without standard deviations, and where everything was measured).
 
@@ -176,9 +177,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
 def _fold(i, **how) -> list[tuple[float, ...]]:
     """Score one held-out row, once for each number of measurements."""
     try:
-        with threadpool_limits(
-            1, user_api="blas"
-        ):  # more threads than one wait for each other here
+        with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
             return _scores(i, **how)
     except ValueError as error:
         raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
@@ -211,7 +210,7 @@ def _scores(i, *, values, memory, options):
                 fronts.regret(true, fronts.recommend(mb, predicted)),
                 fronts.budget_regret(mb, true, predicted),
                 fronts.inverted_distance(mb, true, front, **shape),
-                float(np.linalg.norm(true - shown) / max(np.linalg.norm(true), 1e-300)),
+                _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
             )
         )
@@ -235,6 +234,12 @@ def _known(i, values, memory, options):
     else:
         mask, chance = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
     return np.where(mask, values[learned_rows], np.nan), learned_rows, chance
+
+
+def _relative(missed, true) -> float:
+    """||missed|| / ||true||, 0 where nothing was missed."""
+    distance, size = np.linalg.norm(missed), np.linalg.norm(true)
+    return float(distance / size if size else np.inf * distance if distance else 0.0)
 
 
 def _coverage(learned, true, chosen, modelled, deviation) -> float:

@@ -9,7 +9,7 @@ name               measures                                           predicts b
 knowledge-gradient four by variance reduction, then the most useful   a Gaussian belief
 variance-reduction what the configurations on frontiers depend on     a Gaussian belief
 ed-mf              a D-optimal design of an embedding (the paper's)   regression on the embedding
-random-mf          uniformly at random                                regression on the embedding
+random-mf          uniformly at random, until they span the embedding regression on the embedding
 bo-mf              at random, then largest expected improvement on    a Gaussian process
                    an embedding
 bo-full            the same on whole columns                          a Gaussian process
@@ -47,6 +47,9 @@ __all__ = ["BEST", "METHODS", "Learned", "learn"]
 
 BEST = "knowledge-gradient"
 """The method used when none is named."""
+
+DRAWS = 100
+"""Random designs tried before it is concluded that none spans the embedding."""
 
 Vector = NDArray[np.float64]
 
@@ -212,13 +215,29 @@ def _embedded(method, values, memory, rank, weights) -> Learned:
         yield d_optimal(embedding, n, allowed)
 
     def drawn(n, *, memory, allowed, seed):
-        yield random_design(embedding.shape[1], n, allowed, seed=seed)
+        yield _spanning_at_random(embedding, n, allowed, seed)
 
     def regressed(columns, errors):
         return predict(embedding, columns, errors, plug_in=False), None
 
     strategy = designed if method == "ed-mf" else drawn
     return Learned(method, rank, strategy, regressed, extra={"embedding": embedding})
+
+
+def _spanning_at_random(embedding, n, allowed, seed):
+    """Columns drawn at random, again where they do not span the embedding (two are equal, say)."""
+    for attempt in range(DRAWS):
+        again = [attempt] if attempt else []
+        chosen = random_design(
+            embedding.shape[1], n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again]
+        )
+        if np.linalg.matrix_rank(embedding[:, chosen]) == len(embedding):
+            return chosen
+    raise ValueError(
+        f"random-mf: got {np.count_nonzero(allowed)} allowed columns of which {DRAWS} random designs of "
+        f"{n} did not span the {len(embedding)} dimensions of the embedding; allowed are columns that "
+        "do; lower the rank, measure more or allow more columns"
+    )
 
 
 # Gaussian beliefs (this package's)
@@ -288,7 +307,7 @@ def _optimized(method, values, memory, rank, weights) -> Learned:
 
     def strategy(n, *, memory, allowed, seed):
         # np.random.RandomState, seeded by the row: the stream behind the figures known for the paper
-        start = np.random.RandomState(int(np.sum(seed)))
+        start = np.random.RandomState(int(np.sum(seed)) % 2**32)
         chosen = start.choice(np.flatnonzero(allowed), rank, replace=False)
         errors = yield chosen
         while len(chosen) < n:
