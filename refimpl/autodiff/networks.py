@@ -19,7 +19,12 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
     which formats that always holds.
     """
-    if a.ndim < 1 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or b.shape[:-2] not in ((), a.shape[:-2]):
+    if (
+        a.ndim < 1
+        or b.ndim < 2
+        or a.shape[-1] != b.shape[-2]
+        or b.shape[:-2] not in ((), a.shape[:-2])
+    ):
         raise ValueError(
             f"matmul: shapes {a.shape} and {b.shape} do not fit; give (..., n, k) and (k, m), or "
             "(..., k, m) with the same leading axes"

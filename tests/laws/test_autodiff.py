@@ -121,6 +121,43 @@ def test_the_checker_complains_about_a_gradient_for_the_wrong_input():
         check_gradient(swapped, normal(5), normal(5), seed=0)
 
 
+def test_the_checker_complains_about_nan():
+    with np.errstate(invalid="ignore"), pytest.raises(AssertionError, match="numeric|nan"):
+        check_gradient(p.log, -np.ones(2), seed=0)
+
+
+def test_the_checker_complains_about_a_gradient_that_never_arrives():
+    with pytest.raises(AssertionError, match="backward gives 0"):
+        check_gradient(lambda x: Tensor(x.data * 2), normal(5), seed=0)
+
+
+def gradients(function, *inputs):
+    tensors = [Tensor(np.array(x, np.float64), requires_grad=True) for x in inputs]
+    function(*tensors).sum().backward()
+    return [tensor.grad.tolist() for tensor in tensors]
+
+
+def test_where_values_are_equal_derivatives_are_those_the_docstrings_state():
+    assert gradients(p.maximum, [1.0, 2.0, 2.0], [1.0, 1.0, 3.0]) == [[0.5, 1, 0], [0.5, 0, 1]]
+    assert gradients(p.relu, [-1.0, 0.0, 1.0]) == [[0, 0, 1]]
+    assert gradients(lambda x: p.max(x, axis=0), [2.0, 5.0, 5.0]) == [[0, 1, 0]]
+    found = gradients(lambda x: p.max_pool(x, size=2, stride=2), np.ones((1, 2, 2, 1)))
+    assert np.ravel(found).tolist() == [1, 0, 0, 0]
+
+
+def test_softmax_and_sigmoid_neither_overflow_nor_warn():
+    with np.errstate(over="raise", invalid="raise"):
+        assert p.softmax(np.array([1e4, 1e4, -1e4])).data.tolist() == [0.5, 0.5, 0]
+        assert p.sigmoid(np.array([1e4, 0, -1e4])).data.tolist() == [1, 0.5, 0]
+
+
+def test_gradients_are_arrays_of_their_own():
+    x, y = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    (x + y).sum().backward()
+    x.grad *= 5  # as somebody who clips gradients does
+    assert x.grad.tolist() == [5, 5, 5] and y.grad.tolist() == [1, 1, 1]
+
+
 def test_gradients_of_a_tensor_used_twice_add_up():
     x = Tensor(np.array([2.0, 3.0]), requires_grad=True)
     (x * x + x).sum().backward()
