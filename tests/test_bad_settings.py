@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.nn import LossScale, layers, schedules
+from refimpl.nn import LossScale, attention, layers, schedules
 
 DIGITS = rf.data.load("digits")
 FEW = rf.data.Task("few", DIGITS.train_images[:96], DIGITS.train_labels[:96], DIGITS.test_images[:8],
@@ -91,6 +91,12 @@ def test_settings_that_make_no_sense_are_refused(name, value, message, tmp_path,
         (lambda: layers.Linear(0, 4), "features is 0"),
         (lambda: layers.BatchNorm(4, movement=1.5), "movement is 1.5; it must be 0 to 1"),
         (lambda: layers.BatchNorm(4, epsilon=-1.0), "epsilon is -1.0"),
+        (lambda: layers.Round("activations"), "role 'activations' is not one of input, activation, logits"),
+        (lambda: attention.Attention(8, 0), "Attention: heads is 0; it must be at least 1"),
+        (lambda: attention.Attention(8, 3), "features must be a multiple of heads"),
+        (lambda: attention.Embedding(0, 8), "words is 0"),
+        (lambda: attention.Positions(8, -1), "features is -1"),
+        (lambda: attention.LayerNorm(0), "LayerNorm: features is 0"),
         (lambda: layers.Dropout(1.0), "share is 1.0; it must be at least 0 and below 1"),
         (lambda: layers.MaxPool(0), "size is 0"),
         (lambda: layers.Sequential([np.tanh]), "tanh.* is no layer"),

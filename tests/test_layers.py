@@ -7,7 +7,17 @@ import pytest
 
 import refimpl as rf
 from refimpl.autodiff import Tensor
-from refimpl.nn.layers import BatchNorm, Convolution, Linear, Pass, ReLU, Round, Sequential
+from refimpl.nn.attention import Attention
+from refimpl.nn.layers import (
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Linear,
+    Pass,
+    ReLU,
+    Round,
+    Sequential,
+)
 from refimpl.nn.rounder import Rounder
 
 NOTHING = Rounder(rf.nn.presets.float32(), 0)
@@ -158,3 +168,67 @@ def test_a_rounding_point_between_joined_layers_does_not_change_the_running_stat
     model(Tensor(x), Pass(Rounder(policy, 0), training=True))
     assert model.layers[1].mean == pytest.approx([0.3], rel=1e-6)
     assert model.layers[1].variance == pytest.approx([0.9 + 1.4 / 3], rel=1e-6)
+
+
+def test_dropout_keeps_the_mean_in_training_and_everything_in_evaluation():
+    layer = sequence(Dropout(0.25)).layers[0]
+    x = Tensor(np.ones((200, 500), np.float32), requires_grad=True)
+    y, again = (layer(x, Pass(NOTHING, training=True)) for _ in range(2))
+    kept = y.data != 0
+    assert set(np.unique(y.data)) == {0, np.float32(1) / np.float32(0.75)}
+    assert kept.mean() == pytest.approx(0.75, abs=5 * math.sqrt(0.75 * 0.25 / 1e5))
+    assert not np.array_equal(kept, again.data != 0)
+    y.sum().backward()
+    assert np.array_equal(x.grad, y.data)
+    assert layer(x, Pass(NOTHING, training=False)) is x
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_grouped_convolution_is_one_for_each_group_of_channels(groups, exact):
+    layer = sequence(Convolution(4, 8, groups=groups, stride=2)).layers[0]
+    x = np.random.default_rng(1).standard_normal((2, 5, 6, 4)).astype(np.float32)
+    whole = layer(Tensor(x), Pass(NOTHING, training=True, exact=exact)).data
+    weight, c, f = layer.parameters["weight"].data, 4 // groups, 8 // groups
+    for g in range(groups):
+        part = sequence(Convolution(c, f, stride=2)).layers[0]
+        part.parameters["weight"] = Tensor(weight[..., g * f : (g + 1) * f])
+        alone = part(Tensor(x[..., g * c : (g + 1) * c]), Pass(NOTHING, training=True, exact=exact))
+        assert np.array_equal(whole[..., g * f : (g + 1) * f], alone.data)
+
+
+def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_keys():
+    """Vaswani et al. (1706.03762), equation 1, head after head in float64."""
+    layer = sequence(Attention(6, 2)).layers[0]
+    x = np.random.default_rng(2).standard_normal((3, 5, 6)).astype(np.float32)
+    found = layer(Tensor(x), Pass(NOTHING, training=True)).data
+    weight, bias = (
+        [
+            part.parameters[name].data.astype(np.float64)
+            for part in (*layer.projections, layer.way_out)
+        ]
+        for name in ("weight", "bias")
+    )
+    for one, of_one in zip(x.astype(np.float64), found, strict=True):
+        q, k, v = (one @ w + b for w, b in zip(weight[:3], bias[:3], strict=True))
+        heads = []
+        for head in (np.s_[:, :3], np.s_[:, 3:]):
+            shares = np.exp(q[head] @ k[head].T / math.sqrt(3))
+            heads.append(shares / shares.sum(axis=1, keepdims=True) @ v[head])
+        expected = np.concatenate(heads, axis=1) @ weight[3] + bias[3]
+        np.testing.assert_allclose(of_one, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (rf.nn.cnn(channels=3), (8, 8, 1), r"layer '1 Convolution', Convolution\(channels=3.*got shape \(8, 8, 1\)"),
+        (rf.nn.resnet8(channels=3), (8, 8, 3, 1), r"layer '1 Convolution'.*got shape \(8, 8, 3, 1\)"),
+        (rf.nn.vgg11(channels=1), (8, 8, 1), r"layer '.* MaxPool', MaxPool\(size=2\): .*got shape \(1, 1, 512\)"),
+        (Sequential([Attention(4, 2)]), (8, 8, 4), r"layer '0 Attention'.*sequences.*got shape \(8, 8, 4\)"),
+        (rf.nn.transformer(), (9, 8, 1), r"layer '3 Positions'.*takes \(8, 32\), got shape \(9, 32\)"),
+    ],
+)  # fmt: skip
+def test_of_layers_alike_the_one_that_does_not_fit_is_named_by_its_place(model, shape, message):
+    with pytest.raises(ValueError, match=message):
+        model.output_shape(shape)

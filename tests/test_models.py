@@ -111,8 +111,28 @@ def test_the_transformer_reads_tokens_too():
 def test_tokens_the_table_does_not_have_are_refused():
     layer = rf.nn.attention.Embedding(4, 3)
     layer.initialize(np.random.default_rng(0))
-    with pytest.raises(ValueError, match="tokens go from 1 to 4, the table has rows 0 to 3"):
+    with pytest.raises(
+        ValueError, match="got the token 4.0, allowed are whole numbers from 0 to 3"
+    ):
         layer(rf.autodiff.Tensor(np.array([[1.0, 4.0]])), None)
+
+
+@pytest.mark.parametrize("wrong", [20.0, -1.0, 0.5])
+@pytest.mark.parametrize("part", ["train_images", "test_images"])
+def test_tokens_that_are_no_rows_are_refused_before_training(part, wrong):
+    class Words:
+        name, classes = "words", 2
+        train_images = np.zeros((64, 8), np.float32)
+        test_images = np.zeros((64, 8), np.float32)
+        train_labels = test_labels = np.arange(64) % 2
+
+    getattr(Words, part)[-1, -1] = wrong
+    trained = []
+    with pytest.raises(ValueError, match=f"layer '0 Embedding'.*got the token {wrong}"):
+        rf.nn.fit(
+            rf.nn.transformer(words=20, classes=2), Words, watch=lambda *at: trained.append(at)
+        )
+    assert not trained
 
 
 @pytest.mark.parametrize("rule", ["peppp", "he", "xavier", "pytorch"])

@@ -110,6 +110,55 @@ def test_stochastic_updates_arrive_in_the_mean():
     assert running.accumulator.std() == pytest.approx(0.084, abs=0.02)
 
 
+@pytest.mark.parametrize("rule", [SGD(), Adam(), SGD(state="8-bit"), Adam(update="kahan")])
+def test_a_skipped_step_leaves_everything_as_it_was(rule):
+    """Adam's corrections count steps too: one that was skipped must not be among them."""
+    initial, good = [1.0, -2.0, 3.0], np.array([0.5, -0.25, 1.0], F)
+    with_skips, without = start(rule, initial), start(rule, initial)
+    for _ in range(3):
+        for bad in (np.inf, np.nan):
+            assert not with_skips.step(0.1, np.array([0.5, bad, 1.0], F), 1.0, guarded=True)
+        assert with_skips.step(0.1, good.copy(), 1.0, guarded=True)
+        without.step(0.1, good.copy(), 1.0)
+    assert {k: a.tolist() for k, a in with_skips.arrays().items()} == {
+        k: a.tolist() for k, a in without.arrays().items()
+    }
+
+
+@pytest.mark.parametrize("rule", [SGD(update="kahan"), Adam(update="kahan")])
+def test_under_another_policy_all_that_an_optimizer_keeps_is_rounded(rule):
+    running = steps(rule, GRADIENTS, precision=Precision())
+    running.carried[:] = 1 / 3  # nothing was lost in float32
+    before = {k: a.copy() for k, a in running.arrays().items() if k != "steps"}
+    running.go_on_under(Rounder(bfloat16(), 0))
+    assert len(before) == 3 + len(rule.signs)
+    for name, vector in before.items():
+        expected = before["accumulator"] if name == "weights" else vector
+        assert np.array_equal(running.arrays()[name], rf.quantize(expected, "bfloat16")), name
+        assert not np.array_equal(running.arrays()[name], vector)
+
+
+def test_tensors_of_a_layer_have_delayed_scales_of_their_own():
+    """E4M3's largest is 448: a weight of 448 has the scale 1, a bias of 2^-20 becomes 2^8 by 2^28."""
+    policy = Precision(roles={
+        role: Rounding(format="e4m3fn", scaling="delayed") for role in ("weight", "momentum")
+    })  # fmt: skip
+    tensors = [Tensor(np.array(x, F), requires_grad=True) for x in ([448.0], [2.0**-20])]
+    named = [("0 Linear", name, t) for name, t in zip(("weight", "bias"), tensors, strict=True)]
+    rounder = Rounder(policy, 0)
+    running = Adam(weight_decay=0.0).start(named, rounder)
+    for _ in range(2):
+        rounder.plan = {}
+        running.step(1e-30, np.array([2.0**-10, 2.0**-10], F), 1.0)
+    scales = {}
+    for role, _, _, _, scale in rounder.plan.values():
+        scales.setdefault(role, []).append(scale)
+    assert scales["weight"] == [1.0, 2.0**28]
+    # the first moment is .1 g, the second .001 g^2, of weight and bias alike
+    first, second = (2.0 ** (8 - np.floor(np.log2(m))) for m in (0.1 * 2.0**-10, 0.001 * 2.0**-20))
+    assert scales["momentum"] == [first, first, second, second]
+
+
 def test_the_dynamic_map_has_the_published_values():
     """127 negative, 0, 128 positive; the extremes of the published map; unsigned 255 and 0."""
     table = values(signed=True)
@@ -186,3 +235,8 @@ def test_schedules_start_and_end_where_they_say():
     assert [schedules.cosine(0.2)(x) for x in (0, 1)] == [1, pytest.approx(0.2)]
     assert [schedules.steps(0.5)(x) for x in (0.49, 0.5)] == [1, 0.1]
     assert schedules.constant()(0.7) == 1
+
+
+def test_a_warm_up_rises_and_then_leaves_the_schedule_alone():
+    warm = schedules.warm_up(0.25, schedules.linear(0.0))
+    assert [warm(x) for x in (0, 0.125, 0.25, 0.5)] == [0, 0.5 * 0.875, 0.75, 0.5]

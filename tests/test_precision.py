@@ -5,7 +5,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.nn import LossScale, Precision, Rounding, presets
-from refimpl.nn.precision import ROLES
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES
 from refimpl.nn.rounder import Rounder
 
 DIGITS = rf.data.load("digits")
@@ -185,6 +185,71 @@ def test_the_dynamic_loss_scale_grows_after_its_patience():
     assert values == [8, 8, 16, 8, 8, 8, 4, 4, 4, 8]
 
 
+def test_the_dynamic_loss_scale_stays_within_its_bounds():
+    scale = LossScale(
+        initial=4.0, growth=4, backoff=0.25, patience=1, smallest=2, largest=8
+    ).start()
+    values = []
+    for overflowed in (False, False, True, True, True, False):
+        scale.after(overflowed)
+        values.append(scale.value)
+    assert values == [8, 8, 2, 2, 2, 8]
+    with pytest.raises(
+        ValueError, match="initial is 16.0; it must be from smallest, 2, to largest, 8"
+    ):
+        LossScale(initial=16.0, growth=4, smallest=2, largest=8)
+    assert LossScale(initial=1e30).start().value == 1e30  # a constant one is what it is
+
+
+def test_presets_round_what_their_table_says():
+    """Each role's format, rounding and scaling: E4M3 forward and E5M2 back (arXiv 2209.05433), and so on."""
+    e4m3, e5m2 = "float8_e4m3fn ties_to_even current", "float8_e5m2 ties_to_even current"
+    values, gradients = (
+        ("input", "activation", "weight"),
+        ("activation gradient", "logits gradient"),
+    )
+    half = "float16 ties_to_even none"
+    table = {
+        "float32": {},
+        "peppp": {
+            role: f"{'e8m7' if which == 'high' else 'e4m3'} stochastic none"
+            for role, which in ROLES.items()
+        },
+        "mixed": dict.fromkeys((*values, *gradients, "logits", "weight gradient"), half),
+        "pure16": dict.fromkeys(ROLES, half),
+        "fp8": {**dict.fromkeys(values, e4m3), **dict.fromkeys(gradients, e5m2)},
+        "int8": {
+            **dict.fromkeys(values, "int8 ties_to_even current"),
+            **dict.fromkeys(gradients, "int8 stochastic current"),
+        },
+    }
+    assert set(table) == set(presets.PRESETS)
+    for name, expected in table.items():
+        ways = {role: rf.nn.preset(name).rounding_of(role) for role in (*ROLES, *PRODUCT_ROLES)}
+        assert expected == {
+            role: f"{way.format.name} {way.rounding} {way.scaling}"
+            for role, way in ways.items()
+            if way
+        }
+    scales = {name: rf.nn.preset(name).loss_scale for name in table}
+    assert scales == {
+        "float32": 1,
+        "peppp": 1000,
+        "mixed": LossScale.dynamic(),
+        "pure16": 1,
+        "fp8": 1,
+        "int8": 1,
+    }
+    assert rf.nn.preset("mixed", "bfloat16").loss_scale == 1
+    assert {n for n in table if rf.nn.preset(n).gradients_rounded == "scaled"} == {"mixed"}
+    overflows = {
+        n: {w.overflow for r in ROLES if (w := rf.nn.preset(n).rounding_of(r))} for n in table
+    }
+    assert overflows["mixed"] == overflows["pure16"] == {"overflow"} and overflows["peppp"] == {
+        "saturate"
+    }
+
+
 @pytest.mark.parametrize(
     "arguments", [{"growth": 0.5}, {"backoff": 0}, {"patience": 0}, {"initial": np.inf}]
 )
@@ -203,3 +268,27 @@ def test_the_rounding_plan_lists_the_paper_s_roundings_in_order():
     assert [row["call"] for row in plan] == list(range(13))
     assert {row["format"] for row in plan if row["role"] in ("input", "accumulator")} == {"e8m7"}
     assert str(plan).count("\n") == 13 and "weight gradient" in str(plan)
+
+
+def test_the_rounding_plan_of_a_transformer_has_every_point_of_attention():
+    policy = Precision(low="e4m3", high="e8m7")
+    plan = rf.nn.rounding_plan(rf.nn.transformer(blocks=1), DIGITS, policy, batch_size=4)
+    first, second = "5 Sequential/0 Sum", "5 Sequential/1 Sum"
+    inside = f"{first}/main/2 Attention"
+    points = ["4 Round", f"{first}/main/1 Round",
+              *(f"{inside}/round {what}" for what in ("query", "key", "value", "shares", "mixed")),
+              f"{first}/round sum", f"{second}/main/1 Round", f"{second}/main/4 Round",
+              f"{second}/round sum", "8 Round"]  # fmt: skip
+    forward = [row["layer"] for row in plan if row["role"] == "activation"]
+    assert forward == points
+    assert sorted(row["layer"] for row in plan if row["role"] == "activation gradient") == sorted(
+        points
+    )
+    shapes = {row["layer"]: row["shape"] for row in plan}
+    assert shapes[f"{inside}/round shares"] == (4, 4, 8, 8)  # batch, heads, places, places
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"optimizer": "adam"}, "optimizer is 'adam'"), ({"seed": "0"}, "seed is '0'")])  # fmt: skip
+def test_the_rounding_plan_refuses_what_fit_refuses(setting, message):
+    with pytest.raises(TypeError, match=message):
+        rf.nn.rounding_plan(rf.nn.cnn(), DIGITS, Precision(), **setting)

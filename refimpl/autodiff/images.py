@@ -25,6 +25,7 @@ def convolve(
     where `plain`, the road through patches, which says the same in fewer words.  With `exact`,
     float32 is summed in float64 and rounded once: see `refimpl.autodiff.networks.matmul`.
     """
+    _fits(x.shape, weight.shape, stride, padding, groups)
     filters = weight.shape[3] // groups
     channels = x.shape[3] // groups
     road = _patches if plain or x.dtype != np.float32 else _in_float64 if exact else _direct
@@ -49,6 +50,21 @@ def convolve(
         )
 
     return np.concatenate([y for y, _ in parts], axis=3), vjp
+
+
+def _fits(images, filters, stride, padding, groups) -> None:
+    """Refuse shapes that cannot be convolved: kernels would read beyond the arrays."""
+    if not (
+        len(images) == len(filters) == 4
+        and images[3] == groups * filters[2]
+        and filters[3] % groups == 0
+        and all(n + 2 * padding >= k for n, k in zip(images[1:3], filters[:2], strict=True))
+    ):
+        raise ValueError(
+            f"convolve: images of shape {images} and filters of shape {filters} do not fit with stride "
+            f"{stride}, padding {padding} and {groups} groups; images are (batch, height, width, in), "
+            "filters (rows, columns, in / groups, out), no larger than padded images"
+        )
 
 
 def _patches(x, weight, stride, padding, needed):
@@ -102,8 +118,9 @@ def _direct(x, weight, stride, padding, needed):
 @primitive
 def max_pool(x, *, size: int, stride: int):
     """Largest value of each size x size window; the first of equal ones takes the gradient."""
+    shape = _pooled(x.shape, size, stride)
     windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
-    windows = windows[:, ::stride, ::stride].reshape(*_pooled(x.shape, size, stride), size * size)
+    windows = windows[:, ::stride, ::stride].reshape(*shape, size * size)
     at = windows.argmax(axis=-1)
     y = np.take_along_axis(windows, at[..., np.newaxis], -1)[..., 0]
 
@@ -153,5 +170,10 @@ def image_mean(x):
 
 
 def _pooled(shape, size, stride):
+    if len(shape) != 4 or min(shape[1:3]) < size:
+        raise ValueError(
+            f"pooling: images of shape {shape} and windows of {size} x {size} do not fit; images are "
+            "(batch, height, width, channels), no smaller than a window"
+        )
     batch, height, width, channels = shape
     return batch, (height - size) // stride + 1, (width - size) // stride + 1, channels

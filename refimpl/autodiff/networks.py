@@ -19,6 +19,16 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
     which formats that always holds.
     """
+    if (
+        a.ndim < 1
+        or b.ndim < 2
+        or a.shape[-1] != b.shape[-2]
+        or b.shape[:-2] not in ((), a.shape[:-2])
+    ):
+        raise ValueError(
+            f"matmul: shapes {a.shape} and {b.shape} do not fit; give (..., n, k) and (k, m), or "
+            "(..., k, m) with the same leading axes"
+        )
     if exact and a.dtype == np.float32:
         return _in_float64(a, b, needed)
     if b.ndim == 2 and a.dtype == np.float32:
@@ -76,6 +86,7 @@ def softmax(x):
 @primitive
 def layer_norm(x, scale, shift, *, epsilon: float = 1e-5):
     """Normalize each vector along the last axis to mean 0 and variance 1, then scale and shift it."""
+    _one_for_each_feature("layer_norm", x, scale, shift)
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
@@ -102,6 +113,7 @@ def normalize(
     """
     from refimpl.kernels import normalization as kernel
 
+    _one_for_each_feature("normalize", x, scale, shift, mean, variance)
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
 
@@ -113,6 +125,16 @@ def normalize(
         return dx.reshape(x.shape), dscale, dshift
 
     return kernel.normalize(rows, mean, inverse, scale, shift, relu).reshape(x.shape), vjp
+
+
+def _one_for_each_feature(name: str, x, *vectors) -> None:
+    """Refuse vectors that have not one element for each of the last axis of x."""
+    for vector in vectors:
+        if vector.shape != x.shape[-1:]:
+            raise ValueError(
+                f"{name}: x has the shape {x.shape} and a vector {vector.shape}; give vectors of shape "
+                f"{x.shape[-1:]}"
+            )
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +153,16 @@ def cross_entropy(logits, *, labels):
     from refimpl.kernels import losses as kernel
 
     labels = np.ascontiguousarray(labels, np.int64)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy: logits of shape {logits.shape} and labels of shape {labels.shape}; give "
+            "(batch, classes) and (batch,)"
+        )
+    if labels.size and not (0 <= labels.min() and labels.max() < logits.shape[1]):
+        raise ValueError(
+            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, allowed are 0 to "
+            f"{logits.shape[1] - 1}"
+        )
 
     def vjp(dy):
         dx = np.empty_like(logits)

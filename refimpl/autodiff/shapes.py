@@ -40,7 +40,7 @@ def reshape(x, *, shape):
 @primitive
 def transpose(x, *, axes=None):
     """Axes in another order, reversed by default."""
-    back = None if axes is None else np.argsort(axes)
+    back = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return x.transpose(axes), lambda dy: (dy.transpose(back),)
 
 
@@ -81,10 +81,16 @@ def concatenate(*arrays, axis: int = 0):
 
 @primitive
 def embedding(table, *, tokens):
-    """Rows of a table (words, features) by number; tokens are integers of any shape.
+    """Rows of a table (words, features) by number; tokens are integers of any shape, below words.
 
     A gradient row is the sum over the tokens that asked for it, in their order.
     """
+    tokens = np.asarray(tokens)
+    if tokens.size and not (0 <= tokens.min() and tokens.max() < len(table)):
+        raise ValueError(
+            f"embedding: tokens go from {tokens.min()} to {tokens.max()}, the table has rows 0 to "
+            f"{len(table) - 1}"
+        )
 
     def vjp(dy):
         dtable = np.zeros_like(table)

@@ -10,6 +10,7 @@ import numpy as np
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.layers import Layer, Linear, Round, Sequential
+from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.products import product
 
 
@@ -22,6 +23,10 @@ class Embedding(Layer):
 
     words: int
     features: int
+
+    def __post_init__(self):
+        whole("Embedding", "words", self.words, 1)
+        whole("Embedding", "features", self.features, 1)
 
     def initialize(self, rng):
         table = rng.standard_normal((self.words, self.features), np.float32)
@@ -36,11 +41,15 @@ class Embedding(Layer):
         return (*shape, self.features)
 
     def __call__(self, x, run):
-        tokens = x.data.astype(np.int64)
-        if tokens.size and not (0 <= tokens.min() and tokens.max() < self.words):
-            raise ValueError(f"{self}: tokens go from {tokens.min()} to {tokens.max()}, the table has rows "
-                             f"0 to {self.words - 1}")  # fmt: skip
-        return p.embedding(self.parameters["weight"], tokens=tokens)
+        return p.embedding(self.parameters["weight"], tokens=self.tokens(x.data))
+
+    def tokens(self, x: np.ndarray) -> np.ndarray:
+        """Return x as whole numbers; ValueError unless all are rows of the table."""
+        wrong = (x < 0) | (x >= self.words) | (x != np.floor(x))
+        if wrong.any():
+            raise ValueError(f"{self}: got the token {x[wrong][0]}, allowed are whole numbers from 0 to "
+                             f"{self.words - 1}")  # fmt: skip
+        return x.astype(np.int64)
 
 
 @dataclass
@@ -64,6 +73,10 @@ class Positions(Layer):
     places: int
     features: int
 
+    def __post_init__(self):
+        whole("Positions", "places", self.places, 1)
+        whole("Positions", "features", self.features, 1)
+
     def initialize(self, rng):
         drawn = rng.standard_normal((self.places, self.features), np.float32)
         self._parameter("weight", drawn * np.float32(0.02))
@@ -86,6 +99,10 @@ class LayerNorm(Layer):
 
     features: int
     epsilon: float = 1e-5
+
+    def __post_init__(self):
+        whole("LayerNorm", "features", self.features, 1)
+        not_negative("LayerNorm", "epsilon", self.epsilon)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.features))
@@ -118,6 +135,8 @@ class MeanOfTokens(Layer):
     """Mean over the places of a sequence."""
 
     def output_shape(self, shape):
+        if len(shape) != 2:
+            raise ValueError(f"{self}: takes sequences (places, features), got shape {shape}")
         return shape[1:]
 
     def __call__(self, x, run):
@@ -136,6 +155,8 @@ class Attention(Layer):
     heads: int
 
     def __post_init__(self):
+        whole("Attention", "features", self.features, 1)
+        whole("Attention", "heads", self.heads, 1)
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
         self.projections = [Linear(self.features, self.features, initializer="xavier")
@@ -157,6 +178,8 @@ class Attention(Layer):
             layer.initialize(rng)
 
     def output_shape(self, shape):
+        if len(shape) != 2:
+            raise ValueError(f"{self}: takes sequences (places, features), got shape {shape}")
         return self.way_out.output_shape(shape)
 
     def products(self):

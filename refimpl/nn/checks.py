@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl.nn.attention import Embedding
 from refimpl.nn.layers import Sequential
 from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.optimizer import SGD, Optimizer
@@ -48,7 +49,10 @@ def model_and_task(model, task) -> None:
     if outputs != (task.classes,):
         raise ValueError(f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
                          f"build it with classes={task.classes}")  # fmt: skip
-
+    for layer in model.layers[:1]:
+        if isinstance(layer, Embedding):
+            layer.tokens(task.train_images)
+            layer.tokens(task.test_images)
     if not model.parameter_total():
         raise ValueError("fit: the network has no parameters to learn; add a layer such as Linear")
     _no_parameters_twice(model)
@@ -125,10 +129,10 @@ def precision_of(given) -> Precision:
     return given
 
 
-def optimizer_of(given, momentum, weight_decay) -> Optimizer:
-    """Return the optimizer, SGD for None; TypeError for what is none."""
+def optimizer_of(given, **of_sgd) -> Optimizer:
+    """Return the optimizer, SGD with these settings for None; TypeError for what is none."""
     if given is None:
-        return SGD(momentum=momentum, weight_decay=weight_decay)
+        return SGD(**of_sgd)
     if not isinstance(given, Optimizer):
         raise TypeError(f"fit: optimizer is {given!r}; give one such as refimpl.nn.Adam()")
     return given

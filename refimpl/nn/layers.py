@@ -18,6 +18,8 @@ from refimpl.nn.numbers import not_negative, real, share, whole
 from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
+ROUNDED = ("input", "activation", "logits")  # what rounding points round
+
 
 @dataclass
 class Pass:
@@ -42,6 +44,9 @@ class Layer:
 
     parameters: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     name: str = field(default="", init=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r}, {self!r}" if self.name else repr(self)
 
     def children(self) -> list[tuple[str, Layer]]:
         """Return the layers inside this one, by name, in the order they run."""
@@ -89,6 +94,10 @@ class Round(Layer):
     """
 
     role: str
+
+    def __post_init__(self):
+        if self.role not in ROUNDED:
+            raise ValueError(f"Round: role {self.role!r} is not one of {', '.join(ROUNDED)}")
 
     def __call__(self, x, run):
         rounder, back = run.rounder, f"{self.role} gradient"

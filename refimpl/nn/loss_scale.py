@@ -58,6 +58,9 @@ class LossScale:
         real(owner, "growth", self.growth, "finite and at least 1", lambda x: x >= 1)
         real(owner, "backoff", self.backoff, "above 0 and at most 1", lambda x: 0 < x <= 1)
         whole(owner, "patience", self.patience, 1)
+        if self.adapts and not self.smallest <= self.initial <= self.largest:
+            raise ValueError(f"{owner}: initial is {self.initial}; it must be from smallest, {self.smallest}, "
+                             f"to largest, {self.largest}")  # fmt: skip
 
     @classmethod
     def dynamic(

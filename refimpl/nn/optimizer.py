@@ -201,7 +201,7 @@ class Running:
         """Round by this rounder from now on."""
         self.rounder, self.parts = rounder, _parts(self.named, rounder)
         if self.rule.update == "stochastic":
-            for layer, _, _ in self.parts:
+            for layer, *_ in self.parts:
                 rounder.override("accumulator", layer, rounding="stochastic")
         self._at_once = self._machine_step()
 
@@ -212,7 +212,7 @@ class Running:
         kept += [("accumulator", self.carried)] if self.carried is not None else []
         kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
         for role, vector in kept:
-            self._round(vector.copy(), role, vector)
+            self._round(vector.copy(), role, vector, "kept")
         self._round(self.accumulator, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
@@ -256,29 +256,31 @@ class Running:
         else:
             self._kahan()
         self._round(w, "weight", self.weights)
-        for kept, vector in zip(self.state, new, strict=True):
+        for i, (kept, vector) in enumerate(zip(self.state, new, strict=True)):
             if compressed:
                 kept.write(vector)
             else:
-                self._round(vector, "momentum", kept)
+                self._round(vector, "momentum", kept, str(i))
         return True
 
     def _kahan(self) -> None:
         """y = Q(update - c); s = Q(w + y); c = Q(Q(s - w) - y); w = s."""
         w, c = self.accumulator, self.carried
 
-        def rounded(x):
-            return self._round(x, "accumulator", np.empty_like(x))
+        def rounded(x, which):
+            return self._round(x, "accumulator", np.empty_like(x), which)
 
-        y = rounded(self._update - c)
-        s = rounded(w + y)
-        c[:] = rounded(rounded(s - w) - y)
+        y = rounded(self._update - c, "y")
+        s = rounded(w + y, "s")
+        c[:] = rounded(rounded(s - w, "s - w") - y, "c")
         w[:] = s
 
-    def _round(self, vector, role, out) -> np.ndarray:
+    def _round(self, vector, role, out, which="") -> np.ndarray:
         """Round a vector into another, each part by its own rounding."""
-        for layer, start, end in self.parts:
-            self.rounder(vector[start:end], role, layer, out=out[start:end])
+        for layer, name, start, end in self.parts:
+            self.rounder(
+                vector[start:end], role, layer, out=out[start:end], which=f"{name} {which}"
+            )
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -307,21 +309,21 @@ class Running:
                 state[:] = arrays[f"state{i}"]
 
 
-def _parts(named, rounder: Rounder) -> list[tuple[str, int, int]]:
-    """Return (layer, start, end) of neighbours that are rounded alike, as few as there can be.
+def _parts(named, rounder: Rounder) -> list[tuple[str, str, int, int]]:
+    """Return (layer, parameter, start, end) of neighbours rounded alike, as few as there can be.
 
     Without overrides for layers, and without scales for tensors, that is one: four roundings
     then serve all parameters.
     """
-    parts: list[tuple[str, int, int]] = []
+    parts: list[tuple[str, str, int, int]] = []
     last, start = None, 0
-    for layer, _, tensor in named:
+    for layer, name, tensor in named:
         roundings = tuple(rounder.precision.rounding_of(role, layer) for role in _ROLES)
         scaled = any(r is not None and r.scaling != "none" for r in roundings)
         end = start + tensor.data.size
         if parts and roundings == last and not scaled:
-            parts[-1] = (parts[-1][0], parts[-1][1], end)
+            parts[-1] = (*parts[-1][:3], end)
         else:
-            parts.append((layer, start, end))
+            parts.append((layer, name, start, end))
         last, start = roundings, end
     return parts

@@ -6,7 +6,7 @@ import numpy as np
 
 from refimpl.nn import checks
 from refimpl.nn.numbers import whole
-from refimpl.nn.optimizer import SGD, Optimizer
+from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.training import _Record, _Run
 
@@ -67,7 +67,8 @@ def rounding_plan(
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
     checks.steps_of_an_epoch(len(task.train_images), whole("fit", "batch_size", batch_size))
-    run = _Run(model, task, precision, optimizer or SGD(), seed, plain=False)
+    optimizer = checks.optimizer_of(optimizer)
+    run = _Run(model, task, precision, optimizer, whole("fit", "seed", seed, 0), plain=False)
     run.rounder.plan = {}
     part = slice(0, batch_size)
     with np.errstate(over="ignore", invalid="ignore"):

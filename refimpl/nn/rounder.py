@@ -89,12 +89,14 @@ class Rounder:
                     self.counts[role] = self.counts.get(role, 0) + found
 
     def __call__(
-        self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None
-    ) -> np.ndarray:
+        self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None,
+        which: str = "",
+    ) -> np.ndarray:  # fmt: skip
         """Return x (float32, any shape) rounded; x itself where its role is not rounded.
 
         `out` receives the result in any case; it is another array than x (over itself, a kernel
-        cannot use vectors).
+        cannot use vectors).  `which` tells tensors of one role and layer apart, such as weight and
+        bias: each has its own past to take a delayed scale from.
         """
         way = self.way(role, layer)
         if way is None:
@@ -114,7 +116,7 @@ class Rounder:
         elif way.rounding.scaling == "none":
             way(flat, result, self.seed, self.calls)
         else:
-            scale = way.scale(self._largest(flat, way.rounding.scaling, f"{role} {layer}"))
+            scale = way.scale(self._largest(flat, way.rounding.scaling, f"{role} {layer} {which}"))
             way.scaled(flat, result, scale, self.seed, self.calls)
         if self.plan is not None:
             self.plan[self.calls] = (role, layer, x.shape, way.rounding, scale)

@@ -143,7 +143,7 @@ def fit(
     True
     """
     precision = checks.precision_of(precision)
-    optimizer = checks.optimizer_of(optimizer, momentum, weight_decay)
+    optimizer = checks.optimizer_of(optimizer, momentum=momentum, weight_decay=weight_decay)
     epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
     batch_size = whole("fit", "batch_size", batch_size)
     learning_rate = rate("fit", "learning_rate", learning_rate)

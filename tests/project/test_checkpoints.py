@@ -1,5 +1,6 @@
 """A training run that is stopped, killed or runs out of disk continues as if it had not."""
 
+import dataclasses
 import errno
 import os
 import signal
@@ -11,9 +12,18 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.nn import checkpoint
+from refimpl.nn import LossScale, checkpoint
+from refimpl.nn.layers import Dropout, Flatten, Linear, ReLU, Round, Sequential
+from refimpl.nn.precision import ROLES
 
 DIGITS = rf.data.load("digits")
+
+
+def dropping():
+    return Sequential([Round("input"), Flatten(), Linear(64, 32), ReLU(), Dropout(0.3),
+                       Round("activation"), Linear(32, 10), Round("logits")])  # fmt: skip
+
+
 SETTINGS = {
     "stochastic": {"precision": rf.Precision(low="e4m3", high="e8m7")},
     "delayed scaling": {"precision": rf.nn.presets.fp8("delayed")},
@@ -21,6 +31,14 @@ SETTINGS = {
         "precision": rf.nn.presets.mixed(), "optimizer": rf.nn.Adam(state="8-bit"), "learning_rate": 0.005
     },
     "another policy on the way": {"switch": (1, rf.nn.presets.pure16("bfloat16", rounding="stochastic"))},
+    "a loss scale that grows, 8-bit momentum": {
+        "precision": dataclasses.replace(rf.nn.presets.mixed(), loss_scale=LossScale.dynamic(2.0**10, patience=60)),
+        "optimizer": rf.nn.SGD(state="8-bit"),
+    },
+    "dropout, everything with delayed scales": {
+        "make": dropping,
+        "precision": rf.Precision(roles=dict.fromkeys(ROLES, rf.nn.Rounding(format="e5m6", scaling="delayed"))),
+    },
     "Kahan": {"precision": rf.nn.presets.pure16("bfloat16"), "optimizer": rf.nn.SGD(update="kahan")},
 }  # fmt: skip
 
@@ -30,10 +48,14 @@ def bits(model):
     return b"".join(a.tobytes() for a in [*(t.data for t in model.tensors()), *kept])
 
 
-def fit(**settings):
-    model = rf.nn.cnn()
+def fit(make=rf.nn.cnn, **settings):
+    model = make()
     result = rf.nn.fit(model, DIGITS, epochs=3, seed=4, **settings)
-    return bits(model), result.test_error, [h["loss"] for h in result.history]
+    return (
+        bits(model),
+        result.test_error,
+        [(h["loss"], h["loss_scale"], h["counts"]) for h in result.history],
+    )
 
 
 class Stop(Exception):
@@ -119,6 +141,17 @@ def test_a_checkpoint_of_other_settings_is_refused_by_naming_the_difference(tmp_
     rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path)
     with pytest.raises(ValueError, match="another seed: 0, now it is 1"):
         rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, seed=1)
+    others = {
+        "model": {"model": rf.nn.mlp(widths=(128, 64))}, "precision": {"precision": rf.Precision(low="e4m3", high="e8m7")},
+        "optimizer": {"optimizer": rf.nn.Adam()}, "epochs": {"epochs": 2}, "batch_size": {"batch_size": 16},
+        "learning_rate": {"learning_rate": 0.1}, "schedule": {"schedule": rf.nn.schedules.cosine()},
+        "shuffle": {"shuffle": False}, "exact_sums": {"exact_sums": True}, "task": {"task": rf.data.load("latin-small-ten")},
+    }  # fmt: skip
+    for name, other in others.items():
+        with pytest.raises(ValueError, match=f"another {name}: "):
+            rf.nn.fit(
+                **{"model": rf.nn.mlp(), "task": DIGITS, "epochs": 1, "checkpoint": path, **other}
+            )
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):

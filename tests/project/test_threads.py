@@ -1,0 +1,44 @@
+"""The same seed trains to the same bits, however many threads and processes there are."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import refimpl as rf
+
+CODE = """
+import hashlib, refimpl as rf
+digits, low = rf.data.load("digits"), rf.Precision(low="e4m3", high="e8m7")
+for model in (rf.nn.cnn(), rf.nn.resnet8(channels=1), rf.nn.transformer()):
+    rf.nn.fit(model, digits, precision=low, epochs=1, batch_size=128)
+    print(hashlib.sha256(b"".join(t.data.tobytes() for t in model.tensors())).hexdigest())
+"""
+
+
+def started(threads):
+    """Start a fresh process in which every library is told to use so many threads."""
+    names = ("NUMBA", "OMP", "OPENBLAS", "MKL", "BLIS")
+    setting = {f"{name}_NUM_THREADS": str(threads) for name in names}
+    return subprocess.Popen([sys.executable, "-c", CODE], env={**os.environ, **setting},
+                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def test_processes_of_one_and_of_four_threads_train_to_the_same_bits():
+    processes = [started(threads) for threads in (1, 4)]
+    found = [process.communicate()[0].split() for process in processes]
+    assert len(found[0]) == 3 and found[0] == found[1]
+
+
+def test_trainings_at_the_same_time_in_one_process_do_not_disturb_each_other():
+    digits, low = rf.data.load("digits"), rf.Precision(low="e4m3", high="e8m7")
+
+    def train(seed):
+        model = (rf.nn.cnn, rf.nn.transformer)[seed % 2]()
+        history = rf.nn.fit(model, digits, precision=low, epochs=1, seed=seed).history
+        bits = b"".join(tensor.data.tobytes() for tensor in model.tensors())
+        return hashlib.sha256(bits).hexdigest(), history[0]["loss"], history[0]["counts"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(train, range(4))) == [train(seed) for seed in range(4)]
