@@ -197,6 +197,27 @@ def test_a_grouped_convolution_is_one_for_each_group_of_channels(groups, exact):
         assert np.array_equal(whole[..., g * f : (g + 1) * f], alone.data)
 
 
+def test_attention_sums_exactly_where_it_is_asked_to():
+    """To nearest, its float32 products rounded once from float64 are those of exact_sums alone."""
+    layer = sequence(Attention(64, 1)).layers[0]
+    x = Tensor(np.random.default_rng(3).standard_normal((2, 48, 64)).astype(np.float32))
+    seen = {}
+
+    def look(name, exact):
+        rounder = Rounder(rf.nn.presets.float32(), 0)
+        rounder.watch = lambda product: seen.setdefault((name, exact), []).append(product)
+        return layer(Tensor(x.data, requires_grad=True), Pass(rounder, training=True, exact=exact))
+
+    for exact in (False, True):
+        look("", exact).sum().backward()
+    for product in seen["", True]:
+        a, b = (product.tensors[role] for role in ("left operand", "right operand"))
+        assert product.options["exact"]
+        once = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
+        assert np.array_equal(product.multiply(Tensor(a), Tensor(b), exact=True).data, once)
+    assert len(seen["", True]) == 6 and not any(q.options["exact"] for q in seen["", False])
+
+
 def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_keys():
     """Vaswani et al. (1706.03762), equation 1, head after head in float64."""
     layer = sequence(Attention(6, 2)).layers[0]

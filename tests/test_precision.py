@@ -270,6 +270,28 @@ def test_the_rounding_plan_lists_the_paper_s_roundings_in_order():
     assert str(plan).count("\n") == 13 and "weight gradient" in str(plan)
 
 
+@pytest.mark.parametrize("role", [*ROLES, *PRODUCT_ROLES])
+def test_each_role_can_be_rounded_alone(role):
+    """Forward and backward apart: the plan has this role's roundings and no others."""
+    policy = Precision(roles={role: Rounding(format="e3m1", scaling="current")}, loss_scale=1.0)
+    plan = rf.nn.rounding_plan(rf.nn.cnn(), DIGITS, policy, batch_size=8)
+    plain = rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1).history[0]["loss"]
+    assert plan and {row["role"] for row in plan} == {role}
+    assert {row["format"] for row in plan} == {"e3m1"}
+    assert rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1, precision=policy).history[0]["loss"] != plain
+
+
+def test_a_layer_s_weights_can_be_rounded_alone():
+    model, policy = rf.nn.cnn(), Precision(layers={"5 Convolution": {"weight": "e4m3"}})
+    rf.nn.fit(model, DIGITS, epochs=1, precision=policy)
+    rounded = [
+        np.array_equal(t.data, rf.quantize(t.data, "e4m3")) for _, _, t in model.named_tensors()
+    ]
+    assert [
+        name for (name, _, _), done in zip(model.named_tensors(), rounded, strict=True) if done
+    ] == ["5 Convolution"]
+
+
 def test_the_rounding_plan_of_a_transformer_has_every_point_of_attention():
     policy = Precision(low="e4m3", high="e8m7")
     plan = rf.nn.rounding_plan(rf.nn.transformer(blocks=1), DIGITS, policy, batch_size=4)

@@ -5,8 +5,8 @@ Products of values of two formats are multiples of s1 s2 up to M1 M2; n of them 
 float64, in any order, if n M1 M2 <= 2^53 s1 s2: then every partial sum is a multiple of s1 s2 that
 53 bits can hold.
 
-Training with ``exact_sums=True`` sums all products of convolutions and linear layers in float64 and
-rounds each to float32 once.  Where the condition holds the results do not depend on any machine's or
+Training with ``exact_sums=True`` sums all products of convolutions, linear layers and attention in
+float64 and rounds each to float32 once.  Where the condition holds the results do not depend on any machine's or
 library's order; where it does not, they do only if an error of about 2^-53 decides a rounding to
 float32, a chance of about n 2^-29.
 """
