@@ -117,6 +117,17 @@ def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen(
     assert scales[17] == 0.5 and scales[18] == 1.0 and scales[19] == 2.0
 
 
+@pytest.mark.parametrize("spoiled", [np.inf, np.nan])
+def test_delayed_scaling_does_not_remember_a_tensor_that_overflowed(spoiled):
+    rounder = Rounder(
+        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0
+    )
+    rounder.plan = {}
+    for largest in (224.0, spoiled, 224.0, 224.0):
+        rounder(np.array([largest], F32), "weight")
+    assert [entry[-1] for entry in rounder.plan.values()] == [2, 2, 2, 2]
+
+
 def test_int8_is_codes_from_minus_127_to_127_times_the_largest_magnitude_over_127():
     x = np.array([-2.54, 0.5, 0.01, 1.27], F32)
     rounder = Rounder(presets.int8(), seed=0)

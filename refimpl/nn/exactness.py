@@ -22,6 +22,9 @@ from refimpl.formats import format as format_of
 def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int:
     """Return how many products of values of two formats float64 always sums exactly.
 
+    That is of values as they are: a tensor with a scale that is no power of two, such as one rounded
+    to int8, holds others.  TypeError for what is no floating-point format.
+
     Examples
     --------
     >>> most_exact_terms("e4m3", "e4m3")  # largest 480, smallest 2^-9: 480^2 2^18 n <= 2^53
@@ -31,6 +34,10 @@ def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int
     """
     largest = smallest = Fraction(1)
     for fmt in (format_of(first), format_of(second)):
+        if not isinstance(fmt, FloatFormat):
+            raise TypeError(
+                f"most_exact_terms: {fmt} is no floating-point format; give one such as e4m3"
+            )
         largest *= Fraction(fmt.max)
         smallest *= Fraction(fmt.smallest_subnormal)
     return int(2**53 * smallest / largest)

@@ -196,6 +196,8 @@ def test_tensors_that_need_no_gradient_get_none_and_dtypes_are_kept():
     x, c = Tensor(np.ones(2, np.float32), requires_grad=True), Tensor(np.ones(2, np.float32))
     (x * c * 2.0).sum().backward()
     assert c.grad is None and x.grad.dtype == np.float32
+    (x * Tensor(np.ones(2))).sum().backward()  # with float64
+    assert x.grad.dtype == np.float32 and x.grad.tolist() == [3, 3]
 
 
 def test_backward_from_more_than_one_number_is_refused():
