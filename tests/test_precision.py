@@ -61,6 +61,18 @@ def test_roundings_that_make_no_sense_are_refused(arguments, message):
         Rounding(**arguments)
 
 
+def test_policies_that_differ_in_a_role_or_a_layer_draw_other_noise():
+    low = dict(low="e4m3", high="e8m7")
+    policies = [Precision(**low), Precision(**low, roles={"momentum": "e5m2"}), Precision(**low, roles={"momentum": None}),
+                Precision(**low, layers={"*Linear": {"weight": None}})]  # fmt: skip
+    assert len({policy.seed(0) for policy in policies}) == 4
+    assert (
+        policies[1].seed(0)
+        == Precision(**low, roles={"momentum": "e5m2"}).seed(0)
+        != policies[1].seed(1)
+    )
+
+
 def test_an_unknown_policy_is_refused_and_the_nearest_proposed():
     with pytest.raises(
         ValueError, match="unknown policy 'fp9'.*float32, peppp.*did you mean 'fp8'"
