@@ -11,7 +11,7 @@ they are; every value is judged by leaving each row out, beside the paper's ED-M
 * made-up matrices of other shapes and noise, which no constant was ever chosen on.
 
 Prints the mean budget regret at 5, 10 and 15 measurements, and how much less it is than ED-MF's (with
-paired standard errors).  Takes about five minutes on two idle cores.
+paired standard errors).  Takes about a quarter of an hour on an idle core.
 """
 
 import argparse

@@ -6,7 +6,7 @@
 Checks parity first (five float32 steps from the same weights), then times all contestants in turn,
 round after round, on one thread, in processor time; prints medians and ratios.  Without PyTorch or
 QPyTorch installed, what is there is timed alone.  `--optimised` builds QPyTorch's extension once more
-with -O3, which it is not shipped with, as one more contestant.  `--whole` adds what whole runs need:
+with -O3, which it is not shipped with, as one more contestant.  What rounding alone takes each follows.  `--whole` adds what whole runs need:
 the seconds of a first training in a fresh process, the memory of a training beside that of the
 network's own tensors, and the seconds of 99 configurations on digits in two processes.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from refimpl import data, nn, peppp
+from refimpl import data, nn, ops, peppp
 from refimpl.nn.training import _Record, _Run
 
 MODELS = {
@@ -121,6 +121,31 @@ def time_all(steps, rounds, least=0.3):
     return {title: statistics.median(values) for title, values in found.items()}
 
 
+def rounding_speed(optimised=False, elements=1 << 20):
+    """Print the nanoseconds an element of stochastic rounding to the low format takes each."""
+    x = np.random.default_rng(0).standard_normal(elements, np.float32)
+    out = np.empty_like(x)
+    fmt = nn.Precision(low=LOW, high=HIGH).low
+    steps = {"refimpl": lambda: ops.quantize(x, fmt, rounding="stochastic", seed=0, out=out)}
+    try:
+        import torch
+        import torch_models as peer
+        from qtorch.quant import float_quantize
+
+        tensor = torch.from_numpy(x)
+        bits = fmt.exponent_bits, fmt.mantissa_bits
+        steps["QPyTorch"] = lambda: float_quantize(tensor, *bits, rounding="stochastic")
+        if optimised:
+            switch = peer.optimised_qtorch()
+            steps["QPyTorch -O3"] = lambda: switch(steps["QPyTorch"])
+    except (ImportError, RuntimeError, OSError):
+        pass  # `contestants` says what is left out
+    times = {title: ms * 1e6 / elements for title, ms in time_all(steps, 7, least=0.1).items()}
+    found = ", ".join(f"{title} {ns:.2f}" for title, ns in times.items())
+    print(f"stochastic rounding to {LOW}, ns an element: {found}")
+    return times
+
+
 START = """
 import refimpl as rf
 rf.nn.fit(rf.nn.cnn(), rf.data.load("digits"), precision=rf.Precision(low="e4m3", high="e8m7"), epochs=1)
@@ -210,6 +235,7 @@ def main():
                 print(
                     f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP"
                 )
+        results["rounding"] = rounding_speed(options.optimised)
     if options.whole:
         results["whole"] = whole_runs()
     with open(options.out, "w") as file:

@@ -270,13 +270,26 @@ def test_csv_gives_back_every_bit(tmp_path):
     odd = small(values=[[0.1 + 0.2, np.nan, 1 / 3], [1.0, 0.0, 5e-324]])
     odd.save_csv(tmp_path / "errors.csv")
     assert_same(ErrorMatrix.load_csv(tmp_path / "errors.csv"), odd)
-    bare = ErrorMatrix([[0.5, np.nan]], rows=['a,"b"'], columns=["x", "y"])
+    bare = ErrorMatrix([[0.5, np.nan]], rows=['a,"b"\n\r\u2028c'], columns=["x", "y"])
     bare.save_csv(tmp_path / "bare.csv")
     assert_same(ErrorMatrix.load_csv(tmp_path / "bare.csv"), bare)
 
 
-def test_a_plain_table_of_errors_is_read(tmp_path):
-    (tmp_path / "table.csv").write_text("task,x,y\ndigits,0.5,\nglyphs,nan,0.25\n")
+def test_a_csv_whose_writing_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "errors.csv"
+    small().save_csv(path)
+    before = path.read_bytes()
+    monkeypatch.setattr("refimpl.peppp.error_matrix_csv._text", lambda number: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        small().save_csv(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["errors.csv"]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_plain_table_of_errors_is_read(tmp_path, newline):
+    lines = ["task,x,y", "digits,0.5,", "glyphs,nan,0.25", ""]
+    (tmp_path / "table.csv").write_bytes(newline.join(lines).encode())
     found = ErrorMatrix.load_csv(tmp_path / "table.csv")
     assert (found.rows, found.columns) == (("digits", "glyphs"), ("x", "y"))
     np.testing.assert_array_equal(found.values, [[0.5, np.nan], [np.nan, 0.25]])

@@ -8,10 +8,13 @@ table is read too: configurations in the first line, a task and its errors in ea
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+
+from refimpl.peppp.error_matrix_npz import whole_or_not
 
 __all__ = ["read_csv", "write_csv"]
 
@@ -31,7 +34,8 @@ def write_csv(matrix, path) -> None:
     OSError
         If the file cannot be written.
     """
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_or_not(path) as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
         file.write(f"# {json.dumps(matrix.metadata, sort_keys=True)}\n")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FIELDS)
@@ -42,6 +46,7 @@ def write_csv(matrix, path) -> None:
                     for part in (matrix.values, matrix.memory_mb, matrix.seconds)
                 )  # fmt: skip
                 writer.writerow([task, configuration, *map(_text, numbers)])
+        file.detach()  # leaves the file open, to be closed by who opened it
 
 
 def _text(number) -> str:
@@ -68,23 +73,31 @@ def read_csv(path) -> dict:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"read_csv: got {path}, which cannot be read as UTF-8 text ({error}); allowed is a CSV "
             "file; check the path"
         ) from None
-    metadata, start, lines = {}, 1, text.splitlines()
-    if lines and lines[0].startswith("#"):
+    metadata, before = {}, 0
+    if text.startswith("#"):
+        first, _, text = text.partition("\n")
         try:
-            metadata = json.loads(lines[0][1:])
+            metadata = json.loads(first[1:])
         except ValueError:
             raise ValueError(
                 f"read_csv: got {path} whose first line starts with # but is not JSON; allowed is "
                 "'# {...}' or none; correct or drop it"
             ) from None
-        start, lines = 2, lines[1:]
-    table = [(start + i, row) for i, row in enumerate(csv.reader(lines)) if row]
+        before = 1
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        table = [(before + reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise ValueError(
+            f"read_csv: got line {before + reader.line_num} of {path}, which is no CSV ({error}); "
+            "allowed are lines of fields with commas between; correct it"
+        ) from None
     if len(table) < 2 or len(table[0][1]) < 2:
         raise ValueError(
             f"read_csv: got {path} without a table; allowed is a first line of names and a line "

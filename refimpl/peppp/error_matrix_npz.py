@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -25,6 +26,13 @@ def write_npz(matrix, path: str | os.PathLike) -> None:
     }
     optional = {name: getattr(matrix, name) for name in MATRICES}
     arrays |= {name: array for name, array in optional.items() if array is not None}
+    with whole_or_not(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+@contextlib.contextmanager
+def whole_or_not(path: str | os.PathLike):
+    """Yield a binary file beside `path` and move it there when it is complete and on the disk."""
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
@@ -33,7 +41,7 @@ def write_npz(matrix, path: str | os.PathLike) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -33,6 +33,10 @@ class Estimate:
     half_width : array_like of float, shape (n,), optional
         Half width of the band that holds nine in ten errors of its kind, around `predicted`; from
         methods that state one. It is 0 where measured.
+    frontier_error : array_like of float, shape (n,), optional
+        As the best knowledge of each error, but on the frontier the least error that any
+        configuration within that memory is expected to have, from methods that state it: the true
+        frontier lies below the predictions (`expected_frontier`).
 
     Raises
     ------
@@ -60,6 +64,7 @@ class Estimate:
     chosen: NDArray[np.intp]
     memory_cap_mb: float | None = None
     half_width: NDArray[np.float64] | None = None
+    frontier_error: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", names_of("Estimate", "configuration", self.names))
@@ -68,7 +73,8 @@ class Estimate:
             raise ValueError(
                 "Estimate: got no names; allowed is at least one configuration; name it"
             )
-        for name in ("memory_mb", "predicted", "measured"):
+        given = () if self.frontier_error is None else ("frontier_error",)
+        for name in ("memory_mb", "predicted", "measured", *given):
             array = numbers("Estimate", name, getattr(self, name))
             if array.shape != (len(self.names),):
                 raise ValueError(

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp import processes, sampling, sequential
@@ -95,7 +96,9 @@ def leave_one_out(
     dict of str to ndarray of float64, shape (rows,)
         ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
         further cap), ``budget_regret`` and ``inverted_distance`` as defined in `frontier`, memory
-        divided by the largest of the whole matrix; ``relative_error`` ||e - predicted|| / ||e||;
+        divided by the largest of the whole matrix (the estimated frontier is where the method
+        expects the true one, if it says so: `methods.Learned.frontier`); ``relative_error``
+        ||e - predicted|| / ||e|| (infinite for a row of zeros not predicted as such);
         ``coverage``, the share of unmeasured entries inside their 90 % band (nan for methods
         without standard deviations, and where everything was measured).
 
@@ -174,7 +177,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
 def _fold(i, **how) -> list[tuple[float, ...]]:
     """Score one held-out row, once for each number of measurements."""
     try:
-        return _scores(i, **how)
+        with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
+            return _scores(i, **how)
     except ValueError as error:
         raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
 
@@ -198,14 +202,15 @@ def _scores(i, *, values, memory, options):
         predicted = modelled.copy()
         predicted[chosen] = errors
         shown = predicted if options.plug_in else modelled
+        front = learned.frontier(chosen, errors, mb) if learned.frontier else shown
         scores.append(
             (
-                fronts.convergence(mb, true, shown, **shape),
-                fronts.hyper_diff(mb, true, shown, **shape),
+                fronts.convergence(mb, true, front, **shape),
+                fronts.hyper_diff(mb, true, front, **shape),
                 fronts.regret(true, fronts.recommend(mb, predicted)),
                 fronts.budget_regret(mb, true, predicted),
-                fronts.inverted_distance(mb, true, shown, **shape),
-                float(np.linalg.norm(true - shown) / max(np.linalg.norm(true), 1e-300)),
+                fronts.inverted_distance(mb, true, front, **shape),
+                _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
             )
         )
@@ -229,6 +234,12 @@ def _known(i, values, memory, options):
     else:
         mask, chance = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
     return np.where(mask, values[learned_rows], np.nan), learned_rows, chance
+
+
+def _relative(missed, true) -> float:
+    """||missed|| / ||true||, 0 where nothing was missed."""
+    distance, size = np.linalg.norm(missed), np.linalg.norm(true)
+    return float(distance / size if size else np.inf * distance if distance else 0.0)
 
 
 def _coverage(learned, true, chosen, modelled, deviation) -> float:

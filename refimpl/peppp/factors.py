@@ -147,21 +147,23 @@ def probabilistic_pca(
     return _by_expectation_maximization(values, seen, rank, max_iterations, tolerance)
 
 
-def closed_form(values, scale, ranks) -> list[Factors]:
+def closed_form(values, scale, ranks, *, unbiased=False) -> list[Factors]:
     """Maximum likelihood factors of a complete matrix, one fit for each rank.
 
     `scale`, shape (columns,), holds relative standard deviations of the columns' noise; the fit is
-    that of ordinary probabilistic PCA to values / scale, taken back to the values' own units.
+    that of ordinary probabilistic PCA to values / scale, taken back to the values' own units. With
+    few rows the likeliest noise is far too small, since mean and factors were fitted to it;
+    `unbiased` divides by the degrees of freedom that are left.
     """
     mean = values.mean(axis=0)
     rows, columns = values.shape
     _, sigma, directions = np.linalg.svd((values - mean) / scale, full_matrices=False)
-    variance = np.zeros(columns)
-    variance[: len(sigma)] = sigma**2 / rows
     fits = []
     for rank in ranks:
-        noise = max(float(variance[rank:].mean()), LEAST_NOISE)
-        strength = np.sqrt(np.maximum(variance[:rank] - noise, 0.0))
+        freedom, left = (rows - 1, rows - 1 - rank) if unbiased else (rows, rows)
+        noise = float((sigma[rank:] ** 2).sum()) / max(left * (columns - rank), 1)
+        noise = max(noise, LEAST_NOISE)
+        strength = np.sqrt(np.maximum(sigma[:rank] ** 2 / freedom - noise, 0.0))
         loadings = directions[:rank].T * strength * scale[:, None]
         fits.append(Factors(mean, loadings, np.maximum(noise * scale**2, LEAST_NOISE)))
     return fits

@@ -89,6 +89,9 @@ class Journal:
             raise damaged from None
         if different:
             key = different[0]
+            if key in ("journal", "version"):
+                raise ValueError(f"journal: {path} was written by another version ({key} {found.get(key)!r}, "
+                                 f"now {head[key]!r}); choose another directory, or move it away")  # fmt: skip
             raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
                              f"{head[key]!r}; use the same again or another directory")  # fmt: skip
         try:

@@ -9,7 +9,7 @@ name               measures                                           predicts b
 knowledge-gradient four by variance reduction, then the most useful   a Gaussian belief
 variance-reduction what the configurations on frontiers depend on     a Gaussian belief
 ed-mf              a D-optimal design of an embedding (the paper's)   regression on the embedding
-random-mf          uniformly at random                                regression on the embedding
+random-mf          uniformly at random, until they span the embedding regression on the embedding
 bo-mf              at random, then largest expected improvement on    a Gaussian process
                    an embedding
 bo-full            the same on whole columns                          a Gaussian process
@@ -33,10 +33,11 @@ from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import sequential
 from refimpl.peppp.arguments import mask, measurements, memories, one_of, seed_of, vectors, whole
-from refimpl.peppp.calibration import band_width
+from refimpl.peppp.calibration import band_width, frontier_share, rehearse
 from refimpl.peppp.completion import inverse_propensity, soft_impute
 from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.expected_frontier import expected_frontier, expected_least
 from refimpl.peppp.factors import observed_errors, probabilistic_pca
 from refimpl.peppp.gaussian_process import expected_improvement, fit_gaussian_process
 from refimpl.peppp.prior import learn_prior
@@ -46,6 +47,9 @@ __all__ = ["BEST", "METHODS", "Learned", "learn"]
 
 BEST = "knowledge-gradient"
 """The method used when none is named."""
+
+DRAWS = 100
+"""Random designs tried before it is concluded that none spans the embedding."""
 
 Vector = NDArray[np.float64]
 
@@ -66,6 +70,10 @@ class Learned:
     band : callable, optional
         ``band(n)`` returns the half width, in deviations, of a band that holds 90 % of the
         unmeasured entries after n measurements.
+    frontier : callable, optional
+        ``frontier(columns, errors, memory)`` returns the predictions with those on the frontier
+        lowered to where the true frontier is to be expected (see `expected_frontier`), shape
+        (columns,); where the method has no such expectation the predictions are all there is.
     extra : dict
         What it learned: ``embedding`` or ``belief``.
     columns : int
@@ -77,6 +85,7 @@ class Learned:
     choose: Callable[..., sequential.Strategy]
     expect: Callable[[NDArray[np.intp], Vector], tuple[Vector, Vector | None]]
     band: Callable[[int], float] | None = None
+    frontier: Callable[[NDArray[np.intp], Vector, Vector], Vector] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     columns: int = 0
 
@@ -206,13 +215,29 @@ def _embedded(method, values, memory, rank, weights) -> Learned:
         yield d_optimal(embedding, n, allowed)
 
     def drawn(n, *, memory, allowed, seed):
-        yield random_design(embedding.shape[1], n, allowed, seed=seed)
+        yield _spanning_at_random(embedding, n, allowed, seed)
 
     def regressed(columns, errors):
         return predict(embedding, columns, errors, plug_in=False), None
 
     strategy = designed if method == "ed-mf" else drawn
     return Learned(method, rank, strategy, regressed, extra={"embedding": embedding})
+
+
+def _spanning_at_random(embedding, n, allowed, seed):
+    """Columns drawn at random, again where they do not span the embedding (two are equal, say)."""
+    for attempt in range(DRAWS):
+        again = [attempt] if attempt else []
+        chosen = random_design(
+            embedding.shape[1], n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again]
+        )
+        if np.linalg.matrix_rank(embedding[:, chosen]) == len(embedding):
+            return chosen
+    raise ValueError(
+        f"random-mf: got {np.count_nonzero(allowed)} allowed columns of which {DRAWS} random designs of "
+        f"{n} did not span the {len(embedding)} dimensions of the embedding; allowed are columns that "
+        "do; lower the rank, measure more or allow more columns"
+    )
 
 
 # Gaussian beliefs (this package's)
@@ -225,20 +250,37 @@ def believed(
     prior = learn_prior(values, folds=folds)
     belief = prior.belief
     weights = floor + _frequency(values, memory)  # of columns, not of entries
+    complete = not np.isnan(values).any()
     choose = sequential.STRATEGIES[method]
 
     def strategy(n, *, memory, allowed, seed):
         return choose(belief, n, memory=memory, weights=weights, allowed=allowed, first=first)
 
     def expected(columns, errors):
-        after = belief.given(columns, errors)
+        after = prior.rows.given(columns, errors)
         return np.clip(after.mean, 0.0, 1.0), after.deviation
 
-    def band(n):
-        return band_width(prior.left_out, n, weights=weights)
+    @functools.cache
+    def rehearsed(n):
+        return rehearse(prior.left_out, values, n, weights=weights)
 
-    found = {"belief": belief, "weights": weights}
-    return Learned(method, 1, strategy, expected, None if np.isnan(values).any() else band, found)
+    def band(n):
+        return band_width(rehearsed(n))
+
+    @functools.cache
+    def share(n):
+        return frontier_share(rehearsed(n), memory)
+
+    def frontier(columns, errors, mb):
+        after = prior.rows.given(columns, errors)
+        least = expected_least([mb], [after.mean], after.covariance[None])[0]
+        return expected_frontier(mb, np.clip(after.mean, 0.0, 1.0), least, share(len(columns)))
+
+    return Learned(
+        method, 1, strategy, expected, band if complete else None,
+        frontier if complete and memory is not None else None,
+        {"belief": belief, "weights": weights},
+    )  # fmt: skip
 
 
 def _frequency(values, memory) -> Vector:
@@ -265,7 +307,7 @@ def _optimized(method, values, memory, rank, weights) -> Learned:
 
     def strategy(n, *, memory, allowed, seed):
         # np.random.RandomState, seeded by the row: the stream behind the figures known for the paper
-        start = np.random.RandomState(int(np.sum(seed)))
+        start = np.random.RandomState(int(np.sum(seed)) % 2**32)
         chosen = start.choice(np.flatnonzero(allowed), rank, replace=False)
         errors = yield chosen
         while len(chosen) < n:

@@ -221,8 +221,16 @@ class Study:
         predicted, deviation = self.learned.predict(chosen, errors)
         stated = deviation is not None and self.learned.band is not None
         width = self.learned.band(len(chosen)) * deviation if stated else None
+        frontier = self.learned.frontier and self.learned.frontier(chosen, errors, self.memory_mb)
         return Estimate(
-            self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width
+            self.names,
+            self.memory_mb,
+            predicted,
+            measured,
+            chosen,
+            self.memory_cap_mb,
+            width,
+            frontier,
         )
 
     @contextlib.contextmanager
@@ -275,7 +283,8 @@ def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
     -------
     dict
         ``convergence``, ``HyperDiff``, ``regret of the recommendation`` and ``budget regret``, as
-        defined in `refimpl.peppp.frontier`, among the configurations within the cap.
+        defined in `refimpl.peppp.frontier`, among the configurations within the cap. The first two
+        are of the frontier where it is expected, if the method says where.
     """
     allowed = estimate.allowed
     memory, error, true_allowed = (
@@ -283,9 +292,11 @@ def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
         estimate.error[allowed],
         true[allowed],
     )
+    expected = estimate.frontier_error
+    front = error if expected is None else expected[allowed]
     return {
-        "convergence": fronts.convergence(memory, true_allowed, error),
-        "HyperDiff": fronts.hyper_diff(memory, true_allowed, error),
+        "convergence": fronts.convergence(memory, true_allowed, front),
+        "HyperDiff": fronts.hyper_diff(memory, true_allowed, front),
         "regret of the recommendation": fronts.regret(true, estimate.recommended, allowed),
         "budget regret": fronts.budget_regret(memory, true_allowed, error),
     }

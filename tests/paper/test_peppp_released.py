@@ -193,6 +193,11 @@ def test_the_best_estimator_s_hyper_diff_is_no_worse_than_the_paper_s(n):
 
 
 @pytest.mark.parametrize("n", [5, 10, 15])
+def test_the_best_estimator_s_hyper_diff_is_below_ed_mf_s_with_measured_values_plugged_in(n):
+    assert best(n)["hyper_diff"].mean() < best(n, "ed-mf")["hyper_diff"].mean()
+
+
+@pytest.mark.parametrize("n", [5, 10, 15])
 @pytest.mark.parametrize("method", ["knowledge-gradient", "variance-reduction"])
 def test_nine_of_ten_held_out_entries_lie_in_their_90_percent_band(method, n):
     assert 0.85 <= best(n, method)["coverage"].mean() <= 0.95

@@ -146,6 +146,14 @@ def test_a_journal_of_other_settings_is_refused_by_naming_the_difference(tmp_pat
         Journal(tmp_path, Settings())
 
 
+def test_a_journal_of_another_version_is_refused_with_the_remedy(tmp_path):
+    Journal(tmp_path, SETTINGS).close()
+    file = tmp_path / "cells.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"journal": 2', b'"journal": 1'))
+    with pytest.raises(ValueError, match="another version .journal 1, now 2.; choose another dir"):
+        Journal(tmp_path, SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -202,7 +210,7 @@ def test_a_script_without_a_guard_is_told_of_it_and_trains_nothing_twice(tmp_pat
 )
 def test_a_damaged_journal_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "cells.jsonl").write_bytes(content)
-    with pytest.raises(ValueError, match="damaged or not a journal|was written with"):
+    with pytest.raises(ValueError, match="damaged or not a journal|was written (with|by)"):
         Journal(tmp_path, SETTINGS)
     assert (tmp_path / "cells.jsonl").read_bytes() == content
 
