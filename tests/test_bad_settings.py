@@ -44,7 +44,7 @@ SETTINGS = {
                ((0.5, None), "switch is 0.5; it must be a whole number")],
     "schedule": [("cosine", "schedule is 'cosine'; give a function"), (lambda done: math.nan, "schedule's factor at 0.0 is nan"),
                  (lambda done: 0.5 - done, "schedule's factor at 0.625 is -0.125")],
-    "checkpoint": [("", "is a directory; name a file in it"), (".", "is a directory"), ("none/run.npz", "there is no directory 'none'")],
+    "checkpoint": [(5, "checkpoint is 5; give the path of a file"), ("", "is a directory; name a file in it"), (".", "is a directory"), ("none/run.npz", "there is no directory 'none'")],
 }  # fmt: skip
 
 
@@ -100,7 +100,11 @@ def test_settings_that_make_no_sense_are_refused(name, value, message, tmp_path,
         (lambda: layers.Dropout(1.0), "share is 1.0; it must be at least 0 and below 1"),
         (lambda: layers.MaxPool(0), "size is 0"),
         (lambda: layers.Sequential([np.tanh]), "tanh.* is no layer"),
-        (lambda: rf.nn.mlp(widths=()), "mlp: widths is empty"),
+        (lambda: rf.nn.mlp(widths=()), r"mlp: widths is \(\); give a tuple of at least one"),
+        (lambda: rf.nn.mlp(widths=128), "mlp: widths is 128; give a tuple"),
+        (lambda: rf.nn.cnn(widths=16), "cnn: widths is 16; give two"),
+        (lambda: rf.nn.transformer(blocks=-1), "blocks is -1; it must be at least 0"),
+        (lambda: rf.nn.exactness.most_exact_terms("e4m3", "int8"), "int8.* is no floating-point format"),
         (lambda: rf.nn.cnn(widths=(1, 2, 3)), "cnn: widths is .1, 2, 3.; give two"),
         (lambda: rf.nn.preset("pepp"), "unknown policy 'pepp'.*did you mean 'peppp'"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.autodiff import Tensor
-from refimpl.nn.attention import Attention
+from refimpl.nn.attention import Attention, Embedding, MeanOfTokens, Positions
 from refimpl.nn.layers import (
     BatchNorm,
     Convolution,
@@ -197,6 +197,27 @@ def test_a_grouped_convolution_is_one_for_each_group_of_channels(groups, exact):
         assert np.array_equal(whole[..., g * f : (g + 1) * f], alone.data)
 
 
+def test_attention_sums_exactly_where_it_is_asked_to():
+    """To nearest, its float32 products rounded once from float64 are those of exact_sums alone."""
+    layer = sequence(Attention(64, 1)).layers[0]
+    x = Tensor(np.random.default_rng(3).standard_normal((2, 48, 64)).astype(np.float32))
+    seen = {}
+
+    def look(name, exact):
+        rounder = Rounder(rf.nn.presets.float32(), 0)
+        rounder.watch = lambda product: seen.setdefault((name, exact), []).append(product)
+        return layer(Tensor(x.data, requires_grad=True), Pass(rounder, training=True, exact=exact))
+
+    for exact in (False, True):
+        look("", exact).sum().backward()
+    for product in seen["", True]:
+        a, b = (product.tensors[role] for role in ("left operand", "right operand"))
+        assert product.options["exact"]
+        once = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
+        assert np.array_equal(product.multiply(Tensor(a), Tensor(b), exact=True).data, once)
+    assert len(seen["", True]) == 6 and not any(q.options["exact"] for q in seen["", False])
+
+
 def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_keys():
     """Vaswani et al. (1706.03762), equation 1, head after head in float64."""
     layer = sequence(Attention(6, 2)).layers[0]
@@ -232,3 +253,46 @@ def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_key
 def test_of_layers_alike_the_one_that_does_not_fit_is_named_by_its_place(model, shape, message):
     with pytest.raises(ValueError, match=message):
         model.output_shape(shape)
+
+
+def test_no_two_layers_of_a_transformer_are_drawn_alike():
+    model = rf.nn.transformer(features=32, hidden=32, inputs=32)
+    model.initialize(np.random.default_rng(0))
+    drawn = [
+        t.data for _, name, t in model.named_tensors() if name == "weight" and t.data.ndim == 2
+    ]
+    assert len(drawn) == 2 + 2 * 6 + 1
+    assert len({array.tobytes() for array in drawn}) == len(drawn)
+
+
+def test_embeddings_and_positions_vary_as_they_say():
+    """N(0, 1) / sqrt(features), and N(0, .02^2)."""
+    for layer, expected in ((Embedding(500, 64), 1 / 8), (Positions(500, 64), 0.02)):
+        found, allowed = deviation(layer)
+        assert found == pytest.approx(expected, rel=allowed)
+
+
+def test_the_mean_of_tokens_is_over_places():
+    x = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    assert MeanOfTokens()(Tensor(x), Pass(NOTHING, training=True)).data.tolist() == [[2, 3], [8, 9]]
+
+
+def test_an_image_of_which_a_network_makes_nan_is_classified_wrongly():
+    rows = np.array([[np.nan, 1], [1, 0], [0, 1], [np.nan, np.nan]], np.float32)
+
+    def network(images, run):
+        return Tensor(rows[: len(images.data)])
+
+    images, labels = np.zeros((4, 8, 8, 1), np.float32), np.array([0, 0, 1, 0])
+    assert rf.nn.training.error(network, images, labels, NOTHING, plain=True) == 0.5
+    rows[:] = np.nan
+    assert math.isnan(rf.nn.training.error(network, images, labels, NOTHING, plain=True))
+
+
+def test_more_test_images_than_are_evaluated_at_once_are_all_evaluated():
+    model = rf.nn.cnn()
+    model.initialize(np.random.default_rng(0))
+    images = np.random.default_rng(1).random((1025, 8, 8, 1), np.float32)  # 512, 512 and 1
+    fast, plain = (rf.nn.training.logits(model, images, NOTHING, plain=p) for p in (False, True))
+    assert fast.shape == (1025, 10) and np.array_equal(fast, plain)
+    assert np.array_equal(fast[1024:], rf.nn.training.logits(model, images[1024:], NOTHING))

@@ -81,6 +81,17 @@ def test_every_network_takes_a_low_precision_step_and_its_parameters_are_counted
         assert np.array_equal(tensor.data, rf.quantize(tensor.data, "e4m3"))
 
 
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+@pytest.mark.parametrize("make", [rf.nn.resnet8, rf.nn.resnet14])
+def test_residual_networks_take_a_low_precision_step_on_images_of_every_size(make, size):
+    model = make()
+    few = task((size, size, 3), classes=10, images=10)
+    result = rf.nn.fit(model, few, epochs=1, batch_size=10, precision=rf.nn.presets.peppp())
+    assert not result.diverged
+    last = [shape for name, _, shape in model.walk((size, size, 3)) if "Residual" in name][-1]
+    assert last == (size // 4, size // 4, 64)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [None, rf.Precision(low="e4m3", high="e8m7")])
 @pytest.mark.parametrize("make", [rf.nn.vgg11, rf.nn.resnet18])

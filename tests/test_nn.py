@@ -1,5 +1,7 @@
 """Training: what it learns, that it repeats itself, and what it refuses."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,14 @@ def changed(**fields):
 def test_data_that_cannot_be_trained_on_are_refused_before_training(fields, message):
     with pytest.raises(ValueError, match=message):
         rf.nn.fit(rf.nn.cnn(), changed(**fields))
+
+
+def test_progress_shows_the_loss_and_the_time_left(capsys):
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=3, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"132 \[\d\d:\d\d<\d\d:\d\d, .*loss=\d\.\d{3}\]", shown)
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1)
+    assert capsys.readouterr().err == ""
 
 
 def test_validation_adds_the_test_error_of_each_epoch_and_changes_nothing():

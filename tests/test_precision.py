@@ -61,6 +61,18 @@ def test_roundings_that_make_no_sense_are_refused(arguments, message):
         Rounding(**arguments)
 
 
+def test_policies_that_differ_in_a_role_or_a_layer_draw_other_noise():
+    low = dict(low="e4m3", high="e8m7")
+    policies = [Precision(**low), Precision(**low, roles={"momentum": "e5m2"}), Precision(**low, roles={"momentum": None}),
+                Precision(**low, layers={"*Linear": {"weight": None}})]  # fmt: skip
+    assert len({policy.seed(0) for policy in policies}) == 4
+    assert (
+        policies[1].seed(0)
+        == Precision(**low, roles={"momentum": "e5m2"}).seed(0)
+        != policies[1].seed(1)
+    )
+
+
 def test_an_unknown_policy_is_refused_and_the_nearest_proposed():
     with pytest.raises(
         ValueError, match="unknown policy 'fp9'.*float32, peppp.*did you mean 'fp8'"
@@ -115,6 +127,17 @@ def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen(
     scales = [entry[-1] for entry in rounder.plan.values()]
     assert scales[:3] == [1.0, 1.0, 0.5]  # the first goes by itself, the others by what was before
     assert scales[17] == 0.5 and scales[18] == 1.0 and scales[19] == 2.0
+
+
+@pytest.mark.parametrize("spoiled", [np.inf, np.nan])
+def test_delayed_scaling_does_not_remember_a_tensor_that_overflowed(spoiled):
+    rounder = Rounder(
+        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0
+    )
+    rounder.plan = {}
+    for largest in (224.0, spoiled, 224.0, 224.0):
+        rounder(np.array([largest], F32), "weight")
+    assert [entry[-1] for entry in rounder.plan.values()] == [2, 2, 2, 2]
 
 
 def test_int8_is_codes_from_minus_127_to_127_times_the_largest_magnitude_over_127():
@@ -268,6 +291,28 @@ def test_the_rounding_plan_lists_the_paper_s_roundings_in_order():
     assert [row["call"] for row in plan] == list(range(13))
     assert {row["format"] for row in plan if row["role"] in ("input", "accumulator")} == {"e8m7"}
     assert str(plan).count("\n") == 13 and "weight gradient" in str(plan)
+
+
+@pytest.mark.parametrize("role", [*ROLES, *PRODUCT_ROLES])
+def test_each_role_can_be_rounded_alone(role):
+    """Forward and backward apart: the plan has this role's roundings and no others."""
+    policy = Precision(roles={role: Rounding(format="e3m1", scaling="current")}, loss_scale=1.0)
+    plan = rf.nn.rounding_plan(rf.nn.cnn(), DIGITS, policy, batch_size=8)
+    plain = rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1).history[0]["loss"]
+    assert plan and {row["role"] for row in plan} == {role}
+    assert {row["format"] for row in plan} == {"e3m1"}
+    assert rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1, precision=policy).history[0]["loss"] != plain
+
+
+def test_a_layer_s_weights_can_be_rounded_alone():
+    model, policy = rf.nn.cnn(), Precision(layers={"5 Convolution": {"weight": "e4m3"}})
+    rf.nn.fit(model, DIGITS, epochs=1, precision=policy)
+    rounded = [
+        np.array_equal(t.data, rf.quantize(t.data, "e4m3")) for _, _, t in model.named_tensors()
+    ]
+    assert [
+        name for (name, _, _), done in zip(model.named_tensors(), rounded, strict=True) if done
+    ] == ["5 Convolution"]
 
 
 def test_the_rounding_plan_of_a_transformer_has_every_point_of_attention():

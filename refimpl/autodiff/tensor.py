@@ -74,7 +74,8 @@ class Tensor:
             if dy is None:  # nothing of it reached the loss
                 continue
             if node._vjp is None:
-                node.grad = np.array(dy) if node.grad is None else node.grad + dy
+                dy = np.array(dy, node.data.dtype)
+                node.grad = dy if node.grad is None else node.grad + dy
                 continue
             for parent, dx in zip(node._parents, node._vjp(dy), strict=True):
                 if parent.requires_grad and dx is not None:

@@ -4,7 +4,7 @@
 has what people use), `optimizer` how weights move, `training` runs the loop.
 """
 
-from refimpl.nn import presets, schedules
+from refimpl.nn import exactness, presets, schedules
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.models import (
     cnn,
@@ -24,6 +24,6 @@ from refimpl.nn.precision import Precision, Rounding
 from refimpl.nn.presets import preset
 from refimpl.nn.training import Result, fit
 
-__all__ = ["SGD", "Adam", "AdamW", "LossScale", "Precision", "Result", "Rounding", "cnn", "fit",
+__all__ = ["SGD", "Adam", "AdamW", "LossScale", "Precision", "Result", "Rounding", "cnn", "exactness", "fit",
            "lenet", "mlp", "network", "preset", "presets", "resnet14", "resnet18", "resnet8", "rounding_plan",
            "schedules", "transformer", "vgg", "vgg11"]  # fmt: skip

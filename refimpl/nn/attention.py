@@ -202,9 +202,9 @@ class Attention(Layer):
         )
         keys = k.transpose(0, 1, 3, 2)
         of_scores, of_mix = self.products()
-        scores = product(p.matmul, q, keys, run.rounder, of_scores)
+        scores = product(p.matmul, q, keys, run.rounder, of_scores, exact=run.exact)
         shares = self.rounds[3](p.softmax(scores * (1 / math.sqrt(size))), run)
-        mixed = product(p.matmul, shares, v, run.rounder, of_mix)
+        mixed = product(p.matmul, shares, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
         return self.way_out(self.rounds[4](mixed, run), run)
 

@@ -33,6 +33,9 @@ def save(path: str | os.PathLike, arrays: dict[str, np.ndarray], settings: dict)
         if path.exists():
             os.replace(path, previous(path))
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say where
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

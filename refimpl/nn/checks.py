@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,8 @@ def optimizer_of(given, **of_sgd) -> Optimizer:
 
 def checkpoint_place(path) -> None:
     """Refuse a checkpoint that cannot be written, before anything is trained."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"fit: checkpoint is {path!r}; give the path of a file")
     path = Path(path)
     if not path.name or path.is_dir():
         raise ValueError(f"fit: checkpoint {str(path)!r} is a directory; name a file in it")

@@ -5,8 +5,8 @@ Products of values of two formats are multiples of s1 s2 up to M1 M2; n of them 
 float64, in any order, if n M1 M2 <= 2^53 s1 s2: then every partial sum is a multiple of s1 s2 that
 53 bits can hold.
 
-Training with ``exact_sums=True`` sums all products of convolutions and linear layers in float64 and
-rounds each to float32 once.  Where the condition holds the results do not depend on any machine's or
+Training with ``exact_sums=True`` sums all products of convolutions, linear layers and attention in
+float64 and rounds each to float32 once.  Where the condition holds the results do not depend on any machine's or
 library's order; where it does not, they do only if an error of about 2^-53 decides a rounding to
 float32, a chance of about n 2^-29.
 """
@@ -22,6 +22,9 @@ from refimpl.formats import format as format_of
 def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int:
     """Return how many products of values of two formats float64 always sums exactly.
 
+    That is of values as they are: a tensor with a scale that is no power of two, such as one rounded
+    to int8, holds others.  TypeError for what is no floating-point format.
+
     Examples
     --------
     >>> most_exact_terms("e4m3", "e4m3")  # largest 480, smallest 2^-9: 480^2 2^18 n <= 2^53
@@ -31,6 +34,10 @@ def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int
     """
     largest = smallest = Fraction(1)
     for fmt in (format_of(first), format_of(second)):
+        if not isinstance(fmt, FloatFormat):
+            raise TypeError(
+                f"most_exact_terms: {fmt} is no floating-point format; give one such as e4m3"
+            )
         largest *= Fraction(fmt.max)
         smallest *= Fraction(fmt.smallest_subnormal)
     return int(2**53 * smallest / largest)

@@ -29,6 +29,7 @@ from refimpl.nn.layers import (
     Round,
     Sequential,
 )
+from refimpl.nn.numbers import whole
 
 
 def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 32)) -> Sequential:
@@ -47,7 +48,7 @@ def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 
     >>> cnn().output_shape((8, 8, 1))
     (10,)
     """
-    if len(widths) != 2:
+    if not (isinstance(widths, (tuple, list)) and len(widths) == 2):
         raise ValueError(f"cnn: widths is {widths!r}; give two, one for each convolution")
     first, second = widths
     return Sequential(
@@ -79,8 +80,8 @@ def mlp(
     >>> mlp().output_shape((8, 8, 1))
     (10,)
     """
-    if not widths:
-        raise ValueError("mlp: widths is empty; give at least one")
+    if not (isinstance(widths, (tuple, list)) and widths):
+        raise ValueError(f"mlp: widths is {widths!r}; give a tuple of at least one")
     layers: list[Layer] = [Round("input"), Flatten()]
     for before, width in zip((features, *widths[:-1]), widths, strict=True):
         layers += [Linear(before, width), ReLU(), Round("activation")]
@@ -199,6 +200,7 @@ def transformer(
     >>> transformer().output_shape((8, 8, 1)), transformer(words=100).output_shape((8,))
     ((10,), (10,))
     """
+    whole("transformer", "blocks", blocks, 0)
     if words is None:
         start = [Round("input"), ImageRows(), Linear(inputs, features, initializer="xavier")]
     else:

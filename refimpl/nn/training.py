@@ -115,7 +115,7 @@ def fit(
     plain : bool
         Take every layer by itself: the same bits, more slowly.
     exact_sums : bool
-        Sum the products of convolutions and linear layers in float64 and round each once: other bits
+        Sum the products of convolutions, linear layers and attention in float64 and round each once: other bits
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
     switch : (int, Precision), optional

@@ -145,6 +145,13 @@ def test_where_values_are_equal_derivatives_are_those_the_docstrings_state():
     assert np.ravel(found).tolist() == [1, 0, 0, 0]
 
 
+def test_pooled_values_are_the_means_and_maxima_of_windows():
+    x = np.arange(16.0).reshape(1, 4, 4, 1)
+    assert p.average_pool(x, size=2, stride=2).data.ravel().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert p.max_pool(x, size=2, stride=2).data.ravel().tolist() == [5, 7, 13, 15]
+    assert p.image_mean(x).data.tolist() == [[7.5]]
+
+
 def test_softmax_and_sigmoid_neither_overflow_nor_warn():
     with np.errstate(over="raise", invalid="raise"):
         assert p.softmax(np.array([1e4, 1e4, -1e4])).data.tolist() == [0.5, 0.5, 0]
@@ -196,6 +203,8 @@ def test_tensors_that_need_no_gradient_get_none_and_dtypes_are_kept():
     x, c = Tensor(np.ones(2, np.float32), requires_grad=True), Tensor(np.ones(2, np.float32))
     (x * c * 2.0).sum().backward()
     assert c.grad is None and x.grad.dtype == np.float32
+    (x * Tensor(np.ones(2))).sum().backward()  # with float64
+    assert x.grad.dtype == np.float32 and x.grad.tolist() == [3, 3]
 
 
 def test_backward_from_more_than_one_number_is_refused():

@@ -129,11 +129,22 @@ def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space.*run.npz"):
         checkpoint.save(path, {"x": np.arange(4)}, {"n": 2})
     arrays, kept = checkpoint.load(path)
     assert kept == {"n": 1} and arrays["x"].size == 3
     assert os.listdir(tmp_path) == ["run.npz"]
+    monkeypatch.undo()
+    checkpoint.save(path, {"x": np.arange(4)}, {"n": 2})
+    assert checkpoint.load(path)[1] == {"n": 2}  # the newer of the two
+
+
+def test_seconds_are_those_of_all_parts_of_a_run(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(checkpoint=path)
+    arrays, kept = checkpoint.load(path)
+    checkpoint.save(path, arrays, {**kept, "seconds": 1000.0})
+    assert rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=3, seed=4, checkpoint=path).seconds > 1000
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_naming_the_difference(tmp_path):
