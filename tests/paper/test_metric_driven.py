@@ -101,8 +101,9 @@ def test_errors_of_products_have_heavier_tails_where_the_operands_have():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"scaling": "column"}, "'column' is not one of 'tensor', 'row'"), ({"formats": []}, "0 formats"),
-     ({"trials": 0}, "0 trials"), ({"nus": [-1.0]}, "nu is -1.0")],
+    [({"scaling": "column"}, "unknown scaling 'column'; one of tensor, row"),
+     ({"formats": []}, r"formats is \[\]; give a list of at least one"),
+     ({"trials": 0}, "trials is 0; it must be at least 1"), ({"nus": [-1.0]}, "nu is -1.0")],
 )  # fmt: skip
 def test_experiments_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
