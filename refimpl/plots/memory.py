@@ -31,6 +31,9 @@ def memory(memory, *, title: str = "", ax=None):
                 hatch=HATCHES[number % len(HATCHES)], edgecolor="white", linewidth=0.5,
                 label=f"{kind}, {total / 2**20 / memory.total_mb:.0%}")  # fmt: skip
         start = {name: before + size for (name, before), size in zip(start.items(), sizes, strict=True)}  # fmt: skip
+    ax.use_sticky_edges = False  # the longest bar shall not look cut off
+    ax.margins(x=0.02, y=0.01)
+    ax.set_xlim(left=0)
     ax.invert_yaxis()
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel(f"MB of $2^{{20}}$ bytes (total {memory.total_mb:.4g})")
