@@ -54,7 +54,11 @@ def without_interrupts():
 
 
 def follow_parent() -> None:
-    """Let this worker end when its parent does, however that ends."""
+    """Let this worker end when its parent does, however that ends, and leave nothing behind."""
+    from tqdm import tqdm
+
+    # By default tqdm makes a lock between processes; the system keeps it if this one is ended.
+    tqdm.set_lock(threading.RLock())
 
     def follow():
         multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
