@@ -43,6 +43,7 @@ def test_ctrl_c_where_numba_s_compiler_would_lose_it_is_heard_a_moment_later(cal
         [sys.executable, "-c", f"""if True:
         import ctypes, signal, time
         from refimpl.__main__ import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         main(["format", "--list"])
         def _raw_object_cache_notify():
             signal.raise_signal(signal.SIGINT)
