@@ -237,9 +237,11 @@ def _known(i, values, memory, options):
 
 
 def _relative(missed, true) -> float:
-    """||missed|| / ||true||, 0 where nothing was missed."""
+    """||missed|| / ||true||; of zeros, 0 where nothing was missed and infinity else."""
     distance, size = np.linalg.norm(missed), np.linalg.norm(true)
-    return float(distance / size if size else np.inf * distance if distance else 0.0)
+    if size == 0:
+        return np.inf if distance else 0.0
+    return float(distance / size)
 
 
 def _coverage(learned, true, chosen, modelled, deviation) -> float:
