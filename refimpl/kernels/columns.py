@@ -120,7 +120,7 @@ def add_moments(x, total, squares):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def normalize(x, v, relu, out):
-    """Write x normalized, and through the ReLU, by v = (mean, inverse, scale, shift, ...)."""
+    """Write x normalized, and through the ReLU, by v = (mean, inverse, scale, shift)."""
     n, channels = x.shape
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):

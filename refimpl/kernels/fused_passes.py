@@ -75,11 +75,12 @@ def round_sum(x, y, out, first, second):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _stack(a, b, c, d, e, f):
-    out = np.empty((6, a.size), np.float32)
-    for k in range(a.size):
-        out[0, k], out[1, k], out[2, k] = a[k], b[k], c[k]
-        out[3, k], out[4, k], out[5, k] = d[k], e[k], f[k]
+def _stack(vectors):
+    """Return float32 (channels,) vectors, a tuple of them, as the rows of a matrix."""
+    out = np.empty((len(vectors), vectors[0].size), np.float32)
+    for i in range(len(vectors)):
+        for k in range(vectors[i].size):
+            out[i, k] = vectors[i][k]
     return out
 
 
@@ -109,7 +110,7 @@ def round_and_moments(x, site, mean, variance):
 def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
     """Write x normalized, through the ReLU, and rounded."""
     n, channels = x.shape
-    v = _stack(mean, inverse, scale, shift, shift, shift)
+    v = _stack((mean, inverse, scale, shift))
     step = _chunk(channels)
     for start in range(0, n, step):
         part = out[start : start + step]
@@ -121,7 +122,7 @@ def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
 def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out, dscale, dshift):
     """Write dy rounded and stopped where the ReLU does, dscale and dshift."""
     n, channels = x.shape
-    v = _stack(mean, inverse, scale, shift, shift, shift)
+    v = _stack((mean, inverse, scale, shift))
     by_scale, by_shift = np.zeros(channels), np.zeros(channels)
     step = _chunk(channels)
     for start in range(0, n, step):
@@ -140,7 +141,7 @@ def gradient_and_round(x, passed, mean, inverse, scale, dscale, dshift, of_batch
     by_scale, by_shift = dscale / -count, dshift / count
     if not of_batch:
         by_scale[:], by_shift[:] = np.float32(0), np.float32(0)
-    v = _stack(mean, inverse, scale, by_scale, by_shift, scale * inverse)
+    v = _stack((mean, inverse, scale, by_scale, by_shift, scale * inverse))
     step = _chunk(channels)
     for start in range(0, n, step):
         part = passed[start : start + step]
