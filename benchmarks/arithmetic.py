@@ -36,10 +36,7 @@ def check_products(a, b, found):
 
     e4m3, half = rf.format("e4m3fn"), rf.format("float16")
     for i, j in ((0, 0), (1, 2), (3, 1)):
-        x, y = (
-            [float_codes.decode(int(code), e4m3) for code in rf.encode(v, e4m3)]
-            for v in (a[i], b[:, j])
-        )
+        x, y = ([float_codes.decode(int(code), e4m3) for code in rf.encode(v, e4m3)] for v in (a[i], b[:, j]))
         if float_codes.to_float(sums.dot(x, y, half)) != found[i, j]:
             sys.exit("matmul: the kernel is not what is defined")
 
@@ -51,9 +48,7 @@ def check_operation(operation, name, operands, found):
 
     fmt = rf.format(name)
     codes = [rf.encode(x[:50], fmt).tolist() for x in operands]
-    expected = [
-        arithmetic.calculate(operation, several, fmt) for several in zip(*codes, strict=True)
-    ]
+    expected = [arithmetic.calculate(operation, several, fmt) for several in zip(*codes, strict=True)]
     if rf.encode(found[:50], fmt).tolist() != expected:
         sys.exit(f"{operation} {name}: the kernel is not what is defined")
 
@@ -65,9 +60,7 @@ def products(size, repeats):
     import refimpl as rf
 
     rng = np.random.default_rng(0)
-    a, b = (
-        rf.quantize(rng.standard_normal((size, size)).astype(np.float32), "e4m3fn") for _ in "ab"
-    )
+    a, b = (rf.quantize(rng.standard_normal((size, size)).astype(np.float32), "e4m3fn") for _ in "ab")
     rows = max(size // 16, 1)
     half = {"accumulate": "float16"}
     check_products(a, b, rf.matmul(a[:4], b, "e4m3fn", **half))
@@ -76,15 +69,15 @@ def products(size, repeats):
         "E4M3 into float16, sequential": lambda: rf.matmul(a, b, "e4m3fn", **half),
     }
     part = {
-        "pairwise": {"order": "pairwise"}, "chunks of 32": {"order": "chunked", "chunk": 32},
-        "Kahan": {"order": "kahan"}, "exact": {"order": "exact"},
+        "pairwise": {"order": "pairwise"},
+        "chunks of 32": {"order": "chunked", "chunk": 32},
+        "Kahan": {"order": "kahan"},
+        "exact": {"order": "exact"},
         "sequential, toward zero": {"rounding": "toward_zero"},
         "sequential, stochastic": {"rounding": "stochastic", "seed": 0},
-    }  # fmt: skip
+    }
     part = {
-        f"{name} ({rows} rows)": lambda rules=rules: rf.matmul(
-            a[:rows], b, "e4m3fn", **half, **rules
-        )
+        f"{name} ({rows} rows)": lambda rules=rules: rf.matmul(a[:rows], b, "e4m3fn", **half, **rules)
         for name, rules in part.items()
     }
     times = measure(whole, repeats)
@@ -94,11 +87,8 @@ def products(size, repeats):
     for label, seconds in {**times, **measure(part, max(repeats // 2, 1))}.items():
         steps = size**3 if label in times else rows * size**2
         step = seconds / steps
-        print(
-            f"  {label:<38} {seconds:9.3f} s {step * 1e9:9.3f} ns a step {step / base:9.1f} x np.matmul"
-        )
-        records.append({"product": label, "size": size, "seconds": seconds, "steps": steps,
-                        "ratio": step / base})  # fmt: skip
+        print(f"  {label:<38} {seconds:9.3f} s {step * 1e9:9.3f} ns a step {step / base:9.1f} x np.matmul")
+        records.append({"product": label, "size": size, "seconds": seconds, "steps": steps, "ratio": step / base})
     return records
 
 
@@ -112,8 +102,7 @@ def operations(n, repeats):
     records = []
     print(f"\n{n} elements, ns an element (in brackets, NumPy's own)")
     for name in FORMATS:
-        x = [rf.quantize(rng.standard_normal(n).astype(np.float32), name).astype(np.float32)
-             for _ in range(3)]  # fmt: skip
+        x = [rf.quantize(rng.standard_normal(n).astype(np.float32), name).astype(np.float32) for _ in range(3)]
         if name == "float16":
             x = [v.astype(np.float16) for v in x]
         own = name in ("float16", "float32")
@@ -144,8 +133,11 @@ def main():
     import numpy as np
 
     with np.errstate(all="ignore"):
-        report = {"threads": options.threads, "products": products(options.size, options.repeats),
-                  "operations": operations(options.elements, options.repeats)}  # fmt: skip
+        report = {
+            "threads": options.threads,
+            "products": products(options.size, options.repeats),
+            "operations": operations(options.elements, options.repeats),
+        }
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=1)

@@ -21,13 +21,24 @@ from gfloat import formats as gfloat_formats
 
 import refimpl as rf
 
-DTYPES = ["float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz",
-          "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn", "float6_e2m3fn",
-          "float6_e3m2fn", "int4", "uint4"]  # fmt: skip
+DTYPES = [
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "int4",
+    "uint4",
+]
 GFLOATS = ["ocp_e4m3", "ocp_e5m2", "ocp_e2m3", "ocp_e3m2", "ocp_e2m1", "ocp_e8m0"]
 MODES = ["ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative"]
-TORCH = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",
-         "float16", "bfloat16"]  # fmt: skip
+TORCH = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float16", "bfloat16"]
 RECORD = {  # what has been reported about a peer in each case group, with the issue
     1: "float64 is rounded twice: ml_dtypes #401, triton #2583, flashinfer #5128",
     2: "464, 61440, 65520: ml_dtypes #260, #400",
@@ -51,15 +62,21 @@ def runs():
     """Yield (peer, what, a function that returns the report) for each format, mode and input type."""
     for name in DTYPES:
         for dtype in ("float32", "float64"):
-            yield f"ml_dtypes {version('ml_dtypes')}", f"{name} from {dtype}", lambda n=name, d=dtype: (
-                rf.testing.conform(getattr(ml_dtypes, n), inputs=[d]))  # fmt: skip
+            yield (
+                f"ml_dtypes {version('ml_dtypes')}",
+                f"{name} from {dtype}",
+                lambda n=name, d=dtype: rf.testing.conform(getattr(ml_dtypes, n), inputs=[d]),
+            )
     yield f"numpy {np.__version__}", "float16", lambda: rf.testing.conform(np.float16)
     for name in GFLOATS:
         info = getattr(gfloat_formats, f"format_info_{name}")
         overflow = "overflow" if info.num_nans else "saturate"
         for mode in MODES:
-            yield f"gfloat {version('gfloat')}", f"{name} {mode}", lambda i=info, m=mode, o=overflow: (
-                rf.testing.conform(i, rounding=m, overflow=o, inputs=["float64"]))  # fmt: skip
+            yield (
+                f"gfloat {version('gfloat')}",
+                f"{name} {mode}",
+                lambda i=info, m=mode, o=overflow: rf.testing.conform(i, rounding=m, overflow=o, inputs=["float64"]),
+            )
     try:
         torch = importlib.import_module("torch")
     except ImportError:
@@ -67,8 +84,11 @@ def runs():
         return
     for name in TORCH:
         for dtype in ("float32", "float64"):
-            yield f"torch {version('torch')}", f"{name} from {dtype}", lambda n=name, d=dtype: (
-                rf.testing.conform(getattr(torch, n), inputs=[d]))  # fmt: skip
+            yield (
+                f"torch {version('torch')}",
+                f"{name} from {dtype}",
+                lambda n=name, d=dtype: rf.testing.conform(getattr(torch, n), inputs=[d]),
+            )
 
 
 def main():
@@ -87,9 +107,7 @@ def main():
         row = {"peer": peer, "what": what, "passed": report.passed, "diagnosis": report.diagnosis}
         if not report.passed:
             groups = [result for result in report.failures if result.kind != "law"]
-            row["failures"] = {
-                result.name: result.failure.explanation for result in report.failures
-            }
+            row["failures"] = {result.name: result.failure.explanation for result in report.failures}
             print(f"    {report.diagnosis}")
             for result in (groups or list(report.failures))[:1]:
                 print(f"    smallest case of {result.name}, {result.failed} of {result.tried}:")
@@ -97,7 +115,7 @@ def main():
         table.append(row)
     print("\ncase group, what is on record, and the types that deviate today (of those tried)")
     for name, number in numbers.items():
-        found = [f"{row['peer'].split()[0]} {row['what']}" for row in table if name in row.get("failures", {})]  # fmt: skip
+        found = [f"{row['peer'].split()[0]} {row['what']}" for row in table if name in row.get("failures", {})]
         print(f"{number:>3} {name:<26}{RECORD[number]}")
         print(f"    found in {len(found)}: " + shortened(found) if found else "    found in none")
     if options.json:

@@ -21,8 +21,7 @@ from refimpl.peppp.embedding import svd_embedding
 from refimpl.peppp.released import load_released
 from refimpl.peppp.sampling import uniform_sample
 
-METHODS = ("ed-mf", "random-mf", "bo-mf", "bo-full", "random-high-memory", "variance-reduction",
-           "knowledge-gradient")  # fmt: skip
+METHODS = ("ed-mf", "random-mf", "bo-mf", "bo-full", "random-high-memory", "variance-reduction", "knowledge-gradient")
 COUNTS = tuple(range(5, 16))
 
 
@@ -33,8 +32,12 @@ def matrix() -> ErrorMatrix:
     except ValueError as error:
         print(f"{error}\na made-up matrix instead")
     values, memory = made_up(87, 99, 0.03, seed=0)
-    return ErrorMatrix(values, [f"made up {i}" for i in range(87)], [c.name for c in CONFIGURATIONS],
-                       memory_mb=np.broadcast_to(memory, values.shape))  # fmt: skip
+    return ErrorMatrix(
+        values,
+        [f"made up {i}" for i in range(87)],
+        [c.name for c in CONFIGURATIONS],
+        memory_mb=np.broadcast_to(memory, values.shape),
+    )
 
 
 def median(call, times: int) -> float:
@@ -68,9 +71,11 @@ def table(errors, jobs) -> None:
         start = time.perf_counter()
         leave_one_out(errors, method=method, n_measurements=COUNTS, jobs=jobs, progress=True)
         print(f"  {method:<20} {time.perf_counter() - start:6.1f} s", flush=True)
-    print(f"the table of {len(METHODS)} methods, {len(COUNTS)} numbers of measurements and "
-          f"{len(errors.rows)} data sets: {time.perf_counter() - begin:.0f} s in {jobs} processes, "
-          f"{processor_seconds() - spent:.0f} s of processor time")  # fmt: skip
+    print(
+        f"the table of {len(METHODS)} methods, {len(COUNTS)} numbers of measurements and "
+        f"{len(errors.rows)} data sets: {time.perf_counter() - begin:.0f} s in {jobs} processes, "
+        f"{processor_seconds() - spent:.0f} s of processor time"
+    )
 
 
 def processor_seconds() -> float:

@@ -23,9 +23,7 @@ HIGH, EPOCHS = "e8m7", 10
 
 def ours(task, low, seed, epochs):
     """Return the test error of a training run here."""
-    return nn.fit(
-        nn.cnn(), task, precision=nn.Precision(low=low, high=HIGH), epochs=epochs, seed=seed
-    ).test_error
+    return nn.fit(nn.cnn(), task, precision=nn.Precision(low=low, high=HIGH), epochs=epochs, seed=seed).test_error
 
 
 def theirs(task, low, seed, epochs, batch=32, rate=0.05):
@@ -60,8 +58,9 @@ def main():
     wanted = [
         (side, low, seed)
         for side, seeds in (("ours", options.own_seeds), ("theirs", options.seeds))
-        for seed in range(seeds) for low in options.formats
-    ]  # fmt: skip
+        for seed in range(seeds)
+        for low in options.formats
+    ]
     found = {}
     with open(options.record, "a+") as record:
         record.seek(0)
@@ -73,9 +72,7 @@ def main():
             found[run] = (ours if side == "ours" else theirs)(task, low, seed, EPOCHS)
             record.write(json.dumps([*run, found[run]]) + "\n")
             record.flush()
-    print(
-        "low format   refimpl mean (s.e., seeds)   QPyTorch mean (s.e., seeds)   difference / its s.e."
-    )
+    print("low format   refimpl mean (s.e., seeds)   QPyTorch mean (s.e., seeds)   difference / its s.e.")
     for low in options.formats:
         means, errors, counts = [], [], []
         for side in ("ours", "theirs"):
@@ -84,8 +81,10 @@ def main():
             errors.append(np.std(sample, ddof=1) / np.sqrt(len(sample)))
             counts.append(len(sample))
         ratio = (means[0] - means[1]) / np.hypot(*errors)
-        print(f"{low:<12} {means[0]:.4f} ({errors[0]:.4f}, {counts[0]})         "
-              f"{means[1]:.4f} ({errors[1]:.4f}, {counts[1]})          {ratio:+.2f}")  # fmt: skip
+        print(
+            f"{low:<12} {means[0]:.4f} ({errors[0]:.4f}, {counts[0]})         "
+            f"{means[1]:.4f} ({errors[1]:.4f}, {counts[1]})          {ratio:+.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -102,22 +102,17 @@ def start_up():
         "import numpy": timed.format("import numpy"),
         "import refimpl": timed.format("import refimpl"),
         "first quantize": first.format("ops.quantize(x, 'e4m3fn')"),
-        "first quantize, general road": first.format(
-            "ops.quantize(x, 'e4m3fn', rounding='to_odd')"
-        ),
-        "first quantize stochastic": first.format(
-            "ops.quantize(x, 'e4m3fn', rounding='stochastic', seed=1)"
-        ),
+        "first quantize, general road": first.format("ops.quantize(x, 'e4m3fn', rounding='to_odd')"),
+        "first quantize stochastic": first.format("ops.quantize(x, 'e4m3fn', rounding='stochastic', seed=1)"),
         "first decode": first.format("ops.decode(np.zeros(300, np.uint8), 'e4m3fn')"),
         "first posit": first.format("ops.encode(x, 'posit8_2')"),
     }
     seconds = {}
     for label, code in cases.items():
         runs = [
-            float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                                 check=True).stdout)
+            float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
             for _ in range(4)
-        ]  # fmt: skip
+        ]
         seconds[label] = min(runs)
     return seconds
 
@@ -144,8 +139,9 @@ def main():
             print(f"\n{name}, {n} elements, {options.threads} threads")
             for label, seconds in times.items():
                 print(f"  {label:<34} {seconds * 1e3:9.2f} ms {seconds / copy:8.2f} x np.copyto")
-                report["operations"].append({"format": name, "elements": n, "operation": label,
-                                             "seconds": seconds, "ratio": seconds / copy})  # fmt: skip
+                report["operations"].append(
+                    {"format": name, "elements": n, "operation": label, "seconds": seconds, "ratio": seconds / copy}
+                )
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=1)

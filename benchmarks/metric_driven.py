@@ -22,11 +22,15 @@ from refimpl.numerics.evidence import METRICS
 from refimpl.numerics.selection import Assignment, Choice
 
 REFERENCE = {  # nu: INT8, E4M3, E5M2, share of INT8 flushed to zero
-    1: (0.33, 0.041, 0.018, 0.999), 2: (0.071, 0.0034, 0.0067, 0.885),
-    3: (0.0110, 0.00246, 0.00489, 0.20), 5: (0.0041, 0.00203, 0.00405, 0.077),
-    8: (0.00194, 0.00190, 0.00377, 0.043), 15: (0.00114, 0.00182, 0.00361, 0.025),
-    30: (0.00090, 0.00179, 0.00354, 0.020), np.inf: (0.00070, 0.00175, 0.00347, 0.014),
-}  # fmt: skip
+    1: (0.33, 0.041, 0.018, 0.999),
+    2: (0.071, 0.0034, 0.0067, 0.885),
+    3: (0.0110, 0.00246, 0.00489, 0.20),
+    5: (0.0041, 0.00203, 0.00405, 0.077),
+    8: (0.00194, 0.00190, 0.00377, 0.043),
+    15: (0.00114, 0.00182, 0.00361, 0.025),
+    30: (0.00090, 0.00179, 0.00354, 0.020),
+    np.inf: (0.00070, 0.00175, 0.00347, 0.014),
+}
 ADAM = {"optimizer": nn.Adam(), "learning_rate": 0.003}
 STUDIES = {  # network, task, training
     "mlp": ("mlp", "digits", {}),
@@ -90,8 +94,10 @@ def query(options):
         seen = found.of(layer, role)
         fit = seen.student_t()
         shown = f"{fit.nu:.1f}" if fit.nu < 100 else "> 100"
-        print(f"{role:<17} deviation {seen.deviation:8.4f}  largest {seen.largest:8.4f}  "
-              f"nu {shown:>6}  distance {fit.distance:.3f}")  # fmt: skip
+        print(
+            f"{role:<17} deviation {seen.deviation:8.4f}  largest {seen.largest:8.4f}  "
+            f"nu {shown:>6}  distance {fit.distance:.3f}"
+        )
         rows.append({"role": role, **asdict(fit)})
     if options.out:
         plots.operands(found, layer).savefig(options.out / "query.png", dpi=130)
@@ -103,8 +109,9 @@ def prediction(options):
     rows = []
     for name, (model, data_name, training) in STUDIES.items():
         task, started = data.load(data_name), time.perf_counter()
-        found = numerics.measure(network(model, task), task, numerics.candidates(numerics.LADDER),
-                                 steps=2, progress=True, **training)  # fmt: skip
+        found = numerics.measure(
+            network(model, task), task, numerics.candidates(numerics.LADDER), steps=2, progress=True, **training
+        )
 
         def make(model=model, task=task):
             return network(model, task)
@@ -113,14 +120,14 @@ def prediction(options):
         exact = numerics.train(make, task, None, **settings)
         policies = numerics.policies(found, options.policies)
         journal = options.out / f"{name}.jsonl" if options.out else None
-        trained = numerics.train_policies(
-            make, task, policies, journal=journal, show=True, **settings
-        )
+        trained = numerics.train_policies(make, task, policies, journal=journal, show=True, **settings)
         alone = sum(not row.name.startswith("mixture") for row in trained)
-        print(f"{name} on {data_name}: float32 {exact.test_error:.3f}, policies "
-              f"{min(r.test_error for r in trained):.3f} to {max(r.test_error for r in trained):.3f}, "
-              f"{alone} of one format, {len(trained) - alone} mixtures; "
-              f"{time.perf_counter() - started:.0f} s")  # fmt: skip
+        print(
+            f"{name} on {data_name}: float32 {exact.test_error:.3f}, policies "
+            f"{min(r.test_error for r in trained):.3f} to {max(r.test_error for r in trained):.3f}, "
+            f"{alone} of one format, {len(trained) - alone} mixtures; "
+            f"{time.perf_counter() - started:.0f} s"
+        )
         for metric in METRICS:
             said = [by(metric, policy).summary() for policy in policies.values()]
             for quality in ("loss", "test_error"):
@@ -128,9 +135,7 @@ def prediction(options):
                 print(f"  {metric:<15} against {quality:<11} {power}", flush=True)
                 rows.append({"study": name, "metric": metric, "quality": quality, **asdict(power)})
         if options.out:
-            figure = plots.foretold(
-                trained, baseline=exact, label="backward error, mean over operands"
-            )
+            figure = plots.foretold(trained, baseline=exact, label="backward error, mean over operands")
             figure.savefig(options.out / f"foretold-{name}.png", dpi=130)
     return rows
 
@@ -139,10 +144,15 @@ def by(metric, policy):
     """Return an assignment judged by another metric."""
     evidence = policy.evidence
     choices = tuple(
-        Choice(c.layer, c.role, c.candidate, float(
-            evidence.value((c.layer, c.role), metric)[evidence.candidates.index(c.candidate)]
-        ), c.bits) for c in policy.choices
-    )  # fmt: skip
+        Choice(
+            c.layer,
+            c.role,
+            c.candidate,
+            float(evidence.value((c.layer, c.role), metric)[evidence.candidates.index(c.candidate)]),
+            c.bits,
+        )
+        for c in policy.choices
+    )
     return Assignment(evidence, metric, np.inf, choices)
 
 
@@ -154,9 +164,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--policies", type=int, default=24)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also write pictures and JSON there"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write pictures and JSON there")
     options = parser.parse_args()
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

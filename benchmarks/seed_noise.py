@@ -21,9 +21,7 @@ def main():
     seeds = parser.parse_args().seeds
     print("low format    mean   standard deviation of the test error over seeds")
     for low in LOW:
-        found = [
-            train_cell("digits", f"{low}+e8m7", Settings(seed=s))["error"] for s in range(seeds)
-        ]
+        found = [train_cell("digits", f"{low}+e8m7", Settings(seed=s))["error"] for s in range(seeds)]
         print(f"{low:<12} {np.mean(found):.3f}   {np.std(found, ddof=1):.3f}")
 
 

@@ -79,8 +79,7 @@ def main():
             said = ", ".join(f"{k} {v}" for k, v in variant.items()) or "as it is"
             less = "  ".join(f"{mean:+.4f} ({error:.4f})" for mean, error in pairs)
             tqdm.write(f"  {said:<16}{slashed(found)}   {less}")
-            table.append({"matrix": name, "variant": variant, "regret": found.mean(axis=1).tolist(),
-                          "less": pairs})  # fmt: skip
+            table.append({"matrix": name, "variant": variant, "regret": found.mean(axis=1).tolist(), "less": pairs})
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(table, file, indent=1)

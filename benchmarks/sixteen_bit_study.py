@@ -25,11 +25,7 @@ from refimpl.peppp.configs import Configuration
 from refimpl.peppp.memory import count
 
 TASKS = ("digits", "latin-small-ten")
-MODELS = {
-    "mlp": rf.nn.mlp,
-    "cnn": rf.nn.cnn,
-    "resnet8": lambda: rf.nn.resnet8(channels=1),
-}
+MODELS = {"mlp": rf.nn.mlp, "cnn": rf.nn.cnn, "resnet8": lambda: rf.nn.resnet8(channels=1)}
 EPOCHS = 10
 CERTIFIED = 2  # seeds whose float32 networks are certified in 16 bits
 WAYS = {  # name: (policy, settings of fit, configuration for memory, bits of a Kahan vector)
@@ -38,25 +34,32 @@ WAYS = {  # name: (policy, settings of fit, configuration for memory, bits of a 
     "float16": (preset("pure16", "float16"), {}, ("e5m10", "e5m10"), 0),
     "bfloat16": (preset("pure16", "bfloat16"), {}, ("e8m7", "e8m7"), 0),
     "bfloat16, stochastic update": (
-        preset("pure16", "bfloat16"), {"optimizer": SGD(update="stochastic")}, ("e8m7", "e8m7"), 0,
+        preset("pure16", "bfloat16"),
+        {"optimizer": SGD(update="stochastic")},
+        ("e8m7", "e8m7"),
+        0,
     ),
-    "bfloat16, Kahan update": (
-        preset("pure16", "bfloat16"), {"optimizer": SGD(update="kahan")}, ("e8m7", "e8m7"), 16,
-    ),
+    "bfloat16, Kahan update": (preset("pure16", "bfloat16"), {"optimizer": SGD(update="kahan")}, ("e8m7", "e8m7"), 16),
     "float32, then float16": (
-        preset("float32"), {"switch": (EPOCHS // 2, preset("pure16", "float16"))}, ("e8m23", "e8m23"), 0,
+        preset("float32"),
+        {"switch": (EPOCHS // 2, preset("pure16", "float16"))},
+        ("e8m23", "e8m23"),
+        0,
     ),
-}  # fmt: skip
+}
 ADAM = {  # name: (format, rule); constants as the format holds them
-    f"{name}, epsilon {epsilon:g}, beta2 {beta2:g}": (
-        name, in_format(Adam(epsilon=epsilon, beta2=beta2), name),
-    )
+    f"{name}, epsilon {epsilon:g}, beta2 {beta2:g}": (name, in_format(Adam(epsilon=epsilon, beta2=beta2), name))
     for name, epsilon, beta2 in (
-        ("float32", 1e-8, 0.999), ("float16", 1e-8, 0.999), ("float16", 1e-7, 0.999),
-        ("float16", 1e-5, 0.999), ("float16", 1e-4, 0.999), ("float16", 1e-3, 0.999),
-        ("bfloat16", 1e-8, 0.999), ("bfloat16", 1e-8, 0.99),
+        ("float32", 1e-8, 0.999),
+        ("float16", 1e-8, 0.999),
+        ("float16", 1e-7, 0.999),
+        ("float16", 1e-5, 0.999),
+        ("float16", 1e-4, 0.999),
+        ("float16", 1e-3, 0.999),
+        ("bfloat16", 1e-8, 0.999),
+        ("bfloat16", 1e-8, 0.99),
     )
-}  # fmt: skip
+}
 
 
 def train(task, model, way, seed):
@@ -70,8 +73,15 @@ def train(task, model, way, seed):
         network = MODELS[model]()
     data = rf.data.load(task)
     found = rf.nn.fit(network, data, precision=policy, epochs=EPOCHS, seed=seed, **settings)
-    row = {"task": task, "model": model, "way": way, "seed": seed, "error": found.test_error,
-           "diverged": found.diverged, "seconds": round(found.seconds, 2)}  # fmt: skip
+    row = {
+        "task": task,
+        "model": model,
+        "way": way,
+        "seed": seed,
+        "error": found.test_error,
+        "diverged": found.diverged,
+        "seconds": round(found.seconds, 2),
+    }
     if way == "float32" and seed < CERTIFIED:
         row["certificates"] = {
             fmt: certify(found.model, data.test_images, preset("pure16", fmt)).summary()
@@ -136,25 +146,17 @@ def study_table(rows, seeds):
     for way in WAYS:
         text = ""
         for model in MODELS:
-            means = [
-                np.mean([rows[task, model, way, s]["error"] for s in range(seeds)])
-                for task in TASKS
-            ]
+            means = [np.mean([rows[task, model, way, s]["error"] for s in range(seeds)]) for task in TASKS]
             text += f"{100 * means[0]:>7.2f} |{100 * means[1]:>6.2f}"
         mine = [row for row in rows.values() if row["way"] == way and row["model"] in MODELS]
         diverged = sum(row["diverged"] for row in mine)
-        print(
-            f"{way:<29}{text}{diverged:>8} of {len(mine)}{np.mean([r['seconds'] for r in mine]):>7.1f}"
-        )
+        print(f"{way:<29}{text}{diverged:>8} of {len(mine)}{np.mean([r['seconds'] for r in mine]):>7.1f}")
 
     def errors(way):
-        return 100 * np.array([[rows[t, m, way, s]["error"] for s in range(seeds)]
-                               for t in TASKS for m in MODELS])  # fmt: skip
+        return 100 * np.array([[rows[t, m, way, s]["error"] for s in range(seeds)] for t in TASKS for m in MODELS])
 
     base, deviation = errors("float32"), errors("float32").std(axis=1, ddof=1).mean()
-    print(
-        "\nPaired difference from float32 in points of error (+: worse), over networks and tasks;"
-    )
+    print("\nPaired difference from float32 in points of error (+: worse), over networks and tasks;")
     print(f"the deviation of float32 itself from seed to seed is {deviation:.2f} points\n")
     print(f"{'':<29}   mean   std.err.   95 % interval       p   memory MB of mlp, cnn, resnet8")
     for way in WAYS:
@@ -165,72 +167,62 @@ def study_table(rows, seeds):
         paired = (errors(way) - base).mean(axis=0)  # one number for each seed: they are independent
         found = stats.ttest_1samp(paired, 0)
         low, high = found.confidence_interval()
-        print(f"{way:<29}{paired.mean():>+7.2f}{stats.sem(paired):>9.2f}     {low:>+6.2f} to {high:>+5.2f}"
-              f"{found.pvalue:>8.3f}   {sizes}")  # fmt: skip
-    print(
-        "\npublished: float16 loses about 0.2 points in the mean, now and then a run must be repeated"
-    )
-    print(
-        "(arXiv 2305.10947); stochastic and Kahan updates are within -0.1 to +0.2 points of float32,"
-    )
+        print(
+            f"{way:<29}{paired.mean():>+7.2f}{stats.sem(paired):>9.2f}     {low:>+6.2f} to {high:>+5.2f}"
+            f"{found.pvalue:>8.3f}   {sizes}"
+        )
+    print("\npublished: float16 loses about 0.2 points in the mean, now and then a run must be repeated")
+    print("(arXiv 2305.10947); stochastic and Kahan updates are within -0.1 to +0.2 points of float32,")
     print("those to nearest lose up to 7 points on longer tasks (arXiv 2010.06192)")
 
 
 def certificate_table(rows):
     """Print what is proved of the float32 networks of the study, cast to 16 bits."""
-    print(
-        f"\nFloat32 networks cast to 16 bits: share of test images in percent, mean of {CERTIFIED} seeds\n"
-    )
+    print(f"\nFloat32 networks cast to 16 bits: share of test images in percent, mean of {CERTIFIED} seeds\n")
     print(f"{'':<38}proved   by measured error   same class   bound / error")
     for fmt in ("float16", "bfloat16"):
         for model in MODELS:
             for task in TASKS:
-                found = [
-                    rows[task, model, "float32", s]["certificates"][fmt] for s in range(CERTIFIED)
-                ]
-                mean = {
-                    name: np.mean([f[name] for f in found])
-                    for name in ("proved", "observed", "same")
-                }
+                found = [rows[task, model, "float32", s]["certificates"][fmt] for s in range(CERTIFIED)]
+                mean = {name: np.mean([f[name] for f in found]) for name in ("proved", "observed", "same")}
                 tightness = np.median([f["tightness"] for f in found])
-                print(f"{f'{model} on {task} in {fmt}':<38}{100 * mean['proved']:>6.1f}"
-                      f"{100 * mean['observed']:>20.1f}{100 * mean['same']:>13.1f}{tightness:>16.3g}")  # fmt: skip
+                print(
+                    f"{f'{model} on {task} in {fmt}':<38}{100 * mean['proved']:>6.1f}"
+                    f"{100 * mean['observed']:>20.1f}{100 * mean['same']:>13.1f}{tightness:>16.3g}"
+                )
 
 
 def adam_table(rows, seeds):
     """Print Adam's first step, and training with it."""
-    print(
-        "Adam's first step over its rate, all operations in binary16, gradient 1e-4 (exact: 3.15)\n"
-    )
+    print("Adam's first step over its rate, all operations in binary16, gradient 1e-4 (exact: 3.15)\n")
     print("epsilon     held as     by hand   found")
     for epsilon, by_hand in ((1e-3, ""), (1e-5, ""), (1e-7, "84"), (1e-8, "inf")):
         held = in_format(Adam(epsilon=epsilon), "float16").epsilon
-        print(
-            f"{epsilon:<9g}{held:>10.4g}{by_hand:>12}{first_adam_step(1e-4, 'float16', epsilon=epsilon):>8.3g}"
-        )
+        print(f"{epsilon:<9g}{held:>10.4g}{by_hand:>12}{first_adam_step(1e-4, 'float16', epsilon=epsilon):>8.3g}")
     zero = first_adam_step(0.0, "float16")
     print(f"gradient 0, epsilon 1e-8{'nan':>7}{zero:>8.3g}\n")
     print(f"MLP on digits by Adam, state and weights in the format, {seeds} seeds\n")
     for way, (_, rule) in ADAM.items():
         mine = [rows["digits", "mlp, Adam", way, s] for s in range(seeds)]
         error = 100 * np.mean([row["error"] for row in mine])
-        print(f"  {way:<40} held as {rule.epsilon:.3g}, {rule.beta2:.6g}".ljust(72)
-              + f"error {error:>5.1f} %   diverged {sum(r['diverged'] for r in mine)} of {seeds}")  # fmt: skip
+        print(
+            f"  {way:<40} held as {rule.epsilon:.3g}, {rule.beta2:.6g}".ljust(72)
+            + f"error {error:>5.1f} %   diverged {sum(r['diverged'] for r in mine)} of {seeds}"
+        )
 
 
 def batch_norm_table():
     """Print where batch norm in 16 bits normalizes."""
     ways = {
-        "moments": {}, "centred": {"formula": "centred"},
+        "moments": {},
+        "centred": {"formula": "centred"},
         "epsilon 1e-3": {"epsilon": 1e-3, "formula": "centred"},
         "float32 statistics": {"statistics": "float32"},
-    }  # fmt: skip
-    print(
-        "\nLargest error of batch norm in binary16, 256 normal numbers, against exact arithmetic\n"
-    )
+    }
+    print("\nLargest error of batch norm in binary16, 256 normal numbers, against exact arithmetic\n")
     print("deviation     mean" + "".join(f"{name:>20}" for name in ways))
     x = np.random.default_rng(0).standard_normal((256, 1))
-    for deviation, mean in ((1e-4, 0), (1e-2, 0), (1, 0), (1, 10), (1, 100), (14, 0), (50, 0), (3000, 0)):  # fmt: skip
+    for deviation, mean in ((1e-4, 0), (1e-2, 0), (1, 0), (1, 10), (1, 100), (14, 0), (50, 0), (3000, 0)):
         y = np.asarray(rf.quantize(x * deviation + mean, "float16"))
         text = ""
         for how in ways.values():
@@ -257,8 +249,10 @@ def halting_table():
             for _ in range(4000):
                 running.step(rate, running.weights - best, 1.0)
             ends[update] = abs(float(running.weights[0] - best))
-        print(f"{rate:<8g}{halting_radius(rate, 1.37):>14.3f}{ends['plain']:>10.3f}{by_hand:>12.3f}"
-              f"{ends['stochastic']:>13.3f}{ends['kahan']:>8.3f}")  # fmt: skip
+        print(
+            f"{rate:<8g}{halting_radius(rate, 1.37):>14.3f}{ends['plain']:>10.3f}{by_hand:>12.3f}"
+            f"{ends['stochastic']:>13.3f}{ends['kahan']:>8.3f}"
+        )
 
 
 def main():
@@ -266,8 +260,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="at least 2 (default 5)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--out", type=Path, default=Path("sixteen-bit-study.jsonl"),
-                        help="journal (default sixteen-bit-study.jsonl)")  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("sixteen-bit-study.jsonl"), help="journal (default sixteen-bit-study.jsonl)"
+    )
     options = parser.parse_args()
     if options.seeds < 2 or options.jobs < 1:
         parser.error(f"--seeds {options.seeds} --jobs {options.jobs}: at least 2 and 1")

@@ -27,8 +27,7 @@ class _Residual(nn.Module):
     def __init__(self, layer, quantizers):
         super().__init__()
         self.main, self.skip = (
-            nn.Sequential(*(_twin(part, quantizers) for part in parts.layers))
-            for parts in (layer.main, layer.skip)
+            nn.Sequential(*(_twin(part, quantizers) for part in parts.layers)) for parts in (layer.main, layer.skip)
         )
         self.round_skip, self.round_sum = quantizers["activation"](), quantizers["activation"]()
 
@@ -52,8 +51,9 @@ def _twin(layer, quantizers):
     if kind == "Round":
         return quantizers[layer.role]()
     if kind == "Convolution":
-        made = nn.Conv2d(layer.channels, layer.filters, layer.size, layer.stride, layer.padding,
-                         groups=layer.groups, bias=False)  # fmt: skip
+        made = nn.Conv2d(
+            layer.channels, layer.filters, layer.size, layer.stride, layer.padding, groups=layer.groups, bias=False
+        )
         _set(made.weight, p["weight"].transpose(3, 2, 0, 1))
     elif kind == "BatchNorm":
         made = nn.BatchNorm2d(layer.channels)
@@ -86,8 +86,9 @@ def qtorch_points(low, high):
 
     def point(fmt):
         number = FloatingPoint(exp=fmt.exponent_bits, man=fmt.mantissa_bits)
-        return lambda: Quantizer(forward_number=number, backward_number=number,
-                                 forward_rounding="stochastic", backward_rounding="stochastic")  # fmt: skip
+        return lambda: Quantizer(
+            forward_number=number, backward_number=number, forward_rounding="stochastic", backward_rounding="stochastic"
+        )
 
     return {"input": point(high), "activation": point(low), "logits": point(high)}
 
@@ -125,9 +126,14 @@ def stepper(twin, *, low=None, high=None, rate=0.05, scale=1000.0):
             number = FloatingPoint(exp=fmt.exponent_bits, man=fmt.mantissa_bits)
             return quantizer(forward_number=number, forward_rounding="stochastic")
 
-        optimizer = OptimLP(optimizer, weight_quant=rounding(low), grad_quant=rounding(low),
-                            momentum_quant=rounding(high), acc_quant=rounding(high),
-                            grad_scaling=1 / scale)  # fmt: skip
+        optimizer = OptimLP(
+            optimizer,
+            weight_quant=rounding(low),
+            grad_quant=rounding(low),
+            momentum_quant=rounding(high),
+            acc_quant=rounding(high),
+            grad_scaling=1 / scale,
+        )
     loss_of = nn.CrossEntropyLoss()
 
     def step(images, labels, rate=rate):

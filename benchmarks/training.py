@@ -6,7 +6,8 @@
 Checks parity first (five float32 steps from the same weights), then times all contestants in turn,
 round after round, on one thread, in processor time; prints medians and ratios.  Without PyTorch or
 QPyTorch installed, what is there is timed alone.  `--optimised` builds QPyTorch's extension once more
-with -O3, which it is not shipped with, as one more contestant.  What rounding alone takes each follows.  `--whole` adds what whole runs need:
+with -O3, which it is not shipped with, as one more contestant.  What rounding alone takes each
+follows.  `--whole` adds what whole runs need:
 the seconds of a first training in a fresh process, the memory of a training beside that of the
 network's own tensors, and the seconds of 99 configurations on digits in two processes.
 """
@@ -27,11 +28,7 @@ from threadpoolctl import threadpool_limits
 from refimpl import data, nn, ops, peppp
 from refimpl.nn.training import _Record, _Run
 
-MODELS = {
-    "mlp": (nn.mlp, (8, 8, 1)),
-    "cnn": (nn.cnn, (8, 8, 1)),
-    "res8": (nn.resnet8, (32, 32, 3)),
-}
+MODELS = {"mlp": (nn.mlp, (8, 8, 1)), "cnn": (nn.cnn, (8, 8, 1)), "res8": (nn.resnet8, (32, 32, 3))}
 LOW, HIGH = "e4m3", "e8m7"
 
 
@@ -72,13 +69,8 @@ def parity(name, images, labels):
 def contestants(name, images, labels, optimised=False):
     """Return {title: function of one step} of everything that is installed."""
     make = MODELS[name][0]
-    policies = {
-        "refimpl float32": nn.presets.float32(),
-        "refimpl LP": nn.Precision(low=LOW, high=HIGH),
-    }
-    found = {
-        title: our_step(make(), images, labels, policy)[1] for title, policy in policies.items()
-    }
+    policies = {"refimpl float32": nn.presets.float32(), "refimpl LP": nn.Precision(low=LOW, high=HIGH)}
+    found = {title: our_step(make(), images, labels, policy)[1] for title, policy in policies.items()}
     try:
         import torch
         import torch_models as peer
@@ -175,9 +167,8 @@ def fresh(code, *arguments):
     """Return seconds and output of a fresh process."""
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
     return time.perf_counter() - started, done.stdout
 
 
@@ -226,15 +217,11 @@ def main():
             images, labels = batch_of(MODELS[name][1], options.batch)
             steps = contestants(name, images, labels, options.optimised)
             if "torch float32" in steps:
-                print(
-                    f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps"
-                )
+                print(f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps")
             results[name] = times = time_all(steps, options.rounds)
             ours = times["refimpl LP"]
             for title, ms in times.items():
-                print(
-                    f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP"
-                )
+                print(f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP")
         results["rounding"] = rounding_speed(options.optimised)
     if options.whole:
         results["whole"] = whole_runs()

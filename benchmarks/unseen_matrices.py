@@ -38,9 +38,7 @@ def near_chance(seed, rows=30, columns=40):
     errors, memory = made_up(rows, columns, 0.02, seed=seed)
     rng = np.random.default_rng((seed, 1))
     fails = rng.random((rows, 1)) < 0.3
-    return np.clip(
-        np.where(fails, 0.9 + 0.005 * rng.standard_normal(errors.shape), errors), 0, 1
-    ), memory
+    return np.clip(np.where(fails, 0.9 + 0.005 * rng.standard_normal(errors.shape), errors), 0, 1), memory
 
 
 def low_by_high(seed, rows=30, low=6, high=5):
@@ -98,10 +96,11 @@ def families(directory):
 def scores(matrices, n, method):
     """Scores of all rows of several matrices."""
     found = [
-        leave_one_out(errors, memory, n_measurements=n, method=method,
-                      rank=min(5, n, len(errors) - 2, errors.shape[1] - 1))
+        leave_one_out(
+            errors, memory, n_measurements=n, method=method, rank=min(5, n, len(errors) - 2, errors.shape[1] - 1)
+        )
         for errors, memory in matrices
-    ]  # fmt: skip
+    ]
     return {name: np.concatenate([f[name] for f in found]) for name in (*METRICS, "coverage")}
 
 
@@ -121,12 +120,15 @@ def main():
             for method in options.methods:
                 found = scores(matrices, n, method)
                 pairs = [paired_difference(found[metric], paper[metric]) for metric in METRICS]
-                said = "  ".join(f"{mean:+.4f} ({error:.4f}) {'**' if mean > 2 * error else '  '}    "
-                                 for mean, error in pairs)  # fmt: skip
+                said = "  ".join(
+                    f"{mean:+.4f} ({error:.4f}) {'**' if mean > 2 * error else '  '}    " for mean, error in pairs
+                )
                 cover = float(np.nanmean(found["coverage"]))
                 tqdm.write(f"{name:<26}{n:>3} {method:<20}{said}{cover:.3f}")
-                table.append({"family": name, "n": n, "method": method, "coverage": cover}
-                             | dict(zip(METRICS, pairs, strict=True)))  # fmt: skip
+                table.append(
+                    {"family": name, "n": n, "method": method, "coverage": cover}
+                    | dict(zip(METRICS, pairs, strict=True))
+                )
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(table, file, indent=1)

@@ -39,27 +39,51 @@ if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
 
 __version__ = "0.1.0"
 __all__ = [
-    "BlockCodes", "BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat",
-    "Precision", "add", "autodiff", "compare", "data", "decode", "decode_blocks",
-    "decode_codebook", "decode_int", "div", "dot", "encode", "fma", "format", "matmul",
-    "matmul_int", "matmul_lookup", "mul", "nn", "numerics", "pack_bits", "peppp", "plots",
-    "product_table", "qtorch_float_quantize", "quantile_codebook", "quantize", "quantize_blocks",
-    "quantize_codebook", "quantize_int", "sqrt", "sub", "sum", "testing", "unpack_bits", "values",
-]  # fmt: skip
-
-_ROOMS = (
+    "BlockCodes",
+    "BlockFormat",
+    "CodeBook",
+    "FloatFormat",
+    "IntFormat",
+    "PositFormat",
+    "Precision",
+    "add",
     "autodiff",
+    "compare",
     "data",
-    "formats",
-    "kernels",
+    "decode",
+    "decode_blocks",
+    "decode_codebook",
+    "decode_int",
+    "div",
+    "dot",
+    "encode",
+    "fma",
+    "format",
+    "matmul",
+    "matmul_int",
+    "matmul_lookup",
+    "mul",
     "nn",
     "numerics",
-    "ops",
+    "pack_bits",
     "peppp",
     "plots",
-    "spec",
+    "product_table",
+    "qtorch_float_quantize",
+    "quantile_codebook",
+    "quantize",
+    "quantize_blocks",
+    "quantize_codebook",
+    "quantize_int",
+    "sqrt",
+    "sub",
+    "sum",
     "testing",
-)
+    "unpack_bits",
+    "values",
+]
+
+_ROOMS = ("autodiff", "data", "formats", "kernels", "nn", "numerics", "ops", "peppp", "plots", "spec", "testing")
 _FORMATS = ("BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "format")
 
 

@@ -80,8 +80,7 @@ def _read(arguments):
             raise SystemExit(2)
 
     parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
-                                     parser_class=Parser)  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:
         import_module(f"refimpl.commands.{name}").add(commands)
     return parser.parse_args(arguments)

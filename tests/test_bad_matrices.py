@@ -53,9 +53,7 @@ EVERY = slice(None)
 
 
 def left_out(errors=FINE, memory=MEMORY, n=3, **options):
-    return leave_one_out(
-        errors, memory, n_measurements=n, **{"method": "ed-mf", "rank": 2} | options
-    )
+    return leave_one_out(errors, memory, n_measurements=n, **{"method": "ed-mf", "rank": 2} | options)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +62,10 @@ def left_out(errors=FINE, memory=MEMORY, n=3, **options):
         ({"errors": FINE[0]}, r"errors of shape \(7,\); allowed is a matrix of at least 3 rows"),
         ({"errors": np.empty((0, 0))}, r"errors of shape \(0, 0\)"),
         ({"errors": FINE[:2]}, r"errors of shape \(2, 7\)"),
-        ({"errors": FINE[:, :1], "memory": [1.0]}, r"shape \(9, 1\); allowed is a matrix of at least 2 rows and 2 columns"),
+        (
+            {"errors": FINE[:, :1], "memory": [1.0]},
+            r"shape \(9, 1\); allowed is a matrix of at least 2 rows and 2 columns",
+        ),
         ({"errors": np.empty((5, 0))}, r"shape \(5, 0\)"),
         ({"errors": [["a"] * 7] * 9}, "errors of type list; allowed are real numbers"),
         ({"errors": [[0.5, 0.5], [0.5]] * 3}, "errors of type list; .* in rows of one length"),
@@ -75,7 +76,11 @@ def left_out(errors=FINE, memory=MEMORY, n=3, **options):
         ({"errors": but(2, 3, np.inf)}, "inf at row 2, column 3"),
         ({"errors": but(2, EVERY, np.nan)}, "row 2 without a measured entry; .* leave this row out"),
         ({"errors": but(EVERY, 3, np.nan)}, "column 3 without a measured entry; .* leave this column out"),
-        ({"errors": but(4, slice(2, None), np.nan)}, "n_measurements = 3; allowed is 2 to 2, from the rank of the embedding to the measurable configurations of row 4"),
+        (
+            {"errors": but(4, slice(2, None), np.nan)},
+            "n_measurements = 3; allowed is 2 to 2, from the rank of the embedding to the measurable "
+            "configurations of row 4",
+        ),
         ({"memory": None}, "no memory_mb"),
         ({"memory": MEMORY[:6]}, r"memory_mb of shape \(6,\); allowed are \(9, 7\) and \(7,\)"),
         ({"memory": FINE.T}, r"memory_mb of shape \(7, 9\)"),
@@ -109,7 +114,10 @@ def left_out(errors=FINE, memory=MEMORY, n=3, **options):
         ({"ratio": 0}, "ratio = 0; allowed is a number above 0 and at most 1"),
         ({"ratio": "half"}, "ratio = 'half'"),
         ({"meta_training": "uniform", "ratio": 0.01}, r"with row \d held out, .*observed entries; .*needs at least"),
-        ({"memory_cap_mb": 1.5}, "row 0 with 1 measured configurations within 1.5 MB; allowed is at least 2.* raise the cap"),
+        (
+            {"memory_cap_mb": 1.5},
+            "row 0 with 1 measured configurations within 1.5 MB; allowed is at least 2.* raise the cap",
+        ),
         ({"memory_cap_mb": 0.5}, "row 0 with 0 measured configurations within 0.5 MB"),
         ({"memory_cap_mb": 2, "n": 3}, "n_measurements = 3; allowed is 2 to 2"),
         ({"memory_cap_mb": 0}, "memory_cap_mb = 0; allowed is a number above 0"),
@@ -120,7 +128,7 @@ def left_out(errors=FINE, memory=MEMORY, n=3, **options):
         ({"groups": 5}, "groups = 5; allowed is a sequence of one name for each row"),
         ({"groups": ["a"] * 8 + ["b"]}, "at least 2 rows outside every group"),
     ],
-)  # fmt: skip
+)
 def test_leave_one_out_refuses_what_makes_no_sense(given, message):
     with pytest.raises((ValueError, TypeError), match=f"^leave_one_out: .*{message}"):
         left_out(**given)
@@ -181,9 +189,7 @@ def test_every_method_refuses_measurements_that_make_no_sense(method):
             learned.predict(columns, errors)
     with pytest.raises(ValueError, match="^measure_by: got error nan measured in column"):
         measure_by(learned.strategy(**fine), lambda columns: np.full(len(columns), np.nan))
-    with pytest.raises(
-        ValueError, match=r"^measure_by: got \(.,\) measured columns and \(0,\) errors"
-    ):
+    with pytest.raises(ValueError, match=r"^measure_by: got \(.,\) measured columns and \(0,\) errors"):
         measure_by(learned.strategy(**fine), lambda columns: [])
 
 
@@ -219,7 +225,10 @@ SINGULAR = np.ones((2, 5))
         (lambda: soft_impute(FINE, max_iterations=0), "max_iterations = 0; allowed is at least 1"),
         (lambda: soft_impute(FINE, tolerance=np.nan), "tolerance = nan"),
         (lambda: soft_impute(FINE, penalty="0.1"), "penalty = '0.1'"),
-        (lambda: soft_impute(np.where(np.eye(12) > 0, 0.5, np.nan), rank=1), "12 observed entries; rank 1 of a 12 x 12 matrix needs at least 23"),
+        (
+            lambda: soft_impute(np.where(np.eye(12) > 0, 0.5, np.nan), rank=1),
+            "12 observed entries; rank 1 of a 12 x 12 matrix needs at least 23",
+        ),
         (lambda: rank_by_cross_validation(FINE, folds=1), "folds = 1; allowed is at least 2"),
         (lambda: rank_by_cross_validation(FINE, largest=0), "largest = 0"),
         (lambda: probabilistic_pca(FINE, 2.5), "rank = 2.5"),
@@ -240,7 +249,7 @@ SINGULAR = np.ones((2, 5))
         (lambda: recommend([1, 2], [0.5, 0.25], 0.5), "cap 0.5; allowed is at least 1"),
         (lambda: regret([0.5], 0.0), "chosen = 0.0"),
     ],
-)  # fmt: skip
+)
 def test_the_parts_refuse_what_makes_no_sense(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
@@ -252,7 +261,13 @@ def matrix(values=FINE, rows=None, columns=None, **more):
 
 
 def estimate(**changes):
-    fields = {"names": ["a", "b"], "memory_mb": [1, 2], "predicted": [0.5, 0.25], "measured": [0.5, np.nan], "chosen": [0]}  # fmt: skip
+    fields = {
+        "names": ["a", "b"],
+        "memory_mb": [1, 2],
+        "predicted": [0.5, 0.25],
+        "measured": [0.5, np.nan],
+        "chosen": [0],
+    }
     return Estimate(**fields | changes)
 
 
@@ -274,7 +289,7 @@ def estimate(**changes):
         (lambda: estimate(memory_cap_mb="1"), "memory_cap_mb = '1'"),
         (lambda: estimate(half_width=["x", "y"]), "half_width of type list"),
     ],
-)  # fmt: skip
+)
 def test_matrices_and_estimates_that_make_no_sense_cannot_be_made(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
@@ -314,7 +329,7 @@ def partly(row, column):
         ({"seed": 2.5}, "seed is 2.5"),
         ({"rank": 0, "method": "ed-mf"}, "rank = 0"),
     ],
-)  # fmt: skip
+)
 def test_a_study_refuses_what_makes_no_sense(given, message):
     with pytest.raises((ValueError, TypeError), match=message):
         Study(**{"errors": ERRORS, "task": DIGITS} | given)
@@ -335,9 +350,7 @@ def test_nothing_is_trained_or_written_where_it_cannot_be_run(more, message, tmp
     with pytest.raises((ValueError, TypeError), match=message):
         estimate_frontier(ERRORS, DIGITS, progress=False, **{"directory": tmp_path / "out"} | more)
     with pytest.raises((ValueError, TypeError), match=message):
-        run_sweep(
-            ["digits"], ["e4m3+e8m7"], progress=False, **{"directory": tmp_path / "out"} | more
-        )
+        run_sweep(["digits"], ["e4m3+e8m7"], progress=False, **{"directory": tmp_path / "out"} | more)
     assert not list(tmp_path.iterdir())
 
 
@@ -361,10 +374,7 @@ def test_a_plan_refuses_what_a_sweep_refuses(more, message, tmp_path):
     ("more", "message"),
     [
         ({"batch_size": 2.5}, "batch_size = 2.5"),
-        (
-            {"batch_size": 2**41},
-            r"batch_size = 2199023255552; allowed is 1 to 1099511627776 .2\^40.",
-        ),
+        ({"batch_size": 2**41}, r"batch_size = 2199023255552; allowed is 1 to 1099511627776 .2\^40."),
         ({"state_bits": 2.5}, "state_bits = 2.5"),
         ({"checkpoint_every": True}, "checkpoint_every = True"),
         ({"configuration": "e4m3+e8m7"}, "configuration 'e4m3.e8m7'; allowed is a Configuration"),
@@ -382,7 +392,7 @@ def test_a_study_learns_from_a_matrix_measured_in_part_and_states_no_band(monkey
 
     def train(task, name, settings):
         error = float(truth[ERRORS.columns.index(name)])
-        return {"task": task, "configuration": name, "data": DIGITS.fingerprint, "error": error, "seconds": 0.0}  # fmt: skip
+        return {"task": task, "configuration": name, "data": DIGITS.fingerprint, "error": error, "seconds": 0.0}
 
     monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
     found = Study(partly(3, 7), DIGITS).measure(jobs=1, progress=False)
@@ -401,7 +411,7 @@ leave_one_out(np.full((4, 3), 0.5), [1, 2, 3], n_measurements=1, jobs=2)
 
 def test_a_script_that_leaves_out_without_a_guard_is_told_of_it(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("Traceback") == 1
     assert "must stand under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
     assert "jobs=1" in done.stderr.splitlines()[-1]

@@ -10,8 +10,15 @@ import refimpl as rf
 from refimpl.nn import LossScale, attention, layers, schedules
 
 DIGITS = rf.data.load("digits")
-FEW = rf.data.Task("few", DIGITS.train_images[:96], DIGITS.train_labels[:96], DIGITS.test_images[:8],
-                   DIGITS.test_labels[:8], classes=10, images_from="digits")  # fmt: skip
+FEW = rf.data.Task(
+    "few",
+    DIGITS.train_images[:96],
+    DIGITS.train_labels[:96],
+    DIGITS.test_images[:8],
+    DIGITS.test_labels[:8],
+    classes=10,
+    images_from="digits",
+)
 
 
 def scaled(value):
@@ -25,32 +32,72 @@ def task(**fields):
 
 
 SETTINGS = {
-    "batch_size": [(1438, "a batch of 1438 from 1437 images; use 1 to 1437"), (0, "a batch of 0"), (-1, "a batch of -1"),
-                   (32.0, r"batch_size is 32.0; it must be a whole number"), (True, "batch_size is True"), ("32", "batch_size is '32'")],
-    "epochs": [(0, "epochs is 0; it must be at least 1"), (-3, "epochs is -3"), (1.5, "epochs is 1.5; it must be a whole"),
-               (None, "epochs is None"), (math.nan, "epochs is nan")],
-    "seed": [(-1, "seed is -1; it must be at least 0"), (0.5, "seed is 0.5"), ("0", "seed is '0'"), (None, "seed is None")],
-    "learning_rate": [(0, "learning_rate is 0; it must be finite and above 0"), (-0.1, "learning_rate is -0.1"),
-                      (math.nan, "learning_rate is nan"), (math.inf, "learning_rate is inf"), (1e39, "learning_rate is 1e.39.*float32's range"),
-                      (1e-46, "learning_rate is 1e-46.*float32"), ("0.1", "learning_rate is '0.1'; it must be a number"), (1j, "learning_rate is 1j")],
+    "batch_size": [
+        (1438, "a batch of 1438 from 1437 images; use 1 to 1437"),
+        (0, "a batch of 0"),
+        (-1, "a batch of -1"),
+        (32.0, r"batch_size is 32.0; it must be a whole number"),
+        (True, "batch_size is True"),
+        ("32", "batch_size is '32'"),
+    ],
+    "epochs": [
+        (0, "epochs is 0; it must be at least 1"),
+        (-3, "epochs is -3"),
+        (1.5, "epochs is 1.5; it must be a whole"),
+        (None, "epochs is None"),
+        (math.nan, "epochs is nan"),
+    ],
+    "seed": [
+        (-1, "seed is -1; it must be at least 0"),
+        (0.5, "seed is 0.5"),
+        ("0", "seed is '0'"),
+        (None, "seed is None"),
+    ],
+    "learning_rate": [
+        (0, "learning_rate is 0; it must be finite and above 0"),
+        (-0.1, "learning_rate is -0.1"),
+        (math.nan, "learning_rate is nan"),
+        (math.inf, "learning_rate is inf"),
+        (1e39, "learning_rate is 1e.39.*float32's range"),
+        (1e-46, "learning_rate is 1e-46.*float32"),
+        ("0.1", "learning_rate is '0.1'; it must be a number"),
+        (1j, "learning_rate is 1j"),
+    ],
     "final_rate": [(math.nan, "final_rate is nan; it must be finite and at least 0"), (-0.1, "final_rate is -0.1")],
-    "momentum": [(1.0, "momentum is 1.0; it must be at least 0 and below 1"), (-0.1, "momentum is -0.1"), (math.nan, "momentum is nan"),
-                 ("much", "momentum is 'much'; it must be a number")],
-    "weight_decay": [(-1e-4, "weight_decay is -0.0001; it must be finite and at least 0"), (math.nan, "weight_decay is nan")],
+    "momentum": [
+        (1.0, "momentum is 1.0; it must be at least 0 and below 1"),
+        (-0.1, "momentum is -0.1"),
+        (math.nan, "momentum is nan"),
+        ("much", "momentum is 'much'; it must be a number"),
+    ],
+    "weight_decay": [
+        (-1e-4, "weight_decay is -0.0001; it must be finite and at least 0"),
+        (math.nan, "weight_decay is nan"),
+    ],
     "precision": [("peppp", r"precision is 'peppp'; give a refimpl.Precision, or refimpl.nn.preset\(name\)")],
     "optimizer": [("adam", r"optimizer is 'adam'; give one such as refimpl.nn.Adam\(\)")],
     "watch": [(1, "watch is 1; give a function")],
-    "switch": [(3, "switch is 3; give"), ((1, "pure16"), "precision is 'pure16'"), ((10, None), "switch after 10 of 10 epochs"),
-               ((0.5, None), "switch is 0.5; it must be a whole number")],
-    "schedule": [("cosine", "schedule is 'cosine'; give a function"), (lambda done: math.nan, "schedule's factor at 0.0 is nan"),
-                 (lambda done: 0.5 - done, "schedule's factor at 0.625 is -0.125")],
-    "checkpoint": [(5, "checkpoint is 5; give the path of a file"), ("", "is a directory; name a file in it"), (".", "is a directory"), ("none/run.npz", "there is no directory 'none'")],
-}  # fmt: skip
+    "switch": [
+        (3, "switch is 3; give"),
+        ((1, "pure16"), "precision is 'pure16'"),
+        ((10, None), "switch after 10 of 10 epochs"),
+        ((0.5, None), "switch is 0.5; it must be a whole number"),
+    ],
+    "schedule": [
+        ("cosine", "schedule is 'cosine'; give a function"),
+        (lambda done: math.nan, "schedule's factor at 0.0 is nan"),
+        (lambda done: 0.5 - done, "schedule's factor at 0.625 is -0.125"),
+    ],
+    "checkpoint": [
+        (5, "checkpoint is 5; give the path of a file"),
+        ("", "is a directory; name a file in it"),
+        (".", "is a directory"),
+        ("none/run.npz", "there is no directory 'none'"),
+    ],
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"), [(k, *case) for k, cases in SETTINGS.items() for case in cases]
-)
+@pytest.mark.parametrize(("name", "value", "message"), [(k, *case) for k, cases in SETTINGS.items() for case in cases])
 def test_settings_that_make_no_sense_are_refused(name, value, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, TypeError), match=message):
@@ -108,7 +155,7 @@ def test_settings_that_make_no_sense_are_refused(name, value, message, tmp_path,
         (lambda: rf.nn.cnn(widths=(1, 2, 3)), "cnn: widths is .1, 2, 3.; give two"),
         (lambda: rf.nn.preset("pepp"), "unknown policy 'pepp'.*did you mean 'peppp'"),
     ],
-)  # fmt: skip
+)
 def test_policies_optimizers_and_layers_that_make_no_sense_are_refused(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
@@ -120,17 +167,32 @@ def test_policies_optimizers_and_layers_that_make_no_sense_are_refused(make, mes
         (rf.nn.cnn(), "digits", "the task is str 'digits'; give a Task, as refimpl.data.load returns it"),
         ("cnn", FEW, r"the model is str 'cnn'; give a network, such as refimpl.nn.cnn\(\)"),
         (rf.nn.cnn, FEW, "the model is function"),
-        (rf.nn.cnn(), task(train_labels=FEW.train_labels.astype(float)), "train_labels are float64; convert them to whole numbers"),
+        (
+            rf.nn.cnn(),
+            task(train_labels=FEW.train_labels.astype(float)),
+            "train_labels are float64; convert them to whole numbers",
+        ),
         (rf.nn.cnn(), task(test_labels=FEW.test_labels.tolist()), "test_labels are list"),
         (rf.nn.cnn(), task(train_images=FEW.train_images.astype(float)), "train_images are float64; convert them"),
-        (rf.nn.cnn(), task(train_labels=FEW.train_labels[:90]), r"train_labels have the shape \(90,\) and train_images \(96, 8, 8, 1\)"),
+        (
+            rf.nn.cnn(),
+            task(train_labels=FEW.train_labels[:90]),
+            r"train_labels have the shape \(90,\) and train_images \(96, 8, 8, 1\)",
+        ),
         (rf.nn.cnn(), task(test_images=FEW.test_images[:0], test_labels=FEW.test_labels[:0]), "at least one image"),
-        (rf.nn.cnn(), task(test_images=FEW.test_images[:, :4]), r"\(8, 8, 1\) in train_images and \(4, 8, 1\) in test_images"),
-        (layers.Sequential([layers.AveragePool()]), task(classes=1, train_labels=0 * FEW.train_labels, test_labels=0 * FEW.test_labels),
-         "the network has no parameters to learn"),
+        (
+            rf.nn.cnn(),
+            task(test_images=FEW.test_images[:, :4]),
+            r"\(8, 8, 1\) in train_images and \(4, 8, 1\) in test_images",
+        ),
+        (
+            layers.Sequential([layers.AveragePool()]),
+            task(classes=1, train_labels=0 * FEW.train_labels, test_labels=0 * FEW.test_labels),
+            "the network has no parameters to learn",
+        ),
         (rf.nn.cnn(classes=7), FEW, "the network has outputs .7,., few has 10 classes; build it with classes=10"),
     ],
-)  # fmt: skip
+)
 def test_networks_and_tasks_that_are_none_or_do_not_fit_are_refused(model, data, message):
     for use in (rf.nn.fit, lambda *given: rf.nn.rounding_plan(*given, rf.Precision())):
         with pytest.raises((ValueError, TypeError), match=message):
@@ -139,11 +201,11 @@ def test_networks_and_tasks_that_are_none_or_do_not_fit_are_refused(model, data,
 
 def test_a_policy_for_layers_the_network_has_not_is_refused_with_those_it_has():
     policy = rf.Precision(low="e4m3", high="e8m7", layers={"*Linaer": {"weight": None}})
-    message = (
-        "layers={'.Linaer': ...} fits no layer; they are called 0 Round, 1 Convolution.*11 Linear"
-    )
-    for use in (lambda: rf.nn.fit(rf.nn.cnn(), FEW, precision=policy),
-                lambda: rf.nn.rounding_plan(rf.nn.cnn(), FEW, policy)):  # fmt: skip
+    message = "layers={'.Linaer': ...} fits no layer; they are called 0 Round, 1 Convolution.*11 Linear"
+    for use in (
+        lambda: rf.nn.fit(rf.nn.cnn(), FEW, precision=policy),
+        lambda: rf.nn.rounding_plan(rf.nn.cnn(), FEW, policy),
+    ):
         with pytest.raises(ValueError, match=message):
             use()
 
@@ -154,9 +216,7 @@ def test_a_layer_that_stands_twice_is_refused_if_it_learns_and_welcome_if_not():
         return layers.Sequential([*first, relu, layers.Linear(64, 10)])
 
     twice = layers.Linear(64, 64)
-    model = layers.Sequential(
-        [layers.Flatten(), twice, layers.ReLU(), twice, layers.Linear(64, 10)]
-    )
+    model = layers.Sequential([layers.Flatten(), twice, layers.ReLU(), twice, layers.Linear(64, 10)])
     with pytest.raises(ValueError, match="the same Linear stands in the network twice"):
         rf.nn.fit(model, FEW)
     rf.nn.fit(network(layers.Linear(64, 64), layers.ReLU()), FEW, epochs=1)
@@ -181,7 +241,12 @@ def test_a_loss_beyond_float32_once_scaled_is_divergence_and_not_silence():
 
 
 def test_numbers_of_numpy_are_as_good_as_python_s():
-    settings = {"epochs": np.int64(1), "batch_size": np.int32(16), "seed": np.uint8(3), "learning_rate": np.float32(0.5)}  # fmt: skip
+    settings = {
+        "epochs": np.int64(1),
+        "batch_size": np.int32(16),
+        "seed": np.uint8(3),
+        "learning_rate": np.float32(0.5),
+    }
     plain = {name: value.item() for name, value in settings.items()}
     ours, theirs = (rf.nn.fit(rf.nn.mlp(), FEW, **s) for s in (settings, plain))
     assert ours.test_error == theirs.test_error

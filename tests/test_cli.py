@@ -38,18 +38,24 @@ def refused(capsys, out, *arguments):
     ("arguments", "message"),
     [
         (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "4", "--method", "ed-mf"],
-         "4 measurements; allowed are 5 .*to 99"),
+        (["frontier", "digits", "--measurements", "4", "--method", "ed-mf"], "4 measurements; allowed are 5 .*to 99"),
         (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 1 .*to 99"),
         (["frontier", "digits", "--method", "ed"], "got method 'ed'; allowed are 'knowledge-grad"),
         (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
-        (["frontier", "digits", "--memory-cap-mb", "0.1"],
-         "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB"),
-        (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
-         "the rank of the embedding: raise the cap"),
+        (
+            ["frontier", "digits", "--memory-cap-mb", "0.1"],
+            "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB",
+        ),
+        (
+            ["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
+            "the rank of the embedding: raise the cap",
+        ),
         (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
-        (["frontier", "digits", "--memory-cap-mb", "nan"], "memory_cap_mb = nan; allowed is a number above 0 and finite"),
+        (
+            ["frontier", "digits", "--memory-cap-mb", "nan"],
+            "memory_cap_mb = nan; allowed is a number above 0 and finite",
+        ),
         (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
         (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
         (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),
@@ -65,7 +71,7 @@ def refused(capsys, out, *arguments):
         (["certify", "cnn", "digits", "--epochs", "0"], "'0' is not a whole number of at least 1"),
         (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"], "admits 1 configuration; the design"),
     ],
-)  # fmt: skip
+)
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
     line = refused(capsys, tmp_path / "out", *arguments)
     assert re.search(message, line), line
@@ -90,19 +96,23 @@ def test_unknown_formats_are_refused_in_one_line(capsys, formats):
         (["sweep", "--out", ""], "--out: the path is empty"),
         (["reproduce", "peppp", "--out", " "], "--out: the path is empty"),
         (["memory", "cnn", "--picture", ""], "--picture: the path is empty"),
-        (["memory", "cnn", "--batch-size", "1" + 400 * "0"], r"batch_size = a number beyond 2\^64; allowed is 1 to .* \(2\^40\)"),
-        (["memory", "cnn", "--low", "e99m99"], "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99"),
+        (
+            ["memory", "cnn", "--batch-size", "1" + 400 * "0"],
+            r"batch_size = a number beyond 2\^64; allowed is 1 to .* \(2\^40\)",
+        ),
+        (
+            ["memory", "cnn", "--low", "e99m99"],
+            "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99",
+        ),
         (["sweep", "--configurations", "e99m99+e8m7"], "e99m99"),
     ],
-)  # fmt: skip
+)
 def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
     capsys, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
     status, printed, line = run(capsys, *arguments)
-    assert status == 2 and printed == "" and line.count("\n") == 1 and re.search(message, line), (
-        line
-    )
+    assert status == 2 and printed == "" and line.count("\n") == 1 and re.search(message, line), line
     assert not list(tmp_path.iterdir())
 
 
@@ -122,18 +132,10 @@ def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
         (["certify", "mlp", "digits", "--out", "results"], "results/certificate.png"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
-    capsys, tmp_path, monkeypatch, arguments, taken
-):
+def test_a_file_that_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch, arguments, taken):
     (tmp_path / taken).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    for work in (
-        "peppp.sweep.train_cell",
-        "testing.conform",
-        "testing.verify",
-        "nn.fit",
-        "numerics.measure",
-    ):
+    for work in ("peppp.sweep.train_cell", "testing.conform", "testing.verify", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("refimpl.peppp.released.load_released", lambda _: None)
     monkeypatch.chdir(tmp_path)
@@ -145,9 +147,14 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["frontier", "digits"], ["sweep", "--tasks", "digits"], ["choose", "mlp", "digits"],
-     ["certify", "mlp", "digits"], ["certify", "mlp", "digits", "--checkpoint"]],
-)  # fmt: skip
+    [
+        ["frontier", "digits"],
+        ["sweep", "--tasks", "digits"],
+        ["choose", "mlp", "digits"],
+        ["certify", "mlp", "digits"],
+        ["certify", "mlp", "digits", "--checkpoint"],
+    ],
+)
 def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
     capsys, tmp_path, monkeypatch, arguments
 ):
@@ -201,9 +208,12 @@ def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp
         (["vectors", "encode", "int8"], "refimpl vectors: a float or posit format and a deterministic mode"),
         (["certify", "mlp", "digits", "--precision", "int8"], "refimpl certify: there is no bound for input"),
         (["vectors", "encode", "nope"], "refimpl vectors: format: unknown format 'nope'"),
-        (["vectors", "encode", "e4m3", "--npz", "a.npz", "--json"], "refimpl vectors: argument --json: not allowed with argument --npz"),
+        (
+            ["vectors", "encode", "e4m3", "--npz", "a.npz", "--json"],
+            "refimpl vectors: argument --json: not allowed with argument --npz",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, line):
     monkeypatch.chdir(tmp_path)
     status, printed, said = run(capsys, *arguments)
@@ -213,11 +223,7 @@ def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, 
 
 def matrix(path, **changes):
     """Save a matrix that is fine but for the changes."""
-    fields = {
-        "values": np.full((6, 99), 0.5),
-        "rows": np.array(list("abcdef")),
-        "columns": np.array(NAMES),
-    }
+    fields = {"values": np.full((6, 99), 0.5), "rows": np.array(list("abcdef")), "columns": np.array(NAMES)}
     np.savez(path, **fields | changes)
     return path
 
@@ -252,9 +258,7 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
 
 def test_a_directory_that_cannot_be_written_is_found_out_before_training(capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    status, _, line = run(
-        capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "file" / "out"
-    )
+    status, _, line = run(capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "file" / "out")
     assert status == 2 and "cannot write" in line and line.count("\n") == 1
     if os.geteuid() == 0:
         return  # root may write anywhere else
@@ -266,23 +270,40 @@ def test_a_directory_that_cannot_be_written_is_found_out_before_training(capsys,
 def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
     status, printed, _ = run(capsys, "memory", "cnn", "--low", "e4m3", "--high", "e8m7")
     assert status == 0
-    rows = [
-        row.rsplit(None, 2)
-        for row in printed.split("layer")[0].splitlines()
-        if row.startswith("  ")
-    ]
+    rows = [row.rsplit(None, 2) for row in printed.split("layer")[0].splitlines() if row.startswith("  ")]
     assert [name.strip() for name, _, _ in rows] == [
-        "weights", "activations", "activation gradients", "weight gradients", "momentum", "input"
-    ]  # fmt: skip
+        "weights",
+        "activations",
+        "activation gradients",
+        "weight gradients",
+        "momentum",
+        "input",
+    ]
     assert sum(int(size.replace(",", "")) for _, size, _ in rows) == 464674
     assert "464,674  = 0.4431 MB" in printed
 
 
 def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_path):
     picture = tmp_path / "memory.png"
-    status, printed, _ = run(capsys, "memory", "cnn", "--accounting", "needed", "--optimizer",
-                             "adam", "--state-bits", "8", "--checkpoint-every", "3",
-                             "--resolution", "32", "--classes", "7", "--picture", picture)  # fmt: skip
+    status, printed, _ = run(
+        capsys,
+        "memory",
+        "cnn",
+        "--accounting",
+        "needed",
+        "--optimizer",
+        "adam",
+        "--state-bits",
+        "8",
+        "--checkpoint-every",
+        "3",
+        "--resolution",
+        "32",
+        "--classes",
+        "7",
+        "--picture",
+        picture,
+    )
     assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     for bad in (tmp_path / "none" / "x.png", tmp_path / "x.docx"):
@@ -298,8 +319,9 @@ def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_p
 def study(tmp_path_factory):
     """One run of the main job under a cap, as a newcomer would do it."""
     out = tmp_path_factory.mktemp("frontier")
-    assert main(["frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4",
-                 "--quiet", "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        main(["frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4", "--quiet", "--out", str(out)]) == 0
+    )
     return out
 
 
@@ -324,8 +346,9 @@ def test_frontier_recommends_the_least_error_under_the_cap_and_draws_a_picture(s
 
 def test_frontier_run_again_trains_nothing_again(study, capsys, monkeypatch):
     monkeypatch.setattr("refimpl.peppp.sweep.train_cell", None)
-    status, printed, _ = run(capsys, "frontier", "digits", "--measurements", "5",
-                             "--memory-cap-mb", "0.4", "--out", study)  # fmt: skip
+    status, printed, _ = run(
+        capsys, "frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4", "--out", study
+    )
     assert status == 0 and "recommended within 0.4 MB: " in printed
 
 
@@ -336,8 +359,18 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors = meta_training(data.load("digits"))
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
-    line = refused(capsys, tmp_path / "out", "frontier", "digits", "--matrix", tmp_path / "mine.npz",
-                   "--measurements", "3", "--method", "ed-mf")  # fmt: skip
+    line = refused(
+        capsys,
+        tmp_path / "out",
+        "frontier",
+        "digits",
+        "--matrix",
+        tmp_path / "mine.npz",
+        "--measurements",
+        "3",
+        "--method",
+        "ed-mf",
+    )
     assert "3 measurements; allowed are 5" in line
 
 
@@ -352,8 +385,19 @@ def test_the_matrix_of_a_sweep_under_a_cap_is_learned_from_as_far_as_it_goes(tmp
     values[0, :3] = np.nan
     capped = ErrorMatrix(values, errors.rows, errors.columns, memory_mb=errors.memory_mb)
     capped.save(tmp_path / "capped.npz")
-    status, printed, _ = run(capsys, "frontier", "digits", "--matrix", tmp_path / "capped.npz", "--jobs", "1",
-                             "--measurements", "2", "--out", tmp_path / "out")  # fmt: skip
+    status, printed, _ = run(
+        capsys,
+        "frontier",
+        "digits",
+        "--matrix",
+        tmp_path / "capped.npz",
+        "--jobs",
+        "1",
+        "--measurements",
+        "2",
+        "--out",
+        tmp_path / "out",
+    )
     names = [n for n, mb in zip(errors.columns, errors.memory_mb[0], strict=True) if mb <= 0.4]
     assert status == 0 and f"training 2 of {len(names)} configurations" in printed
     record = json.loads((tmp_path / "out" / "frontier.json").read_text())
@@ -374,8 +418,7 @@ def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(cap
     assert status == 0
     assert "exponent_bits          2" in printed and "largest                0x7" in printed
     rows = [row.split()[1:] for row in printed.splitlines() if row.startswith("  0x")]
-    assert rows == [["0", "0.5", "1", "1.5", "2", "3", "4", "6"],
-                    ["-0", "-0.5", "-1", "-1.5", "-2", "-3", "-4", "-6"]]  # fmt: skip
+    assert rows == [["0", "0.5", "1", "1.5", "2", "3", "4", "6"], ["-0", "-0.5", "-1", "-1.5", "-2", "-3", "-4", "-6"]]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +430,7 @@ def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(cap
         ("float8_e8m0fnu", {"zero": "none", "NaN": "0xff", "largest": "0xfe"}),
         ("float6_e3m2fn", {"NaN": "none", "minus zero": "0x20"}),
     ],
-)  # fmt: skip
+)
 def test_format_prints_json_with_the_special_codes_of_the_standards(capsys, name, codes):
     status, printed, _ = run(capsys, "format", name, "--json")
     assert status == 0
@@ -400,9 +443,7 @@ def test_format_lists_the_catalogue_and_refuses_unknown_names_with_a_suggestion(
     assert status == 2 and "did you mean float8_e4m3fn" in line and line.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["posit8_2", "nvfp4", "mxfp8_e4m3", "nf4", "uint4", "binary8p3se", "float64"]
-)
+@pytest.mark.parametrize("name", ["posit8_2", "nvfp4", "mxfp8_e4m3", "nf4", "uint4", "binary8p3se", "float64"])
 def test_every_kind_of_format_prints_as_text_as_json_and_as_html(capsys, name):
     from refimpl.formats import format as format_of
 
@@ -429,41 +470,29 @@ def test_certify_prints_and_writes_what_is_proved_and_uses_its_checkpoint_again(
         assert (tmp_path / "16" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_certify_refuses_the_checkpoint_of_another_network_and_a_place_it_cannot_write(
-    capsys, tmp_path
-):
+def test_certify_refuses_the_checkpoint_of_another_network_and_a_place_it_cannot_write(capsys, tmp_path):
     file = tmp_path / "mlp.npz"
-    run(
+    run(capsys, "certify", "mlp", "digits", "--epochs", "1", "--checkpoint", file, "--out", tmp_path / "a")
+    line = refused(
         capsys,
+        tmp_path / "b",
         "certify",
         "mlp",
         "digits",
         "--epochs",
         "1",
+        "--seed",
+        "1",
         "--checkpoint",
         file,
-        "--out",
-        tmp_path / "a",
+        "--quiet",
     )
-    line = refused(capsys, tmp_path / "b", "certify", "mlp", "digits", "--epochs", "1", "--seed", "1",
-                   "--checkpoint", file, "--quiet")  # fmt: skip
     assert "written with another seed: 0, now it is 1" in line
     status, said, line = run(capsys, "certify", "mlp", "digits", "--out", file / "c")
     assert status == 2 and said == "" and "cannot write" in line and line.count("\n") == 1
 
 
 def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
-    run(
-        capsys,
-        "certify",
-        "mlp",
-        "digits",
-        "--epochs",
-        "1",
-        "--precision",
-        "e3m2",
-        "--out",
-        tmp_path / "a",
-    )
+    run(capsys, "certify", "mlp", "digits", "--epochs", "1", "--precision", "e3m2", "--out", tmp_path / "a")
     record = json.loads((tmp_path / "a" / "certificate.json").read_text())
     assert record["proved"] < 0.2 and record["same"] > 0.5

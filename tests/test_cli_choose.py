@@ -21,8 +21,25 @@ def run(capsys, *arguments):
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     out = tmp_path_factory.mktemp("choose") / "mlp"
-    assert main(["choose", "mlp", "digits", "--candidates", "int8,e4m3,int4", "--tolerance", "0.02",
-                 "--epochs", "1", "--quiet", "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "choose",
+                "mlp",
+                "digits",
+                "--candidates",
+                "int8,e4m3,int4",
+                "--tolerance",
+                "0.02",
+                "--epochs",
+                "1",
+                "--quiet",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -37,34 +54,34 @@ def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(c
         assert operand["chosen"] == min(cheap, key=cheap.get)
     assert {operand["chosen"] for operand in record["operands"]} == set(record["candidates"])
     assert 0.12 < record["memory_mb"]["as assigned"] / record["memory_mb"]["float32"] < 0.25
-    assert (
-        abs(record["trained"]["as assigned"]["loss"] - record["trained"]["float32"]["loss"]) < 0.2
-    )
+    assert abs(record["trained"]["as assigned"]["loss"] - record["trained"]["float32"]["loss"]) < 0.2
     assert (chosen / "choose.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, tmp_path):
-    status, printed, bars = run(
-        capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path
-    )
+    status, printed, bars = run(capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path)
     assert status == 0 and "0/44 [00:00<?, ?step/s, the first run compiles]" in bars
     assert "e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here" in printed
-    rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$",
-                      printed, re.M)  # fmt: skip
+    rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$", printed, re.M)
     assert len(rows) == 9
-    assert re.search(r"operands of one batch: [\d.]+ MB in float32, [\d.]+ MB as assigned, 75% saved", printed)  # fmt: skip
+    assert re.search(r"operands of one batch: [\d.]+ MB in float32, [\d.]+ MB as assigned, 75% saved", printed)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mlp", "digits", "--tolerance", "1e-6"],
-         "^refimpl choose: no candidate has a backward error of at most 1e-06 for the .* closest is int8 "
-         r"with 0.0\d+: pass a tolerance of 0.0\d+ or more, or candidates of more bits"),
+        (
+            ["mlp", "digits", "--tolerance", "1e-6"],
+            "^refimpl choose: no candidate has a backward error of at most 1e-06 for the .* closest is int8 "
+            r"with 0.0\d+: pass a tolerance of 0.0\d+ or more, or candidates of more bits",
+        ),
         (["mlp", "digits", "--tolerance", "nan"], "tolerance nan; it must be finite and above 0"),
         (["mlp", "digits", "--tolerance", "0"], "tolerance 0; it must be finite and above 0"),
         (["mlp", "digits", "--tolerance", "much"], "invalid float value: 'much'"),
-        (["mlp", "digits", "--candidates", ","], "argument --candidates: ',' names nothing; give at least one, with commas between"),
+        (
+            ["mlp", "digits", "--candidates", ","],
+            "argument --candidates: ',' names nothing; give at least one, with commas between",
+        ),
         (["mlp", "digits", "--scalings", ""], "argument --scalings: '' names nothing"),
         (["mlp", "digits", "--candidates", "int8,float9"], "unknown format 'float9'"),
         (["mlp", "digits", "--candidates", "posit8_2"], "posit8_2"),
@@ -77,7 +94,7 @@ def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, 
         (["mlp", "digits", "--policies", "3"], "3 policies; give at least 20"),
         (["mlp", "digits", "--metric", "luck"], "invalid choice: 'luck'"),
     ],
-)  # fmt: skip
+)
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
     out = tmp_path / "out"
     status, printed, line = run(capsys, "choose", *arguments, "--quiet", "--out", out)
@@ -103,7 +120,7 @@ def test_a_directory_that_cannot_be_written_is_refused_before_training(capsys, t
 def test_policies_say_how_well_the_metric_foretold_and_are_not_trained_again(capsys, tmp_path):
     arguments = ["choose", "mlp", "digits", "--epochs", "3", "--policies", "20", "--out", tmp_path]
     status, printed, _ = run(capsys, *arguments)
-    found = re.search(r"rank correlation ([\d.]+) \(95 % (-?[\d.]+) to ([\d.]+), 20 policies\)", printed)  # fmt: skip
+    found = re.search(r"rank correlation ([\d.]+) \(95 % (-?[\d.]+) to ([\d.]+), 20 policies\)", printed)
     assert status == 0 and float(found[1]) > 0.4
     journal = (tmp_path / "policies.jsonl").read_bytes()
     assert journal.count(b"\n") == 20 and (tmp_path / "foretold.png").exists()

@@ -137,9 +137,7 @@ def test_the_names_are_distinct_and_digits_and_text_are_left_out_of_meta_trainin
 def test_tasks_that_say_they_come_from_different_images_share_none():
     images = {}
     for task in map(data.load, TASKS):
-        images.setdefault(task.images_from, set()).update(
-            rows(task.train_images), rows(task.test_images)
-        )
+        images.setdefault(task.images_from, set()).update(rows(task.train_images), rows(task.test_images))
     assert len(images) == 7
     assert len(set.union(*images.values())) == sum(map(len, images.values()))
 
@@ -239,9 +237,7 @@ def test_resampling_shifts_a_square_by_whole_pixels_exactly(down, right):
     shift = np.array([[down], [right]], float)
     (ink,) = glyph_tasks._resample(black, np.ones(1), np.zeros(1), shift)
     along = np.array([10 / 48, 1, 1, 1, 1, 1, 1, 10 / 48])
-    rows, columns = (
-        np.pad(along, 1)[np.clip(np.arange(8) - by, -1, 8) + 1] for by in (down, right)
-    )
+    rows, columns = (np.pad(along, 1)[np.clip(np.arange(8) - by, -1, 8) + 1] for by in (down, right))
     assert np.array_equal(ink, np.floor(16 * np.outer(rows, columns) + 0.5))
 
 
@@ -301,9 +297,7 @@ def test_importing_the_data_room_loads_nothing_heavy():
         "print([m for m in ('matplotlib', 'scipy', 'numba', 'sklearn') if m in sys.modules])"
     )
     root = Path(catalogue.__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -57,9 +57,7 @@ def test_cifar10_is_read_as_it_is_laid_out(cifar10):
 
 
 def test_cifar10_wants_files_of_ten_thousand_records(cifar10):
-    with pytest.raises(
-        ValueError, match="data_batch_1.bin: has 30730 bytes, expected 10000 records of 3073"
-    ):
+    with pytest.raises(ValueError, match="data_batch_1.bin: has 30730 bytes, expected 10000 records of 3073"):
         data.read_cifar10(cifar10[0])
 
 
@@ -76,9 +74,7 @@ def test_cifar_files_that_are_missing_or_mislabelled_are_named(cifar10):
     content = bytearray(path.read_bytes())
     content[2 * 3073] = 10
     path.write_bytes(content)
-    with pytest.raises(
-        ValueError, match="test_batch.bin: record 2 has the label 10, allowed are 0 to 9"
-    ):
+    with pytest.raises(ValueError, match="test_batch.bin: record 2 has the label 10, allowed are 0 to 9"):
         data.read_cifar10(cifar10[0], records=10)
     path.unlink()
     with pytest.raises(ValueError, match="test_batch.bin: cannot be read.*give the directory"):
@@ -87,9 +83,7 @@ def test_cifar_files_that_are_missing_or_mislabelled_are_named(cifar10):
 
 def test_cifar100_has_fine_and_coarse_labels(cifar100):
     directory, pixels = cifar100
-    fine, coarse = (
-        data.read_cifar100(directory, labels=k, records=(100, 100)) for k in ("fine", "coarse")
-    )
+    fine, coarse = (data.read_cifar100(directory, labels=k, records=(100, 100)) for k in ("fine", "coarse"))
     assert fine.train_labels[:4].tolist() == [0, 7, 14, 21] and fine.classes == 100
     assert coarse.train_labels[[0, 4, 5, 99]].tolist() == [0, 0, 1, 19] and coarse.classes == 20
     assert np.array_equal(np.rint(fine.train_images * 255), pixels)
@@ -155,9 +149,14 @@ def test_idx_files_cut_short_are_named(tmp_path, pack, cut):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "begins with nothing"), (b"\x89PNG", "begins with 89504e47"), (b"\0\0\x08\x03\0\0", "header is cut short"),
-     (b"\0\0\x07\x01\0\0\0\0", "not the header"), (idx(np.zeros((40, 5))), r"uint8 of shape \(40, 5\)")],
-)  # fmt: skip
+    [
+        (b"", "begins with nothing"),
+        (b"\x89PNG", "begins with 89504e47"),
+        (b"\0\0\x08\x03\0\0", "header is cut short"),
+        (b"\0\0\x07\x01\0\0\0\0", "not the header"),
+        (idx(np.zeros((40, 5))), r"uint8 of shape \(40, 5\)"),
+    ],
+)
 def test_files_that_are_no_idx_images_are_named(tmp_path, content, message):
     write_mnist(tmp_path, "", bytes)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(content)
@@ -205,10 +204,7 @@ def test_class_folders_become_classes_in_the_order_of_their_names(tmp_path):
     assert task.name == "pets" and task.train_images.shape == (8, 6, 7, 3)
     assert task.test_labels.tolist() == [0, 1]
     levels = np.rint(task.train_images[:, 0, 0, 0] * 255).astype(int)
-    assert all(
-        (level >= 40) == (label == 0)
-        for level, label in zip(levels, task.train_labels, strict=True)
-    )
+    assert all((level >= 40) == (label == 0) for level, label in zip(levels, task.train_labels, strict=True))
     again = data.read_folder(tmp_path / "pets")
     assert np.array_equal(again.test_images, task.test_images)
 
@@ -260,9 +256,7 @@ def test_npz_files_hold_four_arrays_under_either_set_of_names(tmp_path):
     task = data.read_npz(tmp_path / "a.npz")
     assert task.name == "a" and task.classes == 4 and task.train_images.shape == (20, 5, 4, 1)
     assert np.array_equal(np.rint(task.train_images[..., 0] * 255), given["x_train"])
-    names = dict(
-        zip(given, ("train_images", "train_labels", "test_images", "test_labels"), strict=True)
-    )
+    names = dict(zip(given, ("train_images", "train_labels", "test_images", "test_labels"), strict=True))
     floats = {names[k]: v / np.float32(255) if k[0] == "x" else v for k, v in given.items()}
     np.savez(tmp_path / "b.npz", **floats)
     assert np.array_equal(data.read_npz(tmp_path / "b.npz").train_images, task.train_images)
@@ -271,10 +265,7 @@ def test_npz_files_hold_four_arrays_under_either_set_of_names(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"y_train": np.arange(19)},
-            r"training labels are int64 \(19,\), expected integers \(20,\)",
-        ),
+        ({"y_train": np.arange(19)}, r"training labels are int64 \(19,\), expected integers \(20,\)"),
         ({"y_test": np.arange(20) - 1}, "below 0"),
         ({"y_test": np.zeros(20)}, "test labels are float64"),
         ({"x_train": np.full((20, 5, 4), np.nan)}, "from nan to nan, expected uint8, or finite"),
@@ -307,9 +298,7 @@ def test_npz_files_cut_short_or_missing_are_named(tmp_path):
 @pytest.fixture
 def short(monkeypatch):
     """Let CIFAR's files be as short as this module writes them."""
-    for name, records in (
-        ("read_cifar10", 10), ("read_cifar100", (100, 100)), ("cifar100_superclass", (100, 100))
-    ):  # fmt: skip
+    for name, records in (("read_cifar10", 10), ("read_cifar100", (100, 100)), ("cifar100_superclass", (100, 100))):
         reader = getattr(local, name)
         monkeypatch.setattr(local, name, functools.partial(reader, records=records))
 
@@ -317,21 +306,15 @@ def short(monkeypatch):
 def same(one, other):
     return one.classes == other.classes and all(
         np.array_equal(getattr(one, f"{part}_{what}"), getattr(other, f"{part}_{what}"))
-        for part in ("train", "test") for what in ("images", "labels")
-    )  # fmt: skip
-
-
-def test_a_path_loads_what_its_reader_reads_under_the_path_s_name(
-    tmp_path, cifar10, cifar100, short
-):
-    # both fixtures write into tmp_path: keep them apart
-    ten, hundred, mnist, pets, few = (
-        tmp_path / n for n in ("10", "100", "mnist", "pets", "few.npz")
+        for part in ("train", "test")
+        for what in ("images", "labels")
     )
-    for folder, names in (
-        (ten, ("data_batch_*.bin", "test_batch.bin")),
-        (hundred, ("train.bin", "test.bin")),
-    ):
+
+
+def test_a_path_loads_what_its_reader_reads_under_the_path_s_name(tmp_path, cifar10, cifar100, short):
+    # both fixtures write into tmp_path: keep them apart
+    ten, hundred, mnist, pets, few = (tmp_path / n for n in ("10", "100", "mnist", "pets", "few.npz"))
+    for folder, names in ((ten, ("data_batch_*.bin", "test_batch.bin")), (hundred, ("train.bin", "test.bin"))):
         folder.mkdir()
         for file in [f for name in names for f in tmp_path.glob(name)]:
             file.rename(folder / file.name)
@@ -350,7 +333,7 @@ def test_a_path_loads_what_its_reader_reads_under_the_path_s_name(
         pets: data.read_folder(pets),
         f"{pets}#4x5-grey": data.read_folder(pets, size=(4, 5), grey=True),
         f"{pets}#grey": data.read_folder(pets, grey=True),
-    }.items():  # fmt: skip
+    }.items():
         assert same(data.load(name), task) and data.load(name).name == str(name)
         assert data.load(name).images_from == task.images_from
 
@@ -371,9 +354,7 @@ def test_a_path_loads_what_its_reader_reads_under_the_path_s_name(
         ("mnis", "unknown data set 'mnis'.*or the path of a data set"),
     ],
 )
-def test_paths_that_hold_no_data_set_are_refused_with_what_is_there(
-    tmp_path, monkeypatch, name, message, capsys
-):
+def test_paths_that_hold_no_data_set_are_refused_with_what_is_there(tmp_path, monkeypatch, name, message, capsys):
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "pickled", "hundred", "pets/a", "pets/b"):
         (tmp_path / folder).mkdir(parents=True)
@@ -383,7 +364,7 @@ def test_paths_that_hold_no_data_set_are_refused_with_what_is_there(
     np.savez(tmp_path / "few.npz", **arrays())
     with pytest.raises(ValueError, match=message):
         data.load(name)
-    for command in (["frontier", name], ["sweep", "--tasks", name], ["memory", "cnn", "--data", name]):  # fmt: skip
+    for command in (["frontier", name], ["sweep", "--tasks", name], ["memory", "cnn", "--data", name]):
         assert main(command) == 2
         said = capsys.readouterr()
         assert said.out == "" and said.err.count("\n") == 1 and re.search(message, said.err)
@@ -393,15 +374,20 @@ def test_paths_that_hold_no_data_set_are_refused_with_what_is_there(
 def test_the_commands_train_and_count_a_data_set_of_one_s_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     digits = data.load("digits")
-    parts = {"x_train": digits.train_images[:200], "y_train": digits.train_labels[:200],
-             "x_test": digits.test_images[:50], "y_test": digits.test_labels[:50]}  # fmt: skip
+    parts = {
+        "x_train": digits.train_images[:200],
+        "y_train": digits.train_labels[:200],
+        "x_test": digits.test_images[:50],
+        "y_test": digits.test_labels[:50],
+    }
     (tmp_path / "mine").mkdir()
     np.savez(tmp_path / "mine" / "few.npz", **parts)
     name, formats = "mine/few.npz", ["e4m3+e8m7", "e3m1+e6m7"]
     assert main(["memory", "cnn", "--data", name]) == 0
     assert "cnn on mine/few.npz" in capsys.readouterr().out
-    assert main(["sweep", "--tasks", name, "--configurations", *formats, "--epochs", "1",
-                 "--jobs", "2", "--quiet"]) == 0  # fmt: skip
+    assert (
+        main(["sweep", "--tasks", name, "--configurations", *formats, "--epochs", "1", "--jobs", "2", "--quiet"]) == 0
+    )
     errors = ErrorMatrix.load("sweep/errors.npz")
     assert errors.rows == (name,) and errors.metadata["images_from"] == ["few"]
     assert main(["frontier", name, "--measurements", "2", "--jobs", "1", "--quiet"]) == 0

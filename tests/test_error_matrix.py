@@ -101,13 +101,7 @@ def test_parts_are_selected_by_name_in_the_order_asked():
     part = small().select(rows=["glyphs"], columns=["c", "a"])
     assert_same(
         part,
-        small(
-            values=[[0.125, 1.0]],
-            rows=["glyphs"],
-            columns=["c", "a"],
-            memory_mb=[[6.0, 4.0]],
-            seconds=[[2.0, 0.0]],
-        ),
+        small(values=[[0.125, 1.0]], rows=["glyphs"], columns=["c", "a"], memory_mb=[[6.0, 4.0]], seconds=[[2.0, 0.0]]),
     )
     assert_same(small().without_rows(["digits"]), small().select(rows=["glyphs"]))
     assert small().row("glyphs").tolist() == [1.0, 0.0, 0.125]
@@ -248,9 +242,7 @@ def test_a_file_with_content_that_makes_no_sense_is_refused(tmp_path, changes, m
         (["b", "a", "c"], r"column 0 is 'a'; allowed is 'b'"),
     ],
 )
-def test_other_columns_than_demanded_are_refused_by_the_first_difference(
-    tmp_path, demanded, message
-):
+def test_other_columns_than_demanded_are_refused_by_the_first_difference(tmp_path, demanded, message):
     path = tmp_path / "errors.npz"
     small().save(path)
     assert_same(ErrorMatrix.load(path, columns=["a", "b", "c"]), small())
@@ -342,9 +334,7 @@ def test_cells_measured_differently_are_a_conflict_unless_one_is_preferred():
     assert one.merge(two, on_conflict="first").values[0, 0] == 0.25
     assert one.merge(two, on_conflict="second").values[0, 0] == 0.75
     with pytest.raises(ValueError, match="memory 1.0 and 2.0 MB"):
-        ErrorMatrix([[0.5]], ["a"], ["x"], [[1.0]]).merge(
-            ErrorMatrix([[0.5]], ["a"], ["x"], [[2.0]])
-        )
+        ErrorMatrix([[0.5]], ["a"], ["x"], [[1.0]]).merge(ErrorMatrix([[0.5]], ["a"], ["x"], [[2.0]]))
 
 
 def test_a_fingerprint_changes_with_any_cell_and_with_nothing_else():
@@ -379,13 +369,7 @@ def test_a_configuration_is_found_by_its_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "near"),
-    [
-        ("e4m3+e8m8", "e4m3[+]e8m7"),
-        ("E4M3+E8M7", "e4m3[+]e8m7"),
-        ("", "did you mean"),
-        (7, "got 7"),
-    ],
+    ("name", "near"), [("e4m3+e8m8", "e4m3[+]e8m7"), ("E4M3+E8M7", "e4m3[+]e8m7"), ("", "did you mean"), (7, "got 7")]
 )
 def test_an_unknown_configuration_is_refused_with_near_names(name, near):
     with pytest.raises(ValueError, match=near):

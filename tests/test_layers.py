@@ -8,16 +8,7 @@ import pytest
 import refimpl as rf
 from refimpl.autodiff import Tensor
 from refimpl.nn.attention import Attention, Embedding, MeanOfTokens, Positions
-from refimpl.nn.layers import (
-    BatchNorm,
-    Convolution,
-    Dropout,
-    Linear,
-    Pass,
-    ReLU,
-    Round,
-    Sequential,
-)
+from refimpl.nn.layers import BatchNorm, Convolution, Dropout, Linear, Pass, ReLU, Round, Sequential
 from refimpl.nn.rounder import Rounder
 
 NOTHING = Rounder(rf.nn.presets.float32(), 0)
@@ -44,9 +35,7 @@ def test_running_statistics_move_a_tenth_of_the_way_to_the_batch_s_unbiased_ones
     assert norm.variance == pytest.approx([0.9 + 0.1 * 14 / 3, 0.9], rel=1e-6)
     model(Tensor(second), run)
     assert norm.mean == pytest.approx([0.9 * 0.3 + 0.1 * 2, 0.9], rel=1e-6)
-    assert norm.variance == pytest.approx(
-        [0.9 * (0.9 + 0.1 * 14 / 3) + 0.1 * 16, 0.9 * 0.9 + 0.1 * 100 / 3], rel=1e-6
-    )
+    assert norm.variance == pytest.approx([0.9 * (0.9 + 0.1 * 14 / 3) + 0.1 * 16, 0.9 * 0.9 + 0.1 * 100 / 3], rel=1e-6)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
@@ -224,10 +213,7 @@ def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_key
     x = np.random.default_rng(2).standard_normal((3, 5, 6)).astype(np.float32)
     found = layer(Tensor(x), Pass(NOTHING, training=True)).data
     weight, bias = (
-        [
-            part.parameters[name].data.astype(np.float64)
-            for part in (*layer.projections, layer.way_out)
-        ]
+        [part.parameters[name].data.astype(np.float64) for part in (*layer.projections, layer.way_out)]
         for name in ("weight", "bias")
     )
     for one, of_one in zip(x.astype(np.float64), found, strict=True):
@@ -249,7 +235,7 @@ def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_key
         (Sequential([Attention(4, 2)]), (8, 8, 4), r"layer '0 Attention'.*sequences.*got shape \(8, 8, 4\)"),
         (rf.nn.transformer(), (9, 8, 1), r"layer '3 Positions'.*takes \(8, 32\), got shape \(9, 32\)"),
     ],
-)  # fmt: skip
+)
 def test_of_layers_alike_the_one_that_does_not_fit_is_named_by_its_place(model, shape, message):
     with pytest.raises(ValueError, match=message):
         model.output_shape(shape)
@@ -258,9 +244,7 @@ def test_of_layers_alike_the_one_that_does_not_fit_is_named_by_its_place(model, 
 def test_no_two_layers_of_a_transformer_are_drawn_alike():
     model = rf.nn.transformer(features=32, hidden=32, inputs=32)
     model.initialize(np.random.default_rng(0))
-    drawn = [
-        t.data for _, name, t in model.named_tensors() if name == "weight" and t.data.ndim == 2
-    ]
+    drawn = [t.data for _, name, t in model.named_tensors() if name == "weight" and t.data.ndim == 2]
     assert len(drawn) == 2 + 2 * 6 + 1
     assert len({array.tobytes() for array in drawn}) == len(drawn)
 

@@ -52,7 +52,12 @@ def test_an_mlp_in_mixed_precision_needs_twelve_bytes_a_parameter():
     parameters = 64 * 256 + 256 + 256 * 32 + 32 + 32 * 10 + 10
     network = rf.nn.mlp(widths=(256, 32))
     kinds = count(network, (8, 8, 1), MIXED_PRECISION, accounting="needed").by_kind()
-    assert [kinds[k] / parameters for k in ("weights", "weight gradients", "weight accumulator", "momentum")] == [2, 2, 4, 4]  # fmt: skip
+    assert [kinds[k] / parameters for k in ("weights", "weight gradients", "weight accumulator", "momentum")] == [
+        2,
+        2,
+        4,
+        4,
+    ]
 
 
 def test_kinds_and_layers_each_add_up_to_the_total():
@@ -97,8 +102,15 @@ def test_what_is_needed_is_less_than_what_the_paper_counts_and_no_activation_is_
     # by hand, batch 32: stem conv 16x8x8 (high), its sign, its rounding; second conv's rounding
     # 32x4x4, sign, rounding; pool 32; logits 10 (high)
     assert [(i.elements // 32, i.bits) for i in held] == [
-        (1024, 16), (1024, 1), (1024, 8), (512, 8), (512, 1), (512, 8), (32, 8), (10, 16)
-    ]  # fmt: skip
+        (1024, 16),
+        (1024, 1),
+        (1024, 8),
+        (512, 8),
+        (512, 1),
+        (512, 8),
+        (32, 8),
+        (10, 16),
+    ]
     gradients = [item for item in needed.items if item.kind == "activation gradients"]
     assert [i.elements // 32 for i in gradients] == [2048]
 

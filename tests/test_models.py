@@ -32,10 +32,14 @@ def test_resnet18_s_forward_calls_have_the_outputs_the_paper_counts(size, output
 
 @pytest.mark.parametrize(
     ("low", "high", "size", "classes", "megabytes"),
-    [("e3m1", "e6m7", 32, 10, 180.509933), ("e5m3", "e8m11", 32, 10, 311.003357),
-     ("e3m1", "e6m7", 32, 5, 180.498932), ("e3m1", "e6m7", 64, 100, 590.301819),
-     ("e5m3", "e8m11", 64, 100, 1048.385010)],
-)  # fmt: skip
+    [
+        ("e3m1", "e6m7", 32, 10, 180.509933),
+        ("e5m3", "e8m11", 32, 10, 311.003357),
+        ("e3m1", "e6m7", 32, 5, 180.498932),
+        ("e3m1", "e6m7", 64, 100, 590.301819),
+        ("e5m3", "e8m11", 64, 100, 1048.385010),
+    ],
+)
 def test_resnet18_s_memory_is_the_released_matrix_s(low, high, size, classes, megabytes):
     """PEPPP's memory matrix, rows 0, 1 and 21; released in float32, 1.4e-7 relative."""
     network = rf.nn.resnet18(classes=classes)
@@ -113,18 +117,14 @@ def test_the_transformer_reads_tokens_too():
         train_labels = test_labels = labels
 
     model = rf.nn.transformer(words=20, classes=2, blocks=1)
-    result = rf.nn.fit(
-        model, Words, epochs=30, batch_size=16, optimizer=rf.nn.Adam(), learning_rate=0.005
-    )
+    result = rf.nn.fit(model, Words, epochs=30, batch_size=16, optimizer=rf.nn.Adam(), learning_rate=0.005)
     assert result.test_error < 0.1
 
 
 def test_tokens_the_table_does_not_have_are_refused():
     layer = rf.nn.attention.Embedding(4, 3)
     layer.initialize(np.random.default_rng(0))
-    with pytest.raises(
-        ValueError, match="got the token 4.0, allowed are whole numbers from 0 to 3"
-    ):
+    with pytest.raises(ValueError, match="got the token 4.0, allowed are whole numbers from 0 to 3"):
         layer(rf.autodiff.Tensor(np.array([[1.0, 4.0]])), None)
 
 
@@ -140,9 +140,7 @@ def test_tokens_that_are_no_rows_are_refused_before_training(part, wrong):
     getattr(Words, part)[-1, -1] = wrong
     trained = []
     with pytest.raises(ValueError, match=f"layer '0 Embedding'.*got the token {wrong}"):
-        rf.nn.fit(
-            rf.nn.transformer(words=20, classes=2), Words, watch=lambda *at: trained.append(at)
-        )
+        rf.nn.fit(rf.nn.transformer(words=20, classes=2), Words, watch=lambda *at: trained.append(at))
     assert not trained
 
 
@@ -151,8 +149,9 @@ def test_initial_weights_have_the_variance_of_their_rule(rule):
     """With fan_in 9*16, fan_out 9*32: 2/fan_out, 2/fan_in, 2/(fan_in + fan_out), 1/(3 fan_in)."""
     drawn = rf.nn.initializers.draw(rule, (3, 3, 16, 3200), np.random.default_rng(0))
     fan_in, fan_out = 9 * 16, 9 * 3200
-    variance = {"peppp": 2 / fan_out, "he": 2 / fan_in, "xavier": 2 / (fan_in + fan_out),
-                "pytorch": 1 / (3 * fan_in)}[rule]  # fmt: skip
+    variance = {"peppp": 2 / fan_out, "he": 2 / fan_in, "xavier": 2 / (fan_in + fan_out), "pytorch": 1 / (3 * fan_in)}[
+        rule
+    ]
     assert drawn.var() == pytest.approx(variance, rel=0.01) and drawn.dtype == np.float32
 
 

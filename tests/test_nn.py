@@ -17,10 +17,7 @@ def weights(model):
 
 def test_the_cnn_learns_the_digits_in_float32_and_in_eight_bits():
     assert rf.nn.fit(rf.nn.cnn(), DIGITS).test_error < 0.07
-    assert (
-        rf.nn.fit(rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e4m3", high="e8m7")).test_error
-        < 0.12
-    )
+    assert rf.nn.fit(rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e4m3", high="e8m7")).test_error < 0.12
 
 
 def test_the_mlp_learns_the_digits():
@@ -77,10 +74,7 @@ def changed(**fields):
         ({"test_images": ((0, 0, 0, 0), np.inf)}, "test_images has inf"),
         ({"train_labels": (5, 10)}, "train_labels go from 0 to 10, allowed are 0 to 9"),
         ({"test_labels": (5, -1)}, "test_labels go from -1 to 9"),
-        (
-            {"train_labels": (DIGITS.train_labels == 7, 1)},
-            "class 7 of digits has no training image",
-        ),
+        ({"train_labels": (DIGITS.train_labels == 7, 1)}, "class 7 of digits has no training image"),
     ],
 )
 def test_data_that_cannot_be_trained_on_are_refused_before_training(fields, message):
@@ -98,25 +92,18 @@ def test_progress_shows_the_loss_and_the_time_left(capsys):
 
 def test_validation_adds_the_test_error_of_each_epoch_and_changes_nothing():
     precision = rf.Precision(low="e4m3", high="e8m7")
-    runs = [
-        rf.nn.fit(rf.nn.cnn(), DIGITS, precision=precision, epochs=2, validate=v) for v in (0, 1)
-    ]
+    runs = [rf.nn.fit(rf.nn.cnn(), DIGITS, precision=precision, epochs=2, validate=v) for v in (0, 1)]
     assert runs[0].test_error == runs[1].test_error
     assert all(0 <= h["test_error"] <= 1 for h in runs[1].history)
     assert not any("test_error" in h for h in runs[0].history)
     for run in runs:  # 44 steps of 32 images of 64 pixels; steps 0, 16 and 32 are counted
         assert all(h["counts"]["input"]["elements"] == 3 * 32 * 64 for h in run.history)
         assert set(run.history[0]["counts"]) == set(ROLES)
-    assert all(
-        0 <= h["error"] <= 1 and h["counts"]["weight"]["elements"] > 0 for h in runs[0].history
-    )
+    assert all(0 <= h["error"] <= 1 and h["counts"]["weight"]["elements"] > 0 for h in runs[0].history)
 
 
 def test_without_shuffling_batches_come_in_order():
-    runs = [
-        rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, shuffle=s).history[0]["loss"]
-        for s in (False, True)
-    ]
+    runs = [rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, shuffle=s).history[0]["loss"] for s in (False, True)]
     assert runs[0] != runs[1]
 
 
@@ -136,10 +123,7 @@ def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes():
         ({"low": "e4m3", "high": "nothing"}, "unknown format 'nothing'"),
         ({"low": "uint8", "high": "e8m7"}, "cannot be trained in"),
         ({"low": "float64", "high": "e8m7"}, "cannot be trained in"),
-        (
-            {"low": "e4m3", "high": "e8m7", "rounding": "nearest"},
-            "'nearest' is not one of ties_to_even",
-        ),
+        ({"low": "e4m3", "high": "e8m7", "rounding": "nearest"}, "'nearest' is not one of ties_to_even"),
         ({"low": "e4m3", "high": "e8m7", "loss_scale": 0}, "loss_scale is 0"),
     ],
 )
@@ -151,9 +135,7 @@ def test_policies_that_make_no_sense_are_refused(arguments, message):
 def test_the_loss_scale_decides_whether_three_exponent_bits_are_enough():
     """At scale 1 the activation gradients underflow (seen for e3m1, mean of two seeds: .80 against .23)."""
     errors = [
-        rf.nn.fit(
-            rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e3m2", high="e8m7", loss_scale=scale)
-        ).test_error
+        rf.nn.fit(rf.nn.cnn(), DIGITS, precision=rf.Precision(low="e3m2", high="e8m7", loss_scale=scale)).test_error
         for scale in (1.0, 1000.0)
     ]
     assert errors[0] > errors[1] + 0.2

@@ -29,7 +29,7 @@ def evidence():
 
 def test_a_stream_is_summed_up_as_the_whole_would_be():
     rng = np.random.default_rng(0)
-    parts = [rng.standard_t(2, n).astype(np.float32) * 10.0**k for k, n in ((0, 5), (-6, 900), (3, 8000))]  # fmt: skip
+    parts = [rng.standard_t(2, n).astype(np.float32) * 10.0**k for k, n in ((0, 5), (-6, 900), (3, 8000))]
     parts = [np.float32(part) for part in (*parts, [0, 0, -0.0, 1.0, 1.5, -2.0], [])]
     found, whole = Distribution(), np.concatenate(parts)
     for part in parts:
@@ -94,12 +94,13 @@ def test_steps_are_spread_from_first_to_last_and_memory_does_not_grow():
 
 def test_the_query_projection_of_a_transformer_on_text_is_captured_and_drawn():
     found = capture(
-        rf.nn.transformer(words=512, places=16, classes=8, blocks=1), rf.data.load("topics"), steps=2,
-        optimizer=rf.nn.Adam(), learning_rate=0.003,
-    )  # fmt: skip
-    weights, gradients = (
-        found.of("query", role).student_t() for role in ("right operand", "product gradient")
+        rf.nn.transformer(words=512, places=16, classes=8, blocks=1),
+        rf.data.load("topics"),
+        steps=2,
+        optimizer=rf.nn.Adam(),
+        learning_rate=0.003,
     )
+    weights, gradients = (found.of("query", role).student_t() for role in ("right operand", "product gradient"))
     assert gradients.nu < 10 < weights.nu  # the gradients have heavy tails, initial weights none
     figure = rf.plots.operands(found, "query")
     assert [ax.get_title() for ax in figure.axes] == list(PRODUCT_ROLES)
@@ -111,7 +112,7 @@ def test_the_query_projection_of_a_transformer_on_text_is_captured_and_drawn():
 def test_evidence_is_what_the_metrics_say_of_the_operands_themselves():
     """A linear layer's operands, taken by hand, against `numerics.metrics`."""
     seen = []
-    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, watch=lambda step, total: seen.append if step == 0 else None)  # fmt: skip
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, watch=lambda step, total: seen.append if step == 0 else None)
     found = Evidence(candidates(["int8", "e4m3"], scalings=["row"]))
     product = next(p for p in seen if p.layer == "5 Linear")
     found.see(product)
@@ -129,7 +130,7 @@ def test_evidence_is_what_the_metrics_say_of_the_operands_themselves():
             "left operand": ((a, rounded(a, 0)), lambda q: [(a, b, q, b), (dy.T, a, dy.T, q)]),
             "right operand": ((b, rounded(b, 1)), lambda q: [(a, b, a, q), (dy, b.T, dy, q.T)]),
             "product gradient": ((dy, rounded(dy, 0)), lambda q: [(dy, b.T, q, b.T), (a.T, dy, a.T, q)]),
-        }  # fmt: skip
+        }
         for role, ((x, q), products) in pairs.items():
             got = dict(zip(METRICS, found.operands["5 Linear", role].values[i], strict=True))
             assert got["relative error"] == pytest.approx(numerics.normwise_error(x, q), rel=1e-4)
@@ -152,7 +153,7 @@ def test_queries_keys_and_values_are_seen_to_be_made_of_the_same():
     found = measure(rf.nn.transformer(blocks=1), DIGITS, candidates(["int8"]), steps=2)
     shared = {key: operand.shared for key, operand in found.operands.items() if operand.shared}
     assert len(shared) == 2 and {role for _, role in shared} == {"left operand"}
-    assert {layer.split("/")[-1] for layer, _ in [*shared, *shared.values()]} == {"query", "key", "value"}  # fmt: skip
+    assert {layer.split("/")[-1] for layer, _ in [*shared, *shared.values()]} == {"query", "key", "value"}
     everything = choose(found, tolerance=1.0)
     total = sum(operand.size for operand in found.operands.values())
     twice = sum(found.operands[key].size for key in shared)
@@ -160,8 +161,13 @@ def test_queries_keys_and_values_are_seen_to_be_made_of_the_same():
 
 
 def test_scales_are_counted_32_bits_each():
-    cases = [("tensor", (64, 32), 8 + 32 / 2048), ("row", (64, 32), 9), (16, (64, 32), 10),
-             (20, (64, 32), 10), (100, (64, 32), 9)]  # fmt: skip
+    cases = [
+        ("tensor", (64, 32), 8 + 32 / 2048),
+        ("row", (64, 32), 9),
+        (16, (64, 32), 10),
+        (20, (64, 32), 10),
+        (100, (64, 32), 9),
+    ]
     for per, shape, bits in cases:
         rounding = Rounding(format="int8", per=per)
         assert Candidate(rounding).bits(shape, of_images=False) == pytest.approx(bits)
@@ -180,7 +186,7 @@ def known(values, formats=("int8", "e4m3", "int4"), size=1024):
     found = Evidence(candidates(list(formats)))
     for i, row in enumerate(values):
         table = np.tile(np.asarray(row, float)[:, None], (1, len(METRICS)))
-        found.operands[str(i), "left operand"] = Operand(str(i), "left operand", (size, 1), False, table)  # fmt: skip
+        found.operands[str(i), "left operand"] = Operand(str(i), "left operand", (size, 1), False, table)
     return found
 
 
@@ -193,8 +199,10 @@ def test_the_cheapest_within_the_tolerance_is_chosen_and_of_equals_the_best():
 
 def test_a_tolerance_that_nothing_meets_names_the_hardest_operand_and_its_closest_candidate():
     found = known([[0.3, 0.2, 0.1], [0.04, 0.05, 0.5], [0.7, 0.6, 0.65]])
-    message = (r"no candidate has a backward error of at most 0.1 for the left operand of '2'; "
-               r"the closest is float8_e4m3fn with 0.6")  # fmt: skip
+    message = (
+        r"no candidate has a backward error of at most 0.1 for the left operand of '2'; "
+        r"the closest is float8_e4m3fn with 0.6"
+    )
     with pytest.raises(ValueError, match=message):
         choose(found, tolerance=0.1)
 
@@ -202,12 +210,10 @@ def test_a_tolerance_that_nothing_meets_names_the_hardest_operand_and_its_closes
 @pytest.mark.parametrize(
     ("least", "shown"),
     [(0.60001, "0.601"), (0.6, "0.6"), (1.2341e-7, "1.24e-07"), (-31.2345, "-31.2"), (123456.0, "124000")],
-)  # fmt: skip
+)
 def test_the_tolerance_that_a_refusal_names_is_the_least_of_three_digits_that_will_do(least, shown):
     found = known([[least, 2e5, 3e5], [-40.0, 2e5, 3e5]])
-    with pytest.raises(
-        ValueError, match=re.escape(f"pass a tolerance of {shown} or more, or candi")
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"pass a tolerance of {shown} or more, or candi")):
         choose(found, tolerance=-35.0)
     assert choose(found, tolerance=float(shown)).counts() == {"int8": 2}
 
@@ -216,7 +222,7 @@ def test_the_policy_of_an_assignment_rounds_each_operand_as_chosen_and_nothing_e
     assignment = choose(evidence, tolerance=0.01)
     plan = rf.nn.rounding_plan(rf.nn.mlp(), DIGITS, assignment.precision())
     rounded = {(row["layer"], row["role"]): row["format"] for row in plan}
-    assert rounded == {(c.layer, c.role): c.candidate.rounding.format.name for c in assignment.choices}  # fmt: skip
+    assert rounded == {(c.layer, c.role): c.candidate.rounding.format.name for c in assignment.choices}
     assert len(plan) == 9 and len(set(rounded.values())) == 2
 
 
@@ -247,9 +253,7 @@ def test_eight_bits_of_thirty_two_save_three_quarters(evidence):
     assignment = choose(evidence, tolerance=0.05)
     ratio = assignment.memory().total_mb / assignment.memory(32).total_mb
     assert 0.25 < ratio < 0.2515
-    elements = (
-        32 * 64 + 64 * 128 + 2 * 32 * 128 + 32 * 128 + 128 * 128 + 32 * 128 + 128 * 10 + 32 * 10
-    )
+    elements = 32 * 64 + 64 * 128 + 2 * 32 * 128 + 32 * 128 + 128 * 128 + 32 * 128 + 128 * 10 + 32 * 10
     assert assignment.memory(32).total_mb * 2**20 == 4 * elements
 
 
@@ -265,7 +269,7 @@ def test_policies_are_each_candidate_for_all_and_then_seeded_mixtures(evidence):
     assert found["mixture 0"].choices != found["mixture 1"].choices
 
 
-def test_a_journal_keeps_what_was_trained_and_half_a_line_is_trained_again(evidence, tmp_path, monkeypatch):  # fmt: skip
+def test_a_journal_keeps_what_was_trained_and_half_a_line_is_trained_again(evidence, tmp_path, monkeypatch):
     journal = tmp_path / "policies.jsonl"
     plan = numerics.policies(evidence, 3)
     first = numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=1)
@@ -275,9 +279,8 @@ def test_a_journal_keeps_what_was_trained_and_half_a_line_is_trained_again(evide
     trained = []
     train = numerics.train
     monkeypatch.setattr(
-        numerics.prediction, "train",
-        lambda *args, **kw: trained.append(kw["name"]) or train(*args, **kw),
-    )  # fmt: skip
+        numerics.prediction, "train", lambda *args, **kw: trained.append(kw["name"]) or train(*args, **kw)
+    )
     assert numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=1) == first
     assert trained == ["float8_e5m2"]
     numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=2)
@@ -335,7 +338,10 @@ def test_the_metric_foretells_the_loss_of_mlps():
         (lambda e: numerics.uniform(e, "int8"), "place is 'int8'; it must be a whole number"),
         (lambda e: numerics.uniform(e, 0, "luck"), "uniform: unknown metric 'luck'"),
         (lambda e: choose(e, tolerance=0.1, metric="luck"), "unknown metric 'luck'; one of backward error"),
-        (lambda e: e.value(("9 Linear", "left operand"), "noise"), r"'9 Linear', .* is no operand; give a \(layer, role\) .* such as \('8 Linear'"),
+        (
+            lambda e: e.value(("9 Linear", "left operand"), "noise"),
+            r"'9 Linear', .* is no operand; give a \(layer, role\) .* such as \('8 Linear'",
+        ),
         (lambda e: e.value(("8 Linear", "left operand"), "luck"), "value: unknown metric 'luck'; one of backward"),
         (lambda e: Candidate("int8"), "Candidate: rounding is str 'int8'; give a refimpl.nn.Rounding"),
         (lambda e: e.capture.of("9 Linear", "left operand"), "fits no layer; the layers are '8 Linear'"),
@@ -345,11 +351,17 @@ def test_the_metric_foretells_the_loss_of_mlps():
         (lambda e: numerics.policies(e, 5, seed=-1), "policies: seed is -1; it must be at least 0"),
         (lambda e: numerics.policies(None, 5), "policies: the evidence is NoneType"),
         (lambda e: numerics.policies(e, 5, metric="luck"), "policies: unknown metric 'luck'"),
-        (lambda e: numerics.train(rf.nn.mlp(), DIGITS, None), "make is Sequential .* give a function that returns a new network"),
+        (
+            lambda e: numerics.train(rf.nn.mlp(), DIGITS, None),
+            "make is Sequential .* give a function that returns a new network",
+        ),
         (lambda e: numerics.train(rf.nn.mlp, DIGITS, "int8"), "assignment is str 'int8'; give what .*choose returns"),
         (lambda e: numerics.train(rf.nn.mlp, DIGITS, None, seeds=()), r"seeds is \(\); give a list of at least one"),
         (lambda e: numerics.train(rf.nn.mlp, DIGITS, None, seeds=(0, -1)), "a seed is -1; it must be at least 0"),
-        (lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, [e]), "assignments is list .* give what .*policies returns"),
+        (
+            lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, [e]),
+            "assignments is list .* give what .*policies returns",
+        ),
         (lambda e: numerics.train_policies(rf.nn.mlp, DIGITS, {"a": e}), "assignment 'a' is Evidence"),
         (lambda e: numerics.train_policies(rf.nn.mlp(), DIGITS, {}), "train_policies: make is Sequential"),
         (lambda e: numerics.train_policies(rf.nn.mlp, "digits", {}), "the task is str 'digits'; give a Task"),
@@ -363,7 +375,7 @@ def test_the_metric_foretells_the_loss_of_mlps():
         (lambda e: rf.nn.network("cnn", (16,), 8, words=9), "cnn takes images, and these are rows of 16"),
         (lambda e: rf.nn.network("mlp", (8, 8), 8), "allowed are .height, width, channels."),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_in_one_sentence(evidence, call, message):
     with pytest.raises((ValueError, TypeError), match=message) as refusal:
         call(evidence)

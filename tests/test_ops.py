@@ -70,10 +70,19 @@ def test_empty_and_zero_dimensional_arrays_keep_their_shape(shape):
     assert ops.decode([], "e4m3fn").shape == (0,)
 
 
-@pytest.mark.parametrize("name, dtype", [("e2m1fn", np.uint8), ("e4m3fn", np.uint8),
-                                         ("e4m4", np.uint16), ("float16", np.uint16),
-                                         ("tf32", np.uint32), ("float32", np.uint32),
-                                         ("e11m30", np.uint64), ("float64", np.uint64)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, dtype",
+    [
+        ("e2m1fn", np.uint8),
+        ("e4m3fn", np.uint8),
+        ("e4m4", np.uint16),
+        ("float16", np.uint16),
+        ("tf32", np.uint32),
+        ("float32", np.uint32),
+        ("e11m30", np.uint64),
+        ("float64", np.uint64),
+    ],
+)
 def test_codes_come_in_the_smallest_unsigned_dtype(name, dtype):
     codes = ops.encode([1.0, -2.0], name)
     assert codes.dtype == dtype
@@ -107,17 +116,18 @@ BAD_CALLS = {
     "unknown format": (ValueError, "did you mean float8_e4m3fn", dict(fmt="float8_e4m3fm")),
     "format of the wrong type": (TypeError, "expected a format", dict(fmt=8)),
     "integer format": (TypeError, "quantize_int", dict(fmt="int8")),
-    "unknown rounding": (ValueError, "unknown rounding 'nearest'; one of ties_to_even",
-                         dict(rounding="nearest")),
+    "unknown rounding": (ValueError, "unknown rounding 'nearest'; one of ties_to_even", dict(rounding="nearest")),
     "unknown overflow": (ValueError, "unknown overflow 'wrap'; one of", dict(overflow="wrap")),
     "unknown NaN rule": (ValueError, "unknown nan 'keep'; one of", dict(nan="keep")),
     "no seed": (ValueError, "needs a seed", dict(rounding="stochastic")),
     "negative seed": (ValueError, "needs a seed", dict(rounding="stochastic", seed=-1)),
     "huge seed": (ValueError, "needs a seed", dict(rounding="stochastic", seed=2**64)),
-    "NaN where there is none": (ValueError, r"NaN at index \(1,\)",
-                                dict(x=np.array([1, np.nan], np.float32), fmt="e2m1fn",
-                                     nan="raise")),
-}  # fmt: skip
+    "NaN where there is none": (
+        ValueError,
+        r"NaN at index \(1,\)",
+        dict(x=np.array([1, np.nan], np.float32), fmt="e2m1fn", nan="raise"),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
@@ -132,21 +142,31 @@ def test_bad_input_is_refused_before_any_work(case):
     assert (out == 7).all()
 
 
-@pytest.mark.parametrize("out", [np.full(4, 7, np.float32), np.full((3, 1), 7, np.float32),
-                                 np.full(3, 7, np.float64), np.full(6, 7, np.float32)[::2]])  # fmt: skip
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.full(4, 7, np.float32),
+        np.full((3, 1), 7, np.float32),
+        np.full(3, 7, np.float64),
+        np.full(6, 7, np.float32)[::2],
+    ],
+)
 def test_an_out_that_does_not_fit_is_refused_and_untouched(out):
     with pytest.raises(ValueError, match="out"):
         ops.quantize(np.ones(3, np.float32), "e4m3fn", out=out)
     assert (out == 7).all()
 
 
-@pytest.mark.parametrize("codes, error, message", [
-    ([0, 16], ValueError, r"code 16 at index \(1,\) is not a code of float4_e2m1fn"),
-    ([-1], ValueError, r"code -1 at index \(0,\)"),
-    ([[1, 2], [3, 99]], ValueError, r"code 99 at index \(1, 1\)"),
-    ([0.5], TypeError, "integers"),
-    (["1"], TypeError, "integers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "codes, error, message",
+    [
+        ([0, 16], ValueError, r"code 16 at index \(1,\) is not a code of float4_e2m1fn"),
+        ([-1], ValueError, r"code -1 at index \(0,\)"),
+        ([[1, 2], [3, 99]], ValueError, r"code 99 at index \(1, 1\)"),
+        ([0.5], TypeError, "integers"),
+        (["1"], TypeError, "integers"),
+    ],
+)
 def test_codes_out_of_range_are_refused(codes, error, message):
     with pytest.raises(error, match=message):
         ops.decode(codes, "float4_e2m1fn")
@@ -158,12 +178,11 @@ BAD_FORMATS = {
     "specials must be one of ieee": dict(exponent_bits=4, mantissa_bits=3, specials="finite"),
     "fnuz needs a sign bit": dict(exponent_bits=4, mantissa_bits=3, signed=False, specials="fnuz"),
     "ieee needs": dict(exponent_bits=4, mantissa_bits=0),
-    "without subnormals": dict(exponent_bits=0, mantissa_bits=3, specials="fn",
-                               has_subnormals=False),
+    "without subnormals": dict(exponent_bits=0, mantissa_bits=3, specials="fn", has_subnormals=False),
     "leave a finite value above zero": dict(exponent_bits=0, mantissa_bits=1, specials="fn"),
     "bias must be": dict(exponent_bits=4, mantissa_bits=3, bias=1.5),
     "True or False": dict(exponent_bits=4, mantissa_bits=3, signed=1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("rule", BAD_FORMATS)
@@ -204,9 +223,7 @@ def test_results_do_not_depend_on_the_number_of_threads(rounding, monkeypatch):
             monkeypatch.setattr(door, "_thread_count", lambda threads=threads: threads)
             monkeypatch.setattr(door, "ELEMENTS_PER_THREAD", least)
             codes = ops.encode(values, "e4m3fn", **key)
-            found.append(
-                (ops.quantize(values, "e4m3fn", **key), codes, ops.decode(codes, "e4m3fn"))
-            )
+            found.append((ops.quantize(values, "e4m3fn", **key), codes, ops.decode(codes, "e4m3fn")))
         for one, three in zip(*found, strict=True):
             assert identical(one, three)
 
@@ -254,16 +271,19 @@ def test_decode_gives_the_dtype_asked_for(dtype):
     assert identical(few, got[:7])
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: ops.decode([1], "e4m3fn", dtype=np.int8), TypeError, "dtype must be float16"),
-    (lambda: ops.decode([1], "e4m3fn", out=np.empty(2)), ValueError, "out is float64"),
-    (lambda: ops.encode([1.0], "e4m3fn", out=np.empty(1)), ValueError, "out is float64"),
-    (lambda: ops.encode([1.0], "e4m3fn", out=[0]), ValueError, "out is list"),
-    (lambda: ops.encode([1.0], "mxfp4"), TypeError, "quantize_blocks"),
-    (lambda: ops.encode([1.0], "nf4"), TypeError, "quantize_codebook"),
-    (lambda: ops.decode([1], "int8"), TypeError, "quantize_int"),
-    (lambda: ops.values("float32"), ValueError, "codes; decode the ones you need"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: ops.decode([1], "e4m3fn", dtype=np.int8), TypeError, "dtype must be float16"),
+        (lambda: ops.decode([1], "e4m3fn", out=np.empty(2)), ValueError, "out is float64"),
+        (lambda: ops.encode([1.0], "e4m3fn", out=np.empty(1)), ValueError, "out is float64"),
+        (lambda: ops.encode([1.0], "e4m3fn", out=[0]), ValueError, "out is list"),
+        (lambda: ops.encode([1.0], "mxfp4"), TypeError, "quantize_blocks"),
+        (lambda: ops.encode([1.0], "nf4"), TypeError, "quantize_codebook"),
+        (lambda: ops.decode([1], "int8"), TypeError, "quantize_int"),
+        (lambda: ops.values("float32"), ValueError, "codes; decode the ones you need"),
+    ],
+)
 def test_more_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
@@ -272,44 +292,41 @@ def test_more_bad_input_is_refused(call, error, message):
 RAGGED = [[1, 2], [3]]
 
 
-@pytest.mark.parametrize("call", [
-    lambda: ops.quantize(RAGGED, "e4m3"), lambda: ops.encode(RAGGED, "e4m3"),
-    lambda: ops.decode(RAGGED, "e4m3"), lambda: ops.add(1.0, RAGGED, "e4m3"),
-    lambda: ops.matmul(RAGGED, [[1]], "e4m3"), lambda: ops.matmul_int([[1]], RAGGED),
-    lambda: ops.matmul_int([[1]], [[1]], zero_points=(0, RAGGED)),
-    lambda: ops.matmul_lookup(RAGGED, [[1]], "int4", "int4"),
-    lambda: ops.quantize_int(RAGGED, "int8"), lambda: ops.decode_int(RAGGED, 1.0),
-    lambda: ops.quantize_blocks(RAGGED, "mxfp4_e2m1"), lambda: ops.quantize_codebook(RAGGED, "nf4"),
-    lambda: ops.pack_bits(RAGGED, 4), lambda: ops.unpack_bits(RAGGED, 4, 2),
-    lambda: ops.qtorch_float_quantize(RAGGED, 4, 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ops.quantize(RAGGED, "e4m3"),
+        lambda: ops.encode(RAGGED, "e4m3"),
+        lambda: ops.decode(RAGGED, "e4m3"),
+        lambda: ops.add(1.0, RAGGED, "e4m3"),
+        lambda: ops.matmul(RAGGED, [[1]], "e4m3"),
+        lambda: ops.matmul_int([[1]], RAGGED),
+        lambda: ops.matmul_int([[1]], [[1]], zero_points=(0, RAGGED)),
+        lambda: ops.matmul_lookup(RAGGED, [[1]], "int4", "int4"),
+        lambda: ops.quantize_int(RAGGED, "int8"),
+        lambda: ops.decode_int(RAGGED, 1.0),
+        lambda: ops.quantize_blocks(RAGGED, "mxfp4_e2m1"),
+        lambda: ops.quantize_codebook(RAGGED, "nf4"),
+        lambda: ops.pack_bits(RAGGED, 4),
+        lambda: ops.unpack_bits(RAGGED, 4, 2),
+        lambda: ops.qtorch_float_quantize(RAGGED, 4, 3),
+    ],
+)
 def test_rows_of_different_lengths_are_no_array_and_said_to_be_none(call):
-    with pytest.raises(
-        ValueError, match="^[a-z_]+: these values are no array .*; give rows of one length"
-    ):
+    with pytest.raises(ValueError, match="^[a-z_]+: these values are no array .*; give rows of one length"):
         call()
 
 
 @pytest.mark.parametrize("name", ["nope", "fp8", ""])
 def test_where_no_name_is_near_none_is_suggested_but_where_the_list_is(name):
-    with pytest.raises(
-        ValueError, match=f"unknown format '{name}'; `refimpl format --list` prints"
-    ):
+    with pytest.raises(ValueError, match=f"unknown format '{name}'; `refimpl format --list` prints"):
         ops.quantize([1.0], name)
 
 
 def test_values_are_the_finite_values_in_order():
     from refimpl.formats import format as format_of
 
-    for name in (
-        "e2m1fn",
-        "float8_e5m2",
-        "e8m0fnu",
-        "binary6p3ue",
-        "e3m2_flush",
-        "posit8_1",
-        "float16",
-    ):
+    for name in ("e2m1fn", "float8_e5m2", "e8m0fnu", "binary6p3ue", "e3m2_flush", "posit8_1", "float16"):
         values = ops.values(name)
         assert (np.diff(values) > 0).all() and np.isfinite(values).all()
         assert values.tolist() == format_of(name).values()

@@ -140,9 +140,7 @@ def test_under_another_policy_all_that_an_optimizer_keeps_is_rounded(rule):
 
 def test_tensors_of_a_layer_have_delayed_scales_of_their_own():
     """E4M3's largest is 448: a weight of 448 has the scale 1, a bias of 2^-20 becomes 2^8 by 2^28."""
-    policy = Precision(roles={
-        role: Rounding(format="e4m3fn", scaling="delayed") for role in ("weight", "momentum")
-    })  # fmt: skip
+    policy = Precision(roles={role: Rounding(format="e4m3fn", scaling="delayed") for role in ("weight", "momentum")})
     tensors = [Tensor(np.array(x, F), requires_grad=True) for x in ([448.0], [2.0**-20])]
     named = [("0 Linear", name, t) for name, t in zip(("weight", "bias"), tensors, strict=True)]
     rounder = Rounder(policy, 0)
@@ -199,8 +197,18 @@ def test_blocks_are_scaled_by_themselves_and_the_last_may_be_short():
     assert abs(kept.read() - x).max() < 0.02 and abs(kept.read()[2:4] / x[2:4] - 1).max() < 0.03
 
 
-@pytest.mark.parametrize("rule", [SGD(state="8-bit"), Adam(state="8-bit"), Adam(), AdamW(), SGD(nesterov=True),
-                                  SGD(update="kahan"), SGD(update="stochastic")])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SGD(state="8-bit"),
+        Adam(state="8-bit"),
+        Adam(),
+        AdamW(),
+        SGD(nesterov=True),
+        SGD(update="kahan"),
+        SGD(update="stochastic"),
+    ],
+)
 def test_every_optimizer_learns_the_digits(rule):
     rate = 0.005 if isinstance(rule, Adam) else 0.05
     result = rf.nn.fit(rf.nn.cnn(), DIGITS, optimizer=rule, learning_rate=rate, epochs=4)
@@ -209,8 +217,9 @@ def test_every_optimizer_learns_the_digits(rule):
 
 def test_adam_in_float16_needs_a_larger_epsilon():
     """1e-8 is 0 in float16 and makes parameters infinite; here state and weights are float16."""
-    policy = Precision(roles={r: Rounding(format="float16", overflow="overflow")
-                              for r in ("weight", "accumulator", "momentum")})  # fmt: skip
+    policy = Precision(
+        roles={r: Rounding(format="float16", overflow="overflow") for r in ("weight", "accumulator", "momentum")}
+    )
     tiny = np.full((3, 2), 1e-5)  # its square, times 1 - beta2, is zero in float16
     lost = steps(Adam(epsilon=1e-12), tiny, precision=policy, rate=0.01)
     kept = steps(Adam(epsilon=1e-3), tiny, precision=policy, rate=0.01)

@@ -16,22 +16,17 @@ def line(axes, label):
 @pytest.fixture
 def estimate():
     names = ["a", "b", "c", "d", "e"]
-    return Estimate(names, [1, 2, 3, 4, 5], [0.5, 0.3, 0.4, 0.2, 0.1],
-                    [np.nan, 0.3, np.nan, 0.2, np.nan], [3, 1], memory_cap_mb=4)  # fmt: skip
+    return Estimate(
+        names, [1, 2, 3, 4, 5], [0.5, 0.3, 0.4, 0.2, 0.1], [np.nan, 0.3, np.nan, 0.2, np.nan], [3, 1], memory_cap_mb=4
+    )
 
 
 def test_the_frontier_picture_shows_the_roles_of_every_configuration(estimate):
     (axes,) = rf.plots.frontier(estimate).axes
-    assert [v.tolist() for v in line(axes, "estimated non-dominated")] == [
-        [1, 2, 4],
-        [0.5, 0.3, 0.2],
-    ]
+    assert [v.tolist() for v in line(axes, "estimated non-dominated")] == [[1, 2, 4], [0.5, 0.3, 0.2]]
     assert [v.tolist() for v in line(axes, "estimated dominated")] == [[3], [0.4]]
     assert [v.tolist() for v in line(axes, "beyond the limit")] == [[5], [0.1]]
-    assert [v.tolist() for v in line(axes, "measured (selected informative)")] == [
-        [2, 4],
-        [0.3, 0.2],
-    ]
+    assert [v.tolist() for v in line(axes, "measured (selected informative)")] == [[2, 4], [0.3, 0.2]]
     assert [v.tolist() for v in line(axes, "recommended")] == [[4], [0.2]]
     assert line(axes, "memory limit")[0].tolist() == [4, 4]
 
@@ -92,13 +87,15 @@ def test_pictures_can_be_drawn_on_given_axes_and_leave_global_state_alone(estima
 
 def test_the_picture_of_tails_has_a_line_for_each_format_and_scaling_over_the_degrees_of_freedom():
     nus = [2.0, np.inf]
-    rows = [*rf.numerics.tail_table(nus=nus, size=16, trials=1),
-            *rf.numerics.tail_table(nus=nus, size=16, trials=1, scaling="row")]  # fmt: skip
+    rows = [
+        *rf.numerics.tail_table(nus=nus, size=16, trials=1),
+        *rf.numerics.tail_table(nus=nus, size=16, trials=1, scaling="row"),
+    ]
     (axes,) = rf.plots.tails(rows).axes
     assert len(axes.lines) == 6
     x, y = line(axes, "int8, a scale per row")
     assert x.tolist() == [0, 1]
-    assert y.tolist() == [r.backward_error for r in rows if (r.format, r.scaling) == ("int8", "row")]  # fmt: skip
+    assert y.tolist() == [r.backward_error for r in rows if (r.format, r.scaling) == ("int8", "row")]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "Gaussian"]
 
 

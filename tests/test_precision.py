@@ -20,17 +20,16 @@ def test_low_and_high_serve_the_roles_of_the_paper():
 
 def test_a_role_and_a_layer_may_do_otherwise_and_the_last_pattern_counts():
     policy = Precision(
-        low="e4m3", high="e8m7", roles={"weight": "e5m2"},
+        low="e4m3",
+        high="e8m7",
+        roles={"weight": "e5m2"},
         layers={"*": {"weight": "e3m4"}, "1*": {"weight": None}, "11 Linear": {"weight": "e8m3"}},
-    )  # fmt: skip
+    )
     assert policy.format_of("weight", "2 BatchNorm").name == "e3m4"
     assert policy.format_of("weight", "1 Convolution") is None
     assert policy.format_of("weight", "11 Linear").name == "e8m3"
     assert policy.rounding_of("weight", "2 BatchNorm").rounding == "stochastic"
-    assert (
-        Precision(low="e4m3", high="e8m7", roles={"weight": "e5m2"}).format_of("weight").name
-        == "e5m2"
-    )
+    assert Precision(low="e4m3", high="e8m7", roles={"weight": "e5m2"}).format_of("weight").name == "e5m2"
 
 
 @pytest.mark.parametrize(
@@ -63,27 +62,31 @@ def test_roundings_that_make_no_sense_are_refused(arguments, message):
 
 def test_policies_that_differ_in_a_role_or_a_layer_draw_other_noise():
     low = dict(low="e4m3", high="e8m7")
-    policies = [Precision(**low), Precision(**low, roles={"momentum": "e5m2"}), Precision(**low, roles={"momentum": None}),
-                Precision(**low, layers={"*Linear": {"weight": None}})]  # fmt: skip
+    policies = [
+        Precision(**low),
+        Precision(**low, roles={"momentum": "e5m2"}),
+        Precision(**low, roles={"momentum": None}),
+        Precision(**low, layers={"*Linear": {"weight": None}}),
+    ]
     assert len({policy.seed(0) for policy in policies}) == 4
-    assert (
-        policies[1].seed(0)
-        == Precision(**low, roles={"momentum": "e5m2"}).seed(0)
-        != policies[1].seed(1)
-    )
+    assert policies[1].seed(0) == Precision(**low, roles={"momentum": "e5m2"}).seed(0) != policies[1].seed(1)
 
 
 def test_an_unknown_policy_is_refused_and_the_nearest_proposed():
-    with pytest.raises(
-        ValueError, match="unknown policy 'fp9'.*float32, peppp.*did you mean 'fp8'"
-    ):
+    with pytest.raises(ValueError, match="unknown policy 'fp9'.*float32, peppp.*did you mean 'fp8'"):
         rf.nn.preset("fp9")
 
 
 def test_rounding_by_role_equals_the_door_s_rounding():
     x = np.random.default_rng(0).standard_normal(1000).astype(F32)
-    rounder = Rounder(Precision(low="e4m3", high="e8m7", roles={
-        "momentum": Rounding(format="e5m2", rounding="toward_zero", overflow="saturate")}), seed=3)  # fmt: skip
+    rounder = Rounder(
+        Precision(
+            low="e4m3",
+            high="e8m7",
+            roles={"momentum": Rounding(format="e5m2", rounding="toward_zero", overflow="saturate")},
+        ),
+        seed=3,
+    )
     expected = [
         rf.quantize(x, "e4m3", rounding="stochastic", overflow="saturate", seed=3, stream=0),
         rf.quantize(x, "e8m7", rounding="stochastic", overflow="saturate", seed=3, stream=1),
@@ -97,9 +100,7 @@ def test_rounding_by_role_equals_the_door_s_rounding():
 def test_current_scaling_moves_the_largest_value_into_the_top_binade_exactly():
     """448 = 1.75 * 2^8 is E4M3's largest: 3 * 2^-20 scaled by 2^27 is 384, and 2^8 < 384 <= 448."""
     x = np.array([3 * 2.0**-20, 2.0**-22, 2.0**-32, -(2.0**-37)], F32)
-    rounder = Rounder(
-        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="current")}), seed=0
-    )
+    rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="current")}), seed=0)
     rounder.plan = {}
     # the smallest subnormal is 2^-9 * 2^-27 = 2^-36: 2^-37 is half of it, and goes to even, 0
     assert rounder(x, "weight").tolist() == [3 * 2.0**-20, 2.0**-22, 2.0**-32, 0.0]
@@ -108,18 +109,14 @@ def test_current_scaling_moves_the_largest_value_into_the_top_binade_exactly():
 
 @pytest.mark.parametrize(("largest", "scale"), [(448, 1), (449, 0.5), (224, 2), (1e-30, 2.0**100)])
 def test_scales_are_the_largest_powers_of_two_that_do_not_overflow(largest, scale):
-    rounder = Rounder(
-        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="current")}), seed=0
-    )
+    rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="current")}), seed=0)
     rounder.plan = {}
     rounder(np.array([largest], F32), "weight")
     assert rounder.plan[0][-1] == scale
 
 
 def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen():
-    rounder = Rounder(
-        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0
-    )
+    rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0)
     rounder.plan = {}
     seen = [448.0, 896.0, 448.0, *[224.0] * 17]
     for largest in seen:
@@ -131,9 +128,7 @@ def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen(
 
 @pytest.mark.parametrize("spoiled", [np.inf, np.nan])
 def test_delayed_scaling_does_not_remember_a_tensor_that_overflowed(spoiled):
-    rounder = Rounder(
-        Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0
-    )
+    rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0)
     rounder.plan = {}
     for largest in (224.0, spoiled, 224.0, 224.0):
         rounder(np.array([largest], F32), "weight")
@@ -152,9 +147,7 @@ def test_overflow_and_underflow_are_counted():
     rounder = Rounder(Precision(low="e4m3", high="e8m7", rounding="ties_to_even"), seed=0)
     rounder.counting = True
     # largest 480, smallest subnormal 2^-9; half of it goes to even, to zero; zero is no underflow
-    rounder(
-        np.array([480, 481, -1e9, np.inf, 2.0**-9, 2.0**-10, -(2.0**-11), 0, 1], F32), "activation"
-    )
+    rounder(np.array([480, 481, -1e9, np.inf, 2.0**-9, 2.0**-10, -(2.0**-11), 0, 1], F32), "activation")
     assert rounder.counts["activation"].tolist() == [9, 3, 2]
 
 
@@ -175,9 +168,7 @@ def test_mixed_precision_keeps_float32_weights_and_sixteen_bit_copies():
     run = _Run(rf.nn.mlp(), DIGITS, presets.mixed(), rf.nn.SGD(), 0, plain=False)
     run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, _Record())
     kept, used = run.optimizer.accumulator, run.optimizer.weights
-    assert np.array_equal(used, kept.astype(np.float16).astype(F32)) and not np.array_equal(
-        used, kept
-    )
+    assert np.array_equal(used, kept.astype(np.float16).astype(F32)) and not np.array_equal(used, kept)
 
 
 def test_pure_sixteen_bit_training_keeps_everything_in_sixteen_bits():
@@ -191,8 +182,7 @@ def test_pure_sixteen_bit_training_keeps_everything_in_sixteen_bits():
 
 
 def test_the_dynamic_loss_scale_backs_off_until_gradients_fit_and_skips_those_steps():
-    policy = Precision(roles=presets.mixed().roles, gradients_rounded="scaled",
-                       loss_scale=LossScale.dynamic(2.0**24))  # fmt: skip
+    policy = Precision(roles=presets.mixed().roles, gradients_rounded="scaled", loss_scale=LossScale.dynamic(2.0**24))
     result = rf.nn.fit(rf.nn.cnn(), DIGITS, precision=policy, epochs=3)
     first = result.history[0]
     assert first["skipped"] >= 1 and first["loss_scale"] == 2.0 ** (24 - first["skipped"])
@@ -209,17 +199,13 @@ def test_the_dynamic_loss_scale_grows_after_its_patience():
 
 
 def test_the_dynamic_loss_scale_stays_within_its_bounds():
-    scale = LossScale(
-        initial=4.0, growth=4, backoff=0.25, patience=1, smallest=2, largest=8
-    ).start()
+    scale = LossScale(initial=4.0, growth=4, backoff=0.25, patience=1, smallest=2, largest=8).start()
     values = []
     for overflowed in (False, False, True, True, True, False):
         scale.after(overflowed)
         values.append(scale.value)
     assert values == [8, 8, 2, 2, 2, 8]
-    with pytest.raises(
-        ValueError, match="initial is 16.0; it must be from smallest, 2, to largest, 8"
-    ):
+    with pytest.raises(ValueError, match="initial is 16.0; it must be from smallest, 2, to largest, 8"):
         LossScale(initial=16.0, growth=4, smallest=2, largest=8)
     assert LossScale(initial=1e30).start().value == 1e30  # a constant one is what it is
 
@@ -227,17 +213,11 @@ def test_the_dynamic_loss_scale_stays_within_its_bounds():
 def test_presets_round_what_their_table_says():
     """Each role's format, rounding and scaling: E4M3 forward and E5M2 back (arXiv 2209.05433), and so on."""
     e4m3, e5m2 = "float8_e4m3fn ties_to_even current", "float8_e5m2 ties_to_even current"
-    values, gradients = (
-        ("input", "activation", "weight"),
-        ("activation gradient", "logits gradient"),
-    )
+    values, gradients = (("input", "activation", "weight"), ("activation gradient", "logits gradient"))
     half = "float16 ties_to_even none"
     table = {
         "float32": {},
-        "peppp": {
-            role: f"{'e8m7' if which == 'high' else 'e4m3'} stochastic none"
-            for role, which in ROLES.items()
-        },
+        "peppp": {role: f"{'e8m7' if which == 'high' else 'e4m3'} stochastic none" for role, which in ROLES.items()},
         "mixed": dict.fromkeys((*values, *gradients, "logits", "weight gradient"), half),
         "pure16": dict.fromkeys(ROLES, half),
         "fp8": {**dict.fromkeys(values, e4m3), **dict.fromkeys(gradients, e5m2)},
@@ -250,32 +230,17 @@ def test_presets_round_what_their_table_says():
     for name, expected in table.items():
         ways = {role: rf.nn.preset(name).rounding_of(role) for role in (*ROLES, *PRODUCT_ROLES)}
         assert expected == {
-            role: f"{way.format.name} {way.rounding} {way.scaling}"
-            for role, way in ways.items()
-            if way
+            role: f"{way.format.name} {way.rounding} {way.scaling}" for role, way in ways.items() if way
         }
     scales = {name: rf.nn.preset(name).loss_scale for name in table}
-    assert scales == {
-        "float32": 1,
-        "peppp": 1000,
-        "mixed": LossScale.dynamic(),
-        "pure16": 1,
-        "fp8": 1,
-        "int8": 1,
-    }
+    assert scales == {"float32": 1, "peppp": 1000, "mixed": LossScale.dynamic(), "pure16": 1, "fp8": 1, "int8": 1}
     assert rf.nn.preset("mixed", "bfloat16").loss_scale == 1
     assert {n for n in table if rf.nn.preset(n).gradients_rounded == "scaled"} == {"mixed"}
-    overflows = {
-        n: {w.overflow for r in ROLES if (w := rf.nn.preset(n).rounding_of(r))} for n in table
-    }
-    assert overflows["mixed"] == overflows["pure16"] == {"overflow"} and overflows["peppp"] == {
-        "saturate"
-    }
+    overflows = {n: {w.overflow for r in ROLES if (w := rf.nn.preset(n).rounding_of(r))} for n in table}
+    assert overflows["mixed"] == overflows["pure16"] == {"overflow"} and overflows["peppp"] == {"saturate"}
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"growth": 0.5}, {"backoff": 0}, {"patience": 0}, {"initial": np.inf}]
-)
+@pytest.mark.parametrize("arguments", [{"growth": 0.5}, {"backoff": 0}, {"patience": 0}, {"initial": np.inf}])
 def test_loss_scales_that_make_no_sense_are_refused(arguments):
     with pytest.raises(ValueError, match="Scale|loss_scale"):
         LossScale(**arguments)
@@ -307,12 +272,10 @@ def test_each_role_can_be_rounded_alone(role):
 def test_a_layer_s_weights_can_be_rounded_alone():
     model, policy = rf.nn.cnn(), Precision(layers={"5 Convolution": {"weight": "e4m3"}})
     rf.nn.fit(model, DIGITS, epochs=1, precision=policy)
-    rounded = [
-        np.array_equal(t.data, rf.quantize(t.data, "e4m3")) for _, _, t in model.named_tensors()
+    rounded = [np.array_equal(t.data, rf.quantize(t.data, "e4m3")) for _, _, t in model.named_tensors()]
+    assert [name for (name, _, _), done in zip(model.named_tensors(), rounded, strict=True) if done] == [
+        "5 Convolution"
     ]
-    assert [
-        name for (name, _, _), done in zip(model.named_tensors(), rounded, strict=True) if done
-    ] == ["5 Convolution"]
 
 
 def test_the_rounding_plan_of_a_transformer_has_every_point_of_attention():
@@ -320,20 +283,26 @@ def test_the_rounding_plan_of_a_transformer_has_every_point_of_attention():
     plan = rf.nn.rounding_plan(rf.nn.transformer(blocks=1), DIGITS, policy, batch_size=4)
     first, second = "5 Sequential/0 Sum", "5 Sequential/1 Sum"
     inside = f"{first}/main/2 Attention"
-    points = ["4 Round", f"{first}/main/1 Round",
-              *(f"{inside}/round {what}" for what in ("query", "key", "value", "shares", "mixed")),
-              f"{first}/round sum", f"{second}/main/1 Round", f"{second}/main/4 Round",
-              f"{second}/round sum", "8 Round"]  # fmt: skip
+    points = [
+        "4 Round",
+        f"{first}/main/1 Round",
+        *(f"{inside}/round {what}" for what in ("query", "key", "value", "shares", "mixed")),
+        f"{first}/round sum",
+        f"{second}/main/1 Round",
+        f"{second}/main/4 Round",
+        f"{second}/round sum",
+        "8 Round",
+    ]
     forward = [row["layer"] for row in plan if row["role"] == "activation"]
     assert forward == points
-    assert sorted(row["layer"] for row in plan if row["role"] == "activation gradient") == sorted(
-        points
-    )
+    assert sorted(row["layer"] for row in plan if row["role"] == "activation gradient") == sorted(points)
     shapes = {row["layer"]: row["shape"] for row in plan}
     assert shapes[f"{inside}/round shares"] == (4, 4, 8, 8)  # batch, heads, places, places
 
 
-@pytest.mark.parametrize(("setting", "message"), [({"optimizer": "adam"}, "optimizer is 'adam'"), ({"seed": "0"}, "seed is '0'")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"optimizer": "adam"}, "optimizer is 'adam'"), ({"seed": "0"}, "seed is '0'")]
+)
 def test_the_rounding_plan_refuses_what_fit_refuses(setting, message):
     with pytest.raises(TypeError, match=message):
         rf.nn.rounding_plan(rf.nn.cnn(), DIGITS, Precision(), **setting)

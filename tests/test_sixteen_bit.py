@@ -12,8 +12,7 @@ DIGITS = rf.data.load("digits")
 
 def test_going_on_under_the_same_policy_changes_no_bit():
     whole, switched = (
-        fit(mlp(), DIGITS, precision=preset("float32"), epochs=2, switch=s)
-        for s in (None, (1, preset("float32")))
+        fit(mlp(), DIGITS, precision=preset("float32"), epochs=2, switch=s) for s in (None, (1, preset("float32")))
     )
     for one, other in zip(whole.model.tensors(), switched.model.tensors(), strict=True):
         np.testing.assert_array_equal(one.data, other.data)
@@ -22,10 +21,7 @@ def test_going_on_under_the_same_policy_changes_no_bit():
 @pytest.mark.parametrize("rule", [SGD(), SGD(update="kahan"), Adam(), Adam(state="8-bit")])
 def test_everything_kept_is_cast_to_the_new_policy_s_format(rule):
     run = _Run(mlp(), DIGITS, preset("float32"), rule, 0, plain=False)
-    vectors = [
-        run.optimizer.accumulator,
-        *(s for s in run.optimizer.state if isinstance(s, np.ndarray)),
-    ]
+    vectors = [run.optimizer.accumulator, *(s for s in run.optimizer.state if isinstance(s, np.ndarray))]
     for vector in vectors:
         vector[:] = np.random.default_rng(0).standard_normal(vector.size)
     before = [v.copy() for v in vectors]
@@ -44,7 +40,5 @@ def test_training_goes_on_and_ends_in_the_new_format():
 
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_switch_must_be_within_training(after):
-    with pytest.raises(
-        ValueError, match=f"switch after {after} of 3 epochs; it must be after 1 to 2"
-    ):
+    with pytest.raises(ValueError, match=f"switch after {after} of 3 epochs; it must be after 1 to 2"):
         fit(mlp(), DIGITS, epochs=3, switch=(after, preset("pure16")))

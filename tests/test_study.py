@@ -27,8 +27,14 @@ def trained(monkeypatch):
     def train(task, configuration, settings):
         asked.append((task, configuration, settings))
         error = float(TRUE[ERRORS.columns.index(configuration)])
-        return {"task": task, "configuration": configuration, "data": DIGITS.fingerprint,
-                "error": error, "seconds": 0.0, "diverged": False}  # fmt: skip
+        return {
+            "task": task,
+            "configuration": configuration,
+            "data": DIGITS.fingerprint,
+            "error": error,
+            "seconds": 0.0,
+            "diverged": False,
+        }
 
     monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
     return asked
@@ -72,9 +78,29 @@ def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_pat
 
 
 def test_settings_given_on_the_command_line_reach_the_training(trained, tmp_path):
-    assert main(["sweep", "--tasks", "digits", "--configurations", "e4m3+e8m7", "--seed", "4",
-                 "--epochs", "2", "--loss-scale", "8", "--jobs", "1", "--quiet",
-                 "--out", str(tmp_path)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "sweep",
+                "--tasks",
+                "digits",
+                "--configurations",
+                "e4m3+e8m7",
+                "--seed",
+                "4",
+                "--epochs",
+                "2",
+                "--loss-scale",
+                "8",
+                "--jobs",
+                "1",
+                "--quiet",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     (_, _, settings), *_ = trained
     assert (settings.seed, settings.epochs, settings.loss_scale) == (4, 2, 8.0)
 

@@ -74,7 +74,7 @@ def test_a_python_without_its_help_topics_is_refused(monkeypatch):
         (np.float32([0, 1]), ValueError, r"shape \(2,\), allowed is \(n, places\)"),
         (np.array([[0, 1]]), TypeError, "int64, allowed is an ndarray of float32"),
     ],
-)  # fmt: skip
+)
 def test_tokens_that_are_none_are_refused(tokens, error, message):
     labels = np.zeros(1, np.int64)
     with pytest.raises(error, match=message):

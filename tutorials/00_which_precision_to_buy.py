@@ -23,9 +23,7 @@ print(errors.values.shape, "test errors; configurations such as", errors.columns
 
 # %%
 e4m3 = rf.format("e4m3")
-print(
-    f"{e4m3.bits} bits; from {e4m3.smallest_subnormal} to {e4m3.max}; after 1 comes {1 + e4m3.eps}"
-)
+print(f"{e4m3.bits} bits; from {e4m3.smallest_subnormal} to {e4m3.max}; after 1 comes {1 + e4m3.eps}")
 print(rf.quantize([0.1, 1.3, 1000.0], e4m3, overflow="saturate"))
 
 # %% [markdown]
@@ -47,9 +45,7 @@ assert left < 0.15
 # %%
 estimate = rf.peppp.estimate_frontier(errors, digits, budget=8, jobs=1, progress=False)
 for i in estimate.chosen:
-    print(
-        f"{estimate.names[i]:<12} {estimate.memory_mb[i]:.3f} MB   measured {estimate.measured[i]:.3f}"
-    )
+    print(f"{estimate.names[i]:<12} {estimate.memory_mb[i]:.3f} MB   measured {estimate.measured[i]:.3f}")
 
 # %% [markdown]
 # What is worth buying is the *frontier*: the configurations for which no other one needs less

@@ -10,15 +10,7 @@ import numpy as np
 import refimpl as rf
 
 e4m3 = rf.format("float8_e4m3fn")
-print(
-    e4m3.name,
-    "has",
-    e4m3.bits,
-    "bits: sign 1, exponent",
-    e4m3.exponent_bits,
-    "mantissa",
-    e4m3.mantissa_bits,
-)
+print(e4m3.name, "has", e4m3.bits, "bits: sign 1, exponent", e4m3.exponent_bits, "mantissa", e4m3.mantissa_bits)
 
 # %% [markdown]
 # Take a code apart by hand.  `0x3A` is `0 0111 010`: sign 0, exponent field 7, mantissa 2.  The value
@@ -42,9 +34,9 @@ print("largest", finite.max(), "smallest above zero", finite[finite > 0].min())
 share = np.mean(np.abs(finite) < 2)
 print(f"{share:.0%} of the finite codes are below 2 in magnitude")
 assert 0.49 < share < 0.52
-rf.plots.number_line(
-    ["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn"], limit=8
-).savefig("number_line.png", dpi=100)
+rf.plots.number_line(["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn"], limit=8).savefig(
+    "number_line.png", dpi=100
+)
 
 # %% [markdown]
 # **The bits are a bargain between range and precision.**  Same width, one exponent bit more, one
@@ -53,13 +45,11 @@ rf.plots.number_line(
 # %%
 e5m2 = rf.format("float8_e5m2")
 for fmt in (e4m3, e5m2):
-    print(
-        f"{fmt.name:<14} largest {fmt.max:>8}  smallest {fmt.smallest_subnormal:.2e}  next after 1: {1 + fmt.eps}"
-    )
+    print(f"{fmt.name:<14} largest {fmt.max:>8}  smallest {fmt.smallest_subnormal:.2e}  next after 1: {1 + fmt.eps}")
 assert e5m2.max / e4m3.max == 128 and e5m2.eps == 2 * e4m3.eps
-rf.plots.bit_layout(
-    ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"]
-).savefig("bit_layout.png", dpi=100)
+rf.plots.bit_layout(["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"]).savefig(
+    "bit_layout.png", dpi=100
+)
 
 # %% [markdown]
 # **Subnormals fill the gap around zero.**  Below the smallest normal value the exponent stops
@@ -72,14 +62,7 @@ print("steps from 0 to twice the smallest normal:", np.unique(steps))
 assert (steps == e4m3.smallest_subnormal).all()
 flushed = rf.FloatFormat(exponent_bits=4, mantissa_bits=3, specials="fn", has_subnormals=False)
 tiny = 3 * e4m3.smallest_subnormal
-print(
-    tiny,
-    "->",
-    rf.quantize([tiny], e4m3)[0],
-    "with subnormals,",
-    rf.quantize([tiny], flushed)[0],
-    "without",
-)
+print(tiny, "->", rf.quantize([tiny], e4m3)[0], "with subnormals,", rf.quantize([tiny], flushed)[0], "without")
 assert rf.quantize([tiny], e4m3)[0] == tiny and rf.quantize([tiny], flushed)[0] == 0
 
 # %% [markdown]

@@ -10,14 +10,7 @@ import numpy as np
 import refimpl as rf
 
 fmt = rf.format("float8_e4m3fn")  # after 1 comes 1.125
-modes = (
-    "ties_to_even",
-    "ties_to_away",
-    "toward_zero",
-    "toward_positive",
-    "toward_negative",
-    "to_odd",
-)
+modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
 for x in (1.03, 1.0625, -1.0625):
     print(f"{x:>8}", {mode: float(rf.quantize([x], fmt, rounding=mode)[0]) for mode in modes})
 rf.plots.rounding_modes("float4_e2m1fn").savefig("rounding_modes.png", dpi=100)
@@ -43,9 +36,7 @@ def add_up(rounding, seed=None):
     total = np.float32(1)
     update = np.float32(rf.quantize([0.001], "bfloat16")[0])
     for step in range(1000):
-        total = rf.quantize(
-            [total + update], "bfloat16", rounding=rounding, seed=seed, stream=step
-        )[0]
+        total = rf.quantize([total + update], "bfloat16", rounding=rounding, seed=seed, stream=step)[0]
     return float(total)
 
 
@@ -94,8 +85,12 @@ x = np.random.default_rng(1).uniform(0.5, 2, 100_000)
 direct = rf.quantize(x, fmt)
 through_odd = rf.quantize(rf.quantize(x, wide, rounding="to_odd"), fmt)
 through_even = rf.quantize(rf.quantize(x, wide), fmt)
-print("different from rounding once: through odd", int(np.sum(through_odd != direct)),
-      " through nearest", int(np.sum(through_even != direct)))  # fmt: skip
+print(
+    "different from rounding once: through odd",
+    int(np.sum(through_odd != direct)),
+    " through nearest",
+    int(np.sum(through_even != direct)),
+)
 assert np.array_equal(through_odd, direct) and not np.array_equal(through_even, direct)
 
 # %% [markdown]
@@ -108,6 +103,4 @@ for name in ("float8_e4m3fn", "float8_e5m2"):
     for rule in ("overflow", "saturate", "propagate"):
         print(f"{name:<14} {rule:<10}", rf.quantize(given, name, overflow=rule))
 assert np.isnan(rf.quantize([1e6], "float8_e4m3fn"))[0]
-assert (
-    rf.quantize([464.0, 464.1], "float8_e4m3fn", overflow="overflow")[0] == 448
-)  # the tie is still in
+assert rf.quantize([464.0, 464.1], "float8_e4m3fn", overflow="overflow")[0] == 448  # the tie is still in

@@ -81,8 +81,14 @@ for bits in (5, 6, 7, 10, 24):  # significant bits, the hidden one included
 tiny = 2.0**-24
 exact = Fraction(3) * 683 + Fraction(tiny)
 in_float32 = np.float32(np.float32(3) * np.float32(683) + np.float32(tiny))
-print("exact:", float(exact), "  fma:", rf.fma(3.0, 683.0, tiny, "float16"),
-      "  by way of float32:", np.float16(in_float32))  # fmt: skip
+print(
+    "exact:",
+    float(exact),
+    "  fma:",
+    rf.fma(3.0, 683.0, tiny, "float16"),
+    "  by way of float32:",
+    np.float16(in_float32),
+)
 assert rf.fma(3.0, 683.0, tiny, "float16") == 2050 and np.float16(in_float32) == 2048
 
 # %% [markdown]
@@ -100,10 +106,7 @@ ways = {
     "Kahan": {"order": "kahan"},
     "stochastic": {"rounding": "stochastic", "seed": 1},
 }
-sums = {
-    name: [float(rf.sum(ones[:n], "bfloat16", **rules)) for n in counts]
-    for name, rules in ways.items()
-}
+sums = {name: [float(rf.sum(ones[:n], "bfloat16", **rules)) for n in counts] for name, rules in ways.items()}
 figure = rf.plots.running_sums(counts, sums, exact=counts, title="counting to 600 in bfloat16")
 figure.savefig("running_sums.png", dpi=110)
 print({name: found[-1] for name, found in sums.items()})
@@ -116,15 +119,8 @@ assert sums["one by one"][-1] == 256 and sums["Kahan"][-1] == sums["pairwise"][-
 
 # %%
 updates = np.concatenate([[1.0], rf.quantize(np.full(1000, 0.001), "bfloat16")])
-print(
-    "to nearest:",
-    rf.sum(updates, "bfloat16"),
-    " Kahan:",
-    rf.sum(updates, "bfloat16", order="kahan"),
-)
-many = rf.sum(
-    np.repeat(updates[None], 200, axis=0), "bfloat16", axis=1, rounding="stochastic", seed=0
-)
+print("to nearest:", rf.sum(updates, "bfloat16"), " Kahan:", rf.sum(updates, "bfloat16", order="kahan"))
+many = rf.sum(np.repeat(updates[None], 200, axis=0), "bfloat16", axis=1, rounding="stochastic", seed=0)
 print(f"stochastic: {many.mean():.3f}, give or take {many.std():.3f}")
 assert rf.sum(updates, "bfloat16") == 1.0 and rf.sum(updates, "bfloat16", order="kahan") == 2.0
 assert abs(many.mean() - 2.0) < 0.03
@@ -156,7 +152,5 @@ for name, rules in {
     errors[name] = float(np.max(abs(found - true) / true))
     print(f"{name:<24} largest relative error {errors[name]:.1e}")
 assert errors["float16, exact sum"] <= 2.0**-11 < errors["float16, chunks of 64"]
-assert (
-    errors["float16, chunks of 64"] < errors["float16, one by one"] < errors["bfloat16, one by one"]
-)
+assert errors["float16, chunks of 64"] < errors["float16, one by one"] < errors["bfloat16, one by one"]
 assert errors["E4M3, one by one"] > 0.5

@@ -93,11 +93,7 @@ print("d(sum(a e^a + a))/da =", by_hand)
 
 # %%
 x = Tensor(np.array([0.30, 1.06], np.float32), requires_grad=True)
-y = p.rounded(
-    x,
-    forward=lambda v: rf.quantize(v, "e4m3"),
-    backward=lambda dy: rf.quantize(dy, "e5m2"),
-)
+y = p.rounded(x, forward=lambda v: rf.quantize(v, "e4m3"), backward=lambda dy: rf.quantize(dy, "e5m2"))
 (y * np.array([1.3, -0.7], np.float32)).sum().backward()
 print("values", y.data, "gradients", x.grad)
 assert y.data.tolist() == [0.3125, 1.0] and x.grad.tolist() == [1.25, -0.75]

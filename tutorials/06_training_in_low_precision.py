@@ -30,9 +30,7 @@ print(f"float32: test error {baseline:.3f}")
 # %%
 plan = rf.nn.rounding_plan(rf.nn.cnn(), task, rf.Precision(low="e4m3", high="e8m7"))
 print(plan)
-assert [row["role"] for row in plan][-4:] == [
-    "weight gradient", "accumulator", "weight", "momentum"
-]  # fmt: skip
+assert [row["role"] for row in plan][-4:] == ["weight gradient", "accumulator", "weight", "momentum"]
 
 # %% [markdown]
 # **Mantissa bits buy accuracy.**  Four exponent bits, and one to four mantissa bits.
@@ -46,9 +44,12 @@ means = np.mean(by_mantissa["4 exponent bits"], axis=1)
 assert means[0] > means[1] > means[3] and means[3] < 0.08
 
 figure = rf.plots.error_lines(
-    mantissa, by_mantissa, label="mantissa bits of the low format", baseline=baseline,
+    mantissa,
+    by_mantissa,
+    label="mantissa bits of the low format",
+    baseline=baseline,
     title="digits: error rises as mantissa bits fall",
-)  # fmt: skip
+)
 figure.savefig("mantissa_bits.png", dpi=120)
 
 # %% [markdown]
@@ -58,21 +59,19 @@ figure.savefig("mantissa_bits.png", dpi=120)
 
 # %%
 exponent = [3, 4, 5]
-by_scale = {
-    f"loss scale {scale:g}": [errors(f"e{e}m2", loss_scale=scale) for e in exponent]
-    for scale in (1.0, 1000.0)
-}
+by_scale = {f"loss scale {scale:g}": [errors(f"e{e}m2", loss_scale=scale) for e in exponent] for scale in (1.0, 1000.0)}
 for name, found in by_scale.items():
-    print(
-        name, {f"e{e}m2": round(float(np.mean(f)), 3) for e, f in zip(exponent, found, strict=True)}
-    )
+    print(name, {f"e{e}m2": round(float(np.mean(f)), 3) for e, f in zip(exponent, found, strict=True)})
 lost, kept = (np.mean(found, axis=1) for found in by_scale.values())
 assert lost[0] > kept[0] + 0.2 and abs(lost[2] - kept[2]) < 0.1
 
 figure = rf.plots.error_lines(
-    exponent, by_scale, label="exponent bits of the low format (2 mantissa bits)",
-    baseline=baseline, title="digits: the loss scale decides whether exponent bits matter",
-)  # fmt: skip
+    exponent,
+    by_scale,
+    label="exponent bits of the low format (2 mantissa bits)",
+    baseline=baseline,
+    title="digits: the loss scale decides whether exponent bits matter",
+)
 figure.savefig("loss_scale.png", dpi=120)
 
 # %% [markdown]

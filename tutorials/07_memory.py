@@ -28,8 +28,9 @@ assert kinds["activations"] + kinds["activation gradients"] > 0.9 * memory.total
 # the high width hardly matters: that is why the frontier is mostly about the low format.
 
 # %%
-mb = {low: count(network, shape, rf.peppp.Configuration(low, "e8m7")).total_mb
-      for low in ("e4m1", "e4m2", "e4m3", "e4m4")}  # fmt: skip
+mb = {
+    low: count(network, shape, rf.peppp.Configuration(low, "e8m7")).total_mb for low in ("e4m1", "e4m2", "e4m3", "e4m4")
+}
 steps = [b - a for a, b in zip(list(mb.values()), list(mb.values())[1:], strict=False)]
 print({k: round(v, 3) for k, v in mb.items()}, [round(s, 4) for s in steps])
 assert max(steps) - min(steps) < 1e-9

@@ -17,19 +17,14 @@ from refimpl.peppp.sampling import memory_biased_sample, uniform_sample
 errors = rf.peppp.meta_training(rf.data.load("digits"))
 print(errors.values.shape, "measured on", errors.metadata["network"], errors.fingerprint[:12])
 sigma = np.linalg.svd(errors.values, compute_uv=False)
-print(
-    "singular values", sigma.round(2)[:8], "- rank by the paper's rule", rank_by_rule(errors.values)
-)
+print("singular values", sigma.round(2)[:8], "- rank by the paper's rule", rank_by_rule(errors.values))
 assert sigma[0] > 5 * sigma[1]
 
 # %% [markdown]
 # A matrix is a thing to work with: take parts, merge them, write them as CSV and read them back.
 
 # %%
-some, others = (
-    errors.select(columns=errors.columns[:50]),
-    errors.select(columns=errors.columns[50:]),
-)
+some, others = (errors.select(columns=errors.columns[:50]), errors.select(columns=errors.columns[50:]))
 whole = some.merge(others)
 assert np.array_equal(whole.values, errors.values)
 whole.save_csv("errors.csv")
@@ -53,9 +48,11 @@ def rms(completed, where=~mask):
 filled = soft_impute(part, rank=5)
 factors = probabilistic_pca(part, 1)
 column_means = np.broadcast_to(np.nanmean(part, axis=0), part.shape)
-print(f"column means {rms(column_means):.4f}, SoftImpute {rms(filled.values):.4f} "
-      f"({filled.iterations} steps, converged: {filled.converged}), "
-      f"probabilistic PCA {rms(factors.complete(part)):.4f}")  # fmt: skip
+print(
+    f"column means {rms(column_means):.4f}, SoftImpute {rms(filled.values):.4f} "
+    f"({filled.iterations} steps, converged: {filled.converged}), "
+    f"probabilistic PCA {rms(factors.complete(part)):.4f}"
+)
 assert filled.converged and rms(factors.complete(part)) < 0.8 * rms(column_means)
 print("rank by cross-validation over entries:", rank_by_cross_validation(part, largest=4))
 
@@ -78,9 +75,7 @@ mask, chance = memory_biased_sample(errors.memory_mb, 0.9, seed=0)
 cheap = np.where(mask, errors.values, np.nan)
 for clip in (None, 20.0, 3.0):
     found = soft_impute(cheap, rank=3, weights=inverse_propensity(chance, clip=clip))
-    print(
-        f"weights clipped at {clip}: {rms(found.values, ~mask):.4f}, converged: {found.converged}"
-    )
+    print(f"weights clipped at {clip}: {rms(found.values, ~mask):.4f}, converged: {found.converged}")
 spent = errors.memory_mb[mask].sum() / errors.memory_mb.sum()
 print(f"measured {mask.mean():.0%} of the entries with {spent:.0%} of the memory")
 assert spent < mask.mean()
@@ -95,10 +90,9 @@ assert spent < mask.mean()
 # %%
 embedding = svd_embedding(errors.values, 5)
 belief = learn_belief(errors.values)
-print("embedding", embedding.shape, "- expected errors from", belief.mean.min().round(3), "to",
-      belief.mean.max().round(3))  # fmt: skip
-after = belief.given([0], [0.5])  # the narrowest configuration did badly on a new task
 print(
-    "expected of the widest:", belief.mean[98].round(3), "before,", after.mean[98].round(3), "after"
+    "embedding", embedding.shape, "- expected errors from", belief.mean.min().round(3), "to", belief.mean.max().round(3)
 )
+after = belief.given([0], [0.5])  # the narrowest configuration did badly on a new task
+print("expected of the widest:", belief.mean[98].round(3), "before,", after.mean[98].round(3), "after")
 assert (after.deviation <= belief.deviation + 1e-12).all()

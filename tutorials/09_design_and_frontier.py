@@ -19,15 +19,15 @@ related = errors.metadata["images_from"]  # tasks made of the same images are le
 
 
 def left_out(method="knowledge-gradient", n=8, **options):
-    return rf.peppp.leave_one_out(
-        errors, n_measurements=n, method=method, groups=related, **options
-    )
+    return rf.peppp.leave_one_out(errors, n_measurements=n, method=method, groups=related, **options)
 
 
 def said(name, a, b, metric):
     mean, error = paired_difference(a[metric], b[metric])
-    print(f"{name:<52} {metric}: {a[metric].mean():.4f} against {b[metric].mean():.4f}, "
-          f"difference {mean:+.4f} (standard error {error:.4f})")  # fmt: skip
+    print(
+        f"{name:<52} {metric}: {a[metric].mean():.4f} against {b[metric].mean():.4f}, "
+        f"difference {mean:+.4f} (standard error {error:.4f})"
+    )
     return mean
 
 
@@ -42,9 +42,7 @@ embedding = svd_embedding(errors.values, 5)
 greedy, random = d_optimal(embedding, 8), random_design(99, 8, seed=0)
 bound = relaxed_design(embedding, 8).bound
 for name, design in (("greedy", greedy), ("random", random)):
-    print(
-        f"{name:<8} log det {design_value(embedding, design):8.2f}   the best is at most {bound:.2f}"
-    )
+    print(f"{name:<8} log det {design_value(embedding, design):8.2f}   the best is at most {bound:.2f}")
 assert design_value(embedding, greedy) > design_value(embedding, random)
 
 # %% [markdown]
@@ -91,10 +89,11 @@ said("8 measurements against the 13 that were called 8", fair, more, "budget_reg
 
 # %%
 clean, leaked = (
-    rf.peppp.leave_one_out(errors, n_measurements=8, method="ed-mf", rank=2, ratio=0.9,
-                           meta_training="memory-biased", leak=leak)
+    rf.peppp.leave_one_out(
+        errors, n_measurements=8, method="ed-mf", rank=2, ratio=0.9, meta_training="memory-biased", leak=leak
+    )
     for leak in (False, True)
-)  # fmt: skip
+)
 said("without the leak against with it", clean, leaked, "relative_error")
 
 # %% [markdown]
@@ -113,8 +112,10 @@ def staircase(x, y):
 
 
 shuffled = np.random.default_rng(0).permutation(len(x))
-print(f"right {hypervolume(x, y, (1, 1)):.4f}, in memory order {staircase(x[x.argsort()], y[x.argsort()]):.4f}, "
-      f"shuffled {staircase(x[shuffled], y[shuffled]):.4f}")  # fmt: skip
+print(
+    f"right {hypervolume(x, y, (1, 1)):.4f}, in memory order {staircase(x[x.argsort()], y[x.argsort()]):.4f}, "
+    f"shuffled {staircase(x[shuffled], y[shuffled]):.4f}"
+)
 assert np.isclose(staircase(x[x.argsort()], y[x.argsort()]), hypervolume(x, y, (1, 1)))
 assert hypervolume(x[shuffled], y[shuffled], (1, 1)) == hypervolume(x, y, (1, 1))
 
@@ -124,9 +125,7 @@ assert hypervolume(x[shuffled], y[shuffled], (1, 1)) == hypervolume(x, y, (1, 1)
 
 # %%
 print(f"convergence {right['convergence'].mean():.4f}, HyperDiff {right['hyper_diff'].mean():.4f}")
-capped = left_out(
-    memory_cap_mb=float(np.median(errors.memory_mb)), n=5, method="random-high-memory"
-)
+capped = left_out(memory_cap_mb=float(np.median(errors.memory_mb)), n=5, method="random-high-memory")
 free = left_out(n=5, method="random-high-memory")
 said("random high memory, free against capped", free, capped, "convergence")
 
@@ -147,8 +146,7 @@ assert said("measured values used against not used", used, unused, "inverted_dis
 # %%
 claim = np.full(len(error), 1.0)
 claim[memory.argmin()] = error[memory.argmin()]
-print(f"convergence {convergence(memory, error, claim):.4f} - "
-      f"HyperDiff {hyper_diff(memory, error, claim):.4f}")  # fmt: skip
+print(f"convergence {convergence(memory, error, claim):.4f} - HyperDiff {hyper_diff(memory, error, claim):.4f}")
 assert hyper_diff(memory, error, claim) > 5 * best["hyper_diff"].mean()
 
 # %% [markdown]

@@ -107,13 +107,9 @@ policies = numerics.policies(ladder, 20)
 power = {}
 for epochs in (2, 4):
     trained = numerics.train_policies(rf.nn.mlp, digits, policies, epochs=epochs)
-    power[epochs] = numerics.predictive_power(
-        [t.metric for t in trained], [t.loss for t in trained]
-    )
+    power[epochs] = numerics.predictive_power([t.metric for t in trained], [t.loss for t in trained])
     print(f"after {epochs} epochs: {power[epochs]}")
-rf.plots.foretold(trained, label="backward error, mean over operands").savefig(
-    "foretold.png", dpi=110
-)
+rf.plots.foretold(trained, label="backward error, mean over operands").savefig("foretold.png", dpi=110)
 assert power[4].low > 0.3 and power[4].correlation > power[2].correlation
 
 # %% [markdown]

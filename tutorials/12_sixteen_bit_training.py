@@ -32,8 +32,10 @@ cnn = rf.nn.fit(rf.nn.cnn(), task, seed=0).model
 for name, model in (("MLP", mlp), ("CNN", cnn)):
     for policy in (float16, bfloat16):
         found = certify(model, task.test_images, policy)
-        print(f"{name} in {policy.low}: proved {found.proved.mean():6.1%}   by measured error "
-              f"{found.observed.mean():6.1%}   same class {found.same.mean():6.1%}")  # fmt: skip
+        print(
+            f"{name} in {policy.low}: proved {found.proved.mean():6.1%}   by measured error "
+            f"{found.observed.mean():6.1%}   same class {found.same.mean():6.1%}"
+        )
         assert (found.delta <= found.bound).all()  # a bound is a bound
         assert found.same[found.proved].all() and found.same[found.observed].all()
 
@@ -52,8 +54,9 @@ for hidden in (1, 2, 3, 4):
     deep = rf.nn.fit(rf.nn.mlp(widths=(64,) * hidden), task, seed=0).model
     found = certify(deep, task.test_images, float16, outputs="logits")
     tightness.append(found.tightness)
-    print(f"{hidden} hidden layers: proved {found.proved.mean():.1%}, "
-          f"the bound is {found.tightness:.0f} times the error")  # fmt: skip
+    print(
+        f"{hidden} hidden layers: proved {found.proved.mean():.1%}, the bound is {found.tightness:.0f} times the error"
+    )
 assert tightness == sorted(tightness)
 
 # %% [markdown]
@@ -64,8 +67,10 @@ assert tightness == sorted(tightness)
 found = certify(mlp, task.test_images, float16)
 for i in np.flatnonzero(~found.same):
     place = int((found.gamma < found.gamma[i]).sum()) + 1
-    print(f"image {i}: tolerance {found.gamma[i]:.5f}, error {found.delta[i]:.5f}, "
-          f"number {place} of {len(found.gamma)} in order of tolerance")  # fmt: skip
+    print(
+        f"image {i}: tolerance {found.gamma[i]:.5f}, error {found.delta[i]:.5f}, "
+        f"number {place} of {len(found.gamma)} in order of tolerance"
+    )
     assert found.gamma[i] <= 2 * found.delta[i]
 
 # %% [markdown]
@@ -94,19 +99,16 @@ def descend(update, rate=0.01, steps=1200):
     return path
 
 
-paths = {
-    "to nearest": descend("plain"),
-    "stochastic": descend("stochastic"),
-    "Kahan": descend("kahan"),
-}
+paths = {"to nearest": descend("plain"), "stochastic": descend("stochastic"), "Kahan": descend("kahan")}
 radius = sixteen_bit.halting_radius(0.01, 1.37)
 for name, path in paths.items():
     print(f"{name:<11} stops {abs(path[-1] - BEST):.3f} from the best weight (radius {radius:.3f})")
 off = {name: abs(path[-1] - float(BEST)) for name, path in paths.items()}
 assert off["to nearest"] > radius > 2 * max(off["stochastic"], off["Kahan"])
 
-figure = rf.plots.weight_paths(paths, target=float(BEST), radius=radius,
-                               title="descending to 1.37 in bfloat16, rate 0.01")  # fmt: skip
+figure = rf.plots.weight_paths(
+    paths, target=float(BEST), radius=radius, title="descending to 1.37 in bfloat16, rate 0.01"
+)
 figure.savefig("lost_updates.png", dpi=120)
 
 # %% [markdown]
@@ -127,9 +129,7 @@ assert np.isinf(step) and np.isnan(sixteen_bit.first_adam_step(0.0, "float16"))
 def adam(policy, **constants):
     """Train by Adam, its constants too in the policy's format."""
     rule = sixteen_bit.in_format(rf.nn.Adam(**constants), policy.low)
-    return rf.nn.fit(
-        rf.nn.mlp(), task, precision=policy, optimizer=rule, learning_rate=0.002, epochs=5
-    )
+    return rf.nn.fit(rf.nn.mlp(), task, precision=policy, optimizer=rule, learning_rate=0.002, epochs=5)
 
 
 lost, cured = adam(float16, epsilon=1e-8), adam(float16, epsilon=1e-3)
@@ -166,9 +166,7 @@ def off_by(scale, **how):
 
 for scale in (1e-4, 1e-2, 1.0, 10.0, 100.0, 1000.0):
     narrow, wide = off_by(scale), off_by(scale, statistics="float32")
-    print(
-        f"deviation {scale:<7g} off by {narrow:8.3g} in float16,{wide:8.3g} with float32 statistics"
-    )
+    print(f"deviation {scale:<7g} off by {narrow:8.3g} in float16,{wide:8.3g} with float32 statistics")
     assert wide < 0.01 and (narrow < 0.02) == (0.01 <= scale <= 10)
 
 # %% [markdown]
@@ -183,8 +181,10 @@ ways = {
     "float16 alone": {"precision": float16},
     "float32, then float16": {"precision": rf.nn.preset("float32"), "switch": (5, float16)},
 }
-errors = {name: np.array([rf.nn.fit(rf.nn.cnn(), task, seed=s, **how).test_error for s in range(3)])
-          for name, how in ways.items()}  # fmt: skip
+errors = {
+    name: np.array([rf.nn.fit(rf.nn.cnn(), task, seed=s, **how).test_error for s in range(3)])
+    for name, how in ways.items()
+}
 for name, found in errors.items():
     print(f"{name:<22} test error {found.mean():.3f}   seeds {np.round(found, 3)}")
     assert abs(found.mean() - errors["float32"].mean()) < 0.015

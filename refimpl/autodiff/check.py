@@ -9,9 +9,7 @@ import numpy as np
 from refimpl.autodiff.tensor import Tensor
 
 
-def check_gradient(
-    function: Callable, *inputs, seed: int, step: float = 1e-5, tolerance: float = 1e-6
-) -> float:
+def check_gradient(function: Callable, *inputs, seed: int, step: float = 1e-5, tolerance: float = 1e-6) -> float:
     """Compare the backward pass with central differences along one random direction.
 
     For L(x) = sum(weights * f(x)) with random weights and a random direction v, the derivative of
@@ -51,11 +49,7 @@ def check_gradient(
     output = function(*tensors)
     weights = rng.standard_normal(output.shape)
     (output * weights).sum().backward()
-    analytic = sum(
-        float(np.sum(t.grad * v))
-        for t, v in zip(tensors, directions, strict=True)
-        if t.grad is not None
-    )
+    analytic = sum(float(np.sum(t.grad * v)) for t, v in zip(tensors, directions, strict=True) if t.grad is not None)
 
     def value(h):
         moved = [Tensor(x + h * v) for x, v in zip(arrays, directions, strict=True)]

@@ -12,9 +12,16 @@ from refimpl.autodiff.tensor import primitive
 
 @primitive
 def convolve(
-    x, weight, *, stride: int = 1, padding: int = 0, groups: int = 1, plain: bool = False,
-    exact: bool = False, needed=(True, True),
-):  # fmt: skip
+    x,
+    weight,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    plain: bool = False,
+    exact: bool = False,
+    needed=(True, True),
+):
     """Cross-correlate images with a bank of filters, zeros around the border.
 
     x: (batch, height, width, in), weight: (rows, columns, in / groups, out); the result is
@@ -33,16 +40,13 @@ def convolve(
     for g in range(groups):
         part = x[..., g * channels : (g + 1) * channels] if groups > 1 else x
         bank = weight[..., g * filters : (g + 1) * filters] if groups > 1 else weight
-        parts.append(
-            road(np.ascontiguousarray(part), np.ascontiguousarray(bank), stride, padding, needed)
-        )
+        parts.append(road(np.ascontiguousarray(part), np.ascontiguousarray(bank), stride, padding, needed))
     if groups == 1:
         return parts[0]
 
     def vjp(dy):
         pairs = [
-            back(np.ascontiguousarray(dy[..., g * filters : (g + 1) * filters]))
-            for g, (_, back) in enumerate(parts)
+            back(np.ascontiguousarray(dy[..., g * filters : (g + 1) * filters])) for g, (_, back) in enumerate(parts)
         ]
         return tuple(
             np.concatenate(arrays, axis=3) if wanted else None
@@ -106,11 +110,9 @@ def _direct(x, weight, stride, padding, needed):
         _, height, width, _ = x.shape
         rows, columns, _, _ = weight.shape
         return (
-            kernel.input_gradient(weight, dy, height, width, stride, padding)
-            if needed[0] else None,
-            kernel.weight_gradient(x, dy, rows, columns, stride, padding)
-            if needed[1] else None,
-        )  # fmt: skip
+            kernel.input_gradient(weight, dy, height, width, stride, padding) if needed[0] else None,
+            kernel.weight_gradient(x, dy, rows, columns, stride, padding) if needed[1] else None,
+        )
 
     return kernel.forward(x, weight, stride, padding), vjp
 
@@ -140,8 +142,9 @@ def average_pool(x, *, size: int, stride: int):
     share = x.dtype.type(1 / size**2)
     places = [
         np.s_[:, r : r + stride * (down - 1) + 1 : stride, c : c + stride * (across - 1) + 1 : stride]
-        for r in range(size) for c in range(size)
-    ]  # fmt: skip
+        for r in range(size)
+        for c in range(size)
+    ]
     y = np.zeros(shape, x.dtype)
     for place in places:
         y += x[place]

@@ -19,12 +19,7 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
     which formats that always holds.
     """
-    if (
-        a.ndim < 1
-        or b.ndim < 2
-        or a.shape[-1] != b.shape[-2]
-        or b.shape[:-2] not in ((), a.shape[:-2])
-    ):
+    if a.ndim < 1 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or b.shape[:-2] not in ((), a.shape[:-2]):
         raise ValueError(
             f"matmul: shapes {a.shape} and {b.shape} do not fit; give (..., n, k) and (k, m), or "
             "(..., k, m) with the same leading axes"
@@ -64,11 +59,7 @@ def _as_convolution(a, b, needed):
 
     def vjp(dy):
         dy = np.ascontiguousarray(dy).reshape(1, 1, width, m)
-        da = (
-            kernel.input_gradient(filters, dy, 1, width, 1, 0).reshape(a.shape)
-            if needed[0]
-            else None
-        )
+        da = kernel.input_gradient(filters, dy, 1, width, 1, 0).reshape(a.shape) if needed[0] else None
         db = kernel.weight_gradient(image, dy, 1, 1, 1, 0).reshape(k, m) if needed[1] else None
         return da, db
 
@@ -103,9 +94,7 @@ def layer_norm(x, scale, shift, *, epsilon: float = 1e-5):
 
 
 @primitive
-def normalize(
-    x, scale, shift, *, mean, variance, of_batch: bool, epsilon: float = 1e-5, relu: bool = False
-):
+def normalize(x, scale, shift, *, mean, variance, of_batch: bool, epsilon: float = 1e-5, relu: bool = False):
     """Batch normalization over all axes but the last: (x - mean) / sqrt(variance + epsilon) * scale + shift.
 
     If `of_batch`, mean and variance are the `moments` of x and differentiated as such; otherwise
@@ -132,8 +121,7 @@ def _one_for_each_feature(name: str, x, *vectors) -> None:
     for vector in vectors:
         if vector.shape != x.shape[-1:]:
             raise ValueError(
-                f"{name}: x has the shape {x.shape} and a vector {vector.shape}; give vectors of shape "
-                f"{x.shape[-1:]}"
+                f"{name}: x has the shape {x.shape} and a vector {vector.shape}; give vectors of shape {x.shape[-1:]}"
             )
 
 
@@ -160,8 +148,7 @@ def cross_entropy(logits, *, labels):
         )
     if labels.size and not (0 <= labels.min() and labels.max() < logits.shape[1]):
         raise ValueError(
-            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, allowed are 0 to "
-            f"{logits.shape[1] - 1}"
+            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, allowed are 0 to {logits.shape[1] - 1}"
         )
 
     def vjp(dy):

@@ -23,36 +23,45 @@ from refimpl.autodiff.elementwise import (
     tanh,
 )
 from refimpl.autodiff.images import average_pool, convolve, image_mean, max_pool
-from refimpl.autodiff.networks import (
-    cross_entropy,
-    layer_norm,
-    matmul,
-    moments,
-    normalize,
-    rounded,
-    softmax,
-)
-from refimpl.autodiff.shapes import (
-    concatenate,
-    embedding,
-    index,
-    max,
-    mean,
-    reshape,
-    sum,
-    transpose,
-)
+from refimpl.autodiff.networks import cross_entropy, layer_norm, matmul, moments, normalize, rounded, softmax
+from refimpl.autodiff.shapes import concatenate, embedding, index, max, mean, reshape, sum, transpose
 from refimpl.autodiff.tensor import Tensor
 
 TABLE = {
     f.__name__: f
     for f in (
-        add, subtract, multiply, divide, exp, log, sqrt, tanh, sigmoid, gelu, relu, maximum,
-        sum, mean, max, reshape, transpose, index, concatenate, embedding,
-        matmul, softmax, layer_norm, normalize, cross_entropy, rounded,
-        convolve, max_pool, average_pool, image_mean,
+        add,
+        subtract,
+        multiply,
+        divide,
+        exp,
+        log,
+        sqrt,
+        tanh,
+        sigmoid,
+        gelu,
+        relu,
+        maximum,
+        sum,
+        mean,
+        max,
+        reshape,
+        transpose,
+        index,
+        concatenate,
+        embedding,
+        matmul,
+        softmax,
+        layer_norm,
+        normalize,
+        cross_entropy,
+        rounded,
+        convolve,
+        max_pool,
+        average_pool,
+        image_mean,
     )
-}  # fmt: skip
+}
 """Every primitive by name."""
 
 __all__ = [*TABLE, "TABLE", "moments"]

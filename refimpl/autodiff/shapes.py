@@ -88,8 +88,7 @@ def embedding(table, *, tokens):
     tokens = np.asarray(tokens)
     if tokens.size and not (0 <= tokens.min() and tokens.max() < len(table)):
         raise ValueError(
-            f"embedding: tokens go from {tokens.min()} to {tokens.max()}, the table has rows 0 to "
-            f"{len(table) - 1}"
+            f"embedding: tokens go from {tokens.min()} to {tokens.max()}, the table has rows 0 to {len(table) - 1}"
         )
 
     def vjp(dy):

@@ -65,9 +65,7 @@ class Tensor:
             If this tensor has more than one element.
         """
         if self.data.size != 1:
-            raise ValueError(
-                f"backward: starts from a scalar, this tensor has shape {self.shape}; sum it first"
-            )
+            raise ValueError(f"backward: starts from a scalar, this tensor has shape {self.shape}; sum it first")
         gradients = {id(self): np.ones_like(self.data)}
         for node in _newest_first(self):
             dy = gradients.pop(id(node), None)

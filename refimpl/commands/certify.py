@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import (
-    add_network,
-    add_results,
-    place,
-    positive,
-    short,
-    talk,
-    writable,
-    write_results,
-)
+from refimpl.commands.options import add_network, add_results, place, positive, short, talk, writable, write_results
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
@@ -30,13 +21,22 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     add_network(command, MODELS)
-    command.add_argument("--precision", default="float16", metavar="FORMAT",
-                         help="float16 (default), bfloat16 or another floating-point format")  # fmt: skip
-    command.add_argument("--outputs", choices=("probabilities", "logits"), default="probabilities",
-                         help="what error and tolerance are of (default probabilities, as in the paper)")  # fmt: skip
+    command.add_argument(
+        "--precision",
+        default="float16",
+        metavar="FORMAT",
+        help="float16 (default), bfloat16 or another floating-point format",
+    )
+    command.add_argument(
+        "--outputs",
+        choices=("probabilities", "logits"),
+        default="probabilities",
+        help="what error and tolerance are of (default probabilities, as in the paper)",
+    )
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--checkpoint", metavar="FILE", type=place,
-                         help="write the trained network there, or take it from there")  # fmt: skip
+    command.add_argument(
+        "--checkpoint", metavar="FILE", type=place, help="write the trained network there, or take it from there"
+    )
     add_results(command, "certify-DATA")
 
 
@@ -47,19 +47,19 @@ def run(options) -> int:
     from refimpl.numerics.rounding_error import check_policy
 
     task = data.load(options.data)
-    model = nn.network(
-        options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None)
-    )
+    model = nn.network(options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None))
     precision = nn.preset("pure16", options.precision)
     check_policy("certify", model, precision)
     directory = Path(options.out or f"certify-{short(task.name)}")
     new = options.checkpoint and not Path(options.checkpoint).exists()
-    writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)  # fmt: skip
+    writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)
     say = talk(options)
-    trained = nn.fit(model, task, epochs=options.epochs, seed=options.seed,
-                     checkpoint=options.checkpoint, progress=not options.quiet)  # fmt: skip
-    found = certify(model, task.test_images, precision, outputs=options.outputs, seed=options.seed,
-                    progress=not options.quiet)  # fmt: skip
+    trained = nn.fit(
+        model, task, epochs=options.epochs, seed=options.seed, checkpoint=options.checkpoint, progress=not options.quiet
+    )
+    found = certify(
+        model, task.test_images, precision, outputs=options.outputs, seed=options.seed, progress=not options.quiet
+    )
     summary = found.summary()
     say(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
     say(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")
@@ -69,9 +69,16 @@ def run(options) -> int:
     for name in ("gamma", "delta", "bound"):
         say(f"median {name:<8} {summary[f'median_{name}']:.3g}")
     say(f"median of bound / delta {summary['tightness']:.3g}\n")
-    record = {"model": options.model, "data": task.name, "precision": options.precision,
-              "seed": options.seed, "epochs": options.epochs, "test_error": trained.test_error,
-              **summary, "per_image": _per_image(found)}  # fmt: skip
+    record = {
+        "model": options.model,
+        "data": task.name,
+        "precision": options.precision,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "test_error": trained.test_error,
+        **summary,
+        "per_image": _per_image(found),
+    }
     from refimpl import plots
 
     title = f"{options.model} on {task.name}, {options.precision}"

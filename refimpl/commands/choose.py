@@ -5,15 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refimpl.commands.options import (
-    add_network,
-    add_results,
-    positive,
-    short,
-    talk,
-    writable,
-    write_results,
-)
+from refimpl.commands.options import add_network, add_results, positive, short, talk, writable, write_results
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
@@ -31,20 +23,38 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_choose)
     add_network(command, MODELS)
-    command.add_argument("--candidates", type=_list, default="int8,e4m3,e5m2", metavar="FORMATS",
-                         help="formats, with commas between (default int8,e4m3,e5m2)")  # fmt: skip
-    command.add_argument("--scalings", type=_list, default="tensor", metavar="LIST",
-                         help="what shares a scale: tensor, row, or the size of a block (default tensor)")  # fmt: skip
-    command.add_argument("--roundings", type=_list, default="ties_to_even", metavar="LIST",
-                         help="default ties_to_even")  # fmt: skip
-    command.add_argument("--metric", choices=METRICS, default="backward-error",
-                         help=f"{', '.join(METRICS)} (default backward-error); noise is minus decibels")  # fmt: skip
-    command.add_argument("--tolerance", type=float, default=0.01, metavar="X",
-                         help="the most the metric may be (default 0.01)")  # fmt: skip
+    command.add_argument(
+        "--candidates",
+        type=_list,
+        default="int8,e4m3,e5m2",
+        metavar="FORMATS",
+        help="formats, with commas between (default int8,e4m3,e5m2)",
+    )
+    command.add_argument(
+        "--scalings",
+        type=_list,
+        default="tensor",
+        metavar="LIST",
+        help="what shares a scale: tensor, row, or the size of a block (default tensor)",
+    )
+    command.add_argument("--roundings", type=_list, default="ties_to_even", metavar="LIST", help="default ties_to_even")
+    command.add_argument(
+        "--metric",
+        choices=METRICS,
+        default="backward-error",
+        help=f"{', '.join(METRICS)} (default backward-error); noise is minus decibels",
+    )
+    command.add_argument(
+        "--tolerance", type=float, default=0.01, metavar="X", help="the most the metric may be (default 0.01)"
+    )
     command.add_argument("--epochs", type=positive, default=3, metavar="N", help="default 3")
-    command.add_argument("--policies", type=positive, metavar="N",
-                         help=f"also train so many other policies (at least {PREDICTED}), to say how "
-                         "well the metric foretold their loss")  # fmt: skip
+    command.add_argument(
+        "--policies",
+        type=positive,
+        metavar="N",
+        help=f"also train so many other policies (at least {PREDICTED}), to say how "
+        "well the metric foretold their loss",
+    )
     add_results(command, "choose-MODEL-DATA")
 
 
@@ -57,9 +67,10 @@ def _choose(options) -> int:
     if options.policies is not None and options.policies < PREDICTED:
         raise ValueError(f"{options.policies} policies; give at least {PREDICTED}, or none")
     found = numerics.candidates(
-        options.candidates, scalings=[int(s) if s.isdigit() else s for s in options.scalings],
+        options.candidates,
+        scalings=[int(s) if s.isdigit() else s for s in options.scalings],
         roundings=options.roundings,
-    )  # fmt: skip
+    )
     metric = options.metric.replace("-", " ")
     task = data.load(options.data)
 
@@ -67,7 +78,7 @@ def _choose(options) -> int:
         words = getattr(task, "words", None)
         return nn.network(options.model, task.train_images.shape[1:], task.classes, words=words)
 
-    training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}  # fmt: skip
+    training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}
     training |= {"progress": not options.quiet}
     say = talk(options)
     directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
@@ -75,14 +86,13 @@ def _choose(options) -> int:
     evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
-    say(f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}")  # fmt: skip
+    say(f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}")
     if any(name in numerics.evidence.ALIASES for name in options.candidates):
         say("(e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here)")
     say(f"\n{_table(assignment)}\n")
     say("assigned: " + ", ".join(f"{name} to {n}" for name, n in assignment.counts().items()))
     wide, narrow = assignment.memory(32).total_mb, assignment.memory().total_mb
-    say(f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, "
-        f"{1 - narrow / wide:.0%} saved")  # fmt: skip
+    say(f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, {1 - narrow / wide:.0%} saved")
     training |= {"epochs": options.epochs, "seeds": (options.seed,)}
     rows = {
         "float32": numerics.train(make, task, None, name="float32", **training),
@@ -100,9 +110,7 @@ def _choose(options) -> int:
         say(f"\n{metric}, measured before, and loss, after training: {power}")
         record["policies"] = [vars(row) for row in trained]
         record["power"] = vars(power)
-        files["foretold.png"] = plots.foretold(
-            trained, baseline=rows["float32"], label=f"{metric}, mean over operands"
-        )
+        files["foretold.png"] = plots.foretold(trained, baseline=rows["float32"], label=f"{metric}, mean over operands")
     for path in write_results(directory, files):
         say(f"wrote {path}")
     return 0
@@ -112,7 +120,7 @@ def _list(text: str) -> list[str]:
     """Read what stands between commas."""
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give at least one, with commas between")  # fmt: skip
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give at least one, with commas between")
     return found
 
 
@@ -123,8 +131,7 @@ def _table(assignment) -> str:
     operands = [f"{choice.layer}: {choice.role}" for choice in assignment.choices]
     width = max(map(len, operands))
     widths = [max(9, len(name)) for name in names]
-    lines = ["operand".ljust(width) + "".join(f"  {n:>{w}}" for n, w in zip(names, widths, strict=True))
-             + "  chosen"]  # fmt: skip
+    lines = ["operand".ljust(width) + "".join(f"  {n:>{w}}" for n, w in zip(names, widths, strict=True)) + "  chosen"]
     for operand, choice in zip(operands, assignment.choices, strict=True):
         values = evidence.value((choice.layer, choice.role), assignment.metric)
         cells = "".join(f"  {v:>{w}.4g}" for v, w in zip(values, widths, strict=True))
@@ -136,30 +143,41 @@ def _foretell(options, make, task, metric, training, directory):
     from refimpl import numerics
 
     measured = {name: value for name, value in training.items() if name not in ("epochs", "seeds")}
-    ladder = numerics.measure(make(), task, numerics.candidates(numerics.LADDER), steps=2,
-                              seed=options.seed, **measured)  # fmt: skip
+    ladder = numerics.measure(
+        make(), task, numerics.candidates(numerics.LADDER), steps=2, seed=options.seed, **measured
+    )
     training = training | {"progress": False}
     trained = numerics.train_policies(
-        make, task, numerics.policies(ladder, options.policies, metric=metric, seed=options.seed),
-        journal=directory / "policies.jsonl", show=not options.quiet, **training,
-    )  # fmt: skip
-    return trained, numerics.predictive_power(
-        [t.metric for t in trained], [t.loss for t in trained]
+        make,
+        task,
+        numerics.policies(ladder, options.policies, metric=metric, seed=options.seed),
+        journal=directory / "policies.jsonl",
+        show=not options.quiet,
+        **training,
     )
+    return trained, numerics.predictive_power([t.metric for t in trained], [t.loss for t in trained])
 
 
 def _record(options, task, assignment, rows) -> dict:
     evidence = assignment.evidence
     return {
-        "model": options.model, "data": task.name, "seed": options.seed, "epochs": options.epochs,
-        "metric": assignment.metric, "tolerance": assignment.tolerance,
+        "model": options.model,
+        "data": task.name,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "metric": assignment.metric,
+        "tolerance": assignment.tolerance,
         "candidates": [c.name for c in evidence.candidates],
         "operands": [
-            {"layer": c.layer, "role": c.role, "chosen": c.candidate.name, "bits": c.bits,
-             "values": evidence.value((c.layer, c.role), assignment.metric).tolist()}
+            {
+                "layer": c.layer,
+                "role": c.role,
+                "chosen": c.candidate.name,
+                "bits": c.bits,
+                "values": evidence.value((c.layer, c.role), assignment.metric).tolist(),
+            }
             for c in assignment.choices
         ],
-        "memory_mb": {"float32": assignment.memory(32).total_mb,
-                      "as assigned": assignment.memory().total_mb},
+        "memory_mb": {"float32": assignment.memory(32).total_mb, "as assigned": assignment.memory().total_mb},
         "trained": {name: vars(row) for name, row in rows.items()},
-    }  # fmt: skip
+    }

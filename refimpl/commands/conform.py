@@ -16,24 +16,35 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     command.add_argument("target", metavar="NAME", nargs="?", help="module.attribute in Python")
-    command.add_argument("format", metavar="FORMAT", nargs="?",
-                         help="such as float8_e4m3fn; a dtype names its own")  # fmt: skip
-    command.add_argument("--program", metavar="COMMAND", help="a program instead of NAME, speaking "
-                         "the text protocol; quote its arguments with it")  # fmt: skip
-    command.add_argument("--operation", choices=("quantize", "encode", "decode"),
-                         default="quantize", help="what the program does (default quantize)")  # fmt: skip
+    command.add_argument("format", metavar="FORMAT", nargs="?", help="such as float8_e4m3fn; a dtype names its own")
+    command.add_argument(
+        "--program",
+        metavar="COMMAND",
+        help="a program instead of NAME, speaking the text protocol; quote its arguments with it",
+    )
+    command.add_argument(
+        "--operation",
+        choices=("quantize", "encode", "decode"),
+        default="quantize",
+        help="what the program does (default quantize)",
+    )
     add_rules(command)
-    command.add_argument("--scale", type=float, metavar="S",
-                         help="of an integer format: hold values to S * (code - zero point)")  # fmt: skip
-    command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")  # fmt: skip
-    command.add_argument("--scale-rule", metavar="RULE",
-                         help="of an MX format: floor (default), ceil, even, nearest")  # fmt: skip
-    command.add_argument("--tensor-scale", type=float, metavar="S",
-                         help="of nvfp4, if it is given (default: from the largest magnitude)")  # fmt: skip
-    command.add_argument("--inputs", nargs="+", metavar="DTYPE", default=["float32", "float64"],
-                         help="float16, float32, float64 (default: the last two)")  # fmt: skip
-    command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS",
-                         help="for each call (default 10)")  # fmt: skip
+    command.add_argument(
+        "--scale", type=float, metavar="S", help="of an integer format: hold values to S * (code - zero point)"
+    )
+    command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")
+    command.add_argument("--scale-rule", metavar="RULE", help="of an MX format: floor (default), ceil, even, nearest")
+    command.add_argument(
+        "--tensor-scale", type=float, metavar="S", help="of nvfp4, if it is given (default: from the largest magnitude)"
+    )
+    command.add_argument(
+        "--inputs",
+        nargs="+",
+        metavar="DTYPE",
+        default=["float32", "float64"],
+        help="float16, float32, float64 (default: the last two)",
+    )
+    command.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
     add_report(command)
 
 
@@ -51,12 +62,20 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    rules = ("rounding", "overflow", "nan", "random_bits", "scale", "zero_point", "scale_rule",
-             "tensor_scale", "inputs", "time_limit")  # fmt: skip
+    rules = (
+        "rounding",
+        "overflow",
+        "nan",
+        "random_bits",
+        "scale",
+        "zero_point",
+        "scale_rule",
+        "tensor_scale",
+        "inputs",
+        "time_limit",
+    )
     try:
-        report = testing.conform(
-            implementation, name, **{rule: getattr(options, rule) for rule in rules}
-        )
+        report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules})
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     return tell(report, options)
@@ -69,9 +88,7 @@ def _imported(name: str):
     import sys
 
     if "." not in name:
-        raise ValueError(
-            f"{name!r} is not of the form module.attribute, as ml_dtypes.float8_e5m2 is"
-        )
+        raise ValueError(f"{name!r} is not of the form module.attribute, as ml_dtypes.float8_e5m2 is")
     module, _, attribute = name.rpartition(".")
     sys.path.insert(0, os.getcwd())
     try:

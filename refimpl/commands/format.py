@@ -14,9 +14,7 @@ def add(commands) -> None:
         f"{SMALL} bits, the value of every code.",
     )
     command.set_defaults(run=run)
-    command.add_argument(
-        "name", metavar="NAME", nargs="?", help="such as float8_e4m3fn, e4m3, posit8_2, int8, nf4"
-    )
+    command.add_argument("name", metavar="NAME", nargs="?", help="such as float8_e4m3fn, e4m3, posit8_2, int8, nf4")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--list", action="store_true", help="print the names of the catalogue")
 

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import (
-    add_running,
-    place,
-    positive,
-    short,
-    talk,
-    writable,
-    write_results,
-)
+from refimpl.commands.options import add_running, place, positive, short, talk, writable, write_results
 
 
 def add(commands) -> None:
@@ -22,18 +14,23 @@ def add(commands) -> None:
         "taught and by what was found so far, predict the others, and say which to buy.",
     )
     command.set_defaults(run=_frontier)
-    command.add_argument("data", metavar="DATA",
-                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
-    command.add_argument("--measurements", type=positive, default=8, metavar="N",
-                         help="configurations to train (default 8)")  # fmt: skip
-    command.add_argument("--method", default="knowledge-gradient", metavar="NAME",
-                         help="how to choose and predict (default knowledge-gradient; the paper's is ed-mf)")  # fmt: skip
-    command.add_argument("--memory-cap-mb", type=float, metavar="MB",
-                         help="consider only configurations within this memory")  # fmt: skip
-    command.add_argument("--matrix", metavar="FILE", type=place,
-                         help="error matrix to learn from (default: the one that ships)")  # fmt: skip
-    command.add_argument("--exhaustive", action="store_true",
-                         help="also train all the others, and compare")  # fmt: skip
+    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
+    command.add_argument(
+        "--measurements", type=positive, default=8, metavar="N", help="configurations to train (default 8)"
+    )
+    command.add_argument(
+        "--method",
+        default="knowledge-gradient",
+        metavar="NAME",
+        help="how to choose and predict (default knowledge-gradient; the paper's is ed-mf)",
+    )
+    command.add_argument(
+        "--memory-cap-mb", type=float, metavar="MB", help="consider only configurations within this memory"
+    )
+    command.add_argument(
+        "--matrix", metavar="FILE", type=place, help="error matrix to learn from (default: the one that ships)"
+    )
+    command.add_argument("--exhaustive", action="store_true", help="also train all the others, and compare")
     add_running(command, "frontier-DATA")
 
 
@@ -45,13 +42,21 @@ def _frontier(options) -> int:
 
     task = data.load(options.data)
     errors = _errors(options.matrix, task)
-    study = Study(errors, task, measurements=options.measurements, method=options.method,
-                  memory_cap_mb=options.memory_cap_mb, seed=options.seed)  # fmt: skip
+    study = Study(
+        errors,
+        task,
+        measurements=options.measurements,
+        method=options.method,
+        memory_cap_mb=options.memory_cap_mb,
+        seed=options.seed,
+    )
     directory = Path(options.out or f"frontier-{short(task.name)}")
     writable(directory / "frontier.png", directory / "frontier.json")
     say = talk(options)
-    say(f"{task.name}: learned from {len(errors.rows)} other tasks; training "
-        f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}")  # fmt: skip
+    say(
+        f"{task.name}: learned from {len(errors.rows)} other tasks; training "
+        f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}"
+    )
 
     running = {"directory": directory, "jobs": options.jobs, "progress": not options.quiet}
     found = study.measure(**running)
@@ -65,8 +70,9 @@ def _frontier(options) -> int:
         for name, value in record["comparison"].items():
             say(f"  {name:<34} {value:.4f}")
 
-    title = (f"{task.name}: {len(found.chosen)} configurations measured, "
-             f"{len(found.names) - len(found.chosen)} predicted")  # fmt: skip
+    title = (
+        f"{task.name}: {len(found.chosen)} configurations measured, {len(found.names) - len(found.chosen)} predicted"
+    )
     picture = plots.frontier(found, true=true, title=title)
     for path in write_results(directory, {"frontier.png": picture, "frontier.json": record}):
         say(f"wrote {path}")
@@ -105,10 +111,7 @@ def _estimated(found):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
         if found.band is not None and how == "predicted":
             how += f" ({found.band[0][i]:.3f} to {found.band[1][i]:.3f})"
-        yield (
-            f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}"
-            f"{marks.get(i, '')}"
-        )
+        yield (f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}{marks.get(i, '')}")
 
 
 def _advice(found):

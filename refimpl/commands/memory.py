@@ -19,27 +19,37 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_memory)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
-    command.add_argument("--low", default="e4m3", metavar="FORMAT",
-                         help="of weights, activations, their gradients (default e4m3)")  # fmt: skip
-    command.add_argument("--high", default="e8m7", metavar="FORMAT",
-                         help="of momentum, accumulator, input, logits (default e8m7)")  # fmt: skip
-    command.add_argument("--data", default="digits", metavar="DATA",
-                         help="data set whose images it takes, or path of your own (default digits)")  # fmt: skip
-    command.add_argument("--resolution", type=positive, metavar="N",
-                         help="NxN images in colour instead of the data set's")  # fmt: skip
-    command.add_argument("--classes", type=positive, metavar="N",
-                         help="default: the data set's")  # fmt: skip
+    command.add_argument(
+        "--low", default="e4m3", metavar="FORMAT", help="of weights, activations, their gradients (default e4m3)"
+    )
+    command.add_argument(
+        "--high", default="e8m7", metavar="FORMAT", help="of momentum, accumulator, input, logits (default e8m7)"
+    )
+    command.add_argument(
+        "--data",
+        default="digits",
+        metavar="DATA",
+        help="data set whose images it takes, or path of your own (default digits)",
+    )
+    command.add_argument(
+        "--resolution", type=positive, metavar="N", help="NxN images in colour instead of the data set's"
+    )
+    command.add_argument("--classes", type=positive, metavar="N", help="default: the data set's")
     command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
-    command.add_argument("--accounting", choices=("paper", "needed"), default="paper",
-                         help="the paper's rule (default), or what is needed at once")  # fmt: skip
-    command.add_argument("--optimizer", choices=("sgd", "momentum", "adam"), default="momentum",
-                         help="default momentum")  # fmt: skip
-    command.add_argument("--state-bits", type=positive, metavar="N",
-                         help="of the optimizer's state; 8 counts its scales too")  # fmt: skip
-    command.add_argument("--checkpoint-every", type=positive, metavar="N",
-                         help="keep only every so many-th activation")  # fmt: skip
-    command.add_argument("--picture", metavar="FILE", type=place,
-                         help="also draw it, by layer and kind")  # fmt: skip
+    command.add_argument(
+        "--accounting",
+        choices=("paper", "needed"),
+        default="paper",
+        help="the paper's rule (default), or what is needed at once",
+    )
+    command.add_argument(
+        "--optimizer", choices=("sgd", "momentum", "adam"), default="momentum", help="default momentum"
+    )
+    command.add_argument(
+        "--state-bits", type=positive, metavar="N", help="of the optimizer's state; 8 counts its scales too"
+    )
+    command.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep only every so many-th activation")
+    command.add_argument("--picture", metavar="FILE", type=place, help="also draw it, by layer and kind")
 
 
 def _memory(options) -> int:
@@ -49,10 +59,15 @@ def _memory(options) -> int:
     writable(options.picture)
     network, shape, where = _network(options)
     memory = count(
-        network, shape, Configuration(options.low, options.high), batch_size=options.batch_size,
-        accounting=options.accounting, optimizer=options.optimizer, state_bits=options.state_bits,
+        network,
+        shape,
+        Configuration(options.low, options.high),
+        batch_size=options.batch_size,
+        accounting=options.accounting,
+        optimizer=options.optimizer,
+        state_bits=options.state_bits,
         checkpoint_every=options.checkpoint_every,
-    )  # fmt: skip
+    )
     title = f"{options.model} on {where}, batch {options.batch_size}, {options.low}+{options.high}"
     title += "".join(f", {how}" for how in _departures(options))
     if options.picture:
@@ -63,9 +78,7 @@ def _memory(options) -> int:
         for name, size in table.items():
             print(f"  {name:<22} {size:>10,.0f}  {size / 2**20 / memory.total_mb:>6.1%}")
         print()
-    print(
-        f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes"
-    )
+    print(f"{'total':<24} {memory.total_mb * 2**20:>10,.0f}  = {memory.total_mb:.4f} MB of 2^20 bytes")
     if options.picture:
         print(f"wrote {options.picture}")
     return 0
@@ -90,7 +103,7 @@ def _network(options):
     task = data.load(options.data)
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
-        shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"  # fmt: skip
+        shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"
     if options.model == "vgg11" and min(shape[:2]) < SMALLEST_OF_VGG11:
         raise ValueError(
             f"vgg11 halves its images five times, and those of {where} are {shape[0]}x{shape[1]}; "
@@ -108,6 +121,5 @@ def _draw(memory, title, path):
         plots.memory(memory, title=title).savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"cannot write the picture {path} ({error}); name a .png, .pdf or .svg in a directory "
-            "you can write to"
+            f"cannot write the picture {path} ({error}); name a .png, .pdf or .svg in a directory you can write to"
         ) from None

@@ -92,25 +92,20 @@ def short(name: str) -> str:
 def add_network(command, models: tuple[str, ...]) -> None:
     """Declare the network and the data of a command that trains one."""
     command.add_argument("model", metavar="MODEL", choices=models, help=", ".join(models))
-    command.add_argument("data", metavar="DATA",
-                         help="name of a data set, such as digits, or path of your own")  # fmt: skip
+    command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
 
 
 def add_results(command, out: str) -> None:
     """Declare the options of a command that trains and writes."""
     command.add_argument("--seed", type=seed, default=0, help="default 0")
-    command.add_argument(
-        "--out", metavar="DIR", type=place, help=f"directory of results (default {out})"
-    )
+    command.add_argument("--out", metavar="DIR", type=place, help=f"directory of results (default {out})")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def add_running(command, out: str) -> None:
     """Declare the options of a command that trains many, in processes, and can be continued."""
     add_results(command, out)
-    command.add_argument(
-        "--jobs", type=positive, metavar="N", help="processes (default: all processors)"
-    )
+    command.add_argument("--jobs", type=positive, metavar="N", help="processes (default: all processors)")
     command.set_defaults(continues=True)
 
 
@@ -139,11 +134,22 @@ def add_rules(command) -> None:
     """Declare the options that say how to round."""
     from refimpl.formats import OVERFLOWS, ROUNDINGS
 
-    command.add_argument("--rounding", choices=ROUNDINGS, default="ties_to_even", metavar="MODE",
-                         help=f"{', '.join(ROUNDINGS)} (default ties_to_even)")  # fmt: skip
-    command.add_argument("--overflow", choices=OVERFLOWS, default="overflow",
-                         help="what is beyond the largest value (default overflow)")  # fmt: skip
-    command.add_argument("--nan", choices=("zero", "max"), default="zero",
-                         help="what NaN becomes where the format has none (default zero)")  # fmt: skip
-    command.add_argument("--random-bits", type=positive, metavar="N",
-                         help="of stochastic_a, stochastic_b and stochastic_c")  # fmt: skip
+    command.add_argument(
+        "--rounding",
+        choices=ROUNDINGS,
+        default="ties_to_even",
+        metavar="MODE",
+        help=f"{', '.join(ROUNDINGS)} (default ties_to_even)",
+    )
+    command.add_argument(
+        "--overflow", choices=OVERFLOWS, default="overflow", help="what is beyond the largest value (default overflow)"
+    )
+    command.add_argument(
+        "--nan",
+        choices=("zero", "max"),
+        default="zero",
+        help="what NaN becomes where the format has none (default zero)",
+    )
+    command.add_argument(
+        "--random-bits", type=positive, metavar="N", help="of stochastic_a, stochastic_b and stochastic_c"
+    )

@@ -16,15 +16,16 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_reproduce)
     command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
-    command.add_argument("--data", metavar="DIR",
-                         help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")  # fmt: skip
-    command.add_argument("--only", nargs="+", metavar="PART",
-                         choices=("figures", "meta-training", "meta-test", "settings", "ranking"),
-                         help="figures, meta-training, meta-test, settings, ranking (default all)")  # fmt: skip
-    command.add_argument("--jobs", type=positive, default=2, metavar="N",
-                         help="processes (default 2)")  # fmt: skip
-    command.add_argument("--out", metavar="DIR", type=place,
-                         help="also write tables and pictures there")  # fmt: skip
+    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")
+    command.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PART",
+        choices=("figures", "meta-training", "meta-test", "settings", "ranking"),
+        help="figures, meta-training, meta-test, settings, ranking (default all)",
+    )
+    command.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default 2)")
+    command.add_argument("--out", metavar="DIR", type=place, help="also write tables and pictures there")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -16,20 +16,15 @@ def add(commands) -> None:
         "again it continues; with the defaults it makes the matrix that ships with the package.",
     )
     command.set_defaults(run=_sweep)
-    command.add_argument("--tasks", nargs="+", metavar="NAME",
-                         help="or path of your own (default: the glyph tasks)")  # fmt: skip
-    command.add_argument("--configurations", nargs="+", metavar="NAME",
-                         help="such as e4m3+e8m7 (default: all 99)")  # fmt: skip
+    command.add_argument("--tasks", nargs="+", metavar="NAME", help="or path of your own (default: the glyph tasks)")
+    command.add_argument("--configurations", nargs="+", metavar="NAME", help="such as e4m3+e8m7 (default: all 99)")
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
+    command.add_argument("--memory-cap-mb", type=float, metavar="MB", help="do not train what needs more memory")
+    command.add_argument("--dry-run", action="store_true", help="only say how many cells, how long, how much memory")
     command.add_argument(
-        "--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000"
+        "--dask", metavar="ADDRESS", help="train on the workers of this Dask scheduler, such as tcp://host:8786"
     )
-    command.add_argument("--memory-cap-mb", type=float, metavar="MB",
-                         help="do not train what needs more memory")  # fmt: skip
-    command.add_argument("--dry-run", action="store_true",
-                         help="only say how many cells, how long, how much memory")  # fmt: skip
-    command.add_argument("--dask", metavar="ADDRESS",
-                         help="train on the workers of this Dask scheduler, such as tcp://host:8786")  # fmt: skip
     add_running(command, "sweep")
 
 
@@ -44,7 +39,7 @@ def _sweep(options) -> int:
         "directory": directory,
         "settings": Settings(epochs=options.epochs, loss_scale=options.loss_scale, seed=options.seed),
         "memory_cap_mb": options.memory_cap_mb,
-    }  # fmt: skip
+    }
     if options.dry_run:
         print("\n".join(_plan(plan_sweep(**what), options.jobs)))
         return 0
@@ -62,10 +57,14 @@ def _plan(plan, jobs):
     from refimpl.peppp.processes import processors
 
     jobs = min(jobs or processors(), max(plan.cells - plan.trained, 1))
-    yield (f"{plan.cells} cells, {plan.trained} of them trained already; "
-           f"{plan.over_cap} more are over the memory cap and not run")  # fmt: skip
-    yield (f"about {plan.seconds / 60:.1f} minutes of training for the other {plan.cells - plan.trained}, "
-           f"{plan.seconds / 60 / jobs:.1f} in {jobs} process(es)")  # fmt: skip
+    yield (
+        f"{plan.cells} cells, {plan.trained} of them trained already; "
+        f"{plan.over_cap} more are over the memory cap and not run"
+    )
+    yield (
+        f"about {plan.seconds / 60:.1f} minutes of training for the other {plan.cells - plan.trained}, "
+        f"{plan.seconds / 60 / jobs:.1f} in {jobs} process(es)"
+    )
     yield f"the largest needs {plan.largest_mb:.4f} MB by the paper's rule; nothing was written"
 
 
@@ -92,15 +91,13 @@ def _executor(address):
         from dask.distributed import Client
     except ImportError:
         raise ValueError(
-            "--dask needs the package dask.distributed, which is not installed; "
-            "install refimpl[cluster]"
+            "--dask needs the package dask.distributed, which is not installed; install refimpl[cluster]"
         ) from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"--dask {address}: no scheduler answers there ({type(error).__name__}); "
-            "start one with: dask scheduler"
+            f"--dask {address}: no scheduler answers there ({type(error).__name__}); start one with: dask scheduler"
         ) from None
     with client:
         yield client.get_executor()

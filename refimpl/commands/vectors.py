@@ -17,9 +17,7 @@ def add(commands) -> None:
     )
     command.set_defaults(run=run)
     add_selection(command)
-    command.add_argument(
-        "--inputs-only", action="store_true", help="leave the results out, for a pipe"
-    )
+    command.add_argument("--inputs-only", action="store_true", help="leave the results out, for a pipe")
     shape = command.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
     shape.add_argument("--npz", metavar="FILE", type=place, help="write arrays to FILE instead")
@@ -30,13 +28,17 @@ def add_selection(command) -> None:
     from refimpl.commands.options import add_rules
 
     operations = ("encode", "decode", "quantize", "add", "sub", "mul", "div", "sqrt", "fma")
-    command.add_argument("operation", metavar="OP", choices=operations,
-                         help=", ".join(operations))  # fmt: skip
+    command.add_argument("operation", metavar="OP", choices=operations, help=", ".join(operations))
     command.add_argument("format", metavar="FORMAT", help="such as float8_e4m3fn")
-    command.add_argument("--level", choices=("1", "2", "all"), default="2",
-                         help="1 small, 2 boundary-weighted (default), all exhaustive")  # fmt: skip
-    command.add_argument("--input", choices=("float16", "float32", "float64"), default="float32",
-                         help="type of the inputs of encode and quantize (default float32)")  # fmt: skip
+    command.add_argument(
+        "--level", choices=("1", "2", "all"), default="2", help="1 small, 2 boundary-weighted (default), all exhaustive"
+    )
+    command.add_argument(
+        "--input",
+        choices=("float16", "float32", "float64"),
+        default="float32",
+        help="type of the inputs of encode and quantize (default float32)",
+    )
     add_rules(command)
 
 
@@ -45,8 +47,7 @@ def selected(options):
     from refimpl.testing import Behaviour, Vectors
 
     try:
-        behaviour = Behaviour(options.format, options.rounding, options.overflow, options.nan,
-                              options.random_bits)  # fmt: skip
+        behaviour = Behaviour(options.format, options.rounding, options.overflow, options.nan, options.random_bits)
     except TypeError as error:  # a format of blocks or a code book
         raise ValueError(str(error)) from None
     return Vectors(options.operation, behaviour, options.level, options.input)

@@ -35,9 +35,14 @@ def steps():
 
     digits = data.load("digits")
     few = data.Task(
-        "few", digits.train_images[:64], digits.train_labels[:64], digits.test_images[:8],
-        digits.test_labels[:8], classes=10, images_from="digits",
-    )  # fmt: skip
+        "few",
+        digits.train_images[:64],
+        digits.train_labels[:64],
+        digits.test_images[:8],
+        digits.test_labels[:8],
+        classes=10,
+        images_from="digits",
+    )
     policies = {
         "float32": nn.presets.float32(),
         "low precision, stochastic": nn.presets.peppp(),

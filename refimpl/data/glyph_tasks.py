@@ -66,30 +66,15 @@ ALPHABETS = {
 
 #: File names of the fonts by family; the styles are regular, bold, italic, bold italic.
 FAMILIES = {
-    "DejaVu Sans": (
-        "DejaVuSans",
-        "DejaVuSans-Bold",
-        "DejaVuSans-Oblique",
-        "DejaVuSans-BoldOblique",
-    ),
+    "DejaVu Sans": ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
     "DejaVu Sans Mono": (
         "DejaVuSansMono",
         "DejaVuSansMono-Bold",
         "DejaVuSansMono-Oblique",
         "DejaVuSansMono-BoldOblique",
     ),
-    "DejaVu Serif": (
-        "DejaVuSerif",
-        "DejaVuSerif-Bold",
-        "DejaVuSerif-Italic",
-        "DejaVuSerif-BoldItalic",
-    ),
-    "STIX General": (
-        "STIXGeneral",
-        "STIXGeneralBol",
-        "STIXGeneralItalic",
-        "STIXGeneralBolIta",
-    ),
+    "DejaVu Serif": ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    "STIX General": ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
 }
 
 
@@ -174,9 +159,7 @@ def task(name: str) -> Task:
     Task('greek-clean': 1440 train, 360 test, 8x8x1, 26 classes, images from 'greek')
     """
     if name not in names():
-        raise ValueError(
-            f"task: unknown glyph task {name!r}: allowed are {', '.join(names())}; give one of them"
-        )
+        raise ValueError(f"task: unknown glyph task {name!r}: allowed are {', '.join(names())}; give one of them")
     alphabet, _, condition_name = name.rpartition("-")
     condition = CONDITIONS[condition_name]
     with np.load(_FILE, allow_pickle=False) as file:
@@ -250,8 +233,7 @@ def _resample(bitmaps, scale, angle, shift):
     width = side + 4
     corner = (np.arange(count)[:, np.newaxis, np.newaxis] * width + row) * width + column
     upper, lower = (
-        (_GRID - column_part) * paper.take(at) + column_part * paper.take(at + 1)
-        for at in (corner, corner + width)
+        (_GRID - column_part) * paper.take(at) + column_part * paper.take(at + 1) for at in (corner, corner + width)
     )
     value = (_GRID - row_part) * upper + row_part * lower
     total = value.reshape(count, _PIXELS, _SAMPLES, _PIXELS, _SAMPLES).sum(axis=(2, 4))

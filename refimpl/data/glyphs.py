@@ -78,9 +78,7 @@ def draw() -> dict[str, np.ndarray]:
         "characters": np.array(characters),
         "alphabets": np.array(alphabets),
         "fonts": np.array(fonts),
-        "drawn_with": np.array(
-            f"matplotlib {matplotlib.__version__}, FreeType {ft2font.__freetype_version__}"
-        ),
+        "drawn_with": np.array(f"matplotlib {matplotlib.__version__}, FreeType {ft2font.__freetype_version__}"),
     }
 
 

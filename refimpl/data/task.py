@@ -85,8 +85,7 @@ class Task:
         _check_dtype(field, labels, np.int64)
         if labels.shape != (images,):
             raise ValueError(
-                f"Task: {field} has shape {labels.shape}, allowed is ({images},): "
-                "give one label for each image"
+                f"Task: {field} has shape {labels.shape}, allowed is ({images},): give one label for each image"
             )
         if labels.min() < 0 or labels.max() >= self.classes:
             raise ValueError(

@@ -24,8 +24,7 @@ from refimpl.data.task import Task
 __all__ = ["CHAPTERS", "NAME", "PLACES", "WORDS", "TokenTask", "task"]
 
 NAME = "topics"
-CHAPTERS = ("compound", "debugger", "execmodel", "formatstrings", "import", "string-methods",
-            "types", "typesmapping")  # fmt: skip
+CHAPTERS = ("compound", "debugger", "execmodel", "formatstrings", "import", "string-methods", "types", "typesmapping")
 PLACES = 16  # words of a window
 WORDS = 512  # numbers of words, with 0 for all that have none
 _STEP = 4  # words from the start of one window to the next
@@ -63,16 +62,22 @@ class TokenTask(Task):
         tokens = getattr(self, field)
         if not isinstance(tokens, np.ndarray) or tokens.dtype != np.float32:
             got = getattr(tokens, "dtype", type(tokens).__name__)
-            raise TypeError(f"TokenTask: {field} is {got}, allowed is an ndarray of float32; "
-                            "convert it by numpy.asarray(..., numpy.float32)")  # fmt: skip
+            raise TypeError(
+                f"TokenTask: {field} is {got}, allowed is an ndarray of float32; "
+                "convert it by numpy.asarray(..., numpy.float32)"
+            )
         if tokens.ndim != 2 or tokens.size == 0:
-            raise ValueError(f"TokenTask: {field} has shape {tokens.shape}, allowed is (n, places) "
-                             "without a zero; give one row of tokens for each label")  # fmt: skip
+            raise ValueError(
+                f"TokenTask: {field} has shape {tokens.shape}, allowed is (n, places) "
+                "without a zero; give one row of tokens for each label"
+            )
         whole = (tokens >= 0) & (tokens < self.words) & (tokens == np.floor(tokens))
         if not whole.all():
             index = tuple(int(i) for i in np.argwhere(~whole)[0])
-            raise ValueError(f"TokenTask: {field} has {tokens[index]} at {index}, allowed are whole "
-                             f"numbers from 0 to {self.words - 1}; number the words from 0")  # fmt: skip
+            raise ValueError(
+                f"TokenTask: {field} has {tokens[index]} at {index}, allowed are whole "
+                f"numbers from 0 to {self.words - 1}; number the words from 0"
+            )
 
 
 def task() -> TokenTask:
@@ -94,16 +99,18 @@ def task() -> TokenTask:
     (8, 16, 512)
     """
     chapters = [re.findall("[a-z]+", text.lower()) for text in _texts()]
-    train, test = (
-        [list(_stretches(words, part)) for words in chapters] for part in ("train", "test")
-    )
+    train, test = ([list(_stretches(words, part)) for words in chapters] for part in ("train", "test"))
     seen = Counter(word for chapter in train for stretch in chapter for word in stretch)
     numbers = {word: i + 1 for i, (word, _) in enumerate(seen.most_common(WORDS - 1))}
     release = ".".join(map(str, sys.version_info[:3]))
     return TokenTask(
-        NAME, *_windows(train, numbers), *_windows(test, numbers), classes=len(CHAPTERS), words=WORDS,
+        NAME,
+        *_windows(train, numbers),
+        *_windows(test, numbers),
+        classes=len(CHAPTERS),
+        words=WORDS,
         images_from=f"pydoc_data.topics of Python {release}",
-    )  # fmt: skip
+    )
 
 
 def _texts() -> list[str]:
@@ -132,8 +139,9 @@ def _windows(chapters, numbers):
     for stretches in chapters:
         found = [
             [numbers.get(word, 0) for word in stretch[i : i + PLACES]]
-            for stretch in stretches for i in range(0, len(stretch) - PLACES + 1, _STEP)
-        ]  # fmt: skip
+            for stretch in stretches
+            for i in range(0, len(stretch) - PLACES + 1, _STEP)
+        ]
         cut.append(np.float32(found))
     count = min(map(len, cut))  # the same of each, spread over the chapter
     chosen = [windows[np.arange(count) * len(windows) // count] for windows in cut]

@@ -32,7 +32,21 @@ from refimpl.formats.names import format, names, p3109_names
 from refimpl.formats.posits import PositFormat
 
 __all__ = [
-    "NAN_RULES", "OVERFLOWS", "ROUNDINGS", "SCALE_RULES", "BlockFormat", "CodeBook", "FloatFormat",
-    "IntFormat", "NanRule", "Overflow", "PositFormat", "Rounding", "ScaleRule", "Specials",
-    "format", "names", "p3109_names",
-]  # fmt: skip
+    "NAN_RULES",
+    "OVERFLOWS",
+    "ROUNDINGS",
+    "SCALE_RULES",
+    "BlockFormat",
+    "CodeBook",
+    "FloatFormat",
+    "IntFormat",
+    "NanRule",
+    "Overflow",
+    "PositFormat",
+    "Rounding",
+    "ScaleRule",
+    "Specials",
+    "format",
+    "names",
+    "p3109_names",
+]

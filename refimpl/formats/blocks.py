@@ -56,36 +56,33 @@ class BlockFormat:
 
     def __post_init__(self):
         if not isinstance(self.element, (FloatFormat, IntFormat)):
-            raise TypeError(f"BlockFormat: element must be a FloatFormat or IntFormat, "
-                            f"got {type(self.element).__name__}")  # fmt: skip
-        if not isinstance(self.scale, FloatFormat):
             raise TypeError(
-                f"BlockFormat: scale must be a FloatFormat, got {type(self.scale).__name__}"
+                f"BlockFormat: element must be a FloatFormat or IntFormat, got {type(self.element).__name__}"
             )
-        if isinstance(self.element, FloatFormat) and (
-            not self.element.signed or self.element.bits > 16
-        ):
-            raise ValueError("BlockFormat: a float element must be signed and have at most 16 bits; "
-                             f"got {self.element}")  # fmt: skip
-        if isinstance(self.element, IntFormat) and (
-            not self.element.symmetric or self.tensor_scale
-        ):
-            raise ValueError("BlockFormat: an integer element must be symmetric and without a tensor "
-                             f"scale; got {self.element}")  # fmt: skip
+        if not isinstance(self.scale, FloatFormat):
+            raise TypeError(f"BlockFormat: scale must be a FloatFormat, got {type(self.scale).__name__}")
+        if isinstance(self.element, FloatFormat) and (not self.element.signed or self.element.bits > 16):
+            raise ValueError(
+                f"BlockFormat: a float element must be signed and have at most 16 bits; got {self.element}"
+            )
+        if isinstance(self.element, IntFormat) and (not self.element.symmetric or self.tensor_scale):
+            raise ValueError(
+                f"BlockFormat: an integer element must be symmetric and without a tensor scale; got {self.element}"
+            )
         if self.tensor_scale and not (
-            self.scale.specials in ("fn", "ieee")
-            and self.scale.mantissa_bits <= 7
-            and self.element.mantissa_bits <= 7
+            self.scale.specials in ("fn", "ieee") and self.scale.mantissa_bits <= 7 and self.element.mantissa_bits <= 7
         ):
-            raise ValueError("BlockFormat: with a tensor scale, the block scale has a NaN and a zero "
-                             "(fn or ieee), and neither it nor the element more than 7 mantissa bits; "
-                             f"got {self.scale} and {self.element}")  # fmt: skip
+            raise ValueError(
+                "BlockFormat: with a tensor scale, the block scale has a NaN and a zero "
+                "(fn or ieee), and neither it nor the element more than 7 mantissa bits; "
+                f"got {self.scale} and {self.element}"
+            )
         if (self.scale.specials == "e8m0") == self.tensor_scale:
-            raise ValueError("BlockFormat: the scale must be e8m0 without a tensor scale, and not "
-                             f"e8m0 with one; got {self.scale}")  # fmt: skip
+            raise ValueError(
+                f"BlockFormat: the scale must be e8m0 without a tensor scale, and not e8m0 with one; got {self.scale}"
+            )
         if not whole(self.block_size) or self.block_size < 1:
-            raise ValueError("BlockFormat: block_size must be a whole number above 0; "
-                             f"got {self.block_size!r}")  # fmt: skip
+            raise ValueError(f"BlockFormat: block_size must be a whole number above 0; got {self.block_size!r}")
 
     @property
     def bits(self) -> int:
@@ -97,9 +94,7 @@ class BlockFormat:
         """The element as a float format; an integer one is fixed point, with the sign apart."""
         if isinstance(self.element, FloatFormat):
             return self.element
-        return FloatFormat(
-            exponent_bits=0, mantissa_bits=self.element.bits - 1, bias=0, specials="none"
-        )
+        return FloatFormat(exponent_bits=0, mantissa_bits=self.element.bits - 1, bias=0, specials="none")
 
     @property
     def max_exponent(self) -> int:

@@ -15,11 +15,23 @@ from refimpl.formats.modes import whole
 
 # 4-bit NormalFloat: quantiles of N(0, 1), 8 above zero and 7 below, divided by the largest.
 NF4 = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-    0.7229568362236023, 1.0,
-)  # fmt: skip
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,12 @@ class CodeBook:
             raise ValueError(f"CodeBook: a book has 2 to 256 values, got {len(book)}")
         for i, value in enumerate(book):
             if not -1 <= value <= 1 or to_float32(Fraction(value)) != value:
-                raise ValueError(f"CodeBook: value {i} is {value!r}; values are float32 numbers from "
-                                 "-1 to 1: divide by the largest magnitude and round")  # fmt: skip
-            if i and value <= book[i - 1]:
                 raise ValueError(
-                    f"CodeBook: values ascend; value {i} is {value!r} behind {book[i - 1]!r}"
+                    f"CodeBook: value {i} is {value!r}; values are float32 numbers from "
+                    "-1 to 1: divide by the largest magnitude and round"
                 )
+            if i and value <= book[i - 1]:
+                raise ValueError(f"CodeBook: values ascend; value {i} is {value!r} behind {book[i - 1]!r}")
 
     @property
     def bits(self) -> int:
@@ -94,8 +106,9 @@ def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -
     (0.005499999970197678, 0.032499998807907104, 0.07750000059604645, 0.21250000596046448)
     """
     if not (whole(bits) and whole(exponent_bits) and 2 <= bits <= 8 and 1 <= exponent_bits < bits):
-        raise ValueError("dynamic_values: bits must be 2 to 8 and exponent_bits 1 to bits - 1; got "
-                         f"{bits!r} and {exponent_bits!r}")  # fmt: skip
+        raise ValueError(
+            f"dynamic_values: bits must be 2 to 8 and exponent_bits 1 to bits - 1; got {bits!r} and {exponent_bits!r}"
+        )
     magnitudes = []
     for i in range(exponent_bits):
         steps = 2 ** (i + bits - 1 - exponent_bits + (not signed))
@@ -110,8 +123,7 @@ def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -
 def _decade(exponent: int, steps: int) -> list[Fraction]:
     """Return the midpoints of equal steps from 0.1 to 1, times 10^exponent."""
     width = Fraction(9, 10) / steps if steps else 0
-    return [(Fraction(1, 10) + width * Fraction(2 * k + 1, 2)) * Fraction(10) ** exponent
-            for k in range(steps)]  # fmt: skip
+    return [(Fraction(1, 10) + width * Fraction(2 * k + 1, 2)) * Fraction(10) ** exponent for k in range(steps)]
 
 
 def quantile_values(ascending: Sequence[float], bits: int) -> tuple[float, ...]:

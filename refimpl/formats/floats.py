@@ -90,32 +90,36 @@ class FloatFormat:
         need(f"specials must be one of {', '.join(FAMILIES)}", family in FAMILIES)
         need("exponent_bits must be a whole number from 0 to 16", whole(e) and 0 <= e <= 16)
         need("mantissa_bits must be a whole number from 0 to 52", whole(m) and 0 <= m <= 52)
-        need("signed and has_subnormals must be True or False",
-             isinstance(self.signed, bool) and isinstance(self.has_subnormals, bool))  # fmt: skip
         need(
-            "sign, exponent and mantissa must have 2 to 64 bits in all, of which the sign is one "
-            "if there are 64",
+            "signed and has_subnormals must be True or False",
+            isinstance(self.signed, bool) and isinstance(self.has_subnormals, bool),
+        )
+        need(
+            "sign, exponent and mantissa must have 2 to 64 bits in all, of which the sign is one if there are 64",
             2 <= self.bits <= 63 + self.signed,
         )
         if self.bias is None:
             object.__setattr__(self, "bias", default_bias(e, self.signed, family))
-        need("bias must be a whole number of at most 2^17 either way",
-             whole(self.bias) and abs(self.bias) <= LARGEST_BIAS)  # fmt: skip
-        need("fnuz needs a sign bit, whose lone code is its NaN", family != "fnuz" or self.signed)
-        need("ieee needs exponent_bits >= 1 and mantissa_bits >= 1 to tell NaN from infinity",
-             family != "ieee" or (e >= 1 and m >= 1))  # fmt: skip
         need(
-            "e8m0 scales are unsigned and have exponent bits",
-            family != "e8m0" or (not self.signed and e),
+            "bias must be a whole number of at most 2^17 either way",
+            whole(self.bias) and abs(self.bias) <= LARGEST_BIAS,
         )
+        need("fnuz needs a sign bit, whose lone code is its NaN", family != "fnuz" or self.signed)
+        need(
+            "ieee needs exponent_bits >= 1 and mantissa_bits >= 1 to tell NaN from infinity",
+            family != "ieee" or (e >= 1 and m >= 1),
+        )
+        need("e8m0 scales are unsigned and have exponent bits", family != "e8m0" or (not self.signed and e))
         need("a format without subnormals needs exponent_bits >= 1", self.has_subnormals or e)
         first = 1 if self.has_subnormals or not self.has_zero else 1 << m
         need("the special codes must leave a finite value above zero", self.max_code >= first)
 
     def _fields(self) -> str:
-        return (f"exponent_bits={self.exponent_bits!r}, mantissa_bits={self.mantissa_bits!r}, "
-                f"bias={self.bias!r}, signed={self.signed!r}, specials={self.specials!r}, "
-                f"has_subnormals={self.has_subnormals!r}")  # fmt: skip
+        return (
+            f"exponent_bits={self.exponent_bits!r}, mantissa_bits={self.mantissa_bits!r}, "
+            f"bias={self.bias!r}, signed={self.signed!r}, specials={self.specials!r}, "
+            f"has_subnormals={self.has_subnormals!r}"
+        )
 
     # -- the layout of codes ----------------------------------------------------------------
 
@@ -193,8 +197,10 @@ class FloatFormat:
             return 0.0
         zeros = (significand & -significand).bit_length() - 1
         if significand.bit_length() + exponent > 1024 or zeros + exponent < -1074:
-            raise OverflowError(f"{self.name}: {significand} * 2^{exponent} is not a float64; "
-                                "refimpl.spec.float_codes gives exact fractions")  # fmt: skip
+            raise OverflowError(
+                f"{self.name}: {significand} * 2^{exponent} is not a float64; "
+                "refimpl.spec.float_codes gives exact fractions"
+            )
         return math.ldexp(significand, exponent)
 
     @cached_property
@@ -266,8 +272,7 @@ class FloatFormat:
         [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
         """
         if self.bits > 16:
-            raise ValueError(f"{self.name}.values: there are 2^{self.bits} codes; decode the ones "
-                             "you need")  # fmt: skip
+            raise ValueError(f"{self.name}.values: there are 2^{self.bits} codes; decode the ones you need")
         found = {self._magnitude(code) for code in self._magnitude_codes()}
         return sorted(found | {-value for value in found if value} if self.signed else found)
 

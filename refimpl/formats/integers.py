@@ -43,16 +43,14 @@ class IntFormat:
         if self.symmetric is None:
             object.__setattr__(self, "symmetric", self.signed)
         if not isinstance(self.signed, bool) or not isinstance(self.symmetric, bool):
-            raise ValueError("IntFormat: signed and symmetric must be True or False; got "
-                             f"signed={self.signed!r}, symmetric={self.symmetric!r}")  # fmt: skip
+            raise ValueError(
+                "IntFormat: signed and symmetric must be True or False; got "
+                f"signed={self.signed!r}, symmetric={self.symmetric!r}"
+            )
         if not (whole(self.bits) and 1 <= self.bits <= 16):
-            raise ValueError(
-                f"IntFormat: bits must be a whole number from 1 to 16; got {self.bits!r}"
-            )
+            raise ValueError(f"IntFormat: bits must be a whole number from 1 to 16; got {self.bits!r}")
         if self.symmetric and not self.signed:
-            raise ValueError(
-                "IntFormat: a symmetric format has a sign; use signed=True or symmetric=False"
-            )
+            raise ValueError("IntFormat: a symmetric format has a sign; use signed=True or symmetric=False")
         if self.symmetric and self.bits == 1:
             raise ValueError("IntFormat: one symmetric bit leaves only zero; use symmetric=False")
 

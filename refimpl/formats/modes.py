@@ -4,9 +4,17 @@ from typing import Literal, get_args
 
 Specials = Literal["ieee", "fn", "fnuz", "none", "p3109_extended", "p3109_finite", "e8m0"]
 Rounding = Literal[
-    "ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative",
-    "to_odd", "stochastic", "stochastic_a", "stochastic_b", "stochastic_c",
-]  # fmt: skip
+    "ties_to_even",
+    "ties_to_away",
+    "toward_zero",
+    "toward_positive",
+    "toward_negative",
+    "to_odd",
+    "stochastic",
+    "stochastic_a",
+    "stochastic_b",
+    "stochastic_c",
+]
 Overflow = Literal["overflow", "saturate", "propagate"]
 NanRule = Literal["zero", "max", "raise"]
 ScaleRule = Literal["floor", "ceil", "even", "nearest"]

@@ -40,9 +40,7 @@ _INTEGERS: dict[str, IntFormat] = {
         *(IntFormat(bits=bits, signed=False) for bits in (1, 2, 4, 8, 16)),
     ]
 }
-_POSITS: dict[str, PositFormat] = {
-    record.name: record for record in [PositFormat(bits, 2) for bits in (8, 16, 32)]
-}
+_POSITS: dict[str, PositFormat] = {record.name: record for record in [PositFormat(bits, 2) for bits in (8, 16, 32)]}
 
 
 def _mx(element) -> BlockFormat:
@@ -57,10 +55,9 @@ _BLOCKS: dict[str, BlockFormat] = {
     "mxfp4_e2m1": _mx(_FLOATS["float4_e2m1fn"]),
     "mxint8": _mx(_INTEGERS["int8"]),
     "nvfp4": BlockFormat(
-        element=_FLOATS["float4_e2m1fn"], scale=_FLOATS["float8_e4m3fn"], block_size=16,
-        tensor_scale=True,
+        element=_FLOATS["float4_e2m1fn"], scale=_FLOATS["float8_e4m3fn"], block_size=16, tensor_scale=True
     ),
-}  # fmt: skip
+}
 _BOOKS = {  # made when they are first asked for
     "nf4": lambda: NF4,
     "dynamic8": dynamic_values,
@@ -71,14 +68,30 @@ _NAMES: dict[Format, str] = {record: name for name, record in _CATALOGUE.items()
 
 # The part of a standard name behind "floatN_", where it does not also read as a systematic name.
 _ALIASES = {
-    "binary16": "float16", "binary32": "float32", "binary64": "float64", "half": "float16",
-    "e4m3fn": "float8_e4m3fn", "e4m3fnuz": "float8_e4m3fnuz", "e5m2fnuz": "float8_e5m2fnuz",
-    "e4m3b11fnuz": "float8_e4m3b11fnuz", "e8m0fnu": "float8_e8m0fnu", "e2m3fn": "float6_e2m3fn",
-    "e3m2fn": "float6_e3m2fn", "e2m1fn": "float4_e2m1fn", "mxfp4": "mxfp4_e2m1",
-}  # fmt: skip
+    "binary16": "float16",
+    "binary32": "float32",
+    "binary64": "float64",
+    "half": "float16",
+    "e4m3fn": "float8_e4m3fn",
+    "e4m3fnuz": "float8_e4m3fnuz",
+    "e5m2fnuz": "float8_e5m2fnuz",
+    "e4m3b11fnuz": "float8_e4m3b11fnuz",
+    "e8m0fnu": "float8_e8m0fnu",
+    "e2m3fn": "float6_e2m3fn",
+    "e3m2fn": "float6_e3m2fn",
+    "e2m1fn": "float4_e2m1fn",
+    "mxfp4": "mxfp4_e2m1",
+}
 
-_SUFFIX = {"none": "", "ieee": "ieee", "fn": "fn", "fnuz": "fnuz", "p3109_extended": "p3109e",
-           "p3109_finite": "p3109f", "e8m0": "scale"}  # fmt: skip
+_SUFFIX = {
+    "none": "",
+    "ieee": "ieee",
+    "fn": "fn",
+    "fnuz": "fnuz",
+    "p3109_extended": "p3109e",
+    "p3109_finite": "p3109f",
+    "e8m0": "scale",
+}
 _SYSTEMATIC = re.compile(
     r"e(?P<e>\d+)m(?P<m>\d+)(b(?P<bias>-?\d+))?(?P<suffix>ieee|fnuz|fn|p3109e|p3109f|scale)?"
     r"(?P<unsigned>_unsigned)?(?P<flush>_flush)?"
@@ -94,8 +107,10 @@ def float_name(fmt: FloatFormat) -> str:
         return _NAMES[fmt]
     usual = fmt.bias == default_bias(fmt.exponent_bits, fmt.signed, fmt.specials)
     if fmt.specials.startswith("p3109") and usual and fmt.has_subnormals and fmt.exponent_bits:
-        return (f"binary{fmt.bits}p{fmt.mantissa_bits + 1}{'s' if fmt.signed else 'u'}"
-                f"{'e' if fmt.specials == 'p3109_extended' else 'f'}")  # fmt: skip
+        return (
+            f"binary{fmt.bits}p{fmt.mantissa_bits + 1}{'s' if fmt.signed else 'u'}"
+            f"{'e' if fmt.specials == 'p3109_extended' else 'f'}"
+        )
     return (
         f"e{fmt.exponent_bits}m{fmt.mantissa_bits}"
         + ("" if usual else f"b{fmt.bias}")
@@ -136,8 +151,11 @@ def p3109_names(k: int) -> tuple[str, ...]:
         raise ValueError(f"p3109_names: k must be a whole number from 3 to 16, got {k!r}")
     return tuple(
         f"binary{k}p{p}{sign}{domain}"
-        for p in range(1, k + 1) for sign in "su" for domain in "ef" if p < k or sign == "u"
-    )  # fmt: skip
+        for p in range(1, k + 1)
+        for sign in "su"
+        for domain in "ef"
+        if p < k or sign == "u"
+    )
 
 
 def format(name: str | Format) -> Format:
@@ -184,18 +202,17 @@ def format(name: str | Format) -> Format:
             has_subnormals=not found["flush"],
         )
     if found := _P3109.fullmatch(key):
-        return _p3109(
-            int(found["k"]), int(found["p"]), found["sign"] == "s", found["domain"] == "e"
-        )
+        return _p3109(int(found["k"]), int(found["p"]), found["sign"] == "s", found["domain"] == "e")
     if found := _INTEGER.fullmatch(key):
-        return IntFormat(bits=int(found["bits"]), signed=not found["u"],
-                         symmetric=False if found["full"] or found["u"] else None)  # fmt: skip
+        return IntFormat(
+            bits=int(found["bits"]), signed=not found["u"], symmetric=False if found["full"] or found["u"] else None
+        )
     if found := _POSIT.fullmatch(key):
         return PositFormat(int(found["bits"]), int(found["es"]))
     known = [*names(), *_ALIASES, "e4m3", "e8m7", "binary8p3se", "binary8p4se", "posit8_0"]
     near = ", ".join(difflib.get_close_matches(name, known, n=3))
     hint = f"did you mean {near}?" if near else "`refimpl format --list` prints the named ones"
-    raise ValueError(f"format: unknown format {name!r}; {hint} (any eEmM such as e5m2 is a format too)")  # fmt: skip
+    raise ValueError(f"format: unknown format {name!r}; {hint} (any eEmM such as e5m2 is a format too)")
 
 
 @cache
@@ -205,8 +222,10 @@ def _book(name: str) -> CodeBook:
 
 def _p3109(k: int, p: int, signed: bool, extended: bool) -> FloatFormat:
     if not (3 <= k <= 16 and 1 <= p <= k - signed):
-        raise ValueError(f"format: a P3109 format has 3 to 16 bits and a precision of 1 to "
-                         f"{'bits - 1' if signed else 'bits'}; got {k} bits, precision {p}")  # fmt: skip
+        raise ValueError(
+            f"format: a P3109 format has 3 to 16 bits and a precision of 1 to "
+            f"{'bits - 1' if signed else 'bits'}; got {k} bits, precision {p}"
+        )
     return FloatFormat(
         exponent_bits=k - p + (not signed),
         mantissa_bits=p - 1,

@@ -50,12 +50,12 @@ class PositFormat:
 
     def __post_init__(self):
         if not (whole(self.bits) and 3 <= self.bits <= 32):
-            raise ValueError(
-                f"PositFormat: bits must be a whole number from 3 to 32; got {self.bits!r}"
-            )
+            raise ValueError(f"PositFormat: bits must be a whole number from 3 to 32; got {self.bits!r}")
         if not (whole(self.exponent_bits) and 0 <= self.exponent_bits <= 5):
-            raise ValueError("PositFormat: exponent_bits must be a whole number from 0 to 5 (every "
-                             f"value is then a float64); got {self.exponent_bits!r}")  # fmt: skip
+            raise ValueError(
+                "PositFormat: exponent_bits must be a whole number from 0 to 5 (every "
+                f"value is then a float64); got {self.exponent_bits!r}"
+            )
 
     @property
     def nar_code(self) -> int:
@@ -98,8 +98,7 @@ class PositFormat:
         [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0]
         """
         if self.bits > 16:
-            raise ValueError(f"{self.name}.values: there are 2^{self.bits} codes; decode the ones "
-                             "you need")  # fmt: skip
+            raise ValueError(f"{self.name}.values: there are 2^{self.bits} codes; decode the ones you need")
         positive = [self._magnitude(code) for code in range(1, self.nar_code)]
         return [*(-value for value in reversed(positive)), 0.0, *positive]
 
@@ -109,12 +108,9 @@ class PositFormat:
         run = length - ((body ^ ((1 << length) - 1)) if ones else body).bit_length()
         regime = run - 1 if ones else -run
         left = max(length - run - 1, 0)  # bits of exponent and fraction
-        rest = (
-            body & ((1 << left) - 1)
-        ) << self.exponent_bits  # so that no exponent bit is missing
+        rest = (body & ((1 << left) - 1)) << self.exponent_bits  # so that no exponent bit is missing
         exponent, fraction = divmod(rest, 1 << left)
-        return math.ldexp((1 << left) + fraction,
-                          (regime << self.exponent_bits) + exponent - left)  # fmt: skip
+        return math.ldexp((1 << left) + fraction, (regime << self.exponent_bits) + exponent - left)
 
     def __str__(self) -> str:
         return self.name

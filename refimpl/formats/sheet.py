@@ -11,9 +11,16 @@ from refimpl.formats.floats import FloatFormat
 from refimpl.formats.posits import PositFormat
 
 _RANGE = (
-    "max", "min", "smallest_normal", "smallest_subnormal", "smallest", "eps", "maxexp", "minexp",
+    "max",
+    "min",
+    "smallest_normal",
+    "smallest_subnormal",
+    "smallest",
+    "eps",
+    "maxexp",
+    "minexp",
     "bits_per_element",
-)  # fmt: skip
+)
 
 
 def sheet(fmt) -> dict[str, dict]:
@@ -59,14 +66,10 @@ def html(fmt) -> str:
     """Return the sheet as an HTML table, for notebooks."""
     rows = []
     for title, table in sheet(fmt).items():
-        rows.append(
-            f"<tr><th colspan=2 style='text-align:left'>{text_to_html.escape(title)}</th></tr>"
-        )
+        rows.append(f"<tr><th colspan=2 style='text-align:left'>{text_to_html.escape(title)}</th></tr>")
         for key, value in table.items():
             cells = (text_to_html.escape(str(cell)) for cell in (key, value))
-            rows.append(
-                "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>"
-            )
+            rows.append("<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>")
     return "<table>" + "".join(rows) + "</table>"
 
 
@@ -86,13 +89,8 @@ def _special_codes(fmt: FloatFormat) -> dict[str, str]:
         "infinity": [] if infinity is None else [infinity | s for s in with_signs],
         "NaN": [] if nan is None else [nan | s for s in (with_signs if fmt.nan_has_sign else (0,))],
     }
-    said = {
-        kind: ", ".join(hex_code(code, fmt) for code in found) or "none"
-        for kind, found in codes.items()
-    }
+    said = {kind: ", ".join(hex_code(code, fmt) for code in found) or "none" for kind, found in codes.items()}
     if fmt.specials == "ieee" and fmt.mantissa_bits > 1:  # every code above infinity
         first, last = fmt.max_code + 2, (1 << (fmt.exponent_bits + fmt.mantissa_bits)) - 1
-        said["NaN"] = ", ".join(
-            f"{hex_code(first | s, fmt)} to {hex_code(last | s, fmt)}" for s in with_signs
-        )
+        said["NaN"] = ", ".join(f"{hex_code(first | s, fmt)} to {hex_code(last | s, fmt)}" for s in with_signs)
     return said

@@ -17,16 +17,7 @@ import numpy as np
 from numba import njit
 
 from refimpl.kernels import float_codes, posits
-from refimpl.kernels.float_codes import (
-    FINITE,
-    INFINITE,
-    NAN,
-    STOCHASTIC,
-    TOWARD_NEGATIVE,
-    ZERO,
-    FloatFields,
-    normalise,
-)
+from refimpl.kernels.float_codes import FINITE, INFINITE, NAN, STOCHASTIC, TOWARD_NEGATIVE, ZERO, FloatFields, normalise
 from refimpl.kernels.float_codes import pack as pack_float
 from refimpl.kernels.float_codes import unpack as unpack_float
 from refimpl.kernels.posits import PositFields

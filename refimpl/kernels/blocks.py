@@ -78,9 +78,7 @@ def _largest(x, row, source):
         kind, _, significand, exponent = unpack(np.uint64(x[row, i]), source)
         if kind > FINITE:
             return False, _0, 0
-        if kind == FINITE and (
-            top == _0 or exponent > place or (exponent == place and significand > top)
-        ):
+        if kind == FINITE and (top == _0 or exponent > place or (exponent == place and significand > top)):
             top, place = significand, exponent
     return True, top, place
 
@@ -232,9 +230,7 @@ def largest_finite(x, source):
     top, place = _0, 0
     for row in range(x.shape[0]):
         _, significand, exponent = _largest(x, row, source)
-        if significand != _0 and (
-            top == _0 or exponent > place or (exponent == place and significand > top)
-        ):
+        if significand != _0 and (top == _0 or exponent > place or (exponent == place and significand > top)):
             top, place = significand, exponent
     return top, place
 

@@ -46,9 +46,7 @@ def _pass(body, vectors: int, totals: int):
             relus = b.insert_element(ir.Constant(_MASK, ir.Undefined), relu, _HALF(0))
             lanes = ir.Constant(ir.VectorType(_HALF, LANES), [0] * LANES)
             relus = b.shuffle_vector(relus, relus, lanes)
-            of_channel = [
-                b.load(address(v, b.mul(v_stride, _INT(i))), align=4) for i in range(vectors)
-            ]
+            of_channel = [b.load(address(v, b.mul(v_stride, _INT(i))), align=4) for i in range(vectors)]
             places = [b.inttoptr(at, _TOTAL.as_pointer()) for at in (first, second)[:totals]]
             sums = [cgutils.alloca_once(b, _TOTAL) for _ in places]
             for place, kept in zip(places, sums, strict=True):
@@ -56,9 +54,12 @@ def _pass(body, vectors: int, totals: int):
             with cgutils.for_range(b, count) as loop:
                 offset = b.mul(loop.index, stride)
                 result, *terms = body(
-                    b, lambda: b.load(address(x, offset), align=4),
-                    lambda: b.load(address(y, offset), align=4), of_channel, relus,
-                )  # fmt: skip
+                    b,
+                    lambda: b.load(address(x, offset), align=4),
+                    lambda: b.load(address(y, offset), align=4),
+                    of_channel,
+                    relus,
+                )
                 if result is not None:
                     b.store(result, address(y, offset), align=4)
                 for term, kept in zip(terms, sums, strict=True):
@@ -125,9 +126,8 @@ def normalize(x, v, relu, out):
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):
         _normalize(
-            x.ctypes.data + 4 * k, out.ctypes.data + 4 * k, v.ctypes.data + 4 * k, channels, 0, 0,
-            relu, channels, n,
-        )  # fmt: skip
+            x.ctypes.data + 4 * k, out.ctypes.data + 4 * k, v.ctypes.data + 4 * k, channels, 0, 0, relu, channels, n
+        )
     for i in range(n):
         for k in range(whole, channels):
             y = (x[i, k] - v[0, k]) * v[1, k] * v[2, k] + v[3, k]
@@ -141,9 +141,16 @@ def stop(x, v, relu, dy, by_scale, by_shift):
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):
         _stop(
-            x.ctypes.data + 4 * k, dy.ctypes.data + 4 * k, v.ctypes.data + 4 * k, channels,
-            by_scale.ctypes.data + 8 * k, by_shift.ctypes.data + 8 * k, relu, channels, n,
-        )  # fmt: skip
+            x.ctypes.data + 4 * k,
+            dy.ctypes.data + 4 * k,
+            v.ctypes.data + 4 * k,
+            channels,
+            by_scale.ctypes.data + 8 * k,
+            by_shift.ctypes.data + 8 * k,
+            relu,
+            channels,
+            n,
+        )
     for i in range(n):
         for k in range(whole, channels):
             hat = (x[i, k] - v[0, k]) * v[1, k]
@@ -160,9 +167,8 @@ def gradient(x, v, passed):
     whole = channels // LANES * LANES
     for k in range(0, whole, LANES):
         _gradient(
-            x.ctypes.data + 4 * k, passed.ctypes.data + 4 * k, v.ctypes.data + 4 * k, channels, 0,
-            0, False, channels, n,
-        )  # fmt: skip
+            x.ctypes.data + 4 * k, passed.ctypes.data + 4 * k, v.ctypes.data + 4 * k, channels, 0, 0, False, channels, n
+        )
     for i in range(n):
         for k in range(whole, channels):
             hat = (x[i, k] - v[0, k]) * v[1, k]

@@ -90,9 +90,7 @@ def _address(x, b, y, z):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _correlate(
-    out, out_step, out_line, down, across, image, step, line, image_line, panel, rows
-):  # fmt: skip
+def _correlate(out, out_step, out_line, down, across, image, step, line, image_line, panel, rows):
     """Correlate one image with a panel of filters: `down` lines of `across` outputs.
 
     Addresses of the first output and of the corner it sees; strides in elements, from output to
@@ -110,16 +108,44 @@ def _correlate(
         c, a = out + 4 * out_line * i, image + 4 * line * i
         if 1 < together <= down - i:
             add_products_of_lines(
-                c, out_step, far * out_line + (1 - far) * 4 * out_step, farther * out_line,
-                a, step, far * line + (1 - far) * 4 * step, farther * line, image_line, _ONE,
-                right, length * columns, columns, rows, length, wide,
-            )  # fmt: skip
+                c,
+                out_step,
+                far * out_line + (1 - far) * 4 * out_step,
+                farther * out_line,
+                a,
+                step,
+                far * line + (1 - far) * 4 * step,
+                farther * line,
+                image_line,
+                _ONE,
+                right,
+                length * columns,
+                columns,
+                rows,
+                length,
+                wide,
+            )
             i += together
             continue
         add_products(
-            c, out_step, a, step, 0, image_line, _ONE, right, 0, length * columns, columns, 1, rows,
-            length, False, across, columns,
-        )  # fmt: skip
+            c,
+            out_step,
+            a,
+            step,
+            0,
+            image_line,
+            _ONE,
+            right,
+            0,
+            length * columns,
+            columns,
+            1,
+            rows,
+            length,
+            False,
+            across,
+            columns,
+        )
         i += 1
 
 
@@ -148,10 +174,18 @@ def write_forward(x, weight, stride, padding, y):
     for j in range(right.shape[0]):  # a panel for the whole batch: it stays in the cache
         for b in range(batch):
             _correlate(
-                _address(out, b, 0, 0) + 4 * width * j, wide, across * wide, down, across,
-                _address(image, b, 0, 0), stride * channels, stride * image.shape[2] * channels,
-                image.shape[2] * channels, right[j], rows,
-            )  # fmt: skip
+                _address(out, b, 0, 0) + 4 * width * j,
+                wide,
+                across * wide,
+                down,
+                across,
+                _address(image, b, 0, 0),
+                stride * channels,
+                stride * image.shape[2] * channels,
+                image.shape[2] * channels,
+                right[j],
+                rows,
+            )
     if wide != filters:
         y[:] = out[:, :, :, :filters]
 
@@ -183,13 +217,24 @@ def write_weight_gradient(x, dy, stride, padding, gradient):
             for i in range(0, down, lines):
                 for r in range(first, first + together):
                     add_products(
-                        out.ctypes.data + 4 * r * columns * channels * wide, wide,
+                        out.ctypes.data + 4 * r * columns * channels * wide,
+                        wide,
                         _address(image, b, r + stride * i, 0),
-                        _ONE, size, stride * image.shape[2] * channels, stride * channels,
-                        _address(right, b, i, 0), down * across * wide, across * wide, wide,
-                        min(images, batch - b), min(lines, down - i), across, b + i > 0,
-                        columns * channels, wide,
-                    )  # fmt: skip
+                        _ONE,
+                        size,
+                        stride * image.shape[2] * channels,
+                        stride * channels,
+                        _address(right, b, i, 0),
+                        down * across * wide,
+                        across * wide,
+                        wide,
+                        min(images, batch - b),
+                        min(lines, down - i),
+                        across,
+                        b + i > 0,
+                        columns * channels,
+                        wide,
+                    )
     if wide != filters:
         flat[:] = out[:, :filters]
 
@@ -237,9 +282,7 @@ def _turned_panels(weight, first_y, count_y, first_z, count_z, stride):
     out = np.zeros((wide // width, count_y * count_z * filters, width), np.float32)
     for k in range(count_y):
         for m in range(count_z):
-            element = weight[
-                first_y + stride * (count_y - 1 - k), first_z + stride * (count_z - 1 - m)
-            ]
+            element = weight[first_y + stride * (count_y - 1 - k), first_z + stride * (count_z - 1 - m)]
             start = (k * count_z + m) * filters
             for channel in range(channels):
                 panel, column = out[channel // width], channel % width
@@ -272,9 +315,16 @@ def write_input_gradient(weight, around, stride, padding, dx):
                 for b in range(batch):
                     _correlate(
                         _address(out, b, phase_y, phase_z) + 4 * block * j,
-                        stride * wide, stride * width * wide, times_y, times_z,
-                        _address(around, b, top, left), filters, around.shape[2] * filters,
-                        around.shape[2] * filters, right[j], count_y,
-                    )  # fmt: skip
+                        stride * wide,
+                        stride * width * wide,
+                        times_y,
+                        times_z,
+                        _address(around, b, top, left),
+                        filters,
+                        around.shape[2] * filters,
+                        around.shape[2] * filters,
+                        right[j],
+                        count_y,
+                    )
     if wide != channels:
         dx[:] = out[:, :, :, :channels]

@@ -23,9 +23,7 @@ _INFINITY32 = np.uint32(0x7F800000)
 _NAN32 = np.uint32(0x7FC00000)
 _FRACTION32 = np.uint32(0x007FFFFF)
 
-BLOCK = (
-    1024  # elements worked on at a time where something is kept in between: whole groups of words
-)
+BLOCK = 1024  # elements worked on at a time where something is kept in between: whole groups of words
 
 
 class Float32Target(NamedTuple):
@@ -222,9 +220,7 @@ def join(bits, magnitude, field, lower, t):
     """Return the float32 bits of the rounded significand `lower`, special cases mended."""
     # The exponent field counts the hidden bit that `lower` still has: take it off.  A carry out of
     # the significand moves into the exponent by itself.
-    normal = np.uint32(
-        np.uint32(field << _U23) + np.uint32(lower << (t.dropped & _U31)) - _HIDDEN32
-    )
+    normal = np.uint32(np.uint32(field << _U23) + np.uint32(lower << (t.dropped & _U31)) - _HIDDEN32)
     # Neither factor nor product is a float32 subnormal: see fits_float32.
     subnormal = np.float32(np.float32(np.int32(lower)) * t.smallest_subnormal).view(np.uint32)
     result = subnormal if field < t.min_exponent_field else normal

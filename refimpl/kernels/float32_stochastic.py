@@ -87,9 +87,7 @@ def _stochastic_by_scaling(x, words, t):
     fraction and, but for the floor that is meant, the first 32 bits of it.
     """
     lowest = np.uint32(t.min_exponent_field << _U23)
-    mantissa = np.uint32(
-        np.uint32(_U23 - t.dropped) << _U23
-    )  # a step is 2^-mantissa_bits of a binade
+    mantissa = np.uint32(np.uint32(_U23 - t.dropped) << _U23)  # a step is 2^-mantissa_bits of a binade
     top = np.uint32(_TWICE_BIAS + mantissa)
     for j in range(x.size):
         magnitude = np.uint32(x[j] & _MAGNITUDE32)

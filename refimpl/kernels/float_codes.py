@@ -27,10 +27,30 @@ from refimpl.kernels.float32_codes import (  # noqa: F401  (the fast road, at it
 )
 from refimpl.kernels.float32_stochastic import quantize_stochastic  # noqa: F401
 
-ROUNDINGS = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative",
-             "to_odd", "stochastic", "stochastic_a", "stochastic_b", "stochastic_c")  # fmt: skip
-(TIES_TO_EVEN, TIES_TO_AWAY, TOWARD_ZERO, TOWARD_POSITIVE, TOWARD_NEGATIVE, TO_ODD, STOCHASTIC,
- STOCHASTIC_A, STOCHASTIC_B, STOCHASTIC_C) = range(10)  # fmt: skip
+ROUNDINGS = (
+    "ties_to_even",
+    "ties_to_away",
+    "toward_zero",
+    "toward_positive",
+    "toward_negative",
+    "to_odd",
+    "stochastic",
+    "stochastic_a",
+    "stochastic_b",
+    "stochastic_c",
+)
+(
+    TIES_TO_EVEN,
+    TIES_TO_AWAY,
+    TOWARD_ZERO,
+    TOWARD_POSITIVE,
+    TOWARD_NEGATIVE,
+    TO_ODD,
+    STOCHASTIC,
+    STOCHASTIC_A,
+    STOCHASTIC_B,
+    STOCHASTIC_C,
+) = range(10)
 OVERFLOWS = ("overflow", "saturate", "propagate")
 OVERFLOW, SATURATE, PROPAGATE = range(3)
 NAN_RULES = ("zero", "max")  # "raise" is the caller's business
@@ -83,9 +103,7 @@ def fields(fmt) -> FloatFields:
 
 def mode(rounding="ties_to_even", overflow="overflow", nan="zero", random_bits=32) -> Mode:
     """Return the Mode of names of modes."""
-    return Mode(
-        ROUNDINGS.index(rounding), OVERFLOWS.index(overflow), NAN_RULES.index(nan), random_bits
-    )
+    return Mode(ROUNDINGS.index(rounding), OVERFLOWS.index(overflow), NAN_RULES.index(nan), random_bits)
 
 
 _0, _1, _32, _63, _64 = (np.uint64(k) for k in (0, 1, 32, 63, 64))
@@ -257,9 +275,7 @@ def _code_of_overflow(negative, f, rounding, overflow, finite):
         return _code_of_negative_in_unsigned(_1, f, overflow)
     sign = _sign(negative, f)
     largest = np.uint64(f.max_code) | sign
-    toward_zero = rounding == TOWARD_ZERO or rounding == (
-        TOWARD_POSITIVE if negative else TOWARD_NEGATIVE
-    )
+    toward_zero = rounding == TOWARD_ZERO or rounding == (TOWARD_POSITIVE if negative else TOWARD_NEGATIVE)
     if overflow == SATURATE or (overflow == PROPAGATE and finite):
         return largest
     if finite and toward_zero:

@@ -41,9 +41,8 @@ def round_part(x, out, start, site):
     beyond, zeros = census(x, site.largest) if counted else (0, 0)
     if site.how == STOCHASTIC:
         quantize_stochastic_from(
-            x.view(np.uint32), out.view(np.uint32), site.target, site.seed, site.stream,
-            np.uint64(start // 4),
-        )  # fmt: skip
+            x.view(np.uint32), out.view(np.uint32), site.target, site.seed, site.stream, np.uint64(start // 4)
+        )
     elif site.how == TO_EVEN:
         quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), site.target)
     else:

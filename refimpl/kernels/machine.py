@@ -20,22 +20,65 @@ from refimpl.kernels import losses, normalization, optimizer_steps, pooling
 from refimpl.kernels.float32_codes import Float32Target
 
 (
-    CONVOLVE, CONVOLVE_BACK_FILTERS, CONVOLVE_BACK_INPUT, MOMENTS, NORMALIZE, NORMALIZE_BACK_SUMS,
-    NORMALIZE_BACK, ROUND, ROUND_SUM, ADD, BIAS, BIAS_BACK, RELU, RELU_BACK, IMAGE_MEAN,
-    IMAGE_MEAN_BACK, MAX_POOL, MAX_POOL_BACK, LOSS, LOSS_BACK, PAD,
-) = range(21)  # fmt: skip
+    CONVOLVE,
+    CONVOLVE_BACK_FILTERS,
+    CONVOLVE_BACK_INPUT,
+    MOMENTS,
+    NORMALIZE,
+    NORMALIZE_BACK_SUMS,
+    NORMALIZE_BACK,
+    ROUND,
+    ROUND_SUM,
+    ADD,
+    BIAS,
+    BIAS_BACK,
+    RELU,
+    RELU_BACK,
+    IMAGE_MEAN,
+    IMAGE_MEAN_BACK,
+    MAX_POOL,
+    MAX_POOL_BACK,
+    LOSS,
+    LOSS_BACK,
+    PAD,
+) = range(21)
 
 OPERATION = np.dtype(
-    [(name, np.int64) for name in (
-        "kind", "x", "y", "dy", "dx", "z",  # in m
-        "weight", "shift",  # in w and g
-        "vectors",  # in m: mean and inverse deviation of each channel
-        "running",  # in s: running mean and variance of each channel
-        "batch", "height", "width", "channels", "filters", "size", "stride", "padding",
-        "top", "left", "bottom", "right",  # margins
-        "relu", "training", "site", "stream", "second_site", "second_stream",
-    )] + [("epsilon", np.float32), ("movement", np.float32)]
-)  # fmt: skip
+    [
+        (name, np.int64)
+        for name in (
+            "kind",
+            "x",
+            "y",
+            "dy",
+            "dx",
+            "z",  # in m
+            "weight",
+            "shift",  # in w and g
+            "vectors",  # in m: mean and inverse deviation of each channel
+            "running",  # in s: running mean and variance of each channel
+            "batch",
+            "height",
+            "width",
+            "channels",
+            "filters",
+            "size",
+            "stride",
+            "padding",
+            "top",
+            "left",
+            "bottom",
+            "right",  # margins
+            "relu",
+            "training",
+            "site",
+            "stream",
+            "second_site",
+            "second_stream",
+        )
+    ]
+    + [("epsilon", np.float32), ("movement", np.float32)]
+)
 """Fields an operation may use; those it does not are 0.
 
 Shapes are those of x, for a convolution without its padding, with which it lies in memory already.
@@ -66,14 +109,22 @@ def _site(sites, number, stream, noise):
     """Return the Site of a rounding point."""
     t = sites[number]
     target = Float32Target(
-        t.dropped, t.min_exponent_field, t.smallest_subnormal, t.max_bits, t.overflow_bits,
-        t.infinity_bits, t.nan_bits, t.nan_sign_flip, t.nan_sign_mask, t.zero_sign_mask, t.addend,
+        t.dropped,
+        t.min_exponent_field,
+        t.smallest_subnormal,
+        t.max_bits,
+        t.overflow_bits,
+        t.infinity_bits,
+        t.nan_bits,
+        t.nan_sign_flip,
+        t.nan_sign_mask,
+        t.zero_sign_mask,
+        t.addend,
         t.scales,
-    )  # fmt: skip
+    )
     return passes.Site(
-        t.how, target, t.largest, noise.seed, noise.first_stream + np.uint64(stream),
-        noise.counts[t.role],
-    )  # fmt: skip
+        t.how, target, t.largest, noise.seed, noise.first_stream + np.uint64(stream), noise.counts[t.role]
+    )
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -146,9 +197,7 @@ def _normalize(op, m, w, g, site):
         passes.normalize_and_round(x, mean, inverse, scale, shift, op.relu != 0, site, y)
     elif op.kind == NORMALIZE_BACK_SUMS:
         dy, dx = _rows(m, op.dy, n, channels), _rows(m, op.dx, n, channels)
-        passes.round_and_gradient_sums(
-            x, dy, mean, inverse, scale, shift, op.relu != 0, site, dx, dscale, dshift
-        )
+        passes.round_and_gradient_sums(x, dy, mean, inverse, scale, shift, op.relu != 0, site, dx, dscale, dshift)
     else:
         dx = _rows(m, op.dx, n, channels)
         passes.gradient_and_round(x, dx, mean, inverse, scale, dscale, dshift, True, site)
@@ -247,9 +296,7 @@ def run(operations, m, w, g, s, sites, noise, labels, scale):
             size = op.batch * op.height * op.width * op.channels
             first = _site(sites, op.site, op.stream, noise)
             second = _site(sites, op.second_site, op.second_stream, noise)
-            passes.round_sum(
-                m[op.x : op.x + size], m[op.z : op.z + size], m[op.y : op.y + size], first, second
-            )
+            passes.round_sum(m[op.x : op.x + size], m[op.z : op.z + size], m[op.y : op.y + size], first, second)
         elif op.kind == LOSS:
             m[op.y] = losses.cross_entropy(_rows(m, op.x, op.batch, op.channels), labels)
         elif op.kind == LOSS_BACK:
@@ -261,9 +308,8 @@ def run(operations, m, w, g, s, sites, noise, labels, scale):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def sgd(
-    gradient, accumulator, weights, velocity, unscale, before, rate, momentum, decay, first, nesterov,
-    sites, noise,
-):  # fmt: skip
+    gradient, accumulator, weights, velocity, unscale, before, rate, momentum, decay, first, nesterov, sites, noise
+):
     """Take a step of `refimpl.kernels.optimizer_steps.sgd` with its roundings, in one pass.
 
     The gradient (overwritten) is multiplied by `unscale` before its rounding, or after it.

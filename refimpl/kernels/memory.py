@@ -13,9 +13,7 @@ def copy(typing, destination, source, count):
     def generate(context, builder, signature, arguments):
         destination, source, count = arguments
         byte = ir.IntType(8).as_pointer()
-        cgutils.raw_memcpy(
-            builder, builder.inttoptr(destination, byte), builder.inttoptr(source, byte), count, 4
-        )
+        cgutils.raw_memcpy(builder, builder.inttoptr(destination, byte), builder.inttoptr(source, byte), count, 4)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

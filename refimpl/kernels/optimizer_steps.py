@@ -24,9 +24,22 @@ def sgd(weights, gradient, velocity, new, update, rate, momentum, decay, first, 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def adam(
-    weights, gradient, mean, square, new_mean, new_square, update, rate, beta1, beta2, epsilon,
-    decay, decoupled, correction1, correction2,
-):  # fmt: skip
+    weights,
+    gradient,
+    mean,
+    square,
+    new_mean,
+    new_square,
+    update,
+    rate,
+    beta1,
+    beta2,
+    epsilon,
+    decay,
+    decoupled,
+    correction1,
+    correction2,
+):
     """Write new mean, new square and update; float32 (n,) each, scalars float32.
 
     g = gradient + decay * weights (unless decoupled)

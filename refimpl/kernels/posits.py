@@ -10,16 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from refimpl.kernels.float_codes import (
-    FINITE,
-    NAN,
-    NAN_ZERO,
-    OVERFLOW,
-    TIES_TO_EVEN,
-    ZERO,
-    Mode,
-    normalise,
-)
+from refimpl.kernels.float_codes import FINITE, NAN, NAN_ZERO, OVERFLOW, TIES_TO_EVEN, ZERO, Mode, normalise
 from refimpl.kernels.float_codes import pack as pack_float
 from refimpl.kernels.float_codes import unpack as unpack_float
 

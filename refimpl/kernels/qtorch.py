@@ -58,9 +58,7 @@ def float_quantize(x, out, exponent_bits, mantissa_bits, stochastic, random):
             if units < np.uint32(0x800000):  # a float32 subnormal
                 out[i] = np.uint32(units | sign)
             else:
-                out[i] = np.uint32(
-                    (np.uint32(place << np.uint32(23)) + (units - np.uint32(0x800000))) | sign
-                )
+                out[i] = np.uint32((np.uint32(place << np.uint32(23)) + (units - np.uint32(0x800000))) | sign)
             continue
         rounded = np.uint32(np.uint32(bits + noise) & ~mask)
         if np.uint32((rounded >> np.uint32(23)) & np.uint32(0xFF)) > highest:

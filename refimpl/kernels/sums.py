@@ -13,13 +13,7 @@ from numba import njit
 
 from refimpl.kernels.arithmetic import add, mul, negate, pack, unpack
 from refimpl.kernels.float32_codes import quantize_ties_to_even
-from refimpl.kernels.float_codes import (
-    FINITE,
-    STOCHASTIC,
-    TOWARD_NEGATIVE,
-    ZERO,
-    leading_zeros,
-)
+from refimpl.kernels.float_codes import FINITE, STOCHASTIC, TOWARD_NEGATIVE, ZERO, leading_zeros
 from refimpl.kernels.random_bits import random_words_from
 
 ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")

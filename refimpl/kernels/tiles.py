@@ -43,9 +43,27 @@ def _block(rows: int, vectors: int):
 
     @intrinsic
     def add_products(
-        typing, c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_most, a_outer, a_inner,
-        b, b_most, b_outer, b_inner, most, outer, inner, add,
-    ):  # fmt: skip
+        typing,
+        c,
+        c_row,
+        c_far,
+        c_farther,
+        a,
+        a_row,
+        a_far,
+        a_farther,
+        a_most,
+        a_outer,
+        a_inner,
+        b,
+        b_most,
+        b_outer,
+        b_inner,
+        most,
+        outer,
+        inner,
+        add,
+    ):
         def generate(context, builder, signature, arguments):
             names = (
                 "c c_row c_far c_farther a a_row a_far a_farther a_most a_outer a_inner "
@@ -54,9 +72,7 @@ def _block(rows: int, vectors: int):
             v = dict(zip(names, arguments, strict=True))
 
             def vector_at(base, offset, part):
-                address = builder.add(
-                    base, builder.shl(builder.add(offset, _INT(LANES * part)), _INT(2))
-                )
+                address = builder.add(base, builder.shl(builder.add(offset, _INT(LANES * part)), _INT(2)))
                 return builder.inttoptr(address, _VECTOR.as_pointer())
 
             def row_at(i, of):
@@ -70,9 +86,7 @@ def _block(rows: int, vectors: int):
                 return builder.load(builder.inttoptr(address, _FLOAT.as_pointer()), align=4)
 
             def everywhere(number):
-                one = builder.insert_element(
-                    ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0)
-                )
+                one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
                 lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
                 return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), lanes)
 
@@ -87,9 +101,7 @@ def _block(rows: int, vectors: int):
                     for at in block:
                         builder.store(ir.Constant(_VECTOR, [0.0] * LANES), sums[at])
             fma = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(_VECTOR, [_VECTOR] * 3),
-                f"llvm.fma.v{LANES}f32",
+                builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
             )
             with (
                 cgutils.for_range(builder, v["most"]) as m,
@@ -98,9 +110,7 @@ def _block(rows: int, vectors: int):
             ):
                 loops = (m.index, "most"), (o.index, "outer"), (n.index, "inner")
                 a_at, b_at = (
-                    functools.reduce(
-                        builder.add, [builder.mul(i, v[f"{of}_{loop}"]) for i, loop in loops]
-                    )
+                    functools.reduce(builder.add, [builder.mul(i, v[f"{of}_{loop}"]) for i, loop in loops])
                     for of in "ab"
                 )
                 b_row = [builder.load(vector_at(v["b"], b_at, j), align=4) for j in range(vectors)]
@@ -125,9 +135,8 @@ _1x32, _4x32, _8x32 = (_block(rows, 2) for rows in (1, 4, 8))
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_products(
-    c, c_row, a, a_row, a_most, a_outer, a_inner, b, b_most, b_outer, b_inner, most, outer, inner,
-    add, rows, columns,
-):  # fmt: skip
+    c, c_row, a, a_row, a_most, a_outer, a_inner, b, b_most, b_outer, b_inner, most, outer, inner, add, rows, columns
+):
     """Cover `rows` x `columns` (a multiple of 16) of C with blocks; see the module for the sum."""
     j = 0
     while j < columns:
@@ -140,32 +149,231 @@ def add_products(
             height = 16 if WIDE and left >= 16 and not pair else height
             ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
             if height == 16:
-                _16x16(ci, c_row, 4 * c_row, 8 * c_row, ai, a_row, 4 * a_row, 8 * a_row, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _16x16(
+                    ci,
+                    c_row,
+                    4 * c_row,
+                    8 * c_row,
+                    ai,
+                    a_row,
+                    4 * a_row,
+                    8 * a_row,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif height == 8 and pair:
-                _8x32(ci, c_row, 4 * c_row, 0, ai, a_row, 4 * a_row, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _8x32(
+                    ci,
+                    c_row,
+                    4 * c_row,
+                    0,
+                    ai,
+                    a_row,
+                    4 * a_row,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif height == 8:
-                _8x16(ci, c_row, 4 * c_row, 0, ai, a_row, 4 * a_row, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _8x16(
+                    ci,
+                    c_row,
+                    4 * c_row,
+                    0,
+                    ai,
+                    a_row,
+                    4 * a_row,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif height == 4 and pair:
-                _4x32(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _4x32(
+                    ci,
+                    c_row,
+                    0,
+                    0,
+                    ai,
+                    a_row,
+                    0,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif height == 4:
-                _4x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _4x16(
+                    ci,
+                    c_row,
+                    0,
+                    0,
+                    ai,
+                    a_row,
+                    0,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif height == 3:
-                _3x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _3x16(
+                    ci,
+                    c_row,
+                    0,
+                    0,
+                    ai,
+                    a_row,
+                    0,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             elif pair:
-                _1x32(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _1x32(
+                    ci,
+                    c_row,
+                    0,
+                    0,
+                    ai,
+                    a_row,
+                    0,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             else:
-                _1x16(ci, c_row, 0, 0, ai, a_row, 0, 0, a_most, a_outer, a_inner, bj, b_most, b_outer, b_inner, most, outer, inner, add)  # fmt: skip
+                _1x16(
+                    ci,
+                    c_row,
+                    0,
+                    0,
+                    ai,
+                    a_row,
+                    0,
+                    0,
+                    a_most,
+                    a_outer,
+                    a_inner,
+                    bj,
+                    b_most,
+                    b_outer,
+                    b_inner,
+                    most,
+                    outer,
+                    inner,
+                    add,
+                )
             i += height
         j += 2 * LANES if pair else LANES
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_products_of_lines(
-    c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_outer, a_inner, b, b_outer, b_inner,
-    outer, inner, wide,
-):  # fmt: skip
+    c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_outer, a_inner, b, b_outer, b_inner, outer, inner, wide
+):
     """Do as `add_products` for 8 rows of 32 columns (`wide`) or 16 of 16, in fours that lie apart."""
     if wide:
-        _8x32(c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, 0, a_outer, a_inner, b, 0, b_outer, b_inner, 1, outer, inner, False)  # fmt: skip
+        _8x32(
+            c,
+            c_row,
+            c_far,
+            c_farther,
+            a,
+            a_row,
+            a_far,
+            a_farther,
+            0,
+            a_outer,
+            a_inner,
+            b,
+            0,
+            b_outer,
+            b_inner,
+            1,
+            outer,
+            inner,
+            False,
+        )
     else:
-        _16x16(c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, 0, a_outer, a_inner, b, 0, b_outer, b_inner, 1, outer, inner, False)  # fmt: skip
+        _16x16(
+            c,
+            c_row,
+            c_far,
+            c_farther,
+            a,
+            a_row,
+            a_far,
+            a_farther,
+            0,
+            a_outer,
+            a_inner,
+            b,
+            0,
+            b_outer,
+            b_inner,
+            1,
+            outer,
+            inner,
+            False,
+        )

@@ -6,24 +6,35 @@ has what people use), `optimizer` how weights move, `training` runs the loop.
 
 from refimpl.nn import exactness, presets, schedules
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.models import (
-    cnn,
-    lenet,
-    mlp,
-    network,
-    resnet8,
-    resnet14,
-    resnet18,
-    transformer,
-    vgg,
-    vgg11,
-)
+from refimpl.nn.models import cnn, lenet, mlp, network, resnet8, resnet14, resnet18, transformer, vgg, vgg11
 from refimpl.nn.optimizer import SGD, Adam, AdamW
 from refimpl.nn.plan import rounding_plan
 from refimpl.nn.precision import Precision, Rounding
 from refimpl.nn.presets import preset
 from refimpl.nn.training import Result, fit
 
-__all__ = ["SGD", "Adam", "AdamW", "LossScale", "Precision", "Result", "Rounding", "cnn", "exactness", "fit",
-           "lenet", "mlp", "network", "preset", "presets", "resnet14", "resnet18", "resnet8", "rounding_plan",
-           "schedules", "transformer", "vgg", "vgg11"]  # fmt: skip
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "LossScale",
+    "Precision",
+    "Result",
+    "Rounding",
+    "cnn",
+    "exactness",
+    "fit",
+    "lenet",
+    "mlp",
+    "network",
+    "preset",
+    "presets",
+    "resnet14",
+    "resnet18",
+    "resnet8",
+    "rounding_plan",
+    "schedules",
+    "transformer",
+    "vgg",
+    "vgg11",
+]

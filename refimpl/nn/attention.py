@@ -47,8 +47,9 @@ class Embedding(Layer):
         """Return x as whole numbers; ValueError unless all are rows of the table."""
         wrong = (x < 0) | (x >= self.words) | (x != np.floor(x))
         if wrong.any():
-            raise ValueError(f"{self}: got the token {x[wrong][0]}, allowed are whole numbers from 0 to "
-                             f"{self.words - 1}")  # fmt: skip
+            raise ValueError(
+                f"{self}: got the token {x[wrong][0]}, allowed are whole numbers from 0 to {self.words - 1}"
+            )
         return x.astype(np.int64)
 
 
@@ -117,9 +118,7 @@ class LayerNorm(Layer):
         return shape
 
     def __call__(self, x, run):
-        return p.layer_norm(
-            x, self.parameters["scale"], self.parameters["shift"], epsilon=self.epsilon
-        )
+        return p.layer_norm(x, self.parameters["scale"], self.parameters["shift"], epsilon=self.epsilon)
 
 
 @dataclass
@@ -159,19 +158,15 @@ class Attention(Layer):
         whole("Attention", "heads", self.heads, 1)
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
-        self.projections = [Linear(self.features, self.features, initializer="xavier")
-                            for _ in range(3)]  # fmt: skip
+        self.projections = [Linear(self.features, self.features, initializer="xavier") for _ in range(3)]
         self.way_out = Linear(self.features, self.features, initializer="xavier")
         self.rounds = [Round("activation") for _ in range(5)]
 
     def children(self):
         found = []
-        for name, layer, point in zip(
-            ("query", "key", "value"), self.projections, self.rounds[:3], strict=True
-        ):
+        for name, layer, point in zip(("query", "key", "value"), self.projections, self.rounds[:3], strict=True):
             found += [(name, layer), (f"round {name}", point)]
-        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]),
-                ("out", self.way_out)]  # fmt: skip
+        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]), ("out", self.way_out)]
 
     def initialize(self, rng):
         for layer in (*self.projections, self.way_out):
@@ -240,9 +235,20 @@ def encoder_block(features: int, heads: int, hidden: int) -> Sequential:
     >>> encoder_block(32, 4, 64).output_shape((8, 32))
     (8, 32)
     """
-    return Sequential([
-        Sum(Sequential([LayerNorm(features), Round("activation"), Attention(features, heads)])),
-        Sum(Sequential([LayerNorm(features), Round("activation"),
-                        Linear(features, hidden, initializer="xavier"), GELU(), Round("activation"),
-                        Linear(hidden, features, initializer="xavier")])),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            Sum(Sequential([LayerNorm(features), Round("activation"), Attention(features, heads)])),
+            Sum(
+                Sequential(
+                    [
+                        LayerNorm(features),
+                        Round("activation"),
+                        Linear(features, hidden, initializer="xavier"),
+                        GELU(),
+                        Round("activation"),
+                        Linear(hidden, features, initializer="xavier"),
+                    ]
+                )
+            ),
+        ]
+    )

@@ -21,8 +21,12 @@ class Residual(Layer):
         self.round_skip, self.round_sum = Round("activation"), Round("activation")
 
     def children(self):
-        return [("main", self.main), ("skip", self.skip), ("round skip", self.round_skip),
-                ("round sum", self.round_sum)]  # fmt: skip
+        return [
+            ("main", self.main),
+            ("skip", self.skip),
+            ("round skip", self.round_skip),
+            ("round sum", self.round_sum),
+        ]
 
     def initialize(self, rng):
         self.main.initialize(rng)
@@ -31,8 +35,10 @@ class Residual(Layer):
     def output_shape(self, shape):
         shapes = self.main.output_shape(shape), self.skip.output_shape(shape)
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{self.name or 'Residual'}: main makes {shapes[0]} of {shape} and "
-                             f"skip {shapes[1]}; they must agree to be added")  # fmt: skip
+            raise ValueError(
+                f"{self.name or 'Residual'}: main makes {shapes[0]} of {shape} and "
+                f"skip {shapes[1]}; they must agree to be added"
+            )
         return shapes[0]
 
     def walk(self, shape):
@@ -56,14 +62,15 @@ def basic_block(channels: int, filters: int, *, stride: int = 1) -> Residual:
     >>> basic_block(16, 32, stride=2).output_shape((8, 8, 16))
     (4, 4, 32)
     """
-    main = [Convolution(channels, filters, stride=stride), *_after(filters),
-            Convolution(filters, filters), *_after(filters)]  # fmt: skip
+    main = [
+        Convolution(channels, filters, stride=stride),
+        *_after(filters),
+        Convolution(filters, filters),
+        *_after(filters),
+    ]
     skip = []
     if stride != 1 or channels != filters:
-        skip = [
-            Convolution(channels, filters, size=1, stride=stride, padding=0),
-            BatchNorm(filters),
-        ]
+        skip = [Convolution(channels, filters, size=1, stride=stride, padding=0), BatchNorm(filters)]
     return Residual(Sequential(main), Sequential(skip))
 
 

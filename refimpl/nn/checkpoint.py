@@ -68,6 +68,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict] | None:
             continue
         return arrays, settings
     if candidates:
-        raise ValueError(f"checkpoint: {path} is damaged, and there is no older one that can be read; "
-                         "move it away to start anew")  # fmt: skip
+        raise ValueError(
+            f"checkpoint: {path} is damaged, and there is no older one that can be read; move it away to start anew"
+        )
     return None

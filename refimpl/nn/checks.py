@@ -20,36 +20,38 @@ FIELDS = ("name", "classes", "train_images", "train_labels", "test_images", "tes
 def factors(schedule) -> list[float]:
     """Return a schedule's factors at eight shares of training, having looked at them."""
     if not callable(schedule):
-        raise TypeError(f"fit: schedule is {schedule!r}; give a function of the share of training "
-                        "done, such as refimpl.nn.schedules.cosine()")  # fmt: skip
-    return [not_negative("fit", f"the schedule's factor at {i / 8}", schedule(i / 8)) for i in range(8)]  # fmt: skip
+        raise TypeError(
+            f"fit: schedule is {schedule!r}; give a function of the share of training "
+            "done, such as refimpl.nn.schedules.cosine()"
+        )
+    return [not_negative("fit", f"the schedule's factor at {i / 8}", schedule(i / 8)) for i in range(8)]
 
 
 def model_and_task(model, task) -> None:
     """Refuse a network and a task that do not fit, or are none."""
     if not isinstance(model, Sequential):
-        raise TypeError(
-            f"fit: the model is {_called(model)}; give a network, such as refimpl.nn.cnn()"
-        )
+        raise TypeError(f"fit: the model is {_called(model)}; give a network, such as refimpl.nn.cnn()")
     if not all(hasattr(task, field) for field in FIELDS):
-        raise TypeError(
-            f"fit: the task is {_called(task)}; give a Task, as refimpl.data.load returns it"
-        )
+        raise TypeError(f"fit: the task is {_called(task)}; give a Task, as refimpl.data.load returns it")
     for part in ("train", "test"):
-        _arrays(
-            part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), task.classes
-        )
+        _arrays(part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), task.classes)
     if task.train_images.shape[1:] != task.test_images.shape[1:]:
-        raise ValueError(f"fit: an image has the shape {task.train_images.shape[1:]} in train_images and "
-                         f"{task.test_images.shape[1:]} in test_images; make them alike")  # fmt: skip
+        raise ValueError(
+            f"fit: an image has the shape {task.train_images.shape[1:]} in train_images and "
+            f"{task.test_images.shape[1:]} in test_images; make them alike"
+        )
     present = np.bincount(np.asarray(task.train_labels, np.int64), minlength=task.classes)
     if not present.all():
-        raise ValueError(f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
-                         "add some, or leave the class out")  # fmt: skip
+        raise ValueError(
+            f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
+            "add some, or leave the class out"
+        )
     outputs = model.output_shape(task.train_images.shape[1:])
     if outputs != (task.classes,):
-        raise ValueError(f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
-                         f"build it with classes={task.classes}")  # fmt: skip
+        raise ValueError(
+            f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
+            f"build it with classes={task.classes}"
+        )
     for layer in model.layers[:1]:
         if isinstance(layer, Embedding):
             layer.tokens(task.train_images)
@@ -64,8 +66,9 @@ def _no_parameters_twice(model) -> None:
     seen = {}
     for layer in model.every_layer():
         if id(layer) in seen and (layer.parameters or layer.parameter_count() or layer.memory()):
-            raise ValueError(f"fit: the same {type(layer).__name__} stands in the network twice; "
-                             "make one for each place")  # fmt: skip
+            raise ValueError(
+                f"fit: the same {type(layer).__name__} stands in the network twice; make one for each place"
+            )
         seen[id(layer)] = layer
 
 
@@ -75,8 +78,9 @@ def patterns(model, precision: Precision) -> None:
     names = [name for layer in layers for name in (layer.name, *layer.products())]
     for pattern in precision.layers:
         if not fnmatch.filter(names, pattern):
-            raise ValueError(f"fit: the precision's layers={{{pattern!r}: ...}} fits no layer; they are called "
-                             f"{', '.join(names)}")  # fmt: skip
+            raise ValueError(
+                f"fit: the precision's layers={{{pattern!r}: ...}} fits no layer; they are called {', '.join(names)}"
+            )
 
 
 def switch_of(given, epochs: int):
@@ -86,31 +90,35 @@ def switch_of(given, epochs: int):
     try:
         after, precision = given
     except (TypeError, ValueError):
-        raise TypeError(f"fit: switch is {given!r}; give (epochs before it, precision after it)") from None  # fmt: skip
+        raise TypeError(f"fit: switch is {given!r}; give (epochs before it, precision after it)") from None
     after = whole("fit", "switch", after)
     if not 0 < after < epochs:
-        raise ValueError(f"fit: switch after {after} of {epochs} epochs; it must be after 1 to "
-                         f"{epochs - 1}")  # fmt: skip
+        raise ValueError(f"fit: switch after {after} of {epochs} epochs; it must be after 1 to {epochs - 1}")
     return after, precision_of(precision)
 
 
 def _arrays(part: str, images, labels, classes: int) -> None:
     """Refuse images and labels that no network can be trained or tested on."""
     if getattr(images, "dtype", None) != np.float32:
-        raise TypeError(f"fit: {part}_images are {_called(images)}; convert them by "
-                        "numpy.asarray(..., numpy.float32)")  # fmt: skip
+        raise TypeError(f"fit: {part}_images are {_called(images)}; convert them by numpy.asarray(..., numpy.float32)")
     if getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
-        raise TypeError(f"fit: {part}_labels are {_called(labels)}; convert them to whole numbers "
-                        "by numpy.asarray(..., numpy.int64)")  # fmt: skip
+        raise TypeError(
+            f"fit: {part}_labels are {_called(labels)}; convert them to whole numbers "
+            "by numpy.asarray(..., numpy.int64)"
+        )
     if labels.shape != images.shape[:1] or not images.size:
-        raise ValueError(f"fit: {part}_labels have the shape {labels.shape} and {part}_images {images.shape}; "
-                         "give one label for each of at least one image")  # fmt: skip
+        raise ValueError(
+            f"fit: {part}_labels have the shape {labels.shape} and {part}_images {images.shape}; "
+            "give one label for each of at least one image"
+        )
     if not np.isfinite(images).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(images))[0])
         raise ValueError(f"fit: {part}_images has {images[index]} at {index}; remove or replace it")
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"fit: {part}_labels go from {labels.min()} to {labels.max()}, allowed are "
-                         f"0 to {classes - 1}; number the classes from 0")  # fmt: skip
+        raise ValueError(
+            f"fit: {part}_labels go from {labels.min()} to {labels.max()}, allowed are "
+            f"0 to {classes - 1}; number the classes from 0"
+        )
 
 
 def steps_of_an_epoch(images: int, batch_size: int) -> int:
@@ -125,8 +133,7 @@ def precision_of(given) -> Precision:
     if given is None:
         return Precision()
     if not isinstance(given, Precision):
-        raise TypeError(f"fit: precision is {given!r}; give a refimpl.Precision, or "
-                        "refimpl.nn.preset(name)")  # fmt: skip
+        raise TypeError(f"fit: precision is {given!r}; give a refimpl.Precision, or refimpl.nn.preset(name)")
     return given
 
 
@@ -147,8 +154,9 @@ def checkpoint_place(path) -> None:
     if not path.name or path.is_dir():
         raise ValueError(f"fit: checkpoint {str(path)!r} is a directory; name a file in it")
     if not path.parent.is_dir():
-        raise ValueError(f"fit: checkpoint {str(path)!r}: there is no directory {str(path.parent)!r}; "
-                         "make it, or name another")  # fmt: skip
+        raise ValueError(
+            f"fit: checkpoint {str(path)!r}: there is no directory {str(path.parent)!r}; make it, or name another"
+        )
 
 
 def _called(thing) -> str:

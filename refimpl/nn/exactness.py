@@ -35,9 +35,7 @@ def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int
     largest = smallest = Fraction(1)
     for fmt in (format_of(first), format_of(second)):
         if not isinstance(fmt, FloatFormat):
-            raise TypeError(
-                f"most_exact_terms: {fmt} is no floating-point format; give one such as e4m3"
-            )
+            raise TypeError(f"most_exact_terms: {fmt} is no floating-point format; give one such as e4m3")
         largest *= Fraction(fmt.max)
         smallest *= Fraction(fmt.smallest_subnormal)
     return int(2**53 * smallest / largest)

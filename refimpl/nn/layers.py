@@ -147,8 +147,17 @@ class Convolution(Layer):
         return height, width, self.filters
 
     def __call__(self, x, run):
-        return product(p.convolve, x, self.parameters["weight"], run.rounder, self.name,
-                       stride=self.stride, padding=self.padding, groups=self.groups, exact=run.exact)  # fmt: skip
+        return product(
+            p.convolve,
+            x,
+            self.parameters["weight"],
+            run.rounder,
+            self.name,
+            stride=self.stride,
+            padding=self.padding,
+            groups=self.groups,
+            exact=run.exact,
+        )
 
 
 @dataclass
@@ -186,11 +195,16 @@ class BatchNorm(Layer):
 
     def __call__(self, x, run):
         own = p.moments(x.data) if run.training else ()
-        mean, variance = self.statistics(
-            *own, training=run.training, count=x.data.size // self.channels
+        mean, variance = self.statistics(*own, training=run.training, count=x.data.size // self.channels)
+        return p.normalize(
+            x,
+            self.parameters["scale"],
+            self.parameters["shift"],
+            mean=mean,
+            variance=variance,
+            of_batch=run.training,
+            epsilon=self.epsilon,
         )
-        return p.normalize(x, self.parameters["scale"], self.parameters["shift"], mean=mean,
-                           variance=variance, of_batch=run.training, epsilon=self.epsilon)  # fmt: skip
 
     def statistics(self, mean=None, variance=None, count=0, training=True):
         """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
@@ -262,10 +276,7 @@ class Linear(Layer):
 
     def __call__(self, x, run):
         weight = self.parameters["weight"]
-        return (
-            product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact)
-            + self.parameters["bias"]
-        )
+        return product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact) + self.parameters["bias"]
 
 
 @dataclass
@@ -362,10 +373,7 @@ class Sequential(Layer):
 
     def named_tensors(self) -> list[tuple[str, str, Tensor]]:
         """Return (layer, parameter, tensor) for every parameter, in the order of the layers."""
-        return [
-            (layer.name, name, tensor)
-            for layer in self.every_layer() for name, tensor in layer.parameters.items()
-        ]  # fmt: skip
+        return [(layer.name, name, tensor) for layer in self.every_layer() for name, tensor in layer.parameters.items()]
 
     def tensors(self) -> list[Tensor]:
         """Return every parameter, in the order of the layers."""

@@ -59,14 +59,15 @@ class LossScale:
         real(owner, "backoff", self.backoff, "above 0 and at most 1", lambda x: 0 < x <= 1)
         whole(owner, "patience", self.patience, 1)
         if self.adapts and not self.smallest <= self.initial <= self.largest:
-            raise ValueError(f"{owner}: initial is {self.initial}; it must be from smallest, {self.smallest}, "
-                             f"to largest, {self.largest}")  # fmt: skip
+            raise ValueError(
+                f"{owner}: initial is {self.initial}; it must be from smallest, {self.smallest}, "
+                f"to largest, {self.largest}"
+            )
 
     @classmethod
     def dynamic(
-        cls, initial: float = 2.0**16, *, growth: float = 2.0, backoff: float = 0.5,
-        patience: int = 2000,
-    ) -> LossScale:  # fmt: skip
+        cls, initial: float = 2.0**16, *, growth: float = 2.0, backoff: float = 0.5, patience: int = 2000
+    ) -> LossScale:
         """Return the scale customary in mixed-precision training."""
         return cls(initial=initial, growth=growth, backoff=backoff, patience=patience)
 

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 import math
 
-from refimpl.nn.attention import (
-    Embedding,
-    ImageRows,
-    LayerNorm,
-    MeanOfTokens,
-    Positions,
-    encoder_block,
-)
+from refimpl.nn.attention import Embedding, ImageRows, LayerNorm, MeanOfTokens, Positions, encoder_block
 from refimpl.nn.blocks import basic_block
 from refimpl.nn.layers import (
     AveragePool,
@@ -70,9 +63,7 @@ def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 
     )
 
 
-def mlp(
-    *, features: int = 64, classes: int = 10, widths: tuple[int, ...] = (128, 128)
-) -> Sequential:
+def mlp(*, features: int = 64, classes: int = 10, widths: tuple[int, ...] = (128, 128)) -> Sequential:
     """Return a multilayer perceptron for flattened images.
 
     Examples
@@ -88,15 +79,18 @@ def mlp(
     return Sequential([*layers, Linear(widths[-1], classes), Round("logits")])
 
 
-def resnet(
-    *, channels: int = 3, classes: int = 10, widths: tuple[int, ...], blocks: int
-) -> Sequential:
+def resnet(*, channels: int = 3, classes: int = 10, widths: tuple[int, ...], blocks: int) -> Sequential:
     """Return a residual network with PEPPP's roundings: stem, `blocks` blocks for each width, linear.
 
     The first block of each width but the first halves the image.
     """
-    layers: list[Layer] = [Round("input"), Convolution(channels, widths[0]), BatchNorm(widths[0]),
-                           ReLU(), Round("activation")]  # fmt: skip
+    layers: list[Layer] = [
+        Round("input"),
+        Convolution(channels, widths[0]),
+        BatchNorm(widths[0]),
+        ReLU(),
+        Round("activation"),
+    ]
     before = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
@@ -147,8 +141,12 @@ def lenet(*, channels: int = 1, classes: int = 10, size: int = 32) -> Sequential
     layers: list[Layer] = [Round("input")]
     before = channels
     for filters in (6, 16):
-        layers += [Convolution(before, filters, size=5, padding=2, initializer="he"), ReLU(),
-                   MaxPool(), Round("activation")]  # fmt: skip
+        layers += [
+            Convolution(before, filters, size=5, padding=2, initializer="he"),
+            ReLU(),
+            MaxPool(),
+            Round("activation"),
+        ]
         before = filters
     layers.append(Flatten())
     features = 16 * (size // 4) ** 2
@@ -158,9 +156,7 @@ def lenet(*, channels: int = 1, classes: int = 10, size: int = 32) -> Sequential
     return Sequential([*layers, Linear(features, classes), Round("logits")])
 
 
-def vgg(
-    *, channels: int = 3, classes: int = 10, plan: tuple[int | str, ...] = (32, "M", 64, "M", 128)
-) -> Sequential:
+def vgg(*, channels: int = 3, classes: int = 10, plan: tuple[int | str, ...] = (32, "M", 64, "M", 128)) -> Sequential:
     """Return a plain stack of 3x3 convolutions with batch norm, "M" in the plan halving the image.
 
     >>> vgg().output_shape((16, 16, 3))
@@ -172,8 +168,13 @@ def vgg(
         if item == "M":
             layers.append(MaxPool())
             continue
-        layers += [Convolution(before, item, initializer="he"), Round("activation"), BatchNorm(item),
-                   ReLU(), Round("activation")]  # fmt: skip
+        layers += [
+            Convolution(before, item, initializer="he"),
+            Round("activation"),
+            BatchNorm(item),
+            ReLU(),
+            Round("activation"),
+        ]
         before = item
     return Sequential([*layers, AveragePool(), Linear(before, classes), Round("logits")])
 
@@ -189,9 +190,16 @@ def vgg11(*, channels: int = 3, classes: int = 10) -> Sequential:
 
 
 def transformer(
-    *, features: int = 32, heads: int = 4, hidden: int = 64, blocks: int = 2, classes: int = 10,
-    places: int = 8, inputs: int = 8, words: int | None = None,
-) -> Sequential:  # fmt: skip
+    *,
+    features: int = 32,
+    heads: int = 4,
+    hidden: int = 64,
+    blocks: int = 2,
+    classes: int = 10,
+    places: int = 8,
+    inputs: int = 8,
+    words: int | None = None,
+) -> Sequential:
     """Return a small transformer encoder that classifies sequences.
 
     Without `words` it reads images, each row of pixels (`inputs` numbers) as one of `places`
@@ -205,21 +213,26 @@ def transformer(
         start = [Round("input"), ImageRows(), Linear(inputs, features, initializer="xavier")]
     else:
         start = [Embedding(words, features)]
-    return Sequential([
-        *start, Positions(places, features), Round("activation"),
-        *(encoder_block(features, heads, hidden) for _ in range(blocks)),
-        LayerNorm(features), MeanOfTokens(), Round("activation"), Linear(features, classes),
-        Round("logits"),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            *start,
+            Positions(places, features),
+            Round("activation"),
+            *(encoder_block(features, heads, hidden) for _ in range(blocks)),
+            LayerNorm(features),
+            MeanOfTokens(),
+            Round("activation"),
+            Linear(features, classes),
+            Round("logits"),
+        ]
+    )
 
 
-NETWORKS = {f.__name__: f for f in (cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11)}  # fmt: skip
+NETWORKS = {f.__name__: f for f in (cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11)}
 """Every network by name."""
 
 
-def network(
-    name: str, shape: tuple[int, ...], classes: int, *, words: int | None = None
-) -> Sequential:
+def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | None = None) -> Sequential:
     """Return a network by name, made for inputs of a shape.
 
     Parameters
@@ -252,8 +265,9 @@ def network(
             "(height, width, channels) without words and (places,) with them"
         )
     if words is not None and name != "transformer":
-        raise ValueError(f"network: {name} takes images, and these are rows of {shape[0]} tokens; "
-                         "transformer takes tokens")  # fmt: skip
+        raise ValueError(
+            f"network: {name} takes images, and these are rows of {shape[0]} tokens; transformer takes tokens"
+        )
     if name == "transformer":
         inputs = 0 if words else shape[1] * shape[2]
         return transformer(places=shape[0], inputs=inputs, words=words, classes=classes)

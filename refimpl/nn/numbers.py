@@ -34,7 +34,7 @@ def real(owner: str, name: str, value, allowed: str, holds) -> float:
 
 
 def rate(owner: str, name: str, value) -> float:
-    """Return a factor above 0, such as a learning rate or a loss scale; ValueError where float32 makes 0 or infinity of it."""
+    """Return a factor above 0; ValueError where float32 makes 0 or infinity of it."""
     allowed = "finite and above 0, within float32's range"
     return real(owner, name, value, allowed, lambda x: SMALLEST <= x <= LARGEST)
 

@@ -56,8 +56,9 @@ class Optimizer:
     def __post_init__(self):
         for name, allowed in (("update", UPDATES), ("state", STATES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of "
-                                 f"{', '.join(allowed)}")  # fmt: skip
+                raise ValueError(
+                    f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
         not_negative(type(self).__name__, "weight_decay", self.weight_decay)
         whole(type(self).__name__, "block", self.block, 1)
 
@@ -89,8 +90,18 @@ class SGD(Optimizer):
         """Write new state and update of the step-th step (from 1)."""
         from refimpl.kernels import optimizer_steps as kernel
 
-        kernel.sgd(weights, gradient, state[0], new[0], update, np.float32(rate),
-                   np.float32(self.momentum), np.float32(self.weight_decay), step == 1, self.nesterov)  # fmt: skip
+        kernel.sgd(
+            weights,
+            gradient,
+            state[0],
+            new[0],
+            update,
+            np.float32(rate),
+            np.float32(self.momentum),
+            np.float32(self.weight_decay),
+            step == 1,
+            self.nesterov,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +131,21 @@ class Adam(Optimizer):
         from refimpl.kernels import optimizer_steps as kernel
 
         f = np.float32
-        kernel.adam(weights, gradient, *state, *new, update, f(rate), f(self.beta1),
-                    f(self.beta2), f(self.epsilon), f(self.weight_decay), self.decoupled,
-                    f(1 - self.beta1**step), f((1 - self.beta2**step) ** 0.5))  # fmt: skip
+        kernel.adam(
+            weights,
+            gradient,
+            *state,
+            *new,
+            update,
+            f(rate),
+            f(self.beta1),
+            f(self.beta2),
+            f(self.epsilon),
+            f(self.weight_decay),
+            self.decoupled,
+            f(1 - self.beta1**step),
+            f((1 - self.beta2**step) ** 0.5),
+        )
 
 
 def AdamW(**settings) -> Adam:
@@ -172,12 +195,7 @@ class Running:
         from refimpl.kernels import machine
 
         rule, rounder, f = self.rule, self.rounder, np.float32
-        if (
-            type(rule) is not SGD
-            or rule.update == "kahan"
-            or rule.state == "8-bit"
-            or self.parts[1:]
-        ):
+        if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
             return None
         rows = [rounder.site(role, self.parts[0][0]) for role in _ROLES]
         if None in rows:
@@ -190,9 +208,20 @@ class Running:
         def step(rate, gradient, loss_scale):
             noise = rounder.noise()
             machine.sgd(
-                gradient, self.accumulator, self.weights, self.state[0], f(1 / loss_scale), before,
-                f(rate), momentum, decay, self.steps == 1, rule.nesterov, sites, noise,
-            )  # fmt: skip
+                gradient,
+                self.accumulator,
+                self.weights,
+                self.state[0],
+                f(1 / loss_scale),
+                before,
+                f(rate),
+                momentum,
+                decay,
+                self.steps == 1,
+                rule.nesterov,
+                sites,
+                noise,
+            )
             rounder.drawn(noise, streams)
 
         return step
@@ -225,9 +254,7 @@ class Running:
             start = end
         return flat
 
-    def step(
-        self, rate: float, gradient: np.ndarray, loss_scale: float, *, guarded: bool = False
-    ) -> bool:
+    def step(self, rate: float, gradient: np.ndarray, loss_scale: float, *, guarded: bool = False) -> bool:
         """Move the weights by gradients (which are overwritten) of the scaled loss; return True.
 
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
@@ -278,15 +305,12 @@ class Running:
     def _round(self, vector, role, out, which="") -> np.ndarray:
         """Round a vector into another, each part by its own rounding."""
         for layer, name, start, end in self.parts:
-            self.rounder(
-                vector[start:end], role, layer, out=out[start:end], which=f"{name} {which}"
-            )
+            self.rounder(vector[start:end], role, layer, out=out[start:end], which=f"{name} {which}")
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything that must be kept to continue."""
-        found = {"weights": self.weights, "accumulator": self.accumulator,
-                 "steps": np.array(self.steps)}  # fmt: skip
+        found = {"weights": self.weights, "accumulator": self.accumulator, "steps": np.array(self.steps)}
         if self.carried is not None:
             found["carried"] = self.carried
         for i, state in enumerate(self.state):

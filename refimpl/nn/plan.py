@@ -20,15 +20,13 @@ class Plan(list):
         cells = [COLUMNS, *([str(row[c]) for c in COLUMNS] for row in self)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in cells
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
         )
 
 
 def rounding_plan(
-    model, task, precision: Precision, *, batch_size: int = 32, optimizer: Optimizer | None = None,
-    seed: int = 0,
-) -> Plan:  # fmt: skip
+    model, task, precision: Precision, *, batch_size: int = 32, optimizer: Optimizer | None = None, seed: int = 0
+) -> Plan:
     """Run one training step and return every rounding in it.
 
     Parameters

@@ -102,19 +102,15 @@ class Rounding:
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
-        for name, allowed in (
-            ("rounding", ROUNDINGS),
-            ("overflow", OVERFLOWS),
-            ("scaling", SCALINGS),
-        ):
+        for name, allowed in (("rounding", ROUNDINGS), ("overflow", OVERFLOWS), ("scaling", SCALINGS)):
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"Precision: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
-                )
+                raise ValueError(f"Precision: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if self.per != "tensor":
             if self.per != "row" and not (whole(self.per) and self.per >= 1):
-                raise ValueError(f"Precision: per is {self.per!r}; it must be tensor, row, or the size "
-                                 "of a block, a whole number above 0")  # fmt: skip
+                raise ValueError(
+                    f"Precision: per is {self.per!r}; it must be tensor, row, or the size "
+                    "of a block, a whole number above 0"
+                )
             if self.scaling == "delayed":
                 raise ValueError("Precision: rows and blocks have current scales; got delayed")
             object.__setattr__(self, "scaling", "current")
@@ -134,20 +130,19 @@ class Rounding:
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
-        per = (
-            ""
-            if self.per == "tensor"
-            else f" per {'block of ' if whole(self.per) else ''}{self.per}"
-        )
+        per = "" if self.per == "tensor" else f" per {'block of ' if whole(self.per) else ''}{self.per}"
         return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}"
 
 
 def _within_float32(fmt: FloatFormat) -> bool:
     """Tell whether float32, in which training computes, holds the format (but for its top binade)."""
     return (
-        fmt.signed and fmt.has_zero and fmt.mantissa_bits <= 23 and fmt.max < 2.0**129
+        fmt.signed
+        and fmt.has_zero
+        and fmt.mantissa_bits <= 23
+        and fmt.max < 2.0**129
         and fmt.min_exponent - fmt.mantissa_bits >= -149
-    )  # fmt: skip
+    )
 
 
 def _rounding(given, default: Rounding | None = None) -> Rounding | None:
@@ -204,22 +199,14 @@ class Precision:
     overflow: str = "saturate"
     loss_scale: float | LossScale = 1000.0
     gradients_rounded: str = "unscaled"
-    roles: Mapping[str, Rounding | FloatFormat | IntFormat | str | None] = field(
-        default_factory=dict
-    )
-    layers: Mapping[str, Mapping[str, Rounding | FloatFormat | IntFormat | str | None]] = field(
-        default_factory=dict
-    )
+    roles: Mapping[str, Rounding | FloatFormat | IntFormat | str | None] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Rounding | FloatFormat | IntFormat | str | None]] = field(default_factory=dict)
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
-            raise ValueError(
-                f"Precision: got low={self.low}, high={self.high}; give both or neither"
-            )
+            raise ValueError(f"Precision: got low={self.low}, high={self.high}; give both or neither")
         if self.gradients_rounded not in ("unscaled", "scaled"):
-            raise ValueError(
-                f"Precision: gradients_rounded {self.gradients_rounded!r} is not one of unscaled, scaled"
-            )
+            raise ValueError(f"Precision: gradients_rounded {self.gradients_rounded!r} is not one of unscaled, scaled")
         LossScale.of(self.loss_scale)  # raises where the scale makes no sense
         # raises for unknown modes, with formats or without
         default = Rounding(format="float32", rounding=self.rounding, overflow=self.overflow)
@@ -227,20 +214,26 @@ class Precision:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _rounding(getattr(self, name), default).format)
         if not isinstance(self.layers, Mapping):
-            raise TypeError(f"Precision: layers is {self.layers!r}; give a dict of patterns, such as "
-                            "{'*Linear': {'weight': None}}")  # fmt: skip
+            raise TypeError(
+                f"Precision: layers is {self.layers!r}; give a dict of patterns, such as "
+                "{'*Linear': {'weight': None}}"
+            )
         for where, mapping in (("roles", self.roles), *self.layers.items()):
             if not isinstance(mapping, Mapping):
-                raise TypeError(f"Precision: {where} is {mapping!r}; give a dict of roles, such as "
-                                "{'momentum': 'float16'}")  # fmt: skip
+                raise TypeError(
+                    f"Precision: {where} is {mapping!r}; give a dict of roles, such as {{'momentum': 'float16'}}"
+                )
             for role, given in mapping.items():
                 if role not in ROLES and role not in PRODUCT_ROLES:
-                    raise ValueError(f"Precision: {where} names the role {role!r}; the roles are "
-                                     f"{', '.join((*ROLES, *PRODUCT_ROLES))}")  # fmt: skip
+                    raise ValueError(
+                        f"Precision: {where} names the role {role!r}; the roles are "
+                        f"{', '.join((*ROLES, *PRODUCT_ROLES))}"
+                    )
                 found = _rounding(given, default)
                 if found is not None and found.per != "tensor" and role in ROLES:
-                    raise ValueError(f"Precision: {where} scales {role} per {found.per}; only "
-                                     f"{', '.join(PRODUCT_ROLES)} have rows")  # fmt: skip
+                    raise ValueError(
+                        f"Precision: {where} scales {role} per {found.per}; only {', '.join(PRODUCT_ROLES)} have rows"
+                    )
 
     @property
     def rounds(self) -> bool:
@@ -252,9 +245,7 @@ class Precision:
         fmt = getattr(self, ROLES[role]) if role in ROLES else None
         default = None
         if fmt is not None or role in self.roles:
-            default = Rounding(
-                format=fmt or "float32", rounding=self.rounding, overflow=self.overflow
-            )
+            default = Rounding(format=fmt or "float32", rounding=self.rounding, overflow=self.overflow)
         found = default if fmt is not None else None
         if role in self.roles:
             found = _rounding(self.roles[role], default)

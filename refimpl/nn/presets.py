@@ -44,8 +44,7 @@ def mixed(format: str = "float16") -> Precision:
     True
     """
     narrow = Rounding(format=format, overflow="overflow")
-    roles = ("input", "activation", "activation gradient", "logits", "logits gradient", "weight",
-             "weight gradient")  # fmt: skip
+    roles = ("input", "activation", "activation gradient", "logits", "logits gradient", "weight", "weight gradient")
     return Precision(
         roles=dict.fromkeys(roles, narrow),
         loss_scale=LossScale.dynamic() if narrow.format.max < 1e6 else 1.0,
@@ -59,9 +58,7 @@ def pure16(format: str = "float16", *, rounding: str = "ties_to_even") -> Precis
     >>> pure16("bfloat16").format_of("momentum").name
     'bfloat16'
     """
-    return Precision(
-        low=format, high=format, rounding=rounding, overflow="overflow", loss_scale=1.0
-    )
+    return Precision(low=format, high=format, rounding=rounding, overflow="overflow", loss_scale=1.0)
 
 
 def fp8(scaling: str = "current") -> Precision:
@@ -73,10 +70,15 @@ def fp8(scaling: str = "current") -> Precision:
     values = Rounding(format="float8_e4m3fn", scaling=scaling)
     gradients = Rounding(format="float8_e5m2", scaling=scaling)
     return Precision(
-        roles={"input": values, "activation": values, "weight": values,
-               "activation gradient": gradients, "logits gradient": gradients},
+        roles={
+            "input": values,
+            "activation": values,
+            "weight": values,
+            "activation gradient": gradients,
+            "logits gradient": gradients,
+        },
         loss_scale=1.0,
-    )  # fmt: skip
+    )
 
 
 def int8() -> Precision:
@@ -88,10 +90,15 @@ def int8() -> Precision:
     values = Rounding(format="int8")
     gradients = Rounding(format="int8", rounding="stochastic")
     return Precision(
-        roles={"input": values, "activation": values, "weight": values,
-               "activation gradient": gradients, "logits gradient": gradients},
+        roles={
+            "input": values,
+            "activation": values,
+            "weight": values,
+            "activation gradient": gradients,
+            "logits gradient": gradients,
+        },
         loss_scale=1.0,
-    )  # fmt: skip
+    )
 
 
 PRESETS = {f.__name__: f for f in (float32, peppp, mixed, pure16, fp8, int8)}

@@ -51,9 +51,7 @@ class Product:
         return self.multiply is p.convolve
 
 
-def product(
-    multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, **options
-) -> Tensor:
+def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, **options) -> Tensor:
     """Return multiply(a, b, **options), rounding and watching as the rounder says."""
     ways = [rounder.way(role, layer) for role in PRODUCT_ROLES]
     if ways == [None, None, None] and rounder.watch is None:
@@ -77,9 +75,7 @@ def product(
     return p.rounded(multiply(*forward, **options), backward=back)
 
 
-def round_operand(
-    rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool
-) -> np.ndarray:
+def round_operand(rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool) -> np.ndarray:
     """Return a tensor of a product rounded, by rows where the policy says so."""
     way = rounder.way(role, layer)
     if way is None or way.rounding.per == "tensor":

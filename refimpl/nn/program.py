@@ -41,9 +41,8 @@ class _NotServedError(Exception):
 
 
 def program(
-    model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool,
-    weights: np.ndarray | None = None,
-) -> Program | None:  # fmt: skip
+    model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool, weights: np.ndarray | None = None
+) -> Program | None:
     """Return the Program of a network for batches of this shape, None where there is none."""
     try:
         return Program(model, shape, rounder, training=training, weights=weights)
@@ -98,8 +97,7 @@ class Program:
         memory = np.empty(writer.space.size + LINE, np.float32)
         memory = memory[-(memory.ctypes.data // 4) % LINE :]
         self.images, self.logits, self._loss = (
-            memory[block.at : block.at + block.size].reshape(block.shape)
-            for block in (images, logits, loss)
+            memory[block.at : block.at + block.size].reshape(block.shape) for block in (images, logits, loss)
         )
         sites = np.array(writer.sites, machine.SITE)
         self._vectors = memory, weights, np.zeros_like(weights), writer.statistics(), sites
@@ -143,10 +141,16 @@ class _Writer:
         self.norms: list[BatchNorm] = []
         self.space = Workspace()
         self.methods = {
-            Convolution: self.convolution, Linear: self.linear, ReLU: self.relu, Round: self.round,
-            AveragePool: self.average_pool, MaxPool: self.max_pool, Flatten: self.flatten,
-            Residual: self.residual, Sequential: lambda layer, x: self.sequence(layer.layers, x),
-        }  # fmt: skip
+            Convolution: self.convolution,
+            Linear: self.linear,
+            ReLU: self.relu,
+            Round: self.round,
+            AveragePool: self.average_pool,
+            MaxPool: self.max_pool,
+            Flatten: self.flatten,
+            Residual: self.residual,
+            Sequential: lambda layer, x: self.sequence(layer.layers, x),
+        }
 
     def keep_for_back(self, *blocks: Block) -> None:
         """Give tensors back now if there is no way back, which would do it."""
@@ -252,8 +256,7 @@ class _Writer:
         padding = layer.padding
         y = self.space.take((x.shape[0], *layer.output_shape(x.shape[1:])))
         padded = self.pad(x, (padding, padding), (padding, padding))
-        back = self.products(layer, x, padded, y, x.extent, layer.filters, layer.size, layer.stride,
-                             padding)  # fmt: skip
+        back = self.products(layer, x, padded, y, x.extent, layer.filters, layer.size, layer.stride, padding)
         return y, back
 
     def pad(self, x: Block, rows: tuple[int, int], columns: tuple[int, int]) -> Block:
@@ -262,8 +265,9 @@ class _Writer:
             return x
         batch, height, width, channels = x.shape
         padded = self.space.take((batch, height + sum(rows), width + sum(columns), channels))
-        self.write("PAD", x=x.at, y=padded.at, top=rows[0], bottom=rows[1], left=columns[0],
-                   right=columns[1], **x.extent)  # fmt: skip
+        self.write(
+            "PAD", x=x.at, y=padded.at, top=rows[0], bottom=rows[1], left=columns[0], right=columns[1], **x.extent
+        )
         self.space.give(x)
         return padded
 
@@ -274,8 +278,7 @@ class _Writer:
         if any(self.rounder.way(role, layer.name) for role in PRODUCT_ROLES):
             raise _NotServedError
         weight = self.places[id(layer.parameters["weight"])]
-        common = {**extent, "filters": filters, "size": size, "stride": stride, "padding": padding,
-                  "weight": weight}  # fmt: skip
+        common = {**extent, "filters": filters, "size": size, "stride": stride, "padding": padding, "weight": weight}
         self.write("CONVOLVE", x=padded.at, y=y.at, **common)
         self.keep_for_back(padded)
 
@@ -314,26 +317,36 @@ class _Writer:
 
         return y, back
 
-    def batch_norm(
-        self, before: Round | None, norm: BatchNorm, relu, after: Round | None, x: Block
-    ):
+    def batch_norm(self, before: Round | None, norm: BatchNorm, relu, after: Round | None, x: Block):
         """Write batch norm with the rounding of x before it, the ReLU and the rounding after it."""
         channels = norm.channels
         vectors = self.space.take((2, channels))
         running = 2 * sum(other.channels for other in self.norms)
         self.norms.append(norm)
-        common = {"x": x.at, "vectors": vectors.at, "relu": relu, **x.extent,
-                  "weight": self.places[id(norm.parameters["scale"])],
-                  "shift": self.places[id(norm.parameters["shift"])]}  # fmt: skip
-        self.write("MOMENTS", running=running, training=self.training, epsilon=norm.epsilon,
-                   movement=norm.movement, **common, **self.site(before))  # fmt: skip
+        common = {
+            "x": x.at,
+            "vectors": vectors.at,
+            "relu": relu,
+            **x.extent,
+            "weight": self.places[id(norm.parameters["scale"])],
+            "shift": self.places[id(norm.parameters["shift"])],
+        }
+        self.write(
+            "MOMENTS",
+            running=running,
+            training=self.training,
+            epsilon=norm.epsilon,
+            movement=norm.movement,
+            **common,
+            **self.site(before),
+        )
         y = self.space.take(x.shape)
         self.write("NORMALIZE", y=y.at, **common, **self.site(after))
         self.keep_for_back(x, vectors)
 
         def back(dy):
             dx = self.space.take(x.shape)
-            self.write("NORMALIZE_BACK_SUMS", dy=dy.at, dx=dx.at, **common, **self.site(after, back=True))  # fmt: skip
+            self.write("NORMALIZE_BACK_SUMS", dy=dy.at, dx=dx.at, **common, **self.site(after, back=True))
             self.space.give(dy)
             if x.needs_gradient:
                 self.write("NORMALIZE_BACK", dx=dx.at, **common, **self.site(before, back=True))
@@ -398,18 +411,21 @@ class _Writer:
         main, main_back = self.sequence(layer.main.layers, self.space.share(x))
         skip, skip_back = self.sequence(layer.skip.layers, x)
         y = self.space.take(main.shape, main.needs_gradient)
-        self.write("ROUND_SUM", x=main.at, z=skip.at, y=y.at, **y.extent, **self.site(layer.round_skip),
-                   **self.site(layer.round_sum, prefix="second_"))  # fmt: skip
+        self.write(
+            "ROUND_SUM",
+            x=main.at,
+            z=skip.at,
+            y=y.at,
+            **y.extent,
+            **self.site(layer.round_skip),
+            **self.site(layer.round_sum, prefix="second_"),
+        )
         self.space.give(main, skip)
 
         def back(dy):
             dy = self.round_back(layer.round_sum, dy)
             dx = main_back(self.space.share(dy))
-            other = (
-                self.round_back(layer.round_skip, dy)
-                if skip.needs_gradient
-                else self.space.give(dy)
-            )
+            other = self.round_back(layer.round_skip, dy) if skip.needs_gradient else self.space.give(dy)
             other = None if other is None else skip_back(other)
             if dx is None or other is None:
                 return dx or other

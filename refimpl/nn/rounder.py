@@ -89,9 +89,8 @@ class Rounder:
                     self.counts[role] = self.counts.get(role, 0) + found
 
     def __call__(
-        self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None,
-        which: str = "",
-    ) -> np.ndarray:  # fmt: skip
+        self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None, which: str = ""
+    ) -> np.ndarray:
         """Return x (float32, any shape) rounded; x itself where its role is not rounded.
 
         `out` receives the result in any case; it is another array than x (over itself, a kernel
@@ -173,9 +172,15 @@ class _Way:
 
             round_tensor(flat, result, self.target, self.stochastic, seed, np.uint64(stream))
         else:
-            ops.quantize(flat, self.format, rounding=self.rounding.rounding,
-                         overflow=self.rounding.overflow, seed=int(seed), stream=stream,
-                         out=result)  # fmt: skip
+            ops.quantize(
+                flat,
+                self.format,
+                rounding=self.rounding.rounding,
+                overflow=self.rounding.overflow,
+                seed=int(seed),
+                stream=stream,
+                out=result,
+            )
 
     def scale(self, magnitude: float) -> float:
         """Return what to multiply by, so that this magnitude is within the format."""

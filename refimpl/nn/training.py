@@ -67,13 +67,28 @@ class Result:
 
 
 def fit(
-    model: Sequential, task, *, precision: Precision | None = None, epochs: int = 10,
-    batch_size: int = 32, learning_rate: float = 0.05, final_rate: float = 0.05,
-    momentum: float = 0.9, weight_decay: float = 5e-4, seed: int = 0, progress: bool = False,
-    optimizer: Optimizer | None = None, schedule: Schedule | None = None, shuffle: bool = True,
-    checkpoint: str | os.PathLike | None = None, validate: bool = False, plain: bool = False,
-    exact_sums: bool = False, switch: tuple[int, Precision] | None = None, watch=None,
-) -> Result:  # fmt: skip
+    model: Sequential,
+    task,
+    *,
+    precision: Precision | None = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    learning_rate: float = 0.05,
+    final_rate: float = 0.05,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    progress: bool = False,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    shuffle: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    validate: bool = False,
+    plain: bool = False,
+    exact_sums: bool = False,
+    switch: tuple[int, Precision] | None = None,
+    watch=None,
+) -> Result:
     """Train a network on a task and measure its test error.
 
     Batches are shuffled anew each epoch and an incomplete last one is dropped.  The same arguments
@@ -155,15 +170,14 @@ def fit(
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
     switch = checks.switch_of(switch, epochs)
     if watch is not None and not callable(watch):
-        raise TypeError(
-            f"fit: watch is {watch!r}; give a function of the step and the number of steps"
-        )
+        raise TypeError(f"fit: watch is {watch!r}; give a function of the step and the number of steps")
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
-    identity = _identity(model, task, precision, optimizer, epochs, batch_size, learning_rate,
-                         factors, seed, shuffle, exact_sums, switch)  # fmt: skip
+    identity = _identity(
+        model, task, precision, optimizer, epochs, batch_size, learning_rate, factors, seed, shuffle, exact_sums, switch
+    )
     if checkpoint is not None:
         run.resume(checkpoint, identity, result, switch)
     before, started = result.seconds, time.perf_counter()
@@ -262,10 +276,13 @@ class _Run:
         if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
-            self._programs = {images.shape: program(
-                self.model, images.shape, self.rounder, training=True,
-                weights=self.optimizer.weights,
-            ) if images.dtype != np.float64 else None}  # fmt: skip
+            self._programs = {
+                images.shape: program(
+                    self.model, images.shape, self.rounder, training=True, weights=self.optimizer.weights
+                )
+                if images.dtype != np.float64
+                else None
+            }
         return self._programs[images.shape]
 
     def validation_error(self) -> float:
@@ -281,11 +298,19 @@ class _Run:
         for layer in self.model.every_layer():
             for name, array in layer.memory().items():
                 arrays[f"layer {layer.name} {name}"] = array
-        checkpoints.save(path, arrays, {
-            "identity": identity, "history": result.history, "seconds": result.seconds,
-            "batches": self.batches.bit_generator.state, "calls": self.rounder.calls,
-            "magnitudes": self.rounder.magnitudes, "scale": [self.scale.value, self.scale.good],
-        })  # fmt: skip
+        checkpoints.save(
+            path,
+            arrays,
+            {
+                "identity": identity,
+                "history": result.history,
+                "seconds": result.seconds,
+                "batches": self.batches.bit_generator.state,
+                "calls": self.rounder.calls,
+                "magnitudes": self.rounder.magnitudes,
+                "scale": [self.scale.value, self.scale.good],
+            },
+        )
 
     def go_on_under(self, precision) -> None:
         """Change to another policy."""
@@ -302,20 +327,19 @@ class _Run:
             return
         arrays, kept = found
         if "identity" not in kept:
-            raise ValueError(
-                f"fit: {path} is not a checkpoint of a training run; name another file"
-            )
+            raise ValueError(f"fit: {path} is not a checkpoint of a training run; name another file")
         wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
         if wrong:
-            raise ValueError(f"fit: checkpoint {path} was written with another {wrong[0]}: "
-                             f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
-                             "use the same again or another file")  # fmt: skip
+            raise ValueError(
+                f"fit: checkpoint {path} was written with another {wrong[0]}: "
+                f"{kept['identity'].get(wrong[0])!r}, now it is {identity[wrong[0]]!r}; "
+                "use the same again or another file"
+            )
         if switch is not None and len(kept["history"]) > switch[0]:
             self.go_on_under(switch[1])
-        self.optimizer.restore({
-            name.removeprefix("optimizer "): a for name, a in arrays.items()
-            if name.startswith("optimizer ")
-        })  # fmt: skip
+        self.optimizer.restore(
+            {name.removeprefix("optimizer "): a for name, a in arrays.items() if name.startswith("optimizer ")}
+        )
         for layer in self.model.every_layer():
             layer.remember({n: arrays[f"layer {layer.name} {n}"] for n in layer.memory()})
         self.batches.bit_generator.state = kept["batches"]
@@ -348,33 +372,36 @@ class _Record:
         }
         run.rounder.counts = {}
         return {
-            "loss": float(np.mean(self.losses)), "error": self.wrong / self.seen,
-            "seconds": time.perf_counter() - self.started, "loss_scale": run.scale.value,
-            "skipped": self.skipped, "counts": counts,
-        }  # fmt: skip
+            "loss": float(np.mean(self.losses)),
+            "error": self.wrong / self.seen,
+            "seconds": time.perf_counter() - self.started,
+            "loss_scale": run.scale.value,
+            "skipped": self.skipped,
+            "counts": counts,
+        }
 
 
 def error(
-    model: Sequential, images: np.ndarray, labels: np.ndarray, rounder: Rounder,
-    *, plain: bool = False, exact: bool = False,
-) -> float:  # fmt: skip
+    model: Sequential,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rounder: Rounder,
+    *,
+    plain: bool = False,
+    exact: bool = False,
+) -> float:
     """Return the share of images a trained network classifies wrongly, rounding as in training.
 
     An image of which it makes NaN is wrong; where it makes nothing else, the error is NaN.
     """
     found = logits(model, images, rounder, plain=plain, exact=exact)
     lost = np.isnan(found).any(axis=1)
-    return (
-        math.nan
-        if lost.all()
-        else int(np.sum((found.argmax(axis=1) != labels) | lost)) / len(images)
-    )
+    return math.nan if lost.all() else int(np.sum((found.argmax(axis=1) != labels) | lost)) / len(images)
 
 
 def logits(
-    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False,
-    exact: bool = False,
-) -> np.ndarray:  # fmt: skip
+    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False, exact: bool = False
+) -> np.ndarray:
     """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
     run, found, ready = Pass(rounder, training=False, plain=plain, exact=exact), [], None
     pixels = math.prod(images.shape[1:3])
@@ -394,18 +421,23 @@ def logits(
     return np.concatenate(found)
 
 
-def _identity(
-    model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums,
-    switch,
-):  # fmt: skip
+def _identity(model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums, switch):
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
     identity = {
-        "model": repr(model), "task": f"{task.name} {digest.hexdigest()[:16]}",
-        "precision": repr(precision), "optimizer": repr(optimizer), "epochs": epochs,
-        "batch_size": batch_size, "learning_rate": rate, "schedule": factors, "seed": seed,
-        "shuffle": shuffle, "exact_sums": exact_sums, "switch": None if switch is None else repr(switch),
-    }  # fmt: skip
+        "model": repr(model),
+        "task": f"{task.name} {digest.hexdigest()[:16]}",
+        "precision": repr(precision),
+        "optimizer": repr(optimizer),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": rate,
+        "schedule": factors,
+        "seed": seed,
+        "shuffle": shuffle,
+        "exact_sums": exact_sums,
+        "switch": None if switch is None else repr(switch),
+    }
     return json.loads(json.dumps(identity))
 
 

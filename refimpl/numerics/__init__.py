@@ -29,20 +29,40 @@ from refimpl.numerics.prediction import LADDER, policies, predictive_power, trai
 from refimpl.numerics.rounding_error import forward_error_bound
 from refimpl.numerics.selection import Assignment, choose, uniform
 from refimpl.numerics.tails import fit_student_t, product_errors, tail_table
-from refimpl.numerics.tolerance import (
-    Certificate,
-    certify,
-    floating_point_error,
-    predict,
-    probabilities,
-    tolerance,
-)
+from refimpl.numerics.tolerance import Certificate, certify, floating_point_error, predict, probabilities, tolerance
 
 __all__ = [
-    "LADDER", "Assignment", "Candidate", "Capture", "Certificate", "Distribution", "Evidence",
-    "backward_error", "candidates", "capture", "certify", "choose", "error_profile",
-    "fit_student_t", "floating_point_error", "forward_error_bound", "measure", "normwise_error",
-    "overflow", "policies", "predict", "predictive_power", "probabilities", "product_errors",
-    "relative_error", "round_scaled", "sqnr", "tail_table", "tolerance", "train", "train_policies",
-    "underflow", "uniform",
-]  # fmt: skip
+    "LADDER",
+    "Assignment",
+    "Candidate",
+    "Capture",
+    "Certificate",
+    "Distribution",
+    "Evidence",
+    "backward_error",
+    "candidates",
+    "capture",
+    "certify",
+    "choose",
+    "error_profile",
+    "fit_student_t",
+    "floating_point_error",
+    "forward_error_bound",
+    "measure",
+    "normwise_error",
+    "overflow",
+    "policies",
+    "predict",
+    "predictive_power",
+    "probabilities",
+    "product_errors",
+    "relative_error",
+    "round_scaled",
+    "sqnr",
+    "tail_table",
+    "tolerance",
+    "train",
+    "train_policies",
+    "underflow",
+    "uniform",
+]

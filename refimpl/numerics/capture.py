@@ -123,23 +123,30 @@ class Capture:
         if len(found) != 1:
             several = ", ".join(repr(name) for name, _ in found)
             allowed = ", ".join(dict.fromkeys(repr(name) for name, _ in self.operands))
-            raise ValueError(f"of: {layer!r} with role {role!r} fits {several or 'no layer'}; "
-                             f"the layers are {allowed}")  # fmt: skip
+            raise ValueError(f"of: {layer!r} with role {role!r} fits {several or 'no layer'}; the layers are {allowed}")
         return self.operands[found[0]]
 
     def __str__(self) -> str:
         width = max((len(layer) for layer, _ in self.operands), default=5)
         lines = [f"{'layer':<{width}}  role                values   zeros   deviation    largest"]
         for (layer, role), d in sorted(self.operands.items()):
-            lines.append(f"{layer:<{width}}  {role:<16} {d.count:>9}  {d.zeros / d.count:>6.1%}"
-                         f"  {d.deviation:>10.3g} {d.largest:>10.3g}")  # fmt: skip
+            lines.append(
+                f"{layer:<{width}}  {role:<16} {d.count:>9}  {d.zeros / d.count:>6.1%}"
+                f"  {d.deviation:>10.3g} {d.largest:>10.3g}"
+            )
         return "\n".join(lines)
 
 
 def capture(
-    model, task, *, steps: int = 8, epochs: int = 1, seed: int = 0,
-    also: Callable[[Product], None] | None = None, **training,
-) -> Capture:  # fmt: skip
+    model,
+    task,
+    *,
+    steps: int = 8,
+    epochs: int = 1,
+    seed: int = 0,
+    also: Callable[[Product], None] | None = None,
+    **training,
+) -> Capture:
     """Train a network and record the operands of every product on a few of the steps.
 
     Parameters

@@ -36,9 +36,8 @@ def trained(verb: str, model) -> None:
     of_kind(verb, "the model", model, Sequential, NETWORK)
     for layer in model.every_layer():
         if layer.parameter_count() and not layer.parameters:
-            raise ValueError(f"{verb}: layer {layer.name!r} has no weights yet; train the network "
-                             "by refimpl.nn.fit")  # fmt: skip
-        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.memory().items()]:  # fmt: skip
+            raise ValueError(f"{verb}: layer {layer.name!r} has no weights yet; train the network by refimpl.nn.fit")
+        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.memory().items()]:
             if not np.isfinite(array).all():
                 raise ValueError(
                     f"{verb}: {name} of layer {layer.name!r} is not finite; the training of this "
@@ -50,12 +49,16 @@ def images_for(verb: str, model: Sequential, images) -> np.ndarray:
     """Return images as an array, refusing those that the network does not take."""
     images = door.array(verb, images)
     if images.ndim < 2 or not len(images) or images.dtype != np.float32:
-        raise ValueError(f"{verb}: got images of {images.dtype} {images.shape}; allowed is float32 "
-                         "(n, height, width, channels) with at least one image")  # fmt: skip
+        raise ValueError(
+            f"{verb}: got images of {images.dtype} {images.shape}; allowed is float32 "
+            "(n, height, width, channels) with at least one image"
+        )
     try:
         model.output_shape(images.shape[1:])
     except ValueError as error:
-        raise ValueError(f"{verb}: images of shape {images.shape} do not fit the network ({error}); give "
-                         "(n, height, width, channels), a single image as image[np.newaxis]") from None  # fmt: skip
+        raise ValueError(
+            f"{verb}: images of shape {images.shape} do not fit the network ({error}); give "
+            "(n, height, width, channels), a single image as image[np.newaxis]"
+        ) from None
     door.finite(verb, images)
     return images

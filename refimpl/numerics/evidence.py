@@ -61,9 +61,7 @@ class Candidate:
     rounding: Rounding
 
     def __post_init__(self):
-        of_kind(
-            "Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale"
-        )
+        of_kind("Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale")
 
     @property
     def name(self) -> str:
@@ -111,12 +109,9 @@ def candidates(
     scalings = several("candidates", "scalings", scalings, ["tensor", "row", 32])
     roundings = several("candidates", "roundings", roundings, ["ties_to_even", "stochastic"])
     found = [
-        Candidate(
-            Rounding(format=ALIASES.get(f, f) if isinstance(f, str) else f, rounding=r,
-                     scaling="current", per=s)
-        )
+        Candidate(Rounding(format=ALIASES.get(f, f) if isinstance(f, str) else f, rounding=r, scaling="current", per=s))
         for f, s, r in every(formats, scalings, roundings)
-    ]  # fmt: skip
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -170,8 +165,10 @@ class Evidence:
         """Return a metric of an operand for each candidate; ValueError if there is none such."""
         door.one_of("value", "metric", metric, METRICS)
         if key not in self.operands:
-            raise ValueError(f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "
-                             f"such as {next(iter(self.operands), None)}")  # fmt: skip
+            raise ValueError(
+                f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "
+                f"such as {next(iter(self.operands), None)}"
+            )
         return self.operands[key].values[:, METRICS.index(metric)]
 
     def see(self, product: Product) -> None:
@@ -242,7 +239,7 @@ class _BackwardErrors:
 
 def measure(
     model, task, found: list[Candidate], *, steps: int = 4, epochs: int = 1, seed: int = 0, **training
-) -> Evidence:  # fmt: skip
+) -> Evidence:
     """Train in float32 and measure what every candidate would do to every operand.
 
     Parameters
@@ -273,11 +270,14 @@ def measure(
     """
     found = several("measure", "found", found, "what refimpl.numerics.candidates() returns")
     for i, candidate in enumerate(found):
-        of_kind("measure", f"found[{i}]", candidate, Candidate,
-                "candidates, as refimpl.numerics.candidates(['int8', 'e4m3']) returns them")  # fmt: skip
+        of_kind(
+            "measure",
+            f"found[{i}]",
+            candidate,
+            Candidate,
+            "candidates, as refimpl.numerics.candidates(['int8', 'e4m3']) returns them",
+        )
     evidence = Evidence(found)
-    evidence.capture = capture(
-        model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training
-    )
+    evidence.capture = capture(model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training)
     evidence._step.clear()
     return evidence

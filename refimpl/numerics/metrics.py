@@ -116,8 +116,10 @@ def backward_error(a, b, qa, qb, *, normwise: bool = False):
     a, qa = _alike("backward_error", a, qa)
     b, qb = _alike("backward_error", b, qb)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"backward_error: no matrix product of shapes {a.shape} and {b.shape}; "
-                         "allowed are (..., n, k) and (..., k, m)")  # fmt: skip
+        raise ValueError(
+            f"backward_error: no matrix product of shapes {a.shape} and {b.shape}; "
+            "allowed are (..., n, k) and (..., k, m)"
+        )
     # not qa qb - a b: that would cancel where the errors are small
     off = np.abs((qa - a) @ qb + a @ (qb - b))
     if normwise:
@@ -161,9 +163,14 @@ def overflow(x, fmt: FloatFormat | IntFormat | str, *, scale=1.0) -> float:
 
 
 def round_scaled(
-    x, fmt: FloatFormat | IntFormat | str, *, axis: int | None = None, block_size: int | None = None,
-    rounding: str = "ties_to_even", seed: int | None = None,
-) -> np.ndarray:  # fmt: skip
+    x,
+    fmt: FloatFormat | IntFormat | str,
+    *,
+    axis: int | None = None,
+    block_size: int | None = None,
+    rounding: str = "ties_to_even",
+    seed: int | None = None,
+) -> np.ndarray:
     """Round values to a format, scaled so that the largest magnitude becomes the format's largest.
 
     y = s Q(x / s), s = max|x| / (largest value): the scaling of arXiv 2408.02897, for integers,
@@ -251,9 +258,7 @@ def grid_of(verb: str, fmt) -> FloatFormat:
             raise ValueError(f"{verb}: {fmt} has no sign; use a signed integer format")
         return fmt.grid
     if not isinstance(fmt, FloatFormat) or not fmt.signed:
-        raise TypeError(
-            f"{verb}: {fmt} has no single largest magnitude; use a signed float or integer format"
-        )
+        raise TypeError(f"{verb}: {fmt} has no single largest magnitude; use a signed float or integer format")
     return fmt
 
 
@@ -268,17 +273,14 @@ def _pair(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
     try:
         return tuple(np.broadcast_arrays(x, y))
     except ValueError:
-        raise ValueError(
-            f"{verb}: shapes {x.shape} and {y.shape} do not broadcast; give values one for one"
-        ) from None
+        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not broadcast; give values one for one") from None
 
 
 def _alike(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
     """Return values and rounded values, which have one shape."""
     x, y = _floats(verb, x), _floats(verb, y)
     if x.shape != y.shape:
-        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not fit; give a rounded value "
-                         "for each value")  # fmt: skip
+        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not fit; give a rounded value for each value")
     return x, y
 
 

@@ -25,8 +25,25 @@ from refimpl.numerics.evidence import Evidence
 from refimpl.numerics.selection import Assignment, look_at, uniform
 from refimpl.ops import door
 
-LADDER = ("int2", "int3", "int4", "int5", "int6", "int8", "e2m1fn", "e2m2", "e3m1", "e3m2fn",
-          "e2m3fn", "e3m3", "e4m1", "e4m2", "e5m1", "e4m3", "e5m2")  # fmt: skip
+LADDER = (
+    "int2",
+    "int3",
+    "int4",
+    "int5",
+    "int6",
+    "int8",
+    "e2m1fn",
+    "e2m2",
+    "e3m1",
+    "e3m2fn",
+    "e2m3fn",
+    "e3m3",
+    "e4m1",
+    "e4m2",
+    "e5m1",
+    "e4m3",
+    "e5m2",
+)
 """Formats from hopeless to harmless."""
 
 ASSIGNMENT = "what refimpl.numerics.choose returns"
@@ -54,9 +71,7 @@ class Trained:
     diverged: int
 
 
-def train(
-    make: Callable, task, assignment: Assignment | None, *, name: str = "", seeds=(0,), **training
-) -> Trained:
+def train(make: Callable, task, assignment: Assignment | None, *, name: str = "", seeds=(0,), **training) -> Trained:
     """Train in an assignment, or in float32 without one, for each seed.
 
     Parameters
@@ -80,17 +95,22 @@ def train(
     seeds = _maker_and_seeds("train", make, seeds)
     policy = Precision(loss_scale=1.0) if assignment is None else assignment.precision()
     results = [fit(make(), task, precision=policy, seed=seed, **training) for seed in seeds]
-    return Trained(name, 0.0 if assignment is None else assignment.summary(),
-                   float(np.mean([r.test_error for r in results])),
-                   float(np.mean([_loss(r, task) for r in results])),
-                   sum(r.diverged for r in results))  # fmt: skip
+    return Trained(
+        name,
+        0.0 if assignment is None else assignment.summary(),
+        float(np.mean([r.test_error for r in results])),
+        float(np.mean([_loss(r, task) for r in results])),
+        sum(r.diverged for r in results),
+    )
 
 
 def _maker_and_seeds(verb: str, make, seeds) -> list[int]:
     """Return the seeds, refusing a network instead of what makes one."""
     if isinstance(make, Sequential) or not callable(make):
-        raise TypeError(f"{verb}: make is {type(make).__name__} {make!r:.60}; give a function that "
-                        "returns a new network each time, such as refimpl.nn.mlp itself")  # fmt: skip
+        raise TypeError(
+            f"{verb}: make is {type(make).__name__} {make!r:.60}; give a function that "
+            "returns a new network each time, such as refimpl.nn.mlp itself"
+        )
     return [whole(verb, "a seed", seed, 0) for seed in several(verb, "seeds", seeds, (0, 1))]
 
 
@@ -99,9 +119,7 @@ def _loss(result: Result, task) -> float:
     return guessing if result.diverged else min(result.history[-1]["loss"], guessing)
 
 
-def policies(
-    evidence: Evidence, count: int, *, metric: str = "backward error", seed: int = 0
-) -> dict[str, Assignment]:
+def policies(evidence: Evidence, count: int, *, metric: str = "backward error", seed: int = 0) -> dict[str, Assignment]:
     """Return so many assignments by name: each candidate for everything, then candidates drawn per operand.
 
     Raises
@@ -122,9 +140,14 @@ def policies(
 
 
 def train_policies(
-    make: Callable, task, assignments: dict[str, Assignment], *, journal: str | os.PathLike | None = None,
-    show: bool = False, **training,
-) -> list[Trained]:  # fmt: skip
+    make: Callable,
+    task,
+    assignments: dict[str, Assignment],
+    *,
+    journal: str | os.PathLike | None = None,
+    show: bool = False,
+    **training,
+) -> list[Trained]:
     """Train in each assignment; with a journal, those are not trained again that stand in it.
 
     Parameters
@@ -191,8 +214,10 @@ class Power:
     policies: int
 
     def __str__(self) -> str:
-        return (f"rank correlation {self.correlation:.2f} "
-                f"(95 % {self.low:.2f} to {self.high:.2f}, {self.policies} policies)")  # fmt: skip
+        return (
+            f"rank correlation {self.correlation:.2f} "
+            f"(95 % {self.low:.2f} to {self.high:.2f}, {self.policies} policies)"
+        )
 
 
 def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -> Power:
@@ -222,12 +247,12 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
     resamples = whole("predictive_power", "resamples", resamples, 1)
     seed = whole("predictive_power", "seed", seed, 0)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
-        raise ValueError(f"predictive_power: shapes {x.shape} and {y.shape}; give at least 4 policies, "
-                         "a metric and a quality for each")  # fmt: skip
-    if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(
-            "predictive_power: metric and quality must be finite and not the same for all policies"
+            f"predictive_power: shapes {x.shape} and {y.shape}; give at least 4 policies, "
+            "a metric and a quality for each"
         )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("predictive_power: metric and quality must be finite and not the same for all policies")
     drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
     ranks = [stats.rankdata(values[drawn], axis=1) for values in (x, y)]
     rx, ry = (r - r.mean(axis=1, keepdims=True) for r in ranks)

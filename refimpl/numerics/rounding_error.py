@@ -156,15 +156,11 @@ def check_policy(verb: str, model: nn.Sequential, precision: Precision) -> None:
     for layer in model.every_layer():
         if type(layer) not in RULES and not isinstance(layer, nn.Sequential):
             known = ", ".join(sorted(kind.__name__ for kind in RULES))
-            raise ValueError(
-                f"{verb}: there is no bound for layer {layer.name!r}; there is one for {known}"
-            )
+            raise ValueError(f"{verb}: there is no bound for layer {layer.name!r}; there is one for {known}")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
             rounding = precision.rounding_of(role, layer.name)
-            if rounding is not None and not (
-                isinstance(rounding.format, FloatFormat) and rounding.scaling == "none"
-            ):
+            if rounding is not None and not (isinstance(rounding.format, FloatFormat) and rounding.scaling == "none"):
                 raise ValueError(
                     f"{verb}: there is no bound for {role} of layer {layer.name!r} in {rounding}; "
                     "use floating-point formats without scales, such as float16 or bfloat16"
@@ -232,9 +228,7 @@ def _linear(layer, c, d, precision):
 
 def _convolution(layer, c, d, precision):
     def product(x, weight):
-        return p.convolve(
-            x, weight, stride=layer.stride, padding=layer.padding, groups=layer.groups
-        )
+        return p.convolve(x, weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
 
     weight = layer.parameters["weight"].data.astype(np.float64)
     return _products(c, d, product, weight, 0.0, int(np.prod(weight.shape[:3])))
@@ -297,8 +291,15 @@ def _residual(layer, c, d, precision, sources):
 
 
 RULES = {
-    nn.Round: _round, nn.Linear: _linear, nn.Convolution: _convolution, nn.BatchNorm: _batch_norm,
-    nn.ReLU: _relu, nn.MaxPool: _max_pool, nn.AveragePool: _average_pool, nn.Flatten: _flatten,
-    nn.Dropout: lambda layer, c, d, precision: (c, d, 0 * d), Residual: None,
-}  # fmt: skip
+    nn.Round: _round,
+    nn.Linear: _linear,
+    nn.Convolution: _convolution,
+    nn.BatchNorm: _batch_norm,
+    nn.ReLU: _relu,
+    nn.MaxPool: _max_pool,
+    nn.AveragePool: _average_pool,
+    nn.Flatten: _flatten,
+    nn.Dropout: lambda layer, c, d, precision: (c, d, 0 * d),
+    Residual: None,
+}
 """What each kind of layer makes of (c, D): (c', D', E); a residual block is made of others."""

@@ -18,8 +18,7 @@ from refimpl.numerics.evidence import METRICS, Candidate, Evidence
 from refimpl.ops import door
 from refimpl.peppp.memory import Item, Memory
 
-KINDS = {"left operand": "activations", "right operand": "weights",
-         "product gradient": "activation gradients"}  # fmt: skip
+KINDS = {"left operand": "activations", "right operand": "weights", "product gradient": "activation gradients"}
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ class Assignment:
             kind = choice.candidate if bits is None else None
             if (what, kind) not in held:
                 held.add((what, kind))
-                items.append(Item(choice.layer, KINDS[choice.role], operand.size,
-                                  choice.bits if bits is None else bits))  # fmt: skip
+                items.append(
+                    Item(choice.layer, KINDS[choice.role], operand.size, choice.bits if bits is None else bits)
+                )
         return Memory(tuple(items))
 
     def summary(self) -> float:
@@ -140,10 +140,9 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
         how = {"of_images": operand.of_images, "role": operand.role}
         costs = [
             (candidate.bits(operand.shape, **how), value, i)
-            for i, (candidate, value) in enumerate(
-                zip(evidence.candidates, evidence.value(key, metric), strict=True)
-            ) if value <= tolerance
-        ]  # fmt: skip
+            for i, (candidate, value) in enumerate(zip(evidence.candidates, evidence.value(key, metric), strict=True))
+            if value <= tolerance
+        ]
         bits, value, i = min(costs)
         choices.append(Choice(*key, evidence.candidates[i], float(value), bits))
     return Assignment(evidence, metric, tolerance, tuple(choices))
@@ -153,7 +152,7 @@ def look_at(verb: str, evidence: Evidence, metric: str) -> None:
     """Refuse what is no evidence, evidence of nothing, and a metric that is none."""
     of_kind(verb, "the evidence", evidence, Evidence, "what refimpl.numerics.measure returns")
     if not evidence.operands:
-        raise ValueError(f"{verb}: the evidence has no operands; give what refimpl.numerics.measure returns")  # fmt: skip
+        raise ValueError(f"{verb}: the evidence has no operands; give what refimpl.numerics.measure returns")
     door.one_of(verb, "metric", metric, METRICS)
 
 
@@ -169,12 +168,18 @@ def uniform(evidence: Evidence, place: int, metric: str = "backward error") -> A
     """
     look_at("uniform", evidence, metric)
     if whole("uniform", "place", place, 0) >= len(evidence.candidates):
-        raise ValueError(f"uniform: place is {place}; there are {len(evidence.candidates)} candidates, "
-                         f"at 0 to {len(evidence.candidates) - 1}")  # fmt: skip
+        raise ValueError(
+            f"uniform: place is {place}; there are {len(evidence.candidates)} candidates, "
+            f"at 0 to {len(evidence.candidates) - 1}"
+        )
     candidate = evidence.candidates[place]
     choices = tuple(
-        Choice(*key, candidate, float(evidence.value(key, metric)[place]),
-               candidate.bits(operand.shape, of_images=operand.of_images, role=operand.role))
+        Choice(
+            *key,
+            candidate,
+            float(evidence.value(key, metric)[place]),
+            candidate.bits(operand.shape, of_images=operand.of_images, role=operand.role),
+        )
         for key, operand in evidence.operands.items()
-    )  # fmt: skip
+    )
     return Assignment(evidence, metric, np.inf, choices)

@@ -50,9 +50,8 @@ def in_format(rule: Adam, format: FloatFormat | str) -> Adam:
 
 
 def first_adam_step(
-    gradient, format: FloatFormat | str, *, epsilon: float = 1e-8, beta1: float = 0.9,
-    beta2: float = 0.999,
-) -> np.ndarray:  # fmt: skip
+    gradient, format: FloatFormat | str, *, epsilon: float = 1e-8, beta1: float = 0.9, beta2: float = 0.999
+) -> np.ndarray:
     """Return Adam's first step over its rate, m / (sqrt(v) + epsilon), every operation rounded.
 
     Without the correction for starting from 0: in exact arithmetic it is about (1 - beta1) /
@@ -84,9 +83,13 @@ def first_adam_step(
 
 
 def batch_norm(
-    x, format: FloatFormat | str, *, epsilon: float = 1e-5, formula: str = "moments",
+    x,
+    format: FloatFormat | str,
+    *,
+    epsilon: float = 1e-5,
+    formula: str = "moments",
     statistics: FloatFormat | str | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Normalize columns to mean 0 and variance 1, every operation rounded, sums one after the other.
 
     Parameters

@@ -16,13 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from refimpl.nn.numbers import whole
 from refimpl.numerics.checks import several
-from refimpl.numerics.metrics import (
-    backward_error,
-    grid_of,
-    relative_error,
-    round_scaled,
-    underflow,
-)
+from refimpl.numerics.metrics import backward_error, grid_of, relative_error, round_scaled, underflow
 from refimpl.ops import door
 
 NUS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, np.inf)
@@ -73,16 +67,20 @@ def draw(nu: float, shape, rng: np.random.Generator) -> np.ndarray:
 
 def _degrees(verb: str, nu) -> float:
     if not isinstance(nu, Real) or not nu > 0:
-        raise ValueError(
-            f"{verb}: nu is {nu!r}; it must be a number above 0, infinity for the normal"
-        )
+        raise ValueError(f"{verb}: nu is {nu!r}; it must be a number above 0, infinity for the normal")
     return float(nu)
 
 
 def tail_table(
-    *, nus=NUS, formats=FORMATS, scaling: str = "tensor", size: int = 512, trials: int = 3,
-    seed: int = 0, progress: bool = False,
-) -> list[TailRow]:  # fmt: skip
+    *,
+    nus=NUS,
+    formats=FORMATS,
+    scaling: str = "tensor",
+    size: int = 512,
+    trials: int = 3,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[TailRow]:
     """Measure backward error over degrees of freedom, every format on the same matrices.
 
     Parameters
@@ -125,8 +123,9 @@ def tail_table(
 
     bar = tqdm(nus, disable=not progress, leave=False)
     with threadpool_limits(1, user_api="blas"):  # sums keep one order
-        return [row for place, nu in enumerate(bar)
-                for row in _rows_of(nu, formats, scaling, size, trials, (seed, place))]  # fmt: skip
+        return [
+            row for place, nu in enumerate(bar) for row in _rows_of(nu, formats, scaling, size, trials, (seed, place))
+        ]
 
 
 def _settings(verb, formats, scaling, size, seed) -> tuple[int, int]:
@@ -143,23 +142,17 @@ def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
         rng = np.random.default_rng((*key, trial))
         pair = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
         for fmt, (backward, relative, lost) in found.items():
-            rounded = [
-                round_scaled(x, fmt, axis=axis)
-                for x, axis in zip(pair, SCALINGS[scaling], strict=True)
-            ]
+            rounded = [round_scaled(x, fmt, axis=axis) for x, axis in zip(pair, SCALINGS[scaling], strict=True)]
             backward.append(backward_error(*pair, *rounded))
             relative.append([relative_error(x, y) for x, y in zip(pair, rounded, strict=True)])
             lost.append(np.mean([underflow(x, y) for x, y in zip(pair, rounded, strict=True)]))
     return [
-        TailRow(nu, fmt, scaling, float(np.median(backward)), float(np.median(relative)),
-                float(np.mean(lost)))
+        TailRow(nu, fmt, scaling, float(np.median(backward)), float(np.median(relative)), float(np.mean(lost)))
         for fmt, (backward, relative, lost) in found.items()
-    ]  # fmt: skip
+    ]
 
 
-def product_errors(
-    nu: float, fmt: str, *, scaling: str = "tensor", size: int = 256, seed: int = 0
-) -> np.ndarray:
+def product_errors(nu: float, fmt: str, *, scaling: str = "tensor", size: int = 256, seed: int = 0) -> np.ndarray:
     """Return the signed errors of a product of rounded matrices, in units of |a| |b|.
 
     Returns
@@ -181,9 +174,7 @@ def product_errors(
     size, seed = _settings("product_errors", [fmt], scaling, size, seed)
     nu, rng = _degrees("product_errors", nu), np.random.default_rng(seed)
     a, b = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
-    qa, qb = (
-        round_scaled(x, fmt, axis=axis) for x, axis in zip((a, b), SCALINGS[scaling], strict=True)
-    )
+    qa, qb = (round_scaled(x, fmt, axis=axis) for x, axis in zip((a, b), SCALINGS[scaling], strict=True))
     return ((qa - a) @ qb + a @ (qb - b)) / (np.abs(a) @ np.abs(b))
 
 
@@ -253,8 +244,9 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     if len(values) > most:
         values = np.random.default_rng(seed).choice(values, most, replace=False)
     if len(np.unique(values)) < 8:
-        raise ValueError(f"fit_student_t: {len(np.unique(values))} different values among "
-                         f"{len(values)}; at least 8 are needed")  # fmt: skip
+        raise ValueError(
+            f"fit_student_t: {len(np.unique(values))} different values among {len(values)}; at least 8 are needed"
+        )
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     unit = (high - low) / 1.5 or values.std()
     scaled = (values - middle) / unit
@@ -264,8 +256,9 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
         beyond = max(0.0, at[0] - np.log(1000.0)) + max(0.0, -3.0 - at[0])
         return -stats.t.logpdf(scaled, nu, at[1], scale).mean() + 10 * beyond
 
-    best = optimize.minimize(cost, (np.log(4.0), 0.0, 0.0), method="Nelder-Mead",
-                             options={"xatol": 1e-4, "fatol": 1e-7, "maxiter": 1000}).x  # fmt: skip
+    best = optimize.minimize(
+        cost, (np.log(4.0), 0.0, 0.0), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7, "maxiter": 1000}
+    ).x
     nu, location = float(np.exp(best[0])), middle + unit * best[1]
     scale = unit * np.exp(best[2])
     distance = stats.kstest(values, stats.t(nu, location, scale).cdf).statistic

@@ -106,8 +106,7 @@ def _outputs(who: str, given) -> np.ndarray:
     array = door.real(who, given).astype(np.float64)
     if array.ndim != 2 or array.shape[1] < 2:
         raise ValueError(
-            f"{who}: got outputs of shape {array.shape}; allowed is (images, classes) with at least "
-            "2 classes"
+            f"{who}: got outputs of shape {array.shape}; allowed is (images, classes) with at least 2 classes"
         )
     return array
 
@@ -149,9 +148,8 @@ def cast(model: layers.Sequential, precision: Precision, *, seed: int = 0) -> la
 
 
 def predict(
-    model: layers.Sequential, images: np.ndarray, precision: Precision | None = None, *,
-    seed: int = 0,
-) -> np.ndarray:  # fmt: skip
+    model: layers.Sequential, images: np.ndarray, precision: Precision | None = None, *, seed: int = 0
+) -> np.ndarray:
     """Return a trained network's logits under a policy: weights cast, rounding as in training.
 
     Parameters
@@ -233,19 +231,27 @@ class Certificate:
     def summary(self) -> dict:
         """Return the shares and medians, as plain numbers."""
         return {
-            "images": len(self.gamma), "outputs": self.outputs,
-            "proved": float(self.proved.mean()), "observed": float(self.observed.mean()),
-            "same": float(self.same.mean()), "tightness": self.tightness,
+            "images": len(self.gamma),
+            "outputs": self.outputs,
+            "proved": float(self.proved.mean()),
+            "observed": float(self.observed.mean()),
+            "same": float(self.same.mean()),
+            "tightness": self.tightness,
             "median_gamma": float(np.median(self.gamma)),
             "median_delta": float(np.median(self.delta)),
             "median_bound": float(np.median(self.bound)),
-        }  # fmt: skip
+        }
 
 
 def certify(
-    model: layers.Sequential, images: np.ndarray, precision: Precision, *,
-    outputs: str = "probabilities", seed: int = 0, progress: bool = False,
-) -> Certificate:  # fmt: skip
+    model: layers.Sequential,
+    images: np.ndarray,
+    precision: Precision,
+    *,
+    outputs: str = "probabilities",
+    seed: int = 0,
+    progress: bool = False,
+) -> Certificate:
     """Say which images a network must classify in another precision as it does in float32.
 
     Parameters
@@ -304,9 +310,7 @@ def certify(
         first, second = wide, low
         most = (np.abs(wide - exact) + bound).max(axis=1) * (1 + 2.0**-30)
     most = np.where(np.isfinite(bound).all(axis=1), most, np.inf)
-    return Certificate(
-        tolerance(first), floating_point_error(first, second), most, same, outputs
-    )  # fmt: skip
+    return Certificate(tolerance(first), floating_point_error(first, second), most, same, outputs)
 
 
 def _largest_difference(first, exact, bound):

@@ -15,16 +15,22 @@ from refimpl.formats import FloatFormat, PositFormat, Rounding
 from refimpl.ops import door, floats
 
 MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
-RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,),
-             "unordered": (3,)}  # fmt: skip
+RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
 Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
 
 
 def add(
-    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    b,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a + b, rounded once to the format.
 
     Parameters
@@ -72,10 +78,17 @@ quantize first
 
 
 def sub(
-    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    b,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a - b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -87,10 +100,17 @@ def sub(
 
 
 def mul(
-    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    b,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a * b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -104,10 +124,17 @@ def mul(
 
 
 def div(
-    a, b, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    b,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a / b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -121,10 +148,16 @@ def div(
 
 
 def sqrt(
-    a, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return the square root of a, rounded once to the format; all else as for `add`.
 
     Examples
@@ -136,10 +169,18 @@ def sqrt(
 
 
 def fma(
-    a, b, c, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
+    a,
+    b,
+    c,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
     stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a * b + c, rounded once to the format: the product is not; all else as for `add`.
 
     Examples
@@ -204,12 +245,15 @@ def exact_format(verb: str, fmt) -> FloatFormat | PositFormat:
     fmt = door.float_format(verb, fmt)
     if isinstance(fmt, FloatFormat):
         if fmt.mantissa_bits > MOST_MANTISSA_BITS:
-            raise ValueError(f"{verb}: {fmt.name} has {fmt.mantissa_bits + 1} significant bits; "
-                             f"results are exact up to {MOST_MANTISSA_BITS + 1}: use a narrower "
-                             "format")  # fmt: skip
+            raise ValueError(
+                f"{verb}: {fmt.name} has {fmt.mantissa_bits + 1} significant bits; "
+                f"results are exact up to {MOST_MANTISSA_BITS + 1}: use a narrower "
+                "format"
+            )
         if not fmt.fits_float64:
-            raise ValueError(f"{verb}: values of {fmt.name} lie outside float64; "
-                             "refimpl.spec.arithmetic computes in it exactly")  # fmt: skip
+            raise ValueError(
+                f"{verb}: values of {fmt.name} lie outside float64; refimpl.spec.arithmetic computes in it exactly"
+            )
     return fmt
 
 
@@ -241,15 +285,14 @@ def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.
     if x.dtype.name in door.FLOATS and fmt == floats.format_of(x.dtype.name):
         return door.bits_of(x).astype(np.uint64)
     codes = floats.encode(x, fmt)
-    back = values_of(
-        codes, fmt, holding(x.dtype if door.is_float(x) else np.dtype(np.float64), fmt)
-    )
+    back = values_of(codes, fmt, holding(x.dtype if door.is_float(x) else np.dtype(np.float64), fmt))
     wrong = x != back
     if wrong.any() and (wrong := wrong & ~(np.isnan(x) & np.isnan(back))).any():
         at = int(np.argmax(wrong))
         index = tuple(int(i) for i in np.unravel_index(start + at, shape))
-        raise ValueError(f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, "
-                         f"{_instead(x[at], back[at], fmt)}")  # fmt: skip
+        raise ValueError(
+            f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, {_instead(x[at], back[at], fmt)}"
+        )
     return codes.astype(np.uint64)
 
 
@@ -266,7 +309,7 @@ def _operands(verb, operands, fmt):
     """Return broadcast operands, the format, and the dtype of results."""
     fmt = exact_format(verb, fmt)
     operands = [door.real(verb, x) for x in operands]
-    kinds = [x.dtype.newbyteorder("=") if door.is_float(x) else np.dtype(np.float64) for x in operands]  # fmt: skip
+    kinds = [x.dtype.newbyteorder("=") if door.is_float(x) else np.dtype(np.float64) for x in operands]
     try:
         operands = np.broadcast_arrays(*operands)
     except ValueError:
@@ -307,8 +350,9 @@ def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, 
             found = kernel.calculate(operation, a, b, c, into, record, mode, words)
             if refuse_nan and found >= 0:
                 index = tuple(int(i) for i in np.unravel_index(part.start + found, out.shape))
-                raise ValueError(f"{verb}: the result at index {index} is NaN, and {fmt.name} has "
-                                 "none; use nan='zero' or nan='max'")  # fmt: skip
+                raise ValueError(
+                    f"{verb}: the result at index {index} is NaN, and {fmt.name} has none; use nan='zero' or nan='max'"
+                )
             result[part] = values_of(into, fmt, dtype)
 
     door.in_threads(out.size, work)

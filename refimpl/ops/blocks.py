@@ -22,10 +22,17 @@ class BlockCodes(NamedTuple):
 
 
 def quantize_blocks(
-    x, fmt: BlockFormat | str, *, axis: int = -1, scale_rule: ScaleRule | None = None,
-    rounding: Rounding = "ties_to_even", random_bits: int | None = None, seed: int | None = None,
-    stream: int = 0, tensor_scale: float | None = None,
-) -> BlockCodes:  # fmt: skip
+    x,
+    fmt: BlockFormat | str,
+    *,
+    axis: int = -1,
+    scale_rule: ScaleRule | None = None,
+    rounding: Rounding = "ties_to_even",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+    tensor_scale: float | None = None,
+) -> BlockCodes:
     """Quantize neighbours along an axis to elements that share a scale.
 
     Parameters
@@ -74,21 +81,16 @@ def quantize_blocks(
     x = door.real(verb, x)
     door.check_rounding(verb, rounding, random_bits, seed, stream)
     if fmt.tensor_scale and scale_rule is not None:
-        raise ValueError(f"{verb}: {fmt} has no scale_rule, its scales are not powers of two; "
-                         f"got {scale_rule!r}")  # fmt: skip
+        raise ValueError(f"{verb}: {fmt} has no scale_rule, its scales are not powers of two; got {scale_rule!r}")
     scale_rule = "floor" if scale_rule is None else scale_rule
     door.one_of(verb, "scale_rule", scale_rule, SCALE_RULES)
     given = None if tensor_scale is None else _tensor_scale(verb, fmt, tensor_scale)
     if not door.is_float(x):
         if x.size and ((x > 2**53) | (x < -(2**53))).any():
-            raise ValueError(
-                f"{verb}: integers beyond 2^53 are not exact in float64; scale them down"
-            )
+            raise ValueError(f"{verb}: integers beyond 2^53 are not exact in float64; scale them down")
         x = x.astype(np.float64)
     values = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
-    rows, layout = to_rows(
-        verb, door.bits_of(values.reshape(-1)).reshape(x.shape), axis, fmt.block_size
-    )
+    rows, layout = to_rows(verb, door.bits_of(values.reshape(-1)).reshape(x.shape), axis, fmt.block_size)
     words = np.empty((len(rows), 0), np.uint32)
     if rounding.startswith("stochastic"):
         words = door.random_words(rounding, x.size, seed, stream)[: x.size].reshape(x.shape)
@@ -112,9 +114,8 @@ def quantize_blocks(
 
 
 def decode_blocks(
-    codes, scales, fmt: BlockFormat | str, *, tensor_scale: float = 1.0, axis: int = -1,
-    dtype=np.float32,
-) -> np.ndarray:  # fmt: skip
+    codes, scales, fmt: BlockFormat | str, *, tensor_scale: float = 1.0, axis: int = -1, dtype=np.float32
+) -> np.ndarray:
     """Return tensor scale * block scale * element, the exact product rounded once.
 
     Parameters
@@ -150,16 +151,21 @@ def decode_blocks(
     tensor_scale = _tensor_scale(verb, fmt, tensor_scale)
     rows, layout = to_rows(verb, codes, axis, fmt.block_size)
     if scales.shape != layout.scale_shape:
-        raise ValueError(f"{verb}: scales have shape {scales.shape}; codes of shape {codes.shape} in "
-                         f"blocks of {fmt.block_size} need {layout.scale_shape}")  # fmt: skip
+        raise ValueError(
+            f"{verb}: scales have shape {scales.shape}; codes of shape {codes.shape} in "
+            f"blocks of {fmt.block_size} need {layout.scale_shape}"
+        )
     from refimpl.kernels import blocks as kernel
 
     x = np.empty(rows.shape, dtype)
     kernel.decode(
-        rows, layout.rows_of("scales", scales, scales.dtype), x.view(door.FLOATS[dtype.name]),
-        kernel.block_fields(fmt), np.uint64(np.float32(tensor_scale).view(np.uint32)),
+        rows,
+        layout.rows_of("scales", scales, scales.dtype),
+        x.view(door.FLOATS[dtype.name]),
+        kernel.block_fields(fmt),
+        np.uint64(np.float32(tensor_scale).view(np.uint32)),
         _fields(dtype.name),
-    )  # fmt: skip
+    )
     return layout.elements(x)
 
 

@@ -101,8 +101,9 @@ def decode_codebook(
     codes = door.check_codes(verb, codes, 8, book.name)
     if codes.size and codes.max() >= len(book.book):
         index = door.first(codes >= len(book.book))
-        raise ValueError(f"{verb}: code {codes[index]} at index {index}; {book} has the codes 0 to "
-                         f"{len(book.book) - 1}")  # fmt: skip
+        raise ValueError(
+            f"{verb}: code {codes[index]} at index {index}; {book} has the codes 0 to {len(book.book) - 1}"
+        )
     rows, layout = to_rows(verb, codes, axis, block_size)
     from refimpl.kernels import codebooks as kernel
 

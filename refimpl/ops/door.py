@@ -7,15 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from refimpl.formats import (
-    NAN_RULES,
-    OVERFLOWS,
-    ROUNDINGS,
-    BlockFormat,
-    FloatFormat,
-    IntFormat,
-    PositFormat,
-)
+from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, BlockFormat, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
 
 FLOATS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
@@ -29,9 +21,7 @@ def float_format(verb: str, fmt) -> FloatFormat | PositFormat:
     """Return the float or posit format, refusing the formats that need scales."""
     fmt = format_of(fmt)
     if isinstance(fmt, IntFormat):
-        raise TypeError(
-            f"{verb}: {fmt} is an integer format, which needs a scale; use quantize_int"
-        )
+        raise TypeError(f"{verb}: {fmt} is an integer format, which needs a scale; use quantize_int")
     if isinstance(fmt, BlockFormat):
         raise TypeError(f"{verb}: {fmt} is a block format, which needs scales; use quantize_blocks")
     if not isinstance(fmt, (FloatFormat, PositFormat)):
@@ -44,16 +34,16 @@ def array(verb: str, x) -> np.ndarray:
     try:
         return np.asarray(x)
     except ValueError:
-        raise ValueError(f"{verb}: these values are no array (have its rows different lengths?); "
-                         "give rows of one length") from None  # fmt: skip
+        raise ValueError(
+            f"{verb}: these values are no array (have its rows different lengths?); give rows of one length"
+        ) from None
 
 
 def real(verb: str, x) -> np.ndarray:
     """Return x as an array of floats or integers, unchanged."""
     x = array(verb, x)
     if x.dtype.name not in FLOATS and x.dtype.kind not in "iub":
-        raise TypeError(f"{verb}: values must be float16, bfloat16, float32, float64 or integers, "
-                        f"got {x.dtype}")  # fmt: skip
+        raise TypeError(f"{verb}: values must be float16, bfloat16, float32, float64 or integers, got {x.dtype}")
     return x
 
 
@@ -87,17 +77,15 @@ def check_rounding(verb: str, rounding, random_bits, seed, stream) -> None:
     if counted and not (is_whole(random_bits) and 1 <= random_bits <= 32):
         raise ValueError(f"{verb}: {rounding} needs random_bits from 1 to 32, got {random_bits!r}")
     if not counted and random_bits is not None:
-        raise ValueError(f"{verb}: random_bits belongs to stochastic_a, stochastic_b and "
-                         f"stochastic_c, not to {rounding}; leave it out")  # fmt: skip
+        raise ValueError(
+            f"{verb}: random_bits belongs to stochastic_a, stochastic_b and "
+            f"stochastic_c, not to {rounding}; leave it out"
+        )
     if rounding.startswith("stochastic"):
         if not is_whole(seed) or not 0 <= seed < 2**64:
-            raise ValueError(
-                f"{verb}: stochastic rounding needs a seed from 0 to 2^64 - 1, got {seed!r}"
-            )
+            raise ValueError(f"{verb}: stochastic rounding needs a seed from 0 to 2^64 - 1, got {seed!r}")
     if not is_whole(stream) or not 0 <= stream < 2**64:
-        raise ValueError(
-            f"{verb}: stream must be a whole number from 0 to 2^64 - 1, got {stream!r}"
-        )
+        raise ValueError(f"{verb}: stream must be a whole number from 0 to 2^64 - 1, got {stream!r}")
 
 
 def is_whole(value) -> bool:
@@ -111,12 +99,13 @@ def check_rules(verb: str, fmt, x: np.ndarray, rounding, overflow, nan) -> None:
     one_of(verb, "nan", nan, NAN_RULES)
     if isinstance(fmt, PositFormat):
         if rounding != "ties_to_even" or overflow != "overflow":
-            raise ValueError(f"{verb}: posits have one way to round, ties_to_even on their codes, and "
-                             f"never overflow; got rounding={rounding!r}, overflow={overflow!r}; "
-                             "leave both out")  # fmt: skip
+            raise ValueError(
+                f"{verb}: posits have one way to round, ties_to_even on their codes, and "
+                f"never overflow; got rounding={rounding!r}, overflow={overflow!r}; "
+                "leave both out"
+            )
     elif nan == "raise" and fmt.nan_code is None and is_float(x) and (bad := np.isnan(x)).any():
-        raise ValueError(f"{verb}: NaN at index {first(bad)}, and {fmt.name} has no NaN; "
-                         "use nan='zero' or nan='max'")  # fmt: skip
+        raise ValueError(f"{verb}: NaN at index {first(bad)}, and {fmt.name} has no NaN; use nan='zero' or nan='max'")
 
 
 def check_out(verb: str, out, shape, dtype) -> None:
@@ -129,8 +118,7 @@ def check_out(verb: str, out, shape, dtype) -> None:
         or not out.flags.writeable
     ):
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"{verb}: out is {got}; it must be a writeable C-contiguous {dtype} array "
-                         f"of shape {shape}")  # fmt: skip
+        raise ValueError(f"{verb}: out is {got}; it must be a writeable C-contiguous {dtype} array of shape {shape}")
 
 
 def check_codes(verb: str, codes, bits: int, name: str) -> np.ndarray:
@@ -148,8 +136,10 @@ def check_codes(verb: str, codes, bits: int, name: str) -> np.ndarray:
         wrong = codes >= 1 << bits if wrong is None else wrong | (codes >= 1 << bits)
     if wrong is not None and wrong.any():
         index = first(wrong)
-        raise ValueError(f"{verb}: code {codes[index]} at index {index} is not a code of {name}, "
-                         f"which go from 0 to {(1 << bits) - 1}")  # fmt: skip
+        raise ValueError(
+            f"{verb}: code {codes[index]} at index {index} is not a code of {name}, "
+            f"which go from 0 to {(1 << bits) - 1}"
+        )
     return codes if codes.dtype.kind == "u" else codes.astype(f"u{codes.dtype.itemsize}")
 
 
@@ -165,9 +155,7 @@ def flat(x: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def chunks(
-    x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None
-) -> Iterator[tuple[slice, np.ndarray]]:
+def chunks(x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield elements start to stop of x in C order, in contiguous native pieces of a dtype.
 
     Copies a piece at most.
@@ -194,9 +182,7 @@ def bits_of(x: np.ndarray) -> np.ndarray:
     return x.view(FLOATS[x.dtype.name])
 
 
-def in_threads(
-    size: int, work: Callable[[int, int], None], *, least: int = ELEMENTS_PER_THREAD
-) -> None:
+def in_threads(size: int, work: Callable[[int, int], None], *, least: int = ELEMENTS_PER_THREAD) -> None:
     """Call work(start, stop) on parts of range(size), each element once; starts are multiples of 4.
 
     One thread where each would have fewer than `least` elements; never more than NUMBA_NUM_THREADS.
@@ -210,9 +196,7 @@ def in_threads(
 
     step = -(-size // count) + 3 & ~3
     with ThreadPoolExecutor(count - 1) as pool:
-        others = [
-            pool.submit(work, start, min(start + step, size)) for start in range(step, size, step)
-        ]
+        others = [pool.submit(work, start, min(start + step, size)) for start in range(step, size, step)]
         work(0, step)
         for other in others:
             other.result()
@@ -221,8 +205,10 @@ def in_threads(
 def _thread_count() -> int:
     from numba import config
 
-    return min(config.NUMBA_NUM_THREADS, len(os.sched_getaffinity(0))
-               if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)  # fmt: skip
+    return min(
+        config.NUMBA_NUM_THREADS,
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
 
 
 def random_words(rounding: str, count: int, seed, stream, start: int = 0) -> np.ndarray:

@@ -14,10 +14,17 @@ _FAST = ("ties_to_even", "stochastic")
 
 
 def quantize(
-    x, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
-    stream: int = 0, out: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    x,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Round values to a format.
 
     Parameters
@@ -130,10 +137,17 @@ def quantize(
 
 
 def encode(
-    x, fmt: FloatFormat | PositFormat | str, *, rounding: Rounding = "ties_to_even",
-    overflow="overflow", nan="zero", random_bits: int | None = None, seed: int | None = None,
-    stream: int = 0, out: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    x,
+    fmt: FloatFormat | PositFormat | str,
+    *,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the codes of values; parameters and errors as for `quantize`.
 
     Returns
@@ -233,14 +247,9 @@ def decode(
     result, source = out.reshape(-1), door.flat(codes)
     from refimpl.kernels import tables
 
-    if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (
-        codes.size >= 1 << fmt.bits
-    ):  # fmt: skip
+    if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (codes.size >= 1 << fmt.bits):
         table, bits = _table(fmt, dtype), door.bits_of(result)
-        door.in_threads(
-            codes.size,
-            lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table),
-        )
+        door.in_threads(codes.size, lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table))
         return out
     for part, piece in door.chunks(codes):
         kernel.decode(piece, door.bits_of(result[part]), record, _fields(dtype.name))

@@ -55,9 +55,7 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul_int: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
     if not isinstance(zero_points, (tuple, list)) or len(zero_points) != 2:
-        raise ValueError(
-            f"matmul_int: zero_points must be a pair, of a and of b, got {zero_points!r}"
-        )
+        raise ValueError(f"matmul_int: zero_points must be a pair, of a and of b, got {zero_points!r}")
     (m, k), n = a.shape, b.shape[1]
     a_zero, b_zero = (
         _zero_points(name, zero, axis, count)
@@ -68,13 +66,17 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
     out = np.empty((m, n), np.int64)
     wrong, terms = kernel.products(a, np.ascontiguousarray(b.T), out)
     if wrong >= 0:
-        raise OverflowError(f"matmul_int: the accumulator at index {divmod(wrong, n)} leaves int32 "
-                            f"after {terms} of {k} terms; split the sum, or use narrower codes")  # fmt: skip
+        raise OverflowError(
+            f"matmul_int: the accumulator at index {divmod(wrong, n)} leaves int32 "
+            f"after {terms} of {k} terms; split the sum, or use narrower codes"
+        )
     out += k * a_zero * b_zero - a_zero * b.sum(axis=0) - b_zero * a.sum(axis=1, keepdims=True)
     if (bad := (out < INT32.min) | (out > INT32.max)).any():
         index = door.first(bad)
-        raise OverflowError(f"matmul_int: the result at index {index} is {out[index]}, beyond int32; "
-                            "split the sum, or use narrower codes")  # fmt: skip
+        raise OverflowError(
+            f"matmul_int: the result at index {index} is {out[index]}, beyond int32; "
+            "split the sum, or use narrower codes"
+        )
     return out.astype(np.int32)
 
 
@@ -150,8 +152,9 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
         raise ValueError(f"matmul_lookup: shapes (m, k) and (k, n), got {x.shape} and {y.shape}")
     if table.dtype == np.int32 and x.shape[1] * int(abs(table).max()) > INT32.max:
-        raise OverflowError(f"matmul_lookup: {x.shape[1]} products of up to {abs(table).max()} may "
-                            "leave int32; split the sum")  # fmt: skip
+        raise OverflowError(
+            f"matmul_lookup: {x.shape[1]} products of up to {abs(table).max()} may leave int32; split the sum"
+        )
     from refimpl.kernels import integer_products as kernel
 
     out = np.empty((x.shape[0], y.shape[1]), table.dtype)
@@ -166,8 +169,7 @@ def _codes(name: str, codes) -> np.ndarray:
     wide = codes.astype(np.int64)
     if codes.itemsize > 2 and (bad := (wide < -(2**15)) | (wide >= 2**16)).any():
         index = door.first(bad)
-        raise ValueError(f"matmul_int: {codes[index]} at index {index} of {name} is no code of at most "
-                         "16 bits")  # fmt: skip
+        raise ValueError(f"matmul_int: {codes[index]} at index {index} of {name} is no code of at most 16 bits")
     return wide
 
 
@@ -175,20 +177,18 @@ def _zero_points(name: str, zero, axis: int, count: int) -> np.ndarray:
     """Return zero points as a column (axis 0) or a row (axis 1)."""
     zero = door.array("matmul_int", zero)
     if zero.dtype.kind not in "iu" or zero.size not in (1, count):
-        raise ValueError(f"matmul_int: the zero point of {name} is one integer or {count}, got "
-                         f"{zero.dtype} of shape {zero.shape}")  # fmt: skip
+        raise ValueError(
+            f"matmul_int: the zero point of {name} is one integer or {count}, got {zero.dtype} of shape {zero.shape}"
+        )
     return zero.astype(np.int64).reshape((-1, 1) if axis == 0 else (1, -1))
 
 
 def _few_bits(fmt: Coded):
     fmt = format_of(fmt)
     if not isinstance(fmt, (IntFormat, FloatFormat, PositFormat, CodeBook)):
-        raise TypeError(
-            f"matmul_lookup: {fmt} is a block format, which needs scales; give its element"
-        )
+        raise TypeError(f"matmul_lookup: {fmt} is a block format, which needs scales; give its element")
     if fmt.bits > 4:
-        raise ValueError(f"matmul_lookup: {fmt} has {fmt.bits} bits, and a table of all products "
-                         "serves at most 4")  # fmt: skip
+        raise ValueError(f"matmul_lookup: {fmt} has {fmt.bits} bits, and a table of all products serves at most 4")
     return fmt
 
 
@@ -214,6 +214,8 @@ def _patterns(name: str, codes, fmt: Coded) -> np.ndarray:
         most = len(fmt.book) - 1
     if (bad := (codes < least) | (codes > most)).any():
         index = door.first(bad)
-        raise ValueError(f"matmul_lookup: {codes[index]} at index {index} of {name} is not a code of "
-                         f"{fmt}, which go from {least} to {most}")  # fmt: skip
+        raise ValueError(
+            f"matmul_lookup: {codes[index]} at index {index} of {name} is not a code of "
+            f"{fmt}, which go from {least} to {most}"
+        )
     return (codes & ((1 << fmt.bits) - 1)).astype(np.uint8)

@@ -11,9 +11,16 @@ from refimpl.ops.rows import to_rows
 
 
 def quantize_int(
-    x, fmt: IntFormat | str, *, axis: int | None = None, block_size: int | None = None,
-    affine: bool | None = None, clip=None, scale=None, zero_point=None,
-):  # fmt: skip
+    x,
+    fmt: IntFormat | str,
+    *,
+    axis: int | None = None,
+    block_size: int | None = None,
+    affine: bool | None = None,
+    clip=None,
+    scale=None,
+    zero_point=None,
+):
     """Quantize uniformly: code = clip(round(x / scale) + zero point), ties to even.
 
     Parameters
@@ -84,8 +91,10 @@ def quantize_int(
         if not (np.isfinite(scales) & (scales > 0)).all():
             raise ValueError("quantize_int: every scale must be finite and above zero")
         if affine != (zero_point is not None):
-            raise ValueError("quantize_int: an affine scale needs a zero_point, and a symmetric one "
-                             f"has none; got affine={affine}, zero_point={zero_point!r}")  # fmt: skip
+            raise ValueError(
+                "quantize_int: an affine scale needs a zero_point, and a symmetric one "
+                f"has none; got affine={affine}, zero_point={zero_point!r}"
+            )
         if affine:
             zeros[...] = layout.rows_of("zero_point", zero_point, np.int32)
     elif zero_point is not None:
@@ -108,9 +117,7 @@ def quantize_int(
     return layout.elements(codes), layout.scales(scales), zeros
 
 
-def decode_int(
-    codes, scale, zero_point=0, *, axis: int | None = None, block_size: int | None = None
-) -> np.ndarray:
+def decode_int(codes, scale, zero_point=0, *, axis: int | None = None, block_size: int | None = None) -> np.ndarray:
     """Return scale * (code - zero point), rounded once to float32.
 
     Parameters
@@ -162,15 +169,11 @@ def _code_dtype(fmt: IntFormat) -> np.dtype:
 
 def _magnitude_of(clip) -> float:
     if np.ndim(clip) != 0 or not 0 < clip < np.inf:
-        raise ValueError(
-            f"quantize_int: a symmetric clip is one finite number above zero, got {clip!r}"
-        )
+        raise ValueError(f"quantize_int: a symmetric clip is one finite number above zero, got {clip!r}")
     return float(clip)
 
 
 def _range_of(clip) -> tuple[float, float]:
     if np.shape(clip) != (2,) or not -np.inf < clip[0] < clip[1] < np.inf:
-        raise ValueError(
-            f"quantize_int: an affine clip is a pair (lowest, highest) of finite numbers, got {clip!r}"
-        )
+        raise ValueError(f"quantize_int: an affine clip is a pair (lowest, highest) of finite numbers, got {clip!r}")
     return float(clip[0]), float(clip[1])

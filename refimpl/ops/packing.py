@@ -46,9 +46,8 @@ def pack_bits(codes, bits: int) -> np.ndarray:
     packed = np.empty((*codes.shape[:-1], -(-count * bits // 8)), np.uint8)
     rows = codes.size // count if count else 0
     kernel.pack(
-        np.ascontiguousarray(codes, np.uint8).reshape(rows, count),
-        packed.reshape(rows, packed.shape[-1]), bits,
-    )  # fmt: skip
+        np.ascontiguousarray(codes, np.uint8).reshape(rows, count), packed.reshape(rows, packed.shape[-1]), bits
+    )
     return packed
 
 
@@ -85,15 +84,15 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
         raise ValueError(f"unpack_bits: count must be a whole number, got {count!r}")
     need = -(-count * bits // 8)
     if packed.ndim == 0 or packed.shape[-1] != need:
-        raise ValueError(f"unpack_bits: {count} codes of {bits} bits take {need} bytes along the last "
-                         f"axis; packed has shape {packed.shape}")  # fmt: skip
+        raise ValueError(
+            f"unpack_bits: {count} codes of {bits} bits take {need} bytes along the last "
+            f"axis; packed has shape {packed.shape}"
+        )
     from refimpl.kernels import packing as kernel
 
     codes = np.empty((*packed.shape[:-1], count), np.uint8)
     rows = codes.size // count if count else 0
-    kernel.unpack(
-        np.ascontiguousarray(packed).reshape(rows, need), codes.reshape(rows, count), bits
-    )
+    kernel.unpack(np.ascontiguousarray(packed).reshape(rows, need), codes.reshape(rows, count), bits)
     return codes
 
 

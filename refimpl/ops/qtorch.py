@@ -8,9 +8,15 @@ from refimpl.ops import door
 
 
 def qtorch_float_quantize(
-    x, exponent_bits: int, mantissa_bits: int, *, rounding: str = "nearest",
-    random=None, seed: int | None = None, stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+    x,
+    exponent_bits: int,
+    mantissa_bits: int,
+    *,
+    rounding: str = "nearest",
+    random=None,
+    seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:
     """Round as QPyTorch's `float_quantize` does, bit for bit, its quirks included.
 
     Use `quantize` for new work: this "nearest" takes ties away from zero, rounds twice below the
@@ -55,23 +61,21 @@ def qtorch_float_quantize(
     x = door.array(verb, x)
     if x.dtype != np.float32:
         raise TypeError(f"{verb}: QPyTorch rounds float32 alone, got {x.dtype}; convert it first")
-    for name, got, low, high in (("exponent_bits", exponent_bits, 1, 8),
-                                 ("mantissa_bits", mantissa_bits, 0, 23)):  # fmt: skip
+    for name, got, low, high in (("exponent_bits", exponent_bits, 1, 8), ("mantissa_bits", mantissa_bits, 0, 23)):
         if not isinstance(got, (int, np.integer)) or not low <= got <= high:
-            raise ValueError(
-                f"{verb}: {name} must be a whole number from {low} to {high}, got {got!r}"
-            )
+            raise ValueError(f"{verb}: {name} must be a whole number from {low} to {high}, got {got!r}")
     door.one_of(verb, "rounding", rounding, ("nearest", "stochastic"))
     stochastic = rounding == "stochastic"
     words = np.empty(0, np.uint32)
     if stochastic and random is not None:
         random = door.array(verb, random)
         if random.dtype.kind not in "iu" or random.shape != x.shape:
-            raise ValueError(f"{verb}: random must hold an integer for each of the {x.shape} values, "
-                             f"got {random.dtype} {random.shape}")  # fmt: skip
+            raise ValueError(
+                f"{verb}: random must hold an integer for each of the {x.shape} values, "
+                f"got {random.dtype} {random.shape}"
+            )
         if random.size and (random.min() < 0 or random.max() >= 2**32):
-            raise ValueError(f"{verb}: random integers go from 0 to 2^32 - 1, got "
-                             f"{random.min()} to {random.max()}")  # fmt: skip
+            raise ValueError(f"{verb}: random integers go from 0 to 2^32 - 1, got {random.min()} to {random.max()}")
         words = np.ascontiguousarray(random, np.uint32).reshape(-1)
     elif stochastic:
         door.check_rounding(verb, rounding, None, seed, stream)
@@ -84,7 +88,6 @@ def qtorch_float_quantize(
         out.reshape(-1)[...] = bits.view(np.float32)
         return out
     kernel.float_quantize(
-        bits, out.reshape(-1).view(np.uint32), int(exponent_bits), int(mantissa_bits), stochastic,
-        words,
-    )  # fmt: skip
+        bits, out.reshape(-1).view(np.uint32), int(exponent_bits), int(mantissa_bits), stochastic, words
+    )
     return out

@@ -48,17 +48,16 @@ class Layout:
         except ValueError:
             count = int(np.prod(self.scale_shape))
             if values.ndim != 1 or values.size != count:
-                raise ValueError(f"{self.verb}: {name} has shape {values.shape}; it must broadcast to "
-                                 f"{self.scale_shape}") from None  # fmt: skip
+                raise ValueError(
+                    f"{self.verb}: {name} has shape {values.shape}; it must broadcast to {self.scale_shape}"
+                ) from None
             whole = values.reshape(self.scale_shape)
         if self.axis is not None and self.block_size is not None:
             whole = np.moveaxis(whole, self.axis, -1)
         return whole.reshape(-1)
 
 
-def to_rows(
-    verb: str, x: np.ndarray, axis: int | None, block_size: int | None
-) -> tuple[np.ndarray, Layout]:
+def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, Layout]:
     """Return x as C-contiguous rows that share a scale, and the layout that undoes it.
 
     Without axis and block size there is one row; with an axis one for each of its indices; with a
@@ -67,9 +66,7 @@ def to_rows(
     """
     if block_size is not None:
         if not isinstance(block_size, (int, np.integer)) or block_size < 1:
-            raise ValueError(
-                f"{verb}: block_size must be a whole number above 0, got {block_size!r}"
-            )
+            raise ValueError(f"{verb}: block_size must be a whole number above 0, got {block_size!r}")
         if x.ndim == 0:
             raise ValueError(f"{verb}: blocks need an axis; the array has none, reshape it to (1,)")
         axis = -1 if axis is None else axis

@@ -20,10 +20,19 @@ STEPS_AT_ONCE = 1 << 22  # some tenths of a second, two seconds at most
 
 
 def sum(
-    x, fmt: Number, *, axis: int | None = None, accumulate: Number | None = None,
-    order: Order = "sequential", chunk: int | None = None, rounding: Rounding = "ties_to_even",
-    overflow="overflow", random_bits: int | None = None, seed: int | None = None, stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+    x,
+    fmt: Number,
+    *,
+    axis: int | None = None,
+    accumulate: Number | None = None,
+    order: Order = "sequential",
+    chunk: int | None = None,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:
     """Return the sum of x, over all elements in C order, or along an axis.
 
     Parameters, result and errors are those of `matmul`, every second factor being 1.
@@ -36,8 +45,9 @@ def sum(
     """
     x = door.real("sum", x)
     if axis is not None and not (door.is_whole(axis) and -x.ndim <= axis < x.ndim):
-        raise ValueError(f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are "
-                         f"{-x.ndim} to {x.ndim - 1}")  # fmt: skip
+        raise ValueError(
+            f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are {-x.ndim} to {x.ndim - 1}"
+        )
     terms = x.size if axis is None else x.shape[axis]
     shape = () if axis is None else np.delete(x.shape, axis).tolist()
 
@@ -46,16 +56,39 @@ def sum(
         return rows.reshape(math.prod(shape), terms)
 
     ones = np.ones((terms, 1), np.float32)
-    found = _products("sum", x, ones, (fmt, "float32"), accumulate, order, chunk, rounding, overflow,
-                      random_bits, seed, stream, (rows_of, None), "x1")  # fmt: skip
+    found = _products(
+        "sum",
+        x,
+        ones,
+        (fmt, "float32"),
+        accumulate,
+        order,
+        chunk,
+        rounding,
+        overflow,
+        random_bits,
+        seed,
+        stream,
+        (rows_of, None),
+        "x1",
+    )
     return found.reshape(shape)
 
 
 def dot(
-    a, b, fmt: Number | tuple[Number, Number], *, accumulate: Number | None = None,
-    order: Order = "sequential", chunk: int | None = None, rounding: Rounding = "ties_to_even",
-    overflow="overflow", random_bits: int | None = None, seed: int | None = None, stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+    a,
+    b,
+    fmt: Number | tuple[Number, Number],
+    *,
+    accumulate: Number | None = None,
+    order: Order = "sequential",
+    chunk: int | None = None,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:
     """Return the sum of the products of two vectors; parameters, result and errors as for `matmul`.
 
     Examples
@@ -68,16 +101,26 @@ def dot(
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"dot: two vectors of one length, got shapes {a.shape} and {b.shape}")
     arrange = (lambda codes: codes[None, :], lambda codes: codes[:, None])
-    found = _products("dot", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits,
-                      seed, stream, arrange)  # fmt: skip
+    found = _products(
+        "dot", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream, arrange
+    )
     return found.reshape(())
 
 
 def matmul(
-    a, b, fmt: Number | tuple[Number, Number], *, accumulate: Number | None = None,
-    order: Order = "sequential", chunk: int | None = None, rounding: Rounding = "ties_to_even",
-    overflow="overflow", random_bits: int | None = None, seed: int | None = None, stream: int = 0,
-) -> np.ndarray:  # fmt: skip
+    a,
+    b,
+    fmt: Number | tuple[Number, Number],
+    *,
+    accumulate: Number | None = None,
+    order: Order = "sequential",
+    chunk: int | None = None,
+    rounding: Rounding = "ties_to_even",
+    overflow="overflow",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+) -> np.ndarray:
     """Return the product of two matrices of values of a format.
 
     Every product is exact, and only what goes into the accumulator is rounded: each step is one
@@ -133,14 +176,25 @@ def matmul(
     a, b = door.real("matmul", a), door.real("matmul", b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
-    return _products("matmul", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits,
-                     seed, stream)  # fmt: skip
+    return _products("matmul", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream)
 
 
 def _products(
-    verb, a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream,
-    arrange=(None, None), names="ab",
-):  # fmt: skip
+    verb,
+    a,
+    b,
+    fmt,
+    accumulate,
+    order,
+    chunk,
+    rounding,
+    overflow,
+    random_bits,
+    seed,
+    stream,
+    arrange=(None, None),
+    names="ab",
+):
     """Check everything, choose a road, return the sums of products as values, (m, n).
 
     arrange: functions from codes in the shapes of a and b to those of (m, k) and (k, n).
@@ -152,7 +206,7 @@ def _products(
     into = first if accumulate is None else exact_format(verb, accumulate)
     door.one_of(verb, "order", order, ORDERS)
     if (order == "chunked") != (chunk is not None):
-        raise ValueError(f"{verb}: chunk belongs to order='chunked'; got order={order!r}, chunk={chunk!r}")  # fmt: skip
+        raise ValueError(f"{verb}: chunk belongs to order='chunked'; got order={order!r}, chunk={chunk!r}")
     if chunk is not None and not (door.is_whole(chunk) and 1 <= chunk < 2**63):
         raise ValueError(f"{verb}: chunk must be a whole number from 1 to 2^63 - 1, got {chunk!r}")
     door.check_rounding(verb, rounding, random_bits, seed, stream)
@@ -169,9 +223,7 @@ def _products(
         found = codes_of(verb, flat, f, 0, name, x.shape).reshape(x.shape)
         codes.append(found if laid is None else laid(found))
     x, y = codes
-    if rounding == "ties_to_even" and order == "sequential" and (
-        _in_float32(first, second, into, overflow)
-    ):  # fmt: skip
+    if rounding == "ties_to_even" and order == "sequential" and (_in_float32(first, second, into, overflow)):
         return _fast(x, y, first, second, into, overflow).astype(dtype, copy=False)
     from refimpl.kernels import arithmetic, sums
 
@@ -185,9 +237,18 @@ def _products(
 
     def work(start, stop):
         sums.products(
-            x[start:stop], y, out[start:stop], start, *layouts, mode, ORDERS.index(order), chunk or 1,
-            np.uint64(seed or 0), np.uint64(stream), *fixed,
-        )  # fmt: skip
+            x[start:stop],
+            y,
+            out[start:stop],
+            start,
+            *layouts,
+            mode,
+            ORDERS.index(order),
+            chunk or 1,
+            np.uint64(seed or 0),
+            np.uint64(stream),
+            *fixed,
+        )
 
     _by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)

@@ -4,7 +4,8 @@
 `embedding` configurations as points · `completion` of a matrix measured in part · `sampling` which
 part · `design` and `optimal_design` which few to measure · `factors`, `noise_scale`, `belief` and `prior` what to
 expect of a new task · `sequential` what to measure next · `expected_frontier` where the true frontier
-lies · `calibration` how wide a band must be, how low that frontier · `frontier` what is worth buying, `picking` one under a cap · `methods` all ways of estimating, by name · `evaluation` how well they do ·
+lies · `calibration` how wide a band must be, how low that frontier · `frontier` what is worth buying,
+`picking` one under a cap · `methods` all ways of estimating, by name · `evaluation` how well they do ·
 `estimate` what came out · `sweep` training cells, after a `plan` · `study` all of it together ·
 `arguments` what users give, looked at.
 """

@@ -38,8 +38,7 @@ def numbers(caller: str, name: str, got: ArrayLike) -> NDArray[np.float64]:
         return array.astype(np.float64)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{caller}: got {name} of type {_kind(got)}; allowed are real numbers, in rows of one "
-            "length; convert them"
+            f"{caller}: got {name} of type {_kind(got)}; allowed are real numbers, in rows of one length; convert them"
         ) from None
 
 
@@ -55,9 +54,7 @@ def whole(caller: str, name: str, got, least: int, most: int | None = None, why:
     except TypeError:
         value = None
     if value is None or isinstance(got, (bool, np.bool_)):
-        raise TypeError(
-            f"{caller}: got {name} = {got!r}; allowed is a whole number, {allowed}; pass an int"
-        )
+        raise TypeError(f"{caller}: got {name} = {got!r}; allowed is a whole number, {allowed}; pass an int")
     if value < least or (most is not None and value > most):
         raise ValueError(
             f"{caller}: got {name} = {value if abs(value) < 1 << 64 else 'a number beyond 2^64'}; "
@@ -86,22 +83,18 @@ def cap_of(caller: str, got: float | None) -> float | None:
 def names_of(caller: str, kind: str, got: Iterable[str]) -> tuple[str, ...]:
     """Return distinct, non-empty names; `kind` says of what."""
     if isinstance(got, str) or not isinstance(got, Iterable):
-        raise TypeError(
-            f"{caller}: got {got!r} as names of {kind}s; allowed is a sequence of strings; pass a list"
-        )
+        raise TypeError(f"{caller}: got {got!r} as names of {kind}s; allowed is a sequence of strings; pass a list")
     names = tuple(got)
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name:
             raise ValueError(
-                f"{caller}: got {name!r} as name of {kind} {index}; allowed are non-empty strings; "
-                f"name every {kind}"
+                f"{caller}: got {name!r} as name of {kind} {index}; allowed are non-empty strings; name every {kind}"
             )
     names = tuple(str(name) for name in names)  # plain ones, where they are NumPy's
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise ValueError(
-            f"{caller}: got the {kind} name {twice!r} twice; allowed are distinct names; rename or "
-            f"drop one {kind}"
+            f"{caller}: got the {kind} name {twice!r} twice; allowed are distinct names; rename or drop one {kind}"
         )
     return names
 
@@ -116,9 +109,7 @@ def seed_of(caller: str, got) -> int | tuple[int, ...]:
 def one_of(caller: str, name: str, got, allowed: Sequence[str]) -> None:
     """Refuse a name that is not one of those allowed."""
     if not isinstance(got, str) or got not in allowed:
-        raise ValueError(
-            f"{caller}: got {name} {got!r}; allowed are {', '.join(map(repr, allowed))}; choose one"
-        )
+        raise ValueError(f"{caller}: got {name} {got!r}; allowed are {', '.join(map(repr, allowed))}; choose one")
 
 
 def vectors(caller: str, **given: ArrayLike) -> list[NDArray[np.float64]]:
@@ -129,8 +120,7 @@ def vectors(caller: str, **given: ArrayLike) -> list[NDArray[np.float64]]:
     if len(shape) != 1 or shape == (0,) or any(other != shape for other in shapes.values()):
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(
-            f"{caller}: got shapes {got}; allowed are equal shapes (n,) with n >= 1; "
-            "pass one number per configuration"
+            f"{caller}: got shapes {got}; allowed are equal shapes (n,) with n >= 1; pass one number per configuration"
         )
     for name, array in arrays.items():
         bad = np.flatnonzero(~np.isfinite(array))

@@ -38,9 +38,8 @@ class LeftOut(NamedTuple):
 
 
 def rehearse(
-    parts: Iterable[tuple[ScaledNoise, NDArray[np.intp]]], values: ArrayLike, n: int, *,
-    weights: NDArray[np.float64],
-) -> list[LeftOut]:  # fmt: skip
+    parts: Iterable[tuple[ScaledNoise, NDArray[np.intp]]], values: ArrayLike, n: int, *, weights: NDArray[np.float64]
+) -> list[LeftOut]:
     """Estimate each row from `n` of its entries and what was learned without it.
 
     Parameters
@@ -67,9 +66,7 @@ def rehearse(
     everything = np.ones(values.shape[1], dtype=bool)
     found = []
     for learned, rows in parts:
-        chosen = sequential.variance_reduction(
-            learned.factors.belief, n, weights=weights, allowed=everything
-        )
+        chosen = sequential.variance_reduction(learned.factors.belief, n, weights=weights, allowed=everything)
         for row in rows:
             after = learned.given(chosen, values[row, chosen])
             found.append(LeftOut(int(row), values[row], chosen, after))
@@ -139,9 +136,7 @@ def frontier_share(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
         return 1.0
     memory = np.asarray(memory, dtype=np.float64)[[left.row for left in rehearsed]]
     least = expected_least(
-        memory,
-        [left.after.mean for left in rehearsed],
-        np.array([left.after.covariance for left in rehearsed]),
+        memory, [left.after.mean for left in rehearsed], np.array([left.after.covariance for left in rehearsed])
     )
     corner = (float(memory.max()), 1.0)
     missing, gained = [], []

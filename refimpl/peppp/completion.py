@@ -90,9 +90,15 @@ def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> N
 
 
 def soft_impute(
-    values: ArrayLike, *, penalty: float = 0.1, rank: int = 5, weights: ArrayLike | None = None,
-    accelerate: bool = True, max_iterations: int = 10_000, tolerance: float = 1e-6,
-) -> Completion:  # fmt: skip
+    values: ArrayLike,
+    *,
+    penalty: float = 0.1,
+    rank: int = 5,
+    weights: ArrayLike | None = None,
+    accelerate: bool = True,
+    max_iterations: int = 10_000,
+    tolerance: float = 1e-6,
+) -> Completion:
     """Complete a matrix by a low-rank one with a small sum of singular values.
 
     A proximal gradient step goes down the squared error on the observed entries, then shrinks every

@@ -87,9 +87,7 @@ LOW: tuple[str, ...] = tuple("e3m1 e3m2 e3m3 e3m4  e4m1 e4m2 e4m3 e4m4  e5m1 e5m
 HIGH: tuple[str, ...] = tuple("e6m7 e6m9 e6m11  e7m7 e7m9 e7m11  e8m7 e8m9 e8m11".split())
 """The paper's 9 high formats (14 to 20 bits), in its order."""
 
-CONFIGURATIONS: tuple[Configuration, ...] = tuple(
-    Configuration(low, high) for low in LOW for high in HIGH
-)
+CONFIGURATIONS: tuple[Configuration, ...] = tuple(Configuration(low, high) for low in LOW for high in HIGH)
 """The paper's 99 configurations; LOW[i] with HIGH[j] stands at index 9*i + j."""
 
 _BY_NAME = {c.name: c for c in CONFIGURATIONS}

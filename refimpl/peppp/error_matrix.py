@@ -84,8 +84,7 @@ class ErrorMatrix:
             ) from None
         if not isinstance(metadata, dict):
             raise ValueError(
-                f"ErrorMatrix: got metadata of type {type(self.metadata).__name__}; allowed is a "
-                "dict; wrap it in one"
+                f"ErrorMatrix: got metadata of type {type(self.metadata).__name__}; allowed is a dict; wrap it in one"
             )
         object.__setattr__(self, "metadata", metadata)
 
@@ -144,9 +143,7 @@ class ErrorMatrix:
         """
         return self.values[self._index("row", name)]
 
-    def select(
-        self, *, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None
-    ) -> "ErrorMatrix":
+    def select(self, *, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> "ErrorMatrix":
         """Return the named rows and columns as a matrix of its own.
 
         Parameters
@@ -171,8 +168,7 @@ class ErrorMatrix:
             np.array([self._index("column", name) for name in columns], dtype=np.intp),
         )
         parts = {
-            name: None if getattr(self, name) is None else getattr(self, name)[cells]
-            for name in ("values", *MATRICES)
+            name: None if getattr(self, name) is None else getattr(self, name)[cells] for name in ("values", *MATRICES)
         }
         return ErrorMatrix(rows=rows, columns=columns, metadata=self.metadata, **parts)
 

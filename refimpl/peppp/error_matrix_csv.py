@@ -42,9 +42,8 @@ def write_csv(matrix, path) -> None:
         for i, task in enumerate(matrix.rows):
             for j, configuration in enumerate(matrix.columns):
                 numbers = (
-                    None if part is None else part[i, j]
-                    for part in (matrix.values, matrix.memory_mb, matrix.seconds)
-                )  # fmt: skip
+                    None if part is None else part[i, j] for part in (matrix.values, matrix.memory_mb, matrix.seconds)
+                )
                 writer.writerow([task, configuration, *map(_text, numbers)])
         file.detach()  # leaves the file open, to be closed by who opened it
 
@@ -76,8 +75,7 @@ def read_csv(path) -> dict:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"read_csv: got {path}, which cannot be read as UTF-8 text ({error}); allowed is a CSV "
-            "file; check the path"
+            f"read_csv: got {path}, which cannot be read as UTF-8 text ({error}); allowed is a CSV file; check the path"
         ) from None
     metadata, before = {}, 0
     if text.startswith("#"):

@@ -17,15 +17,10 @@ def merged(one, other, on_conflict: str):
     """Return one ErrorMatrix with the rows and columns of both; see `ErrorMatrix.merge`."""
     one_of("merge", "on_conflict", on_conflict, ("raise", "first", "second"))
     if type(other) is not type(one):
-        raise TypeError(
-            f"merge: got a {type(other).__name__}; allowed is an ErrorMatrix; load or make one"
-        )
+        raise TypeError(f"merge: got a {type(other).__name__}; allowed is an ErrorMatrix; load or make one")
     rows = tuple(dict.fromkeys(one.rows + other.rows))
     columns = tuple(dict.fromkeys(one.columns + other.columns))
-    spread = [
-        {name: _spread(m, name, rows, columns) for name in ("values", *MATRICES)}
-        for m in (one, other)
-    ]
+    spread = [{name: _spread(m, name, rows, columns) for name in ("values", *MATRICES)} for m in (one, other)]
     mine, yours = spread
     differ = mine["values"] != yours["values"]
     differ &= ~np.isnan(mine["values"]) & ~np.isnan(yours["values"])

@@ -35,9 +35,7 @@ def whole_or_not(path: str | os.PathLike):
     """Yield a binary file beside `path` and move it there when it is complete and on the disk."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot write {path}: there is no directory {path.parent}; make it"
-        )
+        raise FileNotFoundError(f"cannot write {path}: there is no directory {path.parent}; make it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -56,9 +54,7 @@ def read_npz(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         trouble = "is not a file" if path.exists() else "does not exist"
-        raise ValueError(
-            f"ErrorMatrix.load: got {path}, which {trouble}; allowed is an npz file; check the path"
-        )
+        raise ValueError(f"ErrorMatrix.load: got {path}, which {trouble}; allowed is an npz file; check the path")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -70,9 +70,7 @@ class Estimate:
         object.__setattr__(self, "names", names_of("Estimate", "configuration", self.names))
         object.__setattr__(self, "memory_cap_mb", cap_of("Estimate", self.memory_cap_mb))
         if not self.names:
-            raise ValueError(
-                "Estimate: got no names; allowed is at least one configuration; name it"
-            )
+            raise ValueError("Estimate: got no names; allowed is at least one configuration; name it")
         given = () if self.frontier_error is None else ("frontier_error",)
         for name in ("memory_mb", "predicted", "measured", *given):
             array = numbers("Estimate", name, getattr(self, name))

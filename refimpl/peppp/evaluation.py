@@ -24,8 +24,7 @@ from refimpl.peppp.methods import BEST, learn
 
 __all__ = ["METRICS", "leave_one_out", "paired_difference"]
 
-METRICS = ("convergence", "hyper_diff", "regret", "budget_regret", "inverted_distance",
-           "relative_error", "coverage")  # fmt: skip
+METRICS = ("convergence", "hyper_diff", "regret", "budget_regret", "inverted_distance", "relative_error", "coverage")
 """What `leave_one_out` returns, in this order."""
 
 
@@ -128,9 +127,18 @@ def leave_one_out(
     several = not np.isscalar(n_measurements) and np.ndim(n_measurements) > 0
     counts = tuple(n_measurements) if several else (n_measurements,)
     options = Options(
-        method, counts, rank, seed, plug_in, duplicates, memory_cap_mb, meta_training, ratio, leak,
+        method,
+        counts,
+        rank,
+        seed,
+        plug_in,
+        duplicates,
+        memory_cap_mb,
+        meta_training,
+        ratio,
+        leak,
         group_names(groups, len(values)),
-    )  # fmt: skip
+    )
     jobs = whole("leave_one_out", "jobs", jobs, 1)
     options = checked(options, values, memory)
     fold = functools.partial(_fold, values=values, memory=memory, options=options)
@@ -189,9 +197,12 @@ def _scores(i, *, values, memory, options):
     true, mb = values[i, exists], memory[i, exists]
     sampled = np.ix_(~np.isnan(known[:, exists]).all(axis=1), exists)  # other rows teach nothing
     learned = learn(
-        options.method, known[sampled], memory[others][sampled], rank=options.rank,
+        options.method,
+        known[sampled],
+        memory[others][sampled],
+        rank=options.rank,
         propensity=None if propensity is None else propensity[sampled],
-    )  # fmt: skip
+    )
     shape = {"memory_scale": float(memory.max()), "duplicates": options.duplicates}
     allowed = np.ones(len(true), dtype=bool)
     scores = []

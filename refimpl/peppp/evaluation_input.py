@@ -65,9 +65,7 @@ def group_names(groups, rows) -> tuple[str, ...]:
     if groups is None:
         return tuple(map(str, range(rows)))
     if np.ndim(groups) == 0 and not isinstance(groups, Sequence):
-        raise TypeError(
-            f"{CALLER}: got groups = {groups!r}; allowed is a sequence of one name for each row"
-        )
+        raise TypeError(f"{CALLER}: got groups = {groups!r}; allowed is a sequence of one name for each row")
     names = tuple(map(str, groups))
     if len(names) != rows or rows - max(map(names.count, names)) < 2:
         raise ValueError(
@@ -87,8 +85,14 @@ def checked(given: Options, values, memory) -> Options:
     cap = cap_of(CALLER, given.memory_cap_mb)
     uses_rank = "mf" in given.method or "bo" in given.method
     rest = len(values) - max(map(given.groups.count, given.groups))
-    rank = whole(CALLER, "rank", given.rank, 1, rest if uses_rank else None,
-                 why=", the rows left to learn from" if uses_rank else "")  # fmt: skip
+    rank = whole(
+        CALLER,
+        "rank",
+        given.rank,
+        1,
+        rest if uses_rank else None,
+        why=", the rows left to learn from" if uses_rank else "",
+    )
     least = rank if uses_rank else 1
     groups, every = np.array(given.groups), range(len(values))
     counts = [existing(i, values[groups != groups[i]], values, memory, cap).sum() for i in every]

@@ -18,9 +18,7 @@ from refimpl.peppp import frontier as fronts
 __all__ = ["expected_frontier", "expected_least"]
 
 
-def expected_least(
-    memory: ArrayLike, mean: ArrayLike, covariance: ArrayLike
-) -> NDArray[np.float64]:
+def expected_least(memory: ArrayLike, mean: ArrayLike, covariance: ArrayLike) -> NDArray[np.float64]:
     """Expect the least error within the memory that each configuration takes.
 
     Configurations are taken by ascending memory. The least of those so far is treated as normal,
@@ -71,9 +69,7 @@ def expected_least(
     return found
 
 
-def expected_frontier(
-    memory: ArrayLike, predicted: ArrayLike, least: ArrayLike, share: float
-) -> NDArray[np.float64]:
+def expected_frontier(memory: ArrayLike, predicted: ArrayLike, least: ArrayLike, share: float) -> NDArray[np.float64]:
     """Lower the configurations on the predicted frontier towards the least error to be expected.
 
     Parameters

@@ -90,9 +90,7 @@ def observed_errors(values: ArrayLike, caller: str) -> NDArray[np.float64]:
     return values
 
 
-def probabilistic_pca(
-    values: ArrayLike, rank: int, *, max_iterations: int = 500, tolerance: float = 1e-6
-) -> Factors:
+def probabilistic_pca(values: ArrayLike, rank: int, *, max_iterations: int = 500, tolerance: float = 1e-6) -> Factors:
     """Fit a few factors and one noise variance to rows of which entries may be missing.
 
     Without missing entries the maximum of the likelihood is known in closed form. With them it is

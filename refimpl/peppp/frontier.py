@@ -37,9 +37,7 @@ DUPLICATES = ("keep", "eliminate")
 """What may happen to frontier points that are equal in both memory and error."""
 
 
-def non_dominated(
-    memory: ArrayLike, error: ArrayLike, *, duplicates: Duplicates = "keep"
-) -> NDArray[np.bool_]:
+def non_dominated(memory: ArrayLike, error: ArrayLike, *, duplicates: Duplicates = "keep") -> NDArray[np.bool_]:
     """Mark the points that no other point dominates.
 
     Parameters
@@ -176,9 +174,13 @@ def hypervolume(memory: ArrayLike, error: ArrayLike, reference: tuple[float, flo
 
 
 def convergence(
-    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
-    memory_scale: float | None = None, duplicates: Duplicates = "keep",
-) -> float:  # fmt: skip
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
     """Average the distance from the predicted frontier to the true one.
 
     Points are (memory / memory_scale, error / largest error), where the largest error is
@@ -221,9 +223,13 @@ def convergence(
 
 
 def inverted_distance(
-    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
-    memory_scale: float | None = None, duplicates: Duplicates = "keep",
-) -> float:  # fmt: skip
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
     """Average the distance from the true frontier to the predicted one.
 
     The inverted generational distance of Coello Coello and Reyes Sierra (2004): `convergence` with
@@ -245,9 +251,13 @@ def inverted_distance(
 
 
 def hyper_diff(
-    memory: ArrayLike, true: ArrayLike, predicted: ArrayLike, *,
-    memory_scale: float | None = None, duplicates: Duplicates = "keep",
-) -> float:  # fmt: skip
+    memory: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    memory_scale: float | None = None,
+    duplicates: Duplicates = "keep",
+) -> float:
     """Compare the hypervolumes of the predicted and of the true frontier.
 
     HyperDiff = |HV(predicted frontier) - HV(true frontier)|, memory divided by `memory_scale`,

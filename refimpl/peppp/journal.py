@@ -80,8 +80,7 @@ class Journal:
         lines = whole_lines.splitlines()
         if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
             return {}, 0
-        damaged = ValueError(f"journal: {path} is damaged or not a journal; "
-                             "move it away or choose another directory")  # fmt: skip
+        damaged = ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
         try:
             found, *cells = map(json.loads, lines)
             different = [k for k in head if found.get(k) != head[k]]
@@ -90,10 +89,14 @@ class Journal:
         if different:
             key = different[0]
             if key in ("journal", "version"):
-                raise ValueError(f"journal: {path} was written by another version ({key} {found.get(key)!r}, "
-                                 f"now {head[key]!r}); choose another directory, or move it away")  # fmt: skip
-            raise ValueError(f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
-                             f"{head[key]!r}; use the same again or another directory")  # fmt: skip
+                raise ValueError(
+                    f"journal: {path} was written by another version ({key} {found.get(key)!r}, "
+                    f"now {head[key]!r}); choose another directory, or move it away"
+                )
+            raise ValueError(
+                f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
+                f"{head[key]!r}; use the same again or another directory"
+            )
         try:
             cells = {cls.key(cell): cell for cell in cells}
         except (TypeError, KeyError):
@@ -114,8 +117,10 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"journal: another process is training into {self.path.parent}; wait until it "
-                             "is done, or choose another directory with --out") from None  # fmt: skip
+            raise ValueError(
+                f"journal: another process is training into {self.path.parent}; wait until it "
+                "is done, or choose another directory with --out"
+            ) from None
         except OSError:  # a file system without locks
             return
 

@@ -52,8 +52,7 @@ LARGEST = 2**40  # images in a batch; more is a typing error, and soon beyond fl
 BLOCK = 2048
 """Elements that share one 32-bit scale in 8-bit optimizer states."""
 
-READ_BY_BACKWARD = {"Round": "low", "Convolution": "high", "AveragePool": "low", "MaxPool": "low",
-                    "ReLU": "sign"}  # fmt: skip
+READ_BY_BACKWARD = {"Round": "low", "Convolution": "high", "AveragePool": "low", "MaxPool": "low", "ReLU": "sign"}
 """Outputs that a backward pass reads, and how they are held. A convolution's is read by the batch
 norm after it, and not held apart where it is rounded at once. Those of batch norm, of views and of
 sums are not read again, or are the rounding point's that follows."""
@@ -125,10 +124,16 @@ class Memory:
 
 
 def count(
-    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32,
-    accounting: Accounting = "paper", optimizer: str = "momentum", state_bits: int | None = None,
+    network,
+    shape: tuple[int, ...],
+    configuration: Configuration,
+    *,
+    batch_size: int = 32,
+    accounting: Accounting = "paper",
+    optimizer: str = "momentum",
+    state_bits: int | None = None,
     checkpoint_every: int | None = None,
-) -> Memory:  # fmt: skip
+) -> Memory:
     """Count the memory of training a network.
 
     Parameters
@@ -187,10 +192,7 @@ def count(
             items.append(Item(name, "weight accumulator", parameters, high))
         items += [Item(name, kind, parameters, state) for kind in STATES[optimizer]]
     if accounting == "paper":
-        kept = [
-            Item(name, "activations", batch_size * math.prod(output), low)
-            for name, _, output in walked
-        ]
+        kept = [Item(name, "activations", batch_size * math.prod(output), low) for name, _, output in walked]
         kept.append(Item("network", "activations", logits, high))
         kept = _checkpointed(kept, checkpoint_every)
         back = [Item(item.layer, "activation gradients", item.elements, item.bits) for item in kept]
@@ -247,13 +249,15 @@ def _checkpointed(kept: list[Item], every: int | None) -> list[Item]:
     stretches = [kept[i : i + every] for i in range(0, len(kept), every)]
     inside = [stretch[:-1] for stretch in stretches]
     largest = max(inside, key=lambda items: sum(item.bytes for item in items))
-    return [item for stretch in stretches for item in stretch if item is stretch[-1] or
-            any(item is other for other in largest)]  # fmt: skip
+    return [
+        item
+        for stretch in stretches
+        for item in stretch
+        if item is stretch[-1] or any(item is other for other in largest)
+    ]
 
 
-def released_mb(
-    network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32
-) -> np.float32:
+def released_mb(network, shape: tuple[int, ...], configuration: Configuration, *, batch_size: int = 32) -> np.float32:
     """Evaluate the paper's rule as the released matrix was: in float32, in its order.
 
     Parameters
@@ -268,7 +272,8 @@ def released_mb(
 
     Notes
     -----
-    *Source*: the matrix released with PEPPP (arXiv 2106.09686). The exact rule, ``count(...).total_mb``, is within 1.4e-7 of it.
+    *Source*: the matrix released with PEPPP (arXiv 2106.09686). The exact rule,
+    ``count(...).total_mb``, is within 1.4e-7 of it.
 
     Examples
     --------

@@ -142,9 +142,13 @@ class Learned:
 
 
 def learn(
-    method: str, values: ArrayLike, memory: ArrayLike | None = None, *, rank: int = 5,
+    method: str,
+    values: ArrayLike,
+    memory: ArrayLike | None = None,
+    *,
+    rank: int = 5,
     propensity: ArrayLike | None = None,
-) -> Learned:  # fmt: skip
+) -> Learned:
     """Learn from the errors of other tasks.
 
     Parameters
@@ -200,9 +204,7 @@ def _completed(values, rank, weights):
     missing = np.isnan(values)
     if not missing.any():
         return values
-    return np.where(
-        missing, soft_impute(values, rank=rank, weights=weights, tolerance=1e-5).values, values
-    )
+    return np.where(missing, soft_impute(values, rank=rank, weights=weights, tolerance=1e-5).values, values)
 
 
 # Regression on an embedding (the paper's)
@@ -228,9 +230,7 @@ def _spanning_at_random(embedding, n, allowed, seed):
     """Columns drawn at random, again where they do not span the embedding (two are equal, say)."""
     for attempt in range(DRAWS):
         again = [attempt] if attempt else []
-        chosen = random_design(
-            embedding.shape[1], n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again]
-        )
+        chosen = random_design(embedding.shape[1], n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again])
         if np.linalg.matrix_rank(embedding[:, chosen]) == len(embedding):
             return chosen
     raise ValueError(
@@ -245,7 +245,7 @@ def _spanning_at_random(embedding, n, allowed, seed):
 
 def believed(
     method, values, memory, rank, weights, *, first=sequential.FIRST, floor=sequential.FLOOR, folds=10
-) -> Learned:  # fmt: skip
+) -> Learned:
     """Learn a belief; the keywords are constants whose choice benchmarks/sensitivity.py judges."""
     prior = learn_prior(values, folds=folds)
     belief = prior.belief
@@ -277,10 +277,14 @@ def believed(
         return expected_frontier(mb, np.clip(after.mean, 0.0, 1.0), least, share(len(columns)))
 
     return Learned(
-        method, 1, strategy, expected, band if complete else None,
+        method,
+        1,
+        strategy,
+        expected,
+        band if complete else None,
         frontier if complete and memory is not None else None,
         {"belief": belief, "weights": weights},
-    )  # fmt: skip
+    )
 
 
 def _frequency(values, memory) -> Vector:

@@ -74,9 +74,7 @@ class ScaledNoise:
         scales = SCALES[:, None]
         distance = (centred**2 / noise).sum(axis=1)[:, None] / SCALES
         distance -= t**2 @ (1 / (scales * (scales + g))).T
-        volume = (
-            np.log(noise).sum() + len(noise) * np.log(SCALES) + np.log1p(g / scales).sum(axis=1)
-        )
+        volume = np.log(noise).sum() + len(noise) * np.log(SCALES) + np.log1p(g / scales).sum(axis=1)
         return -0.5 * (distance + volume), g, q, t
 
     def given(self, columns: ArrayLike, errors: ArrayLike) -> Belief:

@@ -89,9 +89,14 @@ def _values(information: NDArray[np.float64], criterion: str) -> NDArray[np.floa
 
 
 def greedy_design(
-    embedding: ArrayLike, n: int | None = None, *, criterion: Criterion = "D",
-    allowed: ArrayLike | None = None, costs: ArrayLike | None = None, budget: float | None = None,
-) -> NDArray[np.intp]:  # fmt: skip
+    embedding: ArrayLike,
+    n: int | None = None,
+    *,
+    criterion: Criterion = "D",
+    allowed: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    budget: float | None = None,
+) -> NDArray[np.intp]:
     """Choose columns one by one, each the one that gains most per unit of cost.
 
     The first `rank` columns span the space, each the one with the largest part orthogonal to those
@@ -137,9 +142,7 @@ def greedy_design(
     rank, columns = embedding.shape
     costs, budget = _costs(costs, budget, columns)
     if n is None and not np.isfinite(budget):
-        raise ValueError(
-            "greedy_design: got neither n nor a budget; allowed is either or both; say how many"
-        )
+        raise ValueError("greedy_design: got neither n nor a budget; allowed is either or both; say how many")
     n = None if n is None else at_least_the_rank("greedy_design", n, rank)
     usable = allowed_columns(columns, rank if n is None else n, allowed, "greedy_design")
     n = len(usable) if n is None else n
@@ -344,10 +347,14 @@ def relaxed_design(
 
     start = np.full(len(usable), n / len(usable))
     solved = minimize(
-        ascent, start, jac=True, method="SLSQP", bounds=[(0.0, 1.0)] * len(usable),
+        ascent,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(usable),
         constraints={"type": "eq", "fun": lambda w: w.sum() - n, "jac": np.ones_like},
         options={"maxiter": 300, "ftol": 1e-9},
-    )  # fmt: skip
+    )
     w = np.clip(solved.x, 0.0, 1.0)
     _, gradient = _concave(y, w, criterion, sharpness=200 / scale)
     best = np.sort(gradient)[-n:].sum()

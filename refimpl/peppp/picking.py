@@ -134,9 +134,7 @@ def budget_regret(memory: ArrayLike, true: ArrayLike, predicted: ArrayLike) -> f
     >>> budget_regret([1, 2, 3], true=[0.5, 0.25, 0.125], predicted=[0.5, 0.625, 0.125])
     0.08333333333333333
     """
-    memory, true, predicted = vectors(
-        "budget_regret", memory=memory, true=true, predicted=predicted
-    )
+    memory, true, predicted = vectors("budget_regret", memory=memory, true=true, predicted=predicted)
     caps = np.unique(memory)
     lost = [true[_pick(memory, predicted, cap)] - true[memory <= cap].min() for cap in caps]
     return math.fsum(lost) / len(lost)

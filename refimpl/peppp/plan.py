@@ -41,9 +41,13 @@ class Plan:
 
 
 def plan_sweep(
-    tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
-    *, settings: Settings | None = None, memory_cap_mb: float | None = None,
-) -> Plan:  # fmt: skip
+    tasks: Sequence[str],
+    configurations: Sequence[str],
+    directory: str | os.PathLike,
+    *,
+    settings: Settings | None = None,
+    memory_cap_mb: float | None = None,
+) -> Plan:
     """Say what `run_sweep` would do, without doing it or writing anything.
 
     The time is estimated from the journal's cells, or from one epoch of the first cell; it is

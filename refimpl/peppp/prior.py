@@ -14,13 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from refimpl.peppp.arguments import whole
 from refimpl.peppp.belief import Belief
-from refimpl.peppp.factors import (
-    LEAST_NOISE,
-    Factors,
-    closed_form,
-    observed_errors,
-    probabilistic_pca,
-)
+from refimpl.peppp.factors import LEAST_NOISE, Factors, closed_form, observed_errors, probabilistic_pca
 from refimpl.peppp.noise_scale import SCALES, ScaledNoise, learn_chances
 from refimpl.peppp.sequential import FIRST, variance_reduction
 
@@ -113,15 +107,13 @@ def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) ->
     chances = (SCALES == 1).astype(float)
     without = [_widened(f[kind], (~held).sum()) for held, f in zip(parts, fitted, strict=True)]
     if parts:
-        likely = [ScaledNoise(f, chances).log_density(values[held])
-                  for f, held in zip(without, parts, strict=True)]  # fmt: skip
+        likely = [ScaledNoise(f, chances).log_density(values[held]) for f, held in zip(without, parts, strict=True)]
         chances = learn_chances(np.concatenate(likely))
     everything = _widened(_candidates(values, ranks)[kind], len(values))
     return Prior(
         ScaledNoise(everything, chances),
-        tuple((ScaledNoise(f, chances), np.flatnonzero(held))
-              for f, held in zip(without, parts, strict=True)),
-    )  # fmt: skip
+        tuple((ScaledNoise(f, chances), np.flatnonzero(held)) for f, held in zip(without, parts, strict=True)),
+    )
 
 
 def _ranks_and_parts(values, largest_rank, folds):
@@ -169,14 +161,11 @@ def _best_kind(values, parts, fitted, ranks) -> int:
 def _squared_error(factors: Factors, rows) -> float:
     """Squared error of rows predicted from the few entries that tell most about them."""
     everything = np.ones(rows.shape[1], dtype=bool)
-    chosen = variance_reduction(
-        factors.belief, min(FIRST, rows.shape[1]), weights=everything, allowed=everything
-    )
+    chosen = variance_reduction(factors.belief, min(FIRST, rows.shape[1]), weights=everything, allowed=everything)
     loadings, noise = factors.loadings[chosen], factors.noise[chosen]
     weighted = loadings / noise[:, None]
     centred = rows - factors.mean
-    solved = np.linalg.solve(np.eye(loadings.shape[1]) + loadings.T @ weighted,
-                             (centred[:, chosen] @ weighted).T)  # fmt: skip
+    solved = np.linalg.solve(np.eye(loadings.shape[1]) + loadings.T @ weighted, (centred[:, chosen] @ weighted).T)
     rest = np.delete(centred - (factors.loadings @ solved).T, chosen, axis=1)
     return float((rest**2).sum())
 

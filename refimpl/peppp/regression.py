@@ -17,11 +17,7 @@ __all__ = ["predict"]
 
 
 def predict(
-    embedding: ArrayLike,
-    measured_columns: ArrayLike,
-    measured_errors: ArrayLike,
-    *,
-    plug_in: bool = True,
+    embedding: ArrayLike, measured_columns: ArrayLike, measured_errors: ArrayLike, *, plug_in: bool = True
 ) -> NDArray[np.float64]:
     """Predict the errors of all configurations from those measured.
 

@@ -49,9 +49,7 @@ def load_released(directory: str | os.PathLike | None = None) -> ErrorMatrix:
         If a file is absent or is not the released one; the message says where it was looked for.
     """
     place = Path(
-        directory
-        or os.environ.get(VARIABLE)
-        or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
+        directory or os.environ.get(VARIABLE) or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
     )
     accuracy, memory = (np.delete(_read(place / name), DROPPED, axis=0) for name in SHA256)
     return ErrorMatrix(

@@ -38,11 +38,7 @@ CAP_MB = 816.372
 
 SETTINGS = {
     f"{name}{', cap' if cap else ''}": {"meta_training": kind, "memory_cap_mb": cap}
-    for name, kind in (
-        ("full", "full"),
-        ("uniform 20 %", "uniform"),
-        ("by memory", "memory-biased"),
-    )
+    for name, kind in (("full", "full"), ("uniform 20 %", "uniform"), ("by memory", "memory-biased"))
     for cap in (None, CAP_MB)
 }
 """How the meta-training matrix is sampled, with and without a cap. "Setting II" of the paper is
@@ -63,8 +59,9 @@ class Table:
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.heads))]
 
         def line(row):
-            first, *others = (c.ljust(w) if i == 0 else c.rjust(w)
-                              for i, (c, w) in enumerate(zip(row, widths, strict=True)))  # fmt: skip
+            first, *others = (
+                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
             return "  " + "  ".join([first, *others])
 
         remark = [self.remark] if self.remark else []
@@ -110,17 +107,20 @@ def frontier_widths(errors: ErrorMatrix) -> Table:
 def correlation(errors: ErrorMatrix) -> Table:
     """Kendall's tau between the rows of data sets."""
     n = len(errors.rows)
-    tau = np.array([[kendalltau(a, b).statistic if i < j else np.nan
-                     for j, b in enumerate(errors.values)] for i, a in enumerate(errors.values)])  # fmt: skip
+    tau = np.array(
+        [
+            [kendalltau(a, b).statistic if i < j else np.nan for j, b in enumerate(errors.values)]
+            for i, a in enumerate(errors.values)
+        ]
+    )
     tau = np.where(np.isnan(tau), tau.T, tau)
-    kinds = {"all pairs": range(n), "within CIFAR-100 superclasses": range(1, 21),
-             "within ImageNet subtrees": range(n - 50, n)}  # fmt: skip
-    known = {"all pairs": "0.2513", "within CIFAR-100 superclasses": "-0.0099",
-             "within ImageNet subtrees": "0.5394"}  # fmt: skip
-    rows = [
-        (name, known[name], f"{np.nanmean(tau[np.ix_(list(of), list(of))]):.4f}")
-        for name, of in kinds.items()
-    ]
+    kinds = {
+        "all pairs": range(n),
+        "within CIFAR-100 superclasses": range(1, 21),
+        "within ImageNet subtrees": range(n - 50, n),
+    }
+    known = {"all pairs": "0.2513", "within CIFAR-100 superclasses": "-0.0099", "within ImageNet subtrees": "0.5394"}
+    rows = [(name, known[name], f"{np.nanmean(tau[np.ix_(list(of), list(of))]):.4f}") for name, of in kinds.items()]
     return _table("Kendall tau between data sets, mean", ("", "released", "here"), rows)
 
 
@@ -137,17 +137,17 @@ def meta_training_by_ratio(
             done = soft_impute(np.where(mask, errors.values, np.nan))
             settled += done.converged
             found.append(_completion_scores(errors, done.values))
-        rows.append(
-            (f"uniform {ratio:.0%}", known.get(ratio, ""), _slashed(found), f"{settled}/{seeds}")
-        )
+        rows.append((f"uniform {ratio:.0%}", known.get(ratio, ""), _slashed(found), f"{settled}/{seeds}"))
     mask, chance = sampling.memory_biased_sample(errors.memory_mb, 0.2, seed=0)
     for name, options in (
-        ("by memory .2, as released", {"weights": inverse_propensity(chance, clip=None), "accelerate": False,
-                                       "max_iterations": 2500}),
+        (
+            "by memory .2, as released",
+            {"weights": inverse_propensity(chance, clip=None), "accelerate": False, "max_iterations": 2500},
+        ),
         ("by memory .2, accelerated", {"weights": inverse_propensity(chance, clip=None)}),
         ("the same, weights clipped", {"weights": inverse_propensity(chance, clip=20)}),
         ("by memory .2, unweighted", {}),
-    ):  # fmt: skip
+    ):
         done = soft_impute(np.where(mask, errors.values, np.nan), **options)
         found = [_completion_scores(errors, done.values)]
         rows.append((name, "", _slashed(found), f"{int(done.converged)}/1"))
@@ -204,11 +204,9 @@ def meta_test(errors: ErrorMatrix, *, jobs: int = 1, progress: bool = False) -> 
         "random-high-memory": {"method": "random-high-memory"},
         "variance-reduction": {"method": "variance-reduction"},
         "knowledge-gradient": {"method": "knowledge-gradient"},
-    }  # fmt: skip
+    }
     scores = {
-        name: leave_one_out(
-            errors, jobs=jobs, progress=progress, **{"n_measurements": (5, 10, 15)} | options
-        )
+        name: leave_one_out(errors, jobs=jobs, progress=progress, **{"n_measurements": (5, 10, 15)} | options)
         for name, options in runs.items()
     }
     rows = []
@@ -226,8 +224,7 @@ def meta_test(errors: ErrorMatrix, *, jobs: int = 1, progress: bool = False) -> 
             said = "/".join(f"{mean:+.4f}({error:.4f})" for mean, error in pairs)
             rows.append((name, "  less ed-mf (s.e.)", "", said))
     return _table(
-        f"Meta-test: each of {len(errors.rows)} data sets left out, 5/10/15 measurements, full matrix, "
-        "no cap",
+        f"Meta-test: each of {len(errors.rows)} data sets left out, 5/10/15 measurements, full matrix, no cap",
         ("method", "metric", "known", "here"),
         rows,
         META_TEST_REMARK,
@@ -245,12 +242,18 @@ def settings(errors: ErrorMatrix, *, n: int = 10, jobs: int = 1, progress: bool 
         found = [
             leave_one_out(errors, n_measurements=n, method=method, jobs=jobs, progress=progress, **options)
             for method in ("ed-mf", "knowledge-gradient")
-        ]  # fmt: skip
+        ]
         mean, error = paired_difference(found[1]["budget_regret"], found[0]["budget_regret"])
         rows.append(
-            (name, *(f"{f['convergence'].mean():.4f}/{f['hyper_diff'].mean():.4f}/"
-                     f"{f['budget_regret'].mean():.4f}" for f in found), f"{mean:+.4f} ({error:.4f})")
-        )  # fmt: skip
+            (
+                name,
+                *(
+                    f"{f['convergence'].mean():.4f}/{f['hyper_diff'].mean():.4f}/{f['budget_regret'].mean():.4f}"
+                    for f in found
+                ),
+                f"{mean:+.4f} ({error:.4f})",
+            )
+        )
     return _table(
         f"Settings, {n} measurements: convergence / HyperDiff / budget regret",
         ("meta-training", "ed-mf", "knowledge-gradient", "regret less ed-mf's (s.e.)"),
@@ -260,23 +263,24 @@ def settings(errors: ErrorMatrix, *, n: int = 10, jobs: int = 1, progress: bool 
 
 def ranking(errors: ErrorMatrix, *, n: int = 10, jobs: int = 1, progress: bool = False) -> Table:
     """Mean rank of the methods over data sets, all without a cap (1 is best)."""
-    methods = ("knowledge-gradient", "variance-reduction", "ed-mf", "bo-mf", "bo-full",
-               "random-mf", "random-high-memory")  # fmt: skip
+    methods = (
+        "knowledge-gradient",
+        "variance-reduction",
+        "ed-mf",
+        "bo-mf",
+        "bo-full",
+        "random-mf",
+        "random-high-memory",
+    )
     metrics = ("convergence", "hyper_diff", "budget_regret")
-    found = [
-        leave_one_out(errors, n_measurements=n, method=m, jobs=jobs, progress=progress)
-        for m in methods
-    ]
+    found = [leave_one_out(errors, n_measurements=n, method=m, jobs=jobs, progress=progress) for m in methods]
     ranks = {}
     for metric in metrics:
         scores = np.array([f[metric] for f in found])
         below = (scores[None] < scores[:, None]).sum(axis=1)
         tied = (scores[None] == scores[:, None]).sum(axis=1)
         ranks[metric] = (below + (tied + 1) / 2).mean(axis=1)  # ties share their mean rank
-    rows = [
-        (method, *(f"{ranks[metric][i]:.2f}" for metric in metrics))
-        for i, method in enumerate(methods)
-    ]
+    rows = [(method, *(f"{ranks[metric][i]:.2f}" for metric in metrics)) for i, method in enumerate(methods)]
     return _table(f"Mean rank over data sets, {n} measurements", ("method", *metrics), rows)
 
 

@@ -97,8 +97,7 @@ def uniform_sample(
     number("uniform_sample", "ratio", ratio, "in (0, 1]", lambda x: 0 < x <= 1)
     if not isinstance(shape, Sequence) or len(shape) != 2:
         raise TypeError(
-            f"uniform_sample: got shape {shape!r}; allowed are two whole numbers of at least 1; pass "
-            "(rows, columns)"
+            f"uniform_sample: got shape {shape!r}; allowed are two whole numbers of at least 1; pass (rows, columns)"
         )
     sizes = zip(("rows", "columns"), shape, strict=True)
     shape = tuple(whole("uniform_sample", name, size, 1) for name, size in sizes)

@@ -65,9 +65,7 @@ def frontier_frequency(values: ArrayLike, memory: ArrayLike) -> NDArray[np.float
     return np.mean([fronts.non_dominated(m, e) for m, e in rows], axis=0)
 
 
-def variance_reduction(
-    belief: Belief, n: int, *, weights: ArrayLike, allowed: ArrayLike
-) -> NDArray[np.intp]:
+def variance_reduction(belief: Belief, n: int, *, weights: ArrayLike, allowed: ArrayLike) -> NDArray[np.intp]:
     """Choose columns greedily so that the weighted variance left over is small.
 
     Measuring j lowers the sum over c of w_c Var(e_c) by sum_c w_c S_cj^2 / S_jj: take the largest,
@@ -117,9 +115,8 @@ def by_variance(belief, n, *, memory, weights, allowed, first=FIRST) -> Strategy
 
 
 def knowledge_gradient(
-    belief: Belief, n: int, *, memory: ArrayLike, weights: ArrayLike, allowed: ArrayLike,
-    first: int = FIRST,
-) -> Strategy:  # fmt: skip
+    belief: Belief, n: int, *, memory: ArrayLike, weights: ArrayLike, allowed: ArrayLike, first: int = FIRST
+) -> Strategy:
     """Measure a few columns to find out what kind of task this is, then the most useful next one.
 
     The first columns are chosen by `variance_reduction`. From then on, for each candidate j the

@@ -87,9 +87,16 @@ class Study:
     """
 
     def __init__(
-        self, errors: ErrorMatrix, task: data.Task, *, measurements: int = 8, method: str = BEST,
-        memory_cap_mb: float | None = None, rank: int = RANK, seed: int = 0,
-    ):  # fmt: skip
+        self,
+        errors: ErrorMatrix,
+        task: data.Task,
+        *,
+        measurements: int = 8,
+        method: str = BEST,
+        memory_cap_mb: float | None = None,
+        rank: int = RANK,
+        seed: int = 0,
+    ):
         if not isinstance(errors, ErrorMatrix) or not isinstance(task, data.Task):
             raise TypeError(
                 f"Study: got errors of type {type(errors).__name__} and a task of type "
@@ -155,9 +162,13 @@ class Study:
         )
 
     def measure(
-        self, directory: str | os.PathLike | None = None, *, jobs: int | None = None,
-        executor: Executor | None = None, progress: bool = True,
-    ) -> Estimate:  # fmt: skip
+        self,
+        directory: str | os.PathLike | None = None,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: bool = True,
+    ) -> Estimate:
         """Train the configurations the method asks for and predict the others.
 
         Parameters
@@ -191,9 +202,7 @@ class Study:
             bar.set_postfix_str(sweep.STARTING)
 
             def train(columns):
-                found = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[
-                    columns
-                ]
+                found = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[columns]
                 bar.set_postfix_str(f"{self.names[columns[-1]]} error {found[-1]:.3f}")
                 bar.update(len(columns))
                 return found
@@ -201,9 +210,13 @@ class Study:
             return self._estimate(train)
 
     def measure_all(
-        self, directory: str | os.PathLike | None = None, *, jobs: int | None = None,
-        executor: Executor | None = None, progress: bool = True,
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        directory: str | os.PathLike | None = None,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: bool = True,
+    ) -> np.ndarray:
         """Train every configuration and return the errors, to compare an estimate with."""
         sweep.check_running(jobs, executor)
         with self._journal(directory) as journal:
@@ -222,16 +235,7 @@ class Study:
         stated = deviation is not None and self.learned.band is not None
         width = self.learned.band(len(chosen)) * deviation if stated else None
         frontier = self.learned.frontier and self.learned.frontier(chosen, errors, self.memory_mb)
-        return Estimate(
-            self.names,
-            self.memory_mb,
-            predicted,
-            measured,
-            chosen,
-            self.memory_cap_mb,
-            width,
-            frontier,
-        )
+        return Estimate(self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width, frontier)
 
     @contextlib.contextmanager
     def _journal(self, directory):
@@ -249,11 +253,18 @@ class Study:
 
 
 def estimate_frontier(
-    errors: ErrorMatrix, task: data.Task, *, budget: int = 8, method: str = BEST,
-    memory_cap_mb: float | None = None, seed: int = 0,
-    directory: str | os.PathLike | None = None, jobs: int | None = None,
-    executor: Executor | None = None, progress: bool = True,
-) -> Estimate:  # fmt: skip
+    errors: ErrorMatrix,
+    task: data.Task,
+    *,
+    budget: int = 8,
+    method: str = BEST,
+    memory_cap_mb: float | None = None,
+    seed: int = 0,
+    directory: str | os.PathLike | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Estimate:
     """Train `budget` informative configurations on a task and predict all the others.
 
     Parameters and errors as for `Study`, its `measure`, and `sweep.train_cells`.
@@ -270,9 +281,7 @@ def estimate_frontier(
     >>> len(estimate.chosen), len(estimate.names)
     (8, 99)
     """
-    study = Study(
-        errors, task, measurements=budget, method=method, memory_cap_mb=memory_cap_mb, seed=seed
-    )
+    study = Study(errors, task, measurements=budget, method=method, memory_cap_mb=memory_cap_mb, seed=seed)
     return study.measure(directory, jobs=jobs, executor=executor, progress=progress)
 
 
@@ -287,11 +296,7 @@ def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
         are of the frontier where it is expected, if the method says where.
     """
     allowed = estimate.allowed
-    memory, error, true_allowed = (
-        estimate.memory_mb[allowed],
-        estimate.error[allowed],
-        true[allowed],
-    )
+    memory, error, true_allowed = (estimate.memory_mb[allowed], estimate.error[allowed], true[allowed])
     expected = estimate.frontier_error
     front = error if expected is None else expected[allowed]
     return {

@@ -30,15 +30,7 @@ from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.journal import Journal
 
-__all__ = [
-    "Journal",
-    "Settings",
-    "arithmetic",
-    "memory_of",
-    "run_sweep",
-    "train_cell",
-    "train_cells",
-]
+__all__ = ["Journal", "Settings", "arithmetic", "memory_of", "run_sweep", "train_cell", "train_cells"]
 
 MATRIX = "errors.npz"
 
@@ -100,9 +92,7 @@ def _network(task: data.Task) -> nn.layers.Sequential:
     return nn.network("cnn", task.train_images.shape[1:], task.classes, words=words)
 
 
-def memory_of(
-    task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32
-) -> np.ndarray:
+def memory_of(task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32) -> np.ndarray:
     """Return the memory, in MB of 2^20 bytes, of training the small CNN in each configuration.
 
     Examples
@@ -111,22 +101,27 @@ def memory_of(
     [0.283]
     """
     network, shape = _network(task), task.train_images.shape[1:]
-    return np.array(
-        [memory.count(network, shape, c, batch_size=batch_size).total_mb for c in configurations]
-    )
+    return np.array([memory.count(network, shape, c, batch_size=batch_size).total_mb for c in configurations])
 
 
 def batch_fits(task: data.Task, batch_size: int) -> None:
     """Raise ValueError where a batch is larger than a task's training set."""
     if batch_size > len(task.train_labels):
-        raise ValueError(f"{task.name}: a batch of {batch_size} from {len(task.train_labels)} training images; "
-                         "take smaller batches or more images")  # fmt: skip
+        raise ValueError(
+            f"{task.name}: a batch of {batch_size} from {len(task.train_labels)} training images; "
+            "take smaller batches or more images"
+        )
 
 
 def train_cells(
-    cells: Iterable[tuple[str, str]], journal: Journal, settings: Settings,
-    *, jobs: int | None = None, executor: Executor | None = None, progress: bool = True,
-) -> None:  # fmt: skip
+    cells: Iterable[tuple[str, str]],
+    journal: Journal,
+    settings: Settings,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> None:
     """Train the (task, configuration) cells that the journal does not have yet.
 
     Parameters
@@ -177,17 +172,13 @@ def train_cells(
             _train_in_processes(missing, settings, jobs, keep, bar.write)
 
 
-def _train_in_processes(
-    cells, settings: Settings, jobs: int, keep: Callable, say: Callable
-) -> None:
+def _train_in_processes(cells, settings: Settings, jobs: int, keep: Callable, say: Callable) -> None:
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
     train_cell("digits", cells[0][1], Settings(epochs=1, batch_size=512))
     pool = processes.pool(jobs, processes.follow_parent)
     try:
-        with (
-            processes.without_interrupts()
-        ):  # workers inherit this: Ctrl-C is their parent's business
+        with processes.without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
         _keep_as_they_come(futures, keep, say)
     except KeyboardInterrupt:
@@ -229,10 +220,16 @@ def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable)
 
 
 def run_sweep(
-    tasks: Sequence[str], configurations: Sequence[str], directory: str | os.PathLike,
-    *, settings: Settings | None = None, jobs: int | None = None,
-    executor: Executor | None = None, memory_cap_mb: float | None = None, progress: bool = True,
-) -> ErrorMatrix:  # fmt: skip
+    tasks: Sequence[str],
+    configurations: Sequence[str],
+    directory: str | os.PathLike,
+    *,
+    settings: Settings | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    memory_cap_mb: float | None = None,
+    progress: bool = True,
+) -> ErrorMatrix:
     """Train every task in every configuration and write the matrix of test errors.
 
     Killed at any moment and called again with the same arguments, it goes on where it was; but cells
@@ -313,9 +310,7 @@ def cells_of(tasks, configurations, settings, memory_cap_mb):
             raise ValueError(f"run_sweep: {what} is {names!r}; give a list of at least one name")
     for name in (*tasks, *configurations):
         if (*tasks, *configurations).count(name) > 1:
-            raise ValueError(
-                f"run_sweep: {name} is named twice; name every task and configuration once"
-            )
+            raise ValueError(f"run_sweep: {name} is named twice; name every task and configuration once")
     formats = [configuration(name) for name in configurations]
     memory_mb = np.empty((len(tasks), len(formats)))
     for i, name in enumerate(tasks):

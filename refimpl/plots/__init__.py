@@ -5,19 +5,26 @@ from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
-from refimpl.plots.numerics import (
-    assignment,
-    errors_with_t,
-    foretold,
-    operands,
-    relative_error,
-    tails,
-)
+from refimpl.plots.numerics import assignment, errors_with_t, foretold, operands, relative_error, tails
 from refimpl.plots.reproduce import released
 from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [
-    "assignment", "bit_layout", "certificate", "error_lines", "errors_with_t", "foretold", "frontier", "memory",
-    "number_line", "operands", "relative_error", "released", "rounding_modes", "running_sums",
-    "staircases", "tails", "weight_paths",
-]  # fmt: skip
+    "assignment",
+    "bit_layout",
+    "certificate",
+    "error_lines",
+    "errors_with_t",
+    "foretold",
+    "frontier",
+    "memory",
+    "number_line",
+    "operands",
+    "relative_error",
+    "released",
+    "rounding_modes",
+    "running_sums",
+    "staircases",
+    "tails",
+    "weight_paths",
+]

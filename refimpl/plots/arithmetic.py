@@ -75,5 +75,13 @@ def staircases(x, rounded: dict[str, np.ndarray], *, title: str = "", ax=None):
 
 def _draw(ax, x, lines, every: int) -> None:
     for i, (name, y) in enumerate(lines.items()):
-        ax.plot(x, y, label=name, lw=1.6, ms=5, markevery=(i * every // 3, every),
-                marker=_MARKS[i % len(_MARKS)], ls=_LINES[i % len(_LINES)])  # fmt: skip
+        ax.plot(
+            x,
+            y,
+            label=name,
+            lw=1.6,
+            ms=5,
+            markevery=(i * every // 3, every),
+            marker=_MARKS[i % len(_MARKS)],
+            ls=_LINES[i % len(_LINES)],
+        )

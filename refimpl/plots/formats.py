@@ -65,9 +65,7 @@ def number_line(formats, *, limit: float | None = None, ax=None):
     formats = [format_of(fmt) for fmt in formats]
     for fmt in formats:
         if fmt.bits > 10:
-            raise ValueError(
-                f"number_line: {fmt.name} has {fmt.bits} bits; draw formats of at most 10"
-            )
+            raise ValueError(f"number_line: {fmt.name} has {fmt.bits} bits; draw formats of at most 10")
     ax = axes(ax, size=(8, 0.8 + 0.5 * len(formats)))
     limit = min(fmt.max for fmt in formats) if limit is None else limit
     for row, fmt in enumerate(formats):
@@ -96,14 +94,7 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     matplotlib Figure
     """
     fmt = format_of(fmt)
-    modes = (
-        "ties_to_even",
-        "ties_to_away",
-        "toward_zero",
-        "toward_positive",
-        "toward_negative",
-        "to_odd",
-    )
+    modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -114,9 +105,7 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
         y = quantize(x, fmt, rounding=mode)
         jump = np.flatnonzero(np.diff(y))
         axis.plot(x, x, color="0.75", lw=0.8)
-        axis.plot(
-            np.insert(x, jump + 1, np.nan), np.insert(y, jump + 1, np.nan), color="#2166ac", lw=2
-        )
+        axis.plot(np.insert(x, jump + 1, np.nan), np.insert(y, jump + 1, np.nan), color="#2166ac", lw=2)
         axis.set_title(mode, fontsize=10)
         axis.set_aspect("equal")
         axis.grid(alpha=0.3)

@@ -27,10 +27,17 @@ def memory(memory, *, title: str = "", ax=None):
         if not total:
             continue
         sizes = [row.get(kind, 0.0) / 2**20 for row in table.values()]
-        ax.barh(list(table), sizes, left=list(start.values()), color=f"C{number}",
-                hatch=HATCHES[number % len(HATCHES)], edgecolor="white", linewidth=0.5,
-                label=f"{kind}, {total / 2**20 / memory.total_mb:.0%}")  # fmt: skip
-        start = {name: before + size for (name, before), size in zip(start.items(), sizes, strict=True)}  # fmt: skip
+        ax.barh(
+            list(table),
+            sizes,
+            left=list(start.values()),
+            color=f"C{number}",
+            hatch=HATCHES[number % len(HATCHES)],
+            edgecolor="white",
+            linewidth=0.5,
+            label=f"{kind}, {total / 2**20 / memory.total_mb:.0%}",
+        )
+        start = {name: before + size for (name, before), size in zip(start.items(), sizes, strict=True)}
     ax.use_sticky_edges = False  # the longest bar shall not look cut off
     ax.margins(x=0.02, y=0.01)
     ax.set_xlim(left=0)

@@ -10,9 +10,14 @@ from refimpl.numerics.tails import fit_student_t
 from refimpl.plots.canvas import axes
 
 _STYLES = (
-    ("#2166ac", "-", "o"), ("#b2182b", "--", "s"), ("#1b7837", ":", "^"), ("#e08214", "-.", "D"),
-    ("#542788", "-", "v"), ("#4d4d4d", "--", "<"), ("#a6761d", ":", ">"),
-)  # fmt: skip
+    ("#2166ac", "-", "o"),
+    ("#b2182b", "--", "s"),
+    ("#1b7837", ":", "^"),
+    ("#e08214", "-.", "D"),
+    ("#542788", "-", "v"),
+    ("#4d4d4d", "--", "<"),
+    ("#a6761d", ":", ">"),
+)
 _ROLES = ("left operand", "right operand", "product gradient")
 
 
@@ -35,8 +40,9 @@ def tails(rows, *, ax=None):
     for (fmt, scaling), (color, style, mark) in zip(names, _STYLES * len(names), strict=False):
         errors = {r.nu: r.backward_error for r in rows if (r.format, r.scaling) == (fmt, scaling)}
         label = fmt if scaling == "tensor" else f"{fmt}, a scale per {scaling}"
-        ax.plot([nus.index(nu) for nu in errors], errors.values(), color=color, ls=style, marker=mark,
-                ms=5, label=label)  # fmt: skip
+        ax.plot(
+            [nus.index(nu) for nu in errors], errors.values(), color=color, ls=style, marker=mark, ms=5, label=label
+        )
     ax.set_xticks(range(len(nus)), ["Gaussian" if nu == np.inf else f"{nu:g}" for nu in nus])
     ax.set_yscale("log")
     ax.set_xlabel("degrees of freedom of Student's t (heavier tails to the left)")
@@ -118,9 +124,7 @@ def assignment(assignment, *, ax=None):
     ):
         ax.plot(values[:, i], rows, mark, color=color, ms=4, ls="", label=candidate.name)
     picked = [evidence.candidates.index(choice.candidate) for choice in choices]
-    ax.plot(
-        values[rows, picked], rows, "o", mfc="none", mec="k", ms=10, mew=1, ls="", label="chosen"
-    )
+    ax.plot(values[rows, picked], rows, "o", mfc="none", mec="k", ms=10, mew=1, ls="", label="chosen")
     if np.isfinite(assignment.tolerance):
         ax.axvline(assignment.tolerance, color="0.4", ls="--", lw=1, label="tolerance")
     ax.set_yticks(rows, [f"{layer}: {role}" for layer, role in keys], fontsize=7)
@@ -154,8 +158,7 @@ def foretold(trained, *, baseline=None, label: str = "metric", ax=None):
         ax.plot(x[kind], y[kind], mark, ms=5, ls="", label=name)
     for t in trained:
         if not t.name.startswith("mixture"):
-            ax.annotate(t.name, (t.metric, t.loss), xytext=(0, 5), fontsize=6, rotation=70,
-                        textcoords="offset points")  # fmt: skip
+            ax.annotate(t.name, (t.metric, t.loss), xytext=(0, 5), fontsize=6, rotation=70, textcoords="offset points")
     if baseline is not None:
         ax.axhline(baseline.loss, color="0.4", lw=1, ls="--", label="float32")
     if (x > 0).all():

@@ -11,9 +11,8 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def error_lines(
-    x, errors: dict[str, np.ndarray], *, label: str, baseline: float | None = None,
-    title: str = "", ax=None,
-):  # fmt: skip
+    x, errors: dict[str, np.ndarray], *, label: str, baseline: float | None = None, title: str = "", ax=None
+):
     """Draw test error against a number of bits, a line for each way of training.
 
     Parameters
@@ -58,10 +57,7 @@ def error_lines(
     return ax.figure
 
 
-def weight_paths(
-    paths: dict[str, np.ndarray], *, target: float, radius: float | None = None, title: str = "",
-    ax=None,
-):  # fmt: skip
+def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float | None = None, title: str = "", ax=None):
     """Draw a weight over the steps of a descent, a line for each way of updating it.
 
     Parameters
@@ -86,8 +82,15 @@ def weight_paths(
     """
     ax = axes(ax, size=(6.4, 4.2))
     for i, (name, path) in enumerate(paths.items()):
-        ax.plot(np.asarray(path), _LINES[i % len(_LINES)], lw=1.6, label=name,
-                marker=_MARKS[i % len(_MARKS)], markevery=0.1, ms=5)  # fmt: skip
+        ax.plot(
+            np.asarray(path),
+            _LINES[i % len(_LINES)],
+            lw=1.6,
+            label=name,
+            marker=_MARKS[i % len(_MARKS)],
+            markevery=0.1,
+            ms=5,
+        )
     ax.axhline(target, color="0.4", lw=1, ls=(0, (6, 3)), label="best weight")
     if radius is not None:
         ax.axhspan(target - radius, target + radius, color="0.9", zorder=0, label="halting radius")

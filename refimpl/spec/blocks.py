@@ -31,9 +31,14 @@ from refimpl.spec.integers import LARGEST_SCALE, SMALLEST_SCALE, to_float32
 
 
 def encode_block(
-    values: Sequence[Value], fmt: BlockFormat, rule: str = "floor", tensor_scale: float = 1.0,
-    rounding: str = "ties_to_even", randoms: Sequence[int] | None = None, random_bits: int = 32,
-) -> tuple[int, list[int]]:  # fmt: skip
+    values: Sequence[Value],
+    fmt: BlockFormat,
+    rule: str = "floor",
+    tensor_scale: float = 1.0,
+    rounding: str = "ties_to_even",
+    randoms: Sequence[int] | None = None,
+    random_bits: int = 32,
+) -> tuple[int, list[int]]:
     """Return the scale's code and the elements' codes of one block.
 
     >>> from refimpl.formats import format
@@ -51,27 +56,25 @@ def encode_block(
     scale = float_codes.decode(scale_code, fmt.scale).magnitude * Fraction(tensor_scale)
     codes = [
         encode_element(
-            Value("finite", value.negative, value.magnitude / scale), fmt, rounding,
-            0 if randoms is None else randoms[i], random_bits,
+            Value("finite", value.negative, value.magnitude / scale),
+            fmt,
+            rounding,
+            0 if randoms is None else randoms[i],
+            random_bits,
         )
         for i, value in enumerate(values)
-    ]  # fmt: skip
+    ]
     return scale_code, codes
 
 
-def decode_block(
-    scale_code: int, codes: Sequence[int], fmt: BlockFormat, tensor_scale: float = 1.0
-) -> list[Value]:
+def decode_block(scale_code: int, codes: Sequence[int], fmt: BlockFormat, tensor_scale: float = 1.0) -> list[Value]:
     """Return the values of one block, exactly."""
     scale = float_codes.decode(scale_code, fmt.scale)
     if scale.kind == "nan":
         return [Value("nan", False) for _ in codes]
     factor = scale.magnitude * Fraction(tensor_scale)
     elements = [decode_element(code, fmt) for code in codes]
-    return [
-        Value(value.kind, value.negative != scale.negative, value.magnitude * factor)
-        for value in elements
-    ]
+    return [Value(value.kind, value.negative != scale.negative, value.magnitude * factor) for value in elements]
 
 
 def scale_exponent(largest: Fraction, fmt: BlockFormat, rule: str) -> int:
@@ -123,13 +126,9 @@ def block_scale(largest: Fraction, fmt: BlockFormat, tensor_scale: float) -> int
     return code or float_codes.encode(float_codes.from_float(1.0), fmt.scale)
 
 
-def encode_element(
-    value: Value, fmt: BlockFormat, rounding: str, random: int = 0, random_bits: int = 32
-) -> int:
+def encode_element(value: Value, fmt: BlockFormat, rounding: str, random: int = 0, random_bits: int = 32) -> int:
     """Return the code of a scaled value; integer elements in two's complement."""
-    code = float_codes.encode(
-        value, fmt.grid, rounding, "saturate", random=random, random_bits=random_bits
-    )
+    code = float_codes.encode(value, fmt.grid, rounding, "saturate", random=random, random_bits=random_bits)
     if isinstance(fmt.element, IntFormat):
         magnitude = code & ~fmt.grid.sign_mask
         return -magnitude % 2**fmt.bits if code & fmt.grid.sign_mask else magnitude

@@ -6,9 +6,8 @@ from fractions import Fraction
 
 
 def source_of_patch(
-    position: tuple[int, int, int], element: tuple[int, int, int],
-    height: int, width: int, stride: int, padding: int,
-) -> tuple[int, int, int, int] | None:  # fmt: skip
+    position: tuple[int, int, int], element: tuple[int, int, int], height: int, width: int, stride: int, padding: int
+) -> tuple[int, int, int, int] | None:
     """Return the index (image, row, column, channel) a patch element is read from, None for zero.
 
     `position` is (image, row, column) of the output, `element` (row, column, channel) of the filter.

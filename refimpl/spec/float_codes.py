@@ -114,9 +114,7 @@ def encode(
     if value.negative and not fmt.signed:
         rounded = round_to_precision(value.magnitude, True, fmt, rounding, random, random_bits)
         return _code_of_negative_in_unsigned(rounded, fmt, overflow)
-    magnitude_code = round_to_precision(
-        value.magnitude, value.negative, fmt, rounding, random, random_bits
-    )
+    magnitude_code = round_to_precision(value.magnitude, value.negative, fmt, rounding, random, random_bits)
     if magnitude_code > fmt.max_code:
         return _code_of_overflow(value.negative, fmt, rounding, overflow, finite=True)
     if magnitude_code == 0 and fmt.has_zero:
@@ -125,12 +123,7 @@ def encode(
 
 
 def round_to_precision(
-    x: Fraction,
-    negative: bool,
-    fmt: FloatFormat,
-    rounding: str,
-    random: int = 0,
-    random_bits: int = RANDOM_BITS,
+    x: Fraction, negative: bool, fmt: FloatFormat, rounding: str, random: int = 0, random_bits: int = RANDOM_BITS
 ) -> int:
     """Return the magnitude code of x > 0 rounded, as if the exponent range had no upper end."""
     m = fmt.mantissa_bits
@@ -154,9 +147,7 @@ def round_to_precision(
     return code + _round_away(even, nu, negative, rounding, random, random_bits)
 
 
-def _round_away(
-    even: bool, nu: Fraction, negative: bool, rounding: str, random: int, random_bits: int
-) -> bool:
+def _round_away(even: bool, nu: Fraction, negative: bool, rounding: str, random: int, random_bits: int) -> bool:
     """Decide whether the magnitude goes up, given the fraction nu and the parity of the lower code.
 
     Stochastic rounding A cuts nu to the bits of the random integer R, B compares with the middle of
@@ -207,25 +198,19 @@ def _code_of_negative_in_unsigned(rounded: int, fmt: FloatFormat, overflow: str)
     return fmt.nan_code if overflow == "overflow" and fmt.nan_code is not None else 0
 
 
-def _code_of_overflow(
-    negative: bool, fmt: FloatFormat, rounding: str, overflow: str, *, finite: bool
-) -> int:
+def _code_of_overflow(negative: bool, fmt: FloatFormat, rounding: str, overflow: str, *, finite: bool) -> int:
     """Return the code for a value beyond the largest finite one (finite), or for infinity."""
     if negative and not fmt.signed:
         return _code_of_negative_in_unsigned(1, fmt, overflow)
     sign = fmt.sign_mask if negative else 0
     largest = fmt.max_code | sign
-    toward_zero = rounding == "toward_zero" or (
-        rounding == ("toward_positive" if negative else "toward_negative")
-    )
+    toward_zero = rounding == "toward_zero" or (rounding == ("toward_positive" if negative else "toward_negative"))
     if overflow == "saturate" or (overflow == "propagate" and finite):
         return largest
     if finite and toward_zero:
         return largest
     if finite and rounding == "to_odd":  # the odd one of the largest value and infinity
-        return (
-            largest if fmt.infinity_code is None or fmt.max_code % 2 else fmt.infinity_code | sign
-        )
+        return largest if fmt.infinity_code is None or fmt.max_code % 2 else fmt.infinity_code | sign
     if fmt.infinity_code is not None:
         return fmt.infinity_code | sign
     if overflow == "propagate" or fmt.specials == "p3109_finite" or fmt.nan_code is None:

@@ -28,8 +28,7 @@ def decode(code: int, fmt: PositFormat) -> Value:
     if code == 0:
         return Value("finite", False)
     negative = code > fmt.nar_code
-    return Value("finite", negative, magnitude(2**fmt.bits - code if negative else code,
-                                               fmt.bits, fmt.exponent_bits))  # fmt: skip
+    return Value("finite", negative, magnitude(2**fmt.bits - code if negative else code, fmt.bits, fmt.exponent_bits))
 
 
 def magnitude(code: int, bits: int, exponent_bits: int) -> Fraction:

@@ -106,5 +106,10 @@ def roundings(order: str, terms: int, chunk: int = 1) -> int:
     [5, 9, 8, 20, 1]
     """
     chunks = -(-terms // chunk)
-    return {"sequential": terms, "pairwise": max(2 * terms - 1, 0), "chunked": terms + chunks,
-            "kahan": 4 * terms, "exact": 1}[order]  # fmt: skip
+    return {
+        "sequential": terms,
+        "pairwise": max(2 * terms - 1, 0),
+        "chunked": terms + chunks,
+        "kahan": 4 * terms,
+        "exact": 1,
+    }[order]

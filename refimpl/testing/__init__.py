@@ -32,10 +32,28 @@ from refimpl.testing.report import CheckResult, Failure, Report
 from refimpl.testing.vectors import Vectors
 from refimpl.testing.verification import verify
 
-__all__ = ["Behaviour", "CaseGroup", "CheckResult", "Failure", "FalseLaw", "Finding",
-           "Identification", "Implementation", "Law",
-           "Program", "Report", "Vectors", "case_groups", "conform", "explain", "false_laws", "identify", "laws",
-           "pytest_tests", "verify"]  # fmt: skip
+__all__ = [
+    "Behaviour",
+    "CaseGroup",
+    "CheckResult",
+    "Failure",
+    "FalseLaw",
+    "Finding",
+    "Identification",
+    "Implementation",
+    "Law",
+    "Program",
+    "Report",
+    "Vectors",
+    "case_groups",
+    "conform",
+    "explain",
+    "false_laws",
+    "identify",
+    "laws",
+    "pytest_tests",
+    "verify",
+]
 
 
 def __getattr__(name: str):

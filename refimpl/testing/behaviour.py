@@ -60,38 +60,33 @@ class Behaviour:
         fmt = format_of(self.format)
         object.__setattr__(self, "format", fmt)
         if not isinstance(fmt, (FloatFormat, PositFormat, IntFormat)):
-            raise TypeError(f"testing: expected a float, posit or integer format, got {fmt}; of blocks, "
-                            "test the elements, or give conform a function on arrays")  # fmt: skip
-        for what, got, allowed in (("rounding", self.rounding, ROUNDINGS),
-                                   ("overflow", self.overflow, OVERFLOWS),
-                                   ("nan", self.nan, NAN_RULES[:2])):  # fmt: skip
+            raise TypeError(
+                f"testing: expected a float, posit or integer format, got {fmt}; of blocks, "
+                "test the elements, or give conform a function on arrays"
+            )
+        for what, got, allowed in (
+            ("rounding", self.rounding, ROUNDINGS),
+            ("overflow", self.overflow, OVERFLOWS),
+            ("nan", self.nan, NAN_RULES[:2]),
+        ):
             if got not in allowed:
-                raise ValueError(
-                    f"testing: unknown {what} {got!r}; one of {', '.join(map(str, allowed))}"
-                )
+                raise ValueError(f"testing: unknown {what} {got!r}; one of {', '.join(map(str, allowed))}")
         counted = self.rounding in COUNTED
-        if counted != (self.random_bits is not None) or (
-            counted and self.random_bits not in range(1, 9)
-        ):
-            raise ValueError("testing: stochastic_a, stochastic_b and stochastic_c take random_bits "
-                             f"from 1 to 8, other modes none; got rounding={self.rounding!r}, "
-                             f"random_bits={self.random_bits!r}")  # fmt: skip
+        if counted != (self.random_bits is not None) or (counted and self.random_bits not in range(1, 9)):
+            raise ValueError(
+                "testing: stochastic_a, stochastic_b and stochastic_c take random_bits "
+                f"from 1 to 8, other modes none; got rounding={self.rounding!r}, "
+                f"random_bits={self.random_bits!r}"
+            )
         if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
-            raise ValueError(f"testing: values of {fmt} lie beyond float64, in which results are "
-                             "compared; test a format of smaller exponents")  # fmt: skip
-        if isinstance(fmt, PositFormat) and (self.rounding, self.overflow) != (
-            "ties_to_even",
-            "overflow",
-        ):
             raise ValueError(
-                "testing: posits round to even and never overflow; leave rounding and overflow out"
+                f"testing: values of {fmt} lie beyond float64, in which results are "
+                "compared; test a format of smaller exponents"
             )
-        if isinstance(fmt, IntFormat) and (
-            self.rounding not in DETERMINISTIC[:5] or self.overflow == "propagate"
-        ):
-            raise ValueError(
-                f"testing: integer formats saturate and round in one of {', '.join(DETERMINISTIC[:5])}"
-            )
+        if isinstance(fmt, PositFormat) and (self.rounding, self.overflow) != ("ties_to_even", "overflow"):
+            raise ValueError("testing: posits round to even and never overflow; leave rounding and overflow out")
+        if isinstance(fmt, IntFormat) and (self.rounding not in DETERMINISTIC[:5] or self.overflow == "propagate"):
+            raise ValueError(f"testing: integer formats saturate and round in one of {', '.join(DETERMINISTIC[:5])}")
 
     @property
     def is_stochastic(self) -> bool:

@@ -153,8 +153,7 @@ def _has_nan(fmt):
     return isinstance(fmt, PositFormat) or getattr(fmt, "nan_code", None) is not None
 
 
-@_group(5, "nan_patterns", "every NaN, of either sign, quiet or not, with any payload, is a NaN",
-        _has_nan)  # fmt: skip
+@_group(5, "nan_patterns", "every NaN, of either sign, quiet or not, with any payload, is a NaN", _has_nan)
 def _nan_patterns(fmt, dtype):
     bits = np.dtype(f"u{dtype.itemsize}")
     info = np.finfo(dtype)
@@ -165,8 +164,7 @@ def _nan_patterns(fmt, dtype):
     return np.array(sorted(patterns), bits).view(dtype)
 
 
-@_group(6, "nan_into_formats_without", "a NaN does not disturb a format that has none",
-        lambda fmt: not _has_nan(fmt))  # fmt: skip
+@_group(6, "nan_into_formats_without", "a NaN does not disturb a format that has none", lambda fmt: not _has_nan(fmt))
 def _nan_without(fmt, dtype):
     return np.concatenate([_nan_patterns(fmt, dtype), np.array([np.inf, -np.inf, 1], dtype)])
 
@@ -192,9 +190,7 @@ def _underflow(fmt, dtype):
     return around(points, dtype)
 
 
-@_group(
-    9, "before_powers_of_two", "the last input before a power of two rounds as its size demands"
-)
+@_group(9, "before_powers_of_two", "the last input before a power of two rounds as its size demands")
 def _before_powers(fmt, dtype):
     exponents = np.arange(-1074, 1024)
     powers = np.ldexp(1.0, exponents)
@@ -211,9 +207,7 @@ def _representable(fmt, dtype):
     return distinct(x[(x == values) & np.isfinite(x)])
 
 
-@_group(
-    11, "round_trip", "encode(decode(code)) is the code, for all codes of numbers", kind="codes"
-)
+@_group(11, "round_trip", "encode(decode(code)) is the code, for all codes of numbers", kind="codes")
 def _round_trip(fmt, dtype):
     if isinstance(fmt, IntFormat):
         return np.arange(fmt.min, fmt.max + 1)
@@ -222,19 +216,42 @@ def _round_trip(fmt, dtype):
     return np.unique(ops.encode(values_of(fmt), fmt)).astype(np.uint64)
 
 
-@_group(12, "scales", "zero, negatives, ties and both ends of a format of powers of two",
-        lambda fmt: getattr(fmt, "specials", "") == "e8m0")  # fmt: skip
+@_group(
+    12,
+    "scales",
+    "zero, negatives, ties and both ends of a format of powers of two",
+    lambda fmt: getattr(fmt, "specials", "") == "e8m0",
+)
 def _scales(fmt, dtype):
     low, high = _smallest(fmt), _largest(fmt)[0]
-    points = [0.0, low, low / 2, low / 4, low * 0.75, low * 1.5, low * 1.36, 1.0, 1.25, 1.5, 1.75,
-              2.0**0.5, 3.0, high, high * 1.25, high * 1.5]  # fmt: skip
+    points = [
+        0.0,
+        low,
+        low / 2,
+        low / 4,
+        low * 0.75,
+        low * 1.5,
+        low * 1.36,
+        1.0,
+        1.25,
+        1.5,
+        1.75,
+        2.0**0.5,
+        3.0,
+        high,
+        high * 1.25,
+        high * 1.5,
+    ]
     return around([p for p in points if np.isfinite(p)], dtype)
 
 
-@_group(13, "stochastic_fractions",
-        "stochastic rounding goes up as often as the fraction says, and never moves exact values",
-        lambda fmt: isinstance(fmt, FloatFormat) and fmt.mantissa_bits <= 20 and fmt.has_zero,
-        kind="stochastic")  # fmt: skip
+@_group(
+    13,
+    "stochastic_fractions",
+    "stochastic rounding goes up as often as the fraction says, and never moves exact values",
+    lambda fmt: isinstance(fmt, FloatFormat) and fmt.mantissa_bits <= 20 and fmt.has_zero,
+    kind="stochastic",
+)
 def _stochastic(fmt, dtype):
     values = values_of(fmt)
     values = values[values >= 0]
@@ -251,18 +268,35 @@ def _stochastic(fmt, dtype):
     return distinct(narrow[narrow == x])
 
 
-@_group(14, "float_to_int", "floats become integers by rounding and saturating",
-        lambda fmt: isinstance(fmt, IntFormat))  # fmt: skip
+@_group(14, "float_to_int", "floats become integers by rounding and saturating", lambda fmt: isinstance(fmt, IntFormat))
 def _float_to_int(fmt, dtype):
-    points = [0.5, 1.5, 2.5, 0.49999999999999994, fmt.max, fmt.max + 0.5, fmt.max + 1,
-              fmt.max * 2 + 1.5, 2.0**fmt.bits, 2.0**31, 2.0**32, 2.0**63, 1e30, -fmt.min + 0.5]  # fmt: skip
+    points = [
+        0.5,
+        1.5,
+        2.5,
+        0.49999999999999994,
+        fmt.max,
+        fmt.max + 0.5,
+        fmt.max + 1,
+        fmt.max * 2 + 1.5,
+        2.0**fmt.bits,
+        2.0**31,
+        2.0**32,
+        2.0**63,
+        1e30,
+        -fmt.min + 0.5,
+    ]
     special = np.array([np.inf, -np.inf, np.nan], dtype)
     return np.concatenate([around(points, dtype), special])
 
 
-@_group(15, "packing", "packed codes lie with the first element in the low bits",
-        lambda fmt: fmt.bits in (1, 2, 4, 6) and not isinstance(fmt, PositFormat),
-        kind="packing")  # fmt: skip
+@_group(
+    15,
+    "packing",
+    "packed codes lie with the first element in the low bits",
+    lambda fmt: fmt.bits in (1, 2, 4, 6) and not isinstance(fmt, PositFormat),
+    kind="packing",
+)
 def _packing(fmt, dtype):
     codes = np.arange(1 << fmt.bits, dtype=np.uint8)
     together = np.concatenate([codes, codes[::-1], codes * 7 % (1 << fmt.bits)])

@@ -39,14 +39,19 @@ def _enumerated(probe, tally, route, x) -> None:
     random = np.tile(np.arange(count, dtype=np.uint32), x.size)
     got = probe.ask(route, every, random)
     fmt = behaviour.format
-    expected = np.array([
-        value_of_code(behaviour.code_by_definition(float(v), int(r)), fmt)
-        for v, r in zip(every, random, strict=True)
-    ])  # fmt: skip
+    expected = np.array(
+        [value_of_code(behaviour.code_by_definition(float(v), int(r)), fmt) for v, r in zip(every, random, strict=True)]
+    )
     bad = ~behaviour.same(every.astype(np.float64), expected, got)
-    tally.count(route, every, bad, lambda i: (
-        explain(behaviour, every[i : i + 1], got[i], right=expected[i])
-        + f"\nwith   random integer {random[i]} of {count}"))  # fmt: skip
+    tally.count(
+        route,
+        every,
+        bad,
+        lambda i: (
+            explain(behaviour, every[i : i + 1], got[i], right=expected[i])
+            + f"\nwith   random integer {random[i]} of {count}"
+        ),
+    )
     if bad.any():
         tally.hints.append(_biased(x, got.reshape(-1, count), fmt))
 
@@ -65,9 +70,11 @@ def _sampled(probe, tally, route, x) -> None:
 
     def text(i):
         other = got[i][size[i] != low[i]] if moved[i] else got[i]
-        return (explain(probe.behaviour, x[i : i + 1], float(other[0]))
-                + f"\nwanted away from zero with probability {number(nu[i])}"
-                + f"\nseen   {number(share[i])} of {DRAWS} draws")  # fmt: skip
+        return (
+            explain(probe.behaviour, x[i : i + 1], float(other[0]))
+            + f"\nwanted away from zero with probability {number(nu[i])}"
+            + f"\nseen   {number(share[i])} of {DRAWS} draws"
+        )
 
     tally.count(route, x, bad, text)
     if bad.any():
@@ -79,15 +86,17 @@ def certain(probe, tally, group) -> None:
     behaviour = probe.behaviour
     for dtype in probe.inputs:
         x = group(behaviour.format, dtype)
-        down, up = (Behaviour(behaviour.format, mode, behaviour.overflow, behaviour.nan).values(x)
-                    for mode in ("toward_negative", "toward_positive"))  # fmt: skip
+        down, up = (
+            Behaviour(behaviour.format, mode, behaviour.overflow, behaviour.nan).values(x)
+            for mode in ("toward_negative", "toward_positive")
+        )
         wide = x.astype(np.float64)
         sure = behaviour.same(wide, down, up)
         # beyond the largest value the carry decides: only infinity and exact values are certain
         largest = values_of(behaviour.format)[-1]
         sure &= ~np.isfinite(wide) | (np.abs(wide) <= largest)
         for route in probe.routes:
-            more = (np.full(x.shape, (1 << behaviour.random_bits) - 1, np.uint32),) if behaviour.random_bits else ()  # fmt: skip
+            more = (np.full(x.shape, (1 << behaviour.random_bits) - 1, np.uint32),) if behaviour.random_bits else ()
             try:
                 got = probe.ask(route, x, *more)
             except Finding as found:
@@ -96,8 +105,12 @@ def certain(probe, tally, group) -> None:
             either = behaviour.same(wide, down, got) | behaviour.same(wide, up, got)
             inside = np.abs(wide) <= largest
             bad = sure & ~behaviour.same(wide, down, got) | inside & ~either & (got != 0)
-            tally.count(route, x, bad, lambda i, x=x, got=got, down=down: explain(
-                behaviour, x[i : i + 1], got[i], right=down[i]))  # fmt: skip
+            tally.count(
+                route,
+                x,
+                bad,
+                lambda i, x=x, got=got, down=down: explain(behaviour, x[i : i + 1], got[i], right=down[i]),
+            )
             moved = sure & (got != down) & np.isfinite(wide)
             if moved.any():
                 tally.hints.append("moves values that are exact")
@@ -140,9 +153,7 @@ def _biased(x, got, fmt) -> str:
     if np.allclose(up, 0.5, atol=TOLERANCE):
         return "goes up with probability one half, whatever the fraction"
     if np.abs(up - np.where(sign < 0, 1 - nu, nu)).max() < TOLERANCE:
-        return (
-            "is not symmetric in sign: negative values go away from zero with the wrong probability"
-        )
+        return "is not symmetric in sign: negative values go away from zero with the wrong probability"
     bias = float(np.median(up - nu))
     direction = "too often" if bias > 0 else "too seldom"
     return f"goes away from zero {direction}, by {abs(bias):.3f} of a step"

@@ -67,8 +67,7 @@ class Tally:
         if x is not None:
             said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {number(float(x[0]))}"
         if self.failure is None:
-            self.failure = Failure(route, None if x is None else x.dtype.name,
-                                   None if x is None else bits_of(x), said)  # fmt: skip
+            self.failure = Failure(route, None if x is None else x.dtype.name, None if x is None else bits_of(x), said)
         self.hints.append(f"{route} {found.text}")
 
 
@@ -106,20 +105,26 @@ class Check(NamedTuple):
         if self.skipped is None:
             with np.errstate(all="ignore"):
                 self.run(probe, tally)
-        return CheckResult(self.name, self.kind, self.statement, tally.tried, tally.failed,
-                           tally.failure, self.skipped), tally  # fmt: skip
+        return CheckResult(
+            self.name, self.kind, self.statement, tally.tried, tally.failed, tally.failure, self.skipped
+        ), tally
 
 
 def checks_for(probe: Probe) -> list[Check]:
     """Return the checks for an implementation: its use, the fifteen case groups, the laws."""
     fmt = probe.behaviour.format
-    found = [Check("returns", "use", "a result has the shape and a dtype of the input", returns,
-                   None if probe.implementation.has("quantize") else "has no quantize")]  # fmt: skip
+    found = [
+        Check(
+            "returns",
+            "use",
+            "a result has the shape and a dtype of the input",
+            returns,
+            None if probe.implementation.has("quantize") else "has no quantize",
+        )
+    ]
     for group in case_groups():
         why = None if group.applies(fmt) else f"{fmt} has none"
-        found.append(
-            Check(group.name, "case group", group.statement, *_of_group(group, probe, why))
-        )
+        found.append(Check(group.name, "case group", group.statement, *_of_group(group, probe, why)))
     for law in laws():
         why = None if probe.routes else "takes no values"
         if not law.applies(probe.behaviour):
@@ -133,9 +138,7 @@ def _of_group(group: CaseGroup, probe: Probe, why):
     if group.kind == "stochastic":
         if not probe.behaviour.is_stochastic:
             why = why or "rounding is not stochastic"
-        return lambda p, tally: chance.check(p, tally, group), why or (
-            None if probe.routes else "takes no values"
-        )
+        return lambda p, tally: chance.check(p, tally, group), why or (None if probe.routes else "takes no values")
     if group.kind == "packing":
         return lambda p, tally: packing.check(p, tally, group), why or (
             None if has("pack") or has("unpack") else "has no pack or unpack"
@@ -146,9 +149,7 @@ def _of_group(group: CaseGroup, probe: Probe, why):
         )
     if probe.behaviour.is_stochastic:
         return lambda p, tally: chance.certain(p, tally, group), why
-    return lambda p, tally: _values(p, tally, group), why or (
-        None if probe.routes else "takes no values"
-    )
+    return lambda p, tally: _values(p, tally, group), why or (None if probe.routes else "takes no values")
 
 
 def _values(probe: Probe, tally: Tally, group: CaseGroup) -> None:
@@ -168,7 +169,7 @@ def _values(probe: Probe, tally: Tally, group: CaseGroup) -> None:
             # a quantizer of narrow floats cannot return what its dtype cannot hold
             wanted = expected.astype(dtype).astype(np.float64) if route == "quantize" else expected
             bad = ~behaviour.same(wide, wanted, got)
-            tally.count(route, x, bad, lambda i, x=x, got=got: explain(behaviour, x[i : i + 1], got[i]))  # fmt: skip
+            tally.count(route, x, bad, lambda i, x=x, got=got: explain(behaviour, x[i : i + 1], got[i]))
             tally.seen.append(Seen(route, x, wanted, got))
 
 
@@ -191,13 +192,12 @@ def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
             found.input = None
             tally.find("decode", found)
             return
-        bad = ~((read == values) & (np.signbit(read) == np.signbit(values))
-                | np.isnan(read) & np.isnan(values))  # fmt: skip
+        bad = ~((read == values) & (np.signbit(read) == np.signbit(values)) | np.isnan(read) & np.isnan(values))
         tally.count("decode", codes, bad, lambda i: text(i, f"decode gives {number(read[i])}"))
         tally.seen.append(Seen("decode", codes, values, read))
     if not probe.implementation.has("encode") or probe.behaviour.is_stochastic:
         return
-    dtype = next((d for d in reversed(probe.inputs) if (values.astype(d) == values)[np.isfinite(values)].all()), None)  # fmt: skip
+    dtype = next((d for d in reversed(probe.inputs) if (values.astype(d) == values)[np.isfinite(values)].all()), None)
     if dtype is None:
         return
     canonical = np.isfinite(values)
@@ -211,8 +211,7 @@ def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
         return
     kept = codes[canonical].astype(again.dtype)
     where = np.flatnonzero(canonical)
-    tally.count("encode", kept, again != kept,
-                lambda i: text(where[i], f"encode gives 0x{int(again[i]):x}"))  # fmt: skip
+    tally.count("encode", kept, again != kept, lambda i: text(where[i], f"encode gives 0x{int(again[i]):x}"))
 
 
 def _of_law(law: Law):
@@ -231,8 +230,12 @@ def _of_law(law: Law):
                 except Finding as found:
                     tally.find(route, found)
                     return
-                tally.count(route, x, bad, lambda i, x=x, y=y, wanted=wanted: (
-                    f"{explain(behaviour, x[i : i + 1], y[i])}\nwanted {wanted}"))  # fmt: skip
+                tally.count(
+                    route,
+                    x,
+                    bad,
+                    lambda i, x=x, y=y, wanted=wanted: f"{explain(behaviour, x[i : i + 1], y[i])}\nwanted {wanted}",
+                )
 
     return run
 
@@ -270,5 +273,6 @@ def returns(probe: Probe, tally: Tally, example=(1.0, 0.5)) -> None:
         if got == x.dtype or own:
             tally.tried += 1
         else:
-            tally.find("quantize", Finding(f"returned {got} for {x.dtype}; return the dtype of the "
-                                           "input, or the format's own"))  # fmt: skip
+            tally.find(
+                "quantize", Finding(f"returned {got} for {x.dtype}; return the dtype of the input, or the format's own")
+            )

@@ -21,11 +21,20 @@ from refimpl.testing.scaled_integers import ScaledIntegers
 
 
 def conform(
-    implementation, format=None, *, rounding: str = "ties_to_even", overflow: str = "overflow",
-    nan: str = "zero", random_bits: int | None = None, scale: float | None = None, zero_point: int = 0,
-    scale_rule: str | None = None, tensor_scale: float | None = None,
-    inputs: Iterable[str] = ("float32", "float64"), time_limit: float = 10.0,
-) -> Report:  # fmt: skip
+    implementation,
+    format=None,
+    *,
+    rounding: str = "ties_to_even",
+    overflow: str = "overflow",
+    nan: str = "zero",
+    random_bits: int | None = None,
+    scale: float | None = None,
+    zero_point: int = 0,
+    scale_rule: str | None = None,
+    tensor_scale: float | None = None,
+    inputs: Iterable[str] = ("float32", "float64"),
+    time_limit: float = 10.0,
+) -> Report:
     """Hold an implementation of a format to its definition.
 
     Parameters
@@ -74,10 +83,19 @@ def conform(
     consistent with: toward_zero and does not saturate
     """
     probe = probe_of(
-        implementation, format, rounding=rounding, overflow=overflow, nan=nan,
-        random_bits=random_bits, scale=scale, zero_point=zero_point, scale_rule=scale_rule,
-        tensor_scale=tensor_scale, inputs=inputs, time_limit=time_limit,
-    )  # fmt: skip
+        implementation,
+        format,
+        rounding=rounding,
+        overflow=overflow,
+        nan=nan,
+        random_bits=random_bits,
+        scale=scale,
+        zero_point=zero_point,
+        scale_rule=scale_rule,
+        tensor_scale=tensor_scale,
+        inputs=inputs,
+        time_limit=time_limit,
+    )
     results, tallies = [], []
     hung = False
     for check in _checks(probe):
@@ -96,8 +114,7 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     """Return the probe for the arguments of `conform`, checked."""
     name = format_of_implementation(implementation) if format is None else format
     if name is None:
-        raise ValueError("conform: which format is this? Give its name as the second argument, such "
-                         "as 'float8_e4m3fn'")  # fmt: skip
+        raise ValueError("conform: which format is this? Give its name as the second argument, such as 'float8_e4m3fn'")
     behaviour = behaviour_of(name, **rules)
     inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
     if not inputs or not set(inputs) <= set(INPUTS):
@@ -107,29 +124,42 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     _hold_to_the_definition(behaviour)
     found = implementation_of(implementation, behaviour)
     if isinstance(behaviour, ScaledBlocks) and not found.has("quantize"):
-        raise TypeError("conform: of a block format, give a function on arrays, value to value, with "
-                        f"blocks along the last axis; got {type(implementation).__name__}")  # fmt: skip
+        raise TypeError(
+            "conform: of a block format, give a function on arrays, value to value, with "
+            f"blocks along the last axis; got {type(implementation).__name__}"
+        )
     return Probe(found, behaviour, inputs, time_limit)
 
 
 def behaviour_of(
-    format, rounding="ties_to_even", overflow="overflow", nan="zero", random_bits=None, scale=None,
-    zero_point=0, scale_rule=None, tensor_scale=None,
-) -> Behaviour | Scaled:  # fmt: skip
+    format,
+    rounding="ties_to_even",
+    overflow="overflow",
+    nan="zero",
+    random_bits=None,
+    scale=None,
+    zero_point=0,
+    scale_rule=None,
+    tensor_scale=None,
+) -> Behaviour | Scaled:
     """Return what is expected of an implementation of a format, plain or scaled."""
     fmt = format_of(format)
     of_blocks = isinstance(fmt, BlockFormat)
     scaled = of_blocks or scale is not None
-    for what, given, good in (("scale", scale, isinstance(fmt, IntFormat)),
-                              ("zero_point", zero_point or None, scale is not None),
-                              ("scale_rule", scale_rule, of_blocks),
-                              ("tensor_scale", tensor_scale, of_blocks),
-                              ("random_bits", random_bits, not scaled),
-                              ("overflow", None if overflow == "overflow" else overflow, not scaled),
-                              ("nan", None if nan == "zero" else nan, not scaled)):  # fmt: skip
+    for what, given, good in (
+        ("scale", scale, isinstance(fmt, IntFormat)),
+        ("zero_point", zero_point or None, scale is not None),
+        ("scale_rule", scale_rule, of_blocks),
+        ("tensor_scale", tensor_scale, of_blocks),
+        ("random_bits", random_bits, not scaled),
+        ("overflow", None if overflow == "overflow" else overflow, not scaled),
+        ("nan", None if nan == "zero" else nan, not scaled),
+    ):
         if given is not None and not good:
-            raise ValueError(f"testing: {what}={given!r} does not belong to {fmt}"
-                             f"{' with a scale' * (scale is not None)}; leave it out")  # fmt: skip
+            raise ValueError(
+                f"testing: {what}={given!r} does not belong to {fmt}"
+                f"{' with a scale' * (scale is not None)}; leave it out"
+            )
     if of_blocks:
         return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale)
     if scaled:
@@ -152,8 +182,9 @@ def _hold_to_the_definition(behaviour) -> None:
         bulk = behaviour.codes(x)
     for value, code in zip(x, bulk, strict=True):
         if behaviour.code_by_definition(float(value)) != int(code):
-            raise RuntimeError(f"refimpl's kernels and its definition disagree about {value!r} in "
-                               f"{behaviour}; please report this")  # fmt: skip
+            raise RuntimeError(
+                f"refimpl's kernels and its definition disagree about {value!r} in {behaviour}; please report this"
+            )
 
 
 def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
@@ -163,8 +194,7 @@ def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Repor
     diagnoses, hint = (), ""
     if failed:
         with np.errstate(all="ignore"):
-            wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all()
-                        for s in seen)  # fmt: skip
+            wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen)
             if wrong and isinstance(probe.behaviour, Scaled):
                 diagnoses = probe.behaviour.diagnose(seen)
             elif wrong:
@@ -200,7 +230,6 @@ def pytest_tests(implementation, format=None, **options):
         result, _ = check.result(probe)
         if result.failed:
             text = result.failure.explanation if result.failure else ""
-            pytest.fail(f"{result.statement}: {result.failed} of {result.tried} cases fail\n{text}",
-                        pytrace=False)  # fmt: skip
+            pytest.fail(f"{result.statement}: {result.failed} of {result.tried} cases fail\n{text}", pytrace=False)
 
     return test

@@ -106,9 +106,7 @@ def _of_pairs(said: dict, behaviour, asked) -> tuple[str, ...]:
     """Return pairs that explain everything, with how far to believe them."""
     sentences = tuple(reversed(said))[:3]
     if len(said) > 1:
-        return tuple(
-            f"{text} (one of {len(said)} pairs that would explain it)" for text in sentences
-        )
+        return tuple(f"{text} (one of {len(said)} pairs that would explain it)" for text in sentences)
     (group,) = said.values()
     # a held-out failure speaks for one half where the other half alone does not explain it
     support = min(sum(_speaking(half, behaviour, s) for s in asked) for half in group)
@@ -121,8 +119,10 @@ def _by_route(asked) -> list:
     found = {}
     for seen in asked:
         found.setdefault((seen.route, seen.x.dtype), []).append(seen)
-    return [type(parts[0])(route, *(np.concatenate(c) for c in list(zip(*parts, strict=True))[1:]))
-            for (route, _), parts in found.items()]  # fmt: skip
+    return [
+        type(parts[0])(route, *(np.concatenate(c) for c in list(zip(*parts, strict=True))[1:]))
+        for (route, _), parts in found.items()
+    ]
 
 
 def _speaking(half: Defect, behaviour, seen) -> int:
@@ -148,11 +148,11 @@ def _of_decoding(fmt, decoding) -> tuple[str, ...]:
         special = ~np.isfinite(s.expected)
         bad = ~_alike(s.expected, s.got)
         if (bad & ~special).any():
-            small = isinstance(fmt, FloatFormat) and (
-                np.abs(s.expected[bad]) < fmt.smallest_normal).all()  # fmt: skip
+            small = isinstance(fmt, FloatFormat) and (np.abs(s.expected[bad]) < fmt.smallest_normal).all()
             if small and (s.got[bad] == 0).all():
-                found.append("decodes minus zero as zero" if (s.expected[bad] == 0).all()
-                             else "decodes subnormals as zero")  # fmt: skip
+                found.append(
+                    "decodes minus zero as zero" if (s.expected[bad] == 0).all() else "decodes subnormals as zero"
+                )
             elif small:
                 found.append("decodes subnormals as if they had a hidden bit")
         elif np.isfinite(s.got[bad]).all():

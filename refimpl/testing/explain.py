@@ -38,13 +38,9 @@ def explain(behaviour: Behaviour, x: np.ndarray, got: float, *, right: float | N
     neighbours = _neighbours(value, fmt)
     if neighbours:
         names = ("is", "") if neighbours[0] == neighbours[1] else ("below", "above")
-        lines += [
-            f"{name:<6} {_coded(v, fmt)}" for name, v in zip(names, neighbours, strict=True) if name
-        ]
+        lines += [f"{name:<6} {_coded(v, fmt)}" for name, v in zip(names, neighbours, strict=True) if name]
     if not behaviour.is_stochastic or right is not None:
-        why = (
-            "" if behaviour.is_stochastic else f"  because {_reason(behaviour, value, neighbours)}"
-        )
+        why = "" if behaviour.is_stochastic else f"  because {_reason(behaviour, value, neighbours)}"
         right = _value_by_definition(behaviour, value) if right is None else right
         lines.append(f"right  {_coded(right, fmt)}{why}")
     lines.append(f"got    {_coded(got, fmt)}")
@@ -85,7 +81,7 @@ def _code_of(value: float, fmt) -> int:
     if isinstance(fmt, IntFormat):
         return int(value)
     value = float_codes.from_float(value)
-    return posits.encode(value, fmt) if isinstance(fmt, PositFormat) else float_codes.encode(value, fmt)  # fmt: skip
+    return posits.encode(value, fmt) if isinstance(fmt, PositFormat) else float_codes.encode(value, fmt)
 
 
 def _coded(value: float, fmt) -> str:
@@ -94,12 +90,7 @@ def _coded(value: float, fmt) -> str:
         return number(value)
     code = _code_of(value, fmt)
     back = value_of_code(code, fmt)
-    same = (
-        back == value
-        and np.signbit(back) == np.signbit(value)
-        or np.isnan(back)
-        and np.isnan(value)
-    )
+    same = back == value and np.signbit(back) == np.signbit(value) or np.isnan(back) and np.isnan(value)
     if not same:
         return f"{number(value)}, which is not a value of {fmt}"
     return f"0x{code:0{-(-fmt.bits // 4)}x}  {_fields(code, fmt)} = {number(value)}"
@@ -110,9 +101,7 @@ def _fields(code: int, fmt) -> str:
     if isinstance(fmt, PositFormat):
         return f"{text[0]} {text[1:]}"
     cut = [int(fmt.signed), int(fmt.signed) + fmt.exponent_bits]
-    return " ".join(
-        part for part in (text[: cut[0]], text[cut[0] : cut[1]], text[cut[1] :]) if part
-    )
+    return " ".join(part for part in (text[: cut[0]], text[cut[0] : cut[1]], text[cut[1] :]) if part)
 
 
 def _neighbours(value: float, fmt) -> tuple[float, float] | None:
@@ -166,8 +155,10 @@ def _reason(behaviour: Behaviour, value: float, neighbours) -> str:
     if isinstance(fmt, IntFormat) and neighbours is None:
         return "it lies beyond the range, and integers saturate"
     if neighbours is None:
-        return (f"it lies beyond the largest value or rounds there in the mode {mode}, under the rule "
-                f"overflow={behaviour.overflow!r}")  # fmt: skip
+        return (
+            f"it lies beyond the largest value or rounds there in the mode {mode}, under the rule "
+            f"overflow={behaviour.overflow!r}"
+        )
     low, high = map(Fraction, neighbours)
     if low == high:
         return "it is a value of the format, and those stay in every mode"

@@ -50,9 +50,7 @@ def once(function, x, *more, time_limit) -> np.ndarray:
     try:
         result = np.asarray(result)
     except Exception as error:  # an object that NumPy cannot read
-        raise Finding(
-            f"returned a {type(result).__name__} that is no array: {_said(error)}"
-        ) from None
+        raise Finding(f"returned a {type(result).__name__} that is no array: {_said(error)}") from None
     if result.shape != x.shape:
         raise Finding(f"returned shape {result.shape} for inputs of shape {x.shape}")
     if given.tobytes() != x.tobytes():
@@ -102,9 +100,7 @@ def _within(seconds, function, *arguments):
     while thread.is_alive() and _prepares(thread):
         thread.join(seconds)
     if thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(_GiveUp)
-        )
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_GiveUp))
         raise Finding(f"did not return within {seconds:g} s", hangs=True)
     if "error" in outcome:
         error = outcome["error"]
@@ -120,11 +116,7 @@ def _prepares(thread: threading.Thread) -> bool:
     """
     frame = sys._current_frames().get(thread.ident)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in (
-            "numba",
-            "llvmlite",
-            "importlib",
-        ):
+        if frame.f_globals.get("__name__", "").partition(".")[0] in ("numba", "llvmlite", "importlib"):
             return True
         frame = frame.f_back
     return False

@@ -155,8 +155,7 @@ class _Asked:
         if self.scalar:
             self.calls += x.size
             function = self.tested.quantize
-            return call(lambda v: np.array([float(function(float(one))) for one in v]), x,
-                        time_limit=limit)  # fmt: skip
+            return call(lambda v: np.array([float(function(float(one))) for one in v]), x, time_limit=limit)
         self.calls += 1
         if self.tested.has("quantize"):
             return call(self.tested.quantize, x, time_limit=limit).astype(np.float64)
@@ -221,8 +220,14 @@ def _float(exponent_bits, mantissa_bits, family, subnormals, signed, low) -> Flo
     steps_down = mantissa_bits if subnormals and family != "e8m0" else 0
     bias = (0 if family == "e8m0" else 1) - (low + steps_down)
     try:
-        return FloatFormat(exponent_bits=exponent_bits, mantissa_bits=mantissa_bits, bias=bias,
-                           signed=signed, specials=family, has_subnormals=subnormals)  # fmt: skip
+        return FloatFormat(
+            exponent_bits=exponent_bits,
+            mantissa_bits=mantissa_bits,
+            bias=bias,
+            signed=signed,
+            specials=family,
+            has_subnormals=subnormals,
+        )
     except ValueError:
         return None
 
@@ -320,9 +325,7 @@ def _with_random_bits(asked, candidates) -> list[Behaviour]:
     for kind, bits in [("stochastic", None), *((kind, n) for n in range(1, 9) for kind in COUNTED)]:
         p = np.array([_probability(kind, bits, float(v)) for v in nu])
         with np.errstate(all="ignore"):
-            likely = np.where(up > 0, up * np.log(p), 0) + np.where(
-                up < 1, (1 - up) * np.log1p(-p), 0
-            )
+            likely = np.where(up > 0, up * np.log(p), 0) + np.where(up < 1, (1 - up) * np.log1p(-p), 0)
         score = draws * likely.sum() if not np.isnan(likely).any() else -np.inf
         if score > best + 1e-9 + (2 if chosen[0] == "stochastic" else 0):
             best, chosen = score, (kind, bits)
@@ -346,10 +349,18 @@ def _plainness(behaviour: Behaviour):
     """Sort named formats before others, short before long, usual rules before unusual ones."""
     fmt = behaviour.format
     usual = getattr(fmt, "specials", "") in ("none", "ieee", "fn")
-    return (fmt.name not in names(), isinstance(fmt, FloatFormat) and not fmt.has_subnormals,
-            fmt.bits, not usual, getattr(fmt, "exponent_bits", 0),
-            behaviour.rounding != "ties_to_even", OVERFLOWS.index(behaviour.overflow),
-            behaviour.nan, fmt.name, behaviour.rounding)  # fmt: skip
+    return (
+        fmt.name not in names(),
+        isinstance(fmt, FloatFormat) and not fmt.has_subnormals,
+        fmt.bits,
+        not usual,
+        getattr(fmt, "exponent_bits", 0),
+        behaviour.rounding != "ties_to_even",
+        OVERFLOWS.index(behaviour.overflow),
+        behaviour.nan,
+        fmt.name,
+        behaviour.rounding,
+    )
 
 
 def _told_apart(asked, candidates, *, ask: bool):

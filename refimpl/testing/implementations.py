@@ -61,9 +61,7 @@ class Implementation:
             raise ValueError(f"Implementation: nothing to test; give one of {', '.join(VERBS)}")
         for verb, function in given.items():
             if not callable(function):
-                raise TypeError(
-                    f"Implementation: {verb} must be callable, got {type(function).__name__}"
-                )
+                raise TypeError(f"Implementation: {verb} must be callable, got {type(function).__name__}")
 
     def has(self, *verbs: str) -> bool:
         """Tell whether all these functions are there."""
@@ -95,9 +93,11 @@ def implementation_of(thing, behaviour: Behaviour) -> Implementation:
         return _numpy(dtype, behaviour)
     if callable(thing):
         return Implementation(quantize=thing, name=_name(thing))
-    raise TypeError("conform: an implementation is a callable, a pair (encode, decode), a NumPy or "
-                    "torch dtype, a gfloat format, a Program or an Implementation; got "
-                    f"{type(thing).__name__}")  # fmt: skip
+    raise TypeError(
+        "conform: an implementation is a callable, a pair (encode, decode), a NumPy or "
+        "torch dtype, a gfloat format, a Program or an Implementation; got "
+        f"{type(thing).__name__}"
+    )
 
 
 def format_of_implementation(thing):
@@ -115,8 +115,7 @@ def format_of_implementation(thing):
 def numpy_dtype(thing) -> np.dtype | None:
     """Return the dtype that is meant, None for anything that is not a numeric dtype or its type."""
     if not isinstance(thing, np.dtype) and not (
-        isinstance(thing, type)
-        and (issubclass(thing, np.generic) or thing.__module__ == "ml_dtypes")
+        isinstance(thing, type) and (issubclass(thing, np.generic) or thing.__module__ == "ml_dtypes")
     ):
         return None
     return np.dtype(thing)
@@ -145,27 +144,35 @@ def _torch(dtype) -> Implementation:
     import torch
 
     return Implementation(
-        encode=lambda x: torch.from_numpy(x.copy()).to(dtype).view(torch.uint8).numpy()
-        if dtype.itemsize == 1
-        else torch.from_numpy(x.copy()).to(dtype).view(torch.int16).numpy().view(np.uint16),
-        decode=lambda codes: torch.from_numpy(
-            codes.astype(np.uint8) if dtype.itemsize == 1 else codes.astype(np.uint16).view(np.int16)
-        ).view(dtype).double().numpy(),
+        encode=lambda x: (
+            torch.from_numpy(x.copy()).to(dtype).view(torch.uint8).numpy()
+            if dtype.itemsize == 1
+            else torch.from_numpy(x.copy()).to(dtype).view(torch.int16).numpy().view(np.uint16)
+        ),
+        decode=lambda codes: (
+            torch.from_numpy(codes.astype(np.uint8) if dtype.itemsize == 1 else codes.astype(np.uint16).view(np.int16))
+            .view(dtype)
+            .double()
+            .numpy()
+        ),
         name=str(dtype),
-    )  # fmt: skip
+    )
 
 
-_GFLOAT_MODES = {"ties_to_even": "TiesToEven", "ties_to_away": "TiesToAway",
-                 "toward_zero": "TowardZero", "toward_positive": "TowardPositive",
-                 "toward_negative": "TowardNegative"}  # fmt: skip
+_GFLOAT_MODES = {
+    "ties_to_even": "TiesToEven",
+    "ties_to_away": "TiesToAway",
+    "toward_zero": "TowardZero",
+    "toward_positive": "TowardPositive",
+    "toward_negative": "TowardNegative",
+}
 
 
 def _gfloat(info, behaviour: Behaviour) -> Implementation:
     import gfloat
 
     if behaviour.rounding not in _GFLOAT_MODES:
-        raise ValueError(f"conform: gfloat is tested in {', '.join(_GFLOAT_MODES)}; "
-                         f"got {behaviour.rounding!r}")  # fmt: skip
+        raise ValueError(f"conform: gfloat is tested in {', '.join(_GFLOAT_MODES)}; got {behaviour.rounding!r}")
     mode = gfloat.RoundMode[_GFLOAT_MODES[behaviour.rounding]]
     saturate = behaviour.overflow == "saturate"
 
@@ -174,9 +181,7 @@ def _gfloat(info, behaviour: Behaviour) -> Implementation:
 
     return Implementation(
         quantize=quantize,
-        encode=lambda x: gfloat.encode_ndarray(
-            info, gfloat.round_ndarray(info, x.astype(np.float64), mode, saturate)
-        ),
+        encode=lambda x: gfloat.encode_ndarray(info, gfloat.round_ndarray(info, x.astype(np.float64), mode, saturate)),
         decode=lambda codes: gfloat.decode_ndarray(info, codes.astype(np.int64)),
         name=f"gfloat {info.name}",
     )
@@ -195,6 +200,11 @@ def _format_of_gfloat(info) -> FloatFormat:
         specials = "none"
     else:
         specials = "p3109_extended" if extended else "fnuz"
-    return FloatFormat(exponent_bits=info.expBits, mantissa_bits=info.precision - 1,
-                       bias=info.bias, signed=info.is_signed, specials=specials,
-                       has_subnormals=info.has_subnormals)  # fmt: skip
+    return FloatFormat(
+        exponent_bits=info.expBits,
+        mantissa_bits=info.precision - 1,
+        bias=info.bias,
+        signed=info.is_signed,
+        specials=specials,
+        has_subnormals=info.has_subnormals,
+    )

@@ -99,8 +99,7 @@ def _elementwise(q, behaviour, x):
     return y, ~_same(y, q(x[::-1].copy())[::-1]), "what it gives in another order"
 
 
-@_law("closure", "every result is a value of the format",
-      lambda b: _all_values_known(b))  # fmt: skip
+@_law("closure", "every result is a value of the format", lambda b: _all_values_known(b))
 def _closure(q, behaviour, x):
     y, fmt = q(x), behaviour.format
     special = np.zeros(x.shape, bool)
@@ -136,24 +135,32 @@ def _monotonicity(q, behaviour, x):
     return y, bad, "at least what the next smaller input gives"
 
 
-@_law("oddness", "in a mode that is the same for both signs, q(-x) = -q(x)",
-      lambda b: b.rounding not in ("toward_positive", "toward_negative") and not b.is_stochastic
-      and b.format.__class__ is not IntFormat and getattr(b.format, "signed", True))  # fmt: skip
+@_law(
+    "oddness",
+    "in a mode that is the same for both signs, q(-x) = -q(x)",
+    lambda b: (
+        b.rounding not in ("toward_positive", "toward_negative")
+        and not b.is_stochastic
+        and b.format.__class__ is not IntFormat
+        and getattr(b.format, "signed", True)
+    ),
+)
 def _oddness(q, behaviour, x):
     y, mirrored = q(x), q(-x)
     return y, ~(_same(y, -mirrored) | np.isnan(x)), "minus what -x gives"
 
 
-@_law("faithfulness", "the result is one of the two values next to the input",
-      _all_values_known)  # fmt: skip
+@_law("faithfulness", "the result is one of the two values next to the input", _all_values_known)
 def _faithfulness(q, behaviour, x):
     y, (low, high, inside) = q(x), neighbours(x.astype(np.float64), behaviour.format)
     return y, inside & (y != low) & (y != high), "one of the two neighbours"
 
 
-@_law("nearest", "rounding to nearest gives no value that is farther than another",
-      lambda b: b.rounding in NEAREST and _all_values_known(b)
-      and not isinstance(b.format, PositFormat))  # fmt: skip
+@_law(
+    "nearest",
+    "rounding to nearest gives no value that is farther than another",
+    lambda b: b.rounding in NEAREST and _all_values_known(b) and not isinstance(b.format, PositFormat),
+)
 def _nearest(q, behaviour, x):
     wide = x.astype(np.float64)
     y, (low, high, inside) = q(x), neighbours(wide, behaviour.format)
@@ -163,8 +170,11 @@ def _nearest(q, behaviour, x):
     return y, inside & bad & (low != high), "the nearer neighbour"
 
 
-@_law("bracketing", "a directed mode gives the last value on its side of the input",
-      lambda b: b.rounding.startswith("toward") and _all_values_known(b))  # fmt: skip
+@_law(
+    "bracketing",
+    "a directed mode gives the last value on its side of the input",
+    lambda b: b.rounding.startswith("toward") and _all_values_known(b),
+)
 def _bracketing(q, behaviour, x):
     wide = x.astype(np.float64)
     y, (low, high, inside) = q(x), neighbours(wide, behaviour.format)
@@ -174,10 +184,17 @@ def _bracketing(q, behaviour, x):
     return y, inside & (y != np.where(up, high, low)), "the neighbour on the mode's side"
 
 
-@_law("to_odd_then_nearest", "rounding to odd, then to two bits less, is rounding once",
-      lambda b: b.rounding == "to_odd" and isinstance(b.format, FloatFormat)
-      and b.format.mantissa_bits >= 2 and b.format.has_subnormals
-      and b.format.has_zero)  # fmt: skip
+@_law(
+    "to_odd_then_nearest",
+    "rounding to odd, then to two bits less, is rounding once",
+    lambda b: (
+        b.rounding == "to_odd"
+        and isinstance(b.format, FloatFormat)
+        and b.format.mantissa_bits >= 2
+        and b.format.has_subnormals
+        and b.format.has_zero
+    ),
+)
 def _to_odd(q, behaviour, x):
     fmt = behaviour.format
     narrow = replace(fmt, mantissa_bits=fmt.mantissa_bits - 2, specials="none")
@@ -189,16 +206,17 @@ def _to_odd(q, behaviour, x):
     return y, inside & (once != twice), "the odd neighbour, so that no tie appears"
 
 
-@_law("sign", "the result has the sign of the input or is zero",
-      lambda b: getattr(b.format, "signed", True))  # fmt: skip
+@_law("sign", "the result has the sign of the input or is zero", lambda b: getattr(b.format, "signed", True))
 def _sign(q, behaviour, x):
     y = q(x)
     return y, (y * np.sign(x) < 0) & ~np.isnan(x), "a result of the sign of the input"
 
 
-@_law("nan", "NaN gives NaN where the format has one, and nothing else but overflow does",
-      lambda b: isinstance(b.format, PositFormat)
-      or getattr(b.format, "nan_code", None) is not None)  # fmt: skip
+@_law(
+    "nan",
+    "NaN gives NaN where the format has one, and nothing else but overflow does",
+    lambda b: isinstance(b.format, PositFormat) or getattr(b.format, "nan_code", None) is not None,
+)
 def _nan(q, behaviour, x):
     y = q(x)
     made = np.isnan(y) & ~np.isnan(x)
@@ -211,9 +229,16 @@ def _nan(q, behaviour, x):
     return y, np.isnan(x) & ~np.isnan(y) | made, "NaN for NaN, and a number for a number in range"
 
 
-@_law("scaling_by_two", "among normal values, doubling the input doubles the result",
-      lambda b: isinstance(b.format, FloatFormat) and not b.is_stochastic
-      and b.rounding != "to_odd" and b.format.mantissa_bits > 0)  # fmt: skip
+@_law(
+    "scaling_by_two",
+    "among normal values, doubling the input doubles the result",
+    lambda b: (
+        isinstance(b.format, FloatFormat)
+        and not b.is_stochastic
+        and b.rounding != "to_odd"
+        and b.format.mantissa_bits > 0
+    ),
+)
 def _scaling(q, behaviour, x):
     fmt, info = behaviour.format, np.finfo(x.dtype)
     low = max(fmt.smallest_normal, float(info.smallest_normal))
@@ -254,8 +279,7 @@ class FalseLaw:
         if self.arity > 1:  # neighbours of one: sums and products of them stay in range
             middle = int(np.searchsorted(values, 1.0))
             values = values[max(0, middle - 16) : middle + 16]
-        finer = np.unique(np.concatenate([values, values[:-1] / 2 + values[1:] / 2,
-                                          values * (1 + 2.0**-20)]))  # fmt: skip
+        finer = np.unique(np.concatenate([values, values[:-1] / 2 + values[1:] / 2, values * (1 + 2.0**-20)]))
 
         def q(x):
             return float(ops.quantize(float(x), fmt))
@@ -278,20 +302,26 @@ def _tuples(values, arity):
 def false_laws() -> tuple[FalseLaw, ...]:
     """Return properties that are often assumed and false, each able to find its counterexample."""
     return (
-        FalseLaw("additivity", "q(a + b) = q(q(a) + q(b))", 2,
-                 lambda q, a, b: q(a + b) == q(q(a) + q(b))),
-        FalseLaw("associativity", "rounded addition of values is associative", 3,
-                 lambda q, a, b, c: q(q(q(a) + q(b)) + q(c)) == q(q(a) + q(q(b) + q(c)))),
-        FalseLaw("distributivity", "rounded multiplication distributes over rounded addition", 3,
-                 lambda q, a, b, c: q(q(a) * q(q(b) + q(c)))
-                 == q(q(q(a) * q(b)) + q(q(a) * q(c)))),
-        FalseLaw("injectivity", "different inputs give different results", 2,
-                 lambda q, a, b: a == b or q(a) != q(b)),
-        FalseLaw("reciprocal", "q(x * q(1 / x)) = q(x / x) for values x", 1,
-                 lambda q, a: q(q(a) * q(1 / q(a))) == 1),
+        FalseLaw("additivity", "q(a + b) = q(q(a) + q(b))", 2, lambda q, a, b: q(a + b) == q(q(a) + q(b))),
+        FalseLaw(
+            "associativity",
+            "rounded addition of values is associative",
+            3,
+            lambda q, a, b, c: q(q(q(a) + q(b)) + q(c)) == q(q(a) + q(q(b) + q(c))),
+        ),
+        FalseLaw(
+            "distributivity",
+            "rounded multiplication distributes over rounded addition",
+            3,
+            lambda q, a, b, c: q(q(a) * q(q(b) + q(c))) == q(q(q(a) * q(b)) + q(q(a) * q(c))),
+        ),
+        FalseLaw("injectivity", "different inputs give different results", 2, lambda q, a, b: a == b or q(a) != q(b)),
+        FalseLaw("reciprocal", "q(x * q(1 / x)) = q(x / x) for values x", 1, lambda q, a: q(q(a) * q(1 / q(a))) == 1),
         FalseLaw("scaling_by_three", "q(3 x) = 3 q(x)", 1, lambda q, a: q(3 * a) == 3 * q(a)),
-        FalseLaw("exactness_of_the_middle", "the rounded mean of two values lies between them "
-                 "and is not one of them", 2,
-                 lambda q, a, b: q(a) == q(b) or min(q(a), q(b)) < q(q(a) / 2 + q(b) / 2)
-                 < max(q(a), q(b))),
-    )  # fmt: skip
+        FalseLaw(
+            "exactness_of_the_middle",
+            "the rounded mean of two values lies between them and is not one of them",
+            2,
+            lambda q, a, b: q(a) == q(b) or min(q(a), q(b)) < q(q(a) / 2 + q(b) / 2) < max(q(a), q(b)),
+        ),
+    )

@@ -30,11 +30,14 @@ def check(operation: str, fmt, level: str) -> None:
     """Refuse what cannot be written."""
     wide = digits(operation, fmt)[0]
     if wide > 16:
-        raise ValueError(f"vectors: operands of {operation} in {fmt} have {wide} digits together; at "
-                         "most 16 are written")  # fmt: skip
+        raise ValueError(
+            f"vectors: operands of {operation} in {fmt} have {wide} digits together; at most 16 are written"
+        )
     if level == "all" and OPERANDS[operation] * fmt.bits > MOST_BITS:
-        raise ValueError(f"vectors: all operands of {operation} where they have at most {MOST_BITS} "
-                         f"bits together, got {OPERANDS[operation] * fmt.bits}; use level 2")  # fmt: skip
+        raise ValueError(
+            f"vectors: all operands of {operation} where they have at most {MOST_BITS} "
+            f"bits together, got {OPERANDS[operation] * fmt.bits}; use level 2"
+        )
     ops.add(np.zeros(0), np.zeros(0), fmt)  # and formats too wide for exact arithmetic
 
 
@@ -49,9 +52,7 @@ def tuples(operation: str, fmt, level: str) -> Iterator[np.ndarray]:
         for start in range(0, 1 << fmt.bits * count, CHUNK):
             at = np.arange(start, min(start + CHUNK, 1 << fmt.bits * count), dtype=np.uint64)
             mask = np.uint64((1 << fmt.bits) - 1)
-            yield _packed(
-                [at >> np.uint64(fmt.bits * k) & mask for k in reversed(range(count))], one
-            )
+            yield _packed([at >> np.uint64(fmt.bits * k) & mask for k in reversed(range(count))], one)
         return
     rng = np.random.default_rng(SEED)
     codes = _codes(fmt, round(SIZES[level] ** (1 / count)), rng)
@@ -94,8 +95,7 @@ def text(operation: str, behaviour: Behaviour, x, right, got: float) -> str:
     """Say what a wrong result was, for a tuple and the codes of its result."""
     fmt = behaviour.format
     shown = [f"0x{int(c[0]):x} = {decode(c, fmt)[0]!s}" for c in unpacked(operation, fmt, x)]
-    return (f"operands  {', '.join(shown)}\nright     0x{int(right[0]):x} = {decode(right, fmt)[0]!s}"
-            f"\ngot       {got!s}")  # fmt: skip
+    return f"operands  {', '.join(shown)}\nright     0x{int(right[0]):x} = {decode(right, fmt)[0]!s}\ngot       {got!s}"
 
 
 def _codes(fmt, count: int, rng) -> np.ndarray:

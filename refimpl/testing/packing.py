@@ -34,21 +34,18 @@ def check(probe, tally, group) -> None:
                 if bad.any():
                     tally.hints.append(_diagnose(some, fmt.bits, got))
         if tested.has("unpack"):
-            got = _ask(tally, "unpack", lambda b, n=count: tested.unpack(b, n), some, probe.time_limit, right)  # fmt: skip
+            got = _ask(tally, "unpack", lambda b, n=count: tested.unpack(b, n), some, probe.time_limit, right)
             if got is not None:
                 bad = got != some
                 tally.count("unpack", some, bad, _text("unpack", right, some, got))
                 if bad.any() and not tested.has("pack"):
-                    tally.hints.append(
-                        "unpacks in another order than first element in the low bits"
-                    )
+                    tally.hints.append("unpacks in another order than first element in the low bits")
 
 
 def _ask(tally, route, function, shape_of, time_limit, argument):
     """Return what the function gives for the argument if it has the right shape, else note it."""
     try:
-        got = once(_Reshaped(function, argument.copy()), np.zeros(shape_of.shape, np.uint8),
-                    time_limit=time_limit)  # fmt: skip
+        got = once(_Reshaped(function, argument.copy()), np.zeros(shape_of.shape, np.uint8), time_limit=time_limit)
         if got.dtype.kind not in "iu":
             raise Finding(f"returned {got.dtype}; bytes and codes are integers")
         return got
@@ -69,8 +66,10 @@ class _Reshaped:
 
 def _text(verb, given, right, got):
     def text(i):
-        return (f"given  {_hex(given[:8])} ...\nright  {_hex(right[:8])} ... by {verb}: element i at "
-                f"bit i * bits, low bits first\ngot    {_hex(got[:8])} ...\nfirst difference at {i}")  # fmt: skip
+        return (
+            f"given  {_hex(given[:8])} ...\nright  {_hex(right[:8])} ... by {verb}: element i at "
+            f"bit i * bits, low bits first\ngot    {_hex(got[:8])} ...\nfirst difference at {i}"
+        )
 
     return text
 

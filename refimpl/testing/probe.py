@@ -44,8 +44,7 @@ class Probe:
         wrong = (codes > high) | (codes < low)
         if wrong.any():
             at = int(np.argmax(wrong))
-            error = Finding(f"returned {codes[at]}, not a code of {fmt}, which go from "
-                            f"{low} to {high}")  # fmt: skip
+            error = Finding(f"returned {codes[at]}, not a code of {fmt}, which go from {low} to {high}")
             error.input = x[at : at + 1]
             raise error
         return codes.astype(np.int64 if isinstance(fmt, IntFormat) or fmt.bits < 64 else np.uint64)

@@ -54,9 +54,7 @@ class Program:
         if not self.command:
             raise ValueError("Program: the command is empty; give a program and its arguments")
         if self.operation not in OPERATIONS:
-            raise ValueError(
-                f"Program: operation is {self.operation!r}; one of {', '.join(OPERATIONS)}"
-            )
+            raise ValueError(f"Program: operation is {self.operation!r}; one of {', '.join(OPERATIONS)}")
 
     def __str__(self) -> str:
         return shlex.join(self.command)
@@ -67,19 +65,14 @@ class Program:
         digits = 2 * x.dtype.itemsize
         sent = hexadecimal.lines([bits], [digits])
         try:
-            done = subprocess.run(
-                self.command, input=sent, capture_output=True, timeout=self.time_limit
-            )
+            done = subprocess.run(self.command, input=sent, capture_output=True, timeout=self.time_limit)
         except subprocess.TimeoutExpired:
-            raise Finding(f"did not answer {x.size} lines within {self.time_limit:g} s", hangs=True) from None  # fmt: skip
+            raise Finding(f"did not answer {x.size} lines within {self.time_limit:g} s", hangs=True) from None
         except OSError as error:
-            raise Finding(f"could not be started: {error.strerror}: {self.command[0]}",
-                          about_input=False) from None  # fmt: skip
+            raise Finding(f"could not be started: {error.strerror}: {self.command[0]}", about_input=False) from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
-            how = (
-                f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-            )
+            how = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
             raise Finding(f"died with {how}" + (f": {said[-1][:200]}" if said else ""))
         results, count = self._read(done.stdout, x, bits)
         if count != x.size:
@@ -94,15 +87,16 @@ class Program:
             table = hexadecimal.read(text)
         except hexadecimal.Rubbish as rubbish:
             at = min(rubbish.line - 1, x.size - 1)
-            raise Finding(f"line {rubbish.line} is {rubbish.text!r}, not hexadecimal fields",
-                          index=at) from None  # fmt: skip
+            raise Finding(f"line {rubbish.line} is {rubbish.text!r}, not hexadecimal fields", index=at) from None
         wrong = (table.counts != 1) & (table.counts != 2)
         echoed = table.counts == 2
         n = min(len(table.counts), x.size)
         wrong[:n] |= echoed[:n] & (table.first[:n] != bits[:n])
         if wrong.any():
             at = int(np.argmax(wrong))
-            raise Finding(f"line {at + 1} has {table.counts[at]} fields or echoes another input; it "
-                          "must hold the result, or the input and the result",
-                          index=min(at, x.size - 1))  # fmt: skip
+            raise Finding(
+                f"line {at + 1} has {table.counts[at]} fields or echoes another input; it "
+                "must hold the result, or the input and the result",
+                index=min(at, x.size - 1),
+            )
         return table.last, len(table.counts)

@@ -98,18 +98,27 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as JSON."""
-        return json.dumps({"implementation": self.implementation, "expected": self.expected,
-                           "passed": self.passed, "diagnosis": self.diagnosis,
-                           "diagnoses": list(self.diagnoses),
-                           "results": [asdict(result) for result in self.results]}, indent=1)  # fmt: skip
+        return json.dumps(
+            {
+                "implementation": self.implementation,
+                "expected": self.expected,
+                "passed": self.passed,
+                "diagnosis": self.diagnosis,
+                "diagnoses": list(self.diagnoses),
+                "results": [asdict(result) for result in self.results],
+            },
+            indent=1,
+        )
 
     def to_junit(self) -> str:
         """Return the report as JUnit XML: one test case per case group and law."""
         skipped = sum(bool(result.skipped) for result in self.results)
         suite = quoteattr(_printable(f"{self.implementation}: {self.expected}"))
-        lines = ['<?xml version="1.0" encoding="utf-8"?>',
-                 f'<testsuite name={suite} tests="{len(self.results)}" '
-                 f'failures="{len(self.failures)}" errors="0" skipped="{skipped}">']  # fmt: skip
+        lines = [
+            '<?xml version="1.0" encoding="utf-8"?>',
+            f'<testsuite name={suite} tests="{len(self.results)}" '
+            f'failures="{len(self.failures)}" errors="0" skipped="{skipped}">',
+        ]
         for result in self.results:
             case = f"<testcase classname={quoteattr(result.kind)} name={quoteattr(result.name)}"
             if result.skipped:

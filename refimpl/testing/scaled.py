@@ -84,8 +84,15 @@ def scaled_checks(probe) -> list[Check]:
     """Return the checks for an implementation of a scaled format."""
     why = None if probe.routes else "takes no values"
     example = probe.behaviour.groups()[0].arrays(np.dtype(np.float32))[0][:2]
-    found = [Check("returns", "use", "a result has the shape and a dtype of the input",
-                   lambda probe, tally: returns(probe, tally, example), None if probe.implementation.has("quantize") else "has no quantize")]  # fmt: skip
+    found = [
+        Check(
+            "returns",
+            "use",
+            "a result has the shape and a dtype of the input",
+            lambda probe, tally: returns(probe, tally, example),
+            None if probe.implementation.has("quantize") else "has no quantize",
+        )
+    ]
     for group in probe.behaviour.groups():
         found.append(Check(group.name, "case group", group.statement, _of_group(group), why))
     for law in probe.behaviour.laws():
@@ -141,5 +148,6 @@ def _find(tally: Tally, route: str, found: Finding) -> None:
 
 
 def _count(probe, tally, route, x, bad, got) -> None:
-    tally.count(route, x.reshape(-1), bad.reshape(-1),
-                lambda i: probe.behaviour.explain(x, i, float(got.reshape(-1)[i])))  # fmt: skip
+    tally.count(
+        route, x.reshape(-1), bad.reshape(-1), lambda i: probe.behaviour.explain(x, i, float(got.reshape(-1)[i]))
+    )

@@ -57,8 +57,9 @@ class ScaledBlocks(Scaled):
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
         if self.rounding not in DETERMINISTIC:
-            raise ValueError(f"testing: elements of blocks round in one of {', '.join(DETERMINISTIC)}; "
-                             f"got {self.rounding!r}")  # fmt: skip
+            raise ValueError(
+                f"testing: elements of blocks round in one of {', '.join(DETERMINISTIC)}; got {self.rounding!r}"
+            )
         self.values(np.zeros((1, 2), np.float32))  # refuses what does not belong together
 
     def __str__(self) -> str:
@@ -73,8 +74,9 @@ class ScaledBlocks(Scaled):
 
     def values(self, x):
         """Return the expected results of x, float64; see `Scaled`."""
-        coded = ops.quantize_blocks(x, self.format, rounding=self.rounding, scale_rule=self.scale_rule,
-                                    tensor_scale=self.tensor_scale)  # fmt: skip
+        coded = ops.quantize_blocks(
+            x, self.format, rounding=self.rounding, scale_rule=self.scale_rule, tensor_scale=self.tensor_scale
+        )
         return _decoded(coded, self.format)
 
     def same(self, x, a, b):
@@ -96,7 +98,7 @@ class ScaledBlocks(Scaled):
                 ("extremes", "blocks of very large and very small numbers", self._extremes),
                 ("any", "numbers of any size", self._any),
             )
-        )  # fmt: skip
+        )
 
     def _tensors(self, rows) -> list[np.ndarray]:
         """Return rows of two blocks as arrays for one call each."""
@@ -131,7 +133,14 @@ class ScaledBlocks(Scaled):
 
     def _scales(self, dtype):
         power = 2.0**self.format.max_exponent
-        points = [power, 2 * power, self._top, self._top * 1.5, power * 1.5, 2 * power - step_above(self.format.grid) / 2]  # fmt: skip
+        points = [
+            power,
+            2 * power,
+            self._top,
+            self._top * 1.5,
+            power * 1.5,
+            2 * power - step_above(self.format.grid) / 2,
+        ]
         largest = around(points, dtype, signs=(1,)).astype(np.float64)
         parts = [1, -0.5, 0.3, -0.26, 0.11, 0.0625, 0.007, 0.93]
         return np.concatenate([self._filled([a], a * np.array(parts), dtype) for a in largest])
@@ -170,22 +179,14 @@ class ScaledBlocks(Scaled):
 
     def laws(self):
         """Return the laws; see `Scaled`."""
-        found = [
-            ScaledLaw("determinism", "the same input gives the same result", self._determinism)
-        ]
+        found = [ScaledLaw("determinism", "the same input gives the same result", self._determinism)]
         if self.tensor_scale is None:
-            found.append(
-                ScaledLaw("scaling_by_two", "doubling the input doubles the result", self._scaling)
-            )
+            found.append(ScaledLaw("scaling_by_two", "doubling the input doubles the result", self._scaling))
         if not self.rounding.startswith("toward_") or self.rounding == "toward_zero":
             found.append(ScaledLaw("oddness", "q(-x) = -q(x)", self._oddness))
         if not self.format.tensor_scale:
-            found.append(
-                ScaledLaw(
-                    "independence", "a block does not depend on its neighbours", self._independence
-                )
-            )
-        return tuple(found)  # fmt: skip
+            found.append(ScaledLaw("independence", "a block does not depend on its neighbours", self._independence))
+        return tuple(found)
 
     def _determinism(self, q, x):
         y = q(x)
@@ -222,10 +223,12 @@ class ScaledBlocks(Scaled):
         code, codes = blocks.encode_block(values, fmt, self._rule, given, self.rounding)
         scale = float_codes.decode(code, fmt.scale).magnitude * Fraction(given)
         right = float_codes.to_float(blocks.decode_element(codes[column - first], fmt))
-        lines = [f"row {row}, element {column}: {x.dtype} {number(float(block[column - first]))}",
-                 f"its block's largest magnitude is {number(float(np.abs(block).max()))}, so the scale "
-                 f"has code 0x{code:x}, and is {number(float(scale))}" + f" (tensor scale {given!r})" * fmt.tensor_scale,
-                 "divided by the scale:"]  # fmt: skip
+        lines = [
+            f"row {row}, element {column}: {x.dtype} {number(float(block[column - first]))}",
+            f"its block's largest magnitude is {number(float(np.abs(block).max()))}, so the scale "
+            f"has code 0x{code:x}, and is {number(float(scale))}" + f" (tensor scale {given!r})" * fmt.tensor_scale,
+            "divided by the scale:",
+        ]
         scaled = np.array([float(Fraction(float(block[column - first])) / scale)])
         rules = Behaviour(fmt.grid, self.rounding, overflow="saturate")
         return "\n".join([*lines, explain(rules, scaled, got / float(scale), right=right)])
@@ -239,43 +242,54 @@ class ScaledBlocks(Scaled):
         def other(**rules):
             return lambda x: replace(self, **rules).values(x)
 
-        found = [(f"rounds elements {mode}", other(rounding=mode))
-                 for mode in DETERMINISTIC if mode != self.rounding]  # fmt: skip
+        found = [(f"rounds elements {mode}", other(rounding=mode)) for mode in DETERMINISTIC if mode != self.rounding]
         if not fmt.tensor_scale:
-            found += [(f"has the scale rule {rule}", other(scale_rule=rule))
-                      for rule in SCALE_RULES if rule != self._rule]  # fmt: skip
-            found += [("has scales twice too large", lambda x: self._by_scales(x, shift=1)),
-                      ("has scales twice too small", lambda x: self._by_scales(x, shift=-1))]  # fmt: skip
+            found += [
+                (f"has the scale rule {rule}", other(scale_rule=rule)) for rule in SCALE_RULES if rule != self._rule
+            ]
+            found += [
+                ("has scales twice too large", lambda x: self._by_scales(x, shift=1)),
+                ("has scales twice too small", lambda x: self._by_scales(x, shift=-1)),
+            ]
         elif self.tensor_scale is None:
             found.append(("leaves the tensor scale out", other(tensor_scale=1.0)))
         for size in (8, 16, 32, 64, 128):
             if size != fmt.block_size:
-                found.append(
-                    (f"cuts blocks of {size}", other(format=replace(fmt, block_size=size)))
-                )
+                found.append((f"cuts blocks of {size}", other(format=replace(fmt, block_size=size))))
         found += [
-            ("has one scale for a whole row", lambda x: replace(self, format=replace(fmt, block_size=x.shape[-1])).values(x)),
-            ("has one scale for the whole array", lambda x: replace(self, format=replace(fmt, block_size=x.size)).values(x.reshape(1, -1)).reshape(x.shape)),
+            (
+                "has one scale for a whole row",
+                lambda x: replace(self, format=replace(fmt, block_size=x.shape[-1])).values(x),
+            ),
+            (
+                "has one scale for the whole array",
+                lambda x: (
+                    replace(self, format=replace(fmt, block_size=x.size)).values(x.reshape(1, -1)).reshape(x.shape)
+                ),
+            ),
             ("cuts blocks along the first axis", lambda x: self.values(x.T.copy()).T),
             ("loses the sign of zeros", lambda x: self.values(x) + 0.0),
             ("flushes subnormal elements to zero", lambda x: self._by_scales(x, flush=True)),
             ("does not saturate: elements too large become NaN", lambda x: self._by_scales(x, beyond=np.nan)),
-            ("does not saturate: elements too large become NaN", lambda x: self._by_scales(x, beyond=np.nan, reach=np.greater)),
+            (
+                "does not saturate: elements too large become NaN",
+                lambda x: self._by_scales(x, beyond=np.nan, reach=np.greater),
+            ),
             ("does not saturate: elements too large stay as they are", lambda x: self._by_scales(x, beyond=None)),
             ("rounds its input to bfloat16 first", lambda x: self.values(ops.quantize(x, "bfloat16"))),
-        ]  # fmt: skip
+        ]
         for name in names():
             there = format_of(name)
-            if (isinstance(there, BlockFormat) and there != fmt
-                    and there.tensor_scale == fmt.tensor_scale):  # fmt: skip
+            if isinstance(there, BlockFormat) and there != fmt and there.tensor_scale == fmt.tensor_scale:
                 found.append((f"is {name}", other(format=there)))
         return tuple(found)
 
     def _by_scales(self, x, *, shift=0, flush=False, beyond="saturate", reach=np.greater_equal):
         """Quantize elements with the right scales, moved or mistreated."""
         fmt = self.format
-        coded = ops.quantize_blocks(x, fmt, rounding=self.rounding, scale_rule=self.scale_rule,
-                                    tensor_scale=self.tensor_scale)  # fmt: skip
+        coded = ops.quantize_blocks(
+            x, fmt, rounding=self.rounding, scale_rule=self.scale_rule, tensor_scale=self.tensor_scale
+        )
         scales = ops.decode(coded.scales, fmt.scale) * coded.tensor_scale * 2.0**shift
         wide = np.repeat(scales, fmt.block_size, axis=-1)[..., : x.shape[-1]]
         elements = x.astype(np.float64) / wide

@@ -60,15 +60,17 @@ class ScaledIntegers(Scaled):
         fmt = format_of(self.format)
         object.__setattr__(self, "format", fmt)
         if not isinstance(fmt, IntFormat):
-            raise TypeError(f"testing: scale and zero_point are of integer formats such as int8; got {fmt}")  # fmt: skip
+            raise TypeError(f"testing: scale and zero_point are of integer formats such as int8; got {fmt}")
         if not 0 < self.scale < np.inf:
             raise ValueError(f"testing: scale must be finite and above zero; got {self.scale!r}")
-        if not (isinstance(self.zero_point, (int, np.integer)) and fmt.min <= self.zero_point <= fmt.max):  # fmt: skip
-            raise ValueError(f"testing: zero_point must be a code of {fmt}, from {fmt.min} to {fmt.max}; "
-                             f"got {self.zero_point!r}")  # fmt: skip
+        if not (isinstance(self.zero_point, (int, np.integer)) and fmt.min <= self.zero_point <= fmt.max):
+            raise ValueError(
+                f"testing: zero_point must be a code of {fmt}, from {fmt.min} to {fmt.max}; got {self.zero_point!r}"
+            )
         if self.rounding not in DETERMINISTIC[:5]:
-            raise ValueError(f"testing: integer formats round in one of {', '.join(DETERMINISTIC[:5])}; "
-                             f"got {self.rounding!r}")  # fmt: skip
+            raise ValueError(
+                f"testing: integer formats round in one of {', '.join(DETERMINISTIC[:5])}; got {self.rounding!r}"
+            )
 
     def __str__(self) -> str:
         return f"{self.format}, scale {self.scale!r}, zero point {self.zero_point}, {self.rounding}"
@@ -123,14 +125,15 @@ class ScaledIntegers(Scaled):
             return [around(np.array(points, np.float64), dtype)]
 
         return (
-            Group("ties", "half way between two codes, and one unit either side, go where they must",
-                  near(codes + 0.5)),
+            Group(
+                "ties", "half way between two codes, and one unit either side, go where they must", near(codes + 0.5)
+            ),
             Group("representable", "what codes stand for stays", near(codes)),
             Group("range", "both ends of the codes are reached and not passed", near(ends)),
             Group("far_overflow", "values far outside saturate", near([*far, *(-f for f in far)])),
             Group("zero", "zero and tiny values become the zero point, or round as the mode says", tiny),
             Group("infinities", "infinities saturate", lambda dtype: [np.array([np.inf, -np.inf], dtype)]),
-        )  # fmt: skip
+        )
 
     def laws(self):
         """Return the laws; see `Scaled`."""
@@ -150,9 +153,11 @@ class ScaledIntegers(Scaled):
             y = q(np.where(x == 0, x, x.dtype.type(0)))
             return y, y != 0
 
-        return (ScaledLaw("determinism", "the same input gives the same result", determinism),
-                ScaledLaw("monotonicity", "a larger input never gives a smaller result", monotonicity),
-                ScaledLaw("exact_zero", "zero stays zero: the zero point stands for it", zero))  # fmt: skip
+        return (
+            ScaledLaw("determinism", "the same input gives the same result", determinism),
+            ScaledLaw("monotonicity", "a larger input never gives a smaller result", monotonicity),
+            ScaledLaw("exact_zero", "zero stays zero: the zero point stands for it", zero),
+        )
 
     def explain(self, x, at, got):
         """Explain one result; see `Scaled`."""
@@ -160,11 +165,15 @@ class ScaledIntegers(Scaled):
         lines = [f"input  {x.dtype} = {number(value)}"]
         code = self._code(value, Fraction(self.scale))
         if math.isfinite(value):
-            lines.append(f"over the scale {self.scale!r} it is {number(value / self.scale)}, exactly "
-                         f"{_short(Fraction(value) / Fraction(self.scale))}")  # fmt: skip
+            lines.append(
+                f"over the scale {self.scale!r} it is {number(value / self.scale)}, exactly "
+                f"{_short(Fraction(value) / Fraction(self.scale))}"
+            )
         right = float(self.read(np.array([code]))[0])
-        lines.append(f"right  code {code} = {number(right)}  ({self.rounding}, then plus {self.zero_point}, "
-                     f"within {self.format.min} to {self.format.max})")  # fmt: skip
+        lines.append(
+            f"right  code {code} = {number(right)}  ({self.rounding}, then plus {self.zero_point}, "
+            f"within {self.format.min} to {self.format.max})"
+        )
         return "\n".join([*lines, f"got    {number(got)}"])
 
     def defects(self):
@@ -199,21 +208,19 @@ class ScaledIntegers(Scaled):
 
         def shifted(x):  # clipped about zero before the zero point is added, and again after
             with np.errstate(all="ignore"):
-                return clipped(
-                    np.clip(np.rint(x.astype(np.float64) / scale), fmt.min, fmt.max) + zero
-                )
+                return clipped(np.clip(np.rint(x.astype(np.float64) / scale), fmt.min, fmt.max) + zero)
 
         single = np.float32(scale)
-        found = [
-            (mode, ruled(rounding=mode)) for mode in DETERMINISTIC[:5] if mode != self.rounding
-        ]
+        found = [(mode, ruled(rounding=mode)) for mode in DETERMINISTIC[:5] if mode != self.rounding]
         if self.rounding == "ties_to_even":
             found += [
                 ("divides by the scale in float32, and so rounds twice", through(lambda v: v / single)),
-                ("multiplies by the reciprocal of the scale in float32",
-                 through(lambda v: v * (np.float32(1) / single))),
+                (
+                    "multiplies by the reciprocal of the scale in float32",
+                    through(lambda v: v * (np.float32(1) / single)),
+                ),
                 ("wraps around instead of saturating", wrapped),
-            ]  # fmt: skip
+            ]
         if zero:
             found += [
                 ("ignores the zero point", lambda x: ruled(zero_point=0)(x)),
@@ -223,9 +230,7 @@ class ScaledIntegers(Scaled):
         if fmt.signed:
             other = IntFormat(bits=fmt.bits, symmetric=not fmt.symmetric)
             if other.min <= zero:
-                said = (
-                    "also uses the lowest code" if fmt.symmetric else "does not use the lowest code"
-                )
+                said = "also uses the lowest code" if fmt.symmetric else "does not use the lowest code"
                 found.append((said, ruled(format=other)))
         return tuple(found)
 

@@ -36,8 +36,14 @@ def formats(draw, families=FAMILIES, min_bits: int = 3, max_bits: int = 8) -> Fl
     subnormals = draw(st.sampled_from([True, False]))
     bias = draw(st.none() | st.integers(-20, 60))
     try:
-        fmt = FloatFormat(exponent_bits=exponent_bits, mantissa_bits=bits - signed - exponent_bits,
-                          bias=bias, signed=signed, specials=family, has_subnormals=subnormals)  # fmt: skip
+        fmt = FloatFormat(
+            exponent_bits=exponent_bits,
+            mantissa_bits=bits - signed - exponent_bits,
+            bias=bias,
+            signed=signed,
+            specials=family,
+            has_subnormals=subnormals,
+        )
     except ValueError:
         assume(False)
     assume(fmt.fits_float64)
@@ -116,8 +122,7 @@ def behaviours(draw, fmt):
     if not isinstance(fmt, FloatFormat):
         return Behaviour(fmt, draw(roundings(fmt)))
     rules = ["zero", "max"] if fmt.nan_code is None else ["zero"]
-    return Behaviour(fmt, draw(roundings(fmt)), draw(st.sampled_from(OVERFLOWS)),
-                     draw(st.sampled_from(rules)))  # fmt: skip
+    return Behaviour(fmt, draw(roundings(fmt)), draw(st.sampled_from(OVERFLOWS)), draw(st.sampled_from(rules)))
 
 
 @st.composite

@@ -67,18 +67,20 @@ class Vectors:
     input: str = "float32"
 
     def __post_init__(self):
-        for what, got, allowed in (("operation", self.operation, OPERATIONS),
-                                   ("level", self.level, LEVELS), ("input", self.input, INPUTS)):  # fmt: skip
+        for what, got, allowed in (
+            ("operation", self.operation, OPERATIONS),
+            ("level", self.level, LEVELS),
+            ("input", self.input, INPUTS),
+        ):
             if got not in allowed:
                 raise ValueError(f"vectors: unknown {what} {got!r}; one of {', '.join(allowed)}")
         if isinstance(self.behaviour.format, IntFormat) or self.behaviour.is_stochastic:
-            raise ValueError(f"vectors: a float or posit format and a deterministic mode; got "
-                             f"{self.behaviour}")  # fmt: skip
+            raise ValueError(f"vectors: a float or posit format and a deterministic mode; got {self.behaviour}")
         if self.is_arithmetic:
             operands.check(self.operation, self.behaviour.format, self.level)
             return
         if self.level == "all" and self.input == "float64" and self.operation != "decode":
-            raise ValueError("vectors: nobody can wait for 2^64 lines; use level 2, or a narrower input")  # fmt: skip
+            raise ValueError("vectors: nobody can wait for 2^64 lines; use level 2, or a narrower input")
         if self.level == "all" and self.operation == "decode" and self.behaviour.format.bits > 32:
             raise ValueError("vectors: all codes of at most 32 bits; use level 2")
 
@@ -94,9 +96,7 @@ class Vectors:
             return operands.digits(self.operation, self.behaviour.format)
         code = -(-self.behaviour.format.bits // 4)
         wide = 2 * np.dtype(self.input).itemsize
-        return {"encode": (wide, code), "quantize": (wide, wide), "decode": (code, 16)}[
-            self.operation
-        ]
+        return {"encode": (wide, code), "quantize": (wide, wide), "decode": (code, 16)}[self.operation]
 
     def inputs(self) -> Iterator[np.ndarray]:
         """Yield the inputs in chunks: floats of the input dtype, or codes or tuples (unsigned)."""
@@ -111,8 +111,7 @@ class Vectors:
             few = codes[:: max(1, codes.size // 256)] if self.level == "1" else codes
             yield from _chunks(few)
             return
-        groups = [group(self.behaviour.format, self.input) for group in case_groups()
-                  if group.kind == "values"]  # fmt: skip
+        groups = [group(self.behaviour.format, self.input) for group in case_groups() if group.kind == "values"]
         if self.level == "1":
             groups = [x[:: max(1, -(-x.size // 32))] for x in groups]
         yield from _chunks(distinct(np.concatenate(groups)))
@@ -120,7 +119,7 @@ class Vectors:
     def _all(self):
         wide = np.dtype(self.input)
         width = self.behaviour.format.bits if self.operation == "decode" else 8 * wide.itemsize
-        dtype = np.min_scalar_type((1 << width) - 1) if self.operation == "decode" else f"u{wide.itemsize}"  # fmt: skip
+        dtype = np.min_scalar_type((1 << width) - 1) if self.operation == "decode" else f"u{wide.itemsize}"
         for start in range(0, 1 << width, CHUNK):
             bits = np.arange(start, min(start + CHUNK, 1 << width), dtype=np.uint64).astype(dtype)
             yield bits if self.operation == "decode" else bits.view(wide)
@@ -151,17 +150,19 @@ class Vectors:
         for x in self.inputs():
             lines = []
             for given, gives in zip(x, self.results(x), strict=True):
-                record = {"input": f"{bits_of(given.reshape(1))[0]:0{first}x}",
-                          "result": f"{bits_of(gives.reshape(1))[0]:0{second}x}",
-                          "input_value": str(given), "result_value": str(gives)}  # fmt: skip
+                record = {
+                    "input": f"{bits_of(given.reshape(1))[0]:0{first}x}",
+                    "result": f"{bits_of(gives.reshape(1))[0]:0{second}x}",
+                    "input_value": str(given),
+                    "result_value": str(gives),
+                }
                 lines.append(json.dumps(record))
             yield ("\n".join(lines) + "\n").encode()
 
     def save_npz(self, path) -> None:
         """Write arrays ``input`` and ``result`` (this one holds them in memory)."""
         x = np.concatenate(list(self.inputs()))
-        np.savez_compressed(path, input=x, result=self.results(x),
-                            about=np.array(f"{self.operation} {self.behaviour}"))  # fmt: skip
+        np.savez_compressed(path, input=x, result=self.results(x), about=np.array(f"{self.operation} {self.behaviour}"))
 
 
 def bits_of(x: np.ndarray) -> np.ndarray:

@@ -80,12 +80,23 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
     if trouble is None:
         trouble = (waiting if echoed is None else echoed).missing(line - 1)
     results = (
-        CheckResult("lines", "use", "every line holds a result, or an input and its result",
-                    line - 1 + bool(trouble), int(bool(trouble)),
-                    Failure("read", None, None, trouble) if trouble else None),
-        CheckResult(vectors.operation, "case group", "every result is the expected one", tally.tried,
-                    tally.failed, tally.failure),
-    )  # fmt: skip
+        CheckResult(
+            "lines",
+            "use",
+            "every line holds a result, or an input and its result",
+            line - 1 + bool(trouble),
+            int(bool(trouble)),
+            Failure("read", None, None, trouble) if trouble else None,
+        ),
+        CheckResult(
+            vectors.operation,
+            "case group",
+            "every result is the expected one",
+            tally.tried,
+            tally.failed,
+            tally.failure,
+        ),
+    )
     diagnoses = ()
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
@@ -128,7 +139,7 @@ class _Waiting:
         for more in self.source if not left else ():
             left += more.size
             break
-        return f"{left}{'' if left < CHUNK else ' or more'} results are missing after {lines} lines" * bool(left)  # fmt: skip
+        return f"{left}{'' if left < CHUNK else ' or more'} results are missing after {lines} lines" * bool(left)
 
 
 class _Echoed:
@@ -170,8 +181,10 @@ class _Echoed:
             strange = self.known[at] != bits
             if strange.any():
                 first = int(np.argmax(strange))
-                raise _Wrong(f"line {line + first} echoes {self._shown(bits[first])}, which is not "
-                             "among the test vectors of these options")  # fmt: skip
+                raise _Wrong(
+                    f"line {line + first} echoes {self._shown(bits[first])}, which is not "
+                    "among the test vectors of these options"
+                )
         order = np.argsort(at, kind="stable")
         again = np.zeros(at.size, bool)
         again[order[1:]] = at[order[1:]] == at[order[:-1]]

@@ -15,11 +15,28 @@ from refimpl.spec import arithmetic as spec
 from refimpl.spec import float_codes, posits
 
 DETERMINISTIC = [rounding for rounding in ROUNDINGS if not rounding.startswith("stochastic")]
-EIGHT_BITS = [name for name in names()
-              if isinstance(format_of(name), FloatFormat) and format_of(name).bits <= 8]  # fmt: skip
-FIVE_BITS = ["float4_e2m1fn", "e2m1ieee", "e2m2", "e3m1", "e2m2ieee", "e3m1ieee", "e2m2fn",
-             "e3m1fnuz", "e2m2fnuz", "e1m3", "e0m4", "e4m0", "e3m1_flush", "e2m2p3109e",
-             "binary5p2se", "binary5p3sf", "binary5p3ue", "e5m0scale", "e2m3ieee_unsigned"]  # fmt: skip
+EIGHT_BITS = [name for name in names() if isinstance(format_of(name), FloatFormat) and format_of(name).bits <= 8]
+FIVE_BITS = [
+    "float4_e2m1fn",
+    "e2m1ieee",
+    "e2m2",
+    "e3m1",
+    "e2m2ieee",
+    "e3m1ieee",
+    "e2m2fn",
+    "e3m1fnuz",
+    "e2m2fnuz",
+    "e1m3",
+    "e0m4",
+    "e4m0",
+    "e3m1_flush",
+    "e2m2p3109e",
+    "binary5p2se",
+    "binary5p3sf",
+    "binary5p3ue",
+    "e5m0scale",
+    "e2m3ieee_unsigned",
+]
 POSITS = [PositFormat(8, 2), PositFormat(8, 0), PositFormat(8, 1)]
 NO_WORDS = np.empty(0, np.uint32)
 
@@ -28,9 +45,8 @@ def from_kernel(operation, codes, fmt, rounding="ties_to_even", overflow="overfl
     a, b, c = (list(codes) * 3)[:3]
     out = np.empty(a.size, np.uint64)
     kernel.calculate(
-        kernel.OPERATIONS.index(operation), a, b, c, out, kernel.layout(fmt),
-        mode(rounding, overflow, nan), NO_WORDS,
-    )  # fmt: skip
+        kernel.OPERATIONS.index(operation), a, b, c, out, kernel.layout(fmt), mode(rounding, overflow, nan), NO_WORDS
+    )
     return out
 
 
@@ -59,10 +75,9 @@ def check(operation, fmt, codes, roundings):
             result = exact
             if exact.kind == "finite" and exact.magnitude == 0:
                 result = spec.OPERATIONS[operation](*operands, rounding)
-            key = (result.kind, result.negative, result.magnitude.numerator,
-                   result.magnitude.denominator)  # fmt: skip
+            key = (result.kind, result.negative, result.magnitude.numerator, result.magnitude.denominator)
             if key not in known[k]:
-                encoded = posits.encode(result, fmt) if posit else float_codes.encode(result, fmt, rounding)  # fmt: skip
+                encoded = posits.encode(result, fmt) if posit else float_codes.encode(result, fmt, rounding)
                 known[k][key] = encoded
             assert got[k][i] == known[k][key], (operation, str(fmt), rounding, several)
 
@@ -137,10 +152,7 @@ def test_pairs_are_compared_as_defined(name):
     fmt = format_of(name)
     posit = isinstance(fmt, PositFormat)
     a, b = codes_of(fmt, 2, share=0.2)
-    a, b = (
-        np.append(a, np.arange(256, dtype=np.uint64)),
-        np.append(b, np.arange(256, dtype=np.uint64)),
-    )
+    a, b = (np.append(a, np.arange(256, dtype=np.uint64)), np.append(b, np.arange(256, dtype=np.uint64)))
     found = np.empty(a.size, np.uint8)
     kernel.relations(a, b, found, kernel.layout(fmt))
     decode = posits.decode if posit else float_codes.decode

@@ -33,15 +33,21 @@ TABLE = {
 }
 # finite codes and distinct finite values
 COUNTS = {
-    "float8_e4m3fn": (254, 253), "float8_e5m2": (248, 247), "float8_e4m3": (240, 239),
-    "float8_e3m4": (224, 223), "float8_e4m3fnuz": (255, 255), "float8_e5m2fnuz": (255, 255),
-    "float8_e4m3b11fnuz": (255, 255), "float6_e3m2fn": (64, 63), "float6_e2m3fn": (64, 63),
-    "float4_e2m1fn": (16, 15), "float8_e8m0fnu": (255, 255),
-}  # fmt: skip
+    "float8_e4m3fn": (254, 253),
+    "float8_e5m2": (248, 247),
+    "float8_e4m3": (240, 239),
+    "float8_e3m4": (224, 223),
+    "float8_e4m3fnuz": (255, 255),
+    "float8_e5m2fnuz": (255, 255),
+    "float8_e4m3b11fnuz": (255, 255),
+    "float6_e3m2fn": (64, 63),
+    "float6_e2m3fn": (64, 63),
+    "float4_e2m1fn": (16, 15),
+    "float8_e8m0fnu": (255, 255),
+}
 # code: value
 ANCHORS = {
-    "float8_e4m3fn": {0x7E: 448, 0xFE: -448, 0x08: 2.0**-6, 0x01: 2.0**-9, 0x38: 1, 0x7F: math.nan,
-                      0xFF: math.nan},
+    "float8_e4m3fn": {0x7E: 448, 0xFE: -448, 0x08: 2.0**-6, 0x01: 2.0**-9, 0x38: 1, 0x7F: math.nan, 0xFF: math.nan},
     "float8_e5m2": {0x7B: 57344, 0x7C: math.inf, 0xFC: -math.inf, 0x7D: math.nan, 0x3C: 1},
     "float8_e4m3fnuz": {0x80: math.nan, 0x7F: 240, 0xFF: -240, 0x40: 1},
     "e4m3p3109e": {0x7E: 224, 0x7F: math.inf, 0xFF: -math.inf, 0x80: math.nan},
@@ -51,7 +57,7 @@ ANCHORS = {
     "float8_e8m0fnu": {0x00: 2.0**-127, 0x7F: 1, 0xFE: 2.0**127, 0xFF: math.nan},
     "float16": {0x3C00: 1, 0x7BFF: 65504, 0x7C00: math.inf, 0x0001: 2.0**-24, 0xC000: -2},
     "bfloat16": {0x3F80: 1, 0x7F7F: 255 * 2.0**120, 0xFF80: -math.inf},
-}  # fmt: skip
+}
 
 
 def all_values(fmt):
@@ -93,10 +99,25 @@ def test_fp4_has_the_printed_grid():
 
 
 # (low and high formats of the PEPPP paper: total bits, mantissa bits, largest value)
-PEPPP = [(5, 1, 24), (6, 2, 28), (7, 3, 30), (8, 4, 31), (6, 1, 384), (7, 2, 448), (8, 3, 480),
-         (9, 4, 496), (7, 1, 98304), (8, 2, 114688), (9, 3, 122880), (14, 7, 8.55638e9),
-         (16, 9, 8.58155e9), (18, 11, 8.58784e9), (15, 7, 3.67494e19), (17, 9, 3.68575e19),
-         (19, 11, 3.68845e19)]  # fmt: skip
+PEPPP = [
+    (5, 1, 24),
+    (6, 2, 28),
+    (7, 3, 30),
+    (8, 4, 31),
+    (6, 1, 384),
+    (7, 2, 448),
+    (8, 3, 480),
+    (9, 4, 496),
+    (7, 1, 98304),
+    (8, 2, 114688),
+    (9, 3, 122880),
+    (14, 7, 8.55638e9),
+    (16, 9, 8.58155e9),
+    (18, 11, 8.58784e9),
+    (15, 7, 3.67494e19),
+    (17, 9, 3.68575e19),
+    (19, 11, 3.68845e19),
+]
 
 
 @pytest.mark.parametrize("bits, mantissa_bits, largest", PEPPP)
@@ -110,10 +131,19 @@ def test_the_formats_of_peppp_reach_as_far_as_printed(bits, mantissa_bits, large
     assert all(decode(code, fmt).kind == "finite" for code in codes)
 
 
-@pytest.mark.parametrize("name, dtype", [("float16", np.float16), ("float32", np.float32),
-                                         ("float64", np.float64)])  # fmt: skip
+@pytest.mark.parametrize("name, dtype", [("float16", np.float16), ("float32", np.float32), ("float64", np.float64)])
 def test_finfo_says_what_numpy_says(name, dtype):
     fmt, info = format_of(name), np.finfo(dtype)
-    for field in ("max", "min", "eps", "smallest_normal", "smallest_subnormal", "nmant", "nexp",
-                  "maxexp", "minexp", "bits"):  # fmt: skip
+    for field in (
+        "max",
+        "min",
+        "eps",
+        "smallest_normal",
+        "smallest_subnormal",
+        "nmant",
+        "nexp",
+        "maxexp",
+        "minexp",
+        "bits",
+    ):
         assert getattr(fmt, field) == getattr(info, field), field

@@ -58,8 +58,21 @@ def some_codes(fmt):
     if fmt.bits <= 8:
         return list(range(2**fmt.bits))
     top = 2**fmt.bits
-    edges = {0, 1, 2, top - 1, top - 2, top - 3, top // 2, top // 2 - 1, top // 2 - 2, top // 2 + 1,
-             fmt.max_code, 2**fmt.mantissa_bits, 2**fmt.mantissa_bits - 1}  # fmt: skip
+    edges = {
+        0,
+        1,
+        2,
+        top - 1,
+        top - 2,
+        top - 3,
+        top // 2,
+        top // 2 - 1,
+        top // 2 - 2,
+        top // 2 + 1,
+        fmt.max_code,
+        2**fmt.mantissa_bits,
+        2**fmt.mantissa_bits - 1,
+    }
     return sorted({code for code in edges if code < top} | set(range(0, top, top // 37)))
 
 
@@ -100,8 +113,9 @@ def test_the_kernel_decodes_what_float64_holds_and_refuses_the_rest(k):
 @pytest.mark.parametrize("name", ["binary16p1ue", "binary16p1sf", "binary14p2se", "binary15p3uf"])
 def test_float64_encodes_in_formats_wider_than_itself(name):
     fmt = format_of(name)
-    x = np.array([1.0, 1.5, 3.0, 1e308, 1.7976931348623157e308, 5e-324, 1.5e-323, 2.0**-1022, 0.0,
-                  -1.0, -1.75, np.inf, np.nan])  # fmt: skip
+    x = np.array(
+        [1.0, 1.5, 3.0, 1e308, 1.7976931348623157e308, 5e-324, 1.5e-323, 2.0**-1022, 0.0, -1.0, -1.75, np.inf, np.nan]
+    )
     for rounding in ("ties_to_even", "toward_positive", "to_odd"):
         expected = [encode(from_float(float(v)), fmt, rounding) for v in x]
         assert ops.encode(x, fmt, rounding=rounding).tolist() == expected

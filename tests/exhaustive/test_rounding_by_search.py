@@ -13,9 +13,23 @@ from refimpl.formats import ROUNDINGS, FloatFormat
 from refimpl.formats import format as format_of
 from refimpl.spec.float_codes import Value, decode, encode, magnitude
 
-NAMES = ["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "e2m2", "e3m1fnuz", "e2m2ieee",
-         "e3m0fn", "e0m4", "e3m2_flush", "e3m2p3109e", "e4m0p3109e", "e3m2p3109f_unsigned",
-         "e3m3fn_unsigned", "float8_e4m3fn", "e5m2ieee"]  # fmt: skip
+NAMES = [
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "e2m2",
+    "e3m1fnuz",
+    "e2m2ieee",
+    "e3m0fn",
+    "e0m4",
+    "e3m2_flush",
+    "e3m2p3109e",
+    "e4m0p3109e",
+    "e3m2p3109f_unsigned",
+    "e3m3fn_unsigned",
+    "float8_e4m3fn",
+    "e5m2ieee",
+]
 ROUNDINGS = [rounding for rounding in ROUNDINGS if not rounding.startswith("stochastic")]
 
 
@@ -58,8 +72,9 @@ def test_the_definition_picks_the_value_a_search_picks(name, rounding):
         if expected <= fmt.max_code:
             assert got == expected, (x, rounding)
             if fmt.signed:  # the mirror image, with the directed modes exchanged
-                mirror = {"toward_positive": "toward_negative",
-                          "toward_negative": "toward_positive"}.get(rounding, rounding)  # fmt: skip
+                mirror = {"toward_positive": "toward_negative", "toward_negative": "toward_positive"}.get(
+                    rounding, rounding
+                )
                 negative = decode(encode(Value("finite", True, x), fmt, mirror), fmt)
                 assert negative.magnitude == decode(got, fmt).magnitude
                 assert negative.negative or negative.magnitude == 0
@@ -69,10 +84,14 @@ def test_the_definition_picks_the_value_a_search_picks(name, rounding):
             assert beyond or got == fmt.max_code
 
 
-@pytest.mark.parametrize("name, ties", [
-    ("float4_e2m1fn", {".25": 0, ".75": 1, "1.25": 1, "1.75": 2, "2.5": 2, "3.5": 4, "5": 4}),
-    ("float8_e4m3fn", {"464": 448}), ("float8_e5m2", {"61439": 57344}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, ties",
+    [
+        ("float4_e2m1fn", {".25": 0, ".75": 1, "1.25": 1, "1.75": 2, "2.5": 2, "3.5": 4, "5": 4}),
+        ("float8_e4m3fn", {"464": 448}),
+        ("float8_e5m2", {"61439": 57344}),
+    ],
+)
 def test_the_printed_ties_go_where_printed(name, ties):
     fmt = format_of(name)
     for x, rounded in ties.items():
@@ -80,7 +99,10 @@ def test_the_printed_ties_go_where_printed(name, ties):
 
 
 def test_the_printed_overflows_overflow():
-    for name, x, kind in (("float8_e4m3fn", "464.001", "nan"), ("float8_e5m2", "61440", "infinite"),
-                          ("float16", "65520", "infinite")):  # fmt: skip
+    for name, x, kind in (
+        ("float8_e4m3fn", "464.001", "nan"),
+        ("float8_e5m2", "61440", "infinite"),
+        ("float16", "65520", "infinite"),
+    ):
         fmt = format_of(name)
         assert decode(encode(Value("finite", False, Fraction(x)), fmt), fmt).kind == kind

@@ -8,13 +8,28 @@ from refimpl.formats import FloatFormat, PositFormat, names
 from refimpl.formats import format as format_of
 from refimpl.spec import float_codes, posits
 
-NAMES = ["float16", "bfloat16", "e4m4", "e5m3", "e6m7", "e7m7", "e6m9", "e8m7", "e5m10fnuz",
-         "e4m11p3109e", "binary12p5ue", "binary16p8sf", "e8m7_flush", "e0m13", "posit16_2",
-         "posit16_1", "posit12_0"]  # fmt: skip
+NAMES = [
+    "float16",
+    "bfloat16",
+    "e4m4",
+    "e5m3",
+    "e6m7",
+    "e7m7",
+    "e6m9",
+    "e8m7",
+    "e5m10fnuz",
+    "e4m11p3109e",
+    "binary12p5ue",
+    "binary16p8sf",
+    "e8m7_flush",
+    "e0m13",
+    "posit16_2",
+    "posit16_1",
+    "posit12_0",
+]
 SMALL_OR_SIXTEEN = [
-    name for name in names()
-    if isinstance(format_of(name), (FloatFormat, PositFormat)) and format_of(name).bits <= 16
-]  # fmt: skip
+    name for name in names() if isinstance(format_of(name), (FloatFormat, PositFormat)) and format_of(name).bits <= 16
+]
 
 
 @pytest.mark.slow
@@ -25,10 +40,7 @@ def test_every_code_decodes_as_defined(name):
     codes = np.arange(2**fmt.bits, dtype=np.uint16)
     expected = [float_codes.to_float(spec.decode(code, fmt)) for code in range(2**fmt.bits)]
     expected = np.array(expected)
-    for got in (
-        ops.decode(codes, fmt),
-        np.concatenate([ops.decode(c, fmt) for c in np.split(codes, 2)]),
-    ):
+    for got in (ops.decode(codes, fmt), np.concatenate([ops.decode(c, fmt) for c in np.split(codes, 2)])):
         same = (got == expected) & (np.signbit(got) == np.signbit(expected))
         assert (same | (np.isnan(got) & np.isnan(expected))).all()
 

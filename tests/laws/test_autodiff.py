@@ -34,30 +34,33 @@ CASES = {
     "matmul of a vector": (p.matmul, normal(3), normal(3, 4)),
     "matmul of a stack": (p.matmul, normal(2, 5, 3), normal(3, 4)),
     "convolve": (lambda x, w: p.convolve(x, w, padding=1), normal(2, 5, 4, 3), normal(3, 3, 3, 2)),
-    "convolve, strided": (
-        lambda x, w: p.convolve(x, w, stride=2, padding=1), normal(2, 6, 5, 3), normal(3, 3, 3, 4)
-    ),
+    "convolve, strided": (lambda x, w: p.convolve(x, w, stride=2, padding=1), normal(2, 6, 5, 3), normal(3, 3, 3, 4)),
     "convolve, no padding, uneven filter": (
-        lambda x, w: p.convolve(x, w, stride=2), normal(1, 7, 6, 2), normal(2, 3, 2, 3)
+        lambda x, w: p.convolve(x, w, stride=2),
+        normal(1, 7, 6, 2),
+        normal(2, 3, 2, 3),
     ),
     "normalize by the batch": (
         lambda x, g, b: p.normalize(
             x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True
         ),
-        normal(4, 3, 3, 2), normal(2), normal(2),
+        normal(4, 3, 3, 2),
+        normal(2),
+        normal(2),
     ),
     "normalize by constants": (
-        lambda x, g, b: p.normalize(
-            x, g, b, mean=np.array([0.5, 1.0]), variance=np.array([2.0, 3.0]), of_batch=False
-        ),
-        normal(6, 2), normal(2), normal(2),
+        lambda x, g, b: p.normalize(x, g, b, mean=np.array([0.5, 1.0]), variance=np.array([2.0, 3.0]), of_batch=False),
+        normal(6, 2),
+        normal(2),
+        normal(2),
     ),
     "normalize by the batch, then relu": (
         lambda x, g, b: p.normalize(
-            x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)),
-            of_batch=True, relu=True
+            x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True, relu=True
         ),
-        normal(4, 3, 3, 2), normal(2), normal(2),
+        normal(4, 3, 3, 2),
+        normal(2),
+        normal(2),
     ),
     "cross_entropy": (lambda z: p.cross_entropy(z, labels=LABELS), normal(4, 5)),
     "sqrt": (p.sqrt, 1 + abs(normal(5))),
@@ -75,18 +78,20 @@ CASES = {
     "layer_norm": (p.layer_norm, normal(2, 3, 5), normal(5), normal(5)),
     "convolve, grouped": (
         lambda x, w: p.convolve(x, w, stride=2, padding=1, groups=2),
-        normal(2, 5, 4, 6), normal(3, 3, 3, 4),
+        normal(2, 5, 4, 6),
+        normal(3, 3, 3, 4),
     ),
     "convolve, a filter for each channel": (
         lambda x, w: p.convolve(x, w, stride=2, padding=2, groups=3),
-        normal(2, 6, 5, 3), normal(3, 2, 1, 3),
+        normal(2, 6, 5, 3),
+        normal(3, 2, 1, 3),
     ),
     "max_pool": (lambda x: p.max_pool(x, size=2, stride=2), normal(2, 5, 4, 3)),
     "max_pool, overlapping": (lambda x: p.max_pool(x, size=3, stride=2), normal(2, 7, 8, 3)),
     "image_mean": (p.image_mean, normal(2, 5, 4, 3)),
     "average_pool": (lambda x: p.average_pool(x, size=2, stride=2), normal(2, 5, 4, 3)),
     "average_pool, overlapping": (lambda x: p.average_pool(x, size=3, stride=1), normal(1, 5, 4, 3)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -219,7 +224,10 @@ IMAGES = np.ones((1, 8, 8, 4), np.float32)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: p.convolve(IMAGES, FILTERS), r"convolve: images of shape \(1, 8, 8, 4\) and filters of shape \(3, 3, 2, 6\)"),
+        (
+            lambda: p.convolve(IMAGES, FILTERS),
+            r"convolve: images of shape \(1, 8, 8, 4\) and filters of shape \(3, 3, 2, 6\)",
+        ),
         (lambda: p.convolve(IMAGES, FILTERS, groups=4), "4 groups"),
         (lambda: p.convolve(IMAGES, np.ones((11, 11, 4, 6)), padding=1), "no larger than padded images"),
         (lambda: p.convolve(IMAGES[0], FILTERS), r"\(8, 8, 4\).*images are \(batch, height, width, in\)"),
@@ -228,15 +236,20 @@ IMAGES = np.ones((1, 8, 8, 4), np.float32)
         (lambda: p.matmul(np.ones((2, 3)), np.ones(3)), r"\(2, 3\) and \(3,\)"),
         (lambda: p.max_pool(IMAGES, size=9, stride=1), "windows of 9 x 9 do not fit"),
         (lambda: p.average_pool(IMAGES, size=9, stride=1), "no smaller than a window"),
-        (lambda: p.layer_norm(IMAGES, np.ones(4), np.ones(3)), r"layer_norm: x has the shape \(1, 8, 8, 4\) and a vector \(3,\)"),
-        (lambda: p.normalize(IMAGES, np.ones(4), np.ones(4), mean=np.ones(3), variance=np.ones(4), of_batch=False),
-         r"normalize: .*vectors of shape \(4,\)"),
+        (
+            lambda: p.layer_norm(IMAGES, np.ones(4), np.ones(3)),
+            r"layer_norm: x has the shape \(1, 8, 8, 4\) and a vector \(3,\)",
+        ),
+        (
+            lambda: p.normalize(IMAGES, np.ones(4), np.ones(4), mean=np.ones(3), variance=np.ones(4), of_batch=False),
+            r"normalize: .*vectors of shape \(4,\)",
+        ),
         (lambda: p.cross_entropy(np.ones((2, 3)), labels=[0, 3]), "labels go from 0 to 3, allowed are 0 to 2"),
         (lambda: p.cross_entropy(np.ones((2, 3)), labels=[-1, 0]), "labels go from -1"),
         (lambda: p.cross_entropy(np.ones((2, 3)), labels=[0]), r"logits of shape \(2, 3\) and labels of shape \(1,\)"),
         (lambda: p.embedding(np.ones((3, 2)), tokens=[0, 3]), "tokens go from 0 to 3, the table has rows 0 to 2"),
     ],
-)  # fmt: skip
+)
 def test_shapes_that_do_not_fit_are_refused_before_a_kernel_reads_beyond_them(make, message):
     with pytest.raises(ValueError, match=message):
         make()

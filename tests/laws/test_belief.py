@@ -30,13 +30,9 @@ def test_conditioning_is_the_textbook_formula_and_reproduces_what_was_measured(s
     s = before.covariance
     gain = s[np.ix_(rest, seen)] @ np.linalg.inv(s[np.ix_(seen, seen)])
     assert after.mean[seen].tolist() == errors.tolist() and not after.deviation[seen].any()
+    np.testing.assert_allclose(after.mean[rest], before.mean[rest] + gain @ (errors - before.mean[seen]), atol=1e-6)
     np.testing.assert_allclose(
-        after.mean[rest], before.mean[rest] + gain @ (errors - before.mean[seen]), atol=1e-6
-    )
-    np.testing.assert_allclose(
-        after.covariance[np.ix_(rest, rest)],
-        s[np.ix_(rest, rest)] - gain @ s[np.ix_(seen, rest)],
-        atol=1e-6,
+        after.covariance[np.ix_(rest, rest)], s[np.ix_(rest, rest)] - gain @ s[np.ix_(seen, rest)], atol=1e-6
     )
 
 
@@ -67,10 +63,7 @@ def test_what_follows_from_the_rest_cannot_be_measured_again():
 
 def samples(seed, rows=30, columns=7, rank=2, noise=0.02):
     rng = np.random.default_rng(seed)
-    factors, loadings = (
-        rng.standard_normal((rows, rank)),
-        0.1 * rng.standard_normal((rank, columns)),
-    )
+    factors, loadings = (rng.standard_normal((rows, rank)), 0.1 * rng.standard_normal((rank, columns)))
     exact = 0.5 + factors @ loadings + noise * rng.standard_normal((rows, columns))
     return np.clip(exact, 0, 1), rng
 
@@ -80,9 +73,7 @@ def likelihood(found, values):
     total = 0.0
     for row in values:
         seen = ~np.isnan(row)
-        total += multivariate_normal.logpdf(
-            row[seen], found.mean[seen], found.belief.covariance[np.ix_(seen, seen)]
-        )
+        total += multivariate_normal.logpdf(row[seen], found.mean[seen], found.belief.covariance[np.ix_(seen, seen)])
     return total
 
 
@@ -187,10 +178,7 @@ def test_bands_are_as_wide_as_heavier_tails_demand():
         (lambda: probabilistic_pca([[0.5, 1.5], [0.5, 0.5]], 1), r"1.5 at row 0, column 1"),
         (lambda: probabilistic_pca(np.full((3, 4), 0.5), 3), r"rank = 3; allowed is 1 to 2"),
         (lambda: probabilistic_pca([0.5], 1), r"at least 2 rows"),
-        (
-            lambda: probabilistic_pca(np.where(np.eye(9) > 0, 0.5, np.nan), 2),
-            r"9 observed entries; rank 2 .* at least",
-        ),
+        (lambda: probabilistic_pca(np.where(np.eye(9) > 0, 0.5, np.nan), 2), r"9 observed entries; rank 2 .* at least"),
         (lambda: learn_belief([[0.5, -1.0], [0.5, 0.5]]), r"-1.0 at row 0, column 1"),
     ],
 )

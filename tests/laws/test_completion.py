@@ -50,9 +50,7 @@ def test_the_objective_never_rises_and_is_the_one_stated(seed, accelerate, weigh
     found = soft_impute(values, rank=9, weights=weights, accelerate=accelerate, max_iterations=60)
     assert (np.diff(found.objective) <= 1e-9).all()
     if (found.values > 0).all() and (found.values < 1).all():  # nothing was clipped
-        assert found.objective[-1] == pytest.approx(
-            objective(found.values, values, weights, 0.1), rel=1e-9
-        )
+        assert found.objective[-1] == pytest.approx(objective(found.values, values, weights, 0.1), rel=1e-9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -151,10 +149,7 @@ EMPTY_ROW = [[0.5, 0.5], [np.nan, np.nan]]
             r"9 observed entries; rank 5 of a 9 x 9 matrix needs at least 17",
         ),
         (lambda: soft_impute(np.full((9, 9), 0.5), weights=[1]), r"weights of shape \(1,\)"),
-        (
-            lambda: soft_impute(np.full((9, 9), 0.5), weights=np.zeros((9, 9))),
-            r"weight 0.0 at row 0, column 0",
-        ),
+        (lambda: soft_impute(np.full((9, 9), 0.5), weights=np.zeros((9, 9))), r"weight 0.0 at row 0, column 0"),
         (lambda: inverse_propensity([0.0]), r"\(0, 1\]"),
         (lambda: inverse_propensity([0.5], clip=0.5), r"at least 1"),
         (lambda: uniform_sample((2, 2), 0, seed=0), r"\(0, 1\]"),

@@ -29,8 +29,7 @@ def determinant(embedding, design):
 def best_determinant(embedding, n, containing=()):
     others = [j for j in range(embedding.shape[1]) if j not in containing]
     return max(
-        determinant(embedding, [*containing, *more])
-        for more in itertools.combinations(others, n - len(containing))
+        determinant(embedding, [*containing, *more]) for more in itertools.combinations(others, n - len(containing))
     )
 
 

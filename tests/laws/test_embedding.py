@@ -10,14 +10,7 @@ from refimpl.peppp.design import d_optimal, random_design
 from refimpl.peppp.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimate import Estimate
 from refimpl.peppp.evaluation import METRICS, leave_one_out
-from refimpl.peppp.frontier import (
-    budget_regret,
-    convergence,
-    hyper_diff,
-    inverted_distance,
-    recommend,
-    regret,
-)
+from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, inverted_distance, recommend, regret
 from refimpl.peppp.methods import METHODS
 from refimpl.peppp.regression import predict
 
@@ -94,9 +87,7 @@ def test_measured_values_are_reproduced_and_the_rest_stays_between_zero_and_one(
     matrix, k = case
     embedding = svd_embedding(matrix, k)
     design = d_optimal(embedding, data.draw(st.integers(k, matrix.shape[1])))
-    errors = data.draw(
-        st.lists(st.floats(0, 1), min_size=len(design), max_size=len(design)).map(np.array)
-    )
+    errors = data.draw(st.lists(st.floats(0, 1), min_size=len(design), max_size=len(design)).map(np.array))
     prediction = predict(embedding, design, errors)
     assert np.array_equal(prediction[design], errors)
     assert (prediction >= 0).all() and (prediction <= 1).all()
@@ -131,9 +122,7 @@ def test_leave_one_out_on_an_exactly_low_rank_matrix_makes_no_error(case):
 @given(st.integers(0, 2**32), st.sampled_from(sorted(METHODS)))
 def test_leave_one_out_measures_everything_when_n_is_everything(seed, method):
     values = np.random.default_rng(seed).uniform(size=(5, 6))
-    scores = leave_one_out(
-        values, np.arange(6.0) + 1, n_measurements=6, rank=2, method=method, seed=seed
-    )
+    scores = leave_one_out(values, np.arange(6.0) + 1, n_measurements=6, rank=2, method=method, seed=seed)
     assert np.isnan(scores.pop("coverage")).all()  # nothing was left to predict
     assert all((score == 0).all() for score in scores.values())
 
@@ -144,13 +133,7 @@ def test_leave_one_out_knows_of_the_held_out_row_only_what_it_measures(seed, plu
     rng = np.random.default_rng(seed)
     values, memory = rng.uniform(size=(6, 8)), rng.uniform(1, 9, size=(6, 8))
     scores = leave_one_out(
-        values,
-        memory,
-        n_measurements=3,
-        rank=2,
-        plug_in=plug_in,
-        duplicates=duplicates,
-        method="ed-mf",
+        values, memory, n_measurements=3, rank=2, plug_in=plug_in, duplicates=duplicates, method="ed-mf"
     )
     embedding = svd_embedding(values[1:], 2)
     design = d_optimal(embedding, 3)
@@ -212,9 +195,7 @@ def test_rows_of_a_held_out_row_s_group_are_left_out_too():
 
 def test_leave_one_out_is_the_same_in_one_process_and_in_two():
     values = np.random.default_rng(0).uniform(size=(8, 6))
-    one, two = (
-        leave_one_out(values, np.arange(6.0), n_measurements=(1, 3), jobs=jobs) for jobs in (1, 2)
-    )
+    one, two = (leave_one_out(values, np.arange(6.0), n_measurements=(1, 3), jobs=jobs) for jobs in (1, 2))
     for name in one:
         assert one[name].shape == (2, 8)
         np.testing.assert_array_equal(one[name], two[name])
@@ -271,10 +252,7 @@ FULL = np.full((3, 3), 0.5)
         (lambda: predict(ROW, [1], [np.nan]), r"\[0, 1\]"),
         (lambda: predict(ROW, [1], [0.5, 0.5]), r"one error per measured column"),
         (lambda: predict(np.ones((2, 3)), [0, 1], [0.5, 0.5]), r"spanning only 1"),
-        (
-            lambda: leave_one_out([[0.5, np.nan]] * 3, [1, 2], n_measurements=1),
-            r"column 1 without a measured entry",
-        ),
+        (lambda: leave_one_out([[0.5, np.nan]] * 3, [1, 2], n_measurements=1), r"column 1 without a measured entry"),
         (lambda: leave_one_out(FULL[:2], [1, 2, 3], n_measurements=1), r"at least 3 rows"),
         (lambda: leave_one_out(FULL, [1, 2], n_measurements=1), r"memory_mb of shape \(2,\)"),
         (lambda: leave_one_out(FULL, n_measurements=1), r"no memory_mb"),
@@ -288,9 +266,7 @@ FULL = np.full((3, 3), 0.5)
             r"rank = 2; allowed is 1 to 1",
         ),
         (
-            lambda: leave_one_out(
-                FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf", memory_cap_mb=1
-            ),
+            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf", memory_cap_mb=1),
             r"row 0 with 1 measured configurations within 1 MB; allowed is at least 2",
         ),
         (
@@ -315,6 +291,7 @@ def test_a_row_of_which_nothing_was_sampled_is_left_out():
     memory = np.arange(1.0, 7.0)
     masks = [sampling.uniform_sample((11, 6), 0.5, seed=(0, i, 1))[0][:, :4] for i in range(12)]
     assert any(not mask.any(axis=1).all() for mask in masks)  # it happens here
-    found = leave_one_out(errors, memory, n_measurements=2, method="ed-mf", rank=1,
-                          meta_training="uniform", ratio=0.5, memory_cap_mb=4)  # fmt: skip
+    found = leave_one_out(
+        errors, memory, n_measurements=2, method="ed-mf", rank=1, meta_training="uniform", ratio=0.5, memory_cap_mb=4
+    )
     assert np.isfinite(found["budget_regret"]).all()

@@ -19,18 +19,14 @@ seeds = st.integers(0, 2**32)
 def rows_of(seed, columns=6, rank=2):
     rng = np.random.default_rng(seed)
     factors = Factors(
-        rng.uniform(size=columns),
-        0.2 * rng.standard_normal((columns, rank)),
-        0.01 * rng.uniform(0.5, 2, columns),
+        rng.uniform(size=columns), 0.2 * rng.standard_normal((columns, rank)), 0.01 * rng.uniform(0.5, 2, columns)
     )
     return ScaledNoise(factors, rng.dirichlet(np.ones(len(SCALES)))), rng
 
 
 def of_scale(factors, scale):
     """The Gaussian of rows whose noise has that scale, written out."""
-    return Belief(
-        factors.mean, factors.loadings @ factors.loadings.T + np.diag(scale * factors.noise)
-    )
+    return Belief(factors.mean, factors.loadings @ factors.loadings.T + np.diag(scale * factors.noise))
 
 
 @settings(deadline=None, max_examples=30)
@@ -56,15 +52,12 @@ def test_a_row_of_which_entries_are_known_is_the_mixture_over_scales(seed, n):
         parts.append(gaussian.given(columns, errors))
         density = 1.0
         if n:
-            density = multivariate_normal.pdf(
-                errors, gaussian.mean[:n], gaussian.covariance[:n, :n]
-            )
+            density = multivariate_normal.pdf(errors, gaussian.mean[:n], gaussian.covariance[:n, :n])
         chances.append(chance * density)
     chances = np.array(chances) / np.sum(chances)
     mean = sum(c * p.mean for c, p in zip(chances, parts, strict=True))
     covariance = sum(
-        c * (p.covariance + np.outer(p.mean - mean, p.mean - mean))
-        for c, p in zip(chances, parts, strict=True)
+        c * (p.covariance + np.outer(p.mean - mean, p.mean - mean)) for c, p in zip(chances, parts, strict=True)
     )
     found = rows.given(columns, errors)
     assert found.mean[:n].tolist() == errors.tolist()
@@ -117,9 +110,7 @@ def test_the_least_of_two_is_expected_where_integration_says(seed):
 
 @settings(deadline=None, max_examples=20)
 @given(seeds)
-def test_the_least_of_several_is_expected_within_a_tenth_of_a_deviation_of_where_draws_have_it(
-    seed,
-):
+def test_the_least_of_several_is_expected_within_a_tenth_of_a_deviation_of_where_draws_have_it(seed):
     memory, belief, rng = uncertain(seed)
     found = expected_least([memory], [belief.mean], [belief.covariance])[0]
     draws = rng.multivariate_normal(belief.mean, belief.covariance, 20_000, method="eigh")
@@ -167,9 +158,7 @@ def test_no_other_share_brings_the_hypervolumes_nearer(seed):
         for mb, (_, true, _, after) in zip(memory, left, strict=True):
             least = expected_least([mb], [after.mean], [after.covariance])[0]
             shown = expected_frontier(mb, after.mean.clip(0, 1), least, share)
-            total += abs(
-                fronts.hypervolume(mb, shown, corner) - fronts.hypervolume(mb, true, corner)
-            )
+            total += abs(fronts.hypervolume(mb, shown, corner) - fronts.hypervolume(mb, true, corner))
         return total
 
     best = missed(frontier_share(left, memory))

@@ -64,10 +64,7 @@ def test_every_dropped_point_is_dominated_by_a_frontier_point(cloud):
 @given(points)
 @example([(1, 1), (1, 1)])  # they eliminate each other and leave nothing
 def test_eliminating_duplicates_keeps_points_with_no_other_point_at_least_as_good(cloud):
-    expected = [
-        all(p[0] > q[0] or p[1] > q[1] for j, p in enumerate(cloud) if j != i)
-        for i, q in enumerate(cloud)
-    ]
+    expected = [all(p[0] > q[0] or p[1] > q[1] for j, p in enumerate(cloud) if j != i) for i, q in enumerate(cloud)]
     assert non_dominated(*split(cloud), duplicates="eliminate").tolist() == expected
 
 
@@ -113,11 +110,7 @@ def test_hypervolume_never_shrinks_by_another_point(cloud, another):
     assert hypervolume(*split([*cloud, another]), CORNER) >= hypervolume(*split(cloud), CORNER)
 
 
-rows = st.lists(
-    st.tuples(st.integers(1, GRID), st.integers(0, GRID), st.integers(0, GRID)),
-    min_size=1,
-    max_size=12,
-)
+rows = st.lists(st.tuples(st.integers(1, GRID), st.integers(0, GRID), st.integers(0, GRID)), min_size=1, max_size=12)
 
 
 def columns(table):
@@ -214,10 +207,7 @@ def test_the_recommendation_is_affordable_and_none_affordable_is_better(table, c
     memory, _, predicted = columns(table)
     cap = cap / GRID
     assume((memory <= cap).any())
-    expected = min(
-        (i for i in range(len(table)) if memory[i] <= cap),
-        key=lambda i: (predicted[i], memory[i], i),
-    )
+    expected = min((i for i in range(len(table)) if memory[i] <= cap), key=lambda i: (predicted[i], memory[i], i))
     assert recommend(memory, predicted, cap) == expected
 
 
@@ -273,10 +263,7 @@ def test_a_frontier_bulging_above_its_chord_has_its_knee_at_the_smallest_memory(
         (lambda: non_dominated([1], [0.5], duplicates="drop"), r"'keep', 'eliminate'"),
         (lambda: hypervolume([1], [0.5], (np.inf, 1)), r"two finite numbers"),
         (lambda: convergence([4], [0.5], [0.5], memory_scale=2), r"not below the largest memory"),
-        (
-            lambda: convergence([4, 4], [0.5, 0.5], [0.5, 0.25], duplicates="eliminate"),
-            r"duplicates='keep'",
-        ),
+        (lambda: convergence([4, 4], [0.5, 0.5], [0.5, 0.25], duplicates="eliminate"), r"duplicates='keep'"),
         (lambda: recommend([4, 3], [0.5, 0.5], cap=2), r"at least 3, .* \(index 1\)"),
         (lambda: regret([0.5], 1), r"chosen = 1"),
         (lambda: regret([0.5, 0.5], 0, [False, True]), r"chosen = 0"),

@@ -52,7 +52,7 @@ def made_up(rows, columns, *, noise=0.02, missing=0.0, memories=None, constant=0
 def scores(values, memory, method, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return leave_one_out(values, memory, method=method, **{"n_measurements": (2, 3), "rank": 2} | options)  # fmt: skip
+        return leave_one_out(values, memory, method=method, **{"n_measurements": (2, 3), "rank": 2} | options)
 
 
 def hold(found, rows):
@@ -127,46 +127,49 @@ def test_an_entry_that_was_not_measured_is_never_looked_at():
     for method in (BEST, "ed-mf"):
         found = scores(holed, memory, method)
         less = scores(values[:, rest], np.broadcast_to(memory, (9, 8))[:, rest], method)
-        for name in set(found) - {
-            "convergence",
-            "hyper_diff",
-            "inverted_distance",
-        }:  # scaled by all
+        for name in set(found) - {"convergence", "hyper_diff", "inverted_distance"}:  # scaled by all
             np.testing.assert_array_equal(found[name][:, 4], less[name][:, 4])
 
 
 @pytest.mark.parametrize("rows", [8, 30])
-@pytest.mark.parametrize("kind", ["plain", "with constant columns", "with a row of ones", "mostly noise"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["plain", "with constant columns", "with a row of ones", "mostly noise"])
 def test_a_frontier_has_ordered_bands_around_what_is_predicted(rows, kind, monkeypatch):
     names = [c.name for c in CONFIGURATIONS]
     values, memory = made_up(rows + 1, 99, **KINDS[kind])
     truth = dict(zip(names, values[0], strict=True))
 
     def train(task, name, settings):
-        return {"task": task, "configuration": name, "data": DIGITS.fingerprint, "error": float(truth[name]), "seconds": 0.0}  # fmt: skip
+        return {
+            "task": task,
+            "configuration": name,
+            "data": DIGITS.fingerprint,
+            "error": float(truth[name]),
+            "seconds": 0.0,
+        }
 
     monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
-    errors = ErrorMatrix(values[1:], [f"made up {i}" for i in range(rows)], names,
-                         memory_mb=np.broadcast_to(memory, (rows, 99)))  # fmt: skip
-    first, again = (
-        estimate_frontier(errors, DIGITS, budget=6, jobs=1, progress=False) for _ in "ab"
+    errors = ErrorMatrix(
+        values[1:], [f"made up {i}" for i in range(rows)], names, memory_mb=np.broadcast_to(memory, (rows, 99))
     )
+    first, again = (estimate_frontier(errors, DIGITS, budget=6, jobs=1, progress=False) for _ in "ab")
     low, high = first.band
     assert (low >= 0).all() and (low <= first.error).all()
     assert (first.error <= high).all() and (high <= 1).all()
     assert np.array_equal(low[first.chosen], values[0][first.chosen])
     assert np.array_equal(high[first.chosen], values[0][first.chosen])
     assert first.frontier.any() and 0 <= first.recommended < 99
-    for one, other in zip(
-        (*first.band, first.predicted), (*again.band, again.predicted), strict=True
-    ):
+    for one, other in zip((*first.band, first.predicted), (*again.band, again.predicted), strict=True):
         assert np.array_equal(one, other)
 
 
 def test_the_table_of_methods_shows_ours_beside_the_known_and_says_on_what_they_hang():
     values, memory = made_up(9, 24)
-    errors = ErrorMatrix(values, [f"made up {i}" for i in range(9)], [f"column {i}" for i in range(24)],
-                         memory_mb=np.broadcast_to(memory, values.shape))  # fmt: skip
+    errors = ErrorMatrix(
+        values,
+        [f"made up {i}" for i in range(9)],
+        [f"column {i}" for i in range(24)],
+        memory_mb=np.broadcast_to(memory, values.shape),
+    )
     table = meta_test(errors)
     assert table.heads == ("method", "metric", "known", "here")
     assert {row[0] for row in table.rows} >= {*KNOWN, *METHODS} - {"ed-mf, n + 5, as released"}
@@ -182,8 +185,12 @@ def test_the_table_of_methods_shows_ours_beside_the_known_and_says_on_what_they_
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_estimates_a_frontier(method):
     values, memory = made_up(9, 99)
-    errors = ErrorMatrix(values[1:], [f"made up {i}" for i in range(8)], [c.name for c in CONFIGURATIONS],
-                         memory_mb=np.broadcast_to(memory, (8, 99)))  # fmt: skip
+    errors = ErrorMatrix(
+        values[1:],
+        [f"made up {i}" for i in range(8)],
+        [c.name for c in CONFIGURATIONS],
+        memory_mb=np.broadcast_to(memory, (8, 99)),
+    )
     found = Study(errors, DIGITS, method=method, measurements=6).estimate(values[0])
     assert len(set(found.chosen.tolist())) == 6
     assert ((found.predicted >= 0) & (found.predicted <= 1)).all()

@@ -189,7 +189,10 @@ def test_a_gaussian_is_fitted_by_many_degrees_of_freedom():
     [
         (lambda: relative_error([1.0, np.nan], [1.0, 1.0]), "relative_error: nan at index"),
         (lambda: sqnr([1.0, 2.0], [1.0, 2.0, 3.0]), r"shapes \(2,\) and \(3,\) do not fit"),
-        (lambda: backward_error([[1.0]], [[1.0], [2.0]], [[1.0]], [[1.0], [2.0]]), r"no matrix product of shapes \(1, 1\) and \(2, 1\)"),
+        (
+            lambda: backward_error([[1.0]], [[1.0], [2.0]], [[1.0]], [[1.0], [2.0]]),
+            r"no matrix product of shapes \(1, 1\) and \(2, 1\)",
+        ),
         (lambda: backward_error([1.0], [1.0], [1.0], [1.0]), r"no matrix product of shapes \(1,\)"),
         (lambda: overflow([1.0], "int8", scale=0.0), "every scale must be above 0"),
         (lambda: round_scaled([1.0, np.inf], "int8"), "round_scaled: inf at index"),
@@ -209,10 +212,16 @@ def test_a_gaussian_is_fitted_by_many_degrees_of_freedom():
         (lambda: sqnr([[1.0, 2.0]] * 2, [1.0, 2.0]), r"sqnr: shapes \(2, 2\) and \(2,\) do not fit"),
         (lambda: normwise_error([1.0, 2.0], 1.0), r"normwise_error: shapes \(2,\) and \(\) do not fit"),
         (lambda: underflow([1.0, 2.0], 0.0), r"underflow: shapes \(2,\) and \(\) do not fit"),
-        (lambda: backward_error([[1.0]], [[1.0]], 1.0, [[1.0]]), r"backward_error: shapes \(1, 1\) and \(\) do not fit"),
+        (
+            lambda: backward_error([[1.0]], [[1.0]], 1.0, [[1.0]]),
+            r"backward_error: shapes \(1, 1\) and \(\) do not fit",
+        ),
         (lambda: product_errors(3.0, "int8", size=0), "product_errors: size is 0; it must be at least 1"),
         (lambda: product_errors(3.0, "int8", seed=-1), "product_errors: seed is -1"),
-        (lambda: product_errors(3.0, "int8", scaling="col"), "product_errors: unknown scaling 'col'; one of tensor, row"),
+        (
+            lambda: product_errors(3.0, "int8", scaling="col"),
+            "product_errors: unknown scaling 'col'; one of tensor, row",
+        ),
         (lambda: product_errors("a", "int8"), "product_errors: nu is 'a'; it must be a number above 0"),
         (lambda: tail_table(nus=[]), r"tail_table: nus is \[\]; give a list of at least one"),
         (lambda: tail_table(nus=[3.0, -1.0]), "tail_table: nu is -1.0; it must be a number above 0"),
@@ -221,7 +230,7 @@ def test_a_gaussian_is_fitted_by_many_degrees_of_freedom():
         (lambda: tail_table(formats=["int8", "nope"]), "unknown format 'nope'"),
         (lambda: tail_table(size=1.5), "tail_table: size is 1.5; it must be a whole number"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises((TypeError, ValueError), match=message) as refusal:
         call()

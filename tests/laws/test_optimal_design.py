@@ -8,12 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.peppp.design import d_optimal
-from refimpl.peppp.optimal_design import (
-    design_value,
-    exhaustive_design,
-    greedy_design,
-    relaxed_design,
-)
+from refimpl.peppp.optimal_design import design_value, exhaustive_design, greedy_design, relaxed_design
 
 criteria = st.sampled_from(["D", "A", "E"])
 
@@ -121,9 +116,7 @@ def test_a_design_may_only_use_what_is_allowed():
     for criterion in "DAE":
         assert allowed[greedy_design(y, 3, criterion=criterion, allowed=allowed)].all()
         assert allowed[exhaustive_design(y, 3, criterion=criterion, allowed=allowed)].all()
-        assert (
-            not relaxed_design(y, 3, criterion=criterion, allowed=allowed).weights[~allowed].any()
-        )
+        assert not relaxed_design(y, 3, criterion=criterion, allowed=allowed).weights[~allowed].any()
 
 
 WIDE = np.random.default_rng(0).standard_normal((5, 99))
@@ -132,10 +125,7 @@ WIDE = np.random.default_rng(0).standard_normal((5, 99))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: greedy_design(np.eye(3), 2),
-            r"n = 2; allowed is at least 3, the embedding's rank",
-        ),
+        (lambda: greedy_design(np.eye(3), 2), r"n = 2; allowed is at least 3, the embedding's rank"),
         (lambda: greedy_design(np.eye(3)), r"neither n nor a budget"),
         (lambda: greedy_design(np.eye(3), 4), r"at most the 3"),
         (lambda: greedy_design(np.ones((2, 4)), 3), r"spanning only 1 of the embedding's 2"),

@@ -31,8 +31,10 @@ def test_all_three_products_are_of_operands_rounded_once():
         for x, role in zip((a, b, dy), PRODUCT_ROLES, strict=True)
     )
     for found, expected, unrounded in (
-        (y.data, qa @ qb, a @ b), (ta.grad, qdy @ qb.T, dy @ b.T), (tb.grad, qa.T @ qdy, a.T @ dy)
-    ):  # fmt: skip
+        (y.data, qa @ qb, a @ b),
+        (ta.grad, qdy @ qb.T, dy @ b.T),
+        (tb.grad, qa.T @ qdy, a.T @ dy),
+    ):
         assert np.allclose(found, expected, rtol=0, atol=1e-5)
         assert not np.allclose(found, unrounded, rtol=0, atol=1e-3)
 
@@ -40,14 +42,13 @@ def test_all_three_products_are_of_operands_rounded_once():
 @pytest.mark.parametrize("model", [rf.nn.cnn, rf.nn.mlp, rf.nn.transformer])
 def test_watching_changes_no_bit_and_sees_every_product_of_the_watched_steps_alone(model):
     seen = []
-    watched = rf.nn.fit(model(), DIGITS, epochs=1, watch=lambda step, total: seen.append if step == 3 else None)  # fmt: skip
+    watched = rf.nn.fit(model(), DIGITS, epochs=1, watch=lambda step, total: seen.append if step == 3 else None)
     alone = rf.nn.fit(model(), DIGITS, epochs=1)
     for x, y in zip(watched.model.tensors(), alone.model.tensors(), strict=True):
         assert np.array_equal(x.data, y.data)
     layers = [found.layer for found in seen]
     assert len(layers) == len(set(layers))
-    named = {layer.name for layer in alone.model.every_layer()
-             if type(layer).__name__ in ("Convolution", "Linear")}  # fmt: skip
+    named = {layer.name for layer in alone.model.every_layer() if type(layer).__name__ in ("Convolution", "Linear")}
     extra = {name for name in layers if name.endswith(("/scores", "/mix"))}
     assert set(layers) == named | extra
     assert len(extra) == (4 if model is rf.nn.transformer else 0)
@@ -56,8 +57,7 @@ def test_watching_changes_no_bit_and_sees_every_product_of_the_watched_steps_alo
 def test_a_policy_without_products_and_one_that_rounds_them_to_float32_train_to_the_same_bits():
     alike = Precision(roles=dict.fromkeys(PRODUCT_ROLES, "float32"), loss_scale=1.0)
     one, other = (
-        rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1, precision=policy)
-        for policy in (alike, Precision(loss_scale=1.0))
+        rf.nn.fit(rf.nn.cnn(), DIGITS, epochs=1, precision=policy) for policy in (alike, Precision(loss_scale=1.0))
     )
     for x, y in zip(one.model.tensors(), other.model.tensors(), strict=True):
         assert np.array_equal(x.data, y.data)
@@ -66,15 +66,13 @@ def test_a_policy_without_products_and_one_that_rounds_them_to_float32_train_to_
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn", "float8_e5m2"])
 def test_scales_of_many_magnitudes_are_those_of_each(fmt):
     way = _Way(Rounding(format=fmt, scaling="current"))
-    magnitudes = np.float32(
-        [0.0, np.inf, 1e-45, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3e38]
-    )
+    magnitudes = np.float32([0.0, np.inf, 1e-45, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3e38])
     one_by_one = [np.float32(way.scale(float(m))) for m in magnitudes]
     assert np.array_equal(way.scales(magnitudes), one_by_one)
 
 
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn"])
-@pytest.mark.parametrize(("per", "parts"), [("row", [slice(0, 7)]), (3, [slice(0, 3), slice(3, 6), slice(6, 7)])])  # fmt: skip
+@pytest.mark.parametrize(("per", "parts"), [("row", [slice(0, 7)]), (3, [slice(0, 3), slice(3, 6), slice(6, 7)])])
 def test_rows_and_blocks_are_rounded_as_tensors_of_their_own(fmt, per, parts):
     x = draw(5, 7) * 2.0 ** np.arange(5, dtype=np.float32)[:, None]
 
@@ -94,9 +92,7 @@ def test_a_row_of_the_right_operand_is_what_one_output_is_made_of(make):
     images = make is p.convolve
     shape = (3, 3, 2, 4) if images else (6, 4)
     weights = draw(*shape)
-    rounder = Rounder(
-        Precision(roles={"right operand": Rounding(format="int8", per="row")}), seed=0
-    )
+    rounder = Rounder(Precision(roles={"right operand": Rounding(format="int8", per="row")}), seed=0)
     from refimpl.nn.products import round_operand
 
     before = round_operand(rounder, weights, "right operand", "", images)

@@ -119,11 +119,7 @@ def test_a_task_of_the_usual_kind_is_told_from_one_of_the_other_kind():
 
 def test_frontier_frequencies_count_rows():
     values = [[0.5, 0.4, 0.3], [0.5, 0.6, 0.4], [0.5, 0.5, 0.5]]
-    assert (3 * sequential.frontier_frequency(values, [[1, 2, 3]] * 3)).round().tolist() == [
-        3,
-        1,
-        2,
-    ]
+    assert (3 * sequential.frontier_frequency(values, [[1, 2, 3]] * 3)).round().tolist() == [3, 1, 2]
 
 
 def test_a_gaussian_process_agrees_with_the_formula_at_the_hyperparameters_it_ends_at():

@@ -23,9 +23,12 @@ FORMATS = {  # policy: (format, rounding, overflow)
     "e5m2, toward zero": ("e5m2", "toward_zero", "saturate"),
     "e3m2, saturating": ("e3m2", "ties_to_even", "saturate"),
     "e4m3, odd": ("float8_e4m3fn", "to_odd", "overflow"),
-    "no subnormals": (rf.FloatFormat(exponent_bits=4, mantissa_bits=5, has_subnormals=False),
-                      "ties_to_even", "saturate"),
-}  # fmt: skip
+    "no subnormals": (
+        rf.FloatFormat(exponent_bits=4, mantissa_bits=5, has_subnormals=False),
+        "ties_to_even",
+        "saturate",
+    ),
+}
 
 
 def policy(name):
@@ -84,14 +87,36 @@ def test_outputs_that_are_not_finite_certify_nothing():
 
 def networks(rng):
     """Small networks of every kind of layer that has a bound."""
-    yield [layers.Round("input"), layers.Flatten(), layers.Linear(72, 9), layers.ReLU(),
-           layers.Round("activation"), layers.Dropout(), layers.Linear(9, 3), layers.Round("logits")]  # fmt: skip
-    yield [layers.Round("input"), layers.Convolution(2, 4), layers.BatchNorm(4), layers.ReLU(),
-           layers.Round("activation"), layers.Convolution(4, 6, stride=2, groups=2),
-           layers.Round("activation"), layers.MaxPool(), layers.AveragePool(),
-           layers.Linear(6, 3), layers.Round("logits")]  # fmt: skip
-    yield [layers.Round("input"), layers.Convolution(2, 4), basic_block(4, 5, stride=2), layers.AveragePool(),
-           layers.Linear(5, 3)]  # fmt: skip
+    yield [
+        layers.Round("input"),
+        layers.Flatten(),
+        layers.Linear(72, 9),
+        layers.ReLU(),
+        layers.Round("activation"),
+        layers.Dropout(),
+        layers.Linear(9, 3),
+        layers.Round("logits"),
+    ]
+    yield [
+        layers.Round("input"),
+        layers.Convolution(2, 4),
+        layers.BatchNorm(4),
+        layers.ReLU(),
+        layers.Round("activation"),
+        layers.Convolution(4, 6, stride=2, groups=2),
+        layers.Round("activation"),
+        layers.MaxPool(),
+        layers.AveragePool(),
+        layers.Linear(6, 3),
+        layers.Round("logits"),
+    ]
+    yield [
+        layers.Round("input"),
+        layers.Convolution(2, 4),
+        basic_block(4, 5, stride=2),
+        layers.AveragePool(),
+        layers.Linear(5, 3),
+    ]
 
 
 def hostile(rng, shape, scale):
@@ -145,7 +170,7 @@ def alone(kind):
         "product": [layers.Convolution(2, 3)],
         "cancelling": [layers.Round("activation"), layers.Convolution(2, 3), layers.ReLU()],
         "ReLU": [layers.Round("activation"), layers.ReLU()],
-    }  # fmt: skip
+    }
     return layers.Sequential([*made[kind], layers.Flatten()])
 
 
@@ -164,9 +189,7 @@ def test_no_layer_by_itself_is_off_by_more_than_the_bound(kind, name):
             elif isinstance(layer, layers.Convolution):
                 layer.parameters["weight"].data *= F(scale if scale < 2.0**100 else 2.0**-30)
         model = cast(model, precision)
-        images = np.concatenate(
-            [hostile(rng, (40, 6, 6, 2), scale), np.full((1, 6, 6, 2), scale, F)]
-        )
+        images = np.concatenate([hostile(rng, (40, 6, 6, 2), scale), np.full((1, 6, 6, 2), scale, F)])
         exact, bound = forward_error_bound(model, images, precision)
         with np.errstate(over="ignore", invalid="ignore"):
             off = np.abs(logits(model, images, Rounder(precision, trial)) - exact)
@@ -184,9 +207,7 @@ def test_climbing_towards_the_bound_does_not_pass_it(name):
     def share(images):
         exact, bound = forward_error_bound(model, images, precision)
         with np.errstate(over="ignore", invalid="ignore"):
-            return (np.abs(logits(model, images, Rounder(precision, 0)) - exact) / bound).max(
-                axis=1
-            )
+            return (np.abs(logits(model, images, Rounder(precision, 0)) - exact) / bound).max(axis=1)
 
     best = rng.random((64, 6, 6, 2), F)
     found = start = share(best)
@@ -205,9 +226,17 @@ def test_the_bound_holds_against_exact_fractions():
     for trial in range(20):
         rng = np.random.default_rng(trial)
         scale = 2.0 ** rng.integers(-22, 8)
-        model = layers.Sequential([layers.Round("input"), layers.Flatten(), layers.Linear(4, 3),
-                                   layers.ReLU(), layers.Round("activation"), layers.Linear(3, 2),
-                                   layers.Round("logits")])  # fmt: skip
+        model = layers.Sequential(
+            [
+                layers.Round("input"),
+                layers.Flatten(),
+                layers.Linear(4, 3),
+                layers.ReLU(),
+                layers.Round("activation"),
+                layers.Linear(3, 2),
+                layers.Round("logits"),
+            ]
+        )
         model.initialize(rng)
         precision = policy("float16")
         model = cast(model, precision)
@@ -215,8 +244,10 @@ def test_the_bound_holds_against_exact_fractions():
         x = [Fraction(float(v)) for v in image.reshape(-1)]
         for i in (2, 5):
             weight, bias = (model.layers[i].parameters[n].data for n in ("weight", "bias"))
-            x = [sum((Fraction(float(w)) * v for w, v in zip(column, x, strict=True)), Fraction(float(b)))
-                 for column, b in zip(weight.T, bias, strict=True)]  # fmt: skip
+            x = [
+                sum((Fraction(float(w)) * v for w, v in zip(column, x, strict=True)), Fraction(float(b)))
+                for column, b in zip(weight.T, bias, strict=True)
+            ]
             x = [max(v, Fraction(0)) for v in x] if i == 2 else x
         _, bound = forward_error_bound(model, image, precision)
         computed = logits(model, image, Rounder(precision, 0))[0]
@@ -238,9 +269,7 @@ def test_the_bound_of_a_single_product_is_almost_reached():
 
 def test_what_overflows_only_because_of_an_earlier_rounding_has_no_bound():
     """Exactly, 65503.9; but the input is rounded up by almost 2^-11, and that makes 65535.75."""
-    model = layers.Sequential(
-        [layers.Round("input"), layers.Flatten(), layers.Linear(1, 2), layers.Round("logits")]
-    )
+    model = layers.Sequential([layers.Round("input"), layers.Flatten(), layers.Linear(1, 2), layers.Round("logits")])
     model.initialize(np.random.default_rng(0))
     model.layers[2].parameters["weight"].data = np.array([[65408, -65408]], F)
     model.layers[2].parameters["bias"].data = np.zeros(2, F)
@@ -252,8 +281,9 @@ def test_what_overflows_only_because_of_an_earlier_rounding_has_no_bound():
 
 def test_a_pool_s_leader_may_be_overtaken_by_a_less_certain_one():
     """1 leads 257.1 - 256.2; in bfloat16 that is 258 - 256, and leads 1."""
-    model = layers.Sequential([layers.Round("activation"), layers.Convolution(2, 1, size=1, padding=0),
-                               layers.MaxPool(), layers.Flatten()])  # fmt: skip
+    model = layers.Sequential(
+        [layers.Round("activation"), layers.Convolution(2, 1, size=1, padding=0), layers.MaxPool(), layers.Flatten()]
+    )
     model.initialize(np.random.default_rng(0))
     model.layers[1].parameters["weight"].data = np.ones((1, 1, 2, 1), F)
     image = np.zeros((1, 2, 2, 2), F)
@@ -325,15 +355,17 @@ def nan_weights():
         (None, np.zeros((1, 8, 8, 1)), "float16", "got images of float64"),
         (None, DIGITS.test_images, "int8", "no bound for input of layer '0 Round' in int8"),
         (None, DIGITS.test_images, Rounding(format="e4m3fn", scaling="current"), "without scales"),
-        (lambda: rf.nn.transformer(), DIGITS.test_images, "float16",
-         "no bound for layer '1 ImageRows'; there is one for AveragePool, BatchNorm"),
+        (
+            lambda: rf.nn.transformer(),
+            DIGITS.test_images,
+            "float16",
+            "no bound for layer '1 ImageRows'; there is one for AveragePool, BatchNorm",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_certified_is_refused(trained, make, images, precision, message):
     model = trained if make is None else make()
-    precision = Precision(
-        roles=dict.fromkeys(("input", "activation", "weight", "logits"), precision)
-    )
+    precision = Precision(roles=dict.fromkeys(("input", "activation", "weight", "logits"), precision))
     with pytest.raises((TypeError, ValueError), match=f"^certify: .*{message}"):
         certify(model, images, precision)
 
@@ -346,7 +378,7 @@ def test_what_cannot_be_certified_is_refused(trained, make, images, precision, m
         (("its own", DIGITS.test_images[0], policy("float16")), "a single image as image"),
         (("its own", DIGITS.test_images, "float16"), "precision is str 'float16'; give a refimpl.Precision"),
     ],
-)  # fmt: skip
+)
 def test_whoever_refuses_says_its_own_name(trained, use, given, message):
     model, images, precision = given
     with pytest.raises((TypeError, ValueError), match=f"^{use.__name__}: .*{message}"):
@@ -360,14 +392,10 @@ def test_other_outputs_are_refused(trained):
         floating_point_error([[0, 1]], [[0, 1], [1, 0]])
     for call in (tolerance, probabilities):
         for outputs in ([1, 2, 3], []):
-            with pytest.raises(
-                ValueError, match=rf"^{call.__name__}: got outputs of shape \({len(outputs)},\)"
-            ):
+            with pytest.raises(ValueError, match=rf"^{call.__name__}: got outputs of shape \({len(outputs)},\)"):
                 call(outputs)
 
 
 def test_every_kind_of_layer_with_a_bound_was_tried():
-    tried = {
-        type(layer) for made in networks(None) for layer in layers.Sequential(made).every_layer()
-    }
+    tried = {type(layer) for made in networks(None) for layer in layers.Sequential(made).every_layer()}
     assert set(RULES) <= tried

@@ -46,9 +46,7 @@ def test_ones_in_binary16_stall_at_2048_in_turn_and_not_in_pairs():
     assert rf.sum(ones, "bfloat16") == 256.0
 
 
-@pytest.mark.parametrize(
-    "epsilon, held", [(1e-8, "0.0000e+00"), (1e-5, "1.0014e-05"), (1e-3, "1.0004e-03")]
-)
+@pytest.mark.parametrize("epsilon, held", [(1e-8, "0.0000e+00"), (1e-5, "1.0014e-05"), (1e-3, "1.0004e-03")])
 def test_adam_s_epsilon_in_binary16_is_what_the_table_says(epsilon, held):
     assert f"{rf.quantize([epsilon], 'float16')[0]:.4e}" == held
 
@@ -87,14 +85,7 @@ def test_beta_2_is_one_in_bfloat16():
 
 # -- rounding to odd (Boldo and Melquiond) ---------------------------------------------------------
 
-MODES = (
-    "ties_to_even",
-    "ties_to_away",
-    "toward_zero",
-    "toward_positive",
-    "toward_negative",
-    "to_odd",
-)
+MODES = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
 
 
 def wrong_after(bits_between, first, rounding, precision=4):

@@ -11,11 +11,15 @@ from refimpl.numerics import fit_student_t, product_errors, tail_table
 from refimpl.numerics.tails import NUS
 
 REFERENCE = {  # nu: backward error of INT8, E4M3, E5M2, and INT8's share flushed to zero
-    1: (0.33, 0.041, 0.018, 0.999), 2: (0.071, 0.0034, 0.0067, 0.885),
-    3: (0.0110, 0.00246, 0.00489, 0.20), 5: (0.0041, 0.00203, 0.00405, 0.077),
-    8: (0.00194, 0.00190, 0.00377, 0.043), 15: (0.00114, 0.00182, 0.00361, 0.025),
-    30: (0.00090, 0.00179, 0.00354, 0.020), np.inf: (0.00070, 0.00175, 0.00347, 0.014),
-}  # fmt: skip
+    1: (0.33, 0.041, 0.018, 0.999),
+    2: (0.071, 0.0034, 0.0067, 0.885),
+    3: (0.0110, 0.00246, 0.00489, 0.20),
+    5: (0.0041, 0.00203, 0.00405, 0.077),
+    8: (0.00194, 0.00190, 0.00377, 0.043),
+    15: (0.00114, 0.00182, 0.00361, 0.025),
+    30: (0.00090, 0.00179, 0.00354, 0.020),
+    np.inf: (0.00070, 0.00175, 0.00347, 0.014),
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +52,14 @@ def test_backward_errors_are_those_of_the_reference(table, nu):
 
 
 @pytest.mark.slow
-def test_from_the_gaussian_to_three_degrees_of_freedom_int8_loses_tenfold_and_e4m3_less_than_half(
-    table,
-):
-    worst = [
-        a.backward_error / b.backward_error for a, b in zip(table[3], table[np.inf], strict=True)
-    ]
+def test_from_the_gaussian_to_three_degrees_of_freedom_int8_loses_tenfold_and_e4m3_less_than_half(table):
+    worst = [a.backward_error / b.backward_error for a, b in zip(table[3], table[np.inf], strict=True)]
     assert worst[0] > 10 and worst[1] < 1.5 and worst[2] < 1.5
 
 
 def test_floats_stay_bounded_as_tails_get_heavier_and_integers_do_not(small):
     def spread(fmt):
-        found = [
-            row.backward_error
-            for (nu, name), row in small["tensor"].items()
-            if name == fmt and nu >= 3
-        ]
+        found = [row.backward_error for (nu, name), row in small["tensor"].items() if name == fmt and nu >= 3]
         return max(found) / min(found)
 
     assert spread("float8_e4m3fn") < 1.5 and spread("float8_e5m2") < 1.5
@@ -79,9 +75,7 @@ def test_int8_wins_for_light_tails_e4m3_for_heavy_ones_and_they_cross_near_eight
 
 def test_the_elementwise_error_of_floats_does_not_see_the_tails(small):
     for nu in NUS[2:]:
-        assert small["tensor"][nu, "float8_e4m3fn"].relative_error == pytest.approx(
-            0.0217, rel=0.02
-        )
+        assert small["tensor"][nu, "float8_e4m3fn"].relative_error == pytest.approx(0.0217, rel=0.02)
         assert small["tensor"][nu, "float8_e5m2"].relative_error == pytest.approx(0.0433, rel=0.02)
 
 
@@ -101,10 +95,13 @@ def test_errors_of_products_have_heavier_tails_where_the_operands_have():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"scaling": "column"}, "unknown scaling 'column'; one of tensor, row"),
-     ({"formats": []}, r"formats is \[\]; give a list of at least one"),
-     ({"trials": 0}, "trials is 0; it must be at least 1"), ({"nus": [-1.0]}, "nu is -1.0")],
-)  # fmt: skip
+    [
+        ({"scaling": "column"}, "unknown scaling 'column'; one of tensor, row"),
+        ({"formats": []}, r"formats is \[\]; give a list of at least one"),
+        ({"trials": 0}, "trials is 0; it must be at least 1"),
+        ({"nus": [-1.0]}, "nu is -1.0"),
+    ],
+)
 def test_experiments_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         tail_table(**{"size": 8, **arguments})

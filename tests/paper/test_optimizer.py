@@ -70,14 +70,13 @@ def test_the_cnn_rounds_where_the_paper_rounds():
     logits = model(Tensor(x), Pass(Rounder(precision, seed=9), training=True))
 
     q = calls(9)
-    conv1, bn1, conv2, bn2, linear = (
-        layer.parameters for layer in model.layers if layer.parameters
-    )
+    conv1, bn1, conv2, bn2, linear = (layer.parameters for layer in model.layers if layer.parameters)
 
     def norm(h, parameters):
         mean, variance = p.moments(h)
-        return p.normalize(h, parameters["scale"].data, parameters["shift"].data,
-                           mean=mean, variance=variance, of_batch=True).data  # fmt: skip
+        return p.normalize(
+            h, parameters["scale"].data, parameters["shift"].data, mean=mean, variance=variance, of_batch=True
+        ).data
 
     h = p.convolve(q(x, HIGH), conv1["weight"].data, padding=1).data
     h = q(np.maximum(norm(h, bn1), 0), LOW)
@@ -102,8 +101,12 @@ def test_gradients_are_rounded_at_the_same_points_on_the_way_back():
     run = Pass(Witness(rf.Precision(low=LOW, high=HIGH), seed=9), training=True, plain=True)
     logits = model(Tensor(x), run)
     (p.cross_entropy(logits, labels=np.zeros(5, int)) * 1000.0).backward()
-    points = [("activation", (5, 8, 8, 16)), ("activation", (5, 4, 4, 32)),
-              ("activation", (5, 4, 4, 32)), ("logits", (5, 10))]  # fmt: skip
+    points = [
+        ("activation", (5, 8, 8, 16)),
+        ("activation", (5, 4, 4, 32)),
+        ("activation", (5, 4, 4, 32)),
+        ("logits", (5, 10)),
+    ]
     forward, backward = seen[:5], seen[5:]
     assert forward == [("input", (5, 8, 8, 1)), *points]
     back = [(f"{role} gradient", shape) for role, shape in points[::-1]]

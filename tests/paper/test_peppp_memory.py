@@ -17,8 +17,7 @@ from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.memory import count, released_mb
 
 DIRECTORY = Path(
-    os.environ.get("REFIMPL_PEPPP_DATA")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
+    os.environ.get("REFIMPL_PEPPP_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
 )
 FILE = DIRECTORY / "mem_matrix_full.npy"
 SHA256 = "70bb0b8c7e285ce19e5cf71c5e347b7cb663d85a76cde5f33b0a624f4c0622fd"
@@ -81,10 +80,7 @@ def test_the_parameters_are_those_of_the_formula():
 def test_the_anchors_are_met():
     small, large = CONFIGURATIONS[0], CONFIGURATIONS[7 * 9 + 8]
     assert (small.low_bits, small.high_bits, large.low_bits, large.high_bits) == (5, 14, 9, 20)
-    for classes, size, of_small, of_large in (
-        (10, 32, 180.509933, 311.003357),
-        (100, 64, 590.301819, 1048.385010),
-    ):
+    for classes, size, of_small, of_large in ((10, 32, 180.509933, 311.003357), (100, 64, 590.301819, 1048.385010)):
         network, shape = ResNet18(classes), (size, size, 3)
         assert count(network, shape, small).total_mb == pytest.approx(of_small, rel=1e-6)
         assert count(network, shape, large).total_mb == pytest.approx(of_large, rel=1e-6)
@@ -98,9 +94,7 @@ def released():
     return np.load(FILE, allow_pickle=False)
 
 
-def test_all_8712_entries_are_reproduced_in_float32_bit_for_bit_and_exactly_to_a_millionth(
-    released,
-):
+def test_all_8712_entries_are_reproduced_in_float32_bit_for_bit_and_exactly_to_a_millionth(released):
     assert released.shape == (len(CLASSES), len(CONFIGURATIONS)) == (88, 99)
     widths = {(c.low_bits, c.high_bits): c for c in CONFIGURATIONS}
     found = exact = 0

@@ -25,8 +25,7 @@ from refimpl.peppp.released import load_released
 from refimpl.peppp.reproduce import figures, meta_training_by_ratio
 
 DIRECTORY = Path(
-    os.environ.get("REFIMPL_PEPPP_DATA")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
+    os.environ.get("REFIMPL_PEPPP_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
 )
 SHA256 = {
     "acc_matrix_res64_all.npy": "ddd915ef3b4b59f484d73c616dc0c59af239244a1e67d00fbe13424de77df957",
@@ -35,8 +34,7 @@ SHA256 = {
 ABSENT = [name for name in SHA256 if not (DIRECTORY / name).is_file()]
 
 pytestmark = pytest.mark.skipif(
-    bool(ABSENT),
-    reason=f"released PEPPP matrices absent ({', '.join(ABSENT)}); set REFIMPL_PEPPP_DATA",
+    bool(ABSENT), reason=f"released PEPPP matrices absent ({', '.join(ABSENT)}); set REFIMPL_PEPPP_DATA"
 )
 
 
@@ -172,9 +170,7 @@ def best(n, method="knowledge-gradient"):
 
 
 # goals and aims stated beforehand; rank, noise and bands are chosen inside each fold
-@pytest.mark.parametrize(
-    ("n", "goal", "aim"), [(5, 0.031, 0.030), (10, 0.0205, 0.019), (15, 0.0165, 0.014)]
-)
+@pytest.mark.parametrize(("n", "goal", "aim"), [(5, 0.031, 0.030), (10, 0.0205, 0.019), (15, 0.0165, 0.014)])
 def test_the_best_estimator_reaches_the_budget_regret_aimed_at(n, goal, aim):
     assert best(n)["budget_regret"].mean() <= aim < goal
 
@@ -225,9 +221,7 @@ def test_bayesian_optimization_scores_as_computed_independently(method):
 @pytest.mark.parametrize("method", ["bo-mf", "bo-full"])
 def test_choosing_the_largest_expected_improvement_finds_better_than_choosing_the_smallest(method):
     for n in (10, 15):
-        difference, error = paired_difference(
-            best(n, method)["regret"], best(n, f"{method}-released")["regret"]
-        )
+        difference, error = paired_difference(best(n, method)["regret"], best(n, f"{method}-released")["regret"])
         assert difference < -3 * error
 
 
@@ -254,12 +248,7 @@ def test_released_files_that_are_absent_or_altered_are_refused(tmp_path):
 # relative error / convergence / HyperDiff, mean of five seeds of another implementation; three
 # seeds here spread by a few percent of these at 10 % and at 20 %
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.1, (0.0911, 0.0475, 0.0347)), (0.2, (0.0622, 0.0276, 0.0100))]
-)
+@pytest.mark.parametrize(("ratio", "expected"), [(0.1, (0.0911, 0.0475, 0.0347)), (0.2, (0.0622, 0.0276, 0.0100))])
 def test_completing_a_uniform_sample_is_as_good_as_known(ratio, expected):
-    found = [
-        float(x)
-        for x in meta_training_by_ratio(load_released(DIRECTORY), (ratio,)).rows[0][2].split("/")
-    ]
+    found = [float(x) for x in meta_training_by_ratio(load_released(DIRECTORY), (ratio,)).rows[0][2].split("/")]
     assert found == pytest.approx(expected, rel=0.15)

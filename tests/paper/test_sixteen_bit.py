@@ -21,8 +21,7 @@ DIGITS = rf.data.load("digits")
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "held"),
-    [(1e-8, 0.0), (1e-7, 2 * 2.0**-24), (1e-5, 1.0014e-5), (1e-3, 1.00040e-3)],
+    ("epsilon", "held"), [(1e-8, 0.0), (1e-7, 2 * 2.0**-24), (1e-5, 1.0014e-5), (1e-3, 1.00040e-3)]
 )
 def test_epsilon_in_binary16(epsilon, held):
     found = in_format(Adam(epsilon=epsilon), "float16").epsilon
@@ -44,8 +43,7 @@ def test_a_gradient_s_square_underflows_in_binary16_up_to_2_to_the_minus_12_5():
 
 
 @pytest.mark.parametrize(
-    ("gradient", "epsilon", "step"),
-    [(1e-4, 1e-7, 84.0), (1e-4, 1e-8, np.inf), (0.0, 1e-8, np.nan), (1e-4, 1e-3, 0.01)],
+    ("gradient", "epsilon", "step"), [(1e-4, 1e-7, 84.0), (1e-4, 1e-8, np.inf), (0.0, 1e-8, np.nan), (1e-4, 1e-3, 0.01)]
 )
 def test_adam_s_first_step_in_binary16(gradient, epsilon, step):
     found = first_adam_step(gradient, "float16", epsilon=epsilon)
@@ -54,10 +52,7 @@ def test_adam_s_first_step_in_binary16(gradient, epsilon, step):
 
 def test_adam_s_first_step_agrees_with_numpy_s_own_float16():
     """Operation by operation; NumPy rounds single operations on float16 correctly."""
-    h, g = (
-        np.float16,
-        np.random.default_rng(0).standard_normal(5000).astype(np.float16) * np.float16(0.01),
-    )
+    h, g = (np.float16, np.random.default_rng(0).standard_normal(5000).astype(np.float16) * np.float16(0.01))
     with np.errstate(all="ignore"):
         m, v = (h(1) - h(0.9)) * g, (h(1) - h(0.999)) * (g * g)
         expected = m / (np.sqrt(v) + h(1e-7))
@@ -65,8 +60,7 @@ def test_adam_s_first_step_agrees_with_numpy_s_own_float16():
 
 
 def trained(format, rule):
-    return fit(mlp(), DIGITS, precision=preset("pure16", format), optimizer=rule, epochs=2,
-               learning_rate=0.002)  # fmt: skip
+    return fit(mlp(), DIGITS, precision=preset("pure16", format), optimizer=rule, epochs=2, learning_rate=0.002)
 
 
 def test_adam_in_binary16_trains_with_epsilon_1e_3_and_not_with_1e_8():
@@ -98,21 +92,15 @@ def off(x, **how):
 
 def test_the_square_of_256_is_beyond_binary16():
     assert off([[-180.0], [180.0]]) < 0.01
-    assert (
-        off([[-181.5], [181.5]]) > 0.9
-    )  # the sum of two squares is already infinite: all becomes 0
+    assert off([[-181.5], [181.5]]) > 0.9  # the sum of two squares is already infinite: all becomes 0
     assert off([[-256.0], [256.0]]) > 0.9
-    assert np.isfinite(rf.quantize(255.9**2, "float16")) and np.isinf(
-        rf.quantize(256.0**2, "float16")
-    )
+    assert np.isfinite(rf.quantize(255.9**2, "float16")) and np.isinf(rf.quantize(256.0**2, "float16"))
     assert off([[-256.0], [256.0]], statistics="float32") < 0.01
 
 
 def test_mean_square_minus_squared_mean_cancels_and_centring_does_not():
     x = channel(0.1, mean=30.0)
-    assert (
-        not off(x) < 0.5
-    )  # the variance is the difference of two numbers near 900: multiples of 1/2
+    assert not off(x) < 0.5  # the variance is the difference of two numbers near 900: multiples of 1/2
     assert off(x, statistics="float32") < 0.05
     x = channel(0.5, mean=100.0)
     assert not off(x) < 0.5
@@ -135,10 +123,7 @@ def test_a_sum_of_4096_ones_stalls_at_2048_and_so_halves_the_mean():
 @pytest.mark.parametrize("formula", ["moments", "centred"])
 def test_batch_norm_agrees_with_numpy_s_own_float16(formula):
     """Operation by operation, sums too; NumPy rounds single operations on float16 correctly."""
-    h, x = (
-        np.float16,
-        (np.random.default_rng(2).standard_normal((100, 3)) * 4 + 1).astype(np.float16),
-    )
+    h, x = (np.float16, (np.random.default_rng(2).standard_normal((100, 3)) * 4 + 1).astype(np.float16))
 
     def mean(rows):
         total = np.zeros(3, h)
@@ -166,9 +151,7 @@ def descend(rate, update, steps=4000, start=3.0, best=1.3671875):
     """Minimize (w - w*)^2 / 2 by gradient descent, w* being 1.37 in bfloat16; return the distance."""
     tensor = Tensor(np.array([start], F), requires_grad=True)
     rounder = Rounder(preset("pure16", "bfloat16"), 3)
-    running = SGD(momentum=0, weight_decay=0, update=update).start(
-        [("0", "weight", tensor)], rounder
-    )
+    running = SGD(momentum=0, weight_decay=0, update=update).start([("0", "weight", tensor)], rounder)
     for _ in range(steps):
         running.step(rate, running.weights - F(best), 1.0)
     return abs(float(running.weights[0]) - best)
@@ -192,18 +175,31 @@ def test_stochastic_and_kahan_updates_close_the_gap_that_nearest_leaves_in_logis
     """arXiv 2010.06192: only the update's rounding matters; at least nine tenths of the gap closes."""
     pure = preset("pure16", "bfloat16")
     kept = dict.fromkeys(("accumulator", "weight", "momentum"))  # in float32
-    only_passes = Precision(low="bfloat16", high="bfloat16", rounding="ties_to_even",
-                            overflow="overflow", loss_scale=1.0, roles=kept)  # fmt: skip
-    ways = {"float32": (preset("float32"), "plain"), "nearest": (pure, "plain"),
-            "stochastic": (pure, "stochastic"), "kahan": (pure, "kahan"),
-            "float32 weights": (only_passes, "plain")}  # fmt: skip
+    only_passes = Precision(
+        low="bfloat16", high="bfloat16", rounding="ties_to_even", overflow="overflow", loss_scale=1.0, roles=kept
+    )
+    ways = {
+        "float32": (preset("float32"), "plain"),
+        "nearest": (pure, "plain"),
+        "stochastic": (pure, "stochastic"),
+        "kahan": (pure, "kahan"),
+        "float32 weights": (only_passes, "plain"),
+    }
     loss = {}
     for name, (precision, update) in ways.items():
-        model = layers.Sequential([layers.Round("input"), layers.Flatten(), layers.Linear(64, 10),
-                                   layers.Round("logits")])  # fmt: skip
+        model = layers.Sequential(
+            [layers.Round("input"), layers.Flatten(), layers.Linear(64, 10), layers.Round("logits")]
+        )
         rule = SGD(momentum=0, weight_decay=0, update=update)
-        found = fit(model, DIGITS, precision=precision, optimizer=rule, epochs=10, learning_rate=0.01,
-                    schedule=schedules.constant())  # fmt: skip
+        found = fit(
+            model,
+            DIGITS,
+            precision=precision,
+            optimizer=rule,
+            epochs=10,
+            learning_rate=0.01,
+            schedule=schedules.constant(),
+        )
         loss[name] = found.history[-1]["loss"]
     gap = loss["nearest"] - loss["float32"]
     assert gap > 0.05
@@ -228,7 +224,7 @@ def test_stochastic_and_kahan_updates_close_the_gap_that_nearest_leaves_in_logis
         (lambda: halting_radius(0.1, float("nan")), "weight is nan; it must be finite"),
         (lambda: halting_radius(0.1, 1.0, curvature=-1), "curvature is -1; it must be"),
     ],
-)  # fmt: skip
+)
 def test_misuse_is_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()

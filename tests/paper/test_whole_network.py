@@ -51,9 +51,7 @@ class Conv:
     def backward(self, dy):
         dy, dx, self.gradient = dy.astype(f64), np.zeros_like(self.x), np.zeros(self.weight.shape)
         flat = dy.reshape(-1, dy.shape[3])
-        for (at, part), (_, into) in zip(
-            self.places(self.x, dy.shape), self.places(dx, dy.shape), strict=True
-        ):
+        for (at, part), (_, into) in zip(self.places(self.x, dy.shape), self.places(dx, dy.shape), strict=True):
             self.gradient[at] = part.reshape(-1, part.shape[3]).T @ flat
             into += dy @ self.weight[at].astype(f64).T
         self.gradient = self.gradient.astype(f32)
@@ -95,11 +93,7 @@ class Block:
         first, second, *skip = convs
         widths = [c.shape[3] for c in convs]
         self.convs = [Conv(first, stride), Conv(second), *(Conv(w, stride) for w in skip)]
-        self.norms = [
-            Norm(widths[0]),
-            Norm(widths[1]),
-            *(Norm(widths[2], relu=False) for _ in skip),
-        ]
+        self.norms = [Norm(widths[0]), Norm(widths[1]), *(Norm(widths[2], relu=False) for _ in skip)]
 
     def forward(self, x):
         o = x
@@ -162,11 +156,7 @@ class Network:
             d = block.backward(d)
         self.stem.backward(self.norm.backward(low(d)))
         for i, (owner, name, gradient) in enumerate(self.held):
-            g, w, v = (
-                low(getattr(owner, gradient) * f32(1 / 1000)),
-                self.accumulators[i],
-                self.buffers[i],
-            )
+            g, w, v = (low(getattr(owner, gradient) * f32(1 / 1000)), self.accumulators[i], self.buffers[i])
             v = g + f32(5e-4) * w if v is None else f32(0.9) * v + (g + f32(5e-4) * w)
             self.accumulators[i], self.buffers[i] = high(w - f32(RATE) * v), high(v)
             setattr(owner, name, low(self.accumulators[i]))
@@ -180,9 +170,7 @@ class Network:
         pytest.param(rf.nn.resnet18, (64, 128, 256, 512), 2, 32, 32, 1, marks=pytest.mark.slow),
     ],
 )
-def test_low_precision_steps_equal_the_transcription_bit_for_bit(
-    make, widths, blocks, size, batch, steps
-):
+def test_low_precision_steps_equal_the_transcription_bit_for_bit(make, widths, blocks, size, batch, steps):
     from refimpl.nn.training import _Record, _Run
 
     rng = np.random.default_rng(5)
@@ -202,10 +190,7 @@ def test_low_precision_steps_equal_the_transcription_bit_for_bit(
         norms = iter([getattr(o, n) for o, n, _ in theirs.held if n in ("scale", "shift")])
         for layer, name, tensor in tensors:
             expected = next(norms if "Norm" in layer else weights)
-            assert np.array_equal(tensor.data.view(np.uint32), expected.view(np.uint32)), (
-                layer,
-                name,
-            )
+            assert np.array_equal(tensor.data.view(np.uint32), expected.view(np.uint32)), (layer, name)
         running = [layer for layer in run.model.every_layer() if layer.memory()]
         for ours, norm in zip(running, theirs.norms, strict=True):
             assert np.array_equal(ours.mean, norm.mean)

@@ -29,8 +29,9 @@ class Transcription:
         self.seed, self.rounding, self.count = seed, rounding, itertools.count()
 
     def q(self, x, name):
-        return rf.quantize(x, name, rounding=self.rounding, overflow="saturate", seed=self.seed,
-                           stream=next(self.count))  # fmt: skip
+        return rf.quantize(
+            x, name, rounding=self.rounding, overflow="saturate", seed=self.seed, stream=next(self.count)
+        )
 
     def step(self, images, labels):
         cuts = np.cumsum([64 * 128, 128, 128 * 10])

@@ -35,8 +35,14 @@ def check(dtype, name, count, seed):
         for operation, theirs in OPERATIONS.items():
             assert same(getattr(rf, operation)(a, b, name), theirs(a, b)), operation
         assert same(rf.sqrt(a, name), np.sqrt(a))
-        for relation, theirs in (("<", np.less), ("<=", np.less_equal), ("==", np.equal),
-                                 ("!=", np.not_equal), (">=", np.greater_equal), (">", np.greater)):  # fmt: skip
+        for relation, theirs in (
+            ("<", np.less),
+            ("<=", np.less_equal),
+            ("==", np.equal),
+            ("!=", np.not_equal),
+            (">=", np.greater_equal),
+            (">", np.greater),
+        ):
             assert (rf.compare(a, b, name, relation) == theirs(a, b)).all(), relation
 
 
@@ -68,8 +74,13 @@ def test_arithmetic_of_bfloat16_is_that_of_float32_rounded():
 
 def test_arithmetic_of_bfloat16_and_float8_is_ml_dtypes():
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    for name, count in (("bfloat16", 100_000), ("float8_e5m2", 0), ("float8_e4m3fn", 0),
-                        ("float8_e4m3fnuz", 0), ("float8_e3m4", 0)):  # fmt: skip
+    for name, count in (
+        ("bfloat16", 100_000),
+        ("float8_e5m2", 0),
+        ("float8_e4m3fn", 0),
+        ("float8_e4m3fnuz", 0),
+        ("float8_e3m4", 0),
+    ):
         dtype = np.dtype(getattr(ml_dtypes, name))
         if count:
             a, b = random_bits(count, np.uint16, seed=4).view(dtype)

@@ -20,8 +20,9 @@ def deviating(report):
 def test_the_script_prints_each_deviation_with_its_smallest_case(capsys, monkeypatch, tmp_path):
     pytest.importorskip("ml_dtypes", reason="the peer ml_dtypes is not installed")
     pytest.importorskip("gfloat", reason="the peer gfloat is not installed")
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--only", "e8m0fnu from float", "--json",
-                                      str(tmp_path / "table.json")])  # fmt: skip
+    monkeypatch.setattr(
+        sys, "argv", [str(SCRIPT), "--only", "e8m0fnu from float", "--json", str(tmp_path / "table.json")]
+    )
     runpy.run_path(str(SCRIPT), run_name="__main__")
     printed = capsys.readouterr().out
     assert "rounds up whatever lies between the two smallest scales" in printed
@@ -41,15 +42,19 @@ def test_ml_dtypes_int4_truncates_and_wraps():
 def test_gfloat_rounds_every_number_right_and_keeps_a_nan_where_there_is_none(mode):
     gfloat = pytest.importorskip("gfloat.formats", reason="the peer gfloat is not installed")
     assert conform(gfloat.format_info_ocp_e4m3, rounding=mode, inputs=["float64"]).passed
-    report = conform(gfloat.format_info_ocp_e2m1, rounding=mode, overflow="saturate", inputs=["float64"])  # fmt: skip
+    report = conform(gfloat.format_info_ocp_e2m1, rounding=mode, overflow="saturate", inputs=["float64"])
     assert deviating(report) == {"nan_into_formats_without"}
 
 
 # as PyTorch 2.13 does: from float32 right but for what its conversions say of infinity and NaN
 TORCH = {
-    "float8_e4m3fn": "saturate", "float8_e5m2": "overflow", "float8_e4m3fnuz": "overflow",
-    "float8_e5m2fnuz": "overflow", "float16": "overflow", "bfloat16": "overflow",
-}  # fmt: skip
+    "float8_e4m3fn": "saturate",
+    "float8_e5m2": "overflow",
+    "float8_e4m3fnuz": "overflow",
+    "float8_e5m2fnuz": "overflow",
+    "float16": "overflow",
+    "bfloat16": "overflow",
+}
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -67,9 +72,7 @@ def test_torch_integers_with_a_scale_multiply_by_its_reciprocal():
     scale = float(np.float32(0.05))
 
     def quantize(x):
-        found = torch.fake_quantize_per_tensor_affine(
-            torch.from_numpy(x.copy()), scale, 3, -128, 127
-        )
+        found = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x.copy()), scale, 3, -128, 127)
         return found.numpy()
 
     report = conform(quantize, "int8_full", scale=scale, zero_point=3, inputs=["float32"])

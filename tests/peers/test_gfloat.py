@@ -62,10 +62,10 @@ def test_every_code_decodes_alike(name):
     assert ((ours == theirs) | (np.isnan(ours) & np.isnan(theirs))).all()
 
 
-@pytest.mark.parametrize("rounding, theirs", [
-    ("stochastic_a", "StochasticFastest"), ("stochastic_b", "StochasticFast"),
-    ("stochastic_c", "Stochastic"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rounding, theirs",
+    [("stochastic_a", "StochasticFastest"), ("stochastic_b", "StochasticFast"), ("stochastic_c", "Stochastic")],
+)
 def test_stochastic_modes_decide_alike_for_every_random_integer(rounding, theirs):
     from refimpl.spec.float_codes import decode, encode, from_float, to_float
 
@@ -74,8 +74,7 @@ def test_stochastic_modes_decide_alike_for_every_random_integer(rounding, theirs
         x = 1 + k / 64 / 8
         for r in range(2**n):
             code = encode(from_float(x), fmt, rounding, random=r, random_bits=n)
-            expected = gfloat.round_float(PAIRS["float8_e4m3fn"], x, gfloat.RoundMode[theirs],
-                                          srbits=r, srnumbits=n)  # fmt: skip
+            expected = gfloat.round_float(PAIRS["float8_e4m3fn"], x, gfloat.RoundMode[theirs], srbits=r, srnumbits=n)
             assert to_float(decode(code, fmt)) == expected, (x, r)
 
 

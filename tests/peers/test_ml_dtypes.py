@@ -12,9 +12,20 @@ from refimpl.formats import format as format_of
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="the peer ml_dtypes is not installed")
 
-NAMES = ["bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn",
-         "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn",
-         "float6_e2m3fn", "float6_e3m2fn"]  # fmt: skip
+NAMES = [
+    "bfloat16",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+]
 every_type = pytest.mark.parametrize("name", NAMES)
 
 
@@ -27,9 +38,7 @@ def peer_codes(x, name):
 def peer_values(codes, name):
     dtype = getattr(ml_dtypes, name)
     with np.errstate(all="ignore"):
-        return codes.astype(np.uint16 if np.dtype(dtype).itemsize == 2 else np.uint8).view(
-            dtype
-        ).astype(np.float64)  # fmt: skip
+        return codes.astype(np.uint16 if np.dtype(dtype).itemsize == 2 else np.uint8).view(dtype).astype(np.float64)
 
 
 def assert_same_codes(x, name):
@@ -79,9 +88,7 @@ def test_float32_around_every_value_and_midpoint_encodes_alike(name):
     points = np.concatenate([values, (values[1:] + values[:-1]) / 2, [top, -top]])
     with np.errstate(over="ignore"):
         x = points.astype(np.float32)
-    x = np.concatenate(
-        [x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))]
-    )
+    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))])
     assert_same_codes(x, name)
 
 
@@ -102,10 +109,10 @@ def test_the_peer_rounds_the_bottom_of_e8m0_up():
     assert peer_codes(x, "float8_e8m0fnu") == [1]
 
 
-@pytest.mark.parametrize("name, x, right, theirs", [
-    ("float8_e4m3fn", 1 + 2.0**-4 + 2.0**-30, 1.125, 1.0),
-    ("bfloat16", 1 + 2.0**-8 + 2.0**-40, 1.0078125, 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, x, right, theirs",
+    [("float8_e4m3fn", 1 + 2.0**-4 + 2.0**-30, 1.125, 1.0), ("bfloat16", 1 + 2.0**-8 + 2.0**-40, 1.0078125, 1.0)],
+)
 def test_the_peer_rounds_float64_twice(name, x, right, theirs):
     assert ops.quantize(x, name) == right
     assert peer_values(peer_codes(np.array([x]), name), name) == theirs

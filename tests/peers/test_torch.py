@@ -39,20 +39,48 @@ CASES = {
     "gelu": (p.gelu, lambda x: F.gelu(x, approximate="tanh"), normal(7)),
     "maximum": (p.maximum, torch.maximum, normal(7), normal(7)),
     "layer norm": (p.layer_norm, lambda x, g, b: F.layer_norm(x, (5,), g, b), normal(3, 5), normal(5), normal(5)),
-    "embedding": (lambda t: p.embedding(t, tokens=TOKENS), lambda t: F.embedding(torch.from_numpy(TOKENS), t), normal(5, 3)),
-    "cross entropy": (lambda z: p.cross_entropy(z, labels=LABELS), lambda z: F.cross_entropy(z, torch.from_numpy(LABELS)),
-                      normal(4, 5)),
-    "convolution": (lambda x, w: p.convolve(x, w, stride=2, padding=1),
-                    images(lambda x, w: F.conv2d(x, filters(w), stride=2, padding=1)), normal(2, 7, 6, 3), normal(3, 3, 3, 5)),
-    "grouped convolution": (lambda x, w: p.convolve(x, w, padding=2, groups=2),
-                            images(lambda x, w: F.conv2d(x, filters(w), padding=2, groups=2)),
-                            normal(2, 5, 6, 4), normal(5, 5, 2, 6)),
-    "max pool": (lambda x: p.max_pool(x, size=3, stride=2), images(lambda x: F.max_pool2d(x, 3, 2)), normal(2, 7, 8, 3)),
-    "average pool": (lambda x: p.average_pool(x, size=2, stride=2), images(lambda x: F.avg_pool2d(x, 2)), normal(2, 6, 6, 3)),
+    "embedding": (
+        lambda t: p.embedding(t, tokens=TOKENS),
+        lambda t: F.embedding(torch.from_numpy(TOKENS), t),
+        normal(5, 3),
+    ),
+    "cross entropy": (
+        lambda z: p.cross_entropy(z, labels=LABELS),
+        lambda z: F.cross_entropy(z, torch.from_numpy(LABELS)),
+        normal(4, 5),
+    ),
+    "convolution": (
+        lambda x, w: p.convolve(x, w, stride=2, padding=1),
+        images(lambda x, w: F.conv2d(x, filters(w), stride=2, padding=1)),
+        normal(2, 7, 6, 3),
+        normal(3, 3, 3, 5),
+    ),
+    "grouped convolution": (
+        lambda x, w: p.convolve(x, w, padding=2, groups=2),
+        images(lambda x, w: F.conv2d(x, filters(w), padding=2, groups=2)),
+        normal(2, 5, 6, 4),
+        normal(5, 5, 2, 6),
+    ),
+    "max pool": (
+        lambda x: p.max_pool(x, size=3, stride=2),
+        images(lambda x: F.max_pool2d(x, 3, 2)),
+        normal(2, 7, 8, 3),
+    ),
+    "average pool": (
+        lambda x: p.average_pool(x, size=2, stride=2),
+        images(lambda x: F.avg_pool2d(x, 2)),
+        normal(2, 6, 6, 3),
+    ),
     "batch norm": (
-        lambda x, g, b: p.normalize(x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True),
-        images(lambda x, g, b: F.batch_norm(x, None, None, g, b, training=True)), normal(4, 3, 3, 2), normal(2), normal(2)),
-}  # fmt: skip
+        lambda x, g, b: p.normalize(
+            x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True
+        ),
+        images(lambda x, g, b: F.batch_norm(x, None, None, g, b, training=True)),
+        normal(4, 3, 3, 2),
+        normal(2),
+        normal(2),
+    ),
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -67,10 +95,7 @@ def test_values_and_gradients_are_pytorch_s(name, dtype):
     (y * Tensor(weights)).sum().backward()
     (z * torch.from_numpy(np.asarray(weights))).sum().backward()
     tolerance = 1e-12 if dtype == np.float64 else 1e-5
-    pairs = [
-        (y.data, z.detach().numpy()),
-        *((a.grad, b.grad.numpy()) for a, b in zip(mine, its, strict=True)),
-    ]
+    pairs = [(y.data, z.detach().numpy()), *((a.grad, b.grad.numpy()) for a, b in zip(mine, its, strict=True))]
     for a, b in pairs:
         assert abs(a - b).max() <= tolerance * max(1, abs(b).max())
 
@@ -88,16 +113,16 @@ def test_optimizers_are_pytorch_s():
     start, gradients = normal(6).astype(np.float32), normal(5, 6).astype(np.float32)
     rules = [
         (rf.nn.SGD(momentum=0.9, weight_decay=0.01), lambda w: torch.optim.SGD(w, 0.1, 0.9, weight_decay=0.01)),
-        (rf.nn.SGD(momentum=0.9, nesterov=True, weight_decay=0.01),
-         lambda w: torch.optim.SGD(w, 0.1, 0.9, weight_decay=0.01, nesterov=True)),
+        (
+            rf.nn.SGD(momentum=0.9, nesterov=True, weight_decay=0.01),
+            lambda w: torch.optim.SGD(w, 0.1, 0.9, weight_decay=0.01, nesterov=True),
+        ),
         (rf.nn.Adam(weight_decay=0.01), lambda w: torch.optim.Adam(w, 0.1, weight_decay=0.01)),
         (rf.nn.AdamW(weight_decay=0.01), lambda w: torch.optim.AdamW(w, 0.1, weight_decay=0.01)),
-    ]  # fmt: skip
+    ]
     for rule, make in rules:
         tensor = Tensor(start.copy(), requires_grad=True)
-        running = rule.start(
-            [("0 Linear", "weight", tensor)], rf.nn.rounder.Rounder(rf.Precision(), 0)
-        )
+        running = rule.start([("0 Linear", "weight", tensor)], rf.nn.rounder.Rounder(rf.Precision(), 0))
         weight = torch.tensor(start.copy(), requires_grad=True)
         optimizer = make([weight])
         for g in gradients:

@@ -67,9 +67,7 @@ def relative(ours, theirs):
     return np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-30)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=slow) if n in ("vgg11", "resnet18") else n for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=slow) if n in ("vgg11", "resnet18") else n for n in NETWORKS])
 def test_a_float32_step_and_the_evaluation_after_it_are_pytorch_s(name):
     """PyTorch computes in float64.  Loss to 1e-6, each tensor's step to 1 % of its length: ReLUs (above)."""
     run, images, labels = started(name, rf.nn.presets.float32())
@@ -202,14 +200,22 @@ class Transformer(torch.nn.Module):
 
     def __init__(self, features, heads, hidden, blocks, classes, places, inputs, words):
         super().__init__()
-        start = torch.nn.Linear(inputs, features) if words is None else torch.nn.Embedding(words, features)  # fmt: skip
+        start = torch.nn.Linear(inputs, features) if words is None else torch.nn.Embedding(words, features)
         self.start, self.places = start, torch.nn.Parameter(torch.empty(places, features))
-        self.blocks = torch.nn.ModuleList([
-            torch.nn.TransformerEncoderLayer(
-                features, heads, hidden, dropout=0.0, batch_first=True, norm_first=True,
-                activation=lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-            ) for _ in range(blocks)
-        ])  # fmt: skip
+        self.blocks = torch.nn.ModuleList(
+            [
+                torch.nn.TransformerEncoderLayer(
+                    features,
+                    heads,
+                    hidden,
+                    dropout=0.0,
+                    batch_first=True,
+                    norm_first=True,
+                    activation=lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+                )
+                for _ in range(blocks)
+            ]
+        )
         self.norm, self.out = torch.nn.LayerNorm(features), torch.nn.Linear(features, classes)
 
     def forward(self, x):
@@ -234,8 +240,10 @@ class Transformer(torch.nn.Module):
             block = f"blocks.{i}."
             found |= norm(f"{block}norm1")
             parts = [linear("") for _ in "qkv"]
-            found |= {f"{block}self_attn.in_proj_{kind}": np.concatenate([p[kind] for p in parts])
-                      for kind in ("weight", "bias")}  # fmt: skip
+            found |= {
+                f"{block}self_attn.in_proj_{kind}": np.concatenate([p[kind] for p in parts])
+                for kind in ("weight", "bias")
+            }
             found |= linear(f"{block}self_attn.out_proj.") | norm(f"{block}norm2")
             found |= linear(f"{block}linear1.") | linear(f"{block}linear2.")
         return found | norm("norm") | linear("out.")
@@ -249,19 +257,25 @@ def test_a_transformer_s_logits_and_gradients_before_and_after_a_step_are_pytorc
     """
     from refimpl.nn.training import _Record, _Run
 
-    sizes = {"features": 32, "heads": 4, "hidden": 64, "blocks": 2, "classes": 10, "places": 8,
-             "inputs": 8, "words": words}  # fmt: skip
+    sizes = {
+        "features": 32,
+        "heads": 4,
+        "hidden": 64,
+        "blocks": 2,
+        "classes": 10,
+        "places": 8,
+        "inputs": 8,
+        "words": words,
+    }
     images, labels = batch((8, 8, 1))
     if words is not None:
         images = np.random.default_rng(6).integers(0, words, (32, 8)).astype(np.float32)
-    task = rf.data.Task("batch", *batch((8, 8, 1)), *batch((8, 8, 1)), classes=10, images_from="nothing")  # fmt: skip
-    run = _Run(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, plain=False)  # fmt: skip
+    task = rf.data.Task("batch", *batch((8, 8, 1)), *batch((8, 8, 1)), classes=10, images_from="nothing")
+    run = _Run(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, plain=False)
     twin = Transformer(**sizes).double()
     start = twin.arrange(t.data for t in run.model.tensors())
-    assert {n: p.shape for n, p in twin.named_parameters()} == {n: a.shape for n, a in start.items()}  # fmt: skip
-    twin.load_state_dict(
-        {n: torch.from_numpy(np.array(a, np.float64, order="C")) for n, a in start.items()}
-    )
+    assert {n: p.shape for n, p in twin.named_parameters()} == {n: a.shape for n, a in start.items()}
+    twin.load_state_dict({n: torch.from_numpy(np.array(a, np.float64, order="C")) for n, a in start.items()})
     optimizer = torch.optim.SGD(twin.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
     inputs, truth = torch.from_numpy(images.astype(np.float64)), torch.from_numpy(labels)
     for _ in range(2):

@@ -20,15 +20,27 @@ DIGITS = rf.data.load("digits")
 
 
 def dropping():
-    return Sequential([Round("input"), Flatten(), Linear(64, 32), ReLU(), Dropout(0.3),
-                       Round("activation"), Linear(32, 10), Round("logits")])  # fmt: skip
+    return Sequential(
+        [
+            Round("input"),
+            Flatten(),
+            Linear(64, 32),
+            ReLU(),
+            Dropout(0.3),
+            Round("activation"),
+            Linear(32, 10),
+            Round("logits"),
+        ]
+    )
 
 
 SETTINGS = {
     "stochastic": {"precision": rf.Precision(low="e4m3", high="e8m7")},
     "delayed scaling": {"precision": rf.nn.presets.fp8("delayed")},
     "dynamic loss scale, 8-bit Adam": {
-        "precision": rf.nn.presets.mixed(), "optimizer": rf.nn.Adam(state="8-bit"), "learning_rate": 0.005
+        "precision": rf.nn.presets.mixed(),
+        "optimizer": rf.nn.Adam(state="8-bit"),
+        "learning_rate": 0.005,
     },
     "another policy on the way": {"switch": (1, rf.nn.presets.pure16("bfloat16", rounding="stochastic"))},
     "a loss scale that grows, 8-bit momentum": {
@@ -40,7 +52,7 @@ SETTINGS = {
         "precision": rf.Precision(roles=dict.fromkeys(ROLES, rf.nn.Rounding(format="e5m6", scaling="delayed"))),
     },
     "Kahan": {"precision": rf.nn.presets.pure16("bfloat16"), "optimizer": rf.nn.SGD(update="kahan")},
-}  # fmt: skip
+}
 
 
 def bits(model):
@@ -51,11 +63,7 @@ def bits(model):
 def fit(make=rf.nn.cnn, **settings):
     model = make()
     result = rf.nn.fit(model, DIGITS, epochs=3, seed=4, **settings)
-    return (
-        bits(model),
-        result.test_error,
-        [(h["loss"], h["loss_scale"], h["counts"]) for h in result.history],
-    )
+    return (bits(model), result.test_error, [(h["loss"], h["loss_scale"], h["counts"]) for h in result.history])
 
 
 class Stop(Exception):
@@ -153,16 +161,20 @@ def test_a_checkpoint_of_other_settings_is_refused_by_naming_the_difference(tmp_
     with pytest.raises(ValueError, match="another seed: 0, now it is 1"):
         rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, seed=1)
     others = {
-        "model": {"model": rf.nn.mlp(widths=(128, 64))}, "precision": {"precision": rf.Precision(low="e4m3", high="e8m7")},
-        "optimizer": {"optimizer": rf.nn.Adam()}, "epochs": {"epochs": 2}, "batch_size": {"batch_size": 16},
-        "learning_rate": {"learning_rate": 0.1}, "schedule": {"schedule": rf.nn.schedules.cosine()},
-        "shuffle": {"shuffle": False}, "exact_sums": {"exact_sums": True}, "task": {"task": rf.data.load("latin-small-ten")},
-    }  # fmt: skip
+        "model": {"model": rf.nn.mlp(widths=(128, 64))},
+        "precision": {"precision": rf.Precision(low="e4m3", high="e8m7")},
+        "optimizer": {"optimizer": rf.nn.Adam()},
+        "epochs": {"epochs": 2},
+        "batch_size": {"batch_size": 16},
+        "learning_rate": {"learning_rate": 0.1},
+        "schedule": {"schedule": rf.nn.schedules.cosine()},
+        "shuffle": {"shuffle": False},
+        "exact_sums": {"exact_sums": True},
+        "task": {"task": rf.data.load("latin-small-ten")},
+    }
     for name, other in others.items():
         with pytest.raises(ValueError, match=f"another {name}: "):
-            rf.nn.fit(
-                **{"model": rf.nn.mlp(), "task": DIGITS, "epochs": 1, "checkpoint": path, **other}
-            )
+            rf.nn.fit(**{"model": rf.nn.mlp(), "task": DIGITS, "epochs": 1, "checkpoint": path, **other})
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):

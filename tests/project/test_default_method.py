@@ -17,8 +17,7 @@ def test_the_default_method_is_no_worse_than_ed_mf_on_tasks_of_images_never_seen
     """Each task is estimated from the tasks made of other images, as a user's data set is."""
     groups = embedded.metadata["images_from"]
     best, paper = (
-        leave_one_out(embedded, n_measurements=n, groups=groups, **method)
-        for method in ({}, {"method": "ed-mf"})
+        leave_one_out(embedded, n_measurements=n, groups=groups, **method) for method in ({}, {"method": "ed-mf"})
     )
     for metric in ("budget_regret", "regret", "convergence", "hyper_diff"):
         difference, error = paired_difference(best[metric], paper[metric])

@@ -9,10 +9,16 @@ import pytest
 
 def test_nothing_is_imported_before_ctrl_c_is_listened_to():
     done = subprocess.run(
-        [sys.executable, "-c", "import importlib, warnings, sys; before = {*sys.modules}; "
-         "import refimpl.__main__; print(*sorted({*sys.modules} - before))"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import importlib, warnings, sys; before = {*sys.modules}; "
+            "import refimpl.__main__; print(*sorted({*sys.modules} - before))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["refimpl", "refimpl.__main__"]
 
 
@@ -27,20 +33,33 @@ def test_ctrl_c_while_everything_is_being_imported_leaves_no_traceback(tmp_path)
         "sys.meta_path.insert(0, Interrupt())\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    done = subprocess.run([sys.executable, "-m", "refimpl", "frontier", "digits"], cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "refimpl", "frontier", "digits"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 130
-    assert done.stderr == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"  # fmt: skip
+    assert (
+        done.stderr
+        == "refimpl frontier: interrupted; what was trained is kept, give the same command again to continue\n"
+    )
 
 
 @pytest.mark.parametrize(
     "call",
-    ["ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()",
-     "type('Library', (), {'__del__': lambda _: __del__()})()"],
-)  # fmt: skip
+    [
+        "ctypes.CFUNCTYPE(ctypes.c_int)(_raw_object_cache_notify)()",
+        "type('Library', (), {'__del__': lambda _: __del__()})()",
+    ],
+)
 def test_ctrl_c_where_numba_s_compiler_would_lose_it_is_heard_a_moment_later(call):
     done = subprocess.run(
-        [sys.executable, "-c", f"""if True:
+        [
+            sys.executable,
+            "-c",
+            f"""if True:
         import ctypes, signal, time
         from refimpl.__main__ import main
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
@@ -55,7 +74,10 @@ def test_ctrl_c_where_numba_s_compiler_would_lose_it_is_heard_a_moment_later(cal
             time.sleep(3)
         except KeyboardInterrupt:
             print("heard")
-        """],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        """,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.endswith("heard\n") and done.stderr == ""

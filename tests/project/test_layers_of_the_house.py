@@ -24,7 +24,7 @@ ROOMS = {  # room: the rooms it may import
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "plots", "testing"},
     "__main__": {"commands"},
 }
-EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/journal.py": {"__init__"}, "peppp/study.py": {"__init__"}}  # fmt: skip
+EXTRA = {"peppp/sweep.py": {"nn", "__init__"}, "peppp/journal.py": {"__init__"}, "peppp/study.py": {"__init__"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -55,20 +55,20 @@ def test_a_file_imports_only_the_rooms_below_its_own(path):
 def test_only_plots_imports_matplotlib_except_to_redraw_the_glyphs():
     users = {str(p.relative_to(PACKAGE)) for p in FILES if "matplotlib" in p.read_text()}
     importing = {
-        name for name in users
+        name
+        for name in users
         if any(
             (isinstance(n, ast.ImportFrom) and (n.module or "").startswith("matplotlib"))
             or (isinstance(n, ast.Import) and any(a.name.startswith("matplotlib") for a in n.names))
             for n in ast.walk(ast.parse((PACKAGE / name).read_text()))
         )
-    }  # fmt: skip
+    }
     assert {name for name in importing if not name.startswith("plots/")} == {"data/glyphs.py"}
 
 
 def test_importing_refimpl_loads_neither_numba_nor_matplotlib_nor_scipy_nor_hypothesis():
     code = (
-        "import sys, refimpl; "
-        "print(sorted({'numba', 'matplotlib', 'scipy', 'hypothesis', 'tqdm'} & set(sys.modules)))"
+        "import sys, refimpl; print(sorted({'numba', 'matplotlib', 'scipy', 'hypothesis', 'tqdm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -29,9 +29,7 @@ def test_the_first_two_shell_blocks_are_single_lines_that_run_the_main_job_and_t
 def test_every_room_and_every_tutorial_is_named():
     folders = {p.name for p in (ROOT / "refimpl").iterdir() if p.is_dir() and p.name[0] != "_"}
     tutorials = {p.stem for p in (ROOT / "tutorials").glob("*.py")}
-    missing = {
-        name for name in folders | tutorials if not re.search(rf"(`|refimpl/){name}", README)
-    }
+    missing = {name for name in folders | tutorials if not re.search(rf"(`|refimpl/){name}", README)}
     assert not missing
 
 
@@ -41,9 +39,7 @@ def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
     assert [int(number) for number, _, _ in rows] == list(range(1, 10))
     assert {role: which for _, role, which in rows} == ROLES
     task = rf.data.load("digits")
-    plan = rf.nn.rounding_plan(
-        rf.nn.resnet8(channels=1), task, rf.Precision(low="e4m3", high="e8m7")
-    )
+    plan = rf.nn.rounding_plan(rf.nn.resnet8(channels=1), task, rf.Precision(low="e4m3", high="e8m7"))
     formats = {"low": "e4m3", "high": "e8m7"}
     assert list(dict.fromkeys(row["role"] for row in plan)) == [role for _, role, _ in rows]
     assert all(row["format"] == formats[ROLES[row["role"]]] for row in plan)
@@ -53,9 +49,11 @@ def test_what_the_readme_says_is_never_rounded_is_not():
     """And where the rounding points of a residual block are: after these layers, and no others."""
     model = rf.nn.resnet8()
     task = rf.data.Task(
-        "few", *(np.random.default_rng(0).random((32, 8, 8, 3), np.float32), np.arange(32) % 10) * 2, classes=10,
+        "few",
+        *(np.random.default_rng(0).random((32, 8, 8, 3), np.float32), np.arange(32) % 10) * 2,
+        classes=10,
         images_from="few",
-    )  # fmt: skip
+    )
     points = {"Convolution": 0, "ReLU": 0}
     for layer in model.every_layer():
         for (_, first), (_, second) in itertools.pairwise(layer.children()):

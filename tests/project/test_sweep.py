@@ -21,14 +21,27 @@ ERRORS = meta_training(DIGITS)
 TASKS = ["digits", "latin-small-ten"]
 FORMATS = ["e4m3+e8m7", "e3m1+e6m7", "e5m3+e8m11"]
 SETTINGS = Settings(epochs=4)
-COMMAND = [sys.executable, "-m", "refimpl", "sweep", "--tasks", *TASKS, "--configurations", *FORMATS,
-           "--epochs", "4", "--jobs", "2", "--quiet", "--out"]  # fmt: skip
+COMMAND = [
+    sys.executable,
+    "-m",
+    "refimpl",
+    "sweep",
+    "--tasks",
+    *TASKS,
+    "--configurations",
+    *FORMATS,
+    "--epochs",
+    "4",
+    "--jobs",
+    "2",
+    "--quiet",
+    "--out",
+]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    return run_sweep(TASKS, FORMATS, tmp_path_factory.mktemp("whole"), settings=SETTINGS, jobs=1,
-                     progress=False)  # fmt: skip
+    return run_sweep(TASKS, FORMATS, tmp_path_factory.mktemp("whole"), settings=SETTINGS, jobs=1, progress=False)
 
 
 def lines(directory):
@@ -39,9 +52,13 @@ def lines(directory):
 def kill_when(directory, wanted, how, *options, times=1):
     """Start the sweep and stop it once its journal has this many lines; return status and errors."""
     # A shell's background jobs ignore SIGINT, and so would what they start: listen to it again.
-    process = subprocess.Popen([*COMMAND, str(directory), *options], start_new_session=True,
-                               stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, str(directory), *options],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while lines(directory) < wanted and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -55,9 +72,7 @@ def kill_when(directory, wanted, how, *options, times=1):
     return process.returncode, said
 
 
-def test_the_matrix_of_a_sweep_killed_three_times_equals_that_of_one_never_killed(
-    tmp_path, uninterrupted
-):
+def test_the_matrix_of_a_sweep_killed_three_times_equals_that_of_one_never_killed(tmp_path, uninterrupted):
     for wanted in (1, 2, 4):
         assert kill_when(tmp_path, wanted, signal.SIGKILL)[0] == -signal.SIGKILL
         assert not (tmp_path / "errors.npz").exists()
@@ -121,8 +136,13 @@ def test_a_finished_sweep_trains_nothing_again(tmp_path, monkeypatch):
 
 def test_cells_of_a_data_set_whose_files_have_changed_are_trained_again(tmp_path):
     def write(test_labels):
-        np.savez(tmp_path / "mine.npz", train_images=DIGITS.train_images, train_labels=DIGITS.train_labels,
-                 test_images=DIGITS.test_images, test_labels=test_labels)  # fmt: skip
+        np.savez(
+            tmp_path / "mine.npz",
+            train_images=DIGITS.train_images,
+            train_labels=DIGITS.train_labels,
+            test_images=DIGITS.test_images,
+            test_labels=test_labels,
+        )
 
     mine, settings = str(tmp_path / "mine.npz"), Settings(epochs=1)
     arguments = ([mine, "digits"], FORMATS[:1], tmp_path / "sweep")
@@ -140,8 +160,9 @@ def test_cells_of_a_data_set_whose_files_have_changed_are_trained_again(tmp_path
 
 def test_a_plan_needs_no_data_set_that_only_the_journal_knows(tmp_path):
     journal = Journal(tmp_path, SETTINGS)
-    journal.add({"task": "/gone.npz", "configuration": FORMATS[0], "data": "x", "error": 0.5,
-                 "seconds": 1.0, "diverged": False})  # fmt: skip
+    journal.add(
+        {"task": "/gone.npz", "configuration": FORMATS[0], "data": "x", "error": 0.5, "seconds": 1.0, "diverged": False}
+    )
     journal.close()
     assert plan_sweep(["digits"], FORMATS[:1], tmp_path, settings=SETTINGS).trained == 0
 
@@ -173,7 +194,7 @@ def test_a_journal_of_another_version_is_refused_with_the_remedy(tmp_path):
         ((TASKS, FORMATS, {"seed": -1}), "Settings: seed is -1; it must be at least 0"),
         ((TASKS, FORMATS, {"loss_scale": 1e39}), "loss_scale is 1e.39"),
     ],
-)  # fmt: skip
+)
 def test_sweeps_that_make_no_sense_fail_before_the_journal_exists(tmp_path, what, message):
     tasks, configurations, *settings = what
     with pytest.raises((ValueError, TypeError), match=message):
@@ -183,8 +204,16 @@ def test_sweeps_that_make_no_sense_fail_before_the_journal_exists(tmp_path, what
 
 def test_two_runs_cannot_share_a_directory_but_one_may_look_on(tmp_path, capsys):
     first = Journal(tmp_path, SETTINGS)
-    first.add({"task": TASKS[0], "configuration": FORMATS[0], "data": DIGITS.fingerprint, "error": 0.5,
-               "seconds": 1.0, "diverged": False})  # fmt: skip
+    first.add(
+        {
+            "task": TASKS[0],
+            "configuration": FORMATS[0],
+            "data": DIGITS.fingerprint,
+            "error": 0.5,
+            "seconds": 1.0,
+            "diverged": False,
+        }
+    )
     content = first.path.read_bytes()
     status = subprocess.run([*COMMAND, str(tmp_path)], capture_output=True, text=True)
     assert status.returncode == 2 and status.stderr.count("\n") == 1
@@ -204,15 +233,14 @@ def test_a_script_without_a_guard_is_told_of_it_and_trains_nothing_twice(tmp_pat
         "print('started', flush=True)\n"
         f"run_sweep(['digits'], {FORMATS[:2]}, sys.argv[1], settings=Settings(epochs=1), jobs=2, progress=False)\n"
     )
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "out")], capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "out")], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("Traceback") == 1
     assert "must stand under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
     assert lines(tmp_path / "out") == 1
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"no newline", b"one\ntwo", b"not json\n", b"[1, 2]\n", b'{"journal": 1}\n{"task": 3}\n'],
+    "content", [b"no newline", b"one\ntwo", b"not json\n", b"[1, 2]\n", b'{"journal": 1}\n{"task": 3}\n']
 )
 def test_a_damaged_journal_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "cells.jsonl").write_bytes(content)
@@ -230,8 +258,7 @@ def test_seconds_and_settings_are_kept_with_the_matrix(uninterrupted):
 
 def test_any_executor_trains_the_same_matrix(tmp_path, uninterrupted):
     with ThreadPoolExecutor(2) as executor:
-        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS, executor=executor,
-                           progress=False)  # fmt: skip
+        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS, executor=executor, progress=False)
         assert executor.submit(int, "1").result() == 1  # left open
     assert errors.values.tobytes() == uninterrupted.values.tobytes()
 
@@ -261,8 +288,7 @@ def test_cells_that_fail_are_named_and_the_others_kept(tmp_path, uninterrupted):
 
 def test_cells_over_the_memory_cap_are_not_run(tmp_path, uninterrupted):
     cap = float(np.median(uninterrupted.memory_mb[0]))
-    errors = run_sweep(TASKS[:1], FORMATS, tmp_path, settings=SETTINGS, jobs=1, progress=False,
-                       memory_cap_mb=cap)  # fmt: skip
+    errors = run_sweep(TASKS[:1], FORMATS, tmp_path, settings=SETTINGS, jobs=1, progress=False, memory_cap_mb=cap)
     within = uninterrupted.memory_mb[0] <= cap
     assert (np.isnan(errors.values[0]) == ~within).all() and within.sum() == 2
     assert errors.values[0][within].tolist() == uninterrupted.values[0][within].tolist()
@@ -305,9 +331,12 @@ def test_dask_where_it_is_not_installed_is_refused_with_the_remedy(tmp_path, cap
 def cluster():
     """A scheduler and two worker processes on loopback."""
     distributed = pytest.importorskip("dask.distributed", reason="dask.distributed not installed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as found, distributed.Client(found) as client:  # fmt: skip
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as found,
+        distributed.Client(found) as client,
+    ):
         yield client
 
 
@@ -328,16 +357,32 @@ def test_a_dask_worker_killed_in_the_middle_costs_nothing(tmp_path, uninterrupte
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "add", kill_after_first(Journal.add))
-        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=settings, progress=False,
-                           executor=cluster.get_executor())  # fmt: skip
+        errors = run_sweep(TASKS, FORMATS, tmp_path, settings=settings, progress=False, executor=cluster.get_executor())
     assert killed and errors.values.tobytes() == uninterrupted.values.tobytes()
 
 
 @pytest.mark.slow
 def test_the_command_trains_on_a_dask_scheduler(tmp_path, uninterrupted, cluster):
     address = cluster.scheduler.address
-    assert main(["sweep", "--tasks", *TASKS, "--configurations", *FORMATS, "--epochs", "4",
-                 "--quiet", "--dask", address, "--out", str(tmp_path)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "sweep",
+                "--tasks",
+                *TASKS,
+                "--configurations",
+                *FORMATS,
+                "--epochs",
+                "4",
+                "--quiet",
+                "--dask",
+                address,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     errors = ErrorMatrix.load(tmp_path / "errors.npz")
     assert errors.values.tobytes() == uninterrupted.values.tobytes()
 

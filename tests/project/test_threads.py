@@ -21,8 +21,9 @@ def started(threads):
     """Start a fresh process in which every library is told to use so many threads."""
     names = ("NUMBA", "OMP", "OPENBLAS", "MKL", "BLIS")
     setting = {f"{name}_NUM_THREADS": str(threads) for name in names}
-    return subprocess.Popen([sys.executable, "-c", CODE], env={**os.environ, **setting},
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE], env={**os.environ, **setting}, stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_processes_of_one_and_of_four_threads_train_to_the_same_bits():

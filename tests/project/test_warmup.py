@@ -27,8 +27,9 @@ for network, precision in ((rf.nn.cnn(), low), (rf.nn.mlp(), even), (rf.nn.resne
 
 def compiled_by(code):
     """Return the names of the functions that a fresh process compiles while it runs code."""
-    done = subprocess.run([sys.executable, "-c", LISTEN + code + "\nprint(*compiled)"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", LISTEN + code + "\nprint(*compiled)"], capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 

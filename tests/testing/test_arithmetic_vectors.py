@@ -11,9 +11,13 @@ from refimpl.spec import arithmetic as spec
 from refimpl.testing import Behaviour, Vectors, verify
 
 OPERATIONS = list(spec.OPERANDS)
-BEHAVIOURS = [Behaviour("float8_e4m3fn"), Behaviour("float6_e2m3fn", "toward_negative"),
-              Behaviour("bfloat16", "to_odd"), Behaviour("posit8_2"),
-              Behaviour("float8_e5m2fnuz", "toward_zero", "saturate")]  # fmt: skip
+BEHAVIOURS = [
+    Behaviour("float8_e4m3fn"),
+    Behaviour("float6_e2m3fn", "toward_negative"),
+    Behaviour("bfloat16", "to_odd"),
+    Behaviour("posit8_2"),
+    Behaviour("float8_e5m2fnuz", "toward_zero", "saturate"),
+]
 
 
 def lines_of(vectors):
@@ -31,17 +35,13 @@ def test_lines_of_operations_say_what_the_definition_says(operation, behaviour):
         given, result = line.split(" ")
         assert (len(given), len(result)) == (one * count, one)
         codes = tuple(int(given[one * k : one * (k + 1)], 16) for k in range(count))
-        expected = spec.calculate(
-            operation, codes, fmt, behaviour.rounding, behaviour.overflow, behaviour.nan
-        )
+        expected = spec.calculate(operation, codes, fmt, behaviour.rounding, behaviour.overflow, behaviour.nan)
         assert int(result, 16) == expected, line
 
 
 def test_all_pairs_of_a_format_are_every_pair_in_order():
     lines = lines_of(Vectors("add", Behaviour("float6_e2m3fn"), "all"))
-    assert [line.split(" ")[0] for line in lines] == [
-        f"{a:02x}{b:02x}" for a in range(64) for b in range(64)
-    ]
+    assert [line.split(" ")[0] for line in lines] == [f"{a:02x}{b:02x}" for a in range(64) for b in range(64)]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -75,13 +75,16 @@ def test_rounding_sums_twice_is_found_on_the_pipe():
     assert [(r.name, r.failed > 0) for r in report.failures] == [("add", True)]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["vectors", "fma", "float32"], "at most 16 are written"),
-    (["vectors", "add", "float16", "--level", "all"], "use level 2"),
-    (["vectors", "add", "float64"], "16 are written|53 significant"),
-    (["vectors", "sqrt", "float64"], "53 significant bits"),
-    (["vectors", "add", "int8"], "a float or posit format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["vectors", "fma", "float32"], "at most 16 are written"),
+        (["vectors", "add", "float16", "--level", "all"], "use level 2"),
+        (["vectors", "add", "float64"], "16 are written|53 significant"),
+        (["vectors", "sqrt", "float64"], "53 significant bits"),
+        (["vectors", "add", "int8"], "a float or posit format"),
+    ],
+)
 def test_operations_that_cannot_be_written_are_refused_in_one_line(arguments, words, capsys):
     assert main(arguments) == 2
     said = capsys.readouterr().err

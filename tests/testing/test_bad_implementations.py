@@ -102,20 +102,31 @@ def test_nothing_conforms_without_anything_tried():
     assert not report.passed
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ((right, None), "which format is this"), ((right, "nf4"), "expected a float, posit or integer format"),
-    ((3, "e4m3fn"), "an implementation is a callable"), ((right, "float8_e4m3fx"), "did you mean"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((right, None), "which format is this"),
+        ((right, "nf4"), "expected a float, posit or integer format"),
+        ((3, "e4m3fn"), "an implementation is a callable"),
+        ((right, "float8_e4m3fx"), "did you mean"),
+    ],
+)
 def test_misuse_is_refused_before_work(arguments, words):
     with pytest.raises((TypeError, ValueError), match=words):
         T.conform(*arguments)
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"rounding": "nearest"}, "unknown rounding"), ({"inputs": ["int8"]}, "inputs are some of"),
-    ({"inputs": []}, "inputs are some of"), ({"time_limit": 0}, "above 0 seconds"),
-    ({"rounding": "stochastic_a"}, "random_bits"), ({"nan": "raise"}, "unknown nan"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"rounding": "nearest"}, "unknown rounding"),
+        ({"inputs": ["int8"]}, "inputs are some of"),
+        ({"inputs": []}, "inputs are some of"),
+        ({"time_limit": 0}, "above 0 seconds"),
+        ({"rounding": "stochastic_a"}, "random_bits"),
+        ({"nan": "raise"}, "unknown nan"),
+    ],
+)
 def test_options_are_refused_before_work(options, words):
     with pytest.raises(ValueError, match=words):
         T.conform(right, "float8_e4m3fn", **options)
@@ -156,10 +167,7 @@ def test_a_program_that_is_right_conforms_with_and_without_echo():
 BAD_PROGRAMS = {
     "rubbish": ("print('hello' if number == 7 else '00')", "line 8 is 'hello', not hexadecimal"),
     "too few lines": ("print('00') if number else None", "lines with"),
-    "another input echoed": (
-        "print('0', '00')",
-        "line 1 has 2 fields or echoes another input|line 2",
-    ),
+    "another input echoed": ("print('0', '00')", "line 1 has 2 fields or echoes another input|line 2"),
     "a code too large": ("print('100')", "returned 256, not a code"),
     "death": ("sys.exit('out of paper') if x == 1 else print('00')", "status 1: out of paper"),
     "death by signal": ("import os; os.kill(os.getpid(), 9)", "signal 9"),
@@ -192,8 +200,16 @@ def test_a_program_that_is_not_there_is_a_finding():
 def _probe(implementation):
     from refimpl.testing.conformance import probe_of
 
-    return probe_of(implementation, "float8_e4m3fn", inputs=["float32"], time_limit=10,
-                    rounding="ties_to_even", overflow="overflow", nan="zero", random_bits=None)  # fmt: skip
+    return probe_of(
+        implementation,
+        "float8_e4m3fn",
+        inputs=["float32"],
+        time_limit=10,
+        rounding="ties_to_even",
+        overflow="overflow",
+        nan="zero",
+        random_bits=None,
+    )
 
 
 def _checks(implementation):

@@ -10,8 +10,19 @@ from refimpl.testing.checks import pool
 
 T = rf.testing
 GROUPS = {group.name: group for group in T.case_groups()}
-FORMATS = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e8m0fnu", "float4_e2m1fn",
-           "float6_e2m3fn", "posit8_2", "binary8p3se", "binary6p1ue", "e4m3_flush", "e0m4"]  # fmt: skip
+FORMATS = [
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "posit8_2",
+    "binary8p3se",
+    "binary6p1ue",
+    "e4m3_flush",
+    "e0m4",
+]
 
 
 def test_there_are_fifteen_groups_numbered_in_order():
@@ -19,20 +30,23 @@ def test_there_are_fifteen_groups_numbered_in_order():
     assert len(GROUPS) == 15
 
 
-@pytest.mark.parametrize("group, fmt, dtype, members", [
-    ("ties", "float8_e4m3fn", "float32", [1.0625, np.nextafter(np.float32(1.0625), 2), -1.0625]),
-    ("ties", "float8_e4m3fn", "float64", [np.nextafter(1.0625, 2), 2.0**-10, -(2.0**-10)]),
-    ("overflow_boundary", "float8_e4m3fn", "float32", [448, 464, 480, -464]),
-    ("overflow_boundary", "float8_e5m2", "float32", [57344, 61440, np.nextafter(np.float32(61440), 0)]),
-    ("overflow_boundary", "float16", "float64", [65520, np.nextafter(65520, 0)]),
-    ("infinities", "float8_e5m2", "float64", [np.inf, -np.inf]),
-    ("underflow", "float8_e4m3fn", "float32", [2.0**-10, 2.0**-149, 2.0**-127]),
-    ("before_powers_of_two", "float8_e4m3fn", "float64", [np.nextafter(8, 0), np.nextafter(8, 9)]),
-    ("representable", "float8_e4m3fn", "float16", [448, -448, 2.0**-9, 1.125]),
-    ("scales", "float8_e8m0fnu", "float64", [0, -1, 1.5, 2.0**-127, 2.0**-128, 1.5 * 2.0**127]),
-    ("float_to_int", "int4", "float32", [2.5, 7.5, 8, -7.5, 2.0**31, np.inf]),
-    ("stochastic_fractions", "float8_e4m3fn", "float32", [1 + 1 / 128, -(1 + 1 / 16), 2.0**-9 / 16]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "group, fmt, dtype, members",
+    [
+        ("ties", "float8_e4m3fn", "float32", [1.0625, np.nextafter(np.float32(1.0625), 2), -1.0625]),
+        ("ties", "float8_e4m3fn", "float64", [np.nextafter(1.0625, 2), 2.0**-10, -(2.0**-10)]),
+        ("overflow_boundary", "float8_e4m3fn", "float32", [448, 464, 480, -464]),
+        ("overflow_boundary", "float8_e5m2", "float32", [57344, 61440, np.nextafter(np.float32(61440), 0)]),
+        ("overflow_boundary", "float16", "float64", [65520, np.nextafter(65520, 0)]),
+        ("infinities", "float8_e5m2", "float64", [np.inf, -np.inf]),
+        ("underflow", "float8_e4m3fn", "float32", [2.0**-10, 2.0**-149, 2.0**-127]),
+        ("before_powers_of_two", "float8_e4m3fn", "float64", [np.nextafter(8, 0), np.nextafter(8, 9)]),
+        ("representable", "float8_e4m3fn", "float16", [448, -448, 2.0**-9, 1.125]),
+        ("scales", "float8_e8m0fnu", "float64", [0, -1, 1.5, 2.0**-127, 2.0**-128, 1.5 * 2.0**127]),
+        ("float_to_int", "int4", "float32", [2.5, 7.5, 8, -7.5, 2.0**31, np.inf]),
+        ("stochastic_fractions", "float8_e4m3fn", "float32", [1 + 1 / 128, -(1 + 1 / 16), 2.0**-9 / 16]),
+    ],
+)
 def test_a_group_contains_the_inputs_that_have_bitten(group, fmt, dtype, members):
     x = GROUPS[group](fmt, dtype)
     assert x.dtype == dtype and x.ndim == 1
@@ -74,11 +88,16 @@ def test_the_expected_side_in_bulk_is_the_definition(name, dtype):
             assert np.isnan(exact) or np.signbit(got) == np.signbit(exact)
 
 
-@pytest.mark.parametrize("mode, results", [
-    ("ties_to_even", [2, -2, 0, 127, 3]), ("ties_to_away", [3, -3, 0, 127, 3]),
-    ("toward_zero", [2, -2, 0, 127, 2]), ("toward_positive", [3, -2, 1, 127, 3]),
-    ("toward_negative", [2, -3, 0, 127, 2]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "mode, results",
+    [
+        ("ties_to_even", [2, -2, 0, 127, 3]),
+        ("ties_to_away", [3, -3, 0, 127, 3]),
+        ("toward_zero", [2, -2, 0, 127, 2]),
+        ("toward_positive", [3, -2, 1, 127, 3]),
+        ("toward_negative", [2, -3, 0, 127, 2]),
+    ],
+)
 def test_integers_round_by_hand(mode, results):
     x = np.array([2.5, -2.5, 0.49999999999999994, 1e9, 2.75])
     assert round_to_integers(x, rf.format("int8"), mode).tolist() == results
@@ -117,10 +136,7 @@ LAWLESS = {  # for each law an implementation that breaks it
     "to_odd_then_nearest": (lambda x: e4m3(x), {"rounding": "to_odd"}),
     "sign": (lambda x: np.abs(e4m3(x)), {}),
     "nan": (lambda x: np.nan_to_num(e4m3(x)), {}),
-    "scaling_by_two": (
-        lambda x: np.where(np.abs(x) < 1, e4m3(x, rounding="toward_zero"), e4m3(x)),
-        {},
-    ),
+    "scaling_by_two": (lambda x: np.where(np.abs(x) < 1, e4m3(x, rounding="toward_zero"), e4m3(x)), {}),
 }
 
 
@@ -148,9 +164,7 @@ def test_what_is_false_of_rounding_is_true_without_it(law):
 def test_stochastic_integers_are_held_to_the_definition_one_by_one():
     def right(x, random):
         behaviour = Behaviour("float6_e2m3fn", "stochastic_b", random_bits=3)
-        codes = [
-            behaviour.code_by_definition(float(v), int(r)) for v, r in zip(x, random, strict=True)
-        ]
+        codes = [behaviour.code_by_definition(float(v), int(r)) for v, r in zip(x, random, strict=True)]
         return decode(np.array(codes, np.uint8), behaviour.format).astype(x.dtype)
 
     rules = {"rounding": "stochastic_b", "random_bits": 3, "inputs": ["float64"]}

@@ -20,17 +20,20 @@ def drawn(rng) -> Behaviour:
         return Behaviour(PositFormat(rng.randint(3, 12), rng.randint(0, 3)))
     if kind < 0.16:
         signed = rng.random() < 0.7
-        fmt = IntFormat(
-            bits=rng.randint(2, 12), signed=signed, symmetric=signed and rng.random() < 0.5
-        )
+        fmt = IntFormat(bits=rng.randint(2, 12), signed=signed, symmetric=signed and rng.random() < 0.5)
         return Behaviour(fmt, rng.choice(DETERMINISTIC[:5]))
     while True:
         e, m = rng.randint(0, 8), rng.randint(0, 10)
         family = rng.choice(FAMILIES)
         try:
-            fmt = FloatFormat(exponent_bits=e, mantissa_bits=m, signed=rng.random() < 0.75,
-                              bias=rng.choice([None, None, rng.randint(-9, 30)]), specials=family,
-                              has_subnormals=rng.random() < 0.8)  # fmt: skip
+            fmt = FloatFormat(
+                exponent_bits=e,
+                mantissa_bits=m,
+                signed=rng.random() < 0.75,
+                bias=rng.choice([None, None, rng.randint(-9, 30)]),
+                specials=family,
+                has_subnormals=rng.random() < 0.8,
+            )
         except ValueError:
             continue
         if fmt.bits <= 12 and fmt.fits_float64:
@@ -47,9 +50,16 @@ def unknown(truth: Behaviour, seed=0):
     if isinstance(truth.format, IntFormat):
         return truth.values
     seeds = np.random.default_rng(seed)
-    rules = {} if isinstance(truth.format, PositFormat) else {
-        "rounding": truth.rounding, "overflow": truth.overflow, "nan": truth.nan,
-        "random_bits": truth.random_bits}  # fmt: skip
+    rules = (
+        {}
+        if isinstance(truth.format, PositFormat)
+        else {
+            "rounding": truth.rounding,
+            "overflow": truth.overflow,
+            "nan": truth.nan,
+            "random_bits": truth.random_bits,
+        }
+    )
     if truth.is_stochastic:
         return lambda x: rf.quantize(x, truth.format, seed=int(seeds.integers(2**60)), **rules)
     return lambda x: rf.quantize(x, truth.format, **rules)

@@ -14,15 +14,32 @@ INF, NAN = np.inf, np.nan
 
 
 def quantizer(
-    e=4, m=3, bias=7, max_code=0x7E, beyond=NAN, *, ties="even", through=None, carry=True, flush=False,
-    minus_zero=True, overflow_at=None, infinity=None, half_up_to_smallest=False, nan=NAN, daz=False,
-    mode="nearest", stays_in_range=True, first_to=None,
-):  # fmt: skip
+    e=4,
+    m=3,
+    bias=7,
+    max_code=0x7E,
+    beyond=NAN,
+    *,
+    ties="even",
+    through=None,
+    carry=True,
+    flush=False,
+    minus_zero=True,
+    overflow_at=None,
+    infinity=None,
+    half_up_to_smallest=False,
+    nan=NAN,
+    daz=False,
+    mode="nearest",
+    stays_in_range=True,
+    first_to=None,
+):
     """Return a quantizer that looks its values up; keywords plant defects."""
     codes = np.arange(max_code + 2)
     field, mantissa = codes >> m, codes & ((1 << m) - 1)
-    grid = np.where(field == 0, mantissa * 2.0 ** (1 - bias - m),
-                    ((1 << m) + mantissa) * 2.0 ** (np.maximum(field, 1) - bias - m))  # fmt: skip
+    grid = np.where(
+        field == 0, mantissa * 2.0 ** (1 - bias - m), ((1 << m) + mantissa) * 2.0 ** (np.maximum(field, 1) - bias - m)
+    )
 
     def q(x):
         wide = x.astype(through).astype(np.float64) if through else x.astype(np.float64)
@@ -85,8 +102,7 @@ def e8m0(nearest):
 def fnuz_codes(keeps_minus_zero):
     """Codes of float8_e4m3fnuz from its quantizer."""
     values = quantizer(**FNUZ)
-    grid = np.concatenate([np.arange(8) * 2.0**-10,
-                           ((8 + np.arange(120) % 8) * 2.0 ** (np.arange(120) // 8 - 10))])  # fmt: skip
+    grid = np.concatenate([np.arange(8) * 2.0**-10, ((8 + np.arange(120) % 8) * 2.0 ** (np.arange(120) // 8 - 10))])
 
     def encode(x):
         y = values(x.astype(np.float64))
@@ -182,58 +198,97 @@ UP, ZERO = (("float8_e4m3fn", {"rounding": mode}) for mode in ("toward_positive"
 
 PLANTED = {  # defect: (format and rules, right, wrong, words of the diagnosis)
     "wrong tie rule": (E4M3, quantizer(), quantizer(ties="away"), "ties_to_away"),
-    "float64 through float32": (E4M3, quantizer(), quantizer(through=np.float32),
-                                "rounds float64 through float32"),
+    "float64 through float32": (E4M3, quantizer(), quantizer(through=np.float32), "rounds float64 through float32"),
     "lost carry": (E4M3, quantizer(), quantizer(carry=False), "loses the carry into the exponent"),
-    "flushed subnormals": (E4M3, quantizer(), quantizer(flush=True),
-                           "flushes results that are subnormal to zero"),
+    "flushed subnormals": (E4M3, quantizer(), quantizer(flush=True), "flushes results that are subnormal to zero"),
     "negative zero": (E4M3, quantizer(), quantizer(minus_zero=False), "loses the sign of zeros"),
-    "fnuz 0x80": (("float8_e4m3fnuz", {}), (fnuz_codes(False), None), (fnuz_codes(True), None),
-                  "writes minus zero, whose code is NaN here"),
-    "max off by one": (E4M3, quantizer(), quantizer(max_code=0x7D),
-                       "has a largest value one code too small (416)"),
-    "464 boundary": (E4M3, quantizer(), quantizer(overflow_at=lambda size: size >= 464),
-                     "overflows at exactly half a step above the largest value"),
-    "overflow before rounding": (FIVE, quantizer(**E5M2),
-                                 quantizer(**E5M2, overflow_at=lambda size: size > 57344),
-                                 "overflows everything above the largest value, before rounding"),
-    "NaN payload": (FIVE, (e5m2_bits(True), None), (e5m2_bits(False), None),
-                    "turns NaN into infinity where its payload lies in dropped bits"),
-    "stochastic bias of 1/16": (STOCHASTIC, draws(), draws(bias=1 / 16),
-                                "goes away from zero too often, by 0.06"),
-    "stochastic moving exact values": (STOCHASTIC, draws(), draws(moves=0.02),
-                                       "moves values that are exact"),
-    "stochastic with probability one half": (STOCHASTIC, draws(), draws(one_half=True),
-                                             "goes up with probability one half"),
-    "saturating infinity": (FIVE, quantizer(**E5M2), quantizer(**E5M2, infinity=57344.0),
-                            "saturates infinity"),
-    "wrapping integers": (("int8_full", {}), integers(np.rint, lambda w: np.clip(w, -128, 127)),
-                          integers(np.rint, wrapping), "wraps around instead of saturating"),
-    "truncating integers": (("int8", {}), integers(np.rint, clipped), integers(np.trunc, clipped),
-                            "toward_zero"),
-    "swapped nibbles": (("float4_e2m1fn", {}), nibbles(True), nibbles(False),
-                        "packs the first element in the high bits"),
-    "directed mode on the magnitude": (UP, quantizer(mode="toward_positive"),
-                                       quantizer(mode="away"),
-                                       "applies toward_positive to the magnitude"),
-    "overflow in a directed mode": (ZERO, quantizer(mode="toward_zero"),
-                                    quantizer(mode="toward_zero", stays_in_range=False,
-                                              overflow_at=lambda size: size > 448),
-                                    "overflows in this mode as rounding to nearest does"),
+    "fnuz 0x80": (
+        ("float8_e4m3fnuz", {}),
+        (fnuz_codes(False), None),
+        (fnuz_codes(True), None),
+        "writes minus zero, whose code is NaN here",
+    ),
+    "max off by one": (E4M3, quantizer(), quantizer(max_code=0x7D), "has a largest value one code too small (416)"),
+    "464 boundary": (
+        E4M3,
+        quantizer(),
+        quantizer(overflow_at=lambda size: size >= 464),
+        "overflows at exactly half a step above the largest value",
+    ),
+    "overflow before rounding": (
+        FIVE,
+        quantizer(**E5M2),
+        quantizer(**E5M2, overflow_at=lambda size: size > 57344),
+        "overflows everything above the largest value, before rounding",
+    ),
+    "NaN payload": (
+        FIVE,
+        (e5m2_bits(True), None),
+        (e5m2_bits(False), None),
+        "turns NaN into infinity where its payload lies in dropped bits",
+    ),
+    "stochastic bias of 1/16": (STOCHASTIC, draws(), draws(bias=1 / 16), "goes away from zero too often, by 0.06"),
+    "stochastic moving exact values": (STOCHASTIC, draws(), draws(moves=0.02), "moves values that are exact"),
+    "stochastic with probability one half": (
+        STOCHASTIC,
+        draws(),
+        draws(one_half=True),
+        "goes up with probability one half",
+    ),
+    "saturating infinity": (FIVE, quantizer(**E5M2), quantizer(**E5M2, infinity=57344.0), "saturates infinity"),
+    "wrapping integers": (
+        ("int8_full", {}),
+        integers(np.rint, lambda w: np.clip(w, -128, 127)),
+        integers(np.rint, wrapping),
+        "wraps around instead of saturating",
+    ),
+    "truncating integers": (("int8", {}), integers(np.rint, clipped), integers(np.trunc, clipped), "toward_zero"),
+    "swapped nibbles": (
+        ("float4_e2m1fn", {}),
+        nibbles(True),
+        nibbles(False),
+        "packs the first element in the high bits",
+    ),
+    "directed mode on the magnitude": (
+        UP,
+        quantizer(mode="toward_positive"),
+        quantizer(mode="away"),
+        "applies toward_positive to the magnitude",
+    ),
+    "overflow in a directed mode": (
+        ZERO,
+        quantizer(mode="toward_zero"),
+        quantizer(mode="toward_zero", stays_in_range=False, overflow_at=lambda size: size > 448),
+        "overflows in this mode as rounding to nearest does",
+    ),
     "exponent bias": (E4M3, quantizer(), quantizer(bias=8), "has an exponent bias one too large"),
-    "NaN code read as a number": (E4M3, (None, decoder(True)), (None, decoder(False)),
-                                  "decodes special codes as numbers"),
+    "NaN code read as a number": (
+        E4M3,
+        (None, decoder(True)),
+        (None, decoder(False)),
+        "decodes special codes as numbers",
+    ),
     "e8m0 rounds down": (("float8_e8m0fnu", {}), e8m0(True), e8m0(False), "toward_zero"),
-    "half the smallest goes up": (E4M3, quantizer(), quantizer(half_up_to_smallest=True),
-                                  "rounds up to the smallest value at exactly half of it"),
+    "half the smallest goes up": (
+        E4M3,
+        quantizer(),
+        quantizer(half_up_to_smallest=True),
+        "rounds up to the smallest value at exactly half of it",
+    ),
     "NaN becomes zero": (E4M3, quantizer(), quantizer(nan=0.0), "gives zero for NaN"),
-    "subnormal inputs are zero": (("bfloat16", {}),
-                                  quantizer(8, 7, 127, 0x7F7F, INF),
-                                  quantizer(8, 7, 127, 0x7F7F, INF, daz=True),
-                                  "flushes subnormal inputs to zero"),
-    "rounded twice": (E4M3, quantizer(), quantizer(
-        first_to=lambda x: quantizer(11, 5, 7, 0x7FF, INF)(x)), "rounds twice, first to 2 more bits"),
-}  # fmt: skip
+    "subnormal inputs are zero": (
+        ("bfloat16", {}),
+        quantizer(8, 7, 127, 0x7F7F, INF),
+        quantizer(8, 7, 127, 0x7F7F, INF, daz=True),
+        "flushes subnormal inputs to zero",
+    ),
+    "rounded twice": (
+        E4M3,
+        quantizer(),
+        quantizer(first_to=lambda x: quantizer(11, 5, 7, 0x7FF, INF)(x)),
+        "rounds twice, first to 2 more bits",
+    ),
+}
 
 
 def inputs_of(defect):
@@ -273,9 +328,7 @@ def test_a_pair_for_which_few_inputs_speak_is_only_a_perhaps():
         return np.where(np.isinf(x), np.copysign(0.0, x), y).astype(x.dtype)
 
     report = T.conform(rarely_wrong, "float8_e4m3fn", inputs=["float32"])
-    assert report.diagnoses[0].startswith(
-        "loses the sign of minus zero and gives zero for infinity"
-    )
+    assert report.diagnoses[0].startswith("loses the sign of minus zero and gives zero for infinity")
     assert "perhaps: only 0 held-out inputs" in report.diagnosis
 
 

@@ -12,8 +12,9 @@ from refimpl.testing.scaled_integers import ScaledIntegers
 
 T = rf.testing
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6.0])
-E4M3 = np.array([m * 2.0**-9 for m in range(8)]
-                + [(8 + m) * 2.0 ** (e - 10) for e in range(1, 16) for m in range(8)])[:127]  # fmt: skip
+E4M3 = np.array([m * 2.0**-9 for m in range(8)] + [(8 + m) * 2.0 ** (e - 10) for e in range(1, 16) for m in range(8)])[
+    :127
+]
 
 
 def to_grid(v, grid, ties_away=False):
@@ -25,9 +26,7 @@ def to_grid(v, grid, ties_away=False):
     return np.copysign(grid[k + up], v)
 
 
-def mx(
-    grid=E2M1, emax=2, size=32, ties_away=False, scale="floor", saturates=True, axis=-1, flush=0.0
-):
+def mx(grid=E2M1, emax=2, size=32, ties_away=False, scale="floor", saturates=True, axis=-1, flush=0.0):
     """A quantizer to MX blocks; the keywords plant defects."""
 
     def q(x):
@@ -59,16 +58,13 @@ def nvfp4(tensor_scale=True):
             return x
         wide = x.astype(np.float64)
         top = Fraction(float(np.abs(wide).max()))
-        outer = (
-            Fraction(float(np.float32(float(top / 2688)))) if tensor_scale and top else Fraction(1)
-        )
+        outer = Fraction(float(np.float32(float(top / 2688)))) if tensor_scale and top else Fraction(1)
         out = np.empty_like(wide).reshape(-1, 16)
         for row, block in zip(out, wide.reshape(-1, 16), strict=True):
             quotient = Fraction(float(np.abs(block).max())) / (6 * outer)
             inner = nearest_of(quotient, E4M3) or 1.0
             step = Fraction(inner) * outer
-            row[:] = [np.copysign(nearest_of(abs(Fraction(float(v))) / step, E2M1), v) * float(step)
-                      for v in block]  # fmt: skip
+            row[:] = [np.copysign(nearest_of(abs(Fraction(float(v))) / step, E2M1), v) * float(step) for v in block]
         return out.reshape(wide.shape).astype(x.dtype)
 
     return q
@@ -105,10 +101,7 @@ WRONG = {
     "cuts blocks of 16": ("mxfp4_e2m1", mx(size=16)),
     "has one scale for a whole row": ("mxfp4_e2m1", mx(size=64)),
     "cuts blocks along the first axis": ("mxfp4_e2m1", mx(axis=0, size=2)),
-    "does not saturate: elements too large become NaN": (
-        "mxfp8_e4m3",
-        mx(E4M3, 8, saturates=False),
-    ),
+    "does not saturate: elements too large become NaN": ("mxfp8_e4m3", mx(E4M3, 8, saturates=False)),
     "has scales twice too large": ("mxfp4_e2m1", mx(emax=1)),
     "flushes subnormal elements to zero": ("mxfp4_e2m1", mx(flush=1.0)),
     "leaves the tensor scale out": ("nvfp4", nvfp4(tensor_scale=False)),
@@ -142,8 +135,9 @@ def test_the_expected_side_of_blocks_is_the_definition(name):
     fmt = expected.format
     for group in expected.groups():
         x = group.arrays(np.dtype(np.float64))[0][:3]
-        for block, found in zip(x.reshape(-1, fmt.block_size),
-                                expected.values(x).reshape(-1, fmt.block_size), strict=True):  # fmt: skip
+        for block, found in zip(
+            x.reshape(-1, fmt.block_size), expected.values(x).reshape(-1, fmt.block_size), strict=True
+        ):
             values = [float_codes.from_float(float(v)) for v in block]
             coded = blocks.encode_block(values, fmt, tensor_scale=expected.tensor_scale or 1.0)
             exact = blocks.decode_block(*coded, fmt, expected.tensor_scale or 1.0)
@@ -158,8 +152,10 @@ def integers(scale, zero_point, *, low=-128, high=127, divide=None, late=True, w
         if divide is not None:
             code = np.rint(divide(x.astype(np.float32)).astype(np.float64)) + zero_point
         elif late:
-            exact = [round(Fraction(v) / Fraction(scale)) + zero_point if np.isfinite(v) else
-                     np.copysign(1e9, v) for v in x.astype(np.float64).tolist()]  # fmt: skip
+            exact = [
+                round(Fraction(v) / Fraction(scale)) + zero_point if np.isfinite(v) else np.copysign(1e9, v)
+                for v in x.astype(np.float64).tolist()
+            ]
             code = np.array(exact, np.float64)
         else:
             code = np.rint(x.astype(np.float64) / scale + zero_point)
@@ -177,10 +173,11 @@ INTEGERS = {  # scale and zero point are those of conform; what stays is right
     "adds the zero point before rounding": integers(STEP, 7, late=False),
     "divides by the scale in float32, and so rounds twice": integers(STEP, 7, divide=lambda v: v / np.float32(STEP)),
     "multiplies by the reciprocal of the scale in float32": integers(
-        STEP, 7, divide=lambda v: v * (np.float32(1) / np.float32(STEP))),
+        STEP, 7, divide=lambda v: v * (np.float32(1) / np.float32(STEP))
+    ),
     "ignores the zero point": integers(STEP, 0),
     "does not use the lowest code": integers(STEP, 7, low=-127),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("defect", INTEGERS)
@@ -202,22 +199,27 @@ def test_codes_of_scaled_integers_are_looked_at_too():
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize("rounding", ["ties_to_away", "toward_zero", "toward_positive", "toward_negative"])  # fmt: skip
+@pytest.mark.parametrize("rounding", ["ties_to_away", "toward_zero", "toward_positive", "toward_negative"])
 def test_every_mode_of_scaled_integers_is_its_own(rounding):
     right = ScaledIntegers("int8", 0.5, 0, rounding)
-    assert T.conform(lambda x: right.values(x).astype(x.dtype), "int8", scale=0.5, rounding=rounding).passed  # fmt: skip
+    assert T.conform(lambda x: right.values(x).astype(x.dtype), "int8", scale=0.5, rounding=rounding).passed
     report = T.conform(lambda x: right.values(x).astype(x.dtype), "int8", scale=0.5)
     assert report.diagnoses[0] == rounding
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (("mxfp4_e2m1", {"scale": 0.5}), "scale=0.5 does not belong to mxfp4_e2m1"),
-    (("float8_e4m3fn", {"scale_rule": "ceil"}), "scale_rule='ceil' does not belong"),
-    (("int8", {"zero_point": 3}), "zero_point=3 does not belong"),
-    (("int8", {"scale": 0.0}), "finite and above zero"), (("int8", {"scale": 1.0, "zero_point": 200}), "-127 to 127"),
-    (("nvfp4", {"scale_rule": "ceil"}), "has no scale_rule"), (("mxfp4_e2m1", {"rounding": "stochastic"}), "round in one of"),
-    (("mxfp4_e2m1", {"overflow": "saturate"}), "overflow='saturate' does not belong"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("mxfp4_e2m1", {"scale": 0.5}), "scale=0.5 does not belong to mxfp4_e2m1"),
+        (("float8_e4m3fn", {"scale_rule": "ceil"}), "scale_rule='ceil' does not belong"),
+        (("int8", {"zero_point": 3}), "zero_point=3 does not belong"),
+        (("int8", {"scale": 0.0}), "finite and above zero"),
+        (("int8", {"scale": 1.0, "zero_point": 200}), "-127 to 127"),
+        (("nvfp4", {"scale_rule": "ceil"}), "has no scale_rule"),
+        (("mxfp4_e2m1", {"rounding": "stochastic"}), "round in one of"),
+        (("mxfp4_e2m1", {"overflow": "saturate"}), "overflow='saturate' does not belong"),
+    ],
+)
 def test_rules_that_do_not_belong_together_are_refused(arguments, words):
     fmt, rules = arguments
     with pytest.raises(ValueError, match=words):
@@ -237,7 +239,7 @@ def test_a_block_quantizer_that_raises_is_a_finding_with_its_row():
 
     report = T.conform(q, "mxfp4_e2m1")
     assert not report.passed
-    assert "raised ZeroDivisionError: no scale" in str(report) and "for a row that begins 0, 0" in str(report)  # fmt: skip
+    assert "raised ZeroDivisionError: no scale" in str(report) and "for a row that begins 0, 0" in str(report)
 
 
 def test_pytest_tests_take_block_formats_too():

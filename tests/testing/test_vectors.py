@@ -14,8 +14,12 @@ from refimpl.spec import float_codes
 from refimpl.testing import Behaviour, Vectors, hexadecimal, verify
 
 E4M3 = Behaviour("float8_e4m3fn")
-EVERY = [(operation, level, input) for operation in ("encode", "decode", "quantize")
-         for level in ("1", "2") for input in ("float16", "float32", "float64")]  # fmt: skip
+EVERY = [
+    (operation, level, input)
+    for operation in ("encode", "decode", "quantize")
+    for level in ("1", "2")
+    for input in ("float16", "float32", "float64")
+]
 
 
 @pytest.mark.parametrize("operation, level, input", EVERY)
@@ -76,12 +80,22 @@ def test_a_known_defect_is_diagnosed_on_the_pipe_too():
     assert report.diagnoses[0] == "ties_to_away"
 
 
-@pytest.mark.parametrize("text, words", [
-    (b"hello\n", "line 1 is 'hello'"), (b"00\n00\n\n00\n", "line 3 is ''"), (b"1 2 3\n", "3 fields"),
-    (b"00\n", "missing"), (b"", "missing"), (b"00000000 00\n00\n", "mixture"),
-    (b"100000000 00\n", "more than 32 bits"), (b"00\n" * 5000, "more results than test vectors"),
-    (b"0" * 3_000_000, "line 1"), (b"\xff\x00\n", "line 1"), (b"11111111111111111\n", "line 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b"hello\n", "line 1 is 'hello'"),
+        (b"00\n00\n\n00\n", "line 3 is ''"),
+        (b"1 2 3\n", "3 fields"),
+        (b"00\n", "missing"),
+        (b"", "missing"),
+        (b"00000000 00\n00\n", "mixture"),
+        (b"100000000 00\n", "more than 32 bits"),
+        (b"00\n" * 5000, "more results than test vectors"),
+        (b"0" * 3_000_000, "line 1"),
+        (b"\xff\x00\n", "line 1"),
+        (b"11111111111111111\n", "line 1"),
+    ],
+)
 def test_rubbish_is_a_failure_with_its_line(text, words):
     report = verify(Vectors("encode", E4M3, "1"), [text])
     assert not report.passed and words in str(report), str(report)
@@ -92,10 +106,15 @@ def echoed_lines(operation="encode", level="1", input="float32"):
     return vectors, b"".join(vectors.text()).splitlines(keepends=True)
 
 
-@pytest.mark.parametrize("operation, level, input", [
-    ("encode", "1", "float32"), ("quantize", "2", "float64"), ("decode", "all", "float32"),
-    ("encode", "all", "float16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "operation, level, input",
+    [
+        ("encode", "1", "float32"),
+        ("quantize", "2", "float64"),
+        ("decode", "all", "float32"),
+        ("encode", "all", "float16"),
+    ],
+)
 def test_every_echoed_input_has_to_come_back_once(operation, level, input):
     vectors, lines = echoed_lines(operation, level, input)
     shown = lines[7].split(b" ")[0].decode()
@@ -129,11 +148,16 @@ def test_pieces_may_be_cut_anywhere():
     assert verify(vectors, [text[:-1]]).passed  # without the last newline
 
 
-@pytest.mark.parametrize("fields, words", [
-    (("negate", E4M3), "unknown operation"), (("encode", E4M3, "3"), "unknown level"),
-    (("encode", E4M3, "all", "float64"), "2\\^64"), (("encode", Behaviour("int8")), "float or posit"),
-    (("encode", Behaviour("e4m3", "stochastic")), "deterministic"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        (("negate", E4M3), "unknown operation"),
+        (("encode", E4M3, "3"), "unknown level"),
+        (("encode", E4M3, "all", "float64"), "2\\^64"),
+        (("encode", Behaviour("int8")), "float or posit"),
+        (("encode", Behaviour("e4m3", "stochastic")), "deterministic"),
+    ],
+)
 def test_impossible_vectors_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         Vectors(*fields)
@@ -159,9 +183,7 @@ def test_memory_does_not_grow_with_the_number_of_lines():
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
 def test_hexadecimal_lines_are_read_back(width):
-    numbers = (
-        np.random.default_rng(width).integers(2 ** min(4 * width, 63), size=500).astype(np.uint64)
-    )
+    numbers = np.random.default_rng(width).integers(2 ** min(4 * width, 63), size=500).astype(np.uint64)
     text = hexadecimal.lines([numbers, numbers[::-1]], [width, width])
     assert text.decode().splitlines()[3] == f"{numbers[3]:0{width}x} {numbers[-4]:0{width}x}"
     table = hexadecimal.read(text)
@@ -169,9 +191,7 @@ def test_hexadecimal_lines_are_read_back(width):
 
 
 def run(*words, input=None):
-    return subprocess.run(
-        [sys.executable, "-m", "refimpl", *words], input=input, capture_output=True
-    )
+    return subprocess.run([sys.executable, "-m", "refimpl", *words], input=input, capture_output=True)
 
 
 def test_the_commands_speak_to_each_other_on_a_pipe():
@@ -203,11 +223,16 @@ def test_conform_on_the_command_line_says_0_1_or_2(tmp_path, monkeypatch, capsys
     assert main(["conform", "ml_dtypes.float8_e4m3fn", "--junit", str(junit)]) == 1
     assert "rounds float64 through float32" in capsys.readouterr().out
     assert junit.read_text().startswith("<?xml")
-    for misuse in (["conform"], ["conform", "nothing"], ["conform", "no.such"],
-                   ["conform", "ml_dtypes.nothing"], ["conform", "numpy.trunc"],
-                   ["conform", "e4m3", "--program", ""],
-                   ["conform", "ml_dtypes.int4", "mxfp4_e2m1"],
-                   ["conform", "numpy.trunc", "e4m3", "--scale", "2"]):  # fmt: skip
+    for misuse in (
+        ["conform"],
+        ["conform", "nothing"],
+        ["conform", "no.such"],
+        ["conform", "ml_dtypes.nothing"],
+        ["conform", "numpy.trunc"],
+        ["conform", "e4m3", "--program", ""],
+        ["conform", "ml_dtypes.int4", "mxfp4_e2m1"],
+        ["conform", "numpy.trunc", "e4m3", "--scale", "2"],
+    ):
         assert main(misuse) == 2, misuse
         assert capsys.readouterr().err.count("\n") == 1
 

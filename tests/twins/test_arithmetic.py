@@ -13,12 +13,32 @@ from refimpl.kernels.float_codes import mode
 from refimpl.spec import arithmetic as spec
 from refimpl.spec.random_bits import random_word
 
-DETERMINISTIC = ["ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative",
-                 "to_odd"]  # fmt: skip
-FORMATS = ["float16", "bfloat16", "tf32", "float32", "e8m24", "e11m20", "e16m24", "e5m24b-900ieee",
-           "e0m13", "e8m24fn", "e5m10fnuz", "e8m7_flush", "e5m10ieee_unsigned", "e4m11p3109e",
-           "binary12p5ue", "e2m20b3000", "posit16_1", "posit16_2", "posit32_0", "posit32_2",
-           "posit32_5", "posit5_3", "posit3_0"]  # fmt: skip
+DETERMINISTIC = ["ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"]
+FORMATS = [
+    "float16",
+    "bfloat16",
+    "tf32",
+    "float32",
+    "e8m24",
+    "e11m20",
+    "e16m24",
+    "e5m24b-900ieee",
+    "e0m13",
+    "e8m24fn",
+    "e5m10fnuz",
+    "e8m7_flush",
+    "e5m10ieee_unsigned",
+    "e4m11p3109e",
+    "binary12p5ue",
+    "e2m20b3000",
+    "posit16_1",
+    "posit16_2",
+    "posit32_0",
+    "posit32_2",
+    "posit32_5",
+    "posit5_3",
+    "posit3_0",
+]
 
 
 def operands(fmt, count, seed):
@@ -39,13 +59,12 @@ def check(fmt, operation, rounding, overflow="overflow", nan="zero", bits=32, co
     words = np.random.default_rng(seed).integers(0, 2**32, count, dtype=np.uint32)
     words[:4] = 0, 2**32 - 1, 2**31, 2**31 - 1
     got = np.empty(count, np.uint64)
-    kernel.calculate(kernel.OPERATIONS.index(operation), *codes, got, kernel.layout(fmt),
-                     mode(rounding, overflow, nan, bits), words)  # fmt: skip
+    kernel.calculate(
+        kernel.OPERATIONS.index(operation), *codes, got, kernel.layout(fmt), mode(rounding, overflow, nan, bits), words
+    )
     for i in range(count):
         several = tuple(int(c) for c in codes[: spec.OPERANDS[operation], i])
-        expected = spec.calculate(
-            operation, several, fmt, rounding, overflow, nan, int(words[i]) >> (32 - bits), bits
-        )
+        expected = spec.calculate(operation, several, fmt, rounding, overflow, nan, int(words[i]) >> (32 - bits), bits)
         assert int(got[i]) == expected, (str(fmt), operation, rounding, [hex(c) for c in several])
 
 
@@ -105,8 +124,11 @@ def test_the_signs_of_zeros_are_those_of_ieee():
         assert signs == [down, down, True, False]
         assert np.signbit(rf.sub(x, -y, "float16", rounding=rounding)).tolist() == signs
         assert np.signbit(rf.fma(x, 1.0, y, "float16", rounding=rounding)).tolist() == signs
-    assert np.signbit(rf.mul([0.0, -0.0, -2.0**-24], [-1.0, -1.0, 2.0**-24], "float16")).tolist() == [
-        True, False, True]  # fmt: skip
+    assert np.signbit(rf.mul([0.0, -0.0, -(2.0**-24)], [-1.0, -1.0, 2.0**-24], "float16")).tolist() == [
+        True,
+        False,
+        True,
+    ]
     assert rf.div([1.0, 1.0], [0.0, -0.0], "float16").tolist() == [np.inf, -np.inf]
 
 
@@ -139,34 +161,48 @@ def test_any_strides_and_byte_orders_are_taken():
         assert np.array_equal(rf.add(y, y[::-1], "e4m3fn"), expected)
 
 
-@pytest.mark.parametrize("relation, holds", [
-    ("<", [True, False, False, False]), ("<=", [True, True, False, False]),
-    ("==", [False, True, False, False]), ("!=", [True, False, True, True]),
-    (">=", [False, True, True, False]), (">", [False, False, True, False]),
-    ("unordered", [False, False, False, True]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "relation, holds",
+    [
+        ("<", [True, False, False, False]),
+        ("<=", [True, True, False, False]),
+        ("==", [False, True, False, False]),
+        ("!=", [True, False, True, True]),
+        (">=", [False, True, True, False]),
+        (">", [False, False, True, False]),
+        ("unordered", [False, False, False, True]),
+    ],
+)
 def test_relations_hold_as_ieee_says(relation, holds):
-    assert rf.compare([1.0, -0.0, 2.0, np.nan], [np.inf, 0.0, -2.0, 1.0], "float16",
-                      relation).tolist() == holds  # fmt: skip
+    assert rf.compare([1.0, -0.0, 2.0, np.nan], [np.inf, 0.0, -2.0, 1.0], "float16", relation).tolist() == holds
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: rf.add([1.0, 0.3], 1.0, "e4m3fn"), r"0.3 at index \(1,\) of a is not .* nearest is 0.3125"),
-    (lambda: rf.fma(1.0, 1.0, [[449.0]], "e4m3fn"), r"449.0 at index \(0, 0\) of c"),
-    (lambda: rf.add(np.inf, 1.0, "e4m3fn"), "inf at .* of a is not a value of float8_e4m3fn, whose values go from -448.0 to 448.0; clip first"),
-    (lambda: rf.add(500, 1.0, "e4m3fn"), "500 at .* whose values go from -448.0 to 448.0; clip first"),
-    (lambda: rf.add(0, 1.0, "e8m0scale"), "0 at .* whose values go from 5.87.*e-39 to 1.70.*38; clip first"),
-    (lambda: rf.add(np.nan, 1.0, "e4m3"), "nan at .* of a is not a value of e4m3, which has no NaN; replace it first"),
-    (lambda: rf.add(1.0, 1.0, "float64"), "53 significant bits; results are exact up to 25"),
-    (lambda: rf.add(1.0, 1.0, "e12m3"), "outside float64"),
-    (lambda: rf.add([1.0, 2.0], [1.0, 2.0, 3.0], "e4m3"), r"shapes \(2,\), \(3,\) do not broadcast"),
-    (lambda: rf.add(1.0, 1.0, "int8"), "integer format"),
-    (lambda: rf.add(1.0, 1.0, "e4m3", rounding="up"), "unknown rounding 'up'"),
-    (lambda: rf.add(1.0, 1.0, "e4m3", rounding="stochastic"), "needs a seed"),
-    (lambda: rf.add(1.0, 1.0, "posit8_2", rounding="to_odd"), "one way to round"),
-    (lambda: rf.add(1j, 1.0, "e4m3"), "values must be float16"),
-    (lambda: rf.compare(1.0, 1.0, "e4m3", "lt"), "unknown relation 'lt'; one of <, <="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: rf.add([1.0, 0.3], 1.0, "e4m3fn"), r"0.3 at index \(1,\) of a is not .* nearest is 0.3125"),
+        (lambda: rf.fma(1.0, 1.0, [[449.0]], "e4m3fn"), r"449.0 at index \(0, 0\) of c"),
+        (
+            lambda: rf.add(np.inf, 1.0, "e4m3fn"),
+            "inf at .* of a is not a value of float8_e4m3fn, whose values go from -448.0 to 448.0; clip first",
+        ),
+        (lambda: rf.add(500, 1.0, "e4m3fn"), "500 at .* whose values go from -448.0 to 448.0; clip first"),
+        (lambda: rf.add(0, 1.0, "e8m0scale"), "0 at .* whose values go from 5.87.*e-39 to 1.70.*38; clip first"),
+        (
+            lambda: rf.add(np.nan, 1.0, "e4m3"),
+            "nan at .* of a is not a value of e4m3, which has no NaN; replace it first",
+        ),
+        (lambda: rf.add(1.0, 1.0, "float64"), "53 significant bits; results are exact up to 25"),
+        (lambda: rf.add(1.0, 1.0, "e12m3"), "outside float64"),
+        (lambda: rf.add([1.0, 2.0], [1.0, 2.0, 3.0], "e4m3"), r"shapes \(2,\), \(3,\) do not broadcast"),
+        (lambda: rf.add(1.0, 1.0, "int8"), "integer format"),
+        (lambda: rf.add(1.0, 1.0, "e4m3", rounding="up"), "unknown rounding 'up'"),
+        (lambda: rf.add(1.0, 1.0, "e4m3", rounding="stochastic"), "needs a seed"),
+        (lambda: rf.add(1.0, 1.0, "posit8_2", rounding="to_odd"), "one way to round"),
+        (lambda: rf.add(1j, 1.0, "e4m3"), "values must be float16"),
+        (lambda: rf.compare(1.0, 1.0, "e4m3", "lt"), "unknown relation 'lt'; one of <, <="),
+    ],
+)
 def test_bad_arguments_get_one_clear_error(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()

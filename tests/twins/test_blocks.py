@@ -15,8 +15,9 @@ from refimpl.spec.integers import to_float32
 from refimpl.spec.random_bits import random_word
 
 MX = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxint8"]
-TWO_LEVELS = BlockFormat(element=format_of("float8_e4m3fn"), scale=format_of("float8_e5m2"),
-                         block_size=8, tensor_scale=True)  # fmt: skip
+TWO_LEVELS = BlockFormat(
+    element=format_of("float8_e4m3fn"), scale=format_of("float8_e5m2"), block_size=8, tensor_scale=True
+)
 
 
 def blocks_of(fmt, dtype=np.float32, seed=0):
@@ -25,8 +26,18 @@ def blocks_of(fmt, dtype=np.float32, seed=0):
     n, top = fmt.block_size, fmt.grid.max
     rows = [rng.standard_normal(n) * 2.0 ** rng.integers(-30, 30) for _ in range(12)]
     m = fmt.grid.mantissa_bits
-    for largest in (1.0, top, 1.5 * top, 0.75 * top, 2 - 2.0 ** -(m + 1), 2 - 2.0**-m, 2 - 2.0**-6,
-                    2 - 2.0**-7, 1.75, 1.25):  # fmt: skip
+    for largest in (
+        1.0,
+        top,
+        1.5 * top,
+        0.75 * top,
+        2 - 2.0 ** -(m + 1),
+        2 - 2.0**-m,
+        2 - 2.0**-6,
+        2 - 2.0**-7,
+        1.75,
+        1.25,
+    ):
         for nudge in (0, 1, -1):
             row = rng.uniform(-1, 1, n)
             row[rng.integers(n)] = 1
@@ -34,8 +45,7 @@ def blocks_of(fmt, dtype=np.float32, seed=0):
             if nudge:
                 peak = np.nextafter(peak, dtype(nudge * np.inf))
             rows.append(row * float(peak))
-    for special in (np.zeros(n), np.full(n, -0.0), np.full(n, 2.0**-149), np.full(n, 2.0**-140),
-                    np.full(n, 3e38)):  # fmt: skip
+    for special in (np.zeros(n), np.full(n, -0.0), np.full(n, 2.0**-149), np.full(n, 2.0**-140), np.full(n, 3e38)):
         rows.append(special)
     for bad in (np.nan, np.inf, -np.inf):
         row = rng.standard_normal(n)
@@ -52,16 +62,19 @@ def assert_is_defined(x, fmt, rule="floor", tensor_scale=None, **rounding):
     for i, row in enumerate(x):
         randoms = None
         if "seed" in key:
-            randoms = [random_word(i * len(row) + j, key["seed"], 0) >> (32 - bits)
-                       for j in range(len(row))]  # fmt: skip
+            randoms = [random_word(i * len(row) + j, key["seed"], 0) >> (32 - bits) for j in range(len(row))]
         scales, codes = [], []
         for start in range(0, len(row), fmt.block_size):
             part = slice(start, start + fmt.block_size)
             scale, found = spec.encode_block(
-                [from_float(float(v)) for v in row[part]], fmt, rule, got.tensor_scale,
+                [from_float(float(v)) for v in row[part]],
+                fmt,
+                rule,
+                got.tensor_scale,
                 rounding.get("rounding", "ties_to_even"),
-                None if randoms is None else randoms[part], bits,
-            )  # fmt: skip
+                None if randoms is None else randoms[part],
+                bits,
+            )
             scales.append(scale)
             codes += found
         assert got.scales[i].tolist() == scales, (i, row)
@@ -79,8 +92,11 @@ def assert_decodes_as_defined(codes, scales, fmt, tensor_scale=1.0):
         expected = []
         for v in values:
             if v.kind == "finite":
-                expected.append(to_float32(-v.magnitude if v.negative else v.magnitude) if v.magnitude
-                                else math.copysign(0.0, -v.negative))  # fmt: skip
+                expected.append(
+                    to_float32(-v.magnitude if v.negative else v.magnitude)
+                    if v.magnitude
+                    else math.copysign(0.0, -v.negative)
+                )
             else:
                 expected.append(to_float(v))
         same = (got[i] == expected) | (np.isnan(got[i]) & np.isnan(expected))
@@ -113,10 +129,16 @@ def test_other_floats_are_rounded_once_too(name, dtype):
     assert_is_defined(x, fmt)
 
 
-@pytest.mark.parametrize("rounding", [
-    dict(rounding="toward_zero"), dict(rounding="ties_to_away"), dict(rounding="to_odd"),
-    dict(rounding="stochastic", seed=5), dict(rounding="stochastic_c", seed=5, random_bits=4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rounding",
+    [
+        dict(rounding="toward_zero"),
+        dict(rounding="ties_to_away"),
+        dict(rounding="to_odd"),
+        dict(rounding="stochastic", seed=5),
+        dict(rounding="stochastic_c", seed=5, random_bits=4),
+    ],
+)
 @pytest.mark.parametrize("name", ["mxfp4_e2m1", "mxint8", "nvfp4"])
 def test_elements_round_in_every_mode(name, rounding):
     fmt = format_of(name)
@@ -124,8 +146,9 @@ def test_elements_round_in_every_mode(name, rounding):
 
 
 @pytest.mark.parametrize("fmt", [format_of("nvfp4"), TWO_LEVELS], ids=["nvfp4", "e4m3 by e5m2"])
-@pytest.mark.parametrize("tensor_scale", [None, 1.0, 0.001953125, float(np.float32(1e-3)), 2.0**100,
-                                          2.0**-149, float(np.float32(0.3))])  # fmt: skip
+@pytest.mark.parametrize(
+    "tensor_scale", [None, 1.0, 0.001953125, float(np.float32(1e-3)), 2.0**100, 2.0**-149, float(np.float32(0.3))]
+)
 def test_two_levels_are_as_defined(fmt, tensor_scale):
     x = blocks_of(fmt)
     got = assert_is_defined(x, fmt, tensor_scale=tensor_scale)
@@ -159,8 +182,10 @@ def test_every_code_under_every_scale_decodes_as_defined(name):
 # -- the definition against the published rules ----------------------------------------------------
 
 
-@pytest.mark.parametrize("name, emax", [("mxfp8_e5m2", 15), ("mxfp8_e4m3", 8), ("mxfp6_e3m2", 4),
-                                        ("mxfp6_e2m3", 2), ("mxfp4_e2m1", 2), ("mxint8", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, emax",
+    [("mxfp8_e5m2", 15), ("mxfp8_e4m3", 8), ("mxfp6_e3m2", 4), ("mxfp6_e2m3", 2), ("mxfp4_e2m1", 2), ("mxint8", 0)],
+)
 def test_elements_have_the_printed_exponents_and_sizes(name, emax):
     fmt = format_of(name)
     assert fmt.max_exponent == emax  # OCP Microscaling 1.0
@@ -169,12 +194,25 @@ def test_elements_have_the_printed_exponents_and_sizes(name, emax):
     assert format_of("nvfp4").bits_per_element == 4.5
 
 
-@pytest.mark.parametrize("a, floor, ceil, even, nearest", [
-    # FP4: emax 2, largest element 6.  Worked by hand from the definitions' words.
-    (4.0, 0, 0, 0, -1), (6.0, 0, 0, 0, 0), (6.5, 0, 1, 0, 0), (7.0, 0, 1, 1, 0),
-    (6.99, 0, 1, 0, 0), (7.99, 0, 1, 1, 0), (8.0, 1, 1, 1, 0), (9.0, 1, 1, 1, 1), (8.99, 1, 1, 1, 0),
-    (3.0, -1, -1, -1, -1), (3.25, -1, 0, -1, -1), (4.49, 0, 0, 0, -1), (4.5, 0, 0, 0, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "a, floor, ceil, even, nearest",
+    [
+        # FP4: emax 2, largest element 6.  Worked by hand from the definitions' words.
+        (4.0, 0, 0, 0, -1),
+        (6.0, 0, 0, 0, 0),
+        (6.5, 0, 1, 0, 0),
+        (7.0, 0, 1, 1, 0),
+        (6.99, 0, 1, 0, 0),
+        (7.99, 0, 1, 1, 0),
+        (8.0, 1, 1, 1, 0),
+        (9.0, 1, 1, 1, 1),
+        (8.99, 1, 1, 1, 0),
+        (3.0, -1, -1, -1, -1),
+        (3.25, -1, 0, -1, -1),
+        (4.49, 0, 0, 0, -1),
+        (4.5, 0, 0, 0, 0),
+    ],
+)
 def test_scale_rules_do_what_their_words_say(a, floor, ceil, even, nearest):
     fmt = format_of("mxfp4_e2m1")
     got = [spec.scale_exponent(Fraction(a), fmt, rule) for rule in SCALE_RULES]
@@ -191,18 +229,24 @@ def test_scales_are_clamped_and_zeros_take_the_smallest():
 
 def test_integer_elements_are_twos_complement_in_64ths():
     # MXINT8: code / 64, -2 at the bottom, which symmetric encoders avoid
-    values = [
-        to_float(v) for v in spec.decode_block(127, [0x40, 0x7F, 0xFF, 0x80], format_of("mxint8"))
-    ]
+    values = [to_float(v) for v in spec.decode_block(127, [0x40, 0x7F, 0xFF, 0x80], format_of("mxint8"))]
     assert values == [1.0, 127 / 64, -1 / 64, -2.0]
     codes, scales, _ = ops.quantize_blocks([1.999, -1.999, 0.0, -0.0], "mxint8")
     assert codes.tolist() == [0x7F, 0x81, 0, 0] and scales.tolist() == [127]
 
 
-@pytest.mark.parametrize("name, decibel", [
-    ("mxfp8_e4m3", 30.63), ("mxfp8_e5m2", 25.35), ("mxfp6_e2m3", 30.95), ("mxfp6_e3m2", 25.35),
-    ("mxfp4_e2m1", 18.78), ("mxint8", 41.67), ("nvfp4", 20.43),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, decibel",
+    [
+        ("mxfp8_e4m3", 30.63),
+        ("mxfp8_e5m2", 25.35),
+        ("mxfp6_e2m3", 30.95),
+        ("mxfp6_e3m2", 25.35),
+        ("mxfp4_e2m1", 18.78),
+        ("mxint8", 41.67),
+        ("nvfp4", 20.43),
+    ],
+)
 def test_gaussian_blocks_lose_as_much_as_printed(name, decibel):
     # measured by other implementations, within .1 dB for N(0, 1), 640 000 samples
     x = np.random.default_rng(7).standard_normal(640_000).astype(np.float32)
@@ -212,9 +256,10 @@ def test_gaussian_blocks_lose_as_much_as_printed(name, decibel):
     assert abs(got - decibel) < 0.1
 
 
-@pytest.mark.parametrize("name, percent", [("mxfp4_e2m1", 29.8), ("mxfp8_e4m3", 16.9),
-                                           ("mxfp8_e5m2", 16.9), ("mxfp6_e3m2", 16.9),
-                                           ("mxfp6_e2m3", 9.6)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, percent",
+    [("mxfp4_e2m1", 29.8), ("mxfp8_e4m3", 16.9), ("mxfp8_e5m2", 16.9), ("mxfp6_e3m2", 16.9), ("mxfp6_e2m3", 9.6)],
+)
 def test_gaussian_blocks_saturate_as_often_as_printed_and_never_under_ceil(name, percent):
     x = np.random.default_rng(8).standard_normal((20_000, 32)).astype(np.float32)
     fmt = format_of(name)
@@ -250,38 +295,48 @@ def test_empty_arrays_stay_empty():
         assert ops.decode_blocks(*got[:2], "mxfp4_e2m1").shape == shape
 
 
-@pytest.mark.parametrize("arguments, error, message", [
-    (dict(fmt="e4m3"), TypeError, "expected a block format"),
-    (dict(fmt="mxfp5"), ValueError, "did you mean mxfp"),
-    (dict(scale_rule="round"), ValueError, "unknown scale_rule 'round'; one of floor"),
-    (dict(fmt="nvfp4", scale_rule="floor"), ValueError, "has no scale_rule"),
-    (dict(tensor_scale=2.0), ValueError, "has no tensor scale"),
-    (dict(fmt="nvfp4", tensor_scale=0.0), ValueError, "positive float32"),
-    (dict(fmt="nvfp4", tensor_scale=0.1), ValueError, "positive float32"),
-    (dict(axis=2), ValueError, "axis 2"),
-    (dict(x=np.float32(1)), ValueError, "blocks need an axis"),
-    (dict(x=np.ones(3, complex)), TypeError, "complex"),
-    (dict(x=np.array([2**53 + 1])), ValueError, "beyond 2"),
-    (dict(rounding="stochastic"), ValueError, "needs a seed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        (dict(fmt="e4m3"), TypeError, "expected a block format"),
+        (dict(fmt="mxfp5"), ValueError, "did you mean mxfp"),
+        (dict(scale_rule="round"), ValueError, "unknown scale_rule 'round'; one of floor"),
+        (dict(fmt="nvfp4", scale_rule="floor"), ValueError, "has no scale_rule"),
+        (dict(tensor_scale=2.0), ValueError, "has no tensor scale"),
+        (dict(fmt="nvfp4", tensor_scale=0.0), ValueError, "positive float32"),
+        (dict(fmt="nvfp4", tensor_scale=0.1), ValueError, "positive float32"),
+        (dict(axis=2), ValueError, "axis 2"),
+        (dict(x=np.float32(1)), ValueError, "blocks need an axis"),
+        (dict(x=np.ones(3, complex)), TypeError, "complex"),
+        (dict(x=np.array([2**53 + 1])), ValueError, "beyond 2"),
+        (dict(rounding="stochastic"), ValueError, "needs a seed"),
+    ],
+)
 def test_bad_input_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         ops.quantize_blocks(**{"x": np.ones(4, np.float32), "fmt": "mxfp4_e2m1", **arguments})
 
 
-@pytest.mark.parametrize("codes, scales, message", [
-    ([16], [127], "code 16"), ([1], [256], "code 256"), ([1], [127, 127], "scales have shape"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "codes, scales, message",
+    [([16], [127], "code 16"), ([1], [256], "code 256"), ([1], [127, 127], "scales have shape")],
+)
 def test_codes_that_do_not_belong_together_are_refused(codes, scales, message):
     with pytest.raises(ValueError, match=message):
         ops.decode_blocks(codes, scales, "mxfp4_e2m1")
 
 
-@pytest.mark.parametrize("fields", [
-    dict(element=format_of("float32")), dict(element=format_of("int8_full")), dict(block_size=0),
-    dict(scale=format_of("float8_e4m3fn")), dict(tensor_scale=True),
-    dict(scale=format_of("float16"), tensor_scale=True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(element=format_of("float32")),
+        dict(element=format_of("int8_full")),
+        dict(block_size=0),
+        dict(scale=format_of("float8_e4m3fn")),
+        dict(tensor_scale=True),
+        dict(scale=format_of("float16"), tensor_scale=True),
+    ],
+)
 def test_impossible_block_formats_are_refused(fields):
     usual = {"element": format_of("e2m1fn"), "scale": format_of("e8m0fnu"), "block_size": 32}
     with pytest.raises(ValueError, match="BlockFormat"):

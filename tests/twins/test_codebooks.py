@@ -13,8 +13,13 @@ from refimpl.formats import format as format_of
 from refimpl.formats.codebooks import dynamic_values
 from refimpl.spec import codebooks as spec
 
-BOOKS = [format_of("nf4"), format_of("dynamic8"), format_of("dynamic8_unsigned"),
-         CodeBook("dynamic4", dynamic_values(4, 3)), CodeBook("ternary", (-1.0, 0.0, 1.0))]  # fmt: skip
+BOOKS = [
+    format_of("nf4"),
+    format_of("dynamic8"),
+    format_of("dynamic8_unsigned"),
+    CodeBook("dynamic4", dynamic_values(4, 3)),
+    CodeBook("ternary", (-1.0, 0.0, 1.0)),
+]
 
 
 def edge_values(book, scale):
@@ -60,8 +65,24 @@ def test_every_value_of_a_book_comes_back(book):
 
 
 def test_nf4_has_the_printed_values_and_is_made_of_normal_quantiles():
-    printed = [-1, -0.696193, -0.525073, -0.394917, -0.284441, -0.184773, -0.09105, 0, 0.07958,
-               0.16093, 0.246112, 0.337915, 0.44071, 0.562617, 0.722957, 1]  # NF4, bitsandbytes  # fmt: skip
+    printed = [
+        -1,
+        -0.696193,
+        -0.525073,
+        -0.394917,
+        -0.284441,
+        -0.184773,
+        -0.09105,
+        0,
+        0.07958,
+        0.16093,
+        0.246112,
+        0.337915,
+        0.44071,
+        0.562617,
+        0.722957,
+        1,
+    ]  # NF4, bitsandbytes
     nf4 = format_of("nf4").values()
     assert np.allclose(nf4, printed, atol=6e-7, rtol=0)
     normal = NormalDist()
@@ -80,8 +101,28 @@ def test_the_dynamic_map_has_the_printed_values():
     smallest = [v for v in signed if v > 0][:3]
     assert np.allclose(smallest, [5.5e-7, 3.25e-6, 7.75e-6], rtol=1e-6, atol=0)
     assert sum(v > 0 for v in unsigned) == 255 and math.isclose(unsigned[1], 3.25e-7, rel_tol=1e-6)
-    assert np.allclose(dynamic_values(4, 3), [-.8875, -.6625, -.4375, -.2125, -.0775, -.0325, -.0055,
-        0, .0055, .0325, .0775, .2125, .4375, .6625, .8875, 1], rtol=1e-6)  # fmt: skip
+    assert np.allclose(
+        dynamic_values(4, 3),
+        [
+            -0.8875,
+            -0.6625,
+            -0.4375,
+            -0.2125,
+            -0.0775,
+            -0.0325,
+            -0.0055,
+            0,
+            0.0055,
+            0.0325,
+            0.0775,
+            0.2125,
+            0.4375,
+            0.6625,
+            0.8875,
+            1,
+        ],
+        rtol=1e-6,
+    )
 
 
 def test_most_exponent_bits_fill_the_codes_and_fewer_may_meet_one_value_twice():
@@ -106,8 +147,12 @@ def test_gaussian_blocks_lose_as_much_as_printed():
     x = np.random.default_rng(3).standard_normal((20_000, 64)).astype(np.float32)
     seven = CodeBook("int", tuple(float(np.float32(k / 7)) for k in range(-7, 8)))
     four = CodeBook("e2m1", tuple(float(np.float32(v / 6)) for v in format_of("e2m1fn").values()))
-    printed = {format_of("nf4"): 0.00846, four: 0.01120, seven: 0.01167,
-               CodeBook("dynamic4", dynamic_values(4, 3)): 0.0195}  # fmt: skip
+    printed = {
+        format_of("nf4"): 0.00846,
+        four: 0.01120,
+        seven: 0.01167,
+        CodeBook("dynamic4", dynamic_values(4, 3)): 0.0195,
+    }
     for book, expected in printed.items():
         codes, scales = ops.quantize_codebook(x, book, block_size=64)
         error = ops.decode_codebook(codes, scales, book, block_size=64) - x
@@ -137,19 +182,22 @@ def test_quantile_values_are_those_of_numpy():
     assert np.allclose(ops.quantile_codebook(x, 4).book, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: ops.quantize_codebook([1.0], "e4m3"), TypeError, "expected a code book"),
-    (lambda: ops.quantize_codebook([np.nan], "nf4"), ValueError, "not finite"),
-    (lambda: ops.quantize_codebook([1.0], "nf4", scale=-1.0), ValueError, "above zero"),
-    (lambda: ops.decode_codebook([3], 1.0, BOOKS[-1]), ValueError, "code 3 at index"),
-    (lambda: ops.quantile_codebook([1.0, 1.0], 4), ValueError, "two different"),
-    (lambda: ops.quantile_codebook([1.0, 2.0], 9), ValueError, "1 to 8"),
-    (lambda: CodeBook("x", (0.0,)), ValueError, "2 to 256"),
-    (lambda: CodeBook("x", (0.0, 2.0)), ValueError, "from -1 to 1"),
-    (lambda: CodeBook("x", (0.0, 0.1)), ValueError, "float32"),
-    (lambda: CodeBook("x", (1.0, 0.0)), ValueError, "ascend"),
-    (lambda: dynamic_values(9, 7), ValueError, "bits must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: ops.quantize_codebook([1.0], "e4m3"), TypeError, "expected a code book"),
+        (lambda: ops.quantize_codebook([np.nan], "nf4"), ValueError, "not finite"),
+        (lambda: ops.quantize_codebook([1.0], "nf4", scale=-1.0), ValueError, "above zero"),
+        (lambda: ops.decode_codebook([3], 1.0, BOOKS[-1]), ValueError, "code 3 at index"),
+        (lambda: ops.quantile_codebook([1.0, 1.0], 4), ValueError, "two different"),
+        (lambda: ops.quantile_codebook([1.0, 2.0], 9), ValueError, "1 to 8"),
+        (lambda: CodeBook("x", (0.0,)), ValueError, "2 to 256"),
+        (lambda: CodeBook("x", (0.0, 2.0)), ValueError, "from -1 to 1"),
+        (lambda: CodeBook("x", (0.0, 0.1)), ValueError, "float32"),
+        (lambda: CodeBook("x", (1.0, 0.0)), ValueError, "ascend"),
+        (lambda: dynamic_values(9, 7), ValueError, "bits must be"),
+    ],
+)
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()

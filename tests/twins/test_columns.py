@@ -29,9 +29,7 @@ def added_row_after_row(start, rows):
 
 
 def same(a, b):
-    return a.dtype == b.dtype and np.array_equal(
-        np.nan_to_num(a, nan=7.5), np.nan_to_num(b, nan=7.5)
-    )
+    return a.dtype == b.dtype and np.array_equal(np.nan_to_num(a, nan=7.5), np.nan_to_num(b, nan=7.5))
 
 
 @CHANNELS

@@ -13,9 +13,7 @@ SHAPES = [(2, 5, 4, 3, 3, 3, 1, 1), (1, 6, 5, 2, 3, 3, 2, 1), (2, 4, 7, 1, 2, 3,
 
 
 def geometry(height, width, rows, columns, stride, padding):
-    return (height + 2 * padding - rows) // stride + 1, (
-        width + 2 * padding - columns
-    ) // stride + 1
+    return (height + 2 * padding - rows) // stride + 1, (width + 2 * padding - columns) // stride + 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)

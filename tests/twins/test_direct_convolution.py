@@ -63,9 +63,7 @@ def test_both_roads_agree_within_the_bound_of_float32_sums(shape):
     exact = list(both(*(a.astype(np.float64) for a in (x, weight, dy)), *shape[-2:]))[1]
     sizes = list(both(*(abs(a).astype(np.float64) for a in (x, weight, dy)), *shape[-2:]))[1]
     products = max(weight[..., 0].size, weight[:, :, 0].size, dy[..., 0].size)
-    for direct, true, size in zip(
-        next(both(x, weight, dy, *shape[-2:])), exact, sizes, strict=True
-    ):
+    for direct, true, size in zip(next(both(x, weight, dy, *shape[-2:])), exact, sizes, strict=True):
         assert (abs(direct - true) <= products * 2.0**-24 * 1.01 * size).all()
 
 
@@ -80,22 +78,25 @@ def test_every_output_is_the_stated_chain_of_fused_multiply_adds(shape):
         at = source_of_patch((b, i, j), (r, c, k), height, width, stride, padding)
         return Fraction(0) if at is None else Fraction(float(x[at]))
 
-    exact = {
-        id(a): np.vectorize(lambda v: Fraction(float(v)), otypes=[object])(a) for a in (weight, dy)
-    }
+    exact = {id(a): np.vectorize(lambda v: Fraction(float(v)), otypes=[object])(a) for a in (weight, dy)}
     w, g = exact[id(weight)], exact[id(dy)]
     y = kernel.forward(x, weight, stride, padding)
     dw = kernel.weight_gradient(x, dy, rows, columns, stride, padding)
     dx = kernel.input_gradient(weight, dy, height, width, stride, padding)
     for _ in range(12):
         b, i, j, f = (rng.integers(n) for n in dy.shape)
-        pairs = [(read(b, i, j, r, c, k), w[r, c, k, f])
-                 for r in range(rows) for c in range(columns) for k in range(channels)]  # fmt: skip
+        pairs = [
+            (read(b, i, j, r, c, k), w[r, c, k, f])
+            for r in range(rows)
+            for c in range(columns)
+            for k in range(channels)
+        ]
         assert y[b, i, j, f] == chain(pairs)
 
         r, c, k, f = (rng.integers(n) for n in weight.shape)
-        pairs = [(read(b, i, j, r, c, k), g[b, i, j, f])
-                 for b in range(batch) for i in range(down) for j in range(across)]  # fmt: skip
+        pairs = [
+            (read(b, i, j, r, c, k), g[b, i, j, f]) for b in range(batch) for i in range(down) for j in range(across)
+        ]
         assert dw[r, c, k, f] == chain(pairs)
 
         b, m, n, k = (rng.integers(s) for s in x.shape)
@@ -111,15 +112,10 @@ def test_every_output_is_the_stated_chain_of_fused_multiply_adds(shape):
 def test_which_block_computes_an_element_does_not_change_its_bits():
     """Which block computes an element does not change it: blocks of one row against blocks of many."""
     rng = np.random.default_rng(3)
-    x, w = (
-        rng.standard_normal((1, 9, 9, 5)).astype("f4"),
-        rng.standard_normal((3, 3, 5, 40)).astype("f4"),
-    )
+    x, w = (rng.standard_normal((1, 9, 9, 5)).astype("f4"), rng.standard_normal((3, 3, 5, 40)).astype("f4"))
     whole = kernel.forward(x, w, 1, 1)
     for f in range(0, 40, 7):  # another number of filters: other widths of blocks
-        assert np.array_equal(
-            kernel.forward(x, w[..., f : f + 3].copy(), 1, 1), whole[..., f : f + 3]
-        )
+        assert np.array_equal(kernel.forward(x, w[..., f : f + 3].copy(), 1, 1), whole[..., f : f + 3])
     for j in range(0, 7):  # a narrower image: other heights of blocks
         part = kernel.forward(x[:, :, j : j + 3].copy(), w, 1, 0)
         assert np.array_equal(part[:, :, 0], whole[:, 1:-1, j + 1])

@@ -25,11 +25,7 @@ def test_products_are_the_true_sums_rounded_once():
     for i in range(3):
         for j in range(4):
             true = sum(
-                (
-                    Fraction(float(x)) * Fraction(float(y))
-                    for x, y in zip(a[i], b[:, j], strict=True)
-                ),
-                Fraction(0),
+                (Fraction(float(x)) * Fraction(float(y)) for x, y in zip(a[i], b[:, j], strict=True)), Fraction(0)
             )
             assert found[i, j] == to_float32(true)
 
@@ -39,9 +35,7 @@ def test_exact_sums_do_not_depend_on_the_order_and_float32_sums_do():
     order = RNG.permutation(64)
 
     def both(exact):
-        return [
-            p.convolve(x[..., o], w[:, :, o], padding=1, exact=exact).data for o in (np.arange(64), order)
-        ]  # fmt: skip
+        return [p.convolve(x[..., o], w[:, :, o], padding=1, exact=exact).data for o in (np.arange(64), order)]
 
     assert np.array_equal(*both(True)) and not np.array_equal(*both(False))
 
@@ -67,7 +61,9 @@ def test_the_condition_allows_just_the_sums_that_fit_53_bits(name):
 
 def test_training_with_exact_sums_learns_and_repeats_itself():
     task, policy = rf.data.load("digits"), rf.Precision(low="e4m3", high="e8m7")
-    runs = [rf.nn.fit(rf.nn.cnn(), task, precision=policy, epochs=3, exact_sums=True, plain=plain)
-            for plain in (False, True)]  # fmt: skip
+    runs = [
+        rf.nn.fit(rf.nn.cnn(), task, precision=policy, epochs=3, exact_sums=True, plain=plain)
+        for plain in (False, True)
+    ]
     assert runs[0].test_error == runs[1].test_error < 0.3
     assert runs[0].history[-1]["loss"] == runs[1].history[-1]["loss"]

@@ -36,9 +36,12 @@ def valid_formats(largest):
                     for has_subnormals in (True, False):
                         try:
                             fmt = FloatFormat(
-                                exponent_bits=exponent_bits, mantissa_bits=mantissa_bits,
-                                signed=signed, specials=family, has_subnormals=has_subnormals,
-                            )  # fmt: skip
+                                exponent_bits=exponent_bits,
+                                mantissa_bits=mantissa_bits,
+                                signed=signed,
+                                specials=family,
+                                has_subnormals=has_subnormals,
+                            )
                         except ValueError:
                             continue
                         if fmt.bits <= largest:
@@ -47,11 +50,23 @@ def valid_formats(largest):
 
 
 SMALL = valid_formats(8)
-WIDE = ["bfloat16", "float16", "tf32", "float32", "e8m23fn", "e5m10fnuz", "e11m20", "e8m7_flush",
-        "e5m10ieee_unsigned", "e10m8b400", "e6m9b-3", "e4m3b5000", "e4m3b-5000",
-        *(f"e{e}m{m}" for e, m in ((3, 1), (3, 2), (3, 3), (3, 4), (4, 1), (4, 2), (4, 3), (4, 4),
-                                   (5, 1), (5, 2), (5, 3))),
-        *(f"e{e}m{m}" for e in (6, 7, 8) for m in (7, 9, 11))]  # fmt: skip
+WIDE = [
+    "bfloat16",
+    "float16",
+    "tf32",
+    "float32",
+    "e8m23fn",
+    "e5m10fnuz",
+    "e11m20",
+    "e8m7_flush",
+    "e5m10ieee_unsigned",
+    "e10m8b400",
+    "e6m9b-3",
+    "e4m3b5000",
+    "e4m3b-5000",
+    *(f"e{e}m{m}" for e, m in ((3, 1), (3, 2), (3, 3), (3, 4), (4, 1), (4, 2), (4, 3), (4, 4), (5, 1), (5, 2), (5, 3))),
+    *(f"e{e}m{m}" for e in (6, 7, 8) for m in (7, 9, 11)),
+]
 
 
 @cache
@@ -73,8 +88,7 @@ def inputs(fmt):
         near.update((point, math.nextafter(point, 0), math.nextafter(point, math.inf)))
         if point < 2.0**127:
             single = np.float32(point)
-            for neighbour in (single, np.nextafter(single, np.float32(0)),
-                              np.nextafter(single, np.float32(np.inf))):  # fmt: skip
+            for neighbour in (single, np.nextafter(single, np.float32(0)), np.nextafter(single, np.float32(np.inf))):
                 near.add(float(neighbour))
     magnitudes = np.array(sorted(near))
     return np.concatenate([magnitudes, -magnitudes, [np.inf, -np.inf, np.nan, -np.nan]])
@@ -92,12 +106,9 @@ def inputs_at_the_edges(fmt):
 def from_spec(x, fmt, rounding, overflow="overflow", nan="zero", words=None):
     """The definition's codes."""
     return [
-        spec.encode(
-            spec.from_float(float(v)), fmt, rounding, overflow, nan,
-            0 if words is None else int(words[i]),
-        )
+        spec.encode(spec.from_float(float(v)), fmt, rounding, overflow, nan, 0 if words is None else int(words[i]))
         for i, v in enumerate(x)
-    ]  # fmt: skip
+    ]
 
 
 def from_kernel(x, fmt, rounding, overflow="overflow", nan="zero", words=None):
@@ -105,9 +116,13 @@ def from_kernel(x, fmt, rounding, overflow="overflow", nan="zero", words=None):
     codes = np.empty(len(x), np.uint64)
     words = np.zeros(0, np.uint32) if words is None else np.asarray(words, np.uint32)
     kernel.encode(
-        np.asarray(x, np.float64).view(np.uint64), codes, kernel.fields(format_of("float64")),
-        kernel.fields(fmt), kernel.mode(rounding, overflow, nan), words,
-    )  # fmt: skip
+        np.asarray(x, np.float64).view(np.uint64),
+        codes,
+        kernel.fields(format_of("float64")),
+        kernel.fields(fmt),
+        kernel.mode(rounding, overflow, nan),
+        words,
+    )
     return codes
 
 
@@ -144,9 +159,7 @@ def check_every_rounding(fmt, roundings):
         assert_values(ops.quantize(x, fmt, rounding=rounding), expected, fmt, rounding)
         # the same as float32, where another kernel may serve
         assert_codes(ops.encode(single, fmt, rounding=rounding), expected[is_single], single, fmt)
-        assert_values(
-            ops.quantize(single, fmt, rounding=rounding), expected[is_single], fmt, rounding
-        )
+        assert_values(ops.quantize(single, fmt, rounding=rounding), expected[is_single], fmt, rounding)
 
 
 def check_every_rule(fmt, roundings, overflows=OVERFLOWS):
@@ -197,9 +210,7 @@ def test_every_code_of_every_small_format_decodes_as_defined(family):
         codes = np.arange(2**fmt.bits, dtype=np.uint8 if fmt.bits < 8 else np.uint16)
         expected = np.array([spec.to_float(spec.decode(int(code), fmt)) for code in codes])
         got = ops.decode(codes, fmt)
-        same = (got.view(np.uint64) == expected.view(np.uint64)) | (
-            np.isnan(got) & np.isnan(expected)
-        )
+        same = (got.view(np.uint64) == expected.view(np.uint64)) | (np.isnan(got) & np.isnan(expected))
         assert same.all(), (fmt, codes[~same])
 
 
@@ -209,8 +220,9 @@ def test_every_small_format_rounds_as_defined(family):
     for i, fmt in enumerate(fmt for fmt in SMALL if fmt.specials == family):
         every = fmt.bits <= 3
         check_every_rounding(fmt, DETERMINISTIC if every else [DETERMINISTIC[i % 6]])
-        check_every_rule(fmt, DETERMINISTIC if every else [DETERMINISTIC[(i + 3) % 6]],
-                         OVERFLOWS if every else [OVERFLOWS[i % 3]])  # fmt: skip
+        check_every_rule(
+            fmt, DETERMINISTIC if every else [DETERMINISTIC[(i + 3) % 6]], OVERFLOWS if every else [OVERFLOWS[i % 3]]
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -243,8 +255,26 @@ def boundary_weighted(fmt, seed=0, count=400):
     rng = np.random.default_rng(seed)
     m, low = fmt.mantissa_bits, fmt.min_exponent
     top = low + (fmt.max_code >> m) + 1
-    exponents = {-149, -148, -127, -126, -125, 0, 126, 127, low - m - 33, low - m - 2, low - m - 1,
-                 low - m, low - 1, low, low + 1, top - 2, top - 1, top}  # fmt: skip
+    exponents = {
+        -149,
+        -148,
+        -127,
+        -126,
+        -125,
+        0,
+        126,
+        127,
+        low - m - 33,
+        low - m - 2,
+        low - m - 1,
+        low - m,
+        low - 1,
+        low,
+        low + 1,
+        top - 2,
+        top - 1,
+        top,
+    }
     halves = [0, 1, 2, 3, 2**22, 2**23 - 1, 2**23 - 2]
     for k in {23 - m - 1, 23 - m, 23 - m + 1}:
         if 0 <= k < 23:
@@ -279,20 +309,20 @@ def test_both_roads_of_a_wider_format_round_float32_as_defined(name, rounding):
 def test_a_wide_format_rounds_float64_as_defined(name):
     fmt = format_of(name)
     rng = np.random.default_rng(3)
-    x = np.concatenate([
-        rng.integers(2**64, size=300, dtype=np.uint64).view(np.float64),
-        rng.integers(2**20, size=60, dtype=np.uint64).view(np.float64),
-        [0.0, -0.0, 5e-324, -5e-324, 2.0**-1022, np.inf, -np.inf, np.nan, 1.7976931348623157e308],
-        [65519.99999999999, 65520.0, 1 + 2.0**-11, 1 + 2.0**-11 + 2.0**-52, 3.4028235677973366e38],
-    ])  # fmt: skip
+    x = np.concatenate(
+        [
+            rng.integers(2**64, size=300, dtype=np.uint64).view(np.float64),
+            rng.integers(2**20, size=60, dtype=np.uint64).view(np.float64),
+            [0.0, -0.0, 5e-324, -5e-324, 2.0**-1022, np.inf, -np.inf, np.nan, 1.7976931348623157e308],
+            [65519.99999999999, 65520.0, 1 + 2.0**-11, 1 + 2.0**-11 + 2.0**-52, 3.4028235677973366e38],
+        ]
+    )
     for rounding in DETERMINISTIC:
         expected = from_spec(x, fmt, rounding)
         assert_codes(from_kernel(x, fmt, rounding), expected, x, name, rounding)
 
 
-@pytest.mark.parametrize(
-    "name", ["e2m50b16385", "e2m50b100000", "e2m50b-100000", "e1m40b131072", "e0m10b-131072"]
-)
+@pytest.mark.parametrize("name", ["e2m50b16385", "e2m50b100000", "e2m50b-100000", "e1m40b131072", "e0m10b-131072"])
 def test_a_bias_far_from_the_input_overflows_or_underflows_as_defined(name):
     fmt = format_of(name)
     x = np.array([1.0, -1.5, 1e308, 5e-324, 0.0, 3.5, 1 - 2.0**-53])
@@ -365,13 +395,16 @@ def test_values_far_below_the_smallest_go_up_at_the_defined_word(name):
     fmt = format_of(name)
     smallest = fmt.smallest_subnormal
     x = np.array([smallest * f * 2.0**-k for k in range(1, 36) for f in (1.0, 1.25, 1 + 2.0**-23)])
-    words = [
-        min(2**32 - math.floor(Fraction(v) / Fraction(smallest) * 2**32), LAST_WORD) for v in x
-    ]
+    words = [min(2**32 - math.floor(Fraction(v) / Fraction(smallest) * 2**32), LAST_WORD) for v in x]
     for shift in (-1, 0):
         shifted = [max(word + shift, 0) for word in words]
-        assert_codes(from_kernel(x, fmt, "stochastic", words=shifted),
-                     from_spec(x, fmt, "stochastic", words=shifted), x, name, shift)  # fmt: skip
+        assert_codes(
+            from_kernel(x, fmt, "stochastic", words=shifted),
+            from_spec(x, fmt, "stochastic", words=shifted),
+            x,
+            name,
+            shift,
+        )
 
 
 @pytest.mark.parametrize("name", ["e4m3", "e5m2ieee", "e3m4fnuz"])

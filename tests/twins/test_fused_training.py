@@ -19,18 +19,18 @@ POLICIES = {
     "gradients only": rf.Precision(roles={"activation gradient": "e5m2"}),
     "first layer wider": rf.Precision(low="e4m3", high="e8m7", layers={"4 *": {"activation": "e8m7"}}),
     "one directed": rf.Precision(
-        low="e4m3", high="e8m7", layers={"6 Round": {"activation": rf.nn.Rounding(
-            format="e4m3", rounding="toward_zero")}}),
+        low="e4m3",
+        high="e8m7",
+        layers={"6 Round": {"activation": rf.nn.Rounding(format="e4m3", rounding="toward_zero")}},
+    ),
     "scaled": rf.nn.presets.fp8("delayed"),
-}  # fmt: skip
+}
 
 
 def task(size, channels, images=70):
     pixels = RNG.random((images, size, size, channels), np.float32)
     labels = np.arange(images) % 10
-    return Task(
-        "random", pixels, labels, pixels[:20], labels[:20], classes=10, images_from="random"
-    )
+    return Task("random", pixels, labels, pixels[:20], labels[:20], classes=10, images_from="random")
 
 
 def trained(network, data, policy, plain):
@@ -58,9 +58,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_networks_equal_themselves_too(name):
     data = task(8, 3)
-    fast, plain = (
-        trained(NETWORKS[name](), data, POLICIES["stochastic"], p) for p in (False, True)
-    )
+    fast, plain = (trained(NETWORKS[name](), data, POLICIES["stochastic"], p) for p in (False, True))
     assert fast == plain
 
 
@@ -75,16 +73,21 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
     def run(plain):
-        return rf.nn.fit(rf.nn.cnn(widths=(4, 8)), task(6, 1), precision=POLICIES["to even"], epochs=2,
-                         batch_size=16, optimizer=OPTIMIZERS[name], plain=plain)  # fmt: skip
+        return rf.nn.fit(
+            rf.nn.cnn(widths=(4, 8)),
+            task(6, 1),
+            precision=POLICIES["to even"],
+            epochs=2,
+            batch_size=16,
+            optimizer=OPTIMIZERS[name],
+            plain=plain,
+        )
 
     data_seed = RNG.bit_generator.state
     fast = run(False)
     RNG.bit_generator.state = data_seed
     plain = run(True)
-    assert [t.data.tobytes() for t in fast.model.tensors()] == [
-        t.data.tobytes() for t in plain.model.tensors()
-    ]
+    assert [t.data.tobytes() for t in fast.model.tensors()] == [t.data.tobytes() for t in plain.model.tensors()]
     assert fast.test_error == plain.test_error
 
 
@@ -92,10 +95,11 @@ def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both
     data = task(6, 1)
     bits = {
         (gradients, plain): trained(
-            rf.nn.cnn(widths=(4, 8)), data,
-            rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), plain)[0]
-        for gradients in ("scaled", "unscaled") for plain in (False, True)
-    }  # fmt: skip
+            rf.nn.cnn(widths=(4, 8)), data, rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), plain
+        )[0]
+        for gradients in ("scaled", "unscaled")
+        for plain in (False, True)
+    }
     assert bits["scaled", False] == bits["scaled", True] != bits["unscaled", False]
 
 
@@ -103,8 +107,7 @@ def test_odd_channels_and_short_chunks_change_nothing():
     """7 channels: rows are no part of 64; 5x5 images: the last chunk is short."""
     data = task(5, 2)
     fast, plain = (
-        trained(rf.nn.cnn(channels=2, widths=(7, 24)), data, POLICIES["stochastic"], p)
-        for p in (False, True)
+        trained(rf.nn.cnn(channels=2, widths=(7, 24)), data, POLICIES["stochastic"], p) for p in (False, True)
     )
     assert fast == plain
 

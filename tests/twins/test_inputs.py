@@ -15,16 +15,24 @@ from refimpl.formats import ROUNDINGS
 from refimpl.formats import format as format_of
 from refimpl.spec import float_codes as spec
 
-NAMES = ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32", "float64", "e8m0fnu",
-         "binary8p3ue", "e4m3_flush", "e11m50b1000fn"]  # fmt: skip
+NAMES = [
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "e8m0fnu",
+    "binary8p3ue",
+    "e4m3_flush",
+    "e11m50b1000fn",
+]
 DETERMINISTIC = [rounding for rounding in ROUNDINGS if not rounding.startswith("stochastic")]
 
 
 def defined(values, name, rounding="ties_to_even"):
     fmt = format_of(name)
-    return [
-        spec.encode(spec.Value("finite", v < 0, abs(Fraction(v))), fmt, rounding) for v in values
-    ]
+    return [spec.encode(spec.Value("finite", v < 0, abs(Fraction(v))), fmt, rounding) for v in values]
 
 
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
@@ -41,8 +49,7 @@ def test_integers_beyond_2_to_53_are_rounded_once(name, rounding):
         expected = defined(x.tolist(), name, rounding)
         assert ops.encode(x, name, rounding=rounding).tolist() == expected
     if name == "float64":
-        assert ops.quantize(np.int64(2**62 + 2**9 + 1), name, rounding=rounding) in (
-            2.0**62, 2.0**62 + 2.0**10)  # fmt: skip
+        assert ops.quantize(np.int64(2**62 + 2**9 + 1), name, rounding=rounding) in (2.0**62, 2.0**62 + 2.0**10)
 
 
 def test_rounding_a_large_integer_through_float64_would_round_twice():
@@ -53,9 +60,7 @@ def test_rounding_a_large_integer_through_float64_would_round_twice():
     assert ops.quantize(x.astype(np.float64), "e8m10")[0] == 2.0**62
 
 
-@pytest.mark.parametrize(
-    "dtype", [bool, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32]
-)
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32])
 def test_small_integers_are_taken_exactly(dtype):
     if dtype is bool:
         x = np.array([False, True])
@@ -80,9 +85,7 @@ def test_all_float16_patterns_are_taken_exactly(name, rounding):
     with np.errstate(over="ignore"):
         expected = expected.astype(np.float16)
     assert got.dtype == np.float16
-    assert (
-        (got.view(np.uint16) == expected.view(np.uint16)) | np.isnan(got) & np.isnan(expected)
-    ).all()
+    assert ((got.view(np.uint16) == expected.view(np.uint16)) | np.isnan(got) & np.isnan(expected)).all()
 
 
 def test_all_bfloat16_patterns_are_taken_exactly():

@@ -13,9 +13,7 @@ RNG = np.random.default_rng(4)
 
 def codes(fmt, shape):
     fmt = rf.format(fmt)
-    return RNG.integers(fmt.min, fmt.max, shape, endpoint=True).astype(
-        "int16" if fmt.signed else "uint16"
-    )
+    return RNG.integers(fmt.min, fmt.max, shape, endpoint=True).astype("int16" if fmt.signed else "uint16")
 
 
 @pytest.mark.parametrize("formats", [("uint8", "int8"), ("uint8", "uint8"), ("int4", "uint4")])
@@ -26,8 +24,7 @@ def test_products_of_codes_are_as_defined_with_zero_points_for_all_or_each(forma
         za, zb = np.broadcast_to(a_zero, 4).tolist(), np.broadcast_to(b_zero, 5).tolist()
         assert got.dtype == np.int32
         assert got.tolist() == [
-            [spec.dot(a[i].tolist(), b[:, j].tolist(), za[i], zb[j]) for j in range(5)]
-            for i in range(4)
+            [spec.dot(a[i].tolist(), b[:, j].tolist(), za[i], zb[j]) for j in range(5)] for i in range(4)
         ]
 
 
@@ -39,10 +36,9 @@ def test_the_algebra_of_zero_points_gives_the_product_of_the_values_exactly():
     for i in range(3):
         for j in range(4):
             exact = sum(
-                Fraction(float(sa.item())) * (int(p) - int(za))
-                * Fraction(float(sb.reshape(-1)[j])) * int(q)
+                Fraction(float(sa.item())) * (int(p) - int(za)) * Fraction(float(sb.reshape(-1)[j])) * int(q)
                 for p, q in zip(a[i], b[:, j], strict=True)
-            )  # fmt: skip
+            )
             scales = Fraction(float(sa.item())) * Fraction(float(sb.reshape(-1)[j]))
             assert exact == scales * int(got[i, j])
 
@@ -52,9 +48,7 @@ def test_an_accumulator_that_leaves_int32_is_reported_with_its_place_and_not_wra
     a, b = np.zeros((2, terms), np.uint8), np.full((terms, 3), 255, np.uint8)
     assert rf.matmul_int(a, b).max() == 0
     a[1] = 255
-    with pytest.raises(
-        OverflowError, match=rf"index \(1, 0\) leaves int32 after {terms} of {terms}"
-    ):
+    with pytest.raises(OverflowError, match=rf"index \(1, 0\) leaves int32 after {terms} of {terms}"):
         rf.matmul_int(a, b)
     fits = rf.matmul_int(a[:, 1:], b[1:])
     assert fits[1, 0] == (terms - 1) * 255**2 == spec.dot([255] * (terms - 1), [255] * (terms - 1))
@@ -77,8 +71,21 @@ def test_a_result_beyond_int32_is_reported_though_the_accumulator_held_the_sum()
         spec.dot([0] * 40000, [200] * 40000, -300, 0)
 
 
-FEW = ["uint2", "int2", "int2_full", "uint4", "int4", "int4_full", "int3", "float4_e2m1fn", "nf4",
-       "e2m1ieee", "e2m0", "posit4_0", "posit4_2"]  # fmt: skip
+FEW = [
+    "uint2",
+    "int2",
+    "int2_full",
+    "uint4",
+    "int4",
+    "int4_full",
+    "int3",
+    "float4_e2m1fn",
+    "nf4",
+    "e2m1ieee",
+    "e2m0",
+    "posit4_0",
+    "posit4_2",
+]
 
 
 def one_by_one(x, y):
@@ -112,16 +119,19 @@ def test_lookups_give_the_bits_of_decoding_then_multiplying(first, second):
     assert (same | np.isnan(got) & np.isnan(expected)).all()
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: rf.matmul_int([[1.0]], [[1]]), "integer codes, got float64"),
-    (lambda: rf.matmul_int([[1]], [[1, 2], [3, 4]]), "shapes"),
-    (lambda: rf.matmul_int([[70000]], [[1]]), "at most 16 bits"),
-    (lambda: rf.matmul_int([[1]], [[1]], zero_points=(0, [1, 2])), "zero point of b is one integer or 1"),
-    (lambda: rf.matmul_lookup([[1]], [[1]], "int8", "int4"), "at most 4"),
-    (lambda: rf.matmul_lookup([[2]], [[1]], "int2", "int4"), "2 at index .* go from -1 to 1"),
-    (lambda: rf.matmul_lookup([[2.0]], [[1]], "nf4", "int4"), "integer codes"),
-    (lambda: rf.matmul_lookup([[2]], [[1]], "mxfp4", "int4"), "block format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: rf.matmul_int([[1.0]], [[1]]), "integer codes, got float64"),
+        (lambda: rf.matmul_int([[1]], [[1, 2], [3, 4]]), "shapes"),
+        (lambda: rf.matmul_int([[70000]], [[1]]), "at most 16 bits"),
+        (lambda: rf.matmul_int([[1]], [[1]], zero_points=(0, [1, 2])), "zero point of b is one integer or 1"),
+        (lambda: rf.matmul_lookup([[1]], [[1]], "int8", "int4"), "at most 4"),
+        (lambda: rf.matmul_lookup([[2]], [[1]], "int2", "int4"), "2 at index .* go from -1 to 1"),
+        (lambda: rf.matmul_lookup([[2.0]], [[1]], "nf4", "int4"), "integer codes"),
+        (lambda: rf.matmul_lookup([[2]], [[1]], "mxfp4", "int4"), "block format"),
+    ],
+)
 def test_bad_codes_are_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()

@@ -40,8 +40,7 @@ def test_ties_and_their_neighbours_are_as_defined(scale):
     fmt = IntFormat(bits=8)
     with np.errstate(over="ignore"):
         middle = (np.arange(-140, 140) * 0.5 * scale).astype(np.float32)
-    x = np.concatenate([middle, np.nextafter(middle, np.float32(np.inf)),
-                        np.nextafter(middle, np.float32(-np.inf))])  # fmt: skip
+    x = np.concatenate([middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, np.float32(-np.inf))])
     x = x[np.isfinite(x)]
     codes, _, _ = ops.quantize_int(x, fmt, scale=scale)
     assert codes.tolist() == [spec.encode(float(v), fmt, scale) for v in x]
@@ -49,17 +48,7 @@ def test_ties_and_their_neighbours_are_as_defined(scale):
 
 def test_the_definition_clips_and_takes_ties_to_even():
     fmt = IntFormat(bits=8)
-    cases = {
-        0.5: 0,
-        1.5: 2,
-        2.5: 2,
-        -0.5: 0,
-        -1.5: -2,
-        126.5: 126,
-        127.5: 127,
-        1e30: 127,
-        -1e30: -127,
-    }
+    cases = {0.5: 0, 1.5: 2, 2.5: 2, -0.5: 0, -1.5: -2, 126.5: 126, 127.5: 127, 1e30: 127, -1e30: -127}
     assert {x: spec.encode(x, fmt, 1.0) for x in cases} == cases
 
 
@@ -89,8 +78,10 @@ def test_one_scale_for_each_index_of_an_axis():
 def affine_rows():
     """Ranges of all kinds: on one side of zero, far apart, tiny, with ties of the scale."""
     rng = np.random.default_rng(2)
-    rows = [rng.uniform(low, high, 40) for low, high in
-            ((-1, 3), (2, 5), (-5, -2), (0, 1e30), (-1e-30, 1e30), (-3e38, 3e38), (-1e-44, 1e-44))]  # fmt: skip
+    rows = [
+        rng.uniform(low, high, 40)
+        for low, high in ((-1, 3), (2, 5), (-5, -2), (0, 1e30), (-1e-30, 1e30), (-3e38, 3e38), (-1e-44, 1e-44))
+    ]
     rows += [np.zeros(40), np.r_[1e-40, np.zeros(39)], np.r_[-1.0, 2.0**-60, np.zeros(38)]]
     rows += [np.r_[-1.0, 2.0**-k, np.zeros(38)] for k in (22, 23, 24, 25, 30, 53, 80)]
     rows += [np.r_[-k, 255.0 * 2 - k, np.zeros(38)] for k in (0, 1, 3, 255)]
@@ -100,9 +91,7 @@ def affine_rows():
     return np.array(rows).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "name", ["uint8", "uint4", "int8_full", "int8", "uint16", "uint1", "uint2"]
-)
+@pytest.mark.parametrize("name", ["uint8", "uint4", "int8_full", "int8", "uint16", "uint1", "uint2"])
 def test_affine_scales_zero_points_and_codes_are_as_defined(name):
     from refimpl.formats import format as format_of
 
@@ -129,9 +118,7 @@ def test_the_affine_definition_is_the_printed_identity():
     assert spec.decode(30, 0.5, 10) == 10.0
 
 
-@pytest.mark.parametrize(
-    "axis, count", [(None, (2, 4, 2)), (-1, (2, 4, 2)), (1, (2, 1, 7)), (0, (1, 4, 7))]
-)
+@pytest.mark.parametrize("axis, count", [(None, (2, 4, 2)), (-1, (2, 4, 2)), (1, (2, 1, 7)), (0, (1, 4, 7))])
 def test_blocks_are_cut_along_their_axis(axis, count):
     x = np.random.default_rng(3).standard_normal((2, 4, 7)).astype(np.float32)
     codes, scale, _ = ops.quantize_int(x, "int8", axis=axis, block_size=5)
@@ -141,9 +128,7 @@ def test_blocks_are_cut_along_their_axis(axis, count):
         part = np.take(x, range(5 * j, min(5 * j + 5, x.shape[place])), place)
         expected = np.abs(part).max(place).astype(float)
         got = scale.take(j, place)
-        assert got.ravel().tolist() == [
-            spec.scale(v, IntFormat(bits=8)) for v in expected.ravel().tolist()
-        ]
+        assert got.ravel().tolist() == [spec.scale(v, IntFormat(bits=8)) for v in expected.ravel().tolist()]
     back = ops.decode_int(codes, scale, axis=axis, block_size=5)
     assert np.abs(back - x).max() <= scale.max() / 2 * 1.0001
 
@@ -170,20 +155,23 @@ def test_empty_arrays_and_zero_dimensions():
     assert codes.shape == () and int(codes) == 127
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(clip=-1.0), "one finite number above zero"),
-    (dict(clip=(1.0, 2.0)), "one finite number above zero"),
-    (dict(clip=1.0, affine=True), "pair"),
-    (dict(clip=(2.0, 1.0), affine=True), "pair"),
-    (dict(clip=1.0, scale=1.0), "not both"),
-    (dict(scale=1.0, affine=True), "needs a zero_point"),
-    (dict(scale=1.0, zero_point=3), "symmetric one"),
-    (dict(zero_point=3), "needs its scale"),
-    (dict(scale=1.0, zero_point=300, affine=True), "zero_point of int8 lies"),
-    (dict(scale=[1.0, 2.0]), "must broadcast"),
-    (dict(block_size=0), "above 0"),
-    (dict(x=np.array([1e39])), "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(clip=-1.0), "one finite number above zero"),
+        (dict(clip=(1.0, 2.0)), "one finite number above zero"),
+        (dict(clip=1.0, affine=True), "pair"),
+        (dict(clip=(2.0, 1.0), affine=True), "pair"),
+        (dict(clip=1.0, scale=1.0), "not both"),
+        (dict(scale=1.0, affine=True), "needs a zero_point"),
+        (dict(scale=1.0, zero_point=3), "symmetric one"),
+        (dict(zero_point=3), "needs its scale"),
+        (dict(scale=1.0, zero_point=300, affine=True), "zero_point of int8 lies"),
+        (dict(scale=[1.0, 2.0]), "must broadcast"),
+        (dict(block_size=0), "above 0"),
+        (dict(x=np.array([1e39])), "not finite"),
+    ],
+)
 def test_arguments_that_do_not_belong_together_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ops.quantize_int(**{"x": np.ones(3, np.float32), "fmt": "int8", **arguments})

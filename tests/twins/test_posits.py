@@ -76,15 +76,25 @@ def test_a_wide_posit_is_as_defined_on_edges_and_random_codes(fmt):
 
 def test_posit8_has_the_printed_anchors():
     # the posit standard (2022)
-    anchors = {0x40: 1, 0x41: 1.125, 0x48: 2, 0x50: 4, 0x60: 16, 0x70: 256, 0x7E: 2.0**20,
-               0x7F: 2.0**24, 0x01: 2.0**-24, 0x02: 2.0**-20, 0xC0: -1, 0x81: -(2.0**24)}  # fmt: skip
+    anchors = {
+        0x40: 1,
+        0x41: 1.125,
+        0x48: 2,
+        0x50: 4,
+        0x60: 16,
+        0x70: 256,
+        0x7E: 2.0**20,
+        0x7F: 2.0**24,
+        0x01: 2.0**-24,
+        0x02: 2.0**-20,
+        0xC0: -1,
+        0x81: -(2.0**24),
+    }
     fmt = format_of("posit8_2")
     assert {code: to_float(spec.decode(code, fmt)) for code in anchors} == anchors
 
 
-@pytest.mark.parametrize(
-    "n, es, largest", [(8, 2, 24), (8, 0, 6), (8, 1, 12), (16, 2, 56), (16, 1, 28)]
-)
+@pytest.mark.parametrize("n, es, largest", [(8, 2, 24), (8, 0, 6), (8, 1, 12), (16, 2, 56), (16, 1, 28)])
 def test_the_extremes_are_the_printed_ones(n, es, largest):
     fmt = PositFormat(n, es)
     assert spec.magnitude(2 ** (n - 1) - 1, n, es) == 2**largest == fmt.max
@@ -111,9 +121,7 @@ def test_codes_order_as_values_and_negation_is_twos_complement(fmt):
         assert to_float(spec.decode(2**n - code, fmt)) == -to_float(spec.decode(code, fmt))
 
 
-@pytest.mark.parametrize(
-    "fmt", [PositFormat(8, 2), PositFormat(16, 2), PositFormat(32, 2)], ids=str
-)
+@pytest.mark.parametrize("fmt", [PositFormat(8, 2), PositFormat(16, 2), PositFormat(32, 2)], ids=str)
 def test_no_value_becomes_zero_or_nar_and_all_others_special_become_nar(fmt):
     x = np.array([5e-324, -5e-324, 1e-300, 1e308, -1e308])
     got = ops.quantize(x, fmt)
@@ -126,8 +134,10 @@ def test_no_value_becomes_zero_or_nar_and_all_others_special_become_nar(fmt):
 def test_integers_are_rounded_once_too():
     # 2^62 has a regime of 17 bits in posit32_2: 12 bits of fraction, and a tie 13 bits down
     tie = 2**62 + 2**49
-    x = np.array([2**63 - 1, 2**62 + 2**33 + 1, -(2**63), 0, 3, tie, tie + 1, tie - 1, -tie - 1,
-                  tie + 2**50, tie + 2**50 - 1], np.int64)  # fmt: skip
+    x = np.array(
+        [2**63 - 1, 2**62 + 2**33 + 1, -(2**63), 0, 3, tie, tie + 1, tie - 1, -tie - 1, tie + 2**50, tie + 2**50 - 1],
+        np.int64,
+    )
     top = 2**63 + 2**50  # and a tie whose excess lies in the last of 64 bits
     unsigned = np.array([top, top + 1, top - 1, top + 2**51 - 1, 2**64 - 1], np.uint64)
     fmt = format_of("posit32_2")
@@ -143,8 +153,9 @@ def test_integers_are_rounded_once_too():
     assert ops.encode(x, fmt).tolist() == expected
 
 
-@pytest.mark.parametrize("arguments", [dict(rounding="toward_zero"), dict(overflow="saturate"),
-                                       dict(rounding="stochastic", seed=1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments", [dict(rounding="toward_zero"), dict(overflow="saturate"), dict(rounding="stochastic", seed=1)]
+)
 def test_posits_refuse_other_ways_to_round(arguments):
     with pytest.raises(ValueError, match="one way to round"):
         ops.encode([1.0], "posit8_2", **arguments)

@@ -62,19 +62,34 @@ def test_every_top_half_pattern_and_random_ones_round_as_transcribed(e, m):
 def test_the_definition_rounds_as_transcribed(e, m):
     rng = np.random.default_rng(e * 30 + m)
     low = np.uint32(max(129 - 2 ** (e - 1), 1) << 23)  # around the smallest normal
-    bits = np.concatenate([
-        rng.integers(2**32, size=300, dtype=np.uint32),
-        low - rng.integers(0, min(int(low), 2**28), size=300).astype(np.uint32),
-        np.array([0, 1, 2, 2**31, 2**31 + 1, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7FFFFFFF,
-                  0xFFFFFFFF, 0x7F7FFFFF, 0x007FFFFF, 0x00800000], np.uint32),
-    ])  # fmt: skip
+    bits = np.concatenate(
+        [
+            rng.integers(2**32, size=300, dtype=np.uint32),
+            low - rng.integers(0, min(int(low), 2**28), size=300).astype(np.uint32),
+            np.array(
+                [
+                    0,
+                    1,
+                    2,
+                    2**31,
+                    2**31 + 1,
+                    0x7F800000,
+                    0xFF800000,
+                    0x7FC00000,
+                    0x7FFFFFFF,
+                    0xFFFFFFFF,
+                    0x7F7FFFFF,
+                    0x007FFFFF,
+                    0x00800000,
+                ],
+                np.uint32,
+            ),
+        ]
+    )
     expected = transcription(bits, e, m)
     assert [float_quantize(int(b), e, m) for b in bits] == expected.tolist()
     random = rng.integers(2**32, size=bits.size, dtype=np.uint64)
-    got = [
-        float_quantize(int(b), e, m, "stochastic", int(r))
-        for b, r in zip(bits, random, strict=True)
-    ]
+    got = [float_quantize(int(b), e, m, "stochastic", int(r)) for b, r in zip(bits, random, strict=True)]
     assert got == transcription(bits, e, m, random).tolist()
 
 
@@ -113,15 +128,18 @@ def test_in_the_normal_range_stochastic_rounding_is_ours():
         assert to_float(decode(code, fmt)) == t
 
 
-@pytest.mark.parametrize("x, arguments, error, message", [
-    (np.ones(3), (4, 3, {}), TypeError, "float32 alone"),
-    (np.ones(3, np.float32), (9, 3, {}), ValueError, "exponent_bits"),
-    (np.ones(3, np.float32), (4, 24, {}), ValueError, "mantissa_bits"),
-    (np.ones(3, np.float32), (4, 3, dict(rounding="ties_to_even")), ValueError, "one of nearest"),
-    (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic")), ValueError, "needs a seed"),
-    (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic", random=[1])), ValueError, "each of"),
-    (np.ones(1, np.float32), (4, 3, dict(rounding="stochastic", random=[-1])), ValueError, "from 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "x, arguments, error, message",
+    [
+        (np.ones(3), (4, 3, {}), TypeError, "float32 alone"),
+        (np.ones(3, np.float32), (9, 3, {}), ValueError, "exponent_bits"),
+        (np.ones(3, np.float32), (4, 24, {}), ValueError, "mantissa_bits"),
+        (np.ones(3, np.float32), (4, 3, dict(rounding="ties_to_even")), ValueError, "one of nearest"),
+        (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic")), ValueError, "needs a seed"),
+        (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic", random=[1])), ValueError, "each of"),
+        (np.ones(1, np.float32), (4, 3, dict(rounding="stochastic", random=[-1])), ValueError, "from 0"),
+    ],
+)
 def test_bad_input_is_refused(x, arguments, error, message):
     e, m, rules = arguments
     with pytest.raises(error, match=message):

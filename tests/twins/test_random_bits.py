@@ -13,9 +13,12 @@ ONES = 0xFFFFFFFF
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((ONES,) * 4, (ONES,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0),
-     (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
-]  # fmt: skip
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
 
 
 @pytest.mark.parametrize("counter, key, answer", KNOWN)
@@ -32,8 +35,9 @@ def test_the_kernel_gives_the_published_words(counter, key, answer):
     assert tuple(int(word) for word in words) == answer
 
 
-@pytest.mark.parametrize("seed, stream", [(0, 0), (7, 0), (0, 7), (2**64 - 1, 2**64 - 1),
-                                          (2**32, 2**32), (123456789012345, 2**63)])  # fmt: skip
+@pytest.mark.parametrize(
+    "seed, stream", [(0, 0), (7, 0), (0, 7), (2**64 - 1, 2**64 - 1), (2**32, 2**32), (123456789012345, 2**63)]
+)
 def test_the_kernel_gives_the_words_of_the_definition(seed, stream):
     words = np.empty(2060, np.uint32)
     kernel.random_words(words, np.uint64(seed), np.uint64(stream))
@@ -41,6 +45,5 @@ def test_the_kernel_gives_the_words_of_the_definition(seed, stream):
 
 
 def test_seed_stream_and_index_all_matter():
-    drawn = {random_word(i, seed, stream) for i in range(8) for seed in (0, 1, 2**32)
-             for stream in (0, 1, 2**32)}  # fmt: skip
+    drawn = {random_word(i, seed, stream) for i in range(8) for seed in (0, 1, 2**32) for stream in (0, 1, 2**32)}
     assert len(drawn) == 72

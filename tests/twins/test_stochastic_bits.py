@@ -19,9 +19,13 @@ def kernel_codes(x, fmt, rounding, n, integers):
     codes = np.empty(len(x), np.uint64)
     words = (np.asarray(integers, np.uint64) << np.uint64(32 - n)).astype(np.uint32)
     kernel.encode(
-        x.view(np.uint64), codes, kernel.fields(format_of("float64")), kernel.fields(fmt),
-        kernel.mode(rounding, random_bits=n), words,
-    )  # fmt: skip
+        x.view(np.uint64),
+        codes,
+        kernel.fields(format_of("float64")),
+        kernel.fields(fmt),
+        kernel.mode(rounding, random_bits=n),
+        words,
+    )
     return codes
 
 
@@ -73,21 +77,22 @@ def test_many_random_bits_decide_by_what_lies_far_below_them(rounding, n):
     x = [middle, math.nextafter(middle, 1), math.nextafter(middle, 0), 3 * middle, 2 * middle]
     x = np.array([*x, math.nextafter(3 * middle, 1), math.nextafter(3 * middle, 0)])
     for r in (2**n - 1, 2**n - 2, 2**n - 3, 0):
-        expected = [
-            spec.encode(spec.from_float(float(v)), fmt, rounding, random=r, random_bits=n)
-            for v in x
-        ]
+        expected = [spec.encode(spec.from_float(float(v)), fmt, rounding, random=r, random_bits=n) for v in x]
         assert kernel_codes(x, fmt, rounding, n, np.full(len(x), r)).tolist() == expected
 
 
 # Measured elsewhere: mean and largest bias of the probability over nu on a grid of step 2^-(N+6)
 BIAS = {
-    (1, "stochastic_a"): (-0.246, 0.492), (1, "stochastic_b"): (0.0039, 0.25),
-    (1, "stochastic_c"): (0, 0.25), (2, "stochastic_a"): (-0.123, 0.246),
-    (2, "stochastic_b"): (0.0020, 0.125), (2, "stochastic_c"): (0, 0.125),
-    (4, "stochastic_a"): (-0.0308, 0.0615), (4, "stochastic_b"): (0.0005, 0.031),
+    (1, "stochastic_a"): (-0.246, 0.492),
+    (1, "stochastic_b"): (0.0039, 0.25),
+    (1, "stochastic_c"): (0, 0.25),
+    (2, "stochastic_a"): (-0.123, 0.246),
+    (2, "stochastic_b"): (0.0020, 0.125),
+    (2, "stochastic_c"): (0, 0.125),
+    (4, "stochastic_a"): (-0.0308, 0.0615),
+    (4, "stochastic_b"): (0.0005, 0.031),
     (4, "stochastic_c"): (0, 0.031),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("n, rounding", BIAS)
@@ -106,9 +111,7 @@ def test_the_bias_is_the_printed_one(n, rounding):
 def test_stochastic_is_a_with_32_bits():
     x = np.random.default_rng(0).standard_normal(999)
     ours = ops.encode(x, "e4m3fn", rounding="stochastic", seed=3, stream=1)
-    assert (
-        ours == ops.encode(x, "e4m3fn", rounding="stochastic_a", random_bits=32, seed=3, stream=1)
-    ).all()
+    assert (ours == ops.encode(x, "e4m3fn", rounding="stochastic_a", random_bits=32, seed=3, stream=1)).all()
 
 
 def test_n_random_bits_are_the_leading_bits_of_the_element_s_word():
@@ -119,10 +122,9 @@ def test_n_random_bits_are_the_leading_bits_of_the_element_s_word():
     for rounding in ("stochastic_a", "stochastic_b", "stochastic_c"):
         got = ops.encode(x, fmt, rounding=rounding, random_bits=5, seed=3, stream=1)
         expected = [
-            spec.encode(spec.from_float(float(v)), fmt, rounding,
-                        random=random_word(i, 3, 1) >> 27, random_bits=5)
+            spec.encode(spec.from_float(float(v)), fmt, rounding, random=random_word(i, 3, 1) >> 27, random_bits=5)
             for i, v in enumerate(x)
-        ]  # fmt: skip
+        ]
         assert got.tolist() == expected
         values = ops.quantize(x, fmt, rounding=rounding, random_bits=5, seed=3, stream=1)
         assert (values == ops.decode(got, fmt)).all()
@@ -131,39 +133,29 @@ def test_n_random_bits_are_the_leading_bits_of_the_element_s_word():
 def test_the_mean_over_seeds_is_the_value():
     # 4000 seeds: the mean of a Bernoulli variable has a standard error below 1/126; five of them
     x = np.array([1 + 0.3 / 8, -(1 + 0.3 / 8), 0.3 * 2.0**-9, 300.0])
-    mean = np.mean(
-        [ops.quantize(x, "e4m3fn", rounding="stochastic", seed=s) for s in range(4000)], 0
-    )
+    mean = np.mean([ops.quantize(x, "e4m3fn", rounding="stochastic", seed=s) for s in range(4000)], 0)
     steps = np.array([1 / 8, 1 / 8, 2.0**-9, 32.0])
     assert (np.abs(mean - x) < 5 * steps / 126).all()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(rounding="stochastic_a", seed=1), "random_bits from 1 to 32, got None"),
-    (dict(rounding="stochastic_b", seed=1, random_bits=0), "random_bits from 1 to 32, got 0"),
-    (dict(rounding="stochastic_c", seed=1, random_bits=33), "got 33"),
-    (dict(rounding="stochastic_c", random_bits=3), "needs a seed"),
-    (dict(rounding="stochastic", seed=1, random_bits=3), "belongs to stochastic_a"),
-    (dict(rounding="ties_to_even", random_bits=3), "belongs to stochastic_a"),
-    (dict(rounding="stochastic", seed=1, stream=-1), "stream"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(rounding="stochastic_a", seed=1), "random_bits from 1 to 32, got None"),
+        (dict(rounding="stochastic_b", seed=1, random_bits=0), "random_bits from 1 to 32, got 0"),
+        (dict(rounding="stochastic_c", seed=1, random_bits=33), "got 33"),
+        (dict(rounding="stochastic_c", random_bits=3), "needs a seed"),
+        (dict(rounding="stochastic", seed=1, random_bits=3), "belongs to stochastic_a"),
+        (dict(rounding="ties_to_even", random_bits=3), "belongs to stochastic_a"),
+        (dict(rounding="stochastic", seed=1, stream=-1), "stream"),
+    ],
+)
 def test_what_does_not_belong_together_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ops.encode([1.0], "e4m3fn", **arguments)
 
 
-FAST = [
-    "e4m3",
-    "e5m2",
-    "e2m1fn",
-    "e4m1",
-    "float8_e4m3fnuz",
-    "e6m9",
-    "e8m7",
-    "bfloat16",
-    "e7m22",
-    "e3m4b5",
-]
+FAST = ["e4m3", "e5m2", "e2m1fn", "e4m1", "float8_e4m3fnuz", "e6m9", "e8m7", "bfloat16", "e7m22", "e3m4b5"]
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -173,9 +165,7 @@ def test_float32_without_nan_or_infinity_rounds_as_beside_one(name):
     fmt, rng = format_of(name), np.random.default_rng(0)
     bits = rng.integers(0, 2**32, 4096, dtype=np.uint32)
     anywhere = bits.view(np.float32)
-    near = np.float32(
-        rng.standard_normal(4096) * 2.0 ** rng.integers(-12, 12, 4096) * fmt.smallest_normal
-    )
+    near = np.float32(rng.standard_normal(4096) * 2.0 ** rng.integers(-12, 12, 4096) * fmt.smallest_normal)
     large = np.float32(min(fmt.max, 3e38) * rng.uniform(-1.0, 1.0, 2048))
     x = np.concatenate([anywhere, near, large, np.float32([0.0, -0.0, fmt.smallest_subnormal])])
     x = x[np.isfinite(x)]

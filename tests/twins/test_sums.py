@@ -11,18 +11,21 @@ from refimpl.spec import float_codes, posits
 from refimpl.spec import sums as spec
 from refimpl.spec.random_bits import random_word
 
-FORMATS = [("float8_e4m3fn", "float16"), ("float8_e5m2", "bfloat16"), ("float8_e4m3fnuz", "e4m3"),
-           ("float4_e2m1fn", "float8_e4m3fn"), ("float16", "float32"), ("bfloat16", "bfloat16"),
-           ("e8m7_flush", "e5m10fnuz"), ("posit8_2", "posit16_2"), ("posit16_1", "float16"),
-           ("float8_e3m4", "posit16_2"), ("e5m2ieee_unsigned", "e6m4ieee_unsigned"),
-           ("float8_e8m0fnu", "float32")]  # fmt: skip
-ORDERS = [
-    ("sequential", None),
-    ("pairwise", None),
-    ("chunked", 3),
-    ("kahan", None),
-    ("exact", None),
+FORMATS = [
+    ("float8_e4m3fn", "float16"),
+    ("float8_e5m2", "bfloat16"),
+    ("float8_e4m3fnuz", "e4m3"),
+    ("float4_e2m1fn", "float8_e4m3fn"),
+    ("float16", "float32"),
+    ("bfloat16", "bfloat16"),
+    ("e8m7_flush", "e5m10fnuz"),
+    ("posit8_2", "posit16_2"),
+    ("posit16_1", "float16"),
+    ("float8_e3m4", "posit16_2"),
+    ("e5m2ieee_unsigned", "e6m4ieee_unsigned"),
+    ("float8_e8m0fnu", "float32"),
 ]
+ORDERS = [("sequential", None), ("pairwise", None), ("chunked", 3), ("kahan", None), ("exact", None)]
 
 
 def decoded(values, fmt):
@@ -59,8 +62,7 @@ def check(pair, order, chunk, rounding, seed):
         a, b = np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0)
     key = {"seed": 5, "stream": 3} if rounding.startswith("stochastic") else {}
     bits = {"random_bits": 7} if rounding == "stochastic_b" else {}
-    got = rf.matmul(a, b, first, accumulate=into, order=order, chunk=chunk, rounding=rounding,
-                    **key, **bits)  # fmt: skip
+    got = rf.matmul(a, b, first, accumulate=into, order=order, chunk=chunk, rounding=rounding, **key, **bits)
     width = -(-spec.roundings(order, k, chunk or 1) // 4) * 4
     x, y = decoded(a, first), decoded(b.T, first)
     expected = np.empty((m, n))
@@ -69,8 +71,17 @@ def check(pair, order, chunk, rounding, seed):
             at = (i * n + j) * width
             shift = 32 - bits.get("random_bits", 32)
             words = [random_word(at + w, 5, 3) >> shift for w in range(width)] if key else ()
-            value = spec.dot(x[i * k : (i + 1) * k], y[j * k : (j + 1) * k], rf.format(into), order,
-                             chunk or 1, rounding, "overflow", words, 32 - shift)  # fmt: skip
+            value = spec.dot(
+                x[i * k : (i + 1) * k],
+                y[j * k : (j + 1) * k],
+                rf.format(into),
+                order,
+                chunk or 1,
+                rounding,
+                "overflow",
+                words,
+                32 - shift,
+            )
             expected[i, j] = float_codes.to_float(value)
     assert same(got, expected).all(), (pair, order, rounding, a, b, got, expected)
 
@@ -94,9 +105,17 @@ def test_sums_are_as_defined_in_every_mode(rounding):
 
 def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
     rng = np.random.default_rng(8)
-    pairs = [("float8_e4m3fn", "float16"), ("float8_e5m2", "float16"), ("float8_e4m3fn", "e6m9"),
-             ("float4_e2m1fn", "float8_e3m4"), ("float8_e4m3fnuz", "bfloat16"), ("e3m1", "e4m4"),
-             ("float6_e3m2fn", "float16"), ("e4m3b11fnuz", "e8m7fn"), ("e5m2", "e6m7")]  # fmt: skip
+    pairs = [
+        ("float8_e4m3fn", "float16"),
+        ("float8_e5m2", "float16"),
+        ("float8_e4m3fn", "e6m9"),
+        ("float4_e2m1fn", "float8_e3m4"),
+        ("float8_e4m3fnuz", "bfloat16"),
+        ("e3m1", "e4m4"),
+        ("float6_e3m2fn", "float16"),
+        ("e4m3b11fnuz", "e8m7fn"),
+        ("e5m2", "e6m7"),
+    ]
     for pair in pairs:
         for overflow in ("overflow", "saturate", "propagate"):
             formats = [rf.format(name) for name in (pair[0], *pair)]
@@ -114,12 +133,16 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
             assert same(fast, slow).all(), (pair, overflow)
 
 
-@pytest.mark.parametrize("first, into", [
-    ("float16", "float16"),  # products have 22 bits
-    ("float8_e4m3fn", "e8m12"),  # 24 < 2 * 13 + 1
-    ("float8_e4m3fn", "float8_e4m3fn"),  # a product may be a midpoint of the accumulator's
-    ("bfloat16", "float32"), ("posit8_2", "float16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "first, into",
+    [
+        ("float16", "float16"),  # products have 22 bits
+        ("float8_e4m3fn", "e8m12"),  # 24 < 2 * 13 + 1
+        ("float8_e4m3fn", "float8_e4m3fn"),  # a product may be a midpoint of the accumulator's
+        ("bfloat16", "float32"),
+        ("posit8_2", "float16"),
+    ],
+)
 def test_the_road_of_float32_is_not_taken_where_rounding_twice_could_be_seen(first, into):
     assert not door._in_float32(*(rf.format(name) for name in (first, first, into)), "overflow")
 
@@ -153,9 +176,7 @@ def test_sums_along_axes_are_the_sums_of_their_lines():
     assert rf.sum(x, "e4m3fn") == rf.sum(x.reshape(-1), "e4m3fn")
 
 
-@pytest.mark.parametrize(
-    ("shape", "axis"), [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0, 3), 1)]
-)
+@pytest.mark.parametrize(("shape", "axis"), [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0, 3), 1)])
 @pytest.mark.parametrize("order", [o for o in rf.ops.sums.ORDERS if o != "chunked"])
 def test_a_sum_of_nothing_is_plus_zero_in_the_shape_of_numpy_s(shape, axis, order):
     got = rf.sum(np.zeros(shape, np.float16), "e4m3fn", axis=axis, order=order)
@@ -167,9 +188,7 @@ def test_a_sum_of_nothing_is_plus_zero_in_the_shape_of_numpy_s(shape, axis, orde
 def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rules, monkeypatch):
     """In 4 blocks of 3 rows, the last of 2; without rules, on the road of float32, 64 times as long."""
     shown = []
-    monkeypatch.setattr(
-        "tqdm.tqdm", lambda blocks, **how: shown.append((len(blocks), how)) or blocks
-    )
+    monkeypatch.setattr("tqdm.tqdm", lambda blocks, **how: shown.append((len(blocks), how)) or blocks)
     rng = np.random.default_rng(8)
     a, b = (rf.quantize(rng.standard_normal(shape), "e4m3fn") for shape in ((11, 7), (7, 5)))
     whole = rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules)
@@ -181,35 +200,38 @@ def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rule
     assert shown == [(4, bar)]
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: rf.matmul(np.ones((2, 3)), np.ones((2, 3)), "e4m3fn"), r"shapes \(m, k\) and \(k, n\)"),
-    (lambda: rf.dot([1.0], [1.0, 2.0], "e4m3fn"), "two vectors of one length"),
-    (lambda: rf.sum([1.0], "e4m3fn", axis=1), "axis 1 of an array of 1 dim"),
-    (lambda: rf.sum([1.0], "e4m3fn", axis="a"), "axis 'a' of an array of 1 dim"),
-    (lambda: rf.sum([1.0], "e4m3fn", axis=True), "axis True of an array of 1 dim"),
-    (lambda: rf.sum([1.0], "e4m3fn", stream=-1), "stream must be a whole number"),
-    (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=2**63), "chunk must be a whole number from 1 to"),
-    (lambda: rf.matmul_int([[1]], [[2]], zero_points=3), "zero_points must be a pair"),
-    (lambda: rf.matmul_int([[1]], [[2]], zero_points=(1,)), "zero_points must be a pair"),
-    (lambda: rf.sum([], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
-    (lambda: rf.sum(np.zeros((0, 3)), "e4m3fn", axis=0, rounding="up"), "unknown rounding 'up'"),
-    (lambda: rf.sum([], "e4m3fn", order="chunked"), "chunk belongs to"),
-    (lambda: rf.sum([], "nope", accumulate="float16"), "unknown format 'nope'"),
-    (lambda: rf.sum([], "e8m0scale"), "no zero to begin"),
-    (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
-    (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
-    (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
-    (lambda: rf.sum([1.0], "e4m3fn", accumulate="e12m3"), "outside float64"),
-    (lambda: rf.sum([1.0], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
-    (lambda: rf.sum([1.0], "e4m3fn", order="chunked"), "chunk belongs to"),
-    (lambda: rf.sum([1.0], "e4m3fn", chunk=4), "chunk belongs to"),
-    (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=0), "whole number from 1"),
-    (lambda: rf.sum([1.0], "e8m0scale"), "no zero to begin"),
-    (lambda: rf.sum([np.nan], "e4m3fn", accumulate="e5m10"), "not finite"),
-    (lambda: rf.sum([1.0], "e4m3fn", rounding="stochastic"), "needs a seed"),
-    (lambda: rf.sum([1.0], "posit8_2", rounding="toward_zero"), "one way to round"),
-    (lambda: rf.sum([1], "int8"), "integer format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: rf.matmul(np.ones((2, 3)), np.ones((2, 3)), "e4m3fn"), r"shapes \(m, k\) and \(k, n\)"),
+        (lambda: rf.dot([1.0], [1.0, 2.0], "e4m3fn"), "two vectors of one length"),
+        (lambda: rf.sum([1.0], "e4m3fn", axis=1), "axis 1 of an array of 1 dim"),
+        (lambda: rf.sum([1.0], "e4m3fn", axis="a"), "axis 'a' of an array of 1 dim"),
+        (lambda: rf.sum([1.0], "e4m3fn", axis=True), "axis True of an array of 1 dim"),
+        (lambda: rf.sum([1.0], "e4m3fn", stream=-1), "stream must be a whole number"),
+        (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=2**63), "chunk must be a whole number from 1 to"),
+        (lambda: rf.matmul_int([[1]], [[2]], zero_points=3), "zero_points must be a pair"),
+        (lambda: rf.matmul_int([[1]], [[2]], zero_points=(1,)), "zero_points must be a pair"),
+        (lambda: rf.sum([], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
+        (lambda: rf.sum(np.zeros((0, 3)), "e4m3fn", axis=0, rounding="up"), "unknown rounding 'up'"),
+        (lambda: rf.sum([], "e4m3fn", order="chunked"), "chunk belongs to"),
+        (lambda: rf.sum([], "nope", accumulate="float16"), "unknown format 'nope'"),
+        (lambda: rf.sum([], "e8m0scale"), "no zero to begin"),
+        (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
+        (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
+        (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
+        (lambda: rf.sum([1.0], "e4m3fn", accumulate="e12m3"), "outside float64"),
+        (lambda: rf.sum([1.0], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
+        (lambda: rf.sum([1.0], "e4m3fn", order="chunked"), "chunk belongs to"),
+        (lambda: rf.sum([1.0], "e4m3fn", chunk=4), "chunk belongs to"),
+        (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=0), "whole number from 1"),
+        (lambda: rf.sum([1.0], "e8m0scale"), "no zero to begin"),
+        (lambda: rf.sum([np.nan], "e4m3fn", accumulate="e5m10"), "not finite"),
+        (lambda: rf.sum([1.0], "e4m3fn", rounding="stochastic"), "needs a seed"),
+        (lambda: rf.sum([1.0], "posit8_2", rounding="toward_zero"), "one way to round"),
+        (lambda: rf.sum([1], "int8"), "integer format"),
+    ],
+)
 def test_sums_refuse_what_they_cannot_do(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()

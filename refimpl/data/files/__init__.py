@@ -9,5 +9,4 @@ from refimpl.data.files.cifar import cifar100_superclasses, read_cifar10, read_c
 from refimpl.data.files.folders import read_folder
 from refimpl.data.files.idx import read_idx
 
-__all__ = ["cifar100_superclasses", "read_cifar10", "read_cifar100", "read_folder", "read_idx",
-           "read_npz"]  # fmt: skip
+__all__ = ["cifar100_superclasses", "read_cifar10", "read_cifar100", "read_folder", "read_idx", "read_npz"]

@@ -46,9 +46,8 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
 
 
 def read_cifar100(
-    directory: str | os.PathLike, *, labels: str = "fine",
-    records: tuple[int | None, int | None] = (50_000, 10_000),
-) -> Task:  # fmt: skip
+    directory: str | os.PathLike, *, labels: str = "fine", records: tuple[int | None, int | None] = (50_000, 10_000)
+) -> Task:
     """Read CIFAR-100 from a directory with ``train.bin`` and ``test.bin``.
 
     Parameters
@@ -69,11 +68,7 @@ def read_cifar100(
     column, classes = (1, 100) if labels == "fine" else (0, 20)
     train, test = _cifar100(directory, records)
     return making.task(
-        f"cifar100-{labels}",
-        (train[0], train[1][:, column]),
-        (test[0], test[1][:, column]),
-        classes,
-        "cifar100",
+        f"cifar100-{labels}", (train[0], train[1][:, column]), (test[0], test[1][:, column]), classes, "cifar100"
     )
 
 
@@ -95,9 +90,8 @@ def cifar100_superclasses(
 
 
 def cifar100_superclass(
-    directory: str | os.PathLike, coarse: int, *,
-    records: tuple[int | None, int | None] = (50_000, 10_000),
-) -> Task:  # fmt: skip
+    directory: str | os.PathLike, coarse: int, *, records: tuple[int | None, int | None] = (50_000, 10_000)
+) -> Task:
     """Read one of the tasks of `cifar100_superclasses`, 0 to 19."""
     return _superclass(directory, _cifar100(directory, records), coarse)
 
@@ -108,12 +102,11 @@ def _superclass(directory, files, coarse: int) -> Task:
     chosen = [part[1][:, 0] == coarse for part in files]
     fine = np.unique(labels[chosen[0], 1])
     if len(fine) != 5 or not np.isin(test_labels[chosen[1], 1], fine).all():
-        raise ValueError(f"{directory}: superclass {coarse} has the classes {fine.tolist()} in train.bin, "
-                         "it should have five; the file is damaged or not CIFAR-100")  # fmt: skip
-    pairs = [
-        (part[0][mine], np.searchsorted(fine, part[1][mine, 1]))
-        for part, mine in zip(files, chosen, strict=True)
-    ]
+        raise ValueError(
+            f"{directory}: superclass {coarse} has the classes {fine.tolist()} in train.bin, "
+            "it should have five; the file is damaged or not CIFAR-100"
+        )
+    pairs = [(part[0][mine], np.searchsorted(fine, part[1][mine, 1])) for part, mine in zip(files, chosen, strict=True)]
     return making.task(f"cifar100-{coarse}", *pairs, 5)
 
 
@@ -130,13 +123,14 @@ def _read(path: Path, labels: int, classes: tuple[int, ...], records: int | None
     size = labels + _PIXELS
     wanted = f"{records} records of {size} bytes" if records else f"whole records of {size} bytes"
     if raw.size == 0 or raw.size % size or (records and raw.size != records * size):
-        raise ValueError(f"{path}: has {raw.size} bytes, expected {wanted}; it is cut short, or not the "
-                         "binary version")  # fmt: skip
+        raise ValueError(f"{path}: has {raw.size} bytes, expected {wanted}; it is cut short, or not the binary version")
     raw = raw.reshape(-1, size)
     for column, limit in enumerate(classes):
         wrong = np.flatnonzero(raw[:, column] >= limit)
         if wrong.size:
-            raise ValueError(f"{path}: record {wrong[0]} has the label {raw[wrong[0], column]}, allowed are 0 to "
-                             f"{limit - 1}; the file is damaged or not this data set")  # fmt: skip
+            raise ValueError(
+                f"{path}: record {wrong[0]} has the label {raw[wrong[0], column]}, allowed are 0 to "
+                f"{limit - 1}; the file is damaged or not this data set"
+            )
     pixels = raw[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return pixels, raw[:, :labels].astype(np.int64)

@@ -19,9 +19,13 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def read_folder(
-    directory: str | os.PathLike, *, name: str | None = None, size: tuple[int, int] | None = None,
-    grey: bool = False, test_share: float = 0.2,
-) -> Task:  # fmt: skip
+    directory: str | os.PathLike,
+    *,
+    name: str | None = None,
+    size: tuple[int, int] | None = None,
+    grey: bool = False,
+    test_share: float = 0.2,
+) -> Task:
     """Read a directory of class folders.
 
     Parameters
@@ -49,8 +53,9 @@ def read_folder(
     if (root / "train").is_dir() and (root / "test").is_dir():
         classes = _classes(root / "train")
         if _classes(root / "test") != classes:
-            raise ValueError(f"{root}: train has the classes {classes} and test {_classes(root / 'test')}; "
-                             "they must be the same")  # fmt: skip
+            raise ValueError(
+                f"{root}: train has the classes {classes} and test {_classes(root / 'test')}; they must be the same"
+            )
         pairs = [_read(root / part, classes, size, grey) for part in ("train", "test")]
     else:
         if not 0 < test_share < 1:
@@ -65,9 +70,7 @@ def read_folder(
 def _classes(root: Path) -> list[str]:
     found = sorted(p.name for p in root.iterdir() if p.is_dir())
     if len(found) < 2:
-        raise ValueError(
-            f"{root}: has {len(found)} folders, expected one for each of at least two classes"
-        )
+        raise ValueError(f"{root}: has {len(found)} folders, expected one for each of at least two classes")
     return found
 
 
@@ -87,15 +90,15 @@ def _read(root, classes, size, grey):
     for label, folder in enumerate(classes):
         files = sorted(p for p in (root / folder).iterdir() if p.suffix.lower() in ENDINGS)
         if not files:
-            raise ValueError(
-                f"{root / folder}: has no {', '.join(ENDINGS)} file; fill or remove the folder"
-            )
+            raise ValueError(f"{root / folder}: has no {', '.join(ENDINGS)} file; fill or remove the folder")
         for file in files:
             image = _image(file, size, grey)
             first = first or (file, image.shape)
             if image.shape != first[1]:
-                raise ValueError(f"{file}: is {image.shape[:2]} (height, width), {first[0].name} is {first[1][:2]}; "
-                                 "give a size to bring all images to")  # fmt: skip
+                raise ValueError(
+                    f"{file}: is {image.shape[:2]} (height, width), {first[0].name} is {first[1][:2]}; "
+                    "give a size to bring all images to"
+                )
             pixels.append(image)
             labels.append(label)
     return np.stack(pixels), np.array(labels, np.int64)
@@ -111,6 +114,4 @@ def _image(path: Path, size, grey) -> np.ndarray:
                 image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.array(image, np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as PNG or JPEG ({error}); replace or remove it"
-        ) from None
+        raise ValueError(f"{path}: cannot be read as PNG or JPEG ({error}); replace or remove it") from None

@@ -34,9 +34,7 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     raw = making.content(path)
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _TYPES or not raw[3]:
-        raise ValueError(
-            f"{path}: begins with {raw[:4].hex() or 'nothing'}, which is not the header of an IDX file"
-        )
+        raise ValueError(f"{path}: begins with {raw[:4].hex() or 'nothing'}, which is not the header of an IDX file")
     axes, dtype = raw[3], np.dtype(_TYPES[raw[2]])
     start = 4 + 4 * axes
     if len(raw) < start:
@@ -44,14 +42,13 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, 4))
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
     if len(raw) != expected:
-        raise ValueError(f"{path}: has {len(raw)} bytes, a file of shape {shape} has {expected}; "
-                         "it is cut short or damaged")  # fmt: skip
+        raise ValueError(
+            f"{path}: has {len(raw)} bytes, a file of shape {shape} has {expected}; it is cut short or damaged"
+        )
     return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_idx(
-    directory: str | os.PathLike, *, name: str = "mnist", classes: int | None = 10
-) -> Task:
+def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int | None = 10) -> Task:
     """Read a data set in MNIST's four files from a directory, each plain or with ``.gz``.
 
     They are called ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
@@ -73,8 +70,7 @@ def read_idx(
     pairs = []
     for part in ("train", "t10k"):
         images, labels = (
-            _find(Path(directory), f"{part}-{what}")
-            for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
+            _find(Path(directory), f"{part}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
         )
         pixels, known = read_array(images), read_array(labels)
         if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
@@ -82,11 +78,15 @@ def read_idx(
                 f"{images}: holds {pixels.dtype} of shape {pixels.shape}, expected uint8 (n, height, width)"
             )
         if known.shape != pixels.shape[:1] or known.dtype != np.uint8:
-            raise ValueError(f"{labels}: holds {known.dtype} of shape {known.shape}, expected uint8 "
-                             f"({len(pixels)},), one label for each of the images")  # fmt: skip
+            raise ValueError(
+                f"{labels}: holds {known.dtype} of shape {known.shape}, expected uint8 "
+                f"({len(pixels)},), one label for each of the images"
+            )
         if classes is not None and known.max() >= classes:
-            raise ValueError(f"{labels}: label {known.max()} of image {int(known.argmax())}, allowed are "
-                             f"0 to {classes - 1}; give more classes")  # fmt: skip
+            raise ValueError(
+                f"{labels}: label {known.max()} of image {int(known.argmax())}, allowed are "
+                f"0 to {classes - 1}; give more classes"
+            )
         pairs.append((pixels, known.astype(np.int64)))
     if classes is None:
         classes = int(max(known.max() for _, known in pairs)) + 1
@@ -97,6 +97,4 @@ def _find(directory: Path, name: str) -> Path:
     for candidate in (directory / name, directory / f"{name}.gz"):
         if candidate.exists():
             return candidate
-    raise ValueError(
-        f"{directory}: has neither {name} nor {name}.gz; give the directory that holds them"
-    )
+    raise ValueError(f"{directory}: has neither {name} nor {name}.gz; give the directory that holds them")

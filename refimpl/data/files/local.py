@@ -58,8 +58,10 @@ def _read(path: Path, option: str) -> Task:
         raise ValueError(f"{path}: is neither a file nor a directory; give the path of a data set")
     if not path.is_dir():
         if path.suffix != ".npz":
-            raise ValueError(f"{path}: is no npz file; give one, or the directory of CIFAR's or MNIST's files, "
-                             "unpacked, or of class folders")  # fmt: skip
+            raise ValueError(
+                f"{path}: is no npz file; give one, or the directory of CIFAR's or MNIST's files, "
+                "unpacked, or of class folders"
+            )
         return _without_option(read_npz, path, option)
     held = {p.name for p in path.iterdir()}
     if {"data_batch_1.bin", "test_batch.bin"} & held:
@@ -69,14 +71,14 @@ def _read(path: Path, option: str) -> Task:
     if any(name.startswith("train-images-idx3-ubyte") for name in held):
         return _without_option(lambda p: read_idx(p, classes=None), path, option)
     if {"data_batch_1", "meta", "batches.meta"} & held:
-        raise ValueError(
-            f"{path}: holds CIFAR as pickles, which are never read; get the binary version"
-        )
+        raise ValueError(f"{path}: holds CIFAR as pickles, which are never read; get the binary version")
     if any((path / name).is_dir() for name in held):
         return _folder(path, option)
     some = ", ".join(sorted(held)[:3]) or "nothing"
-    raise ValueError(f"{path}: holds {some}; expected data_batch_1.bin (CIFAR-10), train.bin (CIFAR-100), "
-                     "train-images-idx3-ubyte (MNIST), or a folder for each class")  # fmt: skip
+    raise ValueError(
+        f"{path}: holds {some}; expected data_batch_1.bin (CIFAR-10), train.bin (CIFAR-100), "
+        "train-images-idx3-ubyte (MNIST), or a folder for each class"
+    )
 
 
 def _without_option(reader, path: Path, option: str) -> Task:
@@ -90,16 +92,15 @@ def _cifar100(path: Path, option: str) -> Task:
         return read_cifar100(path, labels=option or "fine")
     if re.fullmatch("1?[0-9]", option):
         return cifar100_superclass(path, int(option))
-    raise ValueError(
-        f"{path}#{option}: CIFAR-100 has #fine, #coarse, and #0 to #19 for one superclass"
-    )
+    raise ValueError(f"{path}#{option}: CIFAR-100 has #fine, #coarse, and #0 to #19 for one superclass")
 
 
 def _folder(path: Path, option: str) -> Task:
     found = re.fullmatch(r"(?:([1-9]\d*)x([1-9]\d*))?-?(grey)?", option)
     if not found:
-        raise ValueError(f"{path}#{option}: a directory of images has #HEIGHTxWIDTH, such as #32x32, "
-                         "#32x32-grey and #grey")  # fmt: skip
+        raise ValueError(
+            f"{path}#{option}: a directory of images has #HEIGHTxWIDTH, such as #32x32, #32x32-grey and #grey"
+        )
     height, width, grey = found.groups()
     size = (int(height), int(width)) if height else None
     return read_folder(path, size=size, grey=bool(grey))

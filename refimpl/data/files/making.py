@@ -19,9 +19,7 @@ def content(path: Path) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise ValueError(f"{path}: the gzip file is cut short or damaged; get it again") from None
     except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); give the directory that holds it"
-        ) from None
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the directory that holds it") from None
 
 
 def intensities(pixels: np.ndarray) -> np.ndarray:
@@ -37,8 +35,9 @@ def task(name: str, train, test, classes: int, images_from: str | None = None) -
     """Make a Task of (pixels uint8, labels) pairs; ValueError for a class nobody has an image of."""
     present = np.bincount(train[1], minlength=classes)
     if not present.all():
-        raise ValueError(f"{name}: class {int(np.argmin(present))} has no training image; "
-                         "leave it out, and number the others from 0")  # fmt: skip
+        raise ValueError(
+            f"{name}: class {int(np.argmin(present))} has no training image; leave it out, and number the others from 0"
+        )
     return Task(
         name=name,
         train_images=intensities(train[0]),
