@@ -1,0 +1,304 @@
+"""What users give, looked at once where it comes in: constraints as data, one grammar of messages.
+
+    CALLER: NAME is GOT; allowed is WHAT[; HINT]
+
+GOT says what a thing is (an array by dtype and shape, else its value, cut short).  HINT is there only
+where it says more than "give what is allowed".  A wrong kind of thing is a TypeError, a wrong value a
+ValueError.  Every function returns its argument in the form the package computes with.
+
+NumPy is imported when an array is looked at; `refimpl.formats` needs none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from low to high, an end left out where it is open.
+
+    >>> str(Interval(0, 1, open_high=True)), str(Interval(1)), 1 in Interval(0, open_low=True)
+    ('at least 0 and below 1', 'at least 1', True)
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return bool(above and (value < self.high if self.open_high else value <= self.high))
+
+    def __str__(self) -> str:
+        if self.low > -math.inf and self.high < math.inf and not (self.open_low or self.open_high):
+            return f"{_short(self.low)} to {_short(self.high)}"
+        parts = []
+        if self.low > -math.inf:
+            parts.append(f"{'above' if self.open_low else 'at least'} {_short(self.low)}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.open_high else 'at most'} {_short(self.high)}")
+        return " and ".join(parts)
+
+
+def _short(bound: float) -> str:
+    """Return a bound in words: a large power of two, or one less, as such."""
+    if isinstance(bound, int) and bound > 1 << 20:
+        for value, text in ((bound, "2^{}"), (bound + 1, "2^{} - 1")):
+            if value & (value - 1) == 0:
+                return text.format(value.bit_length() - 1)
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+ANY = Interval()
+POSITIVE = Interval(0, open_low=True)
+NOT_NEGATIVE = Interval(0)
+FRACTION = Interval(0, 1)
+BELOW_ONE = Interval(0, 1, open_high=True)
+UINT64 = Interval(0, 2**64 - 1)
+FLOAT32 = Interval(2.0**-126, 2.0**127)
+"""Factors that float32 holds in full, such as a learning rate."""
+
+
+def shown(got: Any) -> str:
+    """Say what a thing is, on one line and short: an array by dtype and shape."""
+    dtype, shape = getattr(got, "dtype", None), getattr(got, "shape", None)
+    if dtype is not None and shape:
+        return f"an array of {dtype} and shape {tuple(shape)}"
+    try:
+        text = " ".join(repr(got).split())
+    except Exception:  # a broken repr, or an int with too many digits
+        text = f"a {type(got).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def message(caller: str, name: str, got: str, allowed: str, hint: str = "") -> str:
+    """Return the text of a refusal; `got` is a text already."""
+    return f"{caller}: {name} is {got}; allowed is {allowed}" + (f"; {hint}" if hint else "")
+
+
+def wrong_kind(caller: str, name: str, got: Any, allowed: str, hint: str = "") -> TypeError:
+    """Return the TypeError for a thing of the wrong kind."""
+    kind = "" if hasattr(got, "dtype") or got is None or isinstance(got, (bool, str)) else f" ({type(got).__name__})"
+    return TypeError(message(caller, name, shown(got) + kind, allowed, hint))
+
+
+def wrong_value(caller: str, name: str, got: Any, allowed: str, hint: str = "") -> ValueError:
+    """Return the ValueError for a wrong value."""
+    return ValueError(message(caller, name, shown(got), allowed, hint))
+
+
+# -- single values -----------------------------------------------------------------------------------
+
+
+def is_integer(value: Any) -> bool:
+    """Tell whether a value is an integer, NumPy's included, and not a truth value."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool) and getattr(getattr(value, "dtype", None), "kind", "i") in "iu"
+
+
+def integer(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str = "") -> int:
+    """Return an integer as int.
+
+    >>> integer("fit", "epochs", 0, Interval(1))
+    Traceback (most recent call last):
+    ValueError: fit: epochs is 0; allowed is an integer, at least 1
+    """
+    bounds = f", {allowed}" if str(allowed) else ""
+    if not is_integer(got):
+        raise wrong_kind(caller, name, got, f"an integer{bounds}", hint)
+    value = operator.index(got)
+    if value not in allowed:
+        raise wrong_value(caller, name, value, f"an integer{bounds}", hint)
+    return value
+
+
+def number(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str = "") -> float:
+    """Return a finite real number as float.
+
+    >>> number("fit", "momentum", 1.5, BELOW_ONE)
+    Traceback (most recent call last):
+    ValueError: fit: momentum is 1.5; allowed is a finite number, at least 0 and below 1
+    """
+    bounds = f", {allowed}" if str(allowed) else ""
+    kind = getattr(getattr(got, "dtype", None), "kind", "f")
+    if not isinstance(got, Real) or isinstance(got, bool) or kind not in "iuf":
+        raise wrong_kind(caller, name, got, f"a finite number{bounds}", hint)
+    try:
+        value = float(got)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value) or value not in allowed:
+        raise wrong_value(caller, name, got, f"a finite number{bounds}", hint)
+    return value
+
+
+def flag(caller: str, name: str, got: Any) -> bool:
+    """Return a truth value; nothing else counts as one."""
+    if not isinstance(got, bool) and getattr(getattr(got, "dtype", None), "kind", "") != "b":
+        raise wrong_kind(caller, name, got, "True or False")
+    return bool(got)
+
+
+def nearest(got: Any, known: Iterable[str], n: int = 1) -> list[str]:
+    """Return the known names most like one, whatever their case; empty where none is like it."""
+    names = {name.lower(): name for name in reversed([str(k) for k in known])}
+    text = str(got).strip().lower()
+    close = difflib.get_close_matches(text, names, n=n)
+    # a name cut short or lengthened, which difflib finds only where the rest is long
+    more = [name for name in names if len(text) > 1 and (name.startswith(text) or text in name.split("_"))]
+    return [names[name] for name in dict.fromkeys([*(m for m in more if m == text), *close, *more])][:n]
+
+
+def unknown(caller: str, what: str, got: Any, known: Sequence[str], hint: str = "") -> ValueError:
+    """Return the ValueError for a name that is none of those known; the nearest is proposed."""
+    near = nearest(got, known, 1)
+    text = f"{caller}: unknown {what} {shown(got)}"
+    text += f"; did you mean {near[0]!r}?" if near else ""
+    text += f"; allowed {'are' if len(known) > 1 else 'is'} {', '.join(map(str, known))}"
+    return ValueError(text + (f"; {hint}" if hint else ""))
+
+
+def choice(caller: str, what: str, got: Any, known: Iterable[str], hint: str = "") -> str:
+    """Return a name that is one of those known.
+
+    >>> choice("quantize", "rounding", "Nearest", ("nearest", "down"))
+    Traceback (most recent call last):
+    ValueError: quantize: unknown rounding 'Nearest'; did you mean 'nearest'?; allowed are nearest, down
+    """
+    known = tuple(known)
+    if not isinstance(got, str) or got not in known:
+        raise unknown(caller, what, got, known, hint)
+    return got
+
+
+def instance(caller: str, name: str, got: Any, kind: type[T] | tuple[type, ...], allowed: str, hint: str = "") -> T:
+    """Return a thing that is of a kind; `allowed` says in words of which."""
+    if not isinstance(got, kind):
+        raise wrong_kind(caller, name, got, allowed, hint)
+    return got  # type: ignore[return-value]
+
+
+def function(caller: str, name: str, got: Any, allowed: str) -> Callable:
+    """Return what can be called."""
+    if not callable(got):
+        raise wrong_kind(caller, name, got, allowed)
+    return got
+
+
+def sequence(caller: str, name: str, got: Any, such: str, least: int = 1) -> list:
+    """Return a list of at least so many things, such as `such`; a string is none."""
+    try:
+        found = None if isinstance(got, (str, bytes)) else list(got)
+    except TypeError:
+        found = None
+    count = {0: "a list", 1: "a list of at least one"}.get(least, f"a list of at least {least}")
+    if found is None:
+        raise wrong_kind(caller, name, got, f"{count}, such as {such}")
+    if len(found) < least:
+        raise wrong_value(caller, name, got, f"{count}, such as {such}")
+    return found
+
+
+def names(caller: str, what: str, got: Any) -> tuple[str, ...]:
+    """Return distinct, non-empty strings; `what` says of what they are the names."""
+    found = sequence(caller, f"the list of names of {what}s", got, f"[{what + ' 1'!r}]", 0)
+    for index, name in enumerate(found):
+        if not isinstance(name, str) or not name:
+            raise wrong_value(caller, f"the name of {what} {index}", name, "a string that is not empty")
+    found = [str(name) for name in found]  # plain ones, where they are NumPy's
+    if len(set(found)) < len(found):
+        twice = next(name for index, name in enumerate(found) if name in found[:index])
+        raise ValueError(f"{caller}: {what} {twice!r} is named twice; allowed are distinct names")
+    return tuple(found)
+
+
+def seed(caller: str, got: Any, name: str = "seed") -> int:
+    """Return a seed: an integer of 64 bits."""
+    return integer(caller, name, got, UINT64)
+
+
+# -- arrays ------------------------------------------------------------------------------------------
+
+
+def array(caller: str, name: str, got: Any) -> np.ndarray:
+    """Return an array, refusing lists whose rows differ in length."""
+    import numpy as np
+
+    try:
+        return np.asarray(got)
+    except ValueError:
+        raise wrong_value(caller, name, got, "an array", "its rows differ in length") from None
+
+
+def numbers(caller: str, name: str, got: Any, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
+    """Return real numbers as an array of float64, NaN and infinity included.
+
+    `shape` is that wanted, with None where any length does.
+    """
+    import numpy as np
+
+    found = array(caller, name, got)
+    if found.dtype.kind in "cSUMmV":
+        raise wrong_kind(caller, name, got, "real numbers")
+    try:
+        found = found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise wrong_kind(caller, name, got, "real numbers") from None
+    if shape is not None:
+        of_shape(caller, name, found, shape)
+    return found
+
+
+def of_shape(caller: str, name: str, found: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Return an array of this shape, None where any length does."""
+    fits = len(found.shape) == len(shape) and all(w is None or w == n for w, n in zip(shape, found.shape, strict=True))
+    if not fits:
+        wanted = ", ".join("n" if w is None else str(w) for w in shape) + ("," if len(shape) == 1 else "")
+        raise ValueError(message(caller, name, f"of shape {found.shape}", f"({wanted})"))
+    return found
+
+
+def first(mask: np.ndarray) -> tuple[int, ...]:
+    """Return the index of the first True."""
+    import numpy as np
+
+    return tuple(int(i) for i in np.unravel_index(np.argmax(mask), mask.shape))
+
+
+def every(caller: str, name: str, found: np.ndarray, holds: np.ndarray, allowed: str, hint: str = "") -> np.ndarray:
+    """Return an array of which every element `holds` (bool, of its shape); the first that does not is named.
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, np.nan])
+    >>> every("fit", "images", x, np.isfinite(x), "a finite number")
+    Traceback (most recent call last):
+    ValueError: fit: images[1] is nan; allowed is a finite number
+    """
+    if not holds.all():
+        index = first(~holds)
+        place = f"{name}[{', '.join(map(str, index))}]" if index else name
+        raise ValueError(message(caller, place, f"{found[index]}", allowed, hint))
+    return found
+
+
+def finite(caller: str, name: str, found: np.ndarray, hint: str = "") -> np.ndarray:
+    """Return an array without NaN and infinity."""
+    import numpy as np
+
+    return every(caller, name, found, np.isfinite(found), "a finite number", hint)
