@@ -14,12 +14,12 @@ import numpy as np
 from sensitivity import made_up
 
 from refimpl.peppp import ErrorMatrix, leave_one_out
-from refimpl.peppp.completion import soft_impute
 from refimpl.peppp.configs import CONFIGURATIONS
-from refimpl.peppp.design import d_optimal
-from refimpl.peppp.embedding import svd_embedding
-from refimpl.peppp.released import load_released
-from refimpl.peppp.sampling import uniform_sample
+from refimpl.peppp.estimators.completion import soft_impute
+from refimpl.peppp.estimators.design import d_optimal
+from refimpl.peppp.estimators.embedding import svd_embedding
+from refimpl.peppp.matrix.released import load_released
+from refimpl.peppp.matrix.sampling import uniform_sample
 
 METHODS = ("ed-mf", "random-mf", "bo-mf", "bo-full", "random-high-memory", "variance-reduction", "knowledge-gradient")
 COUNTS = tuple(range(5, 16))

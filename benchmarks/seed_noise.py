@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 
 from refimpl.peppp.configs import LOW
-from refimpl.peppp.sweep import Settings, train_cell
+from refimpl.peppp.sweeping.sweep import Settings, train_cell
 
 
 def main():

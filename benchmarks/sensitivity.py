@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from refimpl import data
-from refimpl.peppp import leave_one_out, meta_training, methods, paired_difference
-from refimpl.peppp.released import load_released
+from refimpl.peppp import leave_one_out, meta_training, paired_difference
+from refimpl.peppp.estimators import methods
+from refimpl.peppp.matrix.released import load_released
 
 COUNTS = (5, 10, 15)
 VARIANTS = (

@@ -19,8 +19,9 @@ import numpy as np
 from sensitivity import made_up
 from tqdm import tqdm
 
-from refimpl.peppp import leave_one_out, methods, paired_difference
-from refimpl.peppp.released import load_released
+from refimpl.peppp import leave_one_out, paired_difference
+from refimpl.peppp.estimators import methods
+from refimpl.peppp.matrix.released import load_released
 
 METRICS = ("budget_regret", "hyper_diff", "convergence")
 

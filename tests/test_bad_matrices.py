@@ -22,19 +22,19 @@ from refimpl.peppp import (
     plan_sweep,
     run_sweep,
 )
-from refimpl.peppp.completion import inverse_propensity, rank_by_cross_validation, soft_impute
-from refimpl.peppp.design import d_optimal, random_design
-from refimpl.peppp.embedding import svd_embedding
-from refimpl.peppp.error_matrix import ErrorMatrix
-from refimpl.peppp.factors import probabilistic_pca
+from refimpl.peppp.estimators.completion import inverse_propensity, rank_by_cross_validation, soft_impute
+from refimpl.peppp.estimators.design import d_optimal, random_design
+from refimpl.peppp.estimators.embedding import svd_embedding
+from refimpl.peppp.estimators.factors import probabilistic_pca
+from refimpl.peppp.estimators.methods import METHODS, learn
+from refimpl.peppp.estimators.optimal_design import design_value, greedy_design
+from refimpl.peppp.estimators.prior import learn_prior
+from refimpl.peppp.estimators.regression import predict
+from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.frontier import convergence, hypervolume, recommend, regret
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
+from refimpl.peppp.matrix.sampling import memory_biased_sample, sample, uniform_sample
 from refimpl.peppp.memory import count
-from refimpl.peppp.methods import METHODS, learn
-from refimpl.peppp.optimal_design import design_value, greedy_design
-from refimpl.peppp.prior import learn_prior
-from refimpl.peppp.regression import predict
-from refimpl.peppp.sampling import memory_biased_sample, sample, uniform_sample
-from refimpl.peppp.sequential import measure_by
 
 RNG = np.random.default_rng(0)
 FINE = np.clip(RNG.uniform(size=(9, 2)) @ RNG.uniform(size=(2, 7)) / 2, 0.01, 1)
@@ -346,7 +346,7 @@ def test_a_study_refuses_what_makes_no_sense(given, message):
 )
 def test_nothing_is_trained_or_written_where_it_cannot_be_run(more, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", None)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", None)
     with pytest.raises((ValueError, TypeError), match=message):
         estimate_frontier(ERRORS, DIGITS, progress=False, **{"directory": tmp_path / "out"} | more)
     with pytest.raises((ValueError, TypeError), match=message):
@@ -394,7 +394,7 @@ def test_a_study_learns_from_a_matrix_measured_in_part_and_states_no_band(monkey
         error = float(truth[ERRORS.columns.index(name)])
         return {"task": task, "configuration": name, "data": DIGITS.fingerprint, "error": error, "seconds": 0.0}
 
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     found = Study(partly(3, 7), DIGITS).measure(jobs=1, progress=False)
     whole = Study(ERRORS, DIGITS).measure(jobs=1, progress=False)
     assert found.band is None and whole.band is not None

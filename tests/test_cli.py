@@ -135,9 +135,9 @@ def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
 def test_a_file_that_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch, arguments, taken):
     (tmp_path / taken).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    for work in ("peppp.sweep.train_cell", "testing.conform", "testing.verify", "nn.fit", "numerics.measure"):
+    for work in ("peppp.sweeping.sweep.train_cell", "testing.conform", "testing.verify", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
-    monkeypatch.setattr("refimpl.peppp.released.load_released", lambda _: None)
+    monkeypatch.setattr("refimpl.peppp.matrix.released.load_released", lambda _: None)
     monkeypatch.chdir(tmp_path)
     status, printed, line = run(capsys, *arguments)
     assert status == 2 and printed == "" and line.count("\n") == 1
@@ -167,7 +167,7 @@ def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
             raise FileNotFoundError(2, "No such file or directory")
         return make(suffix, prefix, dir)
 
-    for work in ("peppp.sweep.train_cell", "nn.fit", "numerics.measure"):
+    for work in ("peppp.sweeping.sweep.train_cell", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     out = closed / "a" / "b"
@@ -345,7 +345,7 @@ def test_frontier_recommends_the_least_error_under_the_cap_and_draws_a_picture(s
 
 
 def test_frontier_run_again_trains_nothing_again(study, capsys, monkeypatch):
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", None)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", None)
     status, printed, _ = run(
         capsys, "frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4", "--out", study
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.peppp.configs import CONFIGURATIONS, HIGH, LOW, Configuration, configuration
-from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
 
 def small(**changes):
@@ -271,7 +271,7 @@ def test_a_csv_whose_writing_fails_leaves_the_old_file_and_nothing_else(tmp_path
     path = tmp_path / "errors.csv"
     small().save_csv(path)
     before = path.read_bytes()
-    monkeypatch.setattr("refimpl.peppp.error_matrix_csv._text", lambda number: 1 / 0)
+    monkeypatch.setattr("refimpl.peppp.matrix.csv_files._text", lambda number: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         small().save_csv(path)
     assert path.read_bytes() == before

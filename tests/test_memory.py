@@ -6,7 +6,7 @@ import pytest
 import refimpl as rf
 from refimpl.peppp.configs import CONFIGURATIONS, Configuration
 from refimpl.peppp.memory import KINDS, MIXED_PRECISION, count
-from refimpl.peppp.sweep import memory_of
+from refimpl.peppp.sweeping.sweep import memory_of
 
 
 def by_hand(channels, size, classes, low, high, batch=32):

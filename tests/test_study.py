@@ -10,9 +10,9 @@ from refimpl import data
 from refimpl.__main__ import main
 from refimpl.peppp import Estimate, Study, compare, meta_training
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.design import d_optimal
-from refimpl.peppp.embedding import svd_embedding
-from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.estimators.design import d_optimal
+from refimpl.peppp.estimators.embedding import svd_embedding
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
 DIGITS = data.load("digits")
 ERRORS = meta_training(DIGITS)
@@ -36,7 +36,7 @@ def trained(monkeypatch):
             "diverged": False,
         }
 
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     return asked
 
 

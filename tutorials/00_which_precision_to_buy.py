@@ -65,7 +65,7 @@ figure.savefig("which_precision_to_buy.png", dpi=120)
 # good as can be asked when it is about that close.
 
 # %%
-from refimpl.peppp.sweep import Settings, train_cell  # noqa: E402
+from refimpl.peppp.sweeping.sweep import Settings, train_cell  # noqa: E402
 
 unseen = [i for i in range(0, 99, 12) if i not in estimate.chosen]
 found = [train_cell("digits", estimate.names[i], Settings())["error"] for i in unseen]

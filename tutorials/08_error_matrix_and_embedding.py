@@ -8,11 +8,11 @@
 import numpy as np
 
 import refimpl as rf
-from refimpl.peppp.completion import inverse_propensity, rank_by_cross_validation, soft_impute
-from refimpl.peppp.embedding import rank_by_rule, svd_embedding
-from refimpl.peppp.factors import probabilistic_pca
-from refimpl.peppp.prior import learn_belief
-from refimpl.peppp.sampling import memory_biased_sample, uniform_sample
+from refimpl.peppp.estimators.completion import inverse_propensity, rank_by_cross_validation, soft_impute
+from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
+from refimpl.peppp.estimators.factors import probabilistic_pca
+from refimpl.peppp.estimators.prior import learn_belief
+from refimpl.peppp.matrix.sampling import memory_biased_sample, uniform_sample
 
 errors = rf.peppp.meta_training(rf.data.load("digits"))
 print(errors.values.shape, "measured on", errors.metadata["network"], errors.fingerprint[:12])

@@ -8,11 +8,11 @@
 import numpy as np
 
 import refimpl as rf
-from refimpl.peppp.design import d_optimal, random_design
-from refimpl.peppp.embedding import svd_embedding
+from refimpl.peppp.estimators.design import d_optimal, random_design
+from refimpl.peppp.estimators.embedding import svd_embedding
+from refimpl.peppp.estimators.optimal_design import design_value, greedy_design, relaxed_design
 from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.frontier import convergence, hyper_diff, hypervolume, non_dominated
-from refimpl.peppp.optimal_design import design_value, greedy_design, relaxed_design
 
 errors = rf.peppp.meta_training(rf.data.load("digits"))
 related = errors.metadata["images_from"]  # tasks made of the same images are left out together

@@ -32,8 +32,8 @@ def add(commands) -> None:
 def _reproduce(options) -> int:
     from pathlib import Path
 
-    from refimpl.peppp import reproduce
-    from refimpl.peppp.released import load_released
+    from refimpl.papers import peppp as reproduce
+    from refimpl.peppp.matrix.released import load_released
 
     errors = load_released(options.data)
     out = None if options.out is None else Path(options.out)

@@ -54,7 +54,7 @@ def _sweep(options) -> int:
 
 def _plan(plan, jobs):
     """Lines: what a sweep would do."""
-    from refimpl.peppp.processes import processors
+    from refimpl.peppp.sweeping.processes import processors
 
     jobs = min(jobs or processors(), max(plan.cells - plan.trained, 1))
     yield (

@@ -13,19 +13,19 @@ lies · `calibration` how wide a band must be, how low that frontier · `frontie
 import importlib
 
 from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
-from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
 _LAZY = {
     "Estimate": "estimate",
-    "Settings": "sweep",
+    "Settings": "sweeping.sweep",
     "Study": "study",
     "compare": "study",
     "estimate_frontier": "study",
     "leave_one_out": "evaluation",
     "meta_training": "study",
     "paired_difference": "evaluation",
-    "plan_sweep": "plan",
-    "run_sweep": "sweep",
+    "plan_sweep": "sweeping.plan",
+    "run_sweep": "sweeping.sweep",
 }
 __all__ = ["CONFIGURATIONS", "Configuration", "ErrorMatrix", "configuration", *_LAZY]
 

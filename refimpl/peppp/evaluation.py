@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp import processes, sampling, sequential
 from refimpl.peppp.arguments import numbers, whole
-from refimpl.peppp.calibration import NORMAL_90
-from refimpl.peppp.error_matrix import ErrorMatrix
+from refimpl.peppp.estimators import sequential
+from refimpl.peppp.estimators.calibration import NORMAL_90
+from refimpl.peppp.estimators.methods import BEST, learn
 from refimpl.peppp.evaluation_input import Options, checked, existing, group_names, matrices
-from refimpl.peppp.methods import BEST, learn
+from refimpl.peppp.matrix import sampling
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
+from refimpl.peppp.sweeping import processes
 
 __all__ = ["METRICS", "leave_one_out", "paired_difference"]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.arguments import cap_of, memories, number, numbers, one_of, whole
-from refimpl.peppp.error_matrix import ErrorMatrix
-from refimpl.peppp.factors import observed_errors
-from refimpl.peppp.methods import METHODS
+from refimpl.peppp.estimators.factors import observed_errors
+from refimpl.peppp.estimators.methods import METHODS
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
 CALLER = "leave_one_out"
 

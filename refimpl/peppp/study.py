@@ -12,13 +12,13 @@ import numpy as np
 
 from refimpl import data
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp import processes, sweep
 from refimpl.peppp.arguments import cap_of
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
-from refimpl.peppp.error_matrix import ErrorMatrix
 from refimpl.peppp.estimate import Estimate
-from refimpl.peppp.methods import BEST, learn
-from refimpl.peppp.sequential import measure_by
+from refimpl.peppp.estimators.methods import BEST, learn
+from refimpl.peppp.estimators.sequential import measure_by
+from refimpl.peppp.matrix.error_matrix import ErrorMatrix
+from refimpl.peppp.sweeping import processes, sweep
 
 __all__ = ["Study", "compare", "estimate_frontier", "meta_training"]
 

@@ -13,7 +13,7 @@ def released(errors):
     Parameters
     ----------
     errors : refimpl.peppp.ErrorMatrix
-        From `refimpl.peppp.released.load_released`.
+        From `refimpl.peppp.matrix.released.load_released`.
 
     Returns
     -------

@@ -19,18 +19,18 @@ The expected side is `refimpl.spec`, one value at a time, and the kernels held t
 
 import importlib
 
-from refimpl.testing.behaviour import Behaviour
-from refimpl.testing.cases import CaseGroup, case_groups
+from refimpl.testing.checks.report import CheckResult, Failure, Report
 from refimpl.testing.conformance import conform, pytest_tests
-from refimpl.testing.explain import explain
-from refimpl.testing.findings import Finding
+from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.expected.cases import CaseGroup, case_groups
+from refimpl.testing.expected.explain import explain
+from refimpl.testing.expected.laws import FalseLaw, Law, false_laws, laws
 from refimpl.testing.identification import Identification, identify
-from refimpl.testing.implementations import Implementation
-from refimpl.testing.laws import FalseLaw, Law, false_laws, laws
-from refimpl.testing.programs import Program
-from refimpl.testing.report import CheckResult, Failure, Report
-from refimpl.testing.vectors import Vectors
-from refimpl.testing.verification import verify
+from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.implementations.implementations import Implementation
+from refimpl.testing.implementations.programs import Program
+from refimpl.testing.vectors.vectors import Vectors
+from refimpl.testing.vectors.verification import verify
 
 __all__ = [
     "Behaviour",

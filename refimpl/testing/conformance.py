@@ -8,16 +8,16 @@ import numpy as np
 
 from refimpl.formats import BlockFormat, IntFormat
 from refimpl.formats import format as format_of
-from refimpl.testing.behaviour import Behaviour
-from refimpl.testing.cases import INPUTS
-from refimpl.testing.checks import Check, checks_for
-from refimpl.testing.diagnosis import diagnose
-from refimpl.testing.implementations import format_of_implementation, implementation_of
-from refimpl.testing.probe import Probe
-from refimpl.testing.report import CheckResult, Report
-from refimpl.testing.scaled import Scaled, scaled_checks
-from refimpl.testing.scaled_blocks import ScaledBlocks
-from refimpl.testing.scaled_integers import ScaledIntegers
+from refimpl.testing.checks.checks import Check, checks_for
+from refimpl.testing.checks.report import CheckResult, Report
+from refimpl.testing.checks.scaled import Scaled, scaled_checks
+from refimpl.testing.checks.scaled_blocks import ScaledBlocks
+from refimpl.testing.checks.scaled_integers import ScaledIntegers
+from refimpl.testing.diagnosis.diagnosis import diagnose
+from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.expected.cases import INPUTS
+from refimpl.testing.implementations.implementations import format_of_implementation, implementation_of
+from refimpl.testing.implementations.probe import Probe
 
 
 def conform(
@@ -40,7 +40,7 @@ def conform(
     Parameters
     ----------
     implementation : callable, pair, dtype, gfloat format, Program or Implementation
-        See `refimpl.testing.implementations`.  Functions get one-dimensional arrays; those of a
+        See `refimpl.testing.implementations.implementations`.  Functions get one-dimensional arrays; those of a
         block format, which must be functions to values, rows of two blocks along the last axis.
     format : FloatFormat, PositFormat, IntFormat, BlockFormat or a name
         Not needed for a dtype or a gfloat format, which name their own.
@@ -175,7 +175,7 @@ def _hold_to_the_definition(behaviour) -> None:
     """Compare the bulk of the expected side with the definition on a sample."""
     if behaviour.is_stochastic or isinstance(behaviour, Scaled):  # a Scaled's tests do it
         return
-    from refimpl.testing.checks import pool
+    from refimpl.testing.checks.checks import pool
 
     x = pool(behaviour.format, "float64", most=200)[:300]
     with np.errstate(all="ignore"):

@@ -15,12 +15,12 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, IntFormat, PositFormat, names
 from refimpl.formats.modes import FAMILIES, OVERFLOWS
-from refimpl.testing.behaviour import COUNTED, DETERMINISTIC, Behaviour, step_above
-from refimpl.testing.chance import steps
-from refimpl.testing.checks import pool
-from refimpl.testing.explain import number
-from refimpl.testing.findings import call
-from refimpl.testing.implementations import implementation_of
+from refimpl.testing.checks.checks import pool
+from refimpl.testing.checks.probability import steps
+from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, Behaviour, step_above
+from refimpl.testing.expected.explain import number
+from refimpl.testing.implementations.findings import call
+from refimpl.testing.implementations.implementations import implementation_of
 
 LARGEST = 16  # bits
 

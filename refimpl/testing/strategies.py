@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from refimpl.formats import OVERFLOWS, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.modes import FAMILIES
-from refimpl.testing.behaviour import DETERMINISTIC, Behaviour, decode, values_of
-from refimpl.testing.cases import case_groups, distinct
-from refimpl.testing.checks import complexity
+from refimpl.testing.checks.checks import complexity
+from refimpl.testing.expected.behaviour import DETERMINISTIC, Behaviour, decode, values_of
+from refimpl.testing.expected.cases import case_groups, distinct
 
 
 @st.composite

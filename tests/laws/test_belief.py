@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from refimpl.peppp.belief import Belief
-from refimpl.peppp.calibration import NORMAL_90, band_width, rehearse
-from refimpl.peppp.factors import probabilistic_pca
-from refimpl.peppp.prior import learn_belief, learn_prior
+from refimpl.peppp.estimators.belief import Belief
+from refimpl.peppp.estimators.calibration import NORMAL_90, band_width, rehearse
+from refimpl.peppp.estimators.factors import probabilistic_pca
+from refimpl.peppp.estimators.prior import learn_belief, learn_prior
 
 seeds = st.integers(0, 2**32)
 

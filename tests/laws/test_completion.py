@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.peppp.completion import inverse_propensity, rank_by_cross_validation, soft_impute
-from refimpl.peppp.sampling import memory_biased_sample, sample, uniform_sample
+from refimpl.peppp.estimators.completion import inverse_propensity, rank_by_cross_validation, soft_impute
+from refimpl.peppp.matrix.sampling import memory_biased_sample, sample, uniform_sample
 
 seeds = st.integers(0, 2**32)
 

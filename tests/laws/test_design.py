@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.peppp.design import d_optimal, random_design
+from refimpl.peppp.estimators.design import d_optimal, random_design
 
 
 @st.composite

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from refimpl.peppp import sampling
-from refimpl.peppp.design import d_optimal, random_design
-from refimpl.peppp.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.estimators.design import d_optimal, random_design
+from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
+from refimpl.peppp.estimators.methods import METHODS
+from refimpl.peppp.estimators.regression import predict
 from refimpl.peppp.evaluation import METRICS, leave_one_out
 from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, inverted_distance, recommend, regret
-from refimpl.peppp.methods import METHODS
-from refimpl.peppp.regression import predict
+from refimpl.peppp.matrix import sampling
 
 
 @st.composite

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.belief import Belief
-from refimpl.peppp.calibration import LeftOut, frontier_share
-from refimpl.peppp.expected_frontier import expected_frontier, expected_least
-from refimpl.peppp.factors import Factors, closed_form
-from refimpl.peppp.noise_scale import SCALES, ScaledNoise, learn_chances
+from refimpl.peppp.estimators.belief import Belief
+from refimpl.peppp.estimators.calibration import LeftOut, frontier_share
+from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
+from refimpl.peppp.estimators.factors import Factors, closed_form
+from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_chances
 
 seeds = st.integers(0, 2**32)
 

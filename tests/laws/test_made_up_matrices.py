@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from refimpl import data
+from refimpl.papers.peppp import KNOWN, meta_test
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, estimate_frontier, leave_one_out
-from refimpl.peppp.methods import BEST, METHODS
-from refimpl.peppp.reproduce import KNOWN, meta_test
+from refimpl.peppp.estimators.methods import BEST, METHODS
 from refimpl.peppp.study import Study
 
 DIGITS = data.load("digits")
@@ -147,7 +147,7 @@ def test_a_frontier_has_ordered_bands_around_what_is_predicted(rows, kind, monke
             "seconds": 0.0,
         }
 
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", train)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     errors = ErrorMatrix(
         values[1:], [f"made up {i}" for i in range(rows)], names, memory_mb=np.broadcast_to(memory, (rows, 99))
     )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.peppp.design import d_optimal
-from refimpl.peppp.optimal_design import design_value, exhaustive_design, greedy_design, relaxed_design
+from refimpl.peppp.estimators.design import d_optimal
+from refimpl.peppp.estimators.optimal_design import design_value, exhaustive_design, greedy_design, relaxed_design
 
 criteria = st.sampled_from(["D", "A", "E"])
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import ndtr, ndtri
 
-from refimpl.peppp import sequential
-from refimpl.peppp.belief import Belief
-from refimpl.peppp.gaussian_process import expected_improvement, fit_gaussian_process
-from refimpl.peppp.methods import METHODS, learn
+from refimpl.peppp.estimators import sequential
+from refimpl.peppp.estimators.belief import Belief
+from refimpl.peppp.estimators.gaussian_process import expected_improvement, fit_gaussian_process
+from refimpl.peppp.estimators.methods import METHODS, learn
 
 seeds = st.integers(0, 2**32)
 

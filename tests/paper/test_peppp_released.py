@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from refimpl.papers.peppp import figures, meta_training_by_ratio
 from refimpl.peppp.configs import CONFIGURATIONS
-from refimpl.peppp.design import d_optimal
-from refimpl.peppp.embedding import rank_by_rule, svd_embedding
+from refimpl.peppp.estimators.design import d_optimal
+from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.evaluation import leave_one_out, paired_difference
 from refimpl.peppp.frontier import non_dominated
-from refimpl.peppp.released import load_released
-from refimpl.peppp.reproduce import figures, meta_training_by_ratio
+from refimpl.peppp.matrix.released import load_released
 
 DIRECTORY = Path(
     os.environ.get("REFIMPL_PEPPP_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"

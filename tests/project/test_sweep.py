@@ -14,7 +14,7 @@ import pytest
 from refimpl import data
 from refimpl.__main__ import main
 from refimpl.peppp import ErrorMatrix, Settings, Study, meta_training, plan_sweep, run_sweep
-from refimpl.peppp.sweep import Journal, arithmetic, train_cell
+from refimpl.peppp.sweeping.sweep import Journal, arithmetic, train_cell
 
 DIGITS = data.load("digits")
 ERRORS = meta_training(DIGITS)
@@ -129,7 +129,7 @@ def test_a_second_ctrl_c_ends_the_workers_at_once_and_they_leave_no_locks_behind
 def test_a_finished_sweep_trains_nothing_again(tmp_path, monkeypatch):
     arguments = (TASKS[:1], FORMATS[:1], tmp_path)
     first = run_sweep(*arguments, settings=SETTINGS, jobs=1, progress=False)
-    monkeypatch.setattr("refimpl.peppp.sweep.train_cell", None)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", None)
     again = run_sweep(*arguments, settings=SETTINGS, jobs=1, progress=False)
     assert first.values == again.values
 

@@ -213,6 +213,6 @@ def _probe(implementation):
 
 
 def _checks(implementation):
-    from refimpl.testing.checks import checks_for
+    from refimpl.testing.checks.checks import checks_for
 
     return checks_for(_probe(implementation))

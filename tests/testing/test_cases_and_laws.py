@@ -5,8 +5,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.spec import float_codes, posits
-from refimpl.testing.behaviour import DETERMINISTIC, Behaviour, decode, round_to_integers
-from refimpl.testing.checks import pool
+from refimpl.testing.checks.checks import pool
+from refimpl.testing.expected.behaviour import DETERMINISTIC, Behaviour, decode, round_to_integers
 
 T = rf.testing
 GROUPS = {group.name: group for group in T.case_groups()}

@@ -8,7 +8,7 @@ import pytest
 import refimpl as rf
 from refimpl.formats import FloatFormat, IntFormat, PositFormat
 from refimpl.formats.modes import FAMILIES, OVERFLOWS
-from refimpl.testing.behaviour import COUNTED, DETERMINISTIC, Behaviour
+from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, Behaviour
 
 T = rf.testing
 

@@ -333,8 +333,8 @@ def test_a_pair_for_which_few_inputs_speak_is_only_a_perhaps():
 
 
 def test_several_pairs_that_explain_everything_are_said_to_be_several():
-    from refimpl.testing.checks import Seen
-    from refimpl.testing.diagnosis import diagnose
+    from refimpl.testing.checks.checks import Seen
+    from refimpl.testing.diagnosis.diagnosis import diagnose
 
     x = np.array([-0.0, np.inf, 1.0])
     seen = Seen("quantize", x, np.array([-0.0, NAN, 1.0]), np.array([0.0, INF, 1.0]))

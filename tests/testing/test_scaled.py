@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.testing.scaled_blocks import ScaledBlocks
-from refimpl.testing.scaled_integers import ScaledIntegers
+from refimpl.testing.checks.scaled_blocks import ScaledBlocks
+from refimpl.testing.checks.scaled_integers import ScaledIntegers
 
 T = rf.testing
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6.0])

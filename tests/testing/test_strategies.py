@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import refimpl as rf
 from refimpl.formats import FloatFormat
 from refimpl.testing import strategies as draw
-from refimpl.testing.behaviour import values_of
+from refimpl.testing.expected.behaviour import values_of
 
 few = settings(max_examples=60, deadline=None)
 

@@ -11,7 +11,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.spec import float_codes
-from refimpl.testing import Behaviour, Vectors, hexadecimal, verify
+from refimpl.testing import Behaviour, Vectors, verify
+from refimpl.testing.implementations import hexadecimal
 
 E4M3 = Behaviour("float8_e4m3fn")
 EVERY = [

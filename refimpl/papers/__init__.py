@@ -1,0 +1,1 @@
+"""The papers of the field, claim by claim."""

@@ -1,0 +1,208 @@
+"""What other tasks make us expect of a new one, as detailed as held-out tasks bear out.
+
+Rows of other tasks are taken as draws of probabilistic PCA (`factors`) with deviations that may differ
+between configurations. How many factors, how uneven the deviations, and how much their size differs
+between rows (`noise_scale`), is chosen by rows that were left out of the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from refimpl.peppp.arguments import whole
+from refimpl.peppp.estimators.belief import Belief
+from refimpl.peppp.estimators.factors import LEAST_NOISE, Factors, closed_form, observed_errors, probabilistic_pca
+from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_chances
+from refimpl.peppp.estimators.sequential import FIRST, variance_reduction
+
+__all__ = ["Prior", "learn_belief", "learn_prior"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What was learned from all rows, and from all but some.
+
+    Parameters
+    ----------
+    rows : ScaledNoise
+        Learned from all rows.
+    left_out : tuple of (ScaledNoise, ndarray of int)
+        The same kind of thing learned from all rows but some, and the indices of those; empty if
+        entries are missing or there are too few rows to leave any out.
+    """
+
+    rows: ScaledNoise
+    left_out: tuple[tuple[ScaledNoise, NDArray[np.intp]], ...] = ()
+
+    @property
+    def belief(self) -> Belief:
+        """What is believed of a row before anything is measured, its noise being of scale 1."""
+        return self.rows.factors.belief
+
+
+def learn_belief(values: ArrayLike, **options) -> Belief:
+    """Return the belief that `learn_prior` learns, whose parameters and errors these are.
+
+    Examples
+    --------
+    >>> level = np.linspace(0.1, 0.9, 9)[:, None]
+    >>> belief = learn_belief(level * [1.0, 0.5, 0.25])
+    >>> belief.given([0], [0.6]).mean.round(3)
+    array([0.6 , 0.3 , 0.15])
+    """
+    return learn_prior(values, **options).belief
+
+
+def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) -> Prior:
+    """Learn what to expect of a new row, choosing how detailed to be by held-out rows.
+
+    Candidates are probabilistic PCA with 1 to `largest_rank` factors and noise that is the same
+    for all columns, proportional to each column's own residuals, or half way (on a log scale).
+    Chosen is the number of factors that predicts rows left out of the fit with the smallest squared
+    error (from a few of their entries), and the noise under which they are then most probable; that
+    candidate is fitted to all rows. The uncertainty of the mean itself is added to the covariance.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (rows, columns)
+        Errors of other tasks, in [0, 1]; nan where not measured (then the noise is the same for
+        all columns and the rank is chosen by held-out entries).
+    largest_rank : int, default 6
+    folds : int, default 10
+        Parts into which the rows are dealt (row i to part i modulo `folds`); each is left out once.
+        With at most that many rows this is leave-one-out.
+
+    Returns
+    -------
+    Prior
+
+    Raises
+    ------
+    ValueError
+        If a row or column has no measured entry or a value is outside [0, 1].
+
+    Notes
+    -----
+    Nothing but `values` enters, so leaving a row out of `values` leaves it out of every choice
+    made here. ``benchmarks/sensitivity.py`` shows how little depends on the number of parts.
+
+    Examples
+    --------
+    >>> prior = learn_prior(np.random.default_rng(0).uniform(size=(23, 4)))
+    >>> [len(indices) for _, indices in prior.left_out]
+    [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
+    """
+    values = observed_errors(values, "learn_prior")
+    largest_rank = whole("learn_prior", "largest_rank", largest_rank, 1)
+    folds = whole("learn_prior", "folds", folds, 2)
+    if np.isnan(values).any():
+        factors = _learn_from_incomplete(values, min(largest_rank, 4))
+        return Prior(ScaledNoise(_widened(factors, len(values)), (SCALES == 1).astype(float)))
+    ranks, parts = _ranks_and_parts(values, largest_rank, folds)
+    fitted = [_candidates(values[~held], ranks) for held in parts]
+    kind = _best_kind(values, parts, fitted, len(ranks)) if parts else 0
+    chances = (SCALES == 1).astype(float)
+    without = [_widened(f[kind], (~held).sum()) for held, f in zip(parts, fitted, strict=True)]
+    if parts:
+        likely = [ScaledNoise(f, chances).log_density(values[held]) for f, held in zip(without, parts, strict=True)]
+        chances = learn_chances(np.concatenate(likely))
+    everything = _widened(_candidates(values, ranks)[kind], len(values))
+    return Prior(
+        ScaledNoise(everything, chances),
+        tuple((ScaledNoise(f, chances), np.flatnonzero(held)) for f, held in zip(without, parts, strict=True)),
+    )
+
+
+def _ranks_and_parts(values, largest_rank, folds):
+    """Ranks worth trying, and the rows of each part as masks (none if too few rows are left)."""
+    rows, columns = values.shape
+    folds = min(folds, rows)
+    fewest = rows - -(-rows // folds)  # rows left when the largest part is held out
+    ranks = range(1, max(1, min(largest_rank, fewest - 2, columns - 1)) + 1)
+    return ranks, [np.arange(rows) % folds == f for f in range(folds if fewest >= 2 else 0)]
+
+
+def _widened(factors: Factors, rows: int) -> Factors:
+    """Factors learned from so many rows, with their mean's uncertainty in the covariance."""
+    more = 1 + 1 / rows
+    return Factors(factors.mean, factors.loadings * np.sqrt(more), factors.noise * more)
+
+
+def _candidates(values, ranks) -> list[Factors]:
+    """The models `learn_belief` chooses from, from plain to detailed."""
+    even = closed_form(values, np.ones(values.shape[1]), ranks, unbiased=True)
+    middle = even[min(2, len(even) - 1)]
+    centred = values - middle.mean
+    basis, _ = np.linalg.qr(middle.loadings)
+    own = ((centred - centred @ basis @ basis.T) ** 2).mean(axis=0)
+    own = np.sqrt(own + 0.01 * own.mean() + LEAST_NOISE)
+    own /= np.exp(np.log(own).mean())
+    uneven = [closed_form(values, scale, ranks, unbiased=True) for scale in (own**0.5, own)]
+    return [*even, *uneven[0], *uneven[1]]
+
+
+def _best_kind(values, parts, fitted, ranks) -> int:
+    """Which candidate to take.
+
+    The rank is the one with the smallest squared error, summed over the kinds of noise. (Probability
+    would punish a rare row so much that with few rows it settles for too few factors.)
+    """
+    missed, density = np.zeros(len(fitted[0])), np.zeros(len(fitted[0]))
+    for held, candidates in zip(parts, fitted, strict=True):
+        missed += [_squared_error(c, values[held]) for c in candidates]
+        density += [_log_density(c, values[held]) for c in candidates]
+    best = int(np.argmin(missed.reshape(-1, ranks).sum(axis=0)))  # the plainest of equals
+    return best + ranks * int(np.argmax(density[best::ranks]))
+
+
+def _squared_error(factors: Factors, rows) -> float:
+    """Squared error of rows predicted from the few entries that tell most about them."""
+    everything = np.ones(rows.shape[1], dtype=bool)
+    chosen = variance_reduction(factors.belief, min(FIRST, rows.shape[1]), weights=everything, allowed=everything)
+    loadings, noise = factors.loadings[chosen], factors.noise[chosen]
+    weighted = loadings / noise[:, None]
+    centred = rows - factors.mean
+    solved = np.linalg.solve(np.eye(loadings.shape[1]) + loadings.T @ weighted, (centred[:, chosen] @ weighted).T)
+    rest = np.delete(centred - (factors.loadings @ solved).T, chosen, axis=1)
+    return float((rest**2).sum())
+
+
+def _log_density(factors: Factors, rows) -> float:
+    """Log density of complete rows, without the constant, by the matrix inversion lemma."""
+    centred = rows - factors.mean
+    weighted = factors.loadings / factors.noise[:, None]
+    root = np.linalg.cholesky(np.eye(weighted.shape[1]) + factors.loadings.T @ weighted)
+    explained = np.linalg.solve(root, (centred @ weighted).T)
+    distance = (centred**2 / factors.noise).sum() - (explained**2).sum()
+    volume = np.log(factors.noise).sum() + 2 * np.log(np.diag(root)).sum()
+    return -0.5 * (distance + len(rows) * volume)
+
+
+def _learn_from_incomplete(values, largest_rank) -> Factors:
+    """Factors of rows with missing entries, with the rank chosen by a tenth of the observed entries, held out."""
+    observed = np.argwhere(~np.isnan(values))
+    order = np.random.default_rng(0).permutation(len(observed))
+    rest, held = values.copy(), []
+    for row, column in observed[order]:
+        if len(held) >= len(observed) / 10:
+            break
+        seen = ~np.isnan(rest)
+        if seen[row].sum() > 1 and seen[:, column].sum() > 1:
+            held.append((row, column))
+            rest[row, column] = np.nan
+    cells = tuple(np.array(held, dtype=np.intp).reshape(-1, 2).T)
+    best, chosen = np.inf, 0
+    for rank in range(1, min(largest_rank, min(values.shape) - 1) + 1):
+        try:
+            predicted = probabilistic_pca(rest, rank).complete(rest)
+        except ValueError:
+            if rank == 1:
+                raise
+            break  # too few entries for this rank
+        missed = float(((predicted[cells] - values[cells]) ** 2).sum())
+        if missed < best:
+            best, chosen = missed, rank
+    return probabilistic_pca(values, max(chosen, 1))

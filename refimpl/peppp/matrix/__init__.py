@@ -1,0 +1,1 @@
+"""Error matrices: what training tasks in configurations came to, and their files."""

@@ -1,0 +1,1 @@
+"""Training cells of an error matrix: a plan, processes that train, a journal that keeps."""

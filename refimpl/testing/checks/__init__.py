@@ -1,0 +1,1 @@
+"""Checks put to an implementation, and the report of what came out."""

@@ -1,0 +1,1 @@
+"""Known defects, and which of them explains what was seen."""

@@ -1,0 +1,90 @@
+"""Packing codes of fewer than eight bits: the first element in the low bits of the first byte."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.testing.implementations.findings import Finding, once
+
+
+def pack(codes, bits: int) -> bytes:
+    """Return codes packed: element i takes the bits from i * bits of a little-endian integer.
+
+    The number of codes times `bits` must fill whole bytes.
+
+    >>> pack([0x1, 0x2, 0x3, 0x4], 4).hex(), pack([1, 2, 3, 4], 6).hex()
+    ('2143', '813010')
+    """
+    whole = sum(int(code) << (bits * i) for i, code in enumerate(codes))
+    return whole.to_bytes(len(codes) * bits // 8, "little")
+
+
+def check(probe, tally, group) -> None:
+    """Hold pack and unpack to the definition, on runs of four and more codes."""
+    fmt, tested = probe.behaviour.format, probe.implementation
+    codes = group(fmt)
+    for count in sorted({8, len(codes) // 8 * 8}):
+        some = codes[:count]
+        right = np.frombuffer(pack(some, fmt.bits), np.uint8)
+        if tested.has("pack"):
+            got = _ask(tally, "pack", tested.pack, right, probe.time_limit, some)
+            if got is not None:
+                bad = got != right
+                tally.count("pack", right, bad, _text("pack", some, right, got))
+                if bad.any():
+                    tally.hints.append(_diagnose(some, fmt.bits, got))
+        if tested.has("unpack"):
+            got = _ask(tally, "unpack", lambda b, n=count: tested.unpack(b, n), some, probe.time_limit, right)
+            if got is not None:
+                bad = got != some
+                tally.count("unpack", some, bad, _text("unpack", right, some, got))
+                if bad.any() and not tested.has("pack"):
+                    tally.hints.append("unpacks in another order than first element in the low bits")
+
+
+def _ask(tally, route, function, shape_of, time_limit, argument):
+    """Return what the function gives for the argument if it has the right shape, else note it."""
+    try:
+        got = once(_Reshaped(function, argument.copy()), np.zeros(shape_of.shape, np.uint8), time_limit=time_limit)
+        if got.dtype.kind not in "iu":
+            raise Finding(f"returned {got.dtype}; bytes and codes are integers")
+        return got
+    except Finding as found:
+        found.about_input = False
+        tally.find(route, found)
+
+
+class _Reshaped:
+    """Calls a function on another argument than the one given, whose shape the result must have."""
+
+    def __init__(self, function, argument):
+        self.function, self.argument = function, argument
+
+    def __call__(self, _):
+        return self.function(self.argument)
+
+
+def _text(verb, given, right, got):
+    def text(i):
+        return (
+            f"given  {_hex(given[:8])} ...\nright  {_hex(right[:8])} ... by {verb}: element i at "
+            f"bit i * bits, low bits first\ngot    {_hex(got[:8])} ...\nfirst difference at {i}"
+        )
+
+    return text
+
+
+def _hex(numbers) -> str:
+    return " ".join(f"{int(n):02x}" for n in numbers)
+
+
+def _diagnose(codes, bits: int, got) -> str:
+    per_byte = 8 // bits
+    if 8 % bits == 0 and got.tobytes() == pack(codes.reshape(-1, per_byte)[:, ::-1].ravel(), bits):
+        return "packs the first element in the high bits"
+    whole = 0
+    for code in codes:
+        whole = whole << bits | int(code)
+    if got.tobytes() == whole.to_bytes(len(codes) * bits // 8, "big"):
+        return "packs the first element in the high bits"
+    return "packs in another order than first element in the low bits"

@@ -1,0 +1,62 @@
+"""Ask an implementation, and bring its answers to float64 values that can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refimpl.formats import IntFormat
+from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.implementations.findings import Finding, call
+from refimpl.testing.implementations.implementations import Implementation
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An implementation, what is expected of it, which input dtypes it takes, seconds per call."""
+
+    implementation: Implementation
+    behaviour: Behaviour
+    inputs: tuple[str, ...] = ("float32", "float64")
+    time_limit: float = 10.0
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The functions that take values: ``quantize``, ``encode``, or both."""
+        return tuple(verb for verb in ("quantize", "encode") if self.implementation.has(verb))
+
+    def ask(self, route: str, x: np.ndarray, *more) -> np.ndarray:
+        """Return the values (float64) that the implementation rounds x to; raise Finding."""
+        if route == "encode":
+            return self.behaviour.read(self.codes(x, *more))
+        return self._floats(self.implementation.quantize, x, *more)
+
+    def codes(self, x: np.ndarray, *more) -> np.ndarray:
+        """Return the codes that `encode` gives, checked to be codes of the format."""
+        codes = call(self.implementation.encode, x, *more, time_limit=self.time_limit)
+        if codes.size == 0:
+            return np.empty(0, np.int64)
+        if codes.dtype.kind not in "iu":
+            raise Finding(f"returned {codes.dtype}; codes are integers", about_input=False)
+        fmt = self.behaviour.format
+        low, high = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)
+        wrong = (codes > high) | (codes < low)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            error = Finding(f"returned {codes[at]}, not a code of {fmt}, which go from {low} to {high}")
+            error.input = x[at : at + 1]
+            raise error
+        return codes.astype(np.int64 if isinstance(fmt, IntFormat) or fmt.bits < 64 else np.uint64)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the values (float64) of codes as the implementation reads them."""
+        return self._floats(self.implementation.decode, codes)
+
+    def _floats(self, function, x, *more) -> np.ndarray:
+        result = call(function, x, *more, time_limit=self.time_limit)
+        number = result.dtype.kind in "fiu" or result.dtype.name.startswith(("float", "bfloat"))
+        if not number:
+            raise Finding(f"returned {result.dtype}; values are floats", about_input=False)
+        with np.errstate(all="ignore"):
+            return result.astype(np.float64)

@@ -1,0 +1,1 @@
+"""Test vectors as text, and the results that come back."""

@@ -1,0 +1,284 @@
+"""`verify`: compare results that come back on a pipe with the expected ones, and report.
+
+Results stand one per line, in the order of the vectors; or behind their inputs, in any order.  In
+order, a missing or superfluous line shows in the count.  Of echoed inputs an account is kept: each has
+to come back once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from refimpl.formats import FloatFormat
+from refimpl.testing.checks.checks import Seen, Tally
+from refimpl.testing.checks.report import CheckResult, Failure, Report
+from refimpl.testing.diagnosis.diagnosis import diagnose
+from refimpl.testing.expected.behaviour import decode
+from refimpl.testing.expected.explain import explain
+from refimpl.testing.implementations import hexadecimal
+from refimpl.testing.vectors import operands
+from refimpl.testing.vectors.vectors import CHUNK, Vectors, bits_of
+
+KEPT = 20_000  # observations kept for the diagnosis
+ENOUGH, LONGEST = 1 << 18, 1 << 20  # bytes: read so many before looking; a line is never so long
+COUNTED_BITS = 24  # inputs of so many bits are counted one by one even if all patterns are sent
+
+
+def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
+    """Compare results with the expected ones and report as `conform` does.
+
+    Parameters
+    ----------
+    vectors : Vectors
+        Which cases the results belong to; made again here, nothing expected is read.
+    lines : iterable of bytes
+        Pieces of text of any length, such as reads of a pipe.
+    name : str
+        What the report calls the implementation.
+
+    Returns
+    -------
+    Report
+        Rubbish, missing, repeated and superfluous lines are failures of it.
+
+    Notes
+    -----
+    Echoed inputs are counted one by one, so that one which did not come back is named; of all the
+    2^32 patterns of float32 only their number and the sum of a 64-bit hash are kept, by which a set
+    of lines with one missing or repeated passes with a chance of 2^-64.
+
+    Examples
+    --------
+    >>> from refimpl.testing.expected.behaviour import Behaviour
+    >>> vectors = Vectors("encode", Behaviour("float8_e4m3fn"), "1")
+    >>> verify(vectors, vectors.text()).passed
+    True
+    >>> verify(vectors, [b"00\\n"]).failures[0].name
+    'lines'
+    """
+    tally, waiting, echoed = Tally(), _Waiting(vectors), None
+    trouble = None
+    line = 1
+    for text in _whole_lines(lines):
+        try:
+            table = hexadecimal.read(text, line)
+            _check_fields(table.counts, line)
+            if (table.counts == 2).any() and line == 1:
+                echoed = _Echoed(vectors)
+            if (table.counts != (1 if echoed is None else 2)).any():
+                raise _Wrong("a mixture of lines with and without inputs")
+            if echoed is None:
+                x = waiting.take(len(table.counts))
+            else:
+                x = echoed.take(table.first, line)
+            _compare(vectors, x, table.last, tally)
+        except (hexadecimal.Rubbish, _Wrong) as error:
+            trouble = str(error)
+            break
+        line += len(table.counts)
+    if trouble is None:
+        trouble = (waiting if echoed is None else echoed).missing(line - 1)
+    results = (
+        CheckResult(
+            "lines",
+            "use",
+            "every line holds a result, or an input and its result",
+            line - 1 + bool(trouble),
+            int(bool(trouble)),
+            Failure("read", None, None, trouble) if trouble else None,
+        ),
+        CheckResult(
+            vectors.operation,
+            "case group",
+            "every result is the expected one",
+            tally.tried,
+            tally.failed,
+            tally.failure,
+        ),
+    )
+    diagnoses = ()
+    if tally.failed and tally.seen:
+        with np.errstate(all="ignore"):
+            diagnoses = diagnose(vectors.behaviour, tally.seen)
+    return Report(name, f"{vectors.operation} {vectors.behaviour}", results, diagnoses)
+
+
+class _Wrong(ValueError):
+    """What is wrong with the lines as a whole."""
+
+
+def _check_fields(counts, line: int) -> None:
+    if len(counts) and counts.max() > 2:
+        at = int(np.argmax(counts > 2))
+        raise _Wrong(f"line {line + at} has {counts[at]} fields, allowed are 1 and 2")
+
+
+class _Waiting:
+    """The inputs whose results are still to come, in order."""
+
+    def __init__(self, vectors):
+        self.source, self.rest = vectors.inputs(), None
+
+    def take(self, count: int) -> np.ndarray:
+        """Return the next inputs, so many."""
+        parts = []
+        while count:
+            if self.rest is None or not self.rest.size:
+                self.rest = next(self.source, None)
+                if self.rest is None:
+                    raise _Wrong("there are more results than test vectors")
+            parts.append(self.rest[:count])
+            self.rest = self.rest[count:]
+            count -= parts[-1].size
+        return np.concatenate(parts)
+
+    def missing(self, lines: int) -> str:
+        """Say how many inputs still wait after so many lines; nothing if none does."""
+        left = 0 if self.rest is None else self.rest.size
+        for more in self.source if not left else ():
+            left += more.size
+            break
+        return f"{left}{'' if left < CHUNK else ' or more'} results are missing after {lines} lines" * bool(left)
+
+
+class _Echoed:
+    """An account of the inputs that came back: each once, in any order."""
+
+    def __init__(self, vectors):
+        self.vectors, self.digits = vectors, vectors.digits[0]
+        decoding = vectors.operation == "decode"
+        self.width = vectors.behaviour.format.bits if decoding else 4 * self.digits
+        self.is_code = decoding or vectors.is_arithmetic
+        self.dtype = np.min_scalar_type((1 << self.width) - 1) if self.is_code else vectors.input
+        if vectors.is_arithmetic:
+            self.dtype = np.dtype(np.uint64)
+        self.known = None  # the inputs as sorted bits, where they are not all patterns
+        if vectors.level != "all" or vectors.is_arithmetic:
+            chunks = [bits_of(x).astype(np.uint64) for x in vectors.inputs()]
+            self.known = np.sort(np.concatenate(chunks))
+        size = 1 << self.width if self.known is None else self.known.size
+        each = self.known is not None or self.width <= COUNTED_BITS
+        self.came = np.zeros(size, np.uint8) if each else None
+        self.expected, self.hash = size, 0
+
+    def take(self, bits: np.ndarray, line: int) -> np.ndarray:
+        """Return the inputs of some lines, of which the first has this number."""
+        if self.width < 64 and (bits >> np.uint64(self.width)).any():
+            raise _Wrong(f"an echoed input has more than {self.width} bits")
+        if self.came is None:
+            self.hash = (self.hash + int(_mixed(bits).sum(dtype=np.uint64))) % 2**64
+        else:
+            self._count(bits, line)
+        if self.is_code:
+            return bits.astype(self.dtype)
+        return bits.astype(f"u{np.dtype(self.dtype).itemsize}").view(self.dtype)
+
+    def _count(self, bits, line):
+        at = bits.astype(np.int64) if self.known is None else np.searchsorted(self.known, bits)
+        if self.known is not None:
+            at = np.minimum(at, self.known.size - 1)
+            strange = self.known[at] != bits
+            if strange.any():
+                first = int(np.argmax(strange))
+                raise _Wrong(
+                    f"line {line + first} echoes {self._shown(bits[first])}, which is not "
+                    "among the test vectors of these options"
+                )
+        order = np.argsort(at, kind="stable")
+        again = np.zeros(at.size, bool)
+        again[order[1:]] = at[order[1:]] == at[order[:-1]]
+        again |= self.came[at] > 0
+        if again.any():
+            first = int(np.argmax(again))
+            raise _Wrong(f"line {line + first} echoes {self._shown(bits[first])} a second time")
+        self.came[at] = 1
+
+    def missing(self, lines: int) -> str:
+        """Say which inputs did not come back; nothing if all did."""
+        if self.came is not None:
+            left = np.flatnonzero(self.came == 0)
+            if not left.size:
+                return ""
+            first = left[0] if self.known is None else self.known[left[0]]
+            return f"{left.size} inputs did not come back, the first of them {self._shown(first)}"
+        if lines != self.expected:
+            return f"{lines} lines came back for {self.expected} inputs"
+        whole = 0
+        for start in range(0, self.expected, CHUNK * 64):
+            part = np.arange(start, min(start + CHUNK * 64, self.expected), dtype=np.uint64)
+            whole = (whole + int(_mixed(part).sum(dtype=np.uint64))) % 2**64
+        return "" if whole == self.hash else "some inputs are missing and as many are repeated"
+
+    def _shown(self, bits) -> str:
+        return f"the input {int(bits):0{self.digits}x}"
+
+
+def _mixed(bits: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of each number (the finalizer of splitmix64, Vigna 2015)."""
+    z = bits + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _compare(vectors, x, got, tally) -> None:
+    """Count the results (uint64 as read) of inputs."""
+    fmt = vectors.behaviour.format
+    right = vectors.results(x)
+    same, value = _same(vectors, x, right, got)
+
+    def text(i):
+        if vectors.operation == "decode":
+            return f"code   0x{int(x[i]):x}\nright  {right[i]!r}\ngot    {value[i]!r}"
+        if vectors.is_arithmetic:
+            one = slice(i, i + 1)
+            return operands.text(vectors.operation, vectors.behaviour, x[one], right[one], value[i])
+        said = explain(vectors.behaviour, x[i : i + 1], float(value[i]))
+        return f"{said}\nread   {int(got[i]):x}"
+
+    tally.count(vectors.operation, x, ~same, text)
+    if not vectors.is_arithmetic and sum(s.x.size for s in tally.seen) < KEPT:
+        expected = right.astype(np.float64) if vectors.operation != "encode" else decode(right, fmt)
+        tally.seen.append(Seen(vectors.operation, x, expected, value))
+
+
+def _same(vectors, x, right, got):
+    """Return where results (uint64 as read) are right, and the values (float64) they stand for."""
+    fmt = vectors.behaviour.format
+    with np.errstate(all="ignore"):
+        if vectors.operation == "encode" or vectors.is_arithmetic:
+            inside = got <= np.uint64((1 << fmt.bits) - 1)
+            codes = np.where(inside, got, 0).astype(np.min_scalar_type((1 << fmt.bits) - 1))
+            value = np.where(inside, decode(codes, fmt), np.nan)
+            same = (got == right) | np.isnan(value) & np.isnan(decode(right, fmt))
+            return same & inside, value
+        dtype = np.dtype(np.float64 if vectors.operation == "decode" else vectors.input)
+        width = 8 * dtype.itemsize
+        inside = np.ones(got.shape, bool) if width == 64 else (got >> np.uint64(width)) == 0
+        value = got.astype(f"u{dtype.itemsize}").view(dtype)
+        same = (got == bits_of(right)) | np.isnan(value) & np.isnan(right)
+        if isinstance(fmt, FloatFormat) and fmt.nan_code is None and vectors.operation != "decode":
+            same |= np.isnan(x) & (np.abs(value) == np.abs(right))
+        return same & inside, value.astype(np.float64)
+
+
+def _whole_lines(pieces) -> Iterator[bytes]:
+    """Yield text that ends at the end of a line (the last may not), a few chunks at a time."""
+    waiting, size = [], 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size < ENOUGH:
+            continue
+        text = b"".join(waiting)
+        cut = text.rfind(b"\n") + 1
+        if not cut and size > LONGEST:
+            yield text[:40]  # rubbish, and said to be
+            return
+        if cut:
+            yield text[:cut]
+        waiting, size = [text[cut:]], len(text) - cut
+    if size:
+        yield b"".join(waiting)
