@@ -1,4 +1,4 @@
-"""The door: what it takes, what it gives back, and what it refuses before any work."""
+"""Operations: what they take, what they give back, and what they refuse before any work."""
 
 import numpy as np
 import pytest
@@ -213,15 +213,15 @@ def test_integer_quantization_refuses_what_it_cannot_do(message):
 
 @pytest.mark.parametrize("rounding", ["ties_to_even", "stochastic", "to_odd"])
 def test_results_do_not_depend_on_the_number_of_threads(rounding, monkeypatch):
-    from refimpl.ops import door
+    from refimpl.ops import arrays
 
     x = np.random.default_rng(0).standard_normal(200_001).astype(np.float32)
     key = {"rounding": rounding, "seed": 5}
     for values in (x, x.astype(np.float64)):
         found = []
         for threads, least in ((1, 1 << 19), (3, 1000)):
-            monkeypatch.setattr(door, "_thread_count", lambda threads=threads: threads)
-            monkeypatch.setattr(door, "ELEMENTS_PER_THREAD", least)
+            monkeypatch.setattr(arrays, "_thread_count", lambda threads=threads: threads)
+            monkeypatch.setattr(arrays, "ELEMENTS_PER_THREAD", least)
             codes = ops.encode(values, "e4m3fn", **key)
             found.append((ops.quantize(values, "e4m3fn", **key), codes, ops.decode(codes, "e4m3fn")))
         for one, three in zip(*found, strict=True):

@@ -24,7 +24,7 @@ from refimpl.formats.modes import (
     SCALE_RULES,
     NanRule,
     Overflow,
-    Rounding,
+    RoundingMode,
     ScaleRule,
     Specials,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "NanRule",
     "Overflow",
     "PositFormat",
-    "Rounding",
+    "RoundingMode",
     "ScaleRule",
     "Specials",
     "format",

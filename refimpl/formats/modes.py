@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 Specials = Literal["ieee", "fn", "fnuz", "none", "p3109_extended", "p3109_finite", "e8m0"]
-Rounding = Literal[
+RoundingMode = Literal[
     "ties_to_even",
     "ties_to_away",
     "toward_zero",
@@ -19,7 +19,7 @@ Overflow = Literal["overflow", "saturate", "propagate"]
 NanRule = Literal["zero", "max", "raise"]
 ScaleRule = Literal["floor", "ceil", "even", "nearest"]
 
-ROUNDINGS: tuple[str, ...] = get_args(Rounding)
+ROUNDINGS: tuple[str, ...] = get_args(RoundingMode)
 OVERFLOWS: tuple[str, ...] = get_args(Overflow)
 NAN_RULES: tuple[str, ...] = get_args(NanRule)
 SCALE_RULES: tuple[str, ...] = get_args(ScaleRule)

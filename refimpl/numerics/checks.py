@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.nn.layers import Sequential
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 NETWORK = "a trained network, which refimpl.nn.fit returns as .model"
 POLICY = "a refimpl.Precision, or refimpl.nn.preset(name)"
@@ -47,7 +47,7 @@ def trained(verb: str, model) -> None:
 
 def images_for(verb: str, model: Sequential, images) -> np.ndarray:
     """Return images as an array, refusing those that the network does not take."""
-    images = door.array(verb, images)
+    images = arrays.array(verb, images)
     if images.ndim < 2 or not len(images) or images.dtype != np.float32:
         raise ValueError(
             f"{verb}: got images of {images.dtype} {images.shape}; allowed is float32 "
@@ -60,5 +60,5 @@ def images_for(verb: str, model: Sequential, images) -> np.ndarray:
             f"{verb}: images of shape {images.shape} do not fit the network ({error}); give "
             "(n, height, width, channels), a single image as image[np.newaxis]"
         ) from None
-    door.finite(verb, images)
+    arrays.finite(verb, images)
     return images

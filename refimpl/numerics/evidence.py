@@ -30,7 +30,7 @@ from refimpl.nn.rounder import Rounder
 from refimpl.numerics.capture import Capture, capture
 from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.metrics import normwise_error, sqnr, underflow
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 METRICS = ("backward error", "relative error", "noise", "underflow")
 
@@ -163,7 +163,7 @@ class Evidence:
 
     def value(self, key: tuple[str, str], metric: str) -> np.ndarray:
         """Return a metric of an operand for each candidate; ValueError if there is none such."""
-        door.one_of("value", "metric", metric, METRICS)
+        arrays.one_of("value", "metric", metric, METRICS)
         if key not in self.operands:
             raise ValueError(
                 f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "

@@ -27,7 +27,7 @@ from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat
 from refimpl.formats import format as format_of
 from refimpl.nn.numbers import whole
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.ops.rows import to_rows
 
 
@@ -263,8 +263,8 @@ def grid_of(verb: str, fmt) -> FloatFormat:
 
 
 def _floats(verb: str, x) -> np.ndarray:
-    x = door.real(verb, x)
-    door.finite(verb, x)
+    x = arrays.real(verb, x)
+    arrays.finite(verb, x)
     return x.astype(np.float64)
 
 

@@ -23,7 +23,7 @@ from refimpl.nn.training import Result, fit
 from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.evidence import Evidence
 from refimpl.numerics.selection import Assignment, look_at, uniform
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 LADDER = (
     "int2",
@@ -243,7 +243,7 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
     """
     from scipy import stats
 
-    x, y = (door.real("predictive_power", v).astype(float) for v in (metric, quality))
+    x, y = (arrays.real("predictive_power", v).astype(float) for v in (metric, quality))
     resamples = whole("predictive_power", "resamples", resamples, 1)
     seed = whole("predictive_power", "seed", seed, 0)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 4:

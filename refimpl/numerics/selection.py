@@ -15,7 +15,7 @@ from refimpl.nn.numbers import real, whole
 from refimpl.nn.precision import Precision, Rounding
 from refimpl.numerics.checks import of_kind
 from refimpl.numerics.evidence import METRICS, Candidate, Evidence
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.peppp.memory import Item, Memory
 
 KINDS = {"left operand": "activations", "right operand": "weights", "product gradient": "activation gradients"}
@@ -153,7 +153,7 @@ def look_at(verb: str, evidence: Evidence, metric: str) -> None:
     of_kind(verb, "the evidence", evidence, Evidence, "what refimpl.numerics.measure returns")
     if not evidence.operands:
         raise ValueError(f"{verb}: the evidence has no operands; give what refimpl.numerics.measure returns")
-    door.one_of(verb, "metric", metric, METRICS)
+    arrays.one_of(verb, "metric", metric, METRICS)
 
 
 def _at_least(value: float) -> str:

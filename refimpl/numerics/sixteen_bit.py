@@ -21,7 +21,7 @@ from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
 from refimpl.nn.numbers import real
 from refimpl.nn.optimizer import Adam
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 FORMULAS = ("moments", "centred")
 
@@ -33,7 +33,7 @@ def _rounder(format: FloatFormat | str):
             f"sixteen_bit: {fmt} is not a floating-point format of at most 25 bits of precision; use "
             "one such as float16, bfloat16 or float32"
         )
-    return lambda x: ops.quantize(door.real("sixteen_bit", x).astype(np.float64), fmt)
+    return lambda x: ops.quantize(arrays.real("sixteen_bit", x).astype(np.float64), fmt)
 
 
 def in_format(rule: Adam, format: FloatFormat | str) -> Adam:

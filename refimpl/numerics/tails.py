@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from refimpl.nn.numbers import whole
 from refimpl.numerics.checks import several
 from refimpl.numerics.metrics import backward_error, grid_of, relative_error, round_scaled, underflow
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 NUS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, np.inf)
 FORMATS = ("int8", "float8_e4m3fn", "float8_e5m2")
@@ -130,7 +130,7 @@ def tail_table(
 
 def _settings(verb, formats, scaling, size, seed) -> tuple[int, int]:
     """Return size and seed, having looked at everything."""
-    door.one_of(verb, "scaling", scaling, tuple(SCALINGS))
+    arrays.one_of(verb, "scaling", scaling, tuple(SCALINGS))
     for fmt in formats:
         grid_of(verb, fmt)
     return whole(verb, "size", size, 1), whole(verb, "seed", seed, 0)
@@ -238,8 +238,8 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     from scipy import optimize, stats
 
     most, seed = whole("fit_student_t", "most", most, 8), whole("fit_student_t", "seed", seed, 0)
-    values = door.real("fit_student_t", values).ravel()
-    door.finite("fit_student_t", values)
+    values = arrays.real("fit_student_t", values).ravel()
+    arrays.finite("fit_student_t", values)
     values = values.astype(np.float64)
     if len(values) > most:
         values = np.random.default_rng(seed).choice(values, most, replace=False)

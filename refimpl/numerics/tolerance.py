@@ -35,7 +35,7 @@ from refimpl.nn.precision import Precision
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics import checks
 from refimpl.numerics.rounding_error import check_policy, forward_error_bound
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 OUTPUTS = ("probabilities", "logits")
 SLACK = 2.0**-40  # of probabilities computed in float64: some thousand times their error
@@ -103,7 +103,7 @@ def tolerance(outputs: np.ndarray) -> np.ndarray:
 
 
 def _outputs(who: str, given) -> np.ndarray:
-    array = door.real(who, given).astype(np.float64)
+    array = arrays.real(who, given).astype(np.float64)
     if array.ndim != 2 or array.shape[1] < 2:
         raise ValueError(
             f"{who}: got outputs of shape {array.shape}; allowed is (images, classes) with at least 2 classes"
@@ -292,7 +292,7 @@ def certify(
     >>> bool(found.proved.mean() > 0.9 and found.same[found.proved].all())
     True
     """
-    door.one_of("certify", "outputs", outputs, OUTPUTS)
+    arrays.one_of("certify", "outputs", outputs, OUTPUTS)
     seed = whole("certify", "seed", seed, 0)
     check_policy("certify", model, precision)
     checks.trained("certify", model)

@@ -1,4 +1,4 @@
-"""The NumPy-like door to the kernels: validate, choose dtypes, call one kernel.
+"""The NumPy-like operations: validate, choose dtypes, call one kernel.
 
 =======================================  =======================================================
 `quantize`, `encode`, `decode`           values and codes of float formats and posits

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, PositFormat, Rounding
-from refimpl.ops import door, floats
+from refimpl.formats import FloatFormat, PositFormat, RoundingMode
+from refimpl.ops import arrays, floats
 
 MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
@@ -24,7 +24,7 @@ def add(
     b,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -82,7 +82,7 @@ def sub(
     b,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -104,7 +104,7 @@ def mul(
     b,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -128,7 +128,7 @@ def div(
     b,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -151,7 +151,7 @@ def sqrt(
     a,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -174,7 +174,7 @@ def fma(
     c,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -222,7 +222,7 @@ def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> n
     >>> compare([np.nan, np.nan], [np.nan, -4096.0], "posit8_2", "<=").tolist()
     [True, True]
     """
-    door.one_of("compare", "relation", relation, tuple(RELATIONS))
+    arrays.one_of("compare", "relation", relation, tuple(RELATIONS))
     operands, fmt, _ = _operands("compare", (a, b), fmt)
     from refimpl.kernels import arithmetic as kernel
 
@@ -242,7 +242,7 @@ def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> n
 
 def exact_format(verb: str, fmt) -> FloatFormat | PositFormat:
     """Return the format, refusing one that the kernels do not compute in exactly."""
-    fmt = door.float_format(verb, fmt)
+    fmt = arrays.float_format(verb, fmt)
     if isinstance(fmt, FloatFormat):
         if fmt.mantissa_bits > MOST_MANTISSA_BITS:
             raise ValueError(
@@ -282,10 +282,10 @@ def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.
 
     x: a contiguous piece of an array `name` of a shape, beginning at element `start`.
     """
-    if x.dtype.name in door.FLOATS and fmt == floats.format_of(x.dtype.name):
-        return door.bits_of(x).astype(np.uint64)
+    if x.dtype.name in arrays.FLOATS and fmt == floats.format_of(x.dtype.name):
+        return arrays.bits_of(x).astype(np.uint64)
     codes = floats.encode(x, fmt)
-    back = values_of(codes, fmt, holding(x.dtype if door.is_float(x) else np.dtype(np.float64), fmt))
+    back = values_of(codes, fmt, holding(x.dtype if arrays.is_float(x) else np.dtype(np.float64), fmt))
     wrong = x != back
     if wrong.any() and (wrong := wrong & ~(np.isnan(x) & np.isnan(back))).any():
         at = int(np.argmax(wrong))
@@ -308,8 +308,8 @@ def _instead(value, rounded, fmt) -> str:
 def _operands(verb, operands, fmt):
     """Return broadcast operands, the format, and the dtype of results."""
     fmt = exact_format(verb, fmt)
-    operands = [door.real(verb, x) for x in operands]
-    kinds = [x.dtype.newbyteorder("=") if door.is_float(x) else np.dtype(np.float64) for x in operands]
+    operands = [arrays.real(verb, x) for x in operands]
+    kinds = [x.dtype.newbyteorder("=") if arrays.is_float(x) else np.dtype(np.float64) for x in operands]
     try:
         operands = np.broadcast_arrays(*operands)
     except ValueError:
@@ -321,7 +321,7 @@ def _operands(verb, operands, fmt):
 def _codes(verb, operands, fmt, start, stop):
     """Yield parts of range(start, stop) and the codes of each operand there."""
     shape = operands[0].shape
-    pieces = [door.chunks(x, start, stop) for x in operands]
+    pieces = [arrays.chunks(x, start, stop) for x in operands]
     for several in zip(*pieces, strict=True):
         part = several[0][0]
         named = zip("abc", several, strict=False)
@@ -332,8 +332,8 @@ def _codes(verb, operands, fmt, start, stop):
 def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, stream):
     """Check, compute, return values: the body of every operation."""
     operands, fmt, dtype = _operands(verb, operands, fmt)
-    door.check_rounding(verb, rounding, random_bits, seed, stream)
-    door.check_rules(verb, fmt, operands[0], rounding, overflow, nan)
+    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
+    arrays.check_rules(verb, fmt, operands[0], rounding, overflow, nan)
     from refimpl.kernels import arithmetic as kernel
 
     operation, record = kernel.OPERATIONS.index(verb), kernel.layout(fmt)
@@ -344,7 +344,7 @@ def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, 
 
     def work(start, stop):
         for part, codes in _codes(verb, operands, fmt, start, stop):
-            words = door.random_words(rounding, codes[0].size, seed, stream, part.start)
+            words = arrays.random_words(rounding, codes[0].size, seed, stream, part.start)
             a, b, c = (codes * 3)[:3]
             into = np.empty(a.size, np.uint64)
             found = kernel.calculate(operation, a, b, c, into, record, mode, words)
@@ -355,14 +355,14 @@ def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, 
                 )
             result[part] = values_of(into, fmt, dtype)
 
-    door.in_threads(out.size, work)
+    arrays.in_threads(out.size, work)
     return out
 
 
 def values_of(codes: np.ndarray, fmt, dtype: np.dtype) -> np.ndarray:
     """Return the values of codes (unsigned) in a dtype that holds them all."""
-    if dtype.name in door.FLOATS and fmt == floats.format_of(dtype.name):
-        return codes.astype(door.FLOATS[dtype.name]).view(dtype)
+    if dtype.name in arrays.FLOATS and fmt == floats.format_of(dtype.name):
+        return codes.astype(arrays.FLOATS[dtype.name]).view(dtype)
     wide = np.float64 if dtype.name == "bfloat16" else dtype
-    codes = codes.astype(door.code_dtype(fmt.bits), copy=False)
+    codes = codes.astype(arrays.code_dtype(fmt.bits), copy=False)
     return floats.decode(codes, fmt, dtype=wide).astype(dtype, copy=False)

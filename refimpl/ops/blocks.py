@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refimpl.formats import SCALE_RULES, BlockFormat, Rounding, ScaleRule
+from refimpl.formats import SCALE_RULES, BlockFormat, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.ops.floats import _fields, _mode
 from refimpl.ops.rows import to_rows
 
@@ -27,7 +27,7 @@ def quantize_blocks(
     *,
     axis: int = -1,
     scale_rule: ScaleRule | None = None,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
@@ -78,29 +78,29 @@ def quantize_blocks(
     """
     verb = "quantize_blocks"
     fmt = _block_format(verb, fmt)
-    x = door.real(verb, x)
-    door.check_rounding(verb, rounding, random_bits, seed, stream)
+    x = arrays.real(verb, x)
+    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
     if fmt.tensor_scale and scale_rule is not None:
         raise ValueError(f"{verb}: {fmt} has no scale_rule, its scales are not powers of two; got {scale_rule!r}")
     scale_rule = "floor" if scale_rule is None else scale_rule
-    door.one_of(verb, "scale_rule", scale_rule, SCALE_RULES)
+    arrays.one_of(verb, "scale_rule", scale_rule, SCALE_RULES)
     given = None if tensor_scale is None else _tensor_scale(verb, fmt, tensor_scale)
-    if not door.is_float(x):
+    if not arrays.is_float(x):
         if x.size and ((x > 2**53) | (x < -(2**53))).any():
             raise ValueError(f"{verb}: integers beyond 2^53 are not exact in float64; scale them down")
         x = x.astype(np.float64)
     values = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
-    rows, layout = to_rows(verb, door.bits_of(values.reshape(-1)).reshape(x.shape), axis, fmt.block_size)
+    rows, layout = to_rows(verb, arrays.bits_of(values.reshape(-1)).reshape(x.shape), axis, fmt.block_size)
     words = np.empty((len(rows), 0), np.uint32)
     if rounding.startswith("stochastic"):
-        words = door.random_words(rounding, x.size, seed, stream)[: x.size].reshape(x.shape)
+        words = arrays.random_words(rounding, x.size, seed, stream)[: x.size].reshape(x.shape)
         words, _ = to_rows(verb, words, axis, fmt.block_size)
     from refimpl.kernels import blocks as kernel
 
     record, source = kernel.block_fields(fmt), _fields(x.dtype.name)
     mode = _mode(rounding, "saturate", "zero", random_bits)
-    codes = np.empty(rows.shape, door.code_dtype(fmt.bits))
-    scales = np.empty(len(rows), door.code_dtype(fmt.scale.bits))
+    codes = np.empty(rows.shape, arrays.code_dtype(fmt.bits))
+    scales = np.empty(len(rows), arrays.code_dtype(fmt.scale.bits))
     if not fmt.tensor_scale:
         rule = kernel.SCALE_RULES.index(scale_rule)
         kernel.encode(rows, codes, scales, source, record, rule, mode, words)
@@ -143,8 +143,8 @@ def decode_blocks(
     """
     verb = "decode_blocks"
     fmt = _block_format(verb, fmt)
-    codes = door.check_codes(verb, codes, fmt.bits, fmt.element.name)
-    scales = door.check_codes(verb, scales, fmt.scale.bits, fmt.scale.name)
+    codes = arrays.check_codes(verb, codes, fmt.bits, fmt.element.name)
+    scales = arrays.check_codes(verb, scales, fmt.scale.bits, fmt.scale.name)
     dtype = np.dtype(dtype)
     if dtype.name not in ("float16", "float32", "float64"):
         raise TypeError(f"{verb}: dtype must be float16, float32 or float64, got {dtype}")
@@ -161,7 +161,7 @@ def decode_blocks(
     kernel.decode(
         rows,
         layout.rows_of("scales", scales, scales.dtype),
-        x.view(door.FLOATS[dtype.name]),
+        x.view(arrays.FLOATS[dtype.name]),
         kernel.block_fields(fmt),
         np.uint64(np.float32(tensor_scale).view(np.uint32)),
         _fields(dtype.name),

@@ -7,7 +7,7 @@ import numpy as np
 from refimpl.formats import CodeBook
 from refimpl.formats import format as format_of
 from refimpl.formats.codebooks import quantile_values
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.ops.rows import to_rows
 
 
@@ -52,11 +52,11 @@ def quantize_codebook(
     """
     verb = "quantize_codebook"
     book = _book(verb, book)
-    x = door.real(verb, x)
-    door.finite(verb, x)
+    x = arrays.real(verb, x)
+    arrays.finite(verb, x)
     with np.errstate(over="ignore"):
         x = np.asarray(x, np.float32)
-    door.finite(verb, x)
+    arrays.finite(verb, x)
     rows, layout = to_rows(verb, x, axis, block_size)
     from refimpl.kernels import codebooks as kernel
 
@@ -98,9 +98,9 @@ def decode_codebook(
     """
     verb = "decode_codebook"
     book = _book(verb, book)
-    codes = door.check_codes(verb, codes, 8, book.name)
+    codes = arrays.check_codes(verb, codes, 8, book.name)
     if codes.size and codes.max() >= len(book.book):
-        index = door.first(codes >= len(book.book))
+        index = arrays.first(codes >= len(book.book))
         raise ValueError(
             f"{verb}: code {codes[index]} at index {index}; {book} has the codes 0 to {len(book.book) - 1}"
         )
@@ -145,8 +145,8 @@ def quantile_codebook(x, bits: int, *, name: str = "quantile") -> CodeBook:
     [-1.0, -0.20000000298023224, 0.20000000298023224, 1.0]
     """
     verb = "quantile_codebook"
-    x = door.real(verb, x)
-    door.finite(verb, x)
+    x = arrays.real(verb, x)
+    arrays.finite(verb, x)
     if not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
         raise ValueError(f"{verb}: bits must be a whole number from 1 to 8, got {bits!r}")
     if x.size == 0 or (x == x.reshape(-1)[0]).all():

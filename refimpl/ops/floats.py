@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, PositFormat, Rounding
+from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 _FAST = ("ties_to_even", "stochastic")
 
@@ -17,7 +17,7 @@ def quantize(
     x,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -82,21 +82,21 @@ def quantize(
     [5.960464477539063e-08, 3.0, 16777216.0]
     """
     fmt, x = _checked("quantize", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
-    kept = door.is_float(x)
+    kept = arrays.is_float(x)
     dtype = x.dtype.newbyteorder("=") if kept else np.dtype(np.float64)
     if out is None:
         out = np.empty(x.shape, dtype)
     else:
-        door.check_out("quantize", out, x.shape, dtype)
-        x = door.apart(x, out)
-    result = door.bits_of(out.reshape(-1))
+        arrays.check_out("quantize", out, x.shape, dtype)
+        x = arrays.apart(x, out)
+    result = arrays.bits_of(out.reshape(-1))
     nan = "zero" if nan == "raise" else nan
     from refimpl.kernels import float32_codes as fast
     from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 
-    source = door.flat(x)
+    source = arrays.flat(x)
     if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt):
-        target, bits = fast.float32_target(fmt, overflow, nan), door.bits_of(source)
+        target, bits = fast.float32_target(fmt, overflow, nan), arrays.bits_of(source)
 
         def work(start, stop):
             part, into = bits[start:stop], result[start:stop]
@@ -107,12 +107,12 @@ def quantize(
             else:
                 fast.quantize_ties_to_even(part, into, target)
 
-        door.in_threads(x.size, work)
+        arrays.in_threads(x.size, work)
         return out
     kernel, record = _kernel_of(fmt)
     mode = _mode(rounding, overflow, nan, random_bits)
     if not kept:
-        codes = np.empty(x.size, door.code_dtype(fmt.bits))
+        codes = np.empty(x.size, arrays.code_dtype(fmt.bits))
         _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
         kernel.decode(codes, result, record, _fields("float64"))
         return out
@@ -123,16 +123,16 @@ def quantize(
     table = _table(fmt, dtype) if fmt.bits <= 16 and x.size >= 1 << fmt.bits else None
 
     def general(start, stop):
-        for part, piece in door.chunks(x, start, stop):
-            words = door.random_words(rounding, piece.size, seed, stream, part.start)
+        for part, piece in arrays.chunks(x, start, stop):
+            words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
             if table is None:
-                kernel.quantize(door.bits_of(piece), result[part], layout, record, mode, words)
+                kernel.quantize(arrays.bits_of(piece), result[part], layout, record, mode, words)
                 continue
             codes = np.empty(piece.size, np.uint16)
-            kernel.encode(door.bits_of(piece), codes, layout, record, mode, words)
+            kernel.encode(arrays.bits_of(piece), codes, layout, record, mode, words)
             tables.look_up(codes, result[part], table)
 
-    door.in_threads(x.size, general)
+    arrays.in_threads(x.size, general)
     return out
 
 
@@ -140,7 +140,7 @@ def encode(
     x,
     fmt: FloatFormat | PositFormat | str,
     *,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     nan="zero",
     random_bits: int | None = None,
@@ -164,39 +164,39 @@ def encode(
     [0, 64, 192, 128]
     """
     fmt, x = _checked("encode", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
-    dtype = door.code_dtype(fmt.bits)
+    dtype = arrays.code_dtype(fmt.bits)
     if out is None:
         out = np.empty(x.shape, dtype)
     else:
-        door.check_out("encode", out, x.shape, dtype)
+        arrays.check_out("encode", out, x.shape, dtype)
         if np.may_share_memory(x, out):
             raise ValueError("encode: out overlaps x; codes need memory of their own")
     codes = out.reshape(-1)
     nan = "zero" if nan == "raise" else nan
     from refimpl.kernels import float32_codes as fast
 
-    source = door.flat(x)
+    source = arrays.flat(x)
     if x.dtype == np.float32 and source is not None and rounding == _FAST[0] and _is_fast(fmt):
-        target, bits = fast.float32_code_target(fmt, overflow, nan), door.bits_of(source)
+        target, bits = fast.float32_code_target(fmt, overflow, nan), arrays.bits_of(source)
 
         def work(start, stop):
             fast.encode_ties_to_even(bits[start:stop], codes[start:stop], target)
 
-        door.in_threads(x.size, work)
+        arrays.in_threads(x.size, work)
         return out
     mode = _mode(rounding, overflow, nan, random_bits)
-    if not door.is_float(x):
+    if not arrays.is_float(x):
         _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
         return out
     kernel, record = _kernel_of(fmt)
     layout = _fields(x.dtype.name)
 
     def general(start, stop):
-        for part, piece in door.chunks(x, start, stop):
-            words = door.random_words(rounding, piece.size, seed, stream, part.start)
-            kernel.encode(door.bits_of(piece), codes[part], layout, record, mode, words)
+        for part, piece in arrays.chunks(x, start, stop):
+            words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
+            kernel.encode(arrays.bits_of(piece), codes[part], layout, record, mode, words)
 
-    door.in_threads(x.size, general)
+    arrays.in_threads(x.size, general)
     return out
 
 
@@ -232,27 +232,27 @@ def decode(
     >>> decode([0x40, 0x80, 0xFF], "posit8_2").tolist()
     [1.0, nan, -5.960464477539063e-08]
     """
-    fmt = door.float_format("decode", fmt)
-    codes = door.check_codes("decode", codes, fmt.bits, fmt.name)
+    fmt = arrays.float_format("decode", fmt)
+    codes = arrays.check_codes("decode", codes, fmt.bits, fmt.name)
     dtype = np.dtype(dtype)
     if dtype.name not in ("float16", "float32", "float64"):
         raise TypeError(f"decode: dtype must be float16, float32 or float64, got {dtype}")
     if out is not None:
-        door.check_out("decode", out, codes.shape, dtype)
+        arrays.check_out("decode", out, codes.shape, dtype)
     kernel, record = _kernel_of(fmt)
     if isinstance(fmt, FloatFormat) and not fmt.fits_float64 and dtype == np.float64:
         _refuse_beyond_float64(codes, fmt, kernel, record)
     if out is None:
         out = np.empty(codes.shape, dtype)
-    result, source = out.reshape(-1), door.flat(codes)
+    result, source = out.reshape(-1), arrays.flat(codes)
     from refimpl.kernels import tables
 
     if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (codes.size >= 1 << fmt.bits):
-        table, bits = _table(fmt, dtype), door.bits_of(result)
-        door.in_threads(codes.size, lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table))
+        table, bits = _table(fmt, dtype), arrays.bits_of(result)
+        arrays.in_threads(codes.size, lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table))
         return out
-    for part, piece in door.chunks(codes):
-        kernel.decode(piece, door.bits_of(result[part]), record, _fields(dtype.name))
+    for part, piece in arrays.chunks(codes):
+        kernel.decode(piece, arrays.bits_of(result[part]), record, _fields(dtype.name))
     return out
 
 
@@ -269,7 +269,7 @@ def values(fmt: FloatFormat | PositFormat | str) -> np.ndarray:
     >>> values("e2m1fn")[7:].tolist()
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     """
-    fmt = door.float_format("values", fmt)
+    fmt = arrays.float_format("values", fmt)
     if fmt.bits > 16:
         raise ValueError(f"values: {fmt.name} has 2^{fmt.bits} codes; decode the ones you need")
     found = decode(np.arange(1 << fmt.bits, dtype=np.uint16), fmt)
@@ -280,10 +280,10 @@ def values(fmt: FloatFormat | PositFormat | str) -> np.ndarray:
 
 
 def _checked(verb, x, fmt, rounding, overflow, nan, random_bits, seed, stream):
-    fmt = door.float_format(verb, fmt)
-    x = door.real(verb, x)
-    door.check_rounding(verb, rounding, random_bits, seed, stream)
-    door.check_rules(verb, fmt, x, rounding, overflow, nan)
+    fmt = arrays.float_format(verb, fmt)
+    x = arrays.real(verb, x)
+    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
+    arrays.check_rules(verb, fmt, x, rounding, overflow, nan)
     return fmt, x
 
 
@@ -320,8 +320,8 @@ def _mode(rounding, overflow, nan, random_bits):
 def _encode_integers(x, codes, fmt, mode, rounding, seed, stream) -> None:
     kernel, record = _kernel_of(fmt)
     wide = np.uint64 if x.dtype == np.uint64 else np.int64
-    for part, piece in door.chunks(x, dtype=wide):
-        words = door.random_words(rounding, piece.size, seed, stream, part.start)
+    for part, piece in arrays.chunks(x, dtype=wide):
+        words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
         kernel.encode_integers(piece, codes[part], record, mode, words)
 
 
@@ -331,14 +331,14 @@ def _table(fmt, dtype: np.dtype) -> np.ndarray:
     kernel, record = _kernel_of(fmt)
     table = np.empty(1 << fmt.bits, dtype)
     codes = np.arange(1 << fmt.bits, dtype=np.uint16)
-    kernel.decode(codes, door.bits_of(table), record, _fields(dtype.name))
-    table = door.bits_of(table)
+    kernel.decode(codes, arrays.bits_of(table), record, _fields(dtype.name))
+    table = arrays.bits_of(table)
     table.setflags(write=False)
     return table
 
 
 def _refuse_beyond_float64(codes, fmt, kernel, record) -> None:
-    for part, piece in door.chunks(codes):
+    for part, piece in arrays.chunks(codes):
         found = kernel.first_beyond(piece, record, _fields("float64"))
         if found >= 0:
             index = tuple(int(i) for i in np.unravel_index(part.start + found, codes.shape))

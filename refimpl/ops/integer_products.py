@@ -6,7 +6,7 @@ import numpy as np
 
 from refimpl.formats import CodeBook, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.ops.floats import decode
 
 INT32 = np.iinfo(np.int32)
@@ -72,7 +72,7 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
         )
     out += k * a_zero * b_zero - a_zero * b.sum(axis=0) - b_zero * a.sum(axis=1, keepdims=True)
     if (bad := (out < INT32.min) | (out > INT32.max)).any():
-        index = door.first(bad)
+        index = arrays.first(bad)
         raise OverflowError(
             f"matmul_int: the result at index {index} is {out[index]}, beyond int32; "
             "split the sum, or use narrower codes"
@@ -163,19 +163,19 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
 
 
 def _codes(name: str, codes) -> np.ndarray:
-    codes = door.array("matmul_int", codes)
+    codes = arrays.array("matmul_int", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"matmul_int: {name} must hold integer codes, got {codes.dtype}")
     wide = codes.astype(np.int64)
     if codes.itemsize > 2 and (bad := (wide < -(2**15)) | (wide >= 2**16)).any():
-        index = door.first(bad)
+        index = arrays.first(bad)
         raise ValueError(f"matmul_int: {codes[index]} at index {index} of {name} is no code of at most 16 bits")
     return wide
 
 
 def _zero_points(name: str, zero, axis: int, count: int) -> np.ndarray:
     """Return zero points as a column (axis 0) or a row (axis 1)."""
-    zero = door.array("matmul_int", zero)
+    zero = arrays.array("matmul_int", zero)
     if zero.dtype.kind not in "iu" or zero.size not in (1, count):
         raise ValueError(
             f"matmul_int: the zero point of {name} is one integer or {count}, got {zero.dtype} of shape {zero.shape}"
@@ -206,14 +206,14 @@ def _values_of(fmt: Coded) -> np.ndarray:
 
 def _patterns(name: str, codes, fmt: Coded) -> np.ndarray:
     """Return codes as patterns of bits (uint8), refusing what is no code."""
-    fmt, codes = _few_bits(fmt), door.array("matmul_lookup", codes)
+    fmt, codes = _few_bits(fmt), arrays.array("matmul_lookup", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"matmul_lookup: {name} must hold integer codes, got {codes.dtype}")
     least, most = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)
     if isinstance(fmt, CodeBook):
         most = len(fmt.book) - 1
     if (bad := (codes < least) | (codes > most)).any():
-        index = door.first(bad)
+        index = arrays.first(bad)
         raise ValueError(
             f"matmul_lookup: {codes[index]} at index {index} of {name} is not a code of "
             f"{fmt}, which go from {least} to {most}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from refimpl.formats import IntFormat
 from refimpl.formats import format as format_of
-from refimpl.ops import door
+from refimpl.ops import arrays
 from refimpl.ops.rows import to_rows
 
 
@@ -74,11 +74,11 @@ def quantize_int(
     ([0, 100, 255], 100, [-1.0, 0.0, 1.5499999523162842])
     """
     fmt = _integer_format("quantize_int", fmt)
-    x = door.real("quantize_int", x)
-    door.finite("quantize_int", x)
+    x = arrays.real("quantize_int", x)
+    arrays.finite("quantize_int", x)
     with np.errstate(over="ignore"):
         x = np.asarray(x, dtype=np.float32)
-    door.finite("quantize_int", x)
+    arrays.finite("quantize_int", x)
     affine = not fmt.signed if affine is None else affine
     rows, layout = to_rows("quantize_int", x, axis, block_size)
     from refimpl.kernels import integers as kernel
@@ -142,7 +142,7 @@ def decode_int(codes, scale, zero_point=0, *, axis: int | None = None, block_siz
     >>> decode_int([25, -127], 0.5).tolist()
     [12.5, -63.5]
     """
-    codes = door.array("decode_int", codes)
+    codes = arrays.array("decode_int", codes)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"decode_int: codes must be integers, got {codes.dtype}")
     rows, layout = to_rows("decode_int", codes, axis, block_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 
 def pack_bits(codes, bits: int) -> np.ndarray:
@@ -37,7 +37,7 @@ def pack_bits(codes, bits: int) -> np.ndarray:
     ['0x21', '0x3']
     """
     _check_bits("pack_bits", bits)
-    codes = door.check_codes("pack_bits", codes, bits, f"{bits} bits")
+    codes = arrays.check_codes("pack_bits", codes, bits, f"{bits} bits")
     if codes.ndim == 0:
         raise ValueError("pack_bits: codes need an axis to be packed along; reshape them to (1,)")
     from refimpl.kernels import packing as kernel
@@ -77,7 +77,7 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
     array([1, 2, 3], dtype=uint8)
     """
     _check_bits("unpack_bits", bits)
-    packed = door.array("unpack_bits", packed)
+    packed = arrays.array("unpack_bits", packed)
     if packed.dtype != np.uint8:
         raise TypeError(f"unpack_bits: packed codes are uint8, got {packed.dtype}")
     if not isinstance(count, (int, np.integer)) or count < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.ops import door
+from refimpl.ops import arrays
 
 
 def qtorch_float_quantize(
@@ -58,17 +58,17 @@ def qtorch_float_quantize(
     [1.125, 480.0, 0.0, 480.0]
     """
     verb = "qtorch_float_quantize"
-    x = door.array(verb, x)
+    x = arrays.array(verb, x)
     if x.dtype != np.float32:
         raise TypeError(f"{verb}: QPyTorch rounds float32 alone, got {x.dtype}; convert it first")
     for name, got, low, high in (("exponent_bits", exponent_bits, 1, 8), ("mantissa_bits", mantissa_bits, 0, 23)):
         if not isinstance(got, (int, np.integer)) or not low <= got <= high:
             raise ValueError(f"{verb}: {name} must be a whole number from {low} to {high}, got {got!r}")
-    door.one_of(verb, "rounding", rounding, ("nearest", "stochastic"))
+    arrays.one_of(verb, "rounding", rounding, ("nearest", "stochastic"))
     stochastic = rounding == "stochastic"
     words = np.empty(0, np.uint32)
     if stochastic and random is not None:
-        random = door.array(verb, random)
+        random = arrays.array(verb, random)
         if random.dtype.kind not in "iu" or random.shape != x.shape:
             raise ValueError(
                 f"{verb}: random must hold an integer for each of the {x.shape} values, "
@@ -78,8 +78,8 @@ def qtorch_float_quantize(
             raise ValueError(f"{verb}: random integers go from 0 to 2^32 - 1, got {random.min()} to {random.max()}")
         words = np.ascontiguousarray(random, np.uint32).reshape(-1)
     elif stochastic:
-        door.check_rounding(verb, rounding, None, seed, stream)
-        words = door.random_words(rounding, x.size, seed, stream)
+        arrays.check_rounding(verb, rounding, None, seed, stream)
+        words = arrays.random_words(rounding, x.size, seed, stream)
     from refimpl.kernels import qtorch as kernel
 
     out = np.empty(x.shape, np.float32)

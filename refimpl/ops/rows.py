@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """How the rows of `to_rows` lie in the array.
 
     `moved` is the shape with the axis at its place (first where a row is an index, last where it is
@@ -57,7 +57,7 @@ class Layout:
         return whole.reshape(-1)
 
 
-def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, Layout]:
+def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, RowLayout]:
     """Return x as C-contiguous rows that share a scale, and the layout that undoes it.
 
     Without axis and block size there is one row; with an axis one for each of its indices; with a
@@ -71,7 +71,7 @@ def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) 
             raise ValueError(f"{verb}: blocks need an axis; the array has none, reshape it to (1,)")
         axis = -1 if axis is None else axis
     if axis is None:
-        return np.ascontiguousarray(x).reshape(1, -1), Layout(verb, x.shape, None, None, ())
+        return np.ascontiguousarray(x).reshape(1, -1), RowLayout(verb, x.shape, None, None, ())
     if not isinstance(axis, (int, np.integer)) or not -x.ndim <= axis < x.ndim:
         raise ValueError(f"{verb}: axis {axis} of an array with {x.ndim} axes")
     axis = int(axis) % x.ndim
@@ -80,7 +80,7 @@ def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) 
         shape = tuple(length if i == axis else 1 for i in range(x.ndim))
         rows = np.ascontiguousarray(np.moveaxis(x, axis, 0))
         rows = rows.reshape(length, x.size // length if length else 0)
-        return rows, Layout(verb, x.shape, axis, None, shape)
+        return rows, RowLayout(verb, x.shape, axis, None, shape)
     count = -(-length // block_size)
     shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
     last = np.moveaxis(x, axis, -1)
@@ -89,4 +89,4 @@ def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) 
         filled[..., :length] = last
         last = filled
     rows = np.ascontiguousarray(last).reshape(-1, block_size)
-    return rows, Layout(verb, x.shape, axis, int(block_size), shape)
+    return rows, RowLayout(verb, x.shape, axis, int(block_size), shape)

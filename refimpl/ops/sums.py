@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, PositFormat, Rounding
-from refimpl.ops import door
+from refimpl.formats import FloatFormat, PositFormat, RoundingMode
+from refimpl.ops import arrays
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.floats import _mode
 
@@ -27,7 +27,7 @@ def sum(
     accumulate: Number | None = None,
     order: Order = "sequential",
     chunk: int | None = None,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     random_bits: int | None = None,
     seed: int | None = None,
@@ -43,8 +43,8 @@ def sum(
     >>> [float(sum(ones, "float16", order=order)) for order in ("sequential", "pairwise")]
     [2048.0, 4096.0]
     """
-    x = door.real("sum", x)
-    if axis is not None and not (door.is_whole(axis) and -x.ndim <= axis < x.ndim):
+    x = arrays.real("sum", x)
+    if axis is not None and not (arrays.is_whole(axis) and -x.ndim <= axis < x.ndim):
         raise ValueError(
             f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are {-x.ndim} to {x.ndim - 1}"
         )
@@ -83,7 +83,7 @@ def dot(
     accumulate: Number | None = None,
     order: Order = "sequential",
     chunk: int | None = None,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     random_bits: int | None = None,
     seed: int | None = None,
@@ -97,7 +97,7 @@ def dot(
     >>> [dot(a, b, "e4m3fn", accumulate="float16", order=o).item() for o in ("sequential", "exact")]
     [0.0, 0.001953125]
     """
-    a, b = door.real("dot", a), door.real("dot", b)
+    a, b = arrays.real("dot", a), arrays.real("dot", b)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"dot: two vectors of one length, got shapes {a.shape} and {b.shape}")
     arrange = (lambda codes: codes[None, :], lambda codes: codes[:, None])
@@ -115,7 +115,7 @@ def matmul(
     accumulate: Number | None = None,
     order: Order = "sequential",
     chunk: int | None = None,
-    rounding: Rounding = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     overflow="overflow",
     random_bits: int | None = None,
     seed: int | None = None,
@@ -173,7 +173,7 @@ def matmul(
     >>> matmul(a, b, "e4m3fn").item(), matmul(a, b, "e4m3fn", accumulate="float16").item()
     (4.0, 16.0)
     """
-    a, b = door.real("matmul", a), door.real("matmul", b)
+    a, b = arrays.real("matmul", a), arrays.real("matmul", b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
     return _products("matmul", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream)
@@ -204,18 +204,18 @@ def _products(
         raise ValueError(f"{verb}: one format or a pair of formats, got {len(pair)}")
     first, second = (exact_format(verb, name) for name in pair)
     into = first if accumulate is None else exact_format(verb, accumulate)
-    door.one_of(verb, "order", order, ORDERS)
+    arrays.one_of(verb, "order", order, ORDERS)
     if (order == "chunked") != (chunk is not None):
         raise ValueError(f"{verb}: chunk belongs to order='chunked'; got order={order!r}, chunk={chunk!r}")
-    if chunk is not None and not (door.is_whole(chunk) and 1 <= chunk < 2**63):
+    if chunk is not None and not (arrays.is_whole(chunk) and 1 <= chunk < 2**63):
         raise ValueError(f"{verb}: chunk must be a whole number from 1 to 2^63 - 1, got {chunk!r}")
-    door.check_rounding(verb, rounding, random_bits, seed, stream)
-    door.check_rules(verb, into, a, rounding, overflow, "zero")
+    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
+    arrays.check_rules(verb, into, a, rounding, overflow, "zero")
     if isinstance(into, FloatFormat):
         if not into.has_zero:
             raise ValueError(f"{verb}: {into.name} has no zero to begin a sum with")
         if into.nan_code is None:
-            door.finite(verb, a), door.finite(verb, b)
+            arrays.finite(verb, a), arrays.finite(verb, b)
     dtype = holding(_dtype(a) if verb == "sum" else np.result_type(_dtype(a), _dtype(b)), into)
     codes = []
     for x, f, name, laid in zip((a, b), (first, second), names, arrange, strict=True):
@@ -296,7 +296,7 @@ def _in_float32(first, second, into, overflow) -> bool:
 
 
 def _dtype(x: np.ndarray) -> np.dtype:
-    return x.dtype.newbyteorder("=") if door.is_float(x) else np.dtype(np.float64)
+    return x.dtype.newbyteorder("=") if arrays.is_float(x) else np.dtype(np.float64)
 
 
 def _fast(x, y, first, second, into, overflow) -> np.ndarray:
@@ -330,7 +330,7 @@ def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
 
         starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
     for begin in starts:
-        door.in_threads(
+        arrays.in_threads(
             min(block, rows - begin),
             lambda start, stop, begin=begin: work(begin + start, begin + stop),
             least=max(faster * STEPS_PER_THREAD // steps, 1),

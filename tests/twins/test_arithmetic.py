@@ -1,4 +1,4 @@
-"""Arithmetic: kernels against definitions in wide formats and random modes, and the door."""
+"""Arithmetic: kernels against definitions in wide formats and random modes, and the arrays."""
 
 import math
 from fractions import Fraction
@@ -112,7 +112,7 @@ def test_what_is_rounded_down_is_minus_what_is_rounded_up_of_the_negatives(name)
         assert ((down == -up) | np.isnan(down) & np.isnan(up)).all()
 
 
-# -- the door --------------------------------------------------------------------------------------
+# -- what is taken and refused ---------------------------------------------------------------------
 
 
 def test_the_signs_of_zeros_are_those_of_ieee():

@@ -5,7 +5,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.formats import ROUNDINGS, PositFormat
-from refimpl.ops import sums as door
+from refimpl.ops import sums as operation
 from refimpl.ops.arithmetic import codes_of
 from refimpl.spec import float_codes, posits
 from refimpl.spec import sums as spec
@@ -119,7 +119,7 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
     for pair in pairs:
         for overflow in ("overflow", "saturate", "propagate"):
             formats = [rf.format(name) for name in (pair[0], *pair)]
-            if not door._in_float32(*formats, overflow):
+            if not operation._in_float32(*formats, overflow):
                 assert pair[1] in ("bfloat16", "e8m7fn") and overflow == "propagate"
                 continue
             a, b = some_values(pair[0], (40, 50), rng), some_values(pair[0], (50, 60), rng)
@@ -128,7 +128,7 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
             rules = {"accumulate": pair[1], "overflow": overflow}
             fast = rf.matmul(a, b, pair[0], **rules)
             with monkeypatch.context() as patched:
-                patched.setattr(door, "_in_float32", lambda *_: False)
+                patched.setattr(operation, "_in_float32", lambda *_: False)
                 slow = rf.matmul(a, b, pair[0], **rules)
             assert same(fast, slow).all(), (pair, overflow)
 
@@ -144,7 +144,7 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
     ],
 )
 def test_the_road_of_float32_is_not_taken_where_rounding_twice_could_be_seen(first, into):
-    assert not door._in_float32(*(rf.format(name) for name in (first, first, into)), "overflow")
+    assert not operation._in_float32(*(rf.format(name) for name in (first, first, into)), "overflow")
 
 
 def test_the_sum_of_products_does_not_depend_on_threads_and_rows():

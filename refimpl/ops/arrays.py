@@ -1,4 +1,4 @@
-"""What every operation does before its kernel: check arguments, look at memory, cut into chunks."""
+"""What every operation does with arrays: look at memory, cut into chunks, share out to threads."""
 
 from __future__ import annotations
 
