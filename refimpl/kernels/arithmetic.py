@@ -14,9 +14,9 @@ whatever their range, in integers alone.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from refimpl.kernels import float_codes, posits
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float_codes import FINITE, INFINITE, NAN, STOCHASTIC, TOWARD_NEGATIVE, ZERO, FloatFields, normalise
 from refimpl.kernels.float_codes import pack as pack_float
 from refimpl.kernels.float_codes import unpack as unpack_float
@@ -46,7 +46,7 @@ def layout(fmt) -> Layout:
     return Layout(False, float_codes.fields(fmt), PositFields(0, 0))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def unpack(code, f):
     """Return the number of a code (uint64) in a Layout."""
     if f.is_posit:
@@ -54,7 +54,7 @@ def unpack(code, f):
     return unpack_float(code, f.float)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def pack(number, f, mode, random):
     """Return the code of a number in a Layout, rounded once."""
     kind, negative, significand, exponent = number
@@ -66,13 +66,13 @@ def pack(number, f, mode, random):
 # -- operations on numbers -------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def negate(a):
     """Return -a."""
     return a[0], not a[1], a[2], a[3]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def add(a, b, toward_negative):
     """Return a + b, to odd; an exact zero is -0 where rounding goes toward negative."""
     a_kind, a_negative, a_significand, a_exponent = a
@@ -113,7 +113,7 @@ def add(a, b, toward_negative):
     return FINITE, a_negative, total, exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def mul(a, b):
     """Return a * b, exact."""
     a_kind, a_negative, a_significand, a_exponent = a
@@ -135,7 +135,7 @@ def mul(a, b):
     return FINITE, negative, product, exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def div(a, b):
     """Return a / b, to odd, by long division in two digits of 32 bits."""
     a_kind, a_negative, a_significand, a_exponent = a
@@ -156,7 +156,7 @@ def div(a, b):
     return FINITE, negative, quotient, exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def sqrt(a):
     """Return the root of a, to odd, in two digits of 32 bits (Zimmermann's Karatsuba square root)."""
     kind, negative, significand, exponent = a
@@ -183,7 +183,7 @@ def sqrt(a):
     return FINITE, False, root | np.uint64(inexact), exponent >> 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def relation(a, b, posit):
     """Return which of LESS, EQUAL, GREATER, UNORDERED holds; NaR equals itself and is the least."""
     if a[0] == NAN or b[0] == NAN:
@@ -207,7 +207,7 @@ def relation(a, b, posit):
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def calculate(operation, a, b, c, codes, f, mode, words):
     """Write the code of the result of an operation (an index into OPERATIONS) on codes into codes.
 
@@ -239,7 +239,7 @@ def calculate(operation, a, b, c, codes, f, mode, words):
     return first_nan
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def relations(a, b, found, f):
     """Write the relation of codes a and b (uint64 (n,)) into found (uint8 (n,))."""
     for i in range(found.size):

@@ -7,8 +7,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float_codes import (
     FINITE,
     NAN,
@@ -70,7 +70,7 @@ def block_fields(fmt) -> BlockFields:
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _largest(x, row, source):
     """Return whether a row is finite, and its largest magnitude (significand 0 for zero)."""
     top, place = _0, 0
@@ -83,7 +83,7 @@ def _largest(x, row, source):
     return True, top, place
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def scale_exponent(significand, exponent, f, rule):
     """Return the exponent of the scale of a block with this largest magnitude."""
     if significand == _0:
@@ -107,7 +107,7 @@ def scale_exponent(significand, exponent, f, rule):
     return min(max(e, f.smallest_scale), f.largest_scale)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _element(code, f):
     """Return the code of an element: two's complement for integers."""
     if f.integer_bits == 0:
@@ -116,7 +116,7 @@ def _element(code, f):
     return ((top << _1) - (code ^ top)) & ((top << _1) - _1) if code >= top else code
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _unpack_element(code, f):
     if f.integer_bits == 0:
         return unpack(code, f.grid)
@@ -129,7 +129,7 @@ def _unpack_element(code, f):
     return FINITE, negative, significand, exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode(x, codes, scales, source, f, rule, mode, words):
     """Write element codes and scale codes of each row (MX).
 
@@ -152,7 +152,7 @@ def encode(x, codes, scales, source, f, rule, mode, words):
             codes[row, i] = _element(code, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def decode(codes, scales, x, f, tensor_scale, target):
     """Write tensor scale * block scale * element, rounded once, as bits of floats `target`.
 
@@ -182,7 +182,7 @@ def decode(codes, scales, x, f, tensor_scale, target):
 # -- two levels ------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _float32(bits):
     """Return a positive float32 as an integer of 24 bits and the exponent of its unit."""
     field, mantissa = np.int64(bits >> np.uint64(23)), bits & np.uint64(0x7FFFFF)
@@ -191,13 +191,13 @@ def _float32(bits):
     return mantissa | np.uint64(0x800000), field - 150
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _times(integer, unit, significand, exponent):
     """Multiply an integer * 2^unit by a significand of at most 8 bits: again integer and unit."""
     return integer * (significand >> np.uint64(56)), unit + exponent - 7
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _divide(significand, exponent, divisor, unit):
     """Return significand * 2^(exponent - 63) / (divisor * 2^unit), divisor below 2^32.
 
@@ -213,7 +213,7 @@ def _divide(significand, exponent, divisor, unit):
     return shifted | kept | np.uint64(left), place
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def tensor_scale(significand, exponent, divisor, unit, single):
     """Return the bits of the float32 nearest to a magnitude / (divisor * 2^unit), not 0 or infinite.
 
@@ -224,7 +224,7 @@ def tensor_scale(significand, exponent, divisor, unit, single):
     return max(pack(FINITE, False, significand, exponent, single, mode, _0), _1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def largest_finite(x, source):
     """Return the largest magnitude of all rows that are finite."""
     top, place = _0, 0
@@ -235,7 +235,7 @@ def largest_finite(x, source):
     return top, place
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, mode, words):
     """Write element codes and scale codes of each row under a tensor scale (NVFP4).
 

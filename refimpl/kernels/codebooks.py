@@ -1,10 +1,11 @@
 """Code books on arrays; the definitions are `refimpl.spec.codebooks`."""
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def scale(x, scales):
     """Write the largest magnitude of each row (float32 (rows, n), finite), 1 for zeros."""
     for row in range(x.shape[0]):
@@ -14,7 +15,7 @@ def scale(x, scales):
         scales[row] = largest if largest > 0 else np.float32(1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode(x, codes, scales, boundaries):
     """Write how many boundaries lie below each x / scale.
 
@@ -35,7 +36,7 @@ def encode(x, codes, scales, boundaries):
             codes[row, i] = low
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def decode(codes, x, scales, book):
     """Write scale * book[code], rounded once to float32 (exact in float64, as is the book)."""
     for row in range(codes.shape[0]):

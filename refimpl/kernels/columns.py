@@ -11,10 +11,11 @@ registers, and a loop over a short row takes longer to begin than to run.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.tiles import LANES
 
 _INT, _HALF = ir.IntType(64), ir.IntType(32)
@@ -104,7 +105,7 @@ _moments, _normalize = _pass(_moments_body, 0, 2), _pass(_normalize_body, 4, 0)
 _stop, _gradient = _pass(_stop_body, 4, 2), _pass(_gradient_body, 6, 0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def add_moments(x, total, squares):
     """Add rows to total and their squares, exact in float64, to `squares`."""
     n, channels = x.shape
@@ -119,7 +120,7 @@ def add_moments(x, total, squares):
             squares[k] += value * value
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def normalize(x, v, relu, out):
     """Write x normalized, and through the ReLU, by v = (mean, inverse, scale, shift)."""
     n, channels = x.shape
@@ -134,7 +135,7 @@ def normalize(x, v, relu, out):
             out[i, k] = _f0 if relu and y < _f0 else y
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def stop(x, v, relu, dy, by_scale, by_shift):
     """Zero dy where the ReLU does; add dy * hat to by_scale and dy to by_shift; v as in `normalize`."""
     n, channels = x.shape
@@ -160,7 +161,7 @@ def stop(x, v, relu, dy, by_scale, by_shift):
             by_shift[k] += np.float64(dy[i, k])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def gradient(x, v, passed):
     """Turn passed into dx by v = (mean, inverse, -, dscale / -n, dshift / n, scale * inverse)."""
     n, channels = x.shape

@@ -1,9 +1,9 @@
 """Patches of images as rows of a matrix, and back; the definition is `refimpl.spec.convolution`."""
 
-from numba import njit
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def gather(x, patches, rows, columns, down, across, stride, padding):
     """Write the receptive field of each output position as one row, zeros outside the image.
 
@@ -27,7 +27,7 @@ def gather(x, patches, rows, columns, down, across, stride, padding):
                                 row[at + k] = 0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def scatter(patches, x, rows, columns, down, across, stride, padding):
     """Add each row of patches back to the places `gather` reads it from (its transpose).
 

@@ -13,8 +13,8 @@ gradient, channels) are no multiple of 16, the last block works on zeros and is 
 """
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.memory import clear, copy
 from refimpl.kernels.tiles import LANES, WIDE, add_products, add_products_of_lines
 
@@ -24,13 +24,13 @@ CHUNK = 128  # pixels whose part in the filters' gradient is summed at a time
 _ONE = np.int64(1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def whole_blocks(n):
     """Return 16, or n rounded up to a multiple of 32."""
     return LANES if n <= LANES else (n + PANEL - 1) // PANEL * PANEL
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def widen(matrix):
     """Return a C-ordered (n, m) matrix with zero columns added to whole blocks; itself if it has them."""
     n, m = matrix.shape
@@ -42,7 +42,7 @@ def widen(matrix):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def panels(matrix):
     """Return an (n, m) matrix as (m / 32, n, 32), or (1, n, 16), columns of zeros added.
 
@@ -61,7 +61,7 @@ def panels(matrix):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def pad(x, top, left, bottom, right):
     """Return images with rows and columns of zeros around them; themselves if none are asked for."""
     batch, height, width, channels = x.shape
@@ -72,7 +72,7 @@ def pad(x, top, left, bottom, right):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_padded(x, top, left, out):
     """Write images into larger ones, this many rows and columns from their corner, zeros around them."""
     batch, height, width, channels = x.shape
@@ -82,14 +82,14 @@ def write_padded(x, top, left, out):
             copy(_address(out, b, top + y, left), _address(x, b, y, 0), width * channels)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _address(x, b, y, z):
     """Return the address of pixel (y, z) of image b."""
     _, height, width, channels = x.shape
     return x.ctypes.data + 4 * channels * ((b * height + y) * width + z)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _correlate(out, out_step, out_line, down, across, image, step, line, image_line, panel, rows):
     """Correlate one image with a panel of filters: `down` lines of `across` outputs.
 
@@ -160,7 +160,7 @@ def forward(x, weight, stride, padding):
     return y
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_forward(x, weight, stride, padding, y):
     """Do as `forward`, into y."""
     channels = x.shape[3]
@@ -197,7 +197,7 @@ def weight_gradient(x, dy, rows, columns, stride, padding):
     return gradient
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_weight_gradient(x, dy, stride, padding, gradient):
     """Do as `weight_gradient`, into `gradient`."""
     rows, columns, channels, filters = gradient.shape
@@ -239,7 +239,7 @@ def write_weight_gradient(x, dy, stride, padding, gradient):
         flat[:] = out[:, :filters]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _taps(phase, padding, size, stride, length):
     """Return what reaches the input positions phase, phase + stride, ... (below length) along an axis.
 
@@ -267,13 +267,13 @@ def input_gradient(weight, dy, height, width, stride, padding):
     return dx
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def margins(length, outputs, size, stride, padding):
     """Return how many zeros `write_input_gradient` wants before and after dy along an axis."""
     return (size - 1) // stride, max(0, (length - 1 + padding) // stride - (outputs - 1))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _turned_panels(weight, first_y, count_y, first_z, count_z, stride):
     """Return the elements first, first + stride, ... of a filter, backwards, as `panels` of (filters, channels)."""
     _, _, channels, filters = weight.shape
@@ -291,7 +291,7 @@ def _turned_panels(weight, first_y, count_y, first_z, count_z, stride):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_input_gradient(weight, around, stride, padding, dx):
     """Do as `input_gradient`, into dx, given dy with its margins."""
     rows, columns, channels, filters = weight.shape

@@ -11,8 +11,8 @@ how many of its low bits the target format has no room for.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.memory import copy
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
@@ -154,7 +154,7 @@ def float32_code_target(fmt, overflow: str = "overflow", nan: str = "zero") -> F
 # the amounts of shifts, let LLVM narrow them again and fill vectors with twice as many elements.
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def split(bits, t):
     """Return magnitude, exponent field, significand and number of dropped bits of float32 bits."""
     magnitude = np.uint32(bits & _MAGNITUDE32)
@@ -167,7 +167,7 @@ def split(bits, t):
     return magnitude, field, significand, dropped
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _mend(bits, magnitude, result, t):
     """Return a rounded magnitude with overflow, infinity, NaN and the sign put right."""
     result = t.overflow_bits if result > t.max_bits else result
@@ -180,7 +180,7 @@ def _mend(bits, magnitude, result, t):
     return np.uint32(result | sign)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _sum_with_power(magnitude, beyond_bits, t):
     """Return x + M rounded by float32's own addition, M, and the bits of the binade of x.
 
@@ -197,7 +197,7 @@ def _sum_with_power(magnitude, beyond_bits, t):
     return np.float32(np.uint32(held).view(np.float32) + power), power, binade
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _by_addition(bits, t):
     """Return float32 bits rounded to nearest even, for a target with an addend."""
     magnitude = np.uint32(bits & _MAGNITUDE32)
@@ -206,7 +206,7 @@ def _by_addition(bits, t):
     return _mend(bits, magnitude, np.float32(total - power).view(np.uint32), t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _rounded_in_place(magnitude, t):
     """Return the bits of a magnitude rounded to nearest even where the binades are float32's."""
     odd = np.uint32(np.uint32(magnitude >> (t.dropped & _U31)) & _U1)
@@ -215,7 +215,7 @@ def _rounded_in_place(magnitude, t):
     return np.uint32(np.uint32(magnitude + just_below_half + odd) & kept)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def join(bits, magnitude, field, lower, t):
     """Return the float32 bits of the rounded significand `lower`, special cases mended."""
     # The exponent field counts the hidden bit that `lower` still has: take it off.  A carry out of
@@ -227,7 +227,7 @@ def join(bits, magnitude, field, lower, t):
     return _mend(bits, magnitude, result, t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _nearest(significand, dropped, parity):
     """Return the significand rounded to nearest; on a tie so that it is even, plus a parity."""
     dropped = dropped if dropped < _U31 else _U31  # all of 24 bits is below half already
@@ -237,14 +237,14 @@ def _nearest(significand, dropped, parity):
     return np.uint32(np.uint32(significand + just_below_half + odd) >> dropped)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _binade(field, t):
     """Return how many binades above the lowest normal one; 0 for what lies below, too."""
     lowest = t.min_exponent_field
     return np.uint32((field if field > lowest else lowest) - lowest)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def quantize_ties_to_even(x, out, t):
     """Round x (uint32 (n,), bits of float32) to the format, into out (alike; may be x itself)."""
     if x.ctypes.data != out.ctypes.data:
@@ -257,7 +257,7 @@ def quantize_ties_to_even(x, out, t):
         _to_even(old[: part.size], out[start : start + BLOCK], t)  # x may be read-only by type
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _to_even(x, out, t):
     if t.addend:
         for i in range(x.size):
@@ -278,7 +278,7 @@ def _to_even(x, out, t):
             out[i] = join(x[i], magnitude, field, lower, t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode_ties_to_even(x, codes, t):
     """Write the code of each x (uint32 (n,), bits of float32) into codes (unsigned (n,))."""
     wide = np.empty(BLOCK, np.uint32)  # 32 bits wide first: narrowing apart takes half the time
@@ -290,7 +290,7 @@ def encode_ties_to_even(x, codes, t):
             target[j] = wide[j]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _encode_block(x, codes, t):
     if t.addend:
         for i in range(x.size):
@@ -318,7 +318,7 @@ def _encode_block(x, codes, t):
         codes[i] = _code(x[i], magnitude, _binade(field, t), lower, t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _code(bits, magnitude, binade, lower, t):
     """Return the code of the rounded significand `lower`, special cases mended."""
     # lower counts the hidden bit, and so is the distance from the code at which its binade begins

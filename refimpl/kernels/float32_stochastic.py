@@ -1,8 +1,8 @@
 """Stochastic rounding of float32 on its bits; the counterpart of `refimpl.kernels.float32_codes`."""
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float32_codes import BLOCK, join, split
 from refimpl.kernels.memory import copy
 from refimpl.kernels.random_bits import GROUP, fill_groups
@@ -15,7 +15,7 @@ _TWICE_BIAS = np.uint32(254 << 23)
 _2_TO_32 = np.float32(2.0**32)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def quantize_stochastic(x, out, t, seed, stream):
     """Round x (uint32 (n,), bits of float32) stochastically; element i takes word i of the stream.
 
@@ -25,7 +25,7 @@ def quantize_stochastic(x, out, t, seed, stream):
     quantize_stochastic_from(x, out, t, seed, stream, np.uint64(0))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
     """Round a part of an array: x[0] takes word 4 * first_counter (uint64)."""
     words = np.empty(BLOCK, np.uint32)
@@ -46,7 +46,7 @@ def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
             _stochastic_any(target, words, t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _all_finite(x):
     largest = np.uint32(0)
     for j in range(x.size):
@@ -55,7 +55,7 @@ def _all_finite(x):
     return largest < _INFINITY32
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _mend_finite(bits, result, t):
     """Do as `_mend` where there is neither infinity nor NaN."""
     if t.max_bits == t.overflow_bits and t.zero_sign_mask == _SIGN32:  # the usual: less to do
@@ -68,7 +68,7 @@ def _mend_finite(bits, result, t):
     return np.uint32(result | sign)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _stochastic_in_binades(x, words, t):
     """Round finite x where the binades are float32's: the word is added to the dropped bits."""
     kept = np.uint32(~np.uint32(np.uint32(_U1 << (t.dropped & _U31)) - _U1))
@@ -79,7 +79,7 @@ def _stochastic_in_binades(x, words, t):
         x[j] = _mend_finite(x[j], np.uint32(np.uint32(magnitude + noise) & kept), t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _stochastic_by_scaling(x, words, t):
     """Round finite x for a target that `scales`: in steps of the format around x, floor and fraction.
 
@@ -102,7 +102,7 @@ def _stochastic_by_scaling(x, words, t):
         x[j] = _mend_finite(x[j], result.view(np.uint32), t)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _stochastic_any(x, words, t):
     """Round any x for any target, in integers."""
     for j in range(x.size):

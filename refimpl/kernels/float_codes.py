@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float32_codes import (  # noqa: F401  (the fast road, at its first address)
     Float32Target,
     fits_float32,
@@ -123,14 +124,14 @@ def leading_zeros(typing, x):
     return types.uint64(types.uint64), generate
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def normalise(significand, exponent):
     """Shift a significand above 0 up to its highest bit; the value stays."""
     zeros = leading_zeros(significand)
     return significand << zeros, exponent - np.int64(zeros)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def unpack(code, f):
     """Return kind, negative, significand and exponent of a code (uint64)."""
     negative = f.sign_shift >= 0 and (code >> np.uint64(max(f.sign_shift, 0))) & _1 != _0
@@ -158,7 +159,7 @@ def unpack(code, f):
 # -- value to code ---------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def pack(kind, negative, significand, exponent, f, mode, random):
     """Return the code of a value, rounded once."""
     if kind == NAN:
@@ -177,7 +178,7 @@ def pack(kind, negative, significand, exponent, f, mode, random):
     return code | _sign(negative, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_to_precision(significand, exponent, negative, f, mode, random):
     """Return the magnitude code of the value, rounded; max_code + 1 for everything beyond it."""
     m = np.uint64(f.mantissa_bits)
@@ -212,7 +213,7 @@ def round_to_precision(significand, exponent, negative, f, mode, random):
     return code + np.uint64(round_away(even, fraction, sticky, negative, mode, random))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_away(even, fraction, sticky, negative, mode, random):
     """Decide whether the magnitude goes up; random: uint64 below 2^random_bits."""
     rounding = mode.rounding
@@ -239,12 +240,12 @@ def round_away(even, fraction, sticky, negative, mode, random):
     return head + random >= _1 << n
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _sign(negative, f):
     return _1 << np.uint64(f.sign_shift) if negative and f.sign_shift >= 0 else _0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _code_of_nan(negative, f, nan):
     if f.nan_code == -2:
         return _1 << np.uint64(f.sign_shift)
@@ -255,21 +256,21 @@ def _code_of_nan(negative, f, nan):
     return _sign(not negative, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _code_of_zero(negative, f, overflow):
     if not f.has_zero:
         return np.uint64(f.nan_code) if overflow == OVERFLOW else _0
     return _sign(negative and f.has_minus_zero, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _code_of_negative_in_unsigned(rounded, f, overflow):
     if rounded == _0 and f.has_zero:
         return _0
     return np.uint64(f.nan_code) if overflow == OVERFLOW and f.nan_code >= 0 else _0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _code_of_overflow(negative, f, rounding, overflow, finite):
     if negative and f.sign_shift < 0:
         return _code_of_negative_in_unsigned(_1, f, overflow)
@@ -292,7 +293,7 @@ def _code_of_overflow(negative, f, rounding, overflow, finite):
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _random_integer(words, i, mode):
     """Return the leading random_bits bits of word i; 0 where there are no words."""
     if mode.rounding < STOCHASTIC:
@@ -300,7 +301,7 @@ def _random_integer(words, i, mode):
     return np.uint64(words[i]) >> (_32 - np.uint64(mode.random_bits))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode(x, codes, source, f, mode, words):
     """Write the code of each x into codes.
 
@@ -313,7 +314,7 @@ def encode(x, codes, source, f, mode, words):
         codes[i] = pack(kind, negative, significand, exponent, f, mode, random)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode_integers(x, codes, f, mode, words):
     """Write the code of each integer of x (int64 or uint64 (n,)) into codes, rounded once."""
     for i in range(x.size):
@@ -326,7 +327,7 @@ def encode_integers(x, codes, f, mode, words):
         codes[i] = pack(kind, negative, significand, exponent, f, mode, random)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def decode(codes, x, f, target):
     """Write the value of each code (unsigned (n,)) into x, bits of floats with fields `target`.
 
@@ -338,7 +339,7 @@ def decode(codes, x, f, target):
         x[i] = pack(kind, negative, significand, exponent, target, nearest, _0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def quantize(x, out, source, f, mode, words):
     """Round each x to the format and write it into out, both bits of floats with fields `source`."""
     nearest = Mode(TIES_TO_EVEN, OVERFLOW, NAN_ZERO, 32)
@@ -350,7 +351,7 @@ def quantize(x, out, source, f, mode, words):
         out[i] = pack(kind, negative, significand, exponent, source, nearest, _0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def first_beyond(codes, f, target):
     """Return the index of the first finite code whose value the target does not hold, or -1."""
     exact = Mode(TOWARD_ZERO, OVERFLOW, NAN_ZERO, 32)

@@ -11,9 +11,9 @@ element, and their order, are those of the passes one by one, and sums still run
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from refimpl.kernels import columns
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
 from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 from refimpl.kernels.memory import copy
@@ -34,7 +34,7 @@ class Site(NamedTuple):
     counts: np.ndarray  # int64: elements, overflows, underflows so far; or empty, and nobody counts
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_part(x, out, start, site):
     """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4)."""
     counted = site.how != NONE and site.counts.size
@@ -53,14 +53,14 @@ def round_part(x, out, start, site):
         site.counts[2] += census(out, site.largest)[1] - zeros
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_here(x, start, site):
     """Round x, a part of a tensor beginning at element `start` (a multiple of 4), where it is."""
     if site.how != NONE:
         round_part(x, x, start, site)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_sum(x, y, out, first, second):
     """Write x + y, y rounded at the first site and the sum at the second; float32 (n,) each."""
     term = np.empty(min(CHUNK, x.size), np.float32)
@@ -73,7 +73,7 @@ def round_sum(x, y, out, first, second):
         round_here(c, start, second)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _stack(vectors):
     """Return float32 (channels,) vectors, a tuple of them, as the rows of a matrix."""
     out = np.empty((len(vectors), vectors[0].size), np.float32)
@@ -83,13 +83,13 @@ def _stack(vectors):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _chunk(channels):
     """Return the rows of a chunk: about CHUNK elements, in fours."""
     return max(CHUNK // channels // 4 * 4, 4)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_and_moments(x, site, mean, variance):
     """Round x where it is; write mean and biased variance of its columns."""
     n, channels = x.shape
@@ -105,7 +105,7 @@ def round_and_moments(x, site, mean, variance):
         variance[k] = np.maximum(squares[k] / n - average * average, 0.0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
     """Write x normalized, through the ReLU, and rounded."""
     n, channels = x.shape
@@ -117,7 +117,7 @@ def normalize_and_round(x, mean, inverse, scale, shift, relu, site, out):
         round_here(part.reshape(-1), start * channels, site)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out, dscale, dshift):
     """Write dy rounded and stopped where the ReLU does, dscale and dshift."""
     n, channels = x.shape
@@ -132,7 +132,7 @@ def round_and_gradient_sums(x, dy, mean, inverse, scale, shift, relu, site, out,
         dscale[k], dshift[k] = by_scale[k], by_shift[k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def gradient_and_round(x, passed, mean, inverse, scale, dscale, dshift, of_batch, site):
     """Turn `passed`, as the pass before returns it, into dx, rounded, in its place."""
     n, channels = x.shape

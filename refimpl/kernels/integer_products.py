@@ -1,12 +1,13 @@
 """Sums of products of integer codes; the definition is `refimpl.spec.integers.dot`."""
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 _LEAST, _MOST = np.int64(-(2**31)), np.int64(2**31 - 1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def products(a, b, out):
     """Write the sum of a[i, :] * b[j, :] into out[i, j], as int32 accumulators would.
 
@@ -25,7 +26,7 @@ def products(a, b, out):
     return -1, 0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _terms(x, y):
     """Return after how many terms the sum leaves int32."""
     total = np.int64(0)
@@ -36,7 +37,7 @@ def _terms(x, y):
     return 0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def looked_up(a, b, out, table):
     """Write the sum of table[a[i, :], b[j, :]] into out[i, j], added one after the other.
 

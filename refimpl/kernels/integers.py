@@ -7,12 +7,13 @@ integer.
 """
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 _SMALLEST, _LARGEST = np.float32(2.0**-149), np.float32((2 - 2.0**-23) * 2.0**127)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def scale(x, scales, largest_code):
     """Write the scale of each row: its largest magnitude / largest_code, rounded to float32.
 
@@ -26,14 +27,14 @@ def scale(x, scales, largest_code):
         scales[row] = _float32_scale(np.float64(largest), largest_code)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _float32_scale(width, steps):
     if width == 0:
         return np.float32(1)
     return np.float32(min(max(np.float32(width / steps), _SMALLEST), _LARGEST))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def affine(low, high, scales, zero_points, smallest, largest):
     """Write scale and zero point of each row with values from low to high (float32 (rows,))."""
     for row in range(low.size):
@@ -55,7 +56,7 @@ def affine(low, high, scales, zero_points, smallest, largest):
         zero_points[row] = np.int32(min(max(zero, smallest), largest))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode(x, codes, scales, zero_points, smallest, largest):
     """Write clip(round(x / scale) + zero point), ties to even, of each row of x.
 
@@ -69,7 +70,7 @@ def encode(x, codes, scales, zero_points, smallest, largest):
             codes[row, i] = np.int32(min(max(code, smallest), largest))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def decode(codes, x, scales, zero_points):
     """Write scale * (code - zero point), rounded once to float32 (exact in float64)."""
     for row in range(codes.shape[0]):

@@ -4,10 +4,11 @@
 """
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _exponentials(row, out):
     """Write exp(row - its largest) in float64; return the sum."""
     largest = np.float64(row[0])
@@ -20,7 +21,7 @@ def _exponentials(row, out):
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def cross_entropy(logits, labels):
     """Return the mean over the batch of -log softmax(logits)[label], float64."""
     batch, classes = logits.shape
@@ -34,7 +35,7 @@ def cross_entropy(logits, labels):
     return loss / batch
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def cross_entropy_gradient(logits, labels, dy, dx):
     """Write dL/d(logits) into dx, given dL/d(loss)."""
     batch, classes = logits.shape

@@ -12,11 +12,11 @@ its operands by where they begin.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from refimpl.kernels import direct_convolution as convolution
 from refimpl.kernels import fused_passes as passes
 from refimpl.kernels import losses, normalization, optimizer_steps, pooling
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float32_codes import Float32Target
 
 (
@@ -101,10 +101,10 @@ class Noise(NamedTuple):
 
 
 # Parts of `run`: compiled with it, and not each by itself before that.
-_part = njit(error_model="numpy", nogil=True, inline="always")
+_part = compiled(inline="always")
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _site(sites, number, stream, noise):
     """Return the Site of a rounding point."""
     t = sites[number]
@@ -127,12 +127,12 @@ def _site(sites, number, stream, noise):
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _image(m, at, batch, height, width, channels):
     return m[at : at + batch * height * width * channels].reshape((batch, height, width, channels))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _rows(m, at, n, channels):
     return m[at : at + n * channels].reshape((n, channels))
 
@@ -203,14 +203,14 @@ def _normalize(op, m, w, g, site):
         passes.gradient_and_round(x, dx, mean, inverse, scale, dscale, dshift, True, site)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _add_bias(y, bias):
     for i in range(y.shape[0]):
         for k in range(y.shape[1]):
             y[i, k] += bias[k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _sum_columns(dy, out):
     """Write the float32 sums of the columns of dy, added row after row."""
     out[:] = dy[0]
@@ -219,19 +219,19 @@ def _sum_columns(dy, out):
             out[k] += dy[i, k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _relu(x, y):
     for i in range(x.size):
         y[i] = np.float32(0) if x[i] < np.float32(0) else x[i]  # a NaN stays one
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _relu_back(y, dy, dx):
     for i in range(y.size):
         dx[i] = dy[i] * (np.float32(1) if y[i] > np.float32(0) else np.float32(0))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _add(x, z, y):
     for i in range(x.size):
         y[i] = x[i] + z[i]
@@ -277,7 +277,7 @@ def _simple(op, m, w, g):
             pooling.max_pool_gradient(x, dy, op.size, dx)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def run(operations, m, w, g, s, sites, noise, labels, scale):
     """Carry out operations in order; the loss is that of labels (int64 (batch,)), times scale on the way back."""
     for i in range(operations.size):
@@ -306,7 +306,7 @@ def run(operations, m, w, g, s, sites, noise, labels, scale):
             _simple(op, m, w, g)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def sgd(
     gradient, accumulator, weights, velocity, unscale, before, rate, momentum, decay, first, nesterov, sites, noise
 ):

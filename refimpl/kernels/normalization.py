@@ -11,10 +11,11 @@ sums over rows run in float64, row after row, and are so exact that no float32 r
 """
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def moments(x):
     """Return mean and biased variance of each column of x, as E[x^2] - E[x]^2 in float64.
 
@@ -33,7 +34,7 @@ def moments(x):
     return mean.astype(x.dtype), variance.astype(x.dtype)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def normalize(x, mean, inverse, scale, shift, relu):
     """Return out."""
     out = np.empty_like(x)
@@ -46,7 +47,7 @@ def normalize(x, mean, inverse, scale, shift, relu):
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def gradient_sums(x, dy, mean, inverse, scale, shift, relu):
     """Return dscale and dshift."""
     n, channels = x.shape
@@ -62,7 +63,7 @@ def gradient_sums(x, dy, mean, inverse, scale, shift, relu):
     return dscale.astype(x.dtype), dshift.astype(x.dtype)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def gradient(x, dy, mean, inverse, scale, shift, relu, dscale, dshift, of_batch):
     """Return dx; with `of_batch`, mean and inverse depend on x."""
     n, channels = x.shape
@@ -88,7 +89,7 @@ def gradient(x, dy, mean, inverse, scale, shift, relu, dscale, dshift, of_batch)
     return out.reshape(n, channels)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def image_means(x):
     """Return the mean over the pixels of x (batch, pixels, channels)."""
     out = np.empty((x.shape[0], x.shape[2]), x.dtype)
@@ -96,7 +97,7 @@ def image_means(x):
     return out
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_image_means(x, out):
     """Do as `image_means`, into out."""
     batch, pixels, channels = x.shape
@@ -110,7 +111,7 @@ def write_image_means(x, out):
             out[b, k] = total[k] / pixels
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def write_image_means_gradient(dy, dx):
     """Write dL/dx (batch, pixels, channels), given dL/d(means)."""
     batch, pixels, channels = dx.shape

@@ -5,10 +5,11 @@ that NumPy, told the same, gives the same bits.
 """
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def sgd(weights, gradient, velocity, new, update, rate, momentum, decay, first, nesterov):
     """Write new (velocity) and update = -rate * direction; float32 (n,) each, scalars float32.
 
@@ -22,7 +23,7 @@ def sgd(weights, gradient, velocity, new, update, rate, momentum, decay, first, 
         update[i] = -(rate * (d + momentum * v if nesterov else v))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def adam(
     weights,
     gradient,

@@ -1,10 +1,11 @@
 """Codes of few bits side by side, row by row; the definition is `refimpl.spec.packing`."""
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def pack(codes, packed, width):
     """Write codes (uint8 (rows, n)) of `width` bits into packed (uint8 (rows, bytes))."""
     for row in range(codes.shape[0]):
@@ -21,7 +22,7 @@ def pack(codes, packed, width):
             packed[row, place] = buffer
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def unpack(packed, codes, width):
     """Read packed (uint8 (rows, bytes)) into codes (uint8 (rows, n)) of `width` bits."""
     mask = (1 << width) - 1

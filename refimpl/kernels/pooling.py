@@ -1,9 +1,9 @@
 """Largest values of windows side by side; images are (batch, height, width, channels)."""
 
-from numba import njit
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _largest(x, b, i, j, k, size):
     """Return the first place of the largest value in a window, a NaN counting as largest."""
     top, left = i, j
@@ -16,7 +16,7 @@ def _largest(x, b, i, j, k, size):
     return top, left
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def max_pool(x, size, out):
     """Write the largest value of each size x size window."""
     batch, down, across, channels = out.shape
@@ -28,7 +28,7 @@ def max_pool(x, size, out):
                     out[b, i, j, k] = x[b, y, z, k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def max_pool_gradient(x, dy, size, dx):
     """Write dL/dx: the first of equal values in a window takes its gradient."""
     batch, down, across, channels = dy.shape

@@ -8,8 +8,8 @@ The notation (kind, negative, significand, exponent) is that of `refimpl.kernels
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float_codes import FINITE, NAN, NAN_ZERO, OVERFLOW, TIES_TO_EVEN, ZERO, Mode, normalise
 from refimpl.kernels.float_codes import pack as pack_float
 from refimpl.kernels.float_codes import unpack as unpack_float
@@ -30,7 +30,7 @@ def fields(fmt) -> PositFields:
     return PositFields(fmt.bits, fmt.exponent_bits)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def unpack(code, f):
     """Return kind, negative, significand and exponent of a code (uint64)."""
     if code == _0:
@@ -54,7 +54,7 @@ def unpack(code, f):
     return FINITE, negative, significand, (regime << f.exponent_bits) + exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def pack(kind, negative, significand, exponent, f):
     """Return the code of a value, rounded once."""
     nar = _1 << np.uint64(f.bits - 1)
@@ -88,7 +88,7 @@ def pack(kind, negative, significand, exponent, f):
     return (nar << _1) - code if negative else code
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode(x, codes, source, f, mode, words):
     """Write the code of each x (bits of floats with fields `source`) into codes (unsigned (n,))."""
     for i in range(x.size):
@@ -96,7 +96,7 @@ def encode(x, codes, source, f, mode, words):
         codes[i] = pack(kind, negative, significand, exponent, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def encode_integers(x, codes, f, mode, words):
     """Write the code of each integer of x (int64 or uint64 (n,)) into codes, rounded once."""
     for i in range(x.size):
@@ -108,7 +108,7 @@ def encode_integers(x, codes, f, mode, words):
         codes[i] = pack(kind, negative, significand, exponent, f)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def decode(codes, x, f, target):
     """Write the value of each code (unsigned (n,)) into x, bits of floats with fields `target`."""
     nearest = Mode(TIES_TO_EVEN, OVERFLOW, NAN_ZERO, 32)
@@ -117,7 +117,7 @@ def decode(codes, x, f, target):
         x[i] = pack_float(kind, negative, significand, exponent, target, nearest, _0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def quantize(x, out, source, f, mode, words):
     """Round each x to the format and write it into out, both bits of floats with fields `source`."""
     nearest = Mode(TIES_TO_EVEN, OVERFLOW, NAN_ZERO, 32)

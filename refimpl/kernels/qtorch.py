@@ -5,12 +5,13 @@ done on integers, which also holds where the machine flushes subnormals to zero.
 """
 
 import numpy as np
-from numba import njit
+
+from refimpl.kernels._compiled import compiled
 
 _SIGN = np.uint32(0x80000000)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def float_quantize(x, out, exponent_bits, mantissa_bits, stochastic, random):
     """Write the rounded x (uint32 (n,), bits of float32) into out (alike; may be x itself).
 

@@ -7,9 +7,10 @@ the multiplication does not look at, so that nothing is moved between lanes unti
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.tiles import WIDE
 
 LANES = 32 if WIDE else 8  # counters worked on at a time: their four words fill the registers
@@ -72,14 +73,14 @@ def _fill_group(typing, address, first_counter, seed, stream):
     return types.void(types.int64, types.uint64, types.uint64, types.uint64), generate
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def fill_groups(words, first_counter, seed, stream):
     """Do as `fill` for a whole number of groups."""
     for j in range(0, words.size // 4, LANES):
         _fill_group(words.ctypes.data + 16 * j, first_counter + np.uint64(j), seed, stream)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def fill(words, first_counter, seed, stream):
     """Write words[4 j + w] = word w of counter first_counter + j, for len(words) / 4 counters.
 
@@ -93,13 +94,13 @@ def fill(words, first_counter, seed, stream):
         words[whole:] = group[: words.size - whole]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def random_words(words, seed, stream):
     """Fill words (uint32, a whole number of blocks of 4) with elements 0, 1, 2, ... of the stream."""
     fill(words, np.uint64(0), seed, stream)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def random_words_from(words, seed, stream, first_counter):
     """Fill words with elements 4 * first_counter (uint64), ... of the stream."""
     fill(words, first_counter, seed, stream)

@@ -5,14 +5,14 @@ for each tensor it rounds.
 """
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.float_codes import quantize_stochastic, quantize_ties_to_even
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def round_tensor(x, out, target, stochastic, seed, stream):
     """Round x (float32 (n,)) into out (alike, elsewhere), by the stream or to even."""
     if stochastic:
@@ -21,7 +21,7 @@ def round_tensor(x, out, target, stochastic, seed, stream):
         quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), target)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def census(x, largest):
     """Return how many elements of x (float32 (n,)) exceed `largest` (bits) in magnitude, and how many are 0."""
     bits = x.view(np.uint32)

@@ -9,8 +9,8 @@ terms can be added before a carry has to move.
 """
 
 import numpy as np
-from numba import njit
 
+from refimpl.kernels._compiled import compiled
 from refimpl.kernels.arithmetic import add, mul, negate, pack, unpack
 from refimpl.kernels.float32_codes import quantize_ties_to_even
 from refimpl.kernels.float_codes import FINITE, STOCHASTIC, TOWARD_NEGATIVE, ZERO, leading_zeros
@@ -24,7 +24,7 @@ _0, _1, _32, _64 = (np.uint64(k) for k in (0, 1, 32, 64))
 _LIMB = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def roundings(order, terms, chunk):
     """Return how many results are rounded in a sum."""
     if order == SEQUENTIAL:
@@ -36,7 +36,7 @@ def roundings(order, terms, chunk):
     return 4 * terms if order == KAHAN else 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, lowest, limbs):
     """Write the code of the sum of a[i, :] * b[j, :] into out[i, j].
 
@@ -70,7 +70,7 @@ def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, 
                 out[i, j] = _rounded(total, f, mode, words, 0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _rounded(number, f, mode, words, at):
     """Return the code of a number, rounded with random word `at`."""
     random = _0
@@ -79,12 +79,12 @@ def _rounded(number, f, mode, words, at):
     return pack(number, f, mode, random)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _downward(f, mode):
     return mode.rounding == TOWARD_NEGATIVE and not f.is_posit
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _in_turn(x, y, fa, fb, f, mode, words, at):
     total, downward = _0, _downward(f, mode)  # code 0 is +0 in every accumulator
     for k in range(x.size):
@@ -93,7 +93,7 @@ def _in_turn(x, y, fa, fb, f, mode, words, at):
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _pairwise(x, y, fa, fb, f, mode, words, level):
     downward, at, left = _downward(f, mode), x.size, x.size
     if left == 0:
@@ -111,7 +111,7 @@ def _pairwise(x, y, fa, fb, f, mode, words, level):
     return level[0]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _chunked(x, y, fa, fb, f, mode, words, chunk):
     total, downward, at = _0, _downward(f, mode), 0
     for start in range(0, x.size, chunk):
@@ -123,7 +123,7 @@ def _chunked(x, y, fa, fb, f, mode, words, chunk):
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _kahan(x, y, fa, fb, f, mode, words):
     total, lost, downward = _0, _0, _downward(f, mode)
     for k in range(x.size):
@@ -138,7 +138,7 @@ def _kahan(x, y, fa, fb, f, mode, words):
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _exact(x, y, fa, fb, mode, f, lowest, fixed):
     """Return the sum of products as a number, to odd."""
     fixed[:] = 0
@@ -166,7 +166,7 @@ def _exact(x, y, fa, fb, mode, f, lowest, fixed):
     return _number_of(fixed, lowest, downward)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _number_of(fixed, lowest, downward):
     """Return the number that limbs stand for, to odd; the two lowest limbs are 0."""
     carry = np.int64(0)
@@ -197,7 +197,7 @@ def _number_of(fixed, lowest, downward):
     return FINITE, negative, significand | np.uint64(some), exponent
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def products_in_float32(a, b, out, target):
     """Write the sums of products into out, added one after the other and rounded to the target.
 

@@ -1,9 +1,9 @@
 """Decode by table; a table holds the value of every code."""
 
-from numba import njit
+from refimpl.kernels._compiled import compiled
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def look_up(codes, x, table):
     """Write table[code] of each code (unsigned (n,)) into x; values as their bits, unsigned."""
     for i in range(codes.size):

@@ -21,9 +21,11 @@ import functools
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from refimpl.kernels._compiled import compiled
 
 LANES = 16
 
@@ -133,7 +135,7 @@ _1x16, _3x16, _4x16, _8x16, _16x16 = (_block(rows, 1) for rows in (1, 3, 4, 8, 1
 _1x32, _4x32, _8x32 = (_block(rows, 2) for rows in (1, 4, 8))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def add_products(
     c, c_row, a, a_row, a_most, a_outer, a_inner, b, b_most, b_outer, b_inner, most, outer, inner, add, rows, columns
 ):
@@ -328,7 +330,7 @@ def add_products(
         j += 2 * LANES if pair else LANES
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def add_products_of_lines(
     c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_outer, a_inner, b, b_outer, b_inner, outer, inner, wide
 ):

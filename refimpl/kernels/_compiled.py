@@ -1,0 +1,176 @@
+"""How every kernel is compiled, and where its machine code is kept for the next process.
+
+Numba keeps compiled functions on disk too, but takes one to be fresh as long as the file it stands
+in is unchanged, though the code of every function it calls is compiled into it.  Here one digest of
+all kernel files names the directory in which all compiled functions are kept: whatever is edited,
+everything compiled from it is compiled anew, and undoing the edit finds the old code again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
+
+from refimpl._files import writing
+
+_PACKAGE = Path(__file__).parents[1]
+_KEPT = 4  # directories: of so many states of the sources, the latest used
+
+
+def compiled(function=None, **options):
+    """Compile a kernel when it is first called; options are those of `numba.njit`."""
+    if function is None:
+        return lambda function: compiled(function, **options)
+    dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
+    if dispatcher is not function and options.get("inline", "never") == "never":
+        dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+def sources() -> list[Path]:
+    """Return the files that kernels are compiled from."""
+    return sorted([*_PACKAGE.glob("kernels/*.py"), *_PACKAGE.glob("nn/engine/*.py")])
+
+
+def _digest() -> str:
+    """Return a digest of all kernel files and of what compiles them."""
+    digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
+    for path in sources():
+        text = path.read_bytes()
+        digest.update(f"{path.name} {len(text)} ".encode() + text)
+    return digest.hexdigest()[:16]
+
+
+_STAMP = _digest()
+
+
+@cache
+def directory() -> Path | None:
+    """Return the directory of this process's compiled functions, or None if there is no place for one.
+
+    The first that can be written to of: NUMBA_CACHE_DIR, beside the kernels, the user's cache, and
+    a directory for temporary files, of which the user is told once.
+    """
+    name = f"refimpl-{hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:8]}"  # one for each installation
+    lasting = [
+        config.CACHE_DIR and Path(config.CACHE_DIR, name).absolute(),
+        _PACKAGE / "kernels" / "__pycache__" / "compiled",
+        Path(AppDirs("numba", appauthor=False).user_cache_dir, name),
+    ]
+    found = next((path for root in lasting if root and (path := _writable(Path(root)))), None)
+    if found is None:
+        found = _temporary(name)
+        _tell(found)
+    return found
+
+
+def _writable(root: Path) -> Path | None:
+    """Return the directory for this state of the sources under a root, made if need be; None if it cannot be."""
+    path = root / _STAMP
+    if not root.is_absolute() or not sources():
+        return None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+        os.utime(path)
+        old = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)[:-_KEPT]
+    except OSError:
+        return None
+    for other in old:
+        shutil.rmtree(other, ignore_errors=True)
+    return path
+
+
+def _temporary(name: str) -> Path | None:
+    """Return a directory for temporary files that nobody else can write to: compiled code is loaded from it."""
+    owner = os.getuid() if hasattr(os, "getuid") else None  # elsewhere such directories are each user's own
+    try:
+        root = Path(tempfile.gettempdir(), name if owner is None else f"{name}-{owner}")
+        root.mkdir(mode=0o700, exist_ok=True)
+        state = root.lstat()
+    except OSError:
+        return None
+    if root.is_symlink() or (owner is not None and (state.st_uid != owner or state.st_mode & 0o077)):
+        return None
+    return _writable(root)
+
+
+def _tell(place: Path | None) -> None:
+    import multiprocessing
+
+    if multiprocessing.parent_process() is None:  # its workers need not repeat it
+        kept = f"kept in {place.parent}" if place else "not kept"
+        print(
+            f"refimpl: compiled functions are {kept}, as no better place can be written to; "
+            "set NUMBA_CACHE_DIR to a directory that can",
+            file=sys.stderr,
+        )
+
+
+class _Cache(FunctionCache):
+    """The compiled versions of one function."""
+
+    def __init__(self, function):
+        self._py_func, self._name = function, repr(function)
+        self._impl = _Implementation(function)
+        self._cache_file = self  # what saves and loads an entry: below
+        self._prefix = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self.enable()
+
+    @property
+    def cache_path(self):
+        return directory()
+
+    def load_overload(self, sig, target_context):
+        return super().load_overload(sig, target_context) if directory() else None
+
+    def save_overload(self, sig, data):
+        if directory() and _digest() == _STAMP:  # not what was compiled while somebody edits
+            super().save_overload(sig, data)
+
+    def flush(self):
+        for path in directory().glob(f"{self._prefix}-*"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key) -> Path:
+        return directory() / f"{self._prefix}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def load(self, key):
+        """Return the entry of a key, or None."""
+        try:
+            with open(self._path(key), "rb") as file:
+                return pickle.load(file) if pickle.load(file) == key else None
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def save(self, key, data):
+        """Write an entry, whole or not at all: other processes load and save at the same time."""
+        with contextlib.suppress(OSError):  # a full disk, say: it is compiled again next time
+            with writing(self._path(key)) as file:
+                file.write(dumps(key) + dumps(data))
+
+
+class _Implementation(CompileResultCacheImpl):
+    """What turns a compiled function into something to save, and back; the place is `_Cache`'s affair."""
+
+    def __init__(self, function):
+        self._lineno, self._locator = function.__code__.co_firstlineno, self
+        self._py_file = function.__code__.co_filename
+
+    def ensure_cache_path(self):
+        directory().mkdir(parents=True, exist_ok=True)
