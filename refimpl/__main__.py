@@ -74,12 +74,21 @@ def _read(arguments):
     import argparse
     from importlib import import_module
 
+    from refimpl import __version__
+    from refimpl._arguments import unknown
+
     class Parser(argparse.ArgumentParser):
         def error(self, message):
             print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
             raise SystemExit(2)
 
+        def _check_value(self, action, value):  # argparse has no public place to propose the nearest name
+            if action.choices is not None and value not in action.choices:
+                name = (*action.option_strings, action.dest)[0]
+                self.error(str(unknown(self.prog, name, value, [*action.choices])).removeprefix(f"{self.prog}: "))
+
     parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
+    parser.add_argument("--version", action="version", version=f"refimpl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:
         import_module(f"refimpl.commands.{name}").add(commands)

@@ -1,15 +1,19 @@
 """The command line: what it prints and writes, and one clear line for every misuse."""
 
+import argparse
 import json
 import os
 import pickle
 import re
+import shlex
 import tempfile
+from importlib import import_module
 
 import numpy as np
 import pytest
 
-from refimpl.__main__ import main
+import refimpl
+from refimpl.__main__ import COMMANDS, main
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix
 
 NAMES = [c.name for c in CONFIGURATIONS]
@@ -34,86 +38,136 @@ def refused(capsys, out, *arguments):
     return line
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["frontier", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["frontier", "digits", "--measurements", "4", "--method", "ed-mf"], "4 measurements; allowed are 5 .*to 99"),
-        (["frontier", "digits", "--measurements", "100"], "100 measurements; allowed are 1 .*to 99"),
-        (["frontier", "digits", "--method", "ed"], "got method 'ed'; allowed are 'knowledge-grad"),
-        (["frontier", "digits", "--measurements", "0"], "'0' is not a whole number of at least 1"),
-        (["frontier", "digits", "--measurements", "x"], "'x' is not a whole number"),
-        (
-            ["frontier", "digits", "--memory-cap-mb", "0.1"],
-            "cap of 0.1 MB admits no configuration; the smallest, e3m1.e6m7, needs 0.[0-9]+ MB",
-        ),
-        (
-            ["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"],
-            "the rank of the embedding: raise the cap",
-        ),
-        (["frontier", "digits", "--memory-cap-mb", "much"], "invalid float value: 'much'"),
-        (
-            ["frontier", "digits", "--memory-cap-mb", "nan"],
-            "memory_cap_mb = nan; allowed is a number above 0 and finite",
-        ),
-        (["frontier", "digits", "--seed", "-1"], "'-1' is not a whole number|expected one argument"),
-        (["sweep", "--tasks", "digits", "mnist"], "unknown data set 'mnist'"),
-        (["sweep", "--configurations", "e4m3+e8m8"], "e4m3.e8m8.*did you mean e4m3.e8m"),
-        (["sweep", "--epochs", "0"], "'0' is not a whole number of at least 1"),
-        (["sweep", "--loss-scale", "0"], "loss_scale is 0"),
-        (["sweep", "--tasks", "digits", "digits"], "twice"),
-        (["certify", "cnn", "digit"], "unknown data set 'digit'.*did you mean 'digits'"),
-        (["certify", "transformer", "digits"], "invalid choice: 'transformer'.*cnn"),
-        (["certify", "cnn", "digits", "--precision", "flot16"], "unknown format 'flot16'; did you mean float16"),
-        (["certify", "cnn", "digits", "--precision", "int8"], "no bound for input of layer '0 Round' in int8"),
-        (["certify", "cnn", "digits", "--precision", "posit16_2"], "posit16_2 cannot be trained in"),
-        (["certify", "cnn", "digits", "--outputs", "classes"], "invalid choice: 'classes'"),
-        (["certify", "cnn", "digits", "--epochs", "0"], "'0' is not a whole number of at least 1"),
-        (["frontier", "digits", "--memory-cap-mb", "0.284", "--method", "ed-mf"], "admits 1 configuration; the design"),
-    ],
-)
-def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, arguments, message):
-    line = refused(capsys, tmp_path / "out", *arguments)
-    assert re.search(message, line), line
+MISUSE = {  # a command line: what its one line of refusal names
+    "frontier digit": "unknown data set 'digit'.*'digits'",
+    "frontier digits --measurements 4 --method ed-mf": "4 measurements.*5 .*to 99",
+    "frontier digits --measurements 100": "100 measurements.*1 .*to 99",
+    "frontier digits --method ed": "'ed'.*knowledge-grad",
+    "frontier digits --measurements 0": "--measurements: '0'.*at least 1",
+    "frontier digits --measurements x": "--measurements: 'x'.*integer",
+    "frontier digits --memory-cap-mb 0.1": "0.1 MB.*e3m1.e6m7, needs 0.[0-9]+ MB",
+    "frontier digits --memory-cap-mb 0.284 --method ed-mf": "1 configuration.*the rank of the embedding",
+    "frontier digits --memory-cap-mb much": "--memory-cap-mb.*'much'",
+    "frontier digits --memory-cap-mb nan": "memory_cap_mb.*nan",
+    "frontier digits --seed -1": "'-1'|expected one argument",
+    "sweep --tasks digits mnist": "unknown data set 'mnist'",
+    "sweep --configurations e4m3+e8m8": "e4m3.e8m8.*did you mean e4m3.e8m",
+    "sweep --epochs 0": "--epochs: '0'.*at least 1",
+    "sweep --loss-scale 0": "loss_scale.* 0",
+    "sweep --tasks digits digits": "twice",
+    "sweep --configurations e99m99+e8m7": "e99m99",
+    "certify cnn digit": "unknown data set 'digit'.*'digits'",
+    "certify transformer digits": "'transformer'.*cnn",
+    "certify cnn digits --precision flot16": "'flot16'.*float16",
+    "certify cnn digits --precision int8": "layer '0 Round' in int8",
+    "certify cnn digits --precision posit16_2": "posit16_2",
+    "certify cnn digits --outputs classes": "'classes'",
+    "certify cnn digits --epochs 0": "--epochs: '0'",
+    "choose mlp digits --tolerance 1e-6": "1e-06.*int8 .*0.0\\d+",
+    "choose mlp digits --tolerance nan": "tolerance.*nan",
+    "choose mlp digits --tolerance 0": "tolerance.*0",
+    "choose mlp digits --tolerance much": "--tolerance.*'much'",
+    "choose mlp digits --candidates ,": "--candidates: ','",
+    "choose mlp digits --scalings ''": "--scalings: ''",
+    "choose mlp digits --candidates int8,float9": "'float9'",
+    "choose mlp digits --candidates posit8_2": "posit8_2",
+    "choose mlp digits --scalings column": "'column'",
+    "choose mlp digits --scalings 0": "per.* 0",
+    "choose mlp digits --roundings up": "'up'",
+    "choose mlp digit": "unknown data set 'digit'",
+    "choose resnet99 digits": "'resnet99'.*'resnet",
+    "choose cnn topics": "cnn takes images.*16 tokens",
+    "choose mlp digits --policies 3": "3.*at least 20",
+    "choose mlp digits --metric luck": "--metric 'luck'",
+}
 
 
-@pytest.mark.parametrize("arguments", [["memory", "resnet"], ["memory"], ["fly"], []])
-def test_unknown_commands_and_models_are_refused_in_one_line(capsys, arguments):
-    status, _, line = run(capsys, *arguments)
-    assert status == 2 and line.count("\n") == 1
-
-
-@pytest.mark.parametrize("formats", [["--low", "e4q3"], ["--high", "8"]])
-def test_unknown_formats_are_refused_in_one_line(capsys, formats):
-    status, _, line = run(capsys, "memory", "cnn", *formats)
-    assert status == 2 and line.count("\n") == 1 and "got the format name" in line
+@pytest.mark.parametrize("line", MISUSE)
+def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, line):
+    said = refused(capsys, tmp_path / "out", *shlex.split(line), "--quiet")
+    assert re.search(MISUSE[line], said), said
+    assert said.startswith(f"refimpl {line.split()[0]}: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "names"),
     [
-        (["frontier", "digits", "--out", ""], "--out: the path is empty"),
-        (["sweep", "--out", ""], "--out: the path is empty"),
-        (["reproduce", "peppp", "--out", " "], "--out: the path is empty"),
-        (["memory", "cnn", "--picture", ""], "--picture: the path is empty"),
-        (
-            ["memory", "cnn", "--batch-size", "1" + 400 * "0"],
-            r"batch_size = a number beyond 2\^64; allowed is 1 to .* \(2\^40\)",
-        ),
-        (
-            ["memory", "cnn", "--low", "e99m99"],
-            "exponent_bits must be a whole number from 0 to 16; got exponent_bits=99",
-        ),
-        (["sweep", "--configurations", "e99m99+e8m7"], "e99m99"),
+        ("", "COMMAND"),
+        ("fly", "'fly'"),
+        ("formt", "did you mean 'format'"),
+        ("FORMAT e4m3", "did you mean 'format'"),
+        ("memory", "MODEL"),
+        ("memory resnet", "'resnet'; did you mean 'resnet18'"),
+        ("memory cnn --low e4q3", "'e4q3'"),
+        ("memory cnn --high 8", "'8'"),
+        ("memory cnn --low e99m99", "exponent_bits.*99"),
+        ("memory cnn --picture ''", "--picture: the path is empty"),
+        (f"memory cnn --batch-size 1{400 * '0'}", "batch_size"),
+        ("memory vgg11", "digits are 8x8; give --resolution 32"),
+        ("frontier digits --out ''", "--out: the path is empty"),
+        ("sweep --out ''", "--out: the path is empty"),
+        ("reproduce peppp --out ' '", "--out: the path is empty"),
+        ("format nope", "^refimpl format: unknown format 'nope'"),
+        ("format float8_e4m3fm", "float8_e4m3fn"),
+        ("vectors encode nope", "^refimpl vectors: .*unknown format 'nope'"),
+        ("vectors encode int8", "^refimpl vectors: .*int8"),
+        ("vectors encod e4m3", "did you mean 'encode'"),
+        ("vectors encode e4m3 --rounding TIES_TO_EVEN", "did you mean 'ties_to_even'"),
+        ("vectors encode e4m3 --npz a.npz --json", "--json: not allowed with argument --npz"),
+        ("vectors encode mxfp4_e2m1", "mxfp4_e2m1"),
+        ("vectors encode nf4", "nf4"),
+        ("verify encode nvfp4", "nvfp4"),
+        ("vectors fma float32", "fma"),
+        ("vectors add float16 --level all", "level 2"),
+        ("vectors sqrt float64", "53 significant|float64"),
+        ("vectors add int8", "int8"),
+        ("conform", "NAME"),
+        ("conform nothing", "'nothing'"),
+        ("conform no.such", "'no'"),
+        ("conform numpy.nothing", "'nothing'"),
+        ("conform numpy.trunc", "format"),
+        ("conform e4m3 --program ''", "Program.*empty"),
+        ("conform numpy.float16 mxfp4_e2m1", "block format"),
+        ("conform numpy.trunc e4m3 --scale 2", "scale"),
+        ("conform e4m3 --program ./no-such-program", "no-such-program"),
     ],
 )
-def test_empty_paths_and_sizes_beyond_counting_are_refused_in_one_line(
-    capsys, tmp_path, monkeypatch, arguments, message
-):
+def test_misuse_of_commands_that_print_is_refused_in_one_line(capsys, tmp_path, monkeypatch, line, names):
     monkeypatch.chdir(tmp_path)
-    status, printed, line = run(capsys, *arguments)
-    assert status == 2 and printed == "" and line.count("\n") == 1 and re.search(message, line), line
+    status, printed, said = run(capsys, *shlex.split(line))
+    assert status == 2 and printed == "" and said.count("\n") == 1 and re.search(names, said), said
     assert not list(tmp_path.iterdir())
+
+
+def commands():
+    """Return the parser of every command by its name."""
+    parser = argparse.ArgumentParser()
+    found = parser.add_subparsers()
+    for name in COMMANDS:
+        import_module(f"refimpl.commands.{name}").add(found)
+    return parser, found.choices
+
+
+def examples():
+    """Return the examples in every command's help: lines for a shell."""
+    for name, command in commands()[1].items():
+        lines = command.format_help().split("examples:\n")[1].splitlines()
+        assert lines and all(line.startswith(f"  refimpl {name}") for line in lines)
+        yield from lines
+
+
+@pytest.mark.parametrize("line", [*examples()])
+def test_an_example_of_the_help_is_understood_and_runs_if_it_is_cheap(line, capsys, tmp_path, monkeypatch):
+    words = shlex.split(line.partition("<")[0])[1:]
+    assert commands()[0].parse_args(words).run
+    if words[0] in ("format", "memory", "vectors"):
+        monkeypatch.chdir(tmp_path)
+        status, printed, said = run(capsys, *words)
+        assert (status, said) == (0, "") and printed
+
+
+def test_the_version_is_printed(capsys):
+    assert run(capsys, "--version") == (0, f"refimpl {refimpl.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -182,11 +236,11 @@ def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp
     from refimpl.commands.options import write_results
 
     class Figure:
-        def savefig(self, path, **_):
-            path.write_bytes(b"new")
+        def savefig(self, file, **_):
+            file.write(b"new")
 
     class Interrupted:
-        def savefig(self, path, **_):
+        def savefig(self, file, **_):
             raise KeyboardInterrupt
 
     (tmp_path / "a.png").write_bytes(b"old")
@@ -195,30 +249,10 @@ def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
     files = {"a.png": Figure(), "a.json": {"x": (1.5, float("inf")), "y": [float("nan"), True]}}
-    assert write_results(tmp_path, files) == [tmp_path / "a.png", tmp_path / "a.json"]
+    write_results(tmp_path, files)
     assert (tmp_path / "a.png").read_bytes() == b"new"
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1.5, None], "y": [None, True]}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["format", "nope"], "refimpl format: unknown format 'nope'; `refimpl format --list` prints"),
-        (["vectors", "encode", "int8"], "refimpl vectors: a float or posit format and a deterministic mode"),
-        (["certify", "mlp", "digits", "--precision", "int8"], "refimpl certify: there is no bound for input"),
-        (["vectors", "encode", "nope"], "refimpl vectors: format: unknown format 'nope'"),
-        (
-            ["vectors", "encode", "e4m3", "--npz", "a.npz", "--json"],
-            "refimpl vectors: argument --json: not allowed with argument --npz",
-        ),
-    ],
-)
-def test_a_command_says_its_name_once(capsys, tmp_path, monkeypatch, arguments, line):
-    monkeypatch.chdir(tmp_path)
-    status, printed, said = run(capsys, *arguments)
-    assert status == 2 and printed == "" and said.startswith(line) and said.count("\n") == 1
-    assert not list(tmp_path.iterdir())
 
 
 def matrix(path, **changes):
@@ -310,8 +344,6 @@ def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_p
         status, printed, line = run(capsys, "memory", "cnn", "--picture", bad)
         assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
         assert printed == ""
-    status, _, line = run(capsys, "memory", "vgg11")
-    assert status == 2 and "those of digits are 8x8; give --resolution 32 or more" in line
     assert run(capsys, "memory", "vgg11", "--resolution", "32")[0] == 0
 
 
@@ -437,10 +469,8 @@ def test_format_prints_json_with_the_special_codes_of_the_standards(capsys, name
     assert json.loads(printed)["special codes"].items() >= codes.items()
 
 
-def test_format_lists_the_catalogue_and_refuses_unknown_names_with_a_suggestion(capsys):
+def test_format_lists_the_catalogue(capsys):
     assert "bfloat16" in run(capsys, "format", "--list")[1].split()
-    status, _, line = run(capsys, "format", "float8_e4m3fm")
-    assert status == 2 and "did you mean float8_e4m3fn" in line and line.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["posit8_2", "nvfp4", "mxfp8_e4m3", "nf4", "uint4", "binary8p3se", "float64"])
@@ -496,3 +526,71 @@ def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
     run(capsys, "certify", "mlp", "digits", "--epochs", "1", "--precision", "e3m2", "--out", tmp_path / "a")
     record = json.loads((tmp_path / "a" / "certificate.json").read_text())
     assert record["proved"] < 0.2 and record["same"] > 0.5
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    out = tmp_path_factory.mktemp("choose") / "mlp"
+    assert (
+        main(
+            [
+                "choose",
+                "mlp",
+                "digits",
+                "--candidates",
+                "int8,e4m3,int4",
+                "--tolerance",
+                "0.02",
+                "--epochs",
+                "1",
+                "--quiet",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
+    return out
+
+
+def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(chosen):
+    record = json.loads((chosen / "choose.json").read_text())
+    assert record["candidates"] == ["int8", "float8_e4m3fn", "int4"]
+    assert len(record["operands"]) == 9
+    for operand in record["operands"]:
+        values = dict(zip(record["candidates"], operand["values"], strict=True))
+        within = {name: v for name, v in values.items() if v <= 0.02}
+        cheap = {name: v for name, v in within.items() if ("int4" in within) == (name == "int4")}
+        assert operand["chosen"] == min(cheap, key=cheap.get)
+    assert {operand["chosen"] for operand in record["operands"]} == set(record["candidates"])
+    assert 0.12 < record["memory_mb"]["as assigned"] / record["memory_mb"]["float32"] < 0.25
+    assert abs(record["trained"]["as assigned"]["loss"] - record["trained"]["float32"]["loss"]) < 0.2
+    assert (chosen / "choose.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, tmp_path):
+    status, printed, bars = run(capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path)
+    assert status == 0 and "0/44 [00:00<?, ?step/s, the first run compiles]" in bars
+    assert "e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here" in printed
+    rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$", printed, re.M)
+    assert len(rows) == 9
+    assert re.search(r"operands of one batch: [\d.]+ MB in float32, [\d.]+ MB as assigned, 75% saved", printed)
+
+
+def test_the_metrics_of_the_command_are_those_of_the_library():
+    from refimpl.commands.choose import METRICS
+    from refimpl.numerics import evidence
+
+    assert [name.replace("-", " ") for name in METRICS] == list(evidence.METRICS)
+
+
+@pytest.mark.slow
+def test_policies_say_how_well_the_metric_foretold_and_are_not_trained_again(capsys, tmp_path):
+    arguments = ["choose", "mlp", "digits", "--epochs", "3", "--policies", "20", "--out", tmp_path]
+    status, printed, _ = run(capsys, *arguments)
+    found = re.search(r"rank correlation ([\d.]+) \(95 % (-?[\d.]+) to ([\d.]+), 20 policies\)", printed)
+    assert status == 0 and float(found[1]) > 0.4
+    journal = (tmp_path / "policies.jsonl").read_bytes()
+    assert journal.count(b"\n") == 20 and (tmp_path / "foretold.png").exists()
+    assert run(capsys, *arguments)[1] == printed
+    assert (tmp_path / "policies.jsonl").read_bytes() == journal

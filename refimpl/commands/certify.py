@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import add_network, add_results, place, positive, short, talk, writable, write_results
+from refimpl.commands.options import add_network, add_results, declare, place, positive, short, writable, write_results
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "certify",
+        run,
         help="say which test images a network must classify in 16 bits as in float32",
         description="Train a network in float32, round its weights and what it computes to another "
         "format, and print the share of the test images that are proved to be classified alike, by "
         "a bound that needs no run in that format; the share for which the error measured in such a "
         "run implies it; and the share that is.",
+        examples=("mlp digits", "cnn digits --precision bfloat16 --checkpoint cnn.npz"),
     )
-    command.set_defaults(run=run)
     add_network(command, MODELS)
     command.add_argument(
         "--precision",
@@ -53,7 +55,6 @@ def run(options) -> int:
     directory = Path(options.out or f"certify-{short(task.name)}")
     new = options.checkpoint and not Path(options.checkpoint).exists()
     writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)
-    say = talk(options)
     trained = nn.fit(
         model, task, epochs=options.epochs, seed=options.seed, checkpoint=options.checkpoint, progress=not options.quiet
     )
@@ -61,14 +62,14 @@ def run(options) -> int:
         model, task.test_images, precision, outputs=options.outputs, seed=options.seed, progress=not options.quiet
     )
     summary = found.summary()
-    say(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
-    say(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")
-    say(f"proved to be classified alike         {summary['proved']:>7.1%}   Gamma > 2 x bound")
-    say(f"implied by the error measured here    {summary['observed']:>7.1%}   Gamma > 2 x delta")
-    say(f"classified alike in this run          {summary['same']:>7.1%}\n")
+    print(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
+    print(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")
+    print(f"proved to be classified alike         {summary['proved']:>7.1%}   Gamma > 2 x bound")
+    print(f"implied by the error measured here    {summary['observed']:>7.1%}   Gamma > 2 x delta")
+    print(f"classified alike in this run          {summary['same']:>7.1%}\n")
     for name in ("gamma", "delta", "bound"):
-        say(f"median {name:<8} {summary[f'median_{name}']:.3g}")
-    say(f"median of bound / delta {summary['tightness']:.3g}\n")
+        print(f"median {name:<8} {summary[f'median_{name}']:.3g}")
+    print(f"median of bound / delta {summary['tightness']:.3g}\n")
     record = {
         "model": options.model,
         "data": task.name,
@@ -83,8 +84,7 @@ def run(options) -> int:
 
     title = f"{options.model} on {task.name}, {options.precision}"
     files = {"certificate.png": plots.certificate(found, title=title), "certificate.json": record}
-    for path in write_results(directory, files):
-        say(f"wrote {path}")
+    write_results(directory, files)
     return 0
 
 

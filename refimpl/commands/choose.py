@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refimpl.commands.options import add_network, add_results, positive, short, talk, writable, write_results
+from refimpl.commands.options import add_network, add_results, declare, positive, short, writable, write_results
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
@@ -14,14 +14,16 @@ PREDICTED = 20  # policies at least, for a rank correlation to mean anything
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "choose",
+        _choose,
         help="give every operand of a network's products a format, by measured error",
         description="Train one epoch in float32, measure what each candidate would do to the operands "
         "of every product, forward and backward, give each operand the cheapest candidate within the "
         "tolerance, and train with them.  e4m3 and e5m2 mean OCP's formats here.",
+        examples=("mlp digits", "cnn digits --candidates int8,int4 --scalings row,32 --tolerance 0.05"),
     )
-    command.set_defaults(run=_choose)
     add_network(command, MODELS)
     command.add_argument(
         "--candidates",
@@ -80,39 +82,41 @@ def _choose(options) -> int:
 
     training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}
     training |= {"progress": not options.quiet}
-    say = talk(options)
     directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
     writable(directory / "choose.png", directory / "choose.json")
     evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
-    say(f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}")
+    print(
+        f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}"
+    )
     if any(name in numerics.evidence.ALIASES for name in options.candidates):
-        say("(e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here)")
-    say(f"\n{_table(assignment)}\n")
-    say("assigned: " + ", ".join(f"{name} to {n}" for name, n in assignment.counts().items()))
+        print("(e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here)")
+    print(f"\n{_table(assignment)}\n")
+    print("assigned: " + ", ".join(f"{name} to {n}" for name, n in assignment.counts().items()))
     wide, narrow = assignment.memory(32).total_mb, assignment.memory().total_mb
-    say(f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, {1 - narrow / wide:.0%} saved")
+    print(
+        f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, {1 - narrow / wide:.0%} saved"
+    )
     training |= {"epochs": options.epochs, "seeds": (options.seed,)}
     rows = {
         "float32": numerics.train(make, task, None, name="float32", **training),
         "as assigned": numerics.train(make, task, assignment, name="as assigned", **training),
     }
-    say(f"\n{options.epochs} epochs              test error     loss")
+    print(f"\n{options.epochs} epochs              test error     loss")
     for name, row in rows.items():
-        say(f"  {name:<20} {row.test_error:>10.3f} {row.loss:>8.4f}")
+        print(f"  {name:<20} {row.test_error:>10.3f} {row.loss:>8.4f}")
     record = _record(options, task, assignment, rows)
     from refimpl import plots
 
     files = {"choose.png": plots.assignment(assignment), "choose.json": record}
     if options.policies:
         trained, power = _foretell(options, make, task, metric, training, directory)
-        say(f"\n{metric}, measured before, and loss, after training: {power}")
+        print(f"\n{metric}, measured before, and loss, after training: {power}")
         record["policies"] = [vars(row) for row in trained]
         record["power"] = vars(power)
         files["foretold.png"] = plots.foretold(trained, baseline=rows["float32"], label=f"{metric}, mean over operands")
-    for path in write_results(directory, files):
-        say(f"wrote {path}")
+    write_results(directory, files)
     return 0
 
 

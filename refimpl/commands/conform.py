@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_report, add_rules, tell, writable
+from refimpl.commands.options import add_report, add_rules, declare, tell, writable
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "conform",
+        run,
         help="hold an implementation of a format to its definition and say what is wrong with it",
         description="Put every case group and law to an implementation: a Python name such as "
         "ml_dtypes.float8_e4m3fn or mypackage.quantize, or a program on a pipe. Exit status 0: it "
         "conforms, 1: it does not, 2: misuse.",
+        examples=(
+            "ml_dtypes.float8_e4m3fn",
+            "mypackage.quantize float8_e4m3fn --overflow saturate",
+            "float8_e5m2 --program './quantizer --fast' --operation encode",
+        ),
     )
-    command.set_defaults(run=run)
     command.add_argument("target", metavar="NAME", nargs="?", help="module.attribute in Python")
     command.add_argument("format", metavar="FORMAT", nargs="?", help="such as float8_e4m3fn; a dtype names its own")
     command.add_argument(
@@ -53,7 +59,7 @@ def run(options) -> int:
     from refimpl import testing
 
     writable(options.junit)
-    if options.program:  # then the first name is the format
+    if options.program is not None:  # then the first name is the format
         if options.format or not options.target:
             raise ValueError("give the format, and it alone, beside --program")
         implementation = testing.Program(options.program, options.operation, options.time_limit)
@@ -62,20 +68,9 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    rules = (
-        "rounding",
-        "overflow",
-        "nan",
-        "random_bits",
-        "scale",
-        "zero_point",
-        "scale_rule",
-        "tensor_scale",
-        "inputs",
-        "time_limit",
-    )
+    rules = "rounding overflow nan random_bits scale zero_point scale_rule tensor_scale inputs time_limit"
     try:
-        report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules})
+        report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules.split()})
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     return tell(report, options)

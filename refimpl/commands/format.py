@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from refimpl.commands.options import declare
+
 SMALL = 8  # bits of a format whose every code is printed
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "format",
+        run,
         help="print what a number format is: fields, special codes, every code of a small one",
         description="Print the fields, range and special codes of a number format and, up to "
         f"{SMALL} bits, the value of every code.",
+        examples=("float8_e4m3fn", "posit8_2 --json", "--list"),
     )
-    command.set_defaults(run=run)
     command.add_argument("name", metavar="NAME", nargs="?", help="such as float8_e4m3fn, e4m3, posit8_2, int8, nf4")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--list", action="store_true", help="print the names of the catalogue")

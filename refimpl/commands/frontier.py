@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, place, positive, short, talk, writable, write_results
+from refimpl.commands.options import add_running, declare, place, positive, short, writable, write_results
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "frontier",
+        _frontier,
         help="estimate a data set's error-memory frontier from a few trainings",
         description="Train a few of the 99 low-precision configurations, chosen by what other tasks "
         "taught and by what was found so far, predict the others, and say which to buy.",
+        examples=("digits", "digits --memory-cap-mb 0.35", "photographs/ --matrix sweep/errors.npz --out results"),
     )
-    command.set_defaults(run=_frontier)
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
     command.add_argument(
         "--measurements", type=positive, default=8, metavar="N", help="configurations to train (default 8)"
@@ -52,8 +54,7 @@ def _frontier(options) -> int:
     )
     directory = Path(options.out or f"frontier-{short(task.name)}")
     writable(directory / "frontier.png", directory / "frontier.json")
-    say = talk(options)
-    say(
+    print(
         f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}"
     )
@@ -61,21 +62,20 @@ def _frontier(options) -> int:
     running = {"directory": directory, "jobs": options.jobs, "progress": not options.quiet}
     found = study.measure(**running)
     true = study.measure_all(**running) if options.exhaustive else None
-    say("\n".join([*_measured(found), *_estimated(found), *_advice(found)]))
+    print("\n".join([*_measured(found), *_estimated(found), *_advice(found)]))
     record = {"data": task.name, "seed": options.seed, "method": options.method, **found.to_dict()}
     if true is not None:
         record["true"] = dict(zip(found.names, true.tolist(), strict=True))
         record["comparison"] = compare(found, true)
-        say("\nestimated against true frontier")
+        print("\nestimated against true frontier")
         for name, value in record["comparison"].items():
-            say(f"  {name:<34} {value:.4f}")
+            print(f"  {name:<34} {value:.4f}")
 
     title = (
         f"{task.name}: {len(found.chosen)} configurations measured, {len(found.names) - len(found.chosen)} predicted"
     )
     picture = plots.frontier(found, true=true, title=title)
-    for path in write_results(directory, {"frontier.png": picture, "frontier.json": record}):
-        say(f"wrote {path}")
+    write_results(directory, {"frontier.png": picture, "frontier.json": record})
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import place, positive, writable
+from refimpl.commands.options import declare, place, positive, writable
 
 MODELS = ("cnn", "mlp", "resnet18", "vgg11")
 SMALLEST_OF_VGG11 = 32
@@ -10,14 +10,16 @@ SMALLEST_OF_VGG11 = 32
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "memory",
+        _memory,
         help="print what training a network in a configuration needs",
         description="Print the memory of training, by kind and by layer, by the paper's rule or by "
         "one that counts what is needed at once.  The usual mixed precision is --low e5m10 --high e8m23 "
         "--accounting needed; the paper's networks took images of 32x32 and 64x64 (--resolution).",
+        examples=("cnn", "resnet18 --resolution 32 --low e5m10 --high e8m23 --accounting needed"),
     )
-    command.set_defaults(run=_memory)
     command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
     command.add_argument(
         "--low", default="e4m3", metavar="FORMAT", help="of weights, activations, their gradients (default e4m3)"

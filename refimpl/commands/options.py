@@ -1,26 +1,46 @@
-"""Options that several commands share."""
+"""What the commands share: how one is declared, options, and how results are written."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
-import os
-import tempfile
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
+
+from refimpl._files import refusal, writing
+
+
+def declare(
+    commands, name: str, run: Callable, *, help: str, description: str, examples: tuple[str, ...], **defaults
+) -> argparse.ArgumentParser:
+    """Add a command, with what runs it; `examples` are the words behind its name."""
+    command = commands.add_parser(
+        name,
+        help=help,
+        description=textwrap.fill(description, 78),
+        epilog="\n".join(["examples:", *(f"  refimpl {name} {words}".rstrip() for words in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run, **defaults)
+    return command
 
 
 def positive(text: str) -> int:
-    """Read a whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+    """Read an integer of at least 1."""
+    return _integer(text, 1)
 
 
 def seed(text: str) -> int:
-    """Read a whole number of at least 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    """Read an integer of at least 0."""
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {least}")
     return int(text)
 
 
@@ -36,43 +56,32 @@ def writable(*paths) -> None:
 
     Directories that do not exist yet are made later; None stands for no file.
     """
-    for path in (Path(p) for p in paths if p is not None):
-        there = next(p for p in (path, *path.absolute().parents) if p.exists())
-        if path.is_dir():
-            why = "it is a directory"
-        elif there != path and not there.is_dir():
-            why = f"{there} is no directory"
-        elif there == path:
-            why = None if os.access(path, os.W_OK) else "permission denied"
-        else:
-            why = _refusal(there)
-        if why:
+    for path in (p for p in paths if p is not None):
+        if why := refusal(path):
             raise ValueError(f"cannot write {path} ({why}); name another place")
 
 
-def _refusal(directory: Path) -> str | None:
-    """Return why nothing can be made in a directory, having tried."""
-    try:
-        with tempfile.TemporaryDirectory(dir=directory):
-            return None
-    except OSError as error:
-        return f"nothing can be made in {directory}: {error.strerror}"
+def write_results(directory, files: dict) -> None:
+    """Write figures and plain data (as JSON), each under its name, and say where.
 
-
-def write_results(directory, files: dict) -> list[Path]:
-    """Write figures and plain data (as JSON), each under its name, and return where.
-
-    All appear at the end; interrupted, what was there before still is.
+    Nothing is written before all of them are made, and each appears whole.
     """
     directory = Path(directory)
+    made = {directory / name: _contents(name, content) for name, content in files.items()}
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory) as beside:
-        for name, content in files.items():
-            if isinstance(content, dict):
-                Path(beside, name).write_text(json.dumps(_finite(content), indent=1) + "\n")
-            else:
-                content.savefig(Path(beside, name), dpi=150, bbox_inches="tight")
-        return [Path(beside, name).replace(directory / name) for name in files]
+    for path, contents in made.items():
+        with writing(path) as file:
+            file.write(contents)
+        print(f"wrote {path}")
+
+
+def _contents(name: str, content) -> bytes:
+    """Return what goes into the file of a figure or of plain data."""
+    if isinstance(content, dict):
+        return (json.dumps(_finite(content), indent=1) + "\n").encode()
+    image = io.BytesIO()
+    content.savefig(image, format=Path(name).suffix[1:], dpi=150, bbox_inches="tight")
+    return image.getvalue()
 
 
 def _finite(data):
@@ -95,11 +104,16 @@ def add_network(command, models: tuple[str, ...]) -> None:
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
 
 
+def add_quiet(command) -> None:
+    """Declare what silences a command that shows how far it is."""
+    command.add_argument("--quiet", action="store_true", help="show no progress; results stay")
+
+
 def add_results(command, out: str) -> None:
     """Declare the options of a command that trains and writes."""
-    command.add_argument("--seed", type=seed, default=0, help="default 0")
+    command.add_argument("--seed", type=seed, default=0, metavar="N", help="default 0")
     command.add_argument("--out", metavar="DIR", type=place, help=f"directory of results (default {out})")
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_quiet(command)
 
 
 def add_running(command, out: str) -> None:
@@ -118,38 +132,24 @@ def add_report(command) -> None:
 def tell(report, options) -> int:
     """Print a report, write it where asked, and return its exit status."""
     if options.junit:
-        file = Path(options.junit)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report.to_junit(), encoding="utf-8")
+        Path(options.junit).parent.mkdir(parents=True, exist_ok=True)
+        with writing(options.junit, text=True) as file:
+            file.write(report.to_junit())
     print(report.to_json() if options.json else report)
     return report.exit_status
 
 
-def talk(options):
-    """Return print, or a function that stays silent under --quiet."""
-    return (lambda *_: None) if options.quiet else print
-
-
 def add_rules(command) -> None:
     """Declare the options that say how to round."""
-    from refimpl.formats import OVERFLOWS, ROUNDINGS
+    from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS
 
-    command.add_argument(
-        "--rounding",
-        choices=ROUNDINGS,
-        default="ties_to_even",
-        metavar="MODE",
-        help=f"{', '.join(ROUNDINGS)} (default ties_to_even)",
-    )
-    command.add_argument(
-        "--overflow", choices=OVERFLOWS, default="overflow", help="what is beyond the largest value (default overflow)"
-    )
-    command.add_argument(
-        "--nan",
-        choices=("zero", "max"),
-        default="zero",
-        help="what NaN becomes where the format has none (default zero)",
-    )
+    for name, choices, default, what in (
+        ("--rounding", ROUNDINGS, "ties_to_even", ""),
+        ("--overflow", OVERFLOWS, "overflow", "what is beyond the largest value becomes: "),
+        ("--nan", NAN_RULES[:2], "zero", "what NaN becomes where the format has none: "),
+    ):
+        said = f"{what}{', '.join(choices)} (default {default})"
+        command.add_argument(name, choices=choices, default=default, metavar="RULE", help=said)
     command.add_argument(
         "--random-bits", type=positive, metavar="N", help="of stochastic_a, stochastic_b and stochastic_c"
     )

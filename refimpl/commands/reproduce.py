@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import place, positive, talk, writable
+from refimpl.commands.options import add_quiet, declare, place, positive, writable
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "reproduce",
+        _reproduce,
         help="recompute a paper's tables and figures",
         description="Recompute a paper's tables and figures from its released data, each beside "
         "the published or released value.  With two processes on two idle cores: figures, "
         "meta-training, meta-test and ranking take up to a minute each, settings about four.",
+        examples=("peppp --only figures --data matrices/ --out peppp",),
     )
-    command.set_defaults(run=_reproduce)
     command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
     command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")
     command.add_argument(
@@ -26,7 +28,7 @@ def add(commands) -> None:
     )
     command.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default 2)")
     command.add_argument("--out", metavar="DIR", type=place, help="also write tables and pictures there")
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_quiet(command)
 
 
 def _reproduce(options) -> int:
@@ -40,7 +42,7 @@ def _reproduce(options) -> int:
     if out is not None:
         writable(out / "tables.txt", out / "figures.png")
         out.mkdir(parents=True, exist_ok=True)
-    say, running = talk(options), {"jobs": options.jobs, "progress": not options.quiet}
+    running = {"jobs": options.jobs, "progress": not options.quiet}
     parts = {
         "figures": lambda: reproduce.figures(errors),
         "meta-training": lambda: [reproduce.meta_training_by_ratio(errors)],
@@ -51,12 +53,12 @@ def _reproduce(options) -> int:
     text = ""
     for name in options.only or parts:
         for table in parts[name]():
-            say(f"{table}\n")
+            print(f"{table}\n")
             text += f"{table}\n\n"
     if out is not None:
         from refimpl import plots
 
         (out / "tables.txt").write_text(text)
         plots.released(errors).savefig(out / "figures.png", dpi=130)
-        say(f"wrote {out / 'tables.txt'} and {out / 'figures.png'}")
+        print(f"wrote {out / 'tables.txt'} and {out / 'figures.png'}")
     return 0

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 
-from refimpl.commands.options import add_running, positive, talk, writable
+from refimpl.commands.options import add_running, declare, positive, writable
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "sweep",
+        _sweep,
         help="train tasks x configurations into an error matrix",
         description="Train every task in every configuration.  Killed at any moment and started "
         "again it continues; with the defaults it makes the matrix that ships with the package.",
+        examples=("--tasks digits latin-small-ten --epochs 2 --out few", "--memory-cap-mb 0.4 --dry-run"),
     )
-    command.set_defaults(run=_sweep)
     command.add_argument("--tasks", nargs="+", metavar="NAME", help="or path of your own (default: the glyph tasks)")
     command.add_argument("--configurations", nargs="+", metavar="NAME", help="such as e4m3+e8m7 (default: all 99)")
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
@@ -46,9 +48,8 @@ def _sweep(options) -> int:
     writable(f"{directory}/errors.npz")
     with _executor(options.dask) as executor:
         errors = run_sweep(**what, jobs=options.jobs, executor=executor, progress=not options.quiet)
-    say = talk(options)
-    say("\n".join(_summary(errors)))
-    say(f"wrote {directory}/errors.npz")
+    print("\n".join(_summary(errors)))
+    print(f"wrote {directory}/errors.npz")
     return 0
 
 

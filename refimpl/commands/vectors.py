@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import place, writable
+from refimpl.commands.options import add_rules, declare, place, writable
 
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "vectors",
+        run,
         help="write test vectors: input and result, in hexadecimal, one case a line",
         description="Write test vectors of an operation in a format, one case a line: the input and "
         "the result, in hexadecimal.",
+        examples=("encode float8_e4m3fn --level 1", "add bfloat16 --rounding toward_zero --inputs-only"),
     )
-    command.set_defaults(run=run)
     add_selection(command)
     command.add_argument("--inputs-only", action="store_true", help="leave the results out, for a pipe")
     shape = command.add_mutually_exclusive_group()
@@ -25,8 +27,6 @@ def add(commands) -> None:
 
 def add_selection(command) -> None:
     """Declare the options that choose vectors, the same for `vectors` and `verify`."""
-    from refimpl.commands.options import add_rules
-
     operations = ("encode", "decode", "quantize", "add", "sub", "mul", "div", "sqrt", "fma")
     command.add_argument("operation", metavar="OP", choices=operations, help=", ".join(operations))
     command.add_argument("format", metavar="FORMAT", help="such as float8_e4m3fn")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_report, tell, writable
+from refimpl.commands.options import add_report, declare, tell, writable
 from refimpl.commands.vectors import add_selection, selected
 
 READ = 1 << 20  # bytes
@@ -10,14 +10,19 @@ READ = 1 << 20  # bytes
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "verify",
+        run,
         help="check results on standard input against the definition and explain what is wrong",
         description="Read results from standard input, one a line, in the order that `refimpl "
         "vectors` writes with the same options, or behind their inputs in any order; report as "
         "`refimpl conform` does. Exit status 0: all right, 1: something is wrong, 2: misuse.",
+        examples=(
+            "encode float8_e4m3fn < results.txt",
+            "decode float8_e5m2 --level all --junit report.xml < values.txt",
+        ),
     )
-    command.set_defaults(run=run)
     add_selection(command)
     add_report(command)
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from refimpl.commands.options import add_quiet, declare
+
 
 def add(commands) -> None:
     """Declare the command and its options."""
-    command = commands.add_parser(
+    command = declare(
+        commands,
         "warmup",
+        _warmup,
         help="compile what training needs ahead of time",
         description="Compile the kernels a training run calls and keep them in Numba's cache on disk, "
         "where every later process finds them.",
+        examples=("", "--quiet"),
     )
-    command.set_defaults(run=_warmup)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_quiet(command)
 
 
 def _warmup(options) -> int:
     import time
 
-    from refimpl.commands.options import talk
-
-    say, started = talk(options), time.perf_counter()
+    started = time.perf_counter()
     for name, seconds in steps():
-        say(f"  {name:<34} {seconds:6.1f} s")
-    say(f"compiled, or found compiled, in {time.perf_counter() - started:.1f} s")
+        if not options.quiet:
+            print(f"  {name:<34} {seconds:6.1f} s")
+    print(f"compiled, or found compiled, in {time.perf_counter() - started:.1f} s")
     return 0
 
 

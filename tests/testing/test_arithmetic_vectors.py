@@ -1,12 +1,9 @@
 """Test vectors of arithmetic say what the definition says, and `verify` notices what is wrong."""
 
-import re
-
 import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.__main__ import main
 from refimpl.spec import arithmetic as spec
 from refimpl.testing import Behaviour, Vectors, verify
 
@@ -73,19 +70,3 @@ def test_rounding_sums_twice_is_found_on_the_pipe():
     wrong = rf.encode(wide, "float8_e4m3fn")
     report = verify(vectors, [b"".join(b"%02x\n" % code for code in wrong.tolist())])
     assert [(r.name, r.failed > 0) for r in report.failures] == [("add", True)]
-
-
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["vectors", "fma", "float32"], "at most 16 are written"),
-        (["vectors", "add", "float16", "--level", "all"], "use level 2"),
-        (["vectors", "add", "float64"], "16 are written|53 significant"),
-        (["vectors", "sqrt", "float64"], "53 significant bits"),
-        (["vectors", "add", "int8"], "a float or posit format"),
-    ],
-)
-def test_operations_that_cannot_be_written_are_refused_in_one_line(arguments, words, capsys):
-    assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert re.search(words, said) and said.count("\n") == 1

@@ -192,9 +192,9 @@ def test_a_program_that_hangs_is_killed():
     assert "did not answer" in str(report)
 
 
-def test_a_program_that_is_not_there_is_a_finding():
-    report = T.conform(T.Program("./no-such-program"), "float8_e4m3fn")
-    assert "could not be started" in str(report) and not report.passed
+def test_a_program_that_is_not_there_is_a_misuse():
+    with pytest.raises(ValueError, match="no-such-program"):
+        T.conform(T.Program("./no-such-program"), "float8_e4m3fn")
 
 
 def _probe(implementation):

@@ -36,7 +36,7 @@ class Program:
     Raises
     ------
     ValueError
-        For another operation or an empty command.
+        For another operation or an empty command; when called, for one that cannot be started.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Program:
         except subprocess.TimeoutExpired:
             raise Finding(f"did not answer {x.size} lines within {self.time_limit:g} s", hangs=True) from None
         except OSError as error:
-            raise Finding(f"could not be started: {error.strerror}: {self.command[0]}", about_input=False) from None
+            raise ValueError(f"Program: {self.command[0]!r} cannot be started: {error.strerror}") from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             how = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
