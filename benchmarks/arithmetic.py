@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 from turns import measure
 
@@ -139,8 +140,7 @@ def main():
             "operations": operations(options.elements, options.repeats),
         }
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(report, file, indent=1)
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -119,8 +120,7 @@ def main():
         print(f"{number:>3} {name:<26}{RECORD[number]}")
         print(f"    found in {len(found)}: " + shortened(found) if found else "    found in none")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(table, file, indent=1)
+        Path(options.json).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def shortened(found, most=6):

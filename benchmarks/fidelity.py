@@ -1,16 +1,18 @@
 """Does training here end where PyTorch + QPyTorch end?  Test error on the digits, over seeds.
 
     python benchmarks/fidelity.py [--seeds 12] [--own-seeds 100] [--formats e3m2 e4m2 e4m4]
+                                  [--record FILE]
 
 Both sides start each seed from the same weights and see the same batches at the same rates; the
 rounding noise is each side's own (QPyTorch's cannot be seeded), and decides most: errors of the same
 seed are hardly correlated, so that only distributions can be compared.  Ours is cheap and gets more
-seeds.  Every run is written down at once in `--record`, and not done again.  Prints means, standard
+seeds.  With `--record FILE` every run is written down at once, and not done again.  Prints means, standard
 errors, and the difference in units of its standard error.
 """
 
 import argparse
 import json
+import os
 
 import numpy as np
 import torch_models as peer
@@ -51,7 +53,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=12, help="of QPyTorch (default 12)")
     parser.add_argument("--own-seeds", type=int, default=100, help="of ours (default 100)")
     parser.add_argument("--formats", nargs="+", default=["e3m2", "e4m2", "e4m4"])
-    parser.add_argument("--record", default="fidelity.jsonl")
+    parser.add_argument("--record", metavar="FILE", default=os.devnull, help="journal, to continue from")
     options = parser.parse_args()
     peer.torch.set_num_threads(1)
     task = data.load("digits")

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from turns import measure
 
@@ -143,8 +144,7 @@ def main():
                     {"format": name, "elements": n, "operation": label, "seconds": seconds, "ratio": seconds / copy}
                 )
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(report, file, indent=1)
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

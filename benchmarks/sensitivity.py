@@ -17,6 +17,7 @@ paired standard errors).  Takes about a quarter of an hour on an idle core.
 import argparse
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -82,8 +83,7 @@ def main():
             tqdm.write(f"  {said:<16}{slashed(found)}   {less}")
             table.append({"matrix": name, "variant": variant, "regret": found.mean(axis=1).tolist(), "less": pairs})
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(table, file, indent=1)
+        Path(options.json).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def believed(variant, method, *learned_from):

@@ -1,17 +1,18 @@
 """How well do networks train in 16 bits alone?
 
-    python benchmarks/sixteen_bit_study.py [--seeds 5] [--jobs 2] [--out sixteen-bit-study.jsonl]
+    python benchmarks/sixteen_bit_study.py [--seeds 5] [--jobs 2] [--record FILE]
 
 Prints five tables, what is expected beside what is found: Adam's epsilon, batch norm's variance,
 where bfloat16 updates halt, what is certain of networks cast to 16 bits, and a study that trains an
 MLP, a CNN and a small residual network on digits and on printed characters in float32, in mixed
 precision, in 16 bits alone, in bfloat16 with three ways of updating, and in float32 first and
 float16 then.  Seeds are paired: the same seed has the same initial weights and batches in every
-precision.  Each training is appended to a journal as it ends; given again, the command goes on.
+precision.  With `--record FILE` each training is appended to it as it ends; given again, the command goes on.
 """
 
 import argparse
 import json
+import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -260,13 +261,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="at least 2 (default 5)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("sixteen-bit-study.jsonl"), help="journal (default sixteen-bit-study.jsonl)"
-    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="journal, to continue from")
     options = parser.parse_args()
     if options.seeds < 2 or options.jobs < 1:
         parser.error(f"--seeds {options.seeds} --jobs {options.jobs}: at least 2 and 1")
-    rows = measure(options.out, options.seeds, options.jobs)
+    with tempfile.TemporaryDirectory() as directory:
+        rows = measure(options.record or Path(directory) / "journal", options.seeds, options.jobs)
     adam_table(rows, options.seeds)
     batch_norm_table()
     halting_table()

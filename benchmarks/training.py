@@ -1,7 +1,7 @@
 """How long does a training step take, beside PyTorch in float32 and PyTorch + QPyTorch as shipped?
 
     python benchmarks/training.py [--rounds 7] [--models mlp cnn res8] [--optimised] [--whole]
-                                  [--out training.json]
+                                  [--json FILE]
 
 Checks parity first (five float32 steps from the same weights), then times all contestants in turn,
 round after round, on one thread, in processor time; prints medians and ratios.  Without PyTorch or
@@ -209,7 +209,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--optimised", action="store_true")
     parser.add_argument("--whole", action="store_true")
-    parser.add_argument("--out", default="training.json")
+    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     results = {}
     with threadpool_limits(1), np.errstate(all="ignore"):
@@ -225,8 +225,8 @@ def main():
         results["rounding"] = rounding_speed(options.optimised)
     if options.whole:
         results["whole"] = whole_runs()
-    with open(options.out, "w") as file:
-        json.dump(results, file, indent=1)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

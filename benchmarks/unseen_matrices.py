@@ -14,6 +14,7 @@ of the 90 % bands.  Takes about five minutes on an idle core.
 import argparse
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 from sensitivity import made_up
@@ -131,8 +132,7 @@ def main():
                     | dict(zip(METRICS, pairs, strict=True))
                 )
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(table, file, indent=1)
+        Path(options.json).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

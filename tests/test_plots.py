@@ -75,6 +75,11 @@ def test_rounding_modes_draw_what_each_mode_gives():
     }
 
 
+def test_a_notebook_shows_a_picture_that_ends_a_cell(estimate):
+    for figure in (rf.plots.frontier(estimate), rf.plots.rounding_modes("float4_e2m1fn")):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_pictures_can_be_drawn_on_given_axes_and_leave_global_state_alone(estimate):
     import matplotlib
     from matplotlib.figure import Figure

@@ -34,9 +34,7 @@ print("largest", finite.max(), "smallest above zero", finite[finite > 0].min())
 share = np.mean(np.abs(finite) < 2)
 print(f"{share:.0%} of the finite codes are below 2 in magnitude")
 assert 0.49 < share < 0.52
-rf.plots.number_line(["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn"], limit=8).savefig(
-    "number_line.png", dpi=100
-)
+rf.plots.number_line(["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn"], limit=8)
 
 # %% [markdown]
 # **The bits are a bargain between range and precision.**  Same width, one exponent bit more, one
@@ -47,9 +45,7 @@ e5m2 = rf.format("float8_e5m2")
 for fmt in (e4m3, e5m2):
     print(f"{fmt.name:<14} largest {fmt.max:>8}  smallest {fmt.smallest_subnormal:.2e}  next after 1: {1 + fmt.eps}")
 assert e5m2.max / e4m3.max == 128 and e5m2.eps == 2 * e4m3.eps
-rf.plots.bit_layout(["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"]).savefig(
-    "bit_layout.png", dpi=100
-)
+rf.plots.bit_layout(["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"])
 
 # %% [markdown]
 # **Subnormals fill the gap around zero.**  Below the smallest normal value the exponent stops
@@ -89,4 +85,4 @@ fp8 = np.abs(rf.quantize(x * 448, "float8_e4m3fn") / 448 - x) / x
 for value, a, b in zip(x, int8, fp8, strict=True):
     print(f"{value:.3f} of the largest: relative error {a:.4f} in INT8, {b:.4f} in E4M3")
 assert int8[1] < fp8[1] and int8[2] == 1 > fp8[2]
-rf.plots.relative_error().savefig("relative_error.png", dpi=100)
+rf.plots.relative_error()

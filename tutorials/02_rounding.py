@@ -13,7 +13,7 @@ fmt = rf.format("float8_e4m3fn")  # after 1 comes 1.125
 modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
 for x in (1.03, 1.0625, -1.0625):
     print(f"{x:>8}", {mode: float(rf.quantize([x], fmt, rounding=mode)[0]) for mode in modes})
-rf.plots.rounding_modes("float4_e2m1fn").savefig("rounding_modes.png", dpi=100)
+rf.plots.rounding_modes("float4_e2m1fn")
 
 # %% [markdown]
 # `1.0625` lies exactly between 1 and 1.125: a *tie*.  Ties to even take the neighbour whose last bit

@@ -107,10 +107,9 @@ ways = {
     "stochastic": {"rounding": "stochastic", "seed": 1},
 }
 sums = {name: [float(rf.sum(ones[:n], "bfloat16", **rules)) for n in counts] for name, rules in ways.items()}
-figure = rf.plots.running_sums(counts, sums, exact=counts, title="counting to 600 in bfloat16")
-figure.savefig("running_sums.png", dpi=110)
 print({name: found[-1] for name, found in sums.items()})
 assert sums["one by one"][-1] == 256 and sums["Kahan"][-1] == sums["pairwise"][-1] == 600
+rf.plots.running_sums(counts, sums, exact=counts, title="counting to 600 in bfloat16")
 
 # %% [markdown]
 # Four cures, in the order of what they cost: add in pairs (small things meet small things); round

@@ -29,11 +29,10 @@ stairs = {}
 for name, rules in {"symmetric": {"affine": False}, "affine": {"affine": True}}.items():
     q, s, z = rf.quantize_int(line, "int4" if name == "symmetric" else "uint4", **rules)
     stairs[name] = rf.decode_int(q, s, z)
-figure = rf.plots.staircases(line, stairs, title="four bits for values from 0 to 1.6")
-figure.savefig("staircases.png", dpi=110)
 worst = {name: float(np.max(abs(y - line))) for name, y in stairs.items()}
 print("largest error:", {name: round(error, 4) for name, error in worst.items()})
 assert worst["affine"] < 0.55 * worst["symmetric"]
+rf.plots.staircases(line, stairs, title="four bits for values from 0 to 1.6")
 
 # %% [markdown]
 # ## The algebra of zero points

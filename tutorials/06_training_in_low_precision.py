@@ -43,14 +43,13 @@ for m, found in zip(mantissa, by_mantissa["4 exponent bits"], strict=True):
 means = np.mean(by_mantissa["4 exponent bits"], axis=1)
 assert means[0] > means[1] > means[3] and means[3] < 0.08
 
-figure = rf.plots.error_lines(
+rf.plots.error_lines(
     mantissa,
     by_mantissa,
     label="mantissa bits of the low format",
     baseline=baseline,
     title="digits: error rises as mantissa bits fall",
 )
-figure.savefig("mantissa_bits.png", dpi=120)
 
 # %% [markdown]
 # **The loss scale decides whether exponent bits matter.**  Gradients of activations are tiny.  With
@@ -65,14 +64,13 @@ for name, found in by_scale.items():
 lost, kept = (np.mean(found, axis=1) for found in by_scale.values())
 assert lost[0] > kept[0] + 0.2 and abs(lost[2] - kept[2]) < 0.1
 
-figure = rf.plots.error_lines(
+rf.plots.error_lines(
     exponent,
     by_scale,
     label="exponent bits of the low format (2 mantissa bits)",
     baseline=baseline,
     title="digits: the loss scale decides whether exponent bits matter",
 )
-figure.savefig("loss_scale.png", dpi=120)
 
 # %% [markdown]
 # **Where did they go?**  The history counts, for each role, how many numbers became zero that were

@@ -68,6 +68,5 @@ assert third.total_mb < needed.total_mb
 # A picture, layer by layer.
 
 # %%
-figure = rf.plots.memory(memory, title="cnn, 32x32 images, batch 32, e4m3+e8m7")
-figure.savefig("memory.png", dpi=110)
 assert math.isclose(sum(memory.by_layer().values()), memory.total_mb * 2**20)
+rf.plots.memory(memory, title="cnn, 32x32 images, batch 32, e4m3+e8m7")

@@ -5,6 +5,8 @@
 # across.  **Claim: the table has few patterns, so a part of it tells the rest.**
 
 # %%
+import tempfile
+
 import numpy as np
 
 import refimpl as rf
@@ -27,8 +29,9 @@ assert sigma[0] > 5 * sigma[1]
 some, others = (errors.select(columns=errors.columns[:50]), errors.select(columns=errors.columns[50:]))
 whole = some.merge(others)
 assert np.array_equal(whole.values, errors.values)
-whole.save_csv("errors.csv")
-assert rf.peppp.ErrorMatrix.load_csv("errors.csv").fingerprint == errors.fingerprint
+with tempfile.TemporaryDirectory() as directory:
+    whole.save_csv(f"{directory}/errors.csv")
+    assert rf.peppp.ErrorMatrix.load_csv(f"{directory}/errors.csv").fingerprint == errors.fingerprint
 
 # %% [markdown]
 # ## Completing a table measured in part

@@ -18,10 +18,10 @@ from refimpl import numerics
 # same *part*, down to their subnormals.
 
 # %%
-rf.plots.relative_error().savefig("relative_error.png", dpi=110)
 for name in ("int8", "e4m3fn", "e5m2"):
     magnitude, error = numerics.error_profile(name, octaves=16)
     print(f"{name:<7}", " ".join(f"{e:.3f}" for e in error[::-1][::3]), "  every third octave down")
+rf.plots.relative_error()
 
 # %% [markdown]
 # **So heavy tails want floats and light tails want integers.**  Multiply matrices drawn from Student's t
@@ -35,9 +35,9 @@ print("nu        int8     e4m3     e5m2    int8 that became 0")
 for row in rows[::3]:
     shown = [error[row.nu, f] for f in numerics.tails.FORMATS]
     print(f"{row.nu:<8g}", " ".join(f"{e:.5f} " for e in shown), f"{row.underflow:>8.0%}")
-rf.plots.tails(rows).savefig("tails.png", dpi=110)
 assert error[np.inf, "int8"] < 0.6 * error[np.inf, "float8_e4m3fn"]  # light tails: INT8
 assert error[2, "int8"] > 3 * error[2, "float8_e4m3fn"]  # heavy tails: E4M3
+rf.plots.tails(rows)
 
 # %% [markdown]
 # **What tails has a real network?**  Train a small transformer to tell from which chapter of Python's
@@ -56,11 +56,11 @@ def transformer():
 
 candidates = numerics.candidates(["int8", "e4m3", "e5m2"])  # e4m3, e5m2: OCP's, as in the paper
 evidence = numerics.measure(transformer(), task, candidates, **adam)
-rf.plots.operands(evidence.capture, "query").savefig("query.png", dpi=110)
 for role in ("left operand", "right operand", "product gradient"):
     fit = evidence.capture.of("query", role).student_t()
     print(f"{role:<17} nu {fit.nu:6.1f}")
 assert evidence.capture.of("query", "product gradient").student_t().nu < 10
+rf.plots.operands(evidence.capture, "query")
 
 # %% [markdown]
 # Weights have no tails, gradients have heavy ones.  **So give each its own format**: the cheapest whose
@@ -68,7 +68,6 @@ assert evidence.capture.of("query", "product gradient").student_t().nu < 10
 
 # %%
 assignment = numerics.choose(evidence, tolerance=0.01)
-rf.plots.assignment(assignment).savefig("assignment.png", dpi=110)
 print(assignment.counts())
 by_role = {}
 for choice in assignment.choices:
@@ -95,6 +94,7 @@ assert abs(results["as chosen"].loss - results["float32"].loss) < 0.05
 assert results["all int4"].loss > results["as chosen"].loss + 0.05
 saved = 1 - assignment.memory().total_mb / assignment.memory(32).total_mb
 print(f"memory of the operands: {saved:.0%} less")
+rf.plots.assignment(assignment)
 
 # %% [markdown]
 # **Would the metric have told us so?**  Train a perceptron in twenty policies, from hopeless to harmless,
@@ -109,10 +109,10 @@ for epochs in (2, 4):
     trained = numerics.train_policies(rf.nn.mlp, digits, policies, epochs=epochs)
     power[epochs] = numerics.predictive_power([t.metric for t in trained], [t.loss for t in trained])
     print(f"after {epochs} epochs: {power[epochs]}")
-rf.plots.foretold(trained, label="backward error, mean over operands").savefig("foretold.png", dpi=110)
 assert power[4].low > 0.3 and power[4].correlation > power[2].correlation
+rf.plots.foretold(trained, label="backward error, mean over operands")
 
 # %% [markdown]
 # It ranks policies well, not perfectly.  A mean over operands forgets that one hopeless operand is enough
 # to spoil a network: see the mixtures above the others.  And it speaks of where training ends, not of how
-# fast it gets there: after two epochs, before the loss has settled, it foretells little.
+# fast it gets there: after two epochs, before the loss has settled, it predicts little.

@@ -40,8 +40,7 @@ for name, model in (("MLP", mlp), ("CNN", cnn)):
         assert found.same[found.proved].all() and found.same[found.observed].all()
 
 found = certify(cnn, task.test_images, bfloat16)
-figure = rf.plots.certificate(found, title="CNN on digits, in bfloat16: an image is two marks")
-figure.savefig("certificate.png", dpi=120)
+rf.plots.certificate(found, title="CNN on digits, in bfloat16: an image is two marks")
 
 # %% [markdown]
 # In the shaded part nothing can happen.  Almost all measured errors lie there, and most bounds, which
@@ -106,10 +105,7 @@ for name, path in paths.items():
 off = {name: abs(path[-1] - float(BEST)) for name, path in paths.items()}
 assert off["to nearest"] > radius > 2 * max(off["stochastic"], off["Kahan"])
 
-figure = rf.plots.weight_paths(
-    paths, target=float(BEST), radius=radius, title="descending to 1.37 in bfloat16, rate 0.01"
-)
-figure.savefig("lost_updates.png", dpi=120)
+rf.plots.weight_paths(paths, target=float(BEST), radius=radius, title="descending to 1.37 in bfloat16, rate 0.01")
 
 # %% [markdown]
 # ## Adam's epsilon

@@ -96,9 +96,9 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     fmt = format_of(fmt)
     modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
     if ax is None:
-        from matplotlib.figure import Figure
+        from refimpl.plots.picture import Picture
 
-        ax = Figure(figsize=(9, 6), layout="constrained").subplots(2, 3, sharex=True, sharey=True)
+        ax = Picture(figsize=(9, 6), layout="constrained").subplots(2, 3, sharex=True, sharey=True)
     limit = 3 * fmt.smallest_subnormal if limit is None else limit
     x = np.linspace(-limit, limit, 1201)
     for axis, mode in zip(np.ravel(ax), modes, strict=True):
