@@ -105,7 +105,7 @@ def query(options):
 
 
 def prediction(options):
-    """Print how well each metric foretold the quality of policies."""
+    """Print how well each metric predicted the quality of policies."""
     rows = []
     for name, (model, data_name, training) in STUDIES.items():
         task, started = data.load(data_name), time.perf_counter()
@@ -135,8 +135,8 @@ def prediction(options):
                 print(f"  {metric:<15} against {quality:<11} {power}", flush=True)
                 rows.append({"study": name, "metric": metric, "quality": quality, **asdict(power)})
         if options.out:
-            figure = plots.foretold(trained, baseline=exact, label="backward error, mean over operands")
-            figure.savefig(options.out / f"foretold-{name}.png", dpi=130)
+            figure = plots.predicted(trained, baseline=exact, label="backward error, mean over operands")
+            figure.savefig(options.out / f"predicted-{name}.png", dpi=130)
     return rows
 
 

@@ -134,7 +134,7 @@ def memory_mb(model, way):
     _, _, formats, kahan = WAYS[way]
     network = MODELS[model]()
     found = count(network, (8, 8, 1), Configuration(*formats), accounting="needed")
-    spare = found.by_kind()["weight accumulator"] if formats[0] == formats[1] else 0
+    spare = found.by_kind()["master weights"] if formats[0] == formats[1] else 0
     return found.total_mb + (network.parameter_total() * kahan / 8 - spare) / 2**20
 
 

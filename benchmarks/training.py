@@ -26,7 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from refimpl import data, nn, ops, peppp
-from refimpl.nn.training import _Record, _Run
+from refimpl.nn.training import EpochRecord, TrainingState
 
 MODELS = {"mlp": (nn.mlp, (8, 8, 1)), "cnn": (nn.cnn, (8, 8, 1)), "res8": (nn.resnet8, (32, 32, 3))}
 LOW, HIGH = "e4m3", "e8m7"
@@ -41,8 +41,8 @@ def batch_of(shape, size, seed=0):
 def our_step(model, images, labels, precision):
     """Return a function that takes one training step of ours."""
     task = data.Task("timing", images, labels, images, labels, classes=10, images_from="nothing")
-    run = _Run(model, task, precision, nn.SGD(), 0, plain=False)
-    return run, lambda rate=0.05: run.step(images, labels, rate, _Record())
+    run = TrainingState(model, task, precision, nn.SGD(), 0, plain=False)
+    return run, lambda rate=0.05: run.step(images, labels, rate, EpochRecord())
 
 
 def parity(name, images, labels):

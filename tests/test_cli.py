@@ -585,12 +585,12 @@ def test_the_metrics_of_the_command_are_those_of_the_library():
 
 
 @pytest.mark.slow
-def test_policies_say_how_well_the_metric_foretold_and_are_not_trained_again(capsys, tmp_path):
+def test_policies_say_how_well_the_metric_predicted_and_are_not_trained_again(capsys, tmp_path):
     arguments = ["choose", "mlp", "digits", "--epochs", "3", "--policies", "20", "--out", tmp_path]
     status, printed, _ = run(capsys, *arguments)
     found = re.search(r"rank correlation ([\d.]+) \(95 % (-?[\d.]+) to ([\d.]+), 20 policies\)", printed)
     assert status == 0 and float(found[1]) > 0.4
     journal = (tmp_path / "policies.jsonl").read_bytes()
-    assert journal.count(b"\n") == 20 and (tmp_path / "foretold.png").exists()
+    assert journal.count(b"\n") == 20 and (tmp_path / "predicted.png").exists()
     assert run(capsys, *arguments)[1] == printed
     assert (tmp_path / "policies.jsonl").read_bytes() == journal

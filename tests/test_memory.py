@@ -52,7 +52,7 @@ def test_an_mlp_in_mixed_precision_needs_twelve_bytes_a_parameter():
     parameters = 64 * 256 + 256 + 256 * 32 + 32 + 32 * 10 + 10
     network = rf.nn.mlp(widths=(256, 32))
     kinds = count(network, (8, 8, 1), MIXED_PRECISION, accounting="needed").by_kind()
-    assert [kinds[k] / parameters for k in ("weights", "weight gradients", "weight accumulator", "momentum")] == [
+    assert [kinds[k] / parameters for k in ("weights", "weight gradients", "master weights", "momentum")] == [
         2,
         2,
         4,

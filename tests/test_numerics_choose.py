@@ -302,7 +302,7 @@ def test_a_rank_correlation_is_scipy_s_and_its_interval_covers_the_truth():
 
 
 @pytest.mark.slow
-def test_the_metric_foretells_the_loss_of_mlps():
+def test_the_metric_predicts_the_loss_of_mlps():
     found = measure(rf.nn.mlp(), DIGITS, candidates(list(numerics.LADDER)), steps=2)
     trained = numerics.train_policies(rf.nn.mlp, DIGITS, numerics.policies(found, 24), epochs=3)
     power = predictive_power([t.metric for t in trained], [t.loss for t in trained])

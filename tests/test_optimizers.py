@@ -91,13 +91,13 @@ def a_thousand_updates(rule):
 
 
 def test_updates_below_half_a_step_are_lost_to_nearest():
-    assert a_thousand_updates(SGD(momentum=0, weight_decay=0)).accumulator == 1.0
+    assert a_thousand_updates(SGD(momentum=0, weight_decay=0)).master_weights == 1.0
 
 
 def test_kahan_s_update_loses_nothing():
     """Kahan's sum ends at 2.0, with c = -.003143 carried (from -.001 in bfloat16 each)."""
     running = a_thousand_updates(SGD(momentum=0, weight_decay=0, update="kahan"))
-    assert running.accumulator == 2.0
+    assert running.master_weights == 2.0
     assert running.carried[0] == pytest.approx(-0.003143, abs=5e-7)
 
 
@@ -106,8 +106,8 @@ def test_stochastic_updates_arrive_in_the_mean():
     running = start(SGD(momentum=0, weight_decay=0, update="stochastic"), np.ones(400), bfloat16())
     for _ in range(1000):
         running.step(1.0, np.full(400, -0.001, F), 1.0)
-    assert running.accumulator.mean() == pytest.approx(2.002, abs=5 * 0.084 / 20)
-    assert running.accumulator.std() == pytest.approx(0.084, abs=0.02)
+    assert running.master_weights.mean() == pytest.approx(2.002, abs=5 * 0.084 / 20)
+    assert running.master_weights.std() == pytest.approx(0.084, abs=0.02)
 
 
 @pytest.mark.parametrize("rule", [SGD(), Adam(), SGD(state="8-bit"), Adam(update="kahan")])
@@ -130,10 +130,10 @@ def test_under_another_policy_all_that_an_optimizer_keeps_is_rounded(rule):
     running = steps(rule, GRADIENTS, precision=Precision())
     running.carried[:] = 1 / 3  # nothing was lost in float32
     before = {k: a.copy() for k, a in running.arrays().items() if k != "steps"}
-    running.go_on_under(Rounder(bfloat16(), 0))
+    running.switch_precision(Rounder(bfloat16(), 0))
     assert len(before) == 3 + len(rule.signs)
     for name, vector in before.items():
-        expected = before["accumulator"] if name == "weights" else vector
+        expected = before["master weight"] if name == "weights" else vector
         assert np.array_equal(running.arrays()[name], rf.quantize(expected, "bfloat16")), name
         assert not np.array_equal(running.arrays()[name], vector)
 
@@ -218,7 +218,7 @@ def test_every_optimizer_learns_the_digits(rule):
 def test_adam_in_float16_needs_a_larger_epsilon():
     """1e-8 is 0 in float16 and makes parameters infinite; here state and weights are float16."""
     policy = Precision(
-        roles={r: Rounding(format="float16", overflow="overflow") for r in ("weight", "accumulator", "momentum")}
+        roles={r: Rounding(format="float16", overflow="overflow") for r in ("weight", "master weight", "momentum")}
     )
     tiny = np.full((3, 2), 1e-5)  # its square, times 1 - beta2, is zero in float16
     lost = steps(Adam(epsilon=1e-12), tiny, precision=policy, rate=0.01)

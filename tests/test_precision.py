@@ -15,7 +15,7 @@ F32 = np.float32
 def test_low_and_high_serve_the_roles_of_the_paper():
     policy = Precision(low="e4m3", high="e8m7")
     high = {role for role in ROLES if policy.format_of(role).name == "e8m7"}
-    assert high == {"input", "logits", "logits gradient", "accumulator", "momentum"}
+    assert high == {"input", "logits", "logits gradient", "master weight", "momentum"}
 
 
 def test_a_role_and_a_layer_may_do_otherwise_and_the_last_pattern_counts():
@@ -92,7 +92,7 @@ def test_rounding_by_role_equals_the_door_s_rounding():
         rf.quantize(x, "e8m7", rounding="stochastic", overflow="saturate", seed=3, stream=1),
         rf.quantize(x, "e5m2", rounding="toward_zero", overflow="saturate"),
     ]
-    found = [rounder(x, role) for role in ("activation", "accumulator", "momentum")]
+    found = [rounder(x, role) for role in ("activation", "master weight", "momentum")]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert rounder.calls == 3
 
@@ -163,21 +163,21 @@ def test_delayed_scaling_and_bfloat16_learn_too():
 
 
 def test_mixed_precision_keeps_float32_weights_and_sixteen_bit_copies():
-    from refimpl.nn.training import _Record, _Run
+    from refimpl.nn.training import EpochRecord, TrainingState
 
-    run = _Run(rf.nn.mlp(), DIGITS, presets.mixed(), rf.nn.SGD(), 0, plain=False)
-    run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, _Record())
-    kept, used = run.optimizer.accumulator, run.optimizer.weights
+    run = TrainingState(rf.nn.mlp(), DIGITS, presets.mixed(), rf.nn.SGD(), 0, plain=False)
+    run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, EpochRecord())
+    kept, used = run.optimizer.master_weights, run.optimizer.weights
     assert np.array_equal(used, kept.astype(np.float16).astype(F32)) and not np.array_equal(used, kept)
 
 
 def test_pure_sixteen_bit_training_keeps_everything_in_sixteen_bits():
-    from refimpl.nn.training import _Record, _Run
+    from refimpl.nn.training import EpochRecord, TrainingState
 
-    run = _Run(rf.nn.mlp(), DIGITS, presets.pure16(), rf.nn.SGD(), 0, plain=False)
+    run = TrainingState(rf.nn.mlp(), DIGITS, presets.pure16(), rf.nn.SGD(), 0, plain=False)
     for _ in range(3):
-        run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, _Record())
-    for vector in (run.optimizer.accumulator, run.optimizer.weights, *run.optimizer.state):
+        run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, EpochRecord())
+    for vector in (run.optimizer.master_weights, run.optimizer.weights, *run.optimizer.state):
         assert np.array_equal(vector, vector.astype(np.float16).astype(F32))
 
 
@@ -251,10 +251,10 @@ def test_the_rounding_plan_lists_the_paper_s_roundings_in_order():
     roles = [row["role"] for row in plan]
     assert roles == (
         ["input", *["activation"] * 3, "logits", "logits gradient", *["activation gradient"] * 3]
-        + ["weight gradient", "accumulator", "weight", "momentum"]
+        + ["weight gradient", "master weight", "weight", "momentum"]
     )
     assert [row["call"] for row in plan] == list(range(13))
-    assert {row["format"] for row in plan if row["role"] in ("input", "accumulator")} == {"e8m7"}
+    assert {row["format"] for row in plan if row["role"] in ("input", "master weight")} == {"e8m7"}
     assert str(plan).count("\n") == 13 and "weight gradient" in str(plan)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.nn import SGD, Adam, fit, mlp, preset
-from refimpl.nn.training import _Run
+from refimpl.nn.training import TrainingState
 
 DIGITS = rf.data.load("digits")
 
@@ -20,15 +20,15 @@ def test_going_on_under_the_same_policy_changes_no_bit():
 
 @pytest.mark.parametrize("rule", [SGD(), SGD(update="kahan"), Adam(), Adam(state="8-bit")])
 def test_everything_kept_is_cast_to_the_new_policy_s_format(rule):
-    run = _Run(mlp(), DIGITS, preset("float32"), rule, 0, plain=False)
-    vectors = [run.optimizer.accumulator, *(s for s in run.optimizer.state if isinstance(s, np.ndarray))]
+    run = TrainingState(mlp(), DIGITS, preset("float32"), rule, 0, plain=False)
+    vectors = [run.optimizer.master_weights, *(s for s in run.optimizer.state if isinstance(s, np.ndarray))]
     for vector in vectors:
         vector[:] = np.random.default_rng(0).standard_normal(vector.size)
     before = [v.copy() for v in vectors]
-    run.go_on_under(preset("pure16", "bfloat16"))
+    run.switch_precision(preset("pure16", "bfloat16"))
     for old, new in zip(before, vectors, strict=True):
         np.testing.assert_array_equal(new, rf.quantize(old, "bfloat16"))
-    np.testing.assert_array_equal(run.optimizer.weights, run.optimizer.accumulator)
+    np.testing.assert_array_equal(run.optimizer.weights, run.optimizer.master_weights)
 
 
 def test_training_goes_on_and_ends_in_the_new_format():

@@ -30,7 +30,7 @@ print(f"float32: test error {baseline:.3f}")
 # %%
 plan = rf.nn.rounding_plan(rf.nn.cnn(), task, rf.Precision(low="e4m3", high="e8m7"))
 print(plan)
-assert [row["role"] for row in plan][-4:] == ["weight gradient", "accumulator", "weight", "momentum"]
+assert [row["role"] for row in plan][-4:] == ["weight gradient", "master weight", "weight", "momentum"]
 
 # %% [markdown]
 # **Mantissa bits buy accuracy.**  Four exponent bits, and one to four mantissa bits.

@@ -39,7 +39,7 @@ assert wide - mb["e4m3"] < 0.02 * mb["e4m3"]  # four more high bits: under 2 per
 
 # %% [markdown]
 # That is the paper's rule, and it has oddities: it holds the outputs of batch norm, ReLU and
-# rounding as three tensors, keeps all gradients until the end, and forgets the accumulator that
+# rounding as three tensors, keeps all gradients until the end, and forgets the master weights that
 # the weights are kept in.  **What training has to hold at its fullest is much less.**
 
 # %%

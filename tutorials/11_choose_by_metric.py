@@ -110,7 +110,7 @@ for epochs in (2, 4):
     power[epochs] = numerics.predictive_power([t.metric for t in trained], [t.loss for t in trained])
     print(f"after {epochs} epochs: {power[epochs]}")
 assert power[4].low > 0.3 and power[4].correlation > power[2].correlation
-rf.plots.foretold(trained, label="backward error, mean over operands")
+rf.plots.predicted(trained, label="backward error, mean over operands")
 
 # %% [markdown]
 # It ranks policies well, not perfectly.  A mean over operands forgets that one hopeless operand is enough

@@ -55,7 +55,7 @@ def add(commands) -> None:
         type=positive,
         metavar="N",
         help=f"also train so many other policies (at least {PREDICTED}), to say how "
-        "well the metric foretold their loss",
+        "well the metric predicted their loss",
     )
     add_results(command, "choose-MODEL-DATA")
 
@@ -111,11 +111,12 @@ def _choose(options) -> int:
 
     files = {"choose.png": plots.assignment(assignment), "choose.json": record}
     if options.policies:
-        trained, power = _foretell(options, make, task, metric, training, directory)
+        trained, power = _predict(options, make, task, metric, training, directory)
         print(f"\n{metric}, measured before, and loss, after training: {power}")
         record["policies"] = [vars(row) for row in trained]
         record["power"] = vars(power)
-        files["foretold.png"] = plots.foretold(trained, baseline=rows["float32"], label=f"{metric}, mean over operands")
+        label = f"{metric}, mean over operands"
+        files["predicted.png"] = plots.predicted(trained, baseline=rows["float32"], label=label)
     write_results(directory, files)
     return 0
 
@@ -143,7 +144,7 @@ def _table(assignment) -> str:
     return "\n".join(lines)
 
 
-def _foretell(options, make, task, metric, training, directory):
+def _predict(options, make, task, metric, training, directory):
     from refimpl import numerics
 
     measured = {name: value for name, value in training.items() if name not in ("epochs", "seeds")}

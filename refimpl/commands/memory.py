@@ -25,7 +25,7 @@ def add(commands) -> None:
         "--low", default="e4m3", metavar="FORMAT", help="of weights, activations, their gradients (default e4m3)"
     )
     command.add_argument(
-        "--high", default="e8m7", metavar="FORMAT", help="of momentum, accumulator, input, logits (default e8m7)"
+        "--high", default="e8m7", metavar="FORMAT", help="of momentum, master weights, input, logits (default e8m7)"
     )
     command.add_argument(
         "--data",

@@ -81,13 +81,13 @@ class LossScale:
         """Whether the scale moves at all."""
         return self.growth != 1 or self.backoff != 1
 
-    def start(self) -> RunningScale:
+    def start(self) -> LossScaleState:
         """Return a scale that moves."""
-        return RunningScale(self, float(self.initial))
+        return LossScaleState(self, float(self.initial))
 
 
 @dataclass
-class RunningScale:
+class LossScaleState:
     """A loss scale on its way: its value, and how many good steps it has seen since it moved."""
 
     rule: LossScale

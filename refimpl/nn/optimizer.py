@@ -1,11 +1,11 @@
 """Optimizers in low precision, on one flat vector of all parameters.
 
-With g the gradient of the scaled loss, Q the rounding to a role's format and w the accumulator,
+With g the gradient of the scaled loss, Q the rounding to a role's format and w the master weights,
 one step is, in float32, in the order of QPyTorch's OptimLP:
 
     g       = Q_weight_gradient(g / loss_scale)        or Q(g) / loss_scale, as the policy says
     update  = what the optimizer makes of g, w and its state
-    w       = Q_accumulator(w + update)
+    w       = Q_master_weight(w + update)
     the network's weights = Q_weight(w)
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
@@ -28,7 +28,7 @@ from refimpl.nn.rounder import Rounder
 
 UPDATES = ("plain", "kahan", "stochastic")
 STATES = ("rounded", "8-bit")
-_ROLES = ("weight gradient", "accumulator", "weight", "momentum")  # in the order of rounding
+_ROLES = ("weight gradient", "master weight", "weight", "momentum")  # in the order of rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Optimizer:
     Parameters
     ----------
     update : str
-        How the accumulator takes the update: ``plain``; ``stochastic``: rounded stochastically
+        How the master weights take the update: ``plain``; ``stochastic``: rounded stochastically
         whatever the policy says; ``kahan``: with the rounding error of each step carried to the
-        next in a second vector of the accumulator's format, every operation rounded to it.
+        next in a second vector of their format, every operation rounded to it.
     state : str
         ``rounded`` as the policy says of the role momentum, or ``8-bit``: the block-wise dynamic map
         instead.
@@ -62,9 +62,9 @@ class Optimizer:
         not_negative(type(self).__name__, "weight_decay", self.weight_decay)
         whole(type(self).__name__, "block", self.block, 1)
 
-    def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> Running:
+    def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> OptimizerState:
         """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
-        return Running(self, named, rounder)
+        return OptimizerState(self, named, rounder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +157,12 @@ def AdamW(**settings) -> Adam:
     return Adam(**{"weight_decay": 0.01, **settings}, decoupled=True)
 
 
-class Running:
+class OptimizerState:
     """An optimizer at work on a network.
 
     Attributes
     ----------
-    weights, accumulator : ndarray of float32, shape (parameters,)
+    weights, master_weights : ndarray of float32, shape (parameters,)
         What the network uses (its tensors are views of it), and what the optimizer keeps.
     state : list of ndarray or EightBit
     steps : int
@@ -173,7 +173,7 @@ class Running:
         self.named = named
         self.tensors = [tensor for _, _, tensor in named]
         self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
-        self.accumulator = self.weights.copy()
+        self.master_weights = self.weights.copy()
         self._round_by(rounder)
         size = self.weights.size
         self._gradient, self._rounded = np.empty(size, np.float32), np.empty(size, np.float32)
@@ -209,7 +209,7 @@ class Running:
             noise = rounder.noise()
             machine.sgd(
                 gradient,
-                self.accumulator,
+                self.master_weights,
                 self.weights,
                 self.state[0],
                 f(1 / loss_scale),
@@ -231,18 +231,18 @@ class Running:
         self.rounder, self.parts = rounder, _parts(self.named, rounder)
         if self.rule.update == "stochastic":
             for layer, *_ in self.parts:
-                rounder.override("accumulator", layer, rounding="stochastic")
+                rounder.override("master weight", layer, rounding="stochastic")
         self._at_once = self._machine_step()
 
-    def go_on_under(self, rounder: Rounder) -> None:
+    def switch_precision(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""
         self._round_by(rounder)
-        kept = [("accumulator", self.accumulator)]
-        kept += [("accumulator", self.carried)] if self.carried is not None else []
+        kept = [("master weight", self.master_weights)]
+        kept += [("master weight", self.carried)] if self.carried is not None else []
         kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
         for role, vector in kept:
             self._round(vector.copy(), role, vector, "kept")
-        self._round(self.accumulator, "weight", self.weights)
+        self._round(self.master_weights, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
         """Return the gradients the backward pass has left as one vector, and clear them."""
@@ -275,11 +275,11 @@ class Running:
         self.steps += 1
         compressed = self.rule.state == "8-bit"
         state = [s.read() for s in self.state] if compressed else self.state
-        w, update, new = self.accumulator, self._update, self._new
+        w, update, new = self.master_weights, self._update, self._new
         self.rule.propose(self.steps, rate, w, rounded, state, new, update)
         if self.carried is None:
             update += w
-            self._round(update, "accumulator", w)
+            self._round(update, "master weight", w)
         else:
             self._kahan()
         self._round(w, "weight", self.weights)
@@ -292,10 +292,10 @@ class Running:
 
     def _kahan(self) -> None:
         """y = Q(update - c); s = Q(w + y); c = Q(Q(s - w) - y); w = s."""
-        w, c = self.accumulator, self.carried
+        w, c = self.master_weights, self.carried
 
         def rounded(x, which):
-            return self._round(x, "accumulator", np.empty_like(x), which)
+            return self._round(x, "master weight", np.empty_like(x), which)
 
         y = rounded(self._update - c, "y")
         s = rounded(w + y, "s")
@@ -310,7 +310,7 @@ class Running:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything that must be kept to continue."""
-        found = {"weights": self.weights, "accumulator": self.accumulator, "steps": np.array(self.steps)}
+        found = {"weights": self.weights, "master weight": self.master_weights, "steps": np.array(self.steps)}
         if self.carried is not None:
             found["carried"] = self.carried
         for i, state in enumerate(self.state):
@@ -322,7 +322,7 @@ class Running:
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from what `arrays` returned."""
-        self.weights[:], self.accumulator[:] = arrays["weights"], arrays["accumulator"]
+        self.weights[:], self.master_weights[:] = arrays["weights"], arrays["master weight"]
         self.steps = int(arrays["steps"])
         if self.carried is not None:
             self.carried[:] = arrays["carried"]

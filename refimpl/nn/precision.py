@@ -12,8 +12,8 @@ role                    format  when
 ``logits``              high    as they leave the network
 ``logits gradient``     high    as it enters the network from behind
 ``weight gradient``     low     before the optimizer uses it, the loss scale taken off already
-``accumulator``         high    the weights the optimizer keeps, after its step
-``weight``              low     the copy of the accumulator that the next pass uses
+``master weight``       high    the weights the optimizer keeps, after its step
+``weight``              low     the copy of the master weights that the next pass uses
 ``momentum``            high    all optimizer state, after the step that used it unrounded
 ======================  ======  =================================================================
 
@@ -49,7 +49,7 @@ ROLES = {
     "logits": "high",
     "logits gradient": "high",
     "weight gradient": "low",
-    "accumulator": "high",
+    "master weight": "high",
     "weight": "low",
     "momentum": "high",
 }

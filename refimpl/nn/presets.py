@@ -31,7 +31,7 @@ def float32() -> Precision:
 def peppp(low: str = "e4m3", high: str = "e8m7", *, loss_scale: float = 1000.0) -> Precision:
     """Return PEPPP's policy.
 
-    >>> peppp("e5m2", "e8m9").format_of("accumulator").name
+    >>> peppp("e5m2", "e8m9").format_of("master weight").name
     'e8m9'
     """
     return Precision(low=low, high=high, loss_scale=loss_scale)
@@ -40,7 +40,7 @@ def peppp(low: str = "e4m3", high: str = "e8m7", *, loss_scale: float = 1000.0) 
 def mixed(format: str = "float16") -> Precision:
     """Return mixed precision in a 16-bit format, ``float16`` or ``bfloat16``.
 
-    >>> mixed("bfloat16").format_of("accumulator") is None
+    >>> mixed("bfloat16").format_of("master weight") is None
     True
     """
     narrow = Rounding(format=format, overflow="overflow")

@@ -36,12 +36,12 @@ class Result:
     Attributes
     ----------
     test_error : float
-        Share of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
+        Fraction of the test set classified wrongly; 1 - 1/classes, that of guessing, where training
         diverged.
     history : list of dict
         For each epoch
 
-        - ``loss``: mean over its steps; ``error``: share of the training images classified wrongly
+        - ``loss``: mean over its steps; ``error``: fraction of the training images classified wrongly
           at the step that used them, before it moved the weights;
         - ``test_error``, only with `validate`: that of the test images after the epoch;
         - ``seconds`` of its training; ``loss_scale`` at its end; ``skipped``: steps left out
@@ -119,7 +119,7 @@ def fit(
     optimizer : Optimizer, optional
         Instead of SGD.
     schedule : callable, optional
-        Instead of the straight line: the factor of the rate, of the share of training done.
+        Instead of the straight line: the factor of the rate, of the fraction of training done.
     shuffle : bool
         Whether to; the paper's code did not.
     checkpoint : path, optional
@@ -173,7 +173,7 @@ def fit(
         raise TypeError(f"fit: watch is {watch!r}; give a function of the step and the number of steps")
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
-    run = _Run(model, task, precision, optimizer, seed, plain, exact_sums)
+    run = TrainingState(model, task, precision, optimizer, seed, plain, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(
         model, task, precision, optimizer, epochs, batch_size, learning_rate, factors, seed, shuffle, exact_sums, switch
@@ -190,9 +190,9 @@ def fit(
     ):
         for epoch in range(len(result.history), epochs):
             if switch is not None and epoch == switch[0]:
-                run.go_on_under(switch[1])
+                run.switch_precision(switch[1])
             order = run.batches.permutation(len(images)) if shuffle else np.arange(len(images))
-            record = _Record()
+            record = EpochRecord()
             for step in range(steps):
                 chosen = order[step * batch_size : (step + 1) * batch_size]
                 done = (epoch * steps + step) / (epochs * steps)
@@ -222,7 +222,7 @@ def fit(
     return result
 
 
-class _Run:
+class TrainingState:
     """What moves while a network trains."""
 
     def __init__(self, model, task, precision, optimizer, seed, plain, exact=False):
@@ -312,10 +312,10 @@ class _Run:
             },
         )
 
-    def go_on_under(self, precision) -> None:
+    def switch_precision(self, precision) -> None:
         """Change to another policy."""
         self.rounder = Rounder(precision, precision.seed(self.seed))
-        self.optimizer.go_on_under(self.rounder)
+        self.optimizer.switch_precision(self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.way = Pass(self.rounder, training=True, **self.roads)
         self._programs = {}
@@ -336,7 +336,7 @@ class _Run:
                 "use the same again or another file"
             )
         if switch is not None and len(kept["history"]) > switch[0]:
-            self.go_on_under(switch[1])
+            self.switch_precision(switch[1])
         self.optimizer.restore(
             {name.removeprefix("optimizer "): a for name, a in arrays.items() if name.startswith("optimizer ")}
         )
@@ -349,7 +349,7 @@ class _Run:
 
 
 @dataclass
-class _Record:
+class EpochRecord:
     """What is noted down during an epoch."""
 
     losses: list[float] = field(default_factory=list)
@@ -364,7 +364,7 @@ class _Record:
         self.wrong += int(np.count_nonzero(logits.argmax(axis=1) != labels))
         self.seen += len(labels)
 
-    def summary(self, run: _Run) -> dict:
+    def summary(self, run: TrainingState) -> dict:
         """Return the epoch's entry of the history, and start counting anew."""
         counts = {
             role: dict(zip(("elements", "overflow", "underflow"), map(int, found), strict=True))
@@ -390,7 +390,7 @@ def error(
     plain: bool = False,
     exact: bool = False,
 ) -> float:
-    """Return the share of images a trained network classifies wrongly, rounding as in training.
+    """Return the fraction of images a trained network classifies wrongly, rounding as in training.
 
     An image of which it makes NaN is wrong; where it makes nothing else, the error is NaN.
     """

@@ -6,7 +6,7 @@
 `capture`         the operands of every product of a training run, as distributions
 `evidence`        what candidate formats would do to each of them
 `selection`       a format for every operand, by a metric and a tolerance
-`prediction`      whether the metric foretold what training came to
+`prediction`      whether the metric predicted what training came to
 `rounding_error`  how far a network in 16 bits is from itself in exact arithmetic
 `tolerance`       which of its answers that leaves standing
 `sixteen_bit`     how 16-bit training fails and is cured

@@ -9,7 +9,7 @@ Of every operand and candidate the worst over the recorded steps is kept of
                     into; the worse of its two products
 ``relative error``  norm of the error / norm of the operand
 ``noise``           minus the signal-to-quantization-noise ratio, decibels
-``underflow``       share of the elements other than 0 that became 0
+``underflow``       fraction of the elements other than 0 that became 0
 ==================  ==============================================================================
 
 For all of them less is better.
@@ -71,7 +71,7 @@ class Candidate:
         return r.format.name + per + ("" if r.rounding == "ties_to_even" else f" {r.rounding}")
 
     def bits(self, shape: tuple[int, ...], *, of_images: bool, role: str = "left operand") -> float:
-        """Return the bits an element takes with its share of the scales, 32 for each scale."""
+        """Return the bits an element takes with its part of the scales, 32 for each scale."""
         size = int(np.prod(shape))
         if role == "right operand":
             row = size // shape[-1] if of_images else shape[-2]

@@ -9,8 +9,8 @@ Everything is computed in float64.
 `normwise_error`        norm(y - x) / norm(x)
 `sqnr`                  10 log10 (sum x^2 / sum (y - x)^2), decibels
 `backward_error`        |qa qb - a b| / (|a| |b|), each element, or by norms
-`underflow`             share of the x other than 0 whose y is 0
-`overflow`              share of the x beyond the format's largest value
+`underflow`             fraction of the x other than 0 whose y is 0
+`overflow`              fraction of the x beyond the format's largest value
 `error_profile`         worst relative error in each octave below the largest
 ======================  =====================================================
 
@@ -130,7 +130,7 @@ def backward_error(a, b, qa, qb, *, normwise: bool = False):
 
 
 def underflow(x, y) -> float:
-    """Return the share of the elements of x other than 0 whose y is 0.
+    """Return the fraction of the elements of x other than 0 whose y is 0.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def underflow(x, y) -> float:
 
 
 def overflow(x, fmt: FloatFormat | IntFormat | str, *, scale=1.0) -> float:
-    """Return the share of the elements whose magnitude, divided by scale, is above the format's largest.
+    """Return the fraction of the elements whose magnitude, divided by scale, is above the format's largest.
 
     Parameters
     ----------

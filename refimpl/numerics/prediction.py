@@ -1,4 +1,4 @@
-"""Does a metric measured before training foretell the quality after it?
+"""Does a metric measured before training predict the quality after it?
 
 Policies of every quality are trained: each candidate for every operand, and mixtures drawn at random;
 `predictive_power` is the rank correlation of their metric with what they came to.
@@ -59,7 +59,7 @@ class Trained:
     metric : float
         Mean over the operands.
     test_error, loss : float
-        Means over seeds, of the share misclassified and of the last epoch's loss.
+        Means over seeds, of the fraction misclassified and of the last epoch's loss.
     diverged : int
         Seeds whose training diverged; their loss counts as that of guessing.
     """
@@ -197,7 +197,7 @@ def train_policies(
 
 @dataclass(frozen=True)
 class Power:
-    """How well a metric foretells quality: Spearman's rank correlation.
+    """How well a metric predicts quality: Spearman's rank correlation.
 
     Attributes
     ----------

@@ -197,8 +197,8 @@ def rounding_bound(magnitude: np.ndarray, rounding: Rounding | None) -> np.ndarr
     if rounding is None:
         return np.zeros_like(magnitude)
     fmt = rounding.format
-    share = 2.0 ** -(fmt.mantissa_bits + 1)
-    moved = np.maximum(share * magnitude, fmt.smallest_subnormal / 2)
+    half_unit = 2.0 ** -(fmt.mantissa_bits + 1)
+    moved = np.maximum(half_unit * magnitude, fmt.smallest_subnormal / 2)
     if rounding.rounding not in NEAREST:
         moved *= 2
     saturates = rounding.overflow == "saturate" and fmt.max < 2.0**127

@@ -32,7 +32,7 @@ class Choice:
     value : float
         The metric's.
     bits : float
-        Of an element, with its share of the scales.
+        Of an element, with its part of the scales.
     """
 
     layer: str

@@ -37,7 +37,7 @@ class TailRow:
     backward_error, relative_error : float
         Medians over all elements and trials, of the product and of the operands.
     underflow : float
-        Share of the operands' elements that became 0.
+        Fraction of the operands' elements that became 0.
     """
 
     nu: float
@@ -186,7 +186,7 @@ class StudentT:
     ----------
     nu, location, scale : float
     distance : float
-        Of Kolmogorov and Smirnov: the largest difference between the share of values below any
+        Of Kolmogorov and Smirnov: the largest difference between the fraction of values below any
         point and its probability.
     """
 

@@ -17,7 +17,7 @@ Two certificates follow, and they are not the same thing:
               run: the class is that of every implementation that rounds where the policy says and
               sums in float32, whatever its order of summation.
 **observed**  Gamma > 2 delta with delta measured.  M16 was run on x, here, in our order.  It speaks of
-              these images; as a share it estimates what other images of the kind would give.
+              these images; as a fraction it estimates what other images of the kind would give.
 
 *Source*: Yun et al., Standalone 16-bit training (arXiv 2305.10947): definitions and lemma.
 """
@@ -229,7 +229,7 @@ class Certificate:
         return float(np.median(self.bound[moved] / self.delta[moved])) if moved.any() else np.nan
 
     def summary(self) -> dict:
-        """Return the shares and medians, as plain numbers."""
+        """Return the fractions and medians, as plain numbers."""
         return {
             "images": len(self.gamma),
             "outputs": self.outputs,

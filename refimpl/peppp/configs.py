@@ -1,7 +1,7 @@
 """The 99 low-precision training configurations of PEPPP, as plain data.
 
 A configuration trains a network in two floating-point formats: a narrow one for weights,
-activations and their gradients, and a wide one for the weight accumulator, the momentum, the
+activations and their gradients, and a wide one for the master weights, the momentum, the
 network's input and its logits. Formats are named ``e{E}m{M}``: one sign bit, E exponent bits,
 M stored mantissa bits, and every code finite; so a number takes 1 + E + M bits.
 
@@ -39,7 +39,7 @@ class Configuration:
     low : str
         Name of the format of weights, activations and their gradients, such as ``"e4m3"``.
     high : str
-        Name of the format of weight accumulator, momentum, network input and logits.
+        Name of the format of master weights, momentum, network input and logits.
 
     Raises
     ------

@@ -9,10 +9,10 @@ the widths of the low and the high format in bits,
          + H (2 P + 2 B C + B I)        gradients and momentum; logits, both ways; input
 
 It counts the outputs of batch norm, of ReLU and of rounding points each as a tensor of its own,
-keeps every gradient to the end, costs weight gradients high and forgets the weight accumulator.
+keeps every gradient to the end, costs weight gradients high and forgets the master weights.
 
 **needed** is what training has to hold at its fullest: the low weights and their gradients, the
-high accumulator and optimizer state; of the activations those that a backward pass reads, each
+high master weights and optimizer state; of the activations those that a backward pass reads, each
 once (what feeds a convolution or linear layer, what batch norm normalised, one bit per element for
 the sign of a ReLU); of the activation gradients the largest one and the one it is made from.
 
@@ -170,7 +170,7 @@ def count(
     >>> from refimpl.nn import cnn
     >>> small = count(cnn(), (8, 8, 1), MIXED_PRECISION, accounting="needed", optimizer="adam")
     >>> [kind for kind, size in small.by_kind().items() if size and kind not in KINDS]
-    ['weight accumulator', 'second moment']
+    ['master weights', 'second moment']
     """
     _check(network, configuration, batch_size, accounting, optimizer, state_bits, checkpoint_every)
     low, high = configuration.low_bits, configuration.high_bits
@@ -189,7 +189,7 @@ def count(
             items.append(Item(name, "weight gradients", parameters, high))
         else:
             items.append(Item(name, "weight gradients", parameters, low))
-            items.append(Item(name, "weight accumulator", parameters, high))
+            items.append(Item(name, "master weights", parameters, high))
         items += [Item(name, kind, parameters, state) for kind in STATES[optimizer]]
     if accounting == "paper":
         kept = [Item(name, "activations", batch_size * math.prod(output), low) for name, _, output in walked]

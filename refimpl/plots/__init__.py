@@ -5,7 +5,7 @@ from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.frontier import frontier
 from refimpl.plots.memory import memory
-from refimpl.plots.numerics import assignment, errors_with_t, foretold, operands, relative_error, tails
+from refimpl.plots.numerics import assignment, errors_with_t, operands, predicted, relative_error, tails
 from refimpl.plots.reproduce import released
 from refimpl.plots.training import error_lines, weight_paths
 
@@ -15,7 +15,7 @@ __all__ = [
     "certificate",
     "error_lines",
     "errors_with_t",
-    "foretold",
+    "predicted",
     "frontier",
     "memory",
     "number_line",

@@ -106,7 +106,7 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
         zorder=8,
     )
     ax.set_xlabel("training memory (MB of $2^{20}$ bytes)")
-    ax.set_ylabel("test error (share misclassified)")
+    ax.set_ylabel("test error (fraction misclassified)")
     ax.set_ylim(bottom=0)
     ax.set_title(title)
     ax.legend(fontsize=8)

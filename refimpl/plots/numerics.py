@@ -1,4 +1,4 @@
-"""Pictures of measured errors: over tails, of operands, of candidates, and what they foretell."""
+"""Pictures of measured errors: over tails, of operands, of candidates, and what they predict."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def assignment(assignment, *, ax=None):
     return ax.figure
 
 
-def foretold(trained, *, baseline=None, label: str = "metric", ax=None):
+def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     """Draw the loss that policies came to over the metric measured before.
 
     Parameters

@@ -36,7 +36,7 @@ def error_lines(
     --------
     >>> figure = error_lines([1, 2], {"e4": [[0.2, 0.3], [0.1, 0.1]]}, label="mantissa bits")
     >>> figure.axes[0].get_ylabel()
-    'test error (share misclassified)'
+    'test error (fraction misclassified)'
     """
     ax = axes(ax, size=(6.4, 4.2))
     for i, (name, found) in enumerate(errors.items()):
@@ -50,7 +50,7 @@ def error_lines(
         ax.axhline(baseline, color="0.4", lw=1, ls=(0, (6, 3)), label="float32")
     ax.set_xticks(list(x))
     ax.set_xlabel(label)
-    ax.set_ylabel("test error (share misclassified)")
+    ax.set_ylabel("test error (fraction misclassified)")
     ax.set_ylim(bottom=0)
     ax.set_title(title)
     ax.legend(fontsize=8)

@@ -155,7 +155,7 @@ def test_stochastic_scaled_rounding_is_right_on_average_and_its_seed_decides():
     assert y[:-1].mean() == pytest.approx(0.3, abs=4 / 7 * 0.3 / np.sqrt(40_000))
 
 
-def test_shares_count_what_is_lost():
+def test_fractions_count_what_is_lost():
     assert underflow([0.0, 1.0, 2.0, 3.0], [5.0, 0.0, 2.0, -0.0]) == pytest.approx(2 / 3)
     assert underflow([0.0, 0.0], [0.0, 1.0]) == 0
     assert overflow([448.0, 448.1, -1e9, 0.0], "float8_e4m3fn") == 0.5

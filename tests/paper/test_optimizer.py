@@ -58,7 +58,7 @@ def test_optimizer_steps_follow_the_order_of_roundings_of_the_paper():
         buf = q(buf, HIGH)
         ours = np.concatenate([t.data.reshape(-1) for t in tensors])
         assert np.array_equal(ours.view(np.uint32), weights.view(np.uint32)), step
-        assert np.array_equal(optimizer.accumulator, acc)
+        assert np.array_equal(optimizer.master_weights, acc)
 
 
 def test_the_cnn_rounds_where_the_paper_rounds():

@@ -174,7 +174,7 @@ def test_kahan_and_stochastic_updates_pass_the_radius(rate, update):
 def test_stochastic_and_kahan_updates_close_the_gap_that_nearest_leaves_in_logistic_regression():
     """arXiv 2010.06192: only the update's rounding matters; at least nine tenths of the gap closes."""
     pure = preset("pure16", "bfloat16")
-    kept = dict.fromkeys(("accumulator", "weight", "momentum"))  # in float32
+    kept = dict.fromkeys(("master weight", "weight", "momentum"))  # in float32
     only_passes = Precision(
         low="bfloat16", high="bfloat16", rounding="ties_to_even", overflow="overflow", loss_scale=1.0, roles=kept
     )

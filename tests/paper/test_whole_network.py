@@ -133,7 +133,7 @@ class Network:
         self.held = [(c, "weight", "gradient") for c in convs]
         self.held += [(n, s, f"d{s}") for n in norms for s in ("scale", "shift")]
         self.held += [(self, "w", "dw"), (self, "b", "db")]
-        self.accumulators = [getattr(owner, name) for owner, name, _ in self.held]
+        self.masters = [getattr(owner, name) for owner, name, _ in self.held]
         self.buffers = [None] * len(self.held)
 
     def step(self, images, labels):
@@ -156,10 +156,10 @@ class Network:
             d = block.backward(d)
         self.stem.backward(self.norm.backward(low(d)))
         for i, (owner, name, gradient) in enumerate(self.held):
-            g, w, v = (low(getattr(owner, gradient) * f32(1 / 1000)), self.accumulators[i], self.buffers[i])
+            g, w, v = (low(getattr(owner, gradient) * f32(1 / 1000)), self.masters[i], self.buffers[i])
             v = g + f32(5e-4) * w if v is None else f32(0.9) * v + (g + f32(5e-4) * w)
-            self.accumulators[i], self.buffers[i] = high(w - f32(RATE) * v), high(v)
-            setattr(owner, name, low(self.accumulators[i]))
+            self.masters[i], self.buffers[i] = high(w - f32(RATE) * v), high(v)
+            setattr(owner, name, low(self.masters[i]))
         return loss
 
 
@@ -171,19 +171,19 @@ class Network:
     ],
 )
 def test_low_precision_steps_equal_the_transcription_bit_for_bit(make, widths, blocks, size, batch, steps):
-    from refimpl.nn.training import _Record, _Run
+    from refimpl.nn.training import EpochRecord, TrainingState
 
     rng = np.random.default_rng(5)
     images = rng.random((batch * steps, size, size, 3), np.float32)
     labels = np.arange(batch * steps) % 10
     task = rf.data.Task("random", images, labels, images, labels, classes=10, images_from="random")
     policy = rf.Precision(low=LOW, high=HIGH, rounding="ties_to_even")
-    run = _Run(make(), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
+    run = TrainingState(make(), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
     tensors = run.model.named_tensors()
     weights = [t.data.copy() for layer, name, t in tensors if "Norm" not in layer]
     theirs = Network(weights, widths, blocks)
     for i in range(steps):
-        part, record = slice(i * batch, (i + 1) * batch), _Record()
+        part, record = slice(i * batch, (i + 1) * batch), EpochRecord()
         run.step(images[part], labels[part], RATE, record)
         assert record.losses[0] == pytest.approx(theirs.step(images[part], labels[part]), rel=1e-6)
         weights = iter([getattr(o, n) for o, n, _ in theirs.held if n in ("weight", "w", "b")])

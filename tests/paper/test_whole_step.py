@@ -25,7 +25,7 @@ class Transcription:
     """A perceptron of two layers, trained in the order of PEPPP's released code."""
 
     def __init__(self, weights, seed, rounding):
-        self.weights, self.accumulator, self.buffer = weights, weights.copy(), None
+        self.weights, self.master_weights, self.buffer = weights, weights.copy(), None
         self.seed, self.rounding, self.count = seed, rounding, itertools.count()
 
     def q(self, x, name):
@@ -53,25 +53,25 @@ class Transcription:
         gradient[:2] = product(x.T, d), d.sum(axis=0)
         # optimizer
         g = self.q(np.concatenate([a.reshape(-1) for a in gradient]) * f32(1 / 1000), LOW)
-        d = g + f32(5e-4) * self.accumulator
+        d = g + f32(5e-4) * self.master_weights
         self.buffer = d if self.buffer is None else f32(0.9) * self.buffer + d
-        self.accumulator = self.q(self.accumulator - f32(RATE) * self.buffer, HIGH)
-        self.weights = self.q(self.accumulator, LOW)
+        self.master_weights = self.q(self.master_weights - f32(RATE) * self.buffer, HIGH)
+        self.weights = self.q(self.master_weights, LOW)
         self.buffer = self.q(self.buffer, HIGH)
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "ties_to_even"])
 def test_training_steps_equal_the_transcription_bit_for_bit(rounding):
-    from refimpl.nn.training import _Record, _Run
+    from refimpl.nn.training import EpochRecord, TrainingState
 
     task = rf.data.load("digits")
     policy = rf.Precision(low=LOW, high=HIGH, rounding=rounding)
-    run = _Run(rf.nn.mlp(widths=(128,)), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
+    run = TrainingState(rf.nn.mlp(widths=(128,)), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
     theirs = Transcription(run.optimizer.weights.copy(), policy.seed(7), rounding)
     for i in range(STEPS):
         part = slice(i * BATCH, (i + 1) * BATCH)
-        run.step(task.train_images[part], task.train_labels[part], RATE, _Record())
+        run.step(task.train_images[part], task.train_labels[part], RATE, EpochRecord())
         theirs.step(task.train_images[part], task.train_labels[part])
-        assert np.array_equal(run.optimizer.accumulator, theirs.accumulator)
+        assert np.array_equal(run.optimizer.master_weights, theirs.master_weights)
         assert np.array_equal(run.optimizer.weights.view(np.uint32), theirs.weights.view(np.uint32))
         assert np.array_equal(run.optimizer.state[0], theirs.buffer)

@@ -42,18 +42,18 @@ def batch(shape, size=32):
 
 def started(name, precision):
     """Return our run of a network, and images and labels."""
-    from refimpl.nn.training import _Run
+    from refimpl.nn.training import TrainingState
 
     make, shape = NETWORKS[name]
     images, labels = batch(shape)
     task = rf.data.Task("batch", images, labels, images, labels, classes=10, images_from="nothing")
-    return _Run(make(), task, precision, rf.nn.SGD(), 3, plain=False), images, labels
+    return TrainingState(make(), task, precision, rf.nn.SGD(), 3, plain=False), images, labels
 
 
 def step(run, images, labels):
-    from refimpl.nn.training import _Record
+    from refimpl.nn.training import EpochRecord
 
-    record = _Record()
+    record = EpochRecord()
     run.step(images, labels, RATE, record)
     return record.losses[0]
 
@@ -255,7 +255,7 @@ def test_a_transformer_s_logits_and_gradients_before_and_after_a_step_are_pytorc
 
     Seen: 2.5e-7 of the logits', 1.1e-6 of a gradient's.
     """
-    from refimpl.nn.training import _Record, _Run
+    from refimpl.nn.training import EpochRecord, TrainingState
 
     sizes = {
         "features": 32,
@@ -271,7 +271,7 @@ def test_a_transformer_s_logits_and_gradients_before_and_after_a_step_are_pytorc
     if words is not None:
         images = np.random.default_rng(6).integers(0, words, (32, 8)).astype(np.float32)
     task = rf.data.Task("batch", *batch((8, 8, 1)), *batch((8, 8, 1)), classes=10, images_from="nothing")
-    run = _Run(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, plain=False)
+    run = TrainingState(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, plain=False)
     twin = Transformer(**sizes).double()
     start = twin.arrange(t.data for t in run.model.tensors())
     assert {n: p.shape for n, p in twin.named_parameters()} == {n: a.shape for n, a in start.items()}
@@ -284,7 +284,7 @@ def test_a_transformer_s_logits_and_gradients_before_and_after_a_step_are_pytorc
         assert relative(ours, expected.detach().numpy()) < 5e-6
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(expected, truth).backward()
-        flat, parts = run._gradients(images, labels, _Record()).copy(), []
+        flat, parts = run._gradients(images, labels, EpochRecord()).copy(), []
         for tensor in run.optimizer.tensors:
             parts.append(flat[: tensor.data.size].reshape(tensor.data.shape))
             flat = flat[tensor.data.size :]

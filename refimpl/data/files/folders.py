@@ -1,6 +1,6 @@
 """Images in folders: one folder for each class, PNG or JPEG.
 
-Either the directory holds the class folders, and a share of each class is kept for testing, or it
+Either the directory holds the class folders, and a fraction of each class is kept for testing, or it
 holds ``train`` and ``test`` with the same class folders in both.  Classes are numbered in the order
 of their names.  Images are read by Pillow, which Matplotlib brings.
 """
@@ -24,7 +24,7 @@ def read_folder(
     name: str | None = None,
     size: tuple[int, int] | None = None,
     grey: bool = False,
-    test_share: float = 0.2,
+    test_fraction: float = 0.2,
 ) -> Task:
     """Read a directory of class folders.
 
@@ -37,7 +37,7 @@ def read_folder(
         Height and width to bring every image to; without it all must be alike.
     grey : bool
         One channel instead of red, green and blue.
-    test_share : float
+    test_fraction : float
         Of each class, rounded up, where there are no ``train`` and ``test``: the first ones in the
         order of sorted random numbers that are the same every time.
 
@@ -58,11 +58,11 @@ def read_folder(
             )
         pairs = [_read(root / part, classes, size, grey) for part in ("train", "test")]
     else:
-        if not 0 < test_share < 1:
-            raise ValueError(f"read_folder: test_share is {test_share}; it must be between 0 and 1")
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"read_folder: test_fraction is {test_fraction}; it must be between 0 and 1")
         classes = _classes(root)
         pixels, labels = _read(root, classes, size, grey)
-        tested = _held_out(labels, len(classes), test_share)
+        tested = _held_out(labels, len(classes), test_fraction)
         pairs = [(pixels[~tested], labels[~tested]), (pixels[tested], labels[tested])]
     return making.task(name or root.name, *pairs, len(classes))
 
@@ -74,14 +74,14 @@ def _classes(root: Path) -> list[str]:
     return found
 
 
-def _held_out(labels, classes, share):
+def _held_out(labels, classes, fraction):
     """Return which images are for testing."""
     order = np.random.Philox(key=0).random_raw(len(labels))
     tested = np.zeros(len(labels), bool)
     for label in range(classes):
         mine = np.flatnonzero(labels == label)
         mine = mine[np.argsort(order[mine], kind="stable")]
-        tested[mine[: int(np.ceil(share * len(mine)))]] = True
+        tested[mine[: int(np.ceil(fraction * len(mine)))]] = True
     return tested
 
 

@@ -8,12 +8,12 @@ from refimpl.nn import checks
 from refimpl.nn.numbers import whole
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
-from refimpl.nn.training import _Record, _Run
+from refimpl.nn.training import EpochRecord, TrainingState
 
 COLUMNS = ("call", "role", "layer", "shape", "format", "rounding", "scale")
 
 
-class Plan(list):
+class RoundingPlan(list):
     """Rows of a rounding plan, dictionaries of `COLUMNS`; printed as a table."""
 
     def __str__(self) -> str:
@@ -26,7 +26,7 @@ class Plan(list):
 
 def rounding_plan(
     model, task, precision: Precision, *, batch_size: int = 32, optimizer: Optimizer | None = None, seed: int = 0
-) -> Plan:
+) -> RoundingPlan:
     """Run one training step and return every rounding in it.
 
     Parameters
@@ -41,7 +41,7 @@ def rounding_plan(
 
     Returns
     -------
-    Plan
+    RoundingPlan
         A list of dictionaries that prints as a table: number of the call (which is the stream of
         its random bits), role, layer, shape, format, rounding, scale.  Parameters of layers that are
         rounded alike are rounded as one vector, under the name of the first.
@@ -55,7 +55,7 @@ def rounding_plan(
     --------
     >>> import refimpl as rf
     >>> plan = rounding_plan(rf.nn.mlp(), rf.data.load("digits"), rf.Precision(low="e4m3", high="e8m7"))
-    >>> print(Plan(plan[:3]))
+    >>> print(RoundingPlan(plan[:3]))
     call  role        layer    shape          format  rounding    scale
     0     input       0 Round  (32, 8, 8, 1)  e8m7    stochastic  1
     1     activation  4 Round  (32, 128)      e4m3    stochastic  1
@@ -66,12 +66,12 @@ def rounding_plan(
     checks.patterns(model, precision)
     checks.steps_of_an_epoch(len(task.train_images), whole("fit", "batch_size", batch_size))
     optimizer = checks.optimizer_of(optimizer)
-    run = _Run(model, task, precision, optimizer, whole("fit", "seed", seed, 0), plain=False)
+    run = TrainingState(model, task, precision, optimizer, whole("fit", "seed", seed, 0), plain=False)
     run.rounder.plan = {}
     part = slice(0, batch_size)
     with np.errstate(over="ignore", invalid="ignore"):
-        run.step(task.train_images[part], task.train_labels[part], 0.05, _Record())
-    rows = Plan()
+        run.step(task.train_images[part], task.train_labels[part], 0.05, EpochRecord())
+    rows = RoundingPlan()
     for call, (role, layer, shape, rounding, scale) in run.rounder.plan.items():
         values = (
             call,
