@@ -100,6 +100,14 @@ def test_inverse_propensities_make_the_observed_sum_unbiased_and_clipping_does_n
     assert np.mean(cut) < squares.sum() - 4 * error
 
 
+def test_weights_are_cut_at_the_clip_times_the_smallest_weight_not_at_the_clip():
+    chance = [0.5, 0.25, 0.1]  # weights 2, 4, 10
+    assert inverse_propensity(chance, clip=3).tolist() == [2.0, 4.0, 6.0]
+    assert inverse_propensity(chance, clip=1).tolist() == [2.0, 2.0, 2.0]
+    assert inverse_propensity(chance, clip=None).tolist() == [2.0, 4.0, 10.0]
+    assert inverse_propensity([1.0, 0.01]).tolist() == [1.0, 20.0]
+
+
 def test_cross_validation_finds_the_rank_of_a_noisy_matrix():
     for rank in (1, 2, 3):
         values, rng = matrix(rank, 60, 40, rank)

@@ -146,6 +146,13 @@ def test_numbers_that_differ_by_rounding_are_ties():
     assert d_optimal([[1.0, 0.3, 0.1 + 0.2]], 2).tolist() == [0, 1]
 
 
+def test_columns_span_a_dimension_unless_only_rounding_sets_them_apart():
+    # the second part of the second column is eps / 2, far within rounding, or 16 eps of the first
+    assert d_optimal([[1.0, 1.0], [0.0, 2.0**-48]], 2).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="spanning only 1"):
+        d_optimal([[1.0, 1.0], [0.0, 2.0**-53]], 2)
+
+
 @pytest.mark.parametrize(
     ("embedding", "n", "allowed", "message"),
     [

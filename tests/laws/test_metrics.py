@@ -105,8 +105,13 @@ def test_the_backward_error_is_the_definition_s_in_fractions():
             error = abs(sum(qx * qy - x * y for x, y, qx, qy in pairs))
             size = sum(abs(x * y) for x, y, _, _ in pairs)
             assert found[i, j] == pytest.approx(float(error / size), rel=1e-9)
-    # norms of products are at most products of norms
-    assert backward_error(a, b, qa, qb, normwise=True) <= found.max()
+
+
+def test_the_normwise_backward_error_is_a_quotient_of_frobenius_norms():
+    a, b, qa = [[1.0, 2.0], [2.0, 4.0]], np.eye(2), [[1.0, 2.0], [5.0, 8.0]]  # norms 5, sqrt(2), off by 5
+    assert backward_error(a, b, qa, b, normwise=True) == pytest.approx(5 / (5 * 2**0.5), rel=1e-15)
+    assert backward_error(a, b, a, 1.5 * b, normwise=True) == pytest.approx(2.5 / (5 * 2**0.5), rel=1e-15)
+    assert backward_error(a, b, a, b, normwise=True) == 0.0
 
 
 @pytest.mark.parametrize(("fmt", "worst"), [("float8_e4m3fn", 2**-4), ("float8_e5m2", 2**-3)])

@@ -100,6 +100,16 @@ def test_element_i_of_a_result_takes_random_word_i_whatever_its_shape():
     assert rf.encode(got, "e4m3fn").reshape(-1).tolist() == expected
 
 
+@pytest.mark.parametrize("operation, operands", [("add", 2), ("sub", 2), ("mul", 2), ("div", 2), ("sqrt", 1), ("fma", 3)])
+def test_the_stream_is_0_unless_another_is_given(operation, operands):
+    values = rf.quantize(np.random.default_rng(1).uniform(1, 8, (operands, 400)), "e4m3fn")
+
+    def call(**stream):
+        return getattr(rf, operation)(*values, "e4m3fn", rounding="stochastic", seed=3, **stream).tolist()
+
+    assert call() == call(stream=0) != call(stream=1)
+
+
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "bfloat16", "e8m7_flush"])
 def test_what_is_rounded_down_is_minus_what_is_rounded_up_of_the_negatives(name):
     fmt = rf.format(name)

@@ -235,6 +235,13 @@ def test_integer_elements_are_twos_complement_in_64ths():
     assert codes.tolist() == [0x7F, 0x81, 0, 0] and scales.tolist() == [127]
 
 
+def test_the_zero_of_integer_elements_has_no_sign_but_its_scale_s():
+    zero = spec.decode_element(0, format_of("mxint8"))
+    assert (zero.kind, zero.negative, zero.magnitude) == ("finite", False, 0)
+    back = ops.decode_blocks(*ops.quantize_blocks([-0.0, -1.0], "mxint8")[:2], "mxint8")
+    assert np.signbit(back).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     "name, decibel",
     [

@@ -128,6 +128,8 @@ def test_lookups_give_the_bits_of_decoding_then_multiplying(first, second):
         (lambda: rf.matmul_int([[1]], [[1]], zero_points=(0, [1, 2])), "zero point of b is one integer or 1"),
         (lambda: rf.matmul_lookup([[1]], [[1]], "int8", "int4"), "at most 4"),
         (lambda: rf.matmul_lookup([[2]], [[1]], "int2", "int4"), "2 at index .* go from -1 to 1"),
+        (lambda: rf.matmul_lookup([[-2]], [[1]], "int2", "int4"), "-2 at index .* go from -1 to 1"),
+        (lambda: rf.matmul_lookup([[-1]], [[1]], "uint2", "int4"), "-1 at index .* go from 0 to 3"),
         (lambda: rf.matmul_lookup([[2.0]], [[1]], "nf4", "int4"), "integer codes"),
         (lambda: rf.matmul_lookup([[2]], [[1]], "mxfp4", "int4"), "block format"),
     ],

@@ -160,6 +160,12 @@ def test_empty_arrays_and_zero_dimensions():
     [
         (dict(clip=-1.0), "one finite number above zero"),
         (dict(clip=(1.0, 2.0)), "one finite number above zero"),
+        (dict(clip=np.inf), "one finite number above zero"),
+        (dict(clip=np.nan), "one finite number above zero"),
+        (dict(clip=0.0), "one finite number above zero"),
+        (dict(clip=(0.0, np.inf), affine=True), "pair"),
+        (dict(clip=(-np.inf, 0.0), affine=True), "pair"),
+        (dict(clip=(1.0, 1.0), affine=True), "pair"),
         (dict(clip=1.0, affine=True), "pair"),
         (dict(clip=(2.0, 1.0), affine=True), "pair"),
         (dict(clip=1.0, scale=1.0), "not both"),

@@ -9,6 +9,7 @@ import pytest
 from refimpl import ops
 from refimpl.formats import format as format_of
 from refimpl.kernels import float_codes as kernel
+from refimpl.ops import arrays
 from refimpl.spec import float_codes as spec
 
 NAMES = ["float8_e4m3fn", "binary6p3se", "binary5p1sf", "e2m1fn", "e4m2_flush", "binary6p3ue"]
@@ -128,6 +129,24 @@ def test_n_random_bits_are_the_leading_bits_of_the_element_s_word():
         assert got.tolist() == expected
         values = ops.quantize(x, fmt, rounding=rounding, random_bits=5, seed=3, stream=1)
         assert (values == ops.decode(got, fmt)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64])
+@pytest.mark.parametrize("name", ["e4m3fn", "e6m2b40"])
+def test_element_i_takes_word_i_in_every_chunk(dtype, name):
+    from refimpl.spec.random_bits import random_word
+
+    fmt, size = format_of(name), 2 * arrays.CHUNK + 5
+    x = np.resize(np.array([17, 19, 37, -45, 41], dtype), size)
+    ours = {
+        "encode": ops.encode(x, fmt, rounding="stochastic", seed=3, stream=1),
+        "quantize": ops.encode(ops.quantize(x, fmt, rounding="stochastic", seed=3, stream=1), fmt),
+        "of a transposed array": ops.encode(np.array([x, x]).T, fmt, rounding="stochastic", seed=3, stream=1)[:, 0],
+    }
+    for i in (0, 1, *range(arrays.CHUNK - 3, arrays.CHUNK + 6), *range(size - 9, size)):
+        for label, codes in ours.items():
+            word = random_word(2 * i if label.startswith("of") else i, 3, 1)
+            assert codes[i] == spec.encode(spec.from_float(float(x[i])), fmt, "stochastic", random=word), (label, i)
 
 
 def test_the_mean_over_seeds_is_the_value():
