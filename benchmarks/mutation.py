@@ -8,7 +8,7 @@ temporary directory, never the working tree), runs the tests nearest to the chan
 and prints the score of each room and the mutants that survived.  A mutant that hangs counts as killed.
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
-then the listed test files named like it, then the others.  A test file that fails unchanged is left out, and
+then the listed test files named like it, those that mention it, and the others.  A test file that fails unchanged is left out, and
 said to be.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test file runs in a process forked
 from one that has imported pytest, Hypothesis, SciPy and Numba already.
 
@@ -28,6 +28,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -401,10 +402,14 @@ def _pool(copies: list[Path], compiled: bool) -> ProcessPoolExecutor:
 
 
 def nearest(tree: Path, mutant: Mutant) -> list[str]:
-    """Return what to run for a mutant: its file's doctests, then the room's tests, those named like it first."""
+    """Return what to run for a mutant: its file's doctests, then the room's tests, those that name it first."""
     tests = [str(path.relative_to(tree)) for pattern in ROOMS[mutant.room].tests for path in files(tree, (pattern,))]
     stem = Path(mutant.file).stem
-    return [mutant.file, *sorted(dict.fromkeys(tests), key=lambda test: stem not in test)]
+
+    def order(test):
+        return stem not in test, not re.search(rf"\b{stem}\b", (tree / test).read_text())
+
+    return [mutant.file, *sorted(dict.fromkeys(tests), key=order)]
 
 
 def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path) -> dict[str, dict]:

@@ -100,7 +100,9 @@ def test_element_i_of_a_result_takes_random_word_i_whatever_its_shape():
     assert rf.encode(got, "e4m3fn").reshape(-1).tolist() == expected
 
 
-@pytest.mark.parametrize("operation, operands", [("add", 2), ("sub", 2), ("mul", 2), ("div", 2), ("sqrt", 1), ("fma", 3)])
+@pytest.mark.parametrize(
+    "operation, operands", [("add", 2), ("sub", 2), ("mul", 2), ("div", 2), ("sqrt", 1), ("fma", 3)]
+)
 def test_the_stream_is_0_unless_another_is_given(operation, operands):
     values = rf.quantize(np.random.default_rng(1).uniform(1, 8, (operands, 400)), "e4m3fn")
 
