@@ -70,6 +70,7 @@ BELOW_ONE = Interval(0, 1, open_high=True)
 UINT64 = Interval(0, 2**64 - 1)
 FLOAT32 = Interval(2.0**-126, 2.0**127)
 """Factors that float32 holds in full, such as a learning rate."""
+FLOAT32_OR_0 = Interval(0, FLOAT32.high)
 
 
 def shown(got: Any) -> str:
@@ -254,7 +255,7 @@ def numbers(caller: str, name: str, got: Any, shape: tuple[int | None, ...] | No
     import numpy as np
 
     found = array(caller, name, got)
-    if found.dtype.kind in "cSUMmV":
+    if found.dtype.kind in "cSUMm" or found.dtype.type is np.void:  # bfloat16's kind is V, too
         raise wrong_kind(caller, name, got, "real numbers")
     try:
         found = found.astype(np.float64)

@@ -155,11 +155,6 @@ def test_initial_weights_have_the_variance_of_their_rule(rule):
     assert drawn.var() == pytest.approx(variance, rel=0.01) and drawn.dtype == np.float32
 
 
-def test_an_unknown_initializer_is_refused():
-    with pytest.raises(ValueError, match="'hee' is not one of peppp, he, xavier, pytorch"):
-        rf.nn.initializers.draw("hee", (2, 2), np.random.default_rng(0))
-
-
 def test_residual_branches_that_do_not_fit_are_refused():
     from refimpl.nn.layers import Convolution, Sequential
 

@@ -59,29 +59,6 @@ def test_history_has_an_entry_for_each_epoch_and_the_loss_falls():
     assert len(history) == 3 and history[2]["loss"] < history[0]["loss"]
 
 
-def changed(**fields):
-    """Return the digits with arrays changed after a Task has checked them."""
-    task = rf.data.load("digits")
-    for name, (at, value) in fields.items():
-        getattr(task, name)[at] = value
-    return task
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"train_images": ((3, 0, 1, 0), np.nan)}, r"train_images has nan at \(3, 0, 1, 0\)"),
-        ({"test_images": ((0, 0, 0, 0), np.inf)}, "test_images has inf"),
-        ({"train_labels": (5, 10)}, "train_labels go from 0 to 10, allowed are 0 to 9"),
-        ({"test_labels": (5, -1)}, "test_labels go from -1 to 9"),
-        ({"train_labels": (DIGITS.train_labels == 7, 1)}, "class 7 of digits has no training image"),
-    ],
-)
-def test_data_that_cannot_be_trained_on_are_refused_before_training(fields, message):
-    with pytest.raises(ValueError, match=message):
-        rf.nn.fit(rf.nn.cnn(), changed(**fields))
-
-
 def test_progress_shows_the_loss_and_the_time_left(capsys):
     rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=3, progress=True)
     shown = capsys.readouterr().err
@@ -92,7 +69,7 @@ def test_progress_shows_the_loss_and_the_time_left(capsys):
 
 def test_validation_adds_the_test_error_of_each_epoch_and_changes_nothing():
     precision = rf.Precision(low="e4m3", high="e8m7")
-    runs = [rf.nn.fit(rf.nn.cnn(), DIGITS, precision=precision, epochs=2, validate=v) for v in (0, 1)]
+    runs = [rf.nn.fit(rf.nn.cnn(), DIGITS, precision=precision, epochs=2, validate=v) for v in (False, True)]
     assert runs[0].test_error == runs[1].test_error
     assert all(0 <= h["test_error"] <= 1 for h in runs[1].history)
     assert not any("test_error" in h for h in runs[0].history)
@@ -112,24 +89,6 @@ def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes():
         rf.nn.fit(rf.nn.cnn(channels=3), DIGITS)
     with pytest.raises(ValueError, match=r"Linear\(features=100.*100 features.*\(64,\)"):
         rf.nn.fit(rf.nn.mlp(features=100), DIGITS)
-    with pytest.raises(ValueError, match="outputs.*7.*10 classes"):
-        rf.nn.fit(rf.nn.cnn(classes=7), DIGITS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"low": "e4m3"}, "both or neither"),
-        ({"low": "e4m3", "high": "nothing"}, "unknown format 'nothing'"),
-        ({"low": "uint8", "high": "e8m7"}, "cannot be trained in"),
-        ({"low": "float64", "high": "e8m7"}, "cannot be trained in"),
-        ({"low": "e4m3", "high": "e8m7", "rounding": "nearest"}, "'nearest' is not one of ties_to_even"),
-        ({"low": "e4m3", "high": "e8m7", "loss_scale": 0}, "loss_scale is 0"),
-    ],
-)
-def test_policies_that_make_no_sense_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        rf.Precision(**arguments)
 
 
 def test_the_loss_scale_decides_whether_three_exponent_bits_are_enough():

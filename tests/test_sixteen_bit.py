@@ -36,9 +36,3 @@ def test_training_goes_on_and_ends_in_the_new_format():
     for tensor in found.model.tensors():
         np.testing.assert_array_equal(tensor.data, tensor.data.astype(np.float16))
     assert found.history[2]["loss"] < found.history[1]["loss"] and found.test_error < 0.1
-
-
-@pytest.mark.parametrize("after", [0, 3])
-def test_a_switch_must_be_within_training(after):
-    with pytest.raises(ValueError, match=f"switch after {after} of 3 epochs; it must be after 1 to 2"):
-        fit(mlp(), DIGITS, epochs=3, switch=(after, preset("pure16")))

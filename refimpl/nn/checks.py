@@ -1,4 +1,4 @@
-"""What `refimpl.nn.fit` refuses before it trains: one error each, saying what was got and what to do."""
+"""What `refimpl.nn.fit` refuses before it trains."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl import _arguments as check
+from refimpl._files import refusal
 from refimpl.nn.attention import Embedding
 from refimpl.nn.layers import Sequential
-from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.optimizer import SGD, Optimizer
 from refimpl.nn.precision import Precision
 
@@ -18,58 +19,46 @@ FIELDS = ("name", "classes", "train_images", "train_labels", "test_images", "tes
 
 
 def factors(schedule) -> list[float]:
-    """Return a schedule's factors at eight shares of training, having looked at them."""
-    if not callable(schedule):
-        raise TypeError(
-            f"fit: schedule is {schedule!r}; give a function of the share of training "
-            "done, such as refimpl.nn.schedules.cosine()"
-        )
-    return [not_negative("fit", f"the schedule's factor at {i / 8}", schedule(i / 8)) for i in range(8)]
+    """Return a schedule's factors at eight points of training, having looked at them."""
+    check.function("fit", "schedule", schedule, "a function of the fraction of training done, such as cosine()")
+    return [
+        check.number("fit", f"the schedule's factor at {i / 8}", schedule(i / 8), check.FLOAT32_OR_0) for i in range(8)
+    ]
 
 
 def model_and_task(model, task) -> None:
-    """Refuse a network and a task that do not fit, or are none."""
-    if not isinstance(model, Sequential):
-        raise TypeError(f"fit: the model is {_called(model)}; give a network, such as refimpl.nn.cnn()")
+    """Refuse a network and a task that do not fit, or are something else."""
+    check.instance("fit", "model", model, Sequential, "a network, such as refimpl.nn.cnn()")
     if not all(hasattr(task, field) for field in FIELDS):
-        raise TypeError(f"fit: the task is {_called(task)}; give a Task, as refimpl.data.load returns it")
+        raise check.wrong_kind("fit", "task", task, "a Task, as refimpl.data.load returns it")
+    classes = check.integer("fit", "task.classes", task.classes, check.Interval(1))
     for part in ("train", "test"):
-        _arrays(part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), task.classes)
-    if task.train_images.shape[1:] != task.test_images.shape[1:]:
-        raise ValueError(
-            f"fit: an image has the shape {task.train_images.shape[1:]} in train_images and "
-            f"{task.test_images.shape[1:]} in test_images; make them alike"
-        )
-    present = np.bincount(np.asarray(task.train_labels, np.int64), minlength=task.classes)
+        _arrays(part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), classes)
+    check.of_shape("fit", "test_images", task.test_images, (None, *task.train_images.shape[1:]))
+    present = np.bincount(np.asarray(task.train_labels, np.int64), minlength=classes)
     if not present.all():
-        raise ValueError(
-            f"fit: class {int(np.argmin(present))} of {task.name} has no training image; "
-            "add some, or leave the class out"
-        )
+        missing = int(np.argmin(present))
+        raise ValueError(f"fit: class {missing} of {task.name} has no training image; add some, or leave it out")
     outputs = model.output_shape(task.train_images.shape[1:])
-    if outputs != (task.classes,):
-        raise ValueError(
-            f"fit: the network has outputs {outputs}, {task.name} has {task.classes} classes; "
-            f"build it with classes={task.classes}"
-        )
+    if outputs != (classes,):
+        hint = f"build the network with classes={classes}"
+        raise check.wrong_value("fit", "the shape of the network's outputs", outputs, f"({classes},)", hint)
     for layer in model.layers[:1]:
         if isinstance(layer, Embedding):
             layer.tokens(task.train_images)
             layer.tokens(task.test_images)
     if not model.parameter_total():
-        raise ValueError("fit: the network has no parameters to learn; add a layer such as Linear")
+        raise check.wrong_value("fit", "model", model, "a network with something to learn, such as a layer Linear")
     _no_parameters_twice(model)
 
 
 def _no_parameters_twice(model) -> None:
-    """Refuse a layer that stands in two places and has something to learn or to remember."""
-    seen = {}
+    """Refuse a layer that stands in two places and has parameters or a state."""
+    seen = set()
     for layer in model.every_layer():
         if id(layer) in seen and (layer.parameters or layer.parameter_count() or layer.memory()):
-            raise ValueError(
-                f"fit: the same {type(layer).__name__} stands in the network twice; make one for each place"
-            )
-        seen[id(layer)] = layer
+            raise ValueError(f"fit: the same {type(layer).__name__} stands in model twice; make one for each place")
+        seen.add(id(layer))
 
 
 def patterns(model, precision: Precision) -> None:
@@ -78,87 +67,51 @@ def patterns(model, precision: Precision) -> None:
     names = [name for layer in layers for name in (layer.name, *layer.products())]
     for pattern in precision.layers:
         if not fnmatch.filter(names, pattern):
-            raise ValueError(
-                f"fit: the precision's layers={{{pattern!r}: ...}} fits no layer; they are called {', '.join(names)}"
-            )
+            raise check.unknown("fit", "pattern of precision.layers", pattern, names)
 
 
-def switch_of(given, epochs: int):
+def switch_of(given, epochs: int) -> tuple[int, Precision] | None:
     """Return (epochs before, policy after), or None."""
     if given is None:
         return None
-    try:
-        after, precision = given
-    except (TypeError, ValueError):
-        raise TypeError(f"fit: switch is {given!r}; give (epochs before it, precision after it)") from None
-    after = whole("fit", "switch", after)
-    if not 0 < after < epochs:
-        raise ValueError(f"fit: switch after {after} of {epochs} epochs; it must be after 1 to {epochs - 1}")
-    return after, precision_of(precision)
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise check.wrong_kind("fit", "switch", given, "(epochs before it, precision after it)")
+    return check.integer("fit", "switch", given[0], check.Interval(1, epochs - 1)), precision_of(given[1])
 
 
 def _arrays(part: str, images, labels, classes: int) -> None:
     """Refuse images and labels that no network can be trained or tested on."""
     if getattr(images, "dtype", None) != np.float32:
-        raise TypeError(f"fit: {part}_images are {_called(images)}; convert them by numpy.asarray(..., numpy.float32)")
+        raise check.wrong_kind("fit", f"{part}_images", images, "an array of float32")
     if getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
-        raise TypeError(
-            f"fit: {part}_labels are {_called(labels)}; convert them to whole numbers "
-            "by numpy.asarray(..., numpy.int64)"
-        )
+        raise check.wrong_kind("fit", f"{part}_labels", labels, "an array of integers")
     if labels.shape != images.shape[:1] or not images.size:
-        raise ValueError(
-            f"fit: {part}_labels have the shape {labels.shape} and {part}_images {images.shape}; "
-            "give one label for each of at least one image"
-        )
-    if not np.isfinite(images).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(images))[0])
-        raise ValueError(f"fit: {part}_images has {images[index]} at {index}; remove or replace it")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"fit: {part}_labels go from {labels.min()} to {labels.max()}, allowed are "
-            f"0 to {classes - 1}; number the classes from 0"
-        )
+        allowed = f"one label for each of at least one image; {part}_images is {check.shown(images)}"
+        raise check.wrong_value("fit", f"{part}_labels", labels, allowed)
+    check.finite("fit", f"{part}_images", images)
+    check.every("fit", f"{part}_labels", labels, (labels >= 0) & (labels < classes), f"a class, 0 to {classes - 1}")
 
 
-def steps_of_an_epoch(images: int, batch_size: int) -> int:
-    """Return how many whole batches there are; ValueError for none."""
-    if not 1 <= batch_size <= images:
-        raise ValueError(f"fit: a batch of {batch_size} from {images} images; use 1 to {images}")
-    return images // batch_size
+def steps_of_an_epoch(images: int, batch_size) -> int:
+    """Return how many full batches there are; an error for none."""
+    return images // check.integer("fit", "batch_size", batch_size, check.Interval(1, images))
 
 
 def precision_of(given) -> Precision:
-    """Return the policy, that of float32 for None; TypeError for what is none."""
-    if given is None:
-        return Precision()
-    if not isinstance(given, Precision):
-        raise TypeError(f"fit: precision is {given!r}; give a refimpl.Precision, or refimpl.nn.preset(name)")
-    return given
+    """Return the policy, that of float32 for None."""
+    allowed = "a refimpl.Precision, or refimpl.nn.preset(name)"
+    return Precision() if given is None else check.instance("fit", "precision", given, Precision, allowed)
 
 
 def optimizer_of(given, **of_sgd) -> Optimizer:
-    """Return the optimizer, SGD with these settings for None; TypeError for what is none."""
-    if given is None:
-        return SGD(**of_sgd)
-    if not isinstance(given, Optimizer):
-        raise TypeError(f"fit: optimizer is {given!r}; give one such as refimpl.nn.Adam()")
-    return given
+    """Return the optimizer, SGD with these settings for None."""
+    allowed = "an optimizer, such as refimpl.nn.Adam()"
+    return SGD(**of_sgd) if given is None else check.instance("fit", "optimizer", given, Optimizer, allowed)
 
 
-def checkpoint_place(path) -> None:
+def checkpoint_place(given) -> None:
     """Refuse a checkpoint that cannot be written, before anything is trained."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"fit: checkpoint is {path!r}; give the path of a file")
-    path = Path(path)
-    if not path.name or path.is_dir():
-        raise ValueError(f"fit: checkpoint {str(path)!r} is a directory; name a file in it")
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"fit: checkpoint {str(path)!r}: there is no directory {str(path.parent)!r}; make it, or name another"
-        )
-
-
-def _called(thing) -> str:
-    """Say what a thing is: its dtype if it is an array, else its type."""
-    return str(getattr(thing, "dtype", None) or f"{type(thing).__name__} {thing!r:.60}")
+    path = Path(check.instance("fit", "checkpoint", given, (str, os.PathLike), "the path of a file"))
+    reason = refusal(path) or (None if path.parent.is_dir() else f"there is no directory {path.parent}")
+    if reason:
+        raise check.wrong_value("fit", "checkpoint", str(given), "the path of a file that can be written", reason)

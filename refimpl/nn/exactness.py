@@ -8,13 +8,14 @@ float64, in any order, if n M1 M2 <= 2^53 s1 s2: then every partial sum is a mul
 Training with ``exact_sums=True`` sums all products of convolutions, linear layers and attention in
 float64 and rounds each to float32 once.  Where the condition holds the results do not depend on any machine's or
 library's order; where it does not, they do only if an error of about 2^-53 decides a rounding to
-float32, a chance of about n 2^-29.
+float32, a probability of about n 2^-29.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 
+from refimpl._arguments import instance
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
 
@@ -22,8 +23,8 @@ from refimpl.formats import format as format_of
 def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int:
     """Return how many products of values of two formats float64 always sums exactly.
 
-    That is of values as they are: a tensor with a scale that is no power of two, such as one rounded
-    to int8, holds others.  TypeError for what is no floating-point format.
+    That is of values as they are: a tensor with a scale that is not a power of two, such as one rounded
+    to int8, holds others.  TypeError for other than floating-point formats.
 
     Examples
     --------
@@ -33,9 +34,9 @@ def most_exact_terms(first: FloatFormat | str, second: FloatFormat | str) -> int
     0
     """
     largest = smallest = Fraction(1)
-    for fmt in (format_of(first), format_of(second)):
-        if not isinstance(fmt, FloatFormat):
-            raise TypeError(f"most_exact_terms: {fmt} is no floating-point format; give one such as e4m3")
+    for given in (first, second):
+        allowed = "a floating-point format, such as e4m3"
+        fmt = instance("most_exact_terms", "format", format_of(given), FloatFormat, allowed)
         largest *= Fraction(fmt.max)
         smallest *= Fraction(fmt.smallest_subnormal)
     return int(2**53 * smallest / largest)

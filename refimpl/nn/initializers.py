@@ -16,26 +16,27 @@ times their area):
 from __future__ import annotations
 
 import math
+from typing import Literal, cast, get_args
 
 import numpy as np
 
-RULES = ("peppp", "he", "xavier", "pytorch")
+from refimpl._arguments import choice
+
+Rule = Literal["peppp", "he", "xavier", "pytorch"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
-def checked(name: str) -> str:
-    """Return the name of a rule; ValueError if there is none of this name."""
-    if name not in RULES:
-        raise ValueError(f"initializer: {name!r} is not one of {', '.join(RULES)}")
-    return name
+def checked(name: Rule, caller: str = "draw") -> Rule:
+    """Return the name of a rule; ValueError for another name."""
+    return cast(Rule, choice(caller, "initializer", name, RULES))
 
 
-def draw(rule: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def draw(rule: Rule, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Draw the weights of a layer, float32.
 
     Parameters
     ----------
-    rule : str
-        One of `RULES`.
+    rule : Rule
     shape : tuple of int
         (..., inputs, outputs); what is before is the area of filters.
 

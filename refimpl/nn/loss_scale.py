@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refimpl.nn.numbers import rate, real, whole
+from refimpl import _arguments as check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class LossScale:
     Raises
     ------
     ValueError, TypeError
-        For settings outside these ranges or float32's, and for what is no number.
+        For settings outside these ranges or float32's.
 
     Examples
     --------
@@ -51,18 +51,14 @@ class LossScale:
     largest: float = 2.0**24
 
     def __post_init__(self):
-        rate("Precision", "loss_scale", self.initial)
-        owner = "LossScale"
-        for name in ("smallest", "largest"):
-            rate(owner, name, getattr(self, name))
-        real(owner, "growth", self.growth, "finite and at least 1", lambda x: x >= 1)
-        real(owner, "backoff", self.backoff, "above 0 and at most 1", lambda x: 0 < x <= 1)
-        whole(owner, "patience", self.patience, 1)
-        if self.adapts and not self.smallest <= self.initial <= self.largest:
-            raise ValueError(
-                f"{owner}: initial is {self.initial}; it must be from smallest, {self.smallest}, "
-                f"to largest, {self.largest}"
-            )
+        check.number("Precision", "loss_scale", self.initial, check.FLOAT32)
+        check.number("LossScale", "smallest", self.smallest, check.FLOAT32)
+        check.number("LossScale", "largest", self.largest, check.FLOAT32)
+        check.number("LossScale", "growth", self.growth, check.Interval(1))
+        check.number("LossScale", "backoff", self.backoff, check.Interval(0, 1, open_low=True))
+        check.integer("LossScale", "patience", self.patience, check.Interval(1))
+        if self.adapts:
+            check.number("LossScale", "initial", self.initial, check.Interval(self.smallest, self.largest))
 
     @classmethod
     def dynamic(
@@ -88,7 +84,7 @@ class LossScale:
 
 @dataclass
 class LossScaleState:
-    """A loss scale on its way: its value, and how many good steps it has seen since it moved."""
+    """A loss scale's value, and the number of good steps since it moved."""
 
     rule: LossScale
     value: float

@@ -7,7 +7,10 @@ before batch norm; the input and the logits are rounded to the high format.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
+from refimpl import _arguments as check
 from refimpl.nn.attention import Embedding, ImageRows, LayerNorm, MeanOfTokens, Positions, encoder_block
 from refimpl.nn.blocks import basic_block
 from refimpl.nn.layers import (
@@ -22,7 +25,9 @@ from refimpl.nn.layers import (
     Round,
     Sequential,
 )
-from refimpl.nn.numbers import whole
+
+Stage = int | Literal["M"]
+"""Filters of a convolution, or "M" for a pooling that halves the image."""
 
 
 def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 32)) -> Sequential:
@@ -41,8 +46,9 @@ def cnn(*, channels: int = 1, classes: int = 10, widths: tuple[int, int] = (16, 
     >>> cnn().output_shape((8, 8, 1))
     (10,)
     """
-    if not (isinstance(widths, (tuple, list)) and len(widths) == 2):
-        raise ValueError(f"cnn: widths is {widths!r}; give two, one for each convolution")
+    check.sequence("cnn", "widths", widths, "(16, 32)", 2)
+    if len(widths) > 2:
+        raise check.wrong_value("cnn", "widths", widths, "two, one for each convolution")
     first, second = widths
     return Sequential(
         [
@@ -71,8 +77,7 @@ def mlp(*, features: int = 64, classes: int = 10, widths: tuple[int, ...] = (128
     >>> mlp().output_shape((8, 8, 1))
     (10,)
     """
-    if not (isinstance(widths, (tuple, list)) and widths):
-        raise ValueError(f"mlp: widths is {widths!r}; give a tuple of at least one")
+    check.sequence("mlp", "widths", widths, "(128, 128)")
     layers: list[Layer] = [Round("input"), Flatten()]
     for before, width in zip((features, *widths[:-1]), widths, strict=True):
         layers += [Linear(before, width), ReLU(), Round("activation")]
@@ -136,8 +141,8 @@ def lenet(*, channels: int = 1, classes: int = 10, size: int = 32) -> Sequential
     >>> lenet(size=28).output_shape((28, 28, 1))
     (10,)
     """
-    if size < 8 or size % 4:
-        raise ValueError(f"lenet: size is {size}; it must be a multiple of 4, at least 8")
+    if check.integer("lenet", "size", size, check.Interval(8)) % 4:
+        raise check.wrong_value("lenet", "size", size, "a multiple of 4, at least 8")
     layers: list[Layer] = [Round("input")]
     before = channels
     for filters in (6, 16):
@@ -156,7 +161,7 @@ def lenet(*, channels: int = 1, classes: int = 10, size: int = 32) -> Sequential
     return Sequential([*layers, Linear(features, classes), Round("logits")])
 
 
-def vgg(*, channels: int = 3, classes: int = 10, plan: tuple[int | str, ...] = (32, "M", 64, "M", 128)) -> Sequential:
+def vgg(*, channels: int = 3, classes: int = 10, plan: tuple[Stage, ...] = (32, "M", 64, "M", 128)) -> Sequential:
     """Return a plain stack of 3x3 convolutions with batch norm, "M" in the plan halving the image.
 
     >>> vgg().output_shape((16, 16, 3))
@@ -185,7 +190,7 @@ def vgg11(*, channels: int = 3, classes: int = 10) -> Sequential:
     >>> vgg11().output_shape((32, 32, 3)), vgg11().parameter_total()
     ((10,), 9228362)
     """
-    plan = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
+    plan: tuple[Stage, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
     return vgg(channels=channels, classes=classes, plan=plan)
 
 
@@ -203,12 +208,12 @@ def transformer(
     """Return a small transformer encoder that classifies sequences.
 
     Without `words` it reads images, each row of pixels (`inputs` numbers) as one of `places`
-    vectors; with `words` it reads `places` tokens, whole numbers below `words`.
+    vectors; with `words` it reads `places` tokens, integers below `words`.
 
     >>> transformer().output_shape((8, 8, 1)), transformer(words=100).output_shape((8,))
     ((10,), (10,))
     """
-    whole("transformer", "blocks", blocks, 0)
+    check.integer("transformer", "blocks", blocks, check.NOT_NEGATIVE)
     if words is None:
         start = [Round("input"), ImageRows(), Linear(inputs, features, initializer="xavier")]
     else:
@@ -228,7 +233,9 @@ def transformer(
     )
 
 
-NETWORKS = {f.__name__: f for f in (cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11)}
+NETWORKS: dict[str, Callable[..., Sequential]] = {
+    f.__name__: f for f in (cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11)
+}
 """Every network by name."""
 
 
@@ -257,17 +264,13 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     >>> network("transformer", (16,), 8, words=512).output_shape((16,))
     (8,)
     """
-    if name not in NETWORKS:
-        raise ValueError(f"network: unknown network {name!r}; one of {', '.join(NETWORKS)}")
+    check.choice("network", "network", name, NETWORKS)
+    shape = tuple(check.sequence("network", "shape", shape, "(8, 8, 1)"))
     if (len(shape) == 1) != (words is not None) or len(shape) not in (1, 3):
-        raise ValueError(
-            f"network: inputs of shape {shape} with {words or 'no'} words; allowed are "
-            "(height, width, channels) without words and (places,) with them"
-        )
+        allowed = "(height, width, channels) without words, and (places,) with them"
+        raise check.wrong_value("network", "shape", shape, allowed, f"words is {words}")
     if words is not None and name != "transformer":
-        raise ValueError(
-            f"network: {name} takes images, and these are rows of {shape[0]} tokens; transformer takes tokens"
-        )
+        raise check.wrong_value("network", "name", name, "transformer, where inputs are rows of tokens")
     if name == "transformer":
         inputs = 0 if words else shape[1] * shape[2]
         return transformer(places=shape[0], inputs=inputs, words=words, classes=classes)

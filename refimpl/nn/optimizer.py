@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
-from refimpl.nn.dynamic_map import EightBit
-from refimpl.nn.numbers import not_negative, share, whole
+from refimpl.nn.eight_bit import EightBit
 from refimpl.nn.rounder import Rounder
 
-UPDATES = ("plain", "kahan", "stochastic")
-STATES = ("rounded", "8-bit")
+Update = Literal["plain", "kahan", "stochastic"]
+State = Literal["rounded", "8-bit"]
 _ROLES = ("weight gradient", "master weight", "weight", "momentum")  # in the order of rounding
 
 
@@ -49,18 +50,21 @@ class Optimizer:
     """
 
     weight_decay: float = 5e-4
-    update: str = "plain"
-    state: str = "rounded"
+    update: Update = "plain"
+    state: State = "rounded"
     block: int = 256
+    signs: ClassVar[tuple[bool, ...]]  # of the state vectors: whether they take both
 
     def __post_init__(self):
-        for name, allowed in (("update", UPDATES), ("state", STATES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
-                )
-        not_negative(type(self).__name__, "weight_decay", self.weight_decay)
-        whole(type(self).__name__, "block", self.block, 1)
+        caller = type(self).__name__
+        check.choice(caller, "update", self.update, get_args(Update))
+        check.choice(caller, "state", self.state, get_args(State))
+        check.number(caller, "weight_decay", self.weight_decay, check.FLOAT32_OR_0)
+        check.integer(caller, "block", self.block, check.Interval(1))
+
+    def propose(self, step, rate, weights, gradient, state, new, update) -> None:
+        """Write new state and update of the step-th step (from 1)."""
+        raise NotImplementedError
 
     def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> OptimizerState:
         """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
@@ -80,14 +84,14 @@ class SGD(Optimizer):
 
     momentum: float = 0.9
     nesterov: bool = False
-    signs = (True,)  # of the state vectors: whether they take both
+    signs = (True,)
 
     def __post_init__(self):
         super().__post_init__()
-        share("SGD", "momentum", self.momentum)
+        check.number("SGD", "momentum", self.momentum, check.BELOW_ONE)
+        check.flag("SGD", "nesterov", self.nesterov)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
-        """Write new state and update of the step-th step (from 1)."""
         from refimpl.kernels import optimizer_steps as kernel
 
         kernel.sgd(
@@ -121,13 +125,13 @@ class Adam(Optimizer):
 
     def __post_init__(self):
         super().__post_init__()
-        share("Adam", "beta1", self.beta1)
-        if self.beta2 != 1:  # what bfloat16 makes of .999: a second moment that learns nothing
-            share("Adam", "beta2", self.beta2)
-        not_negative("Adam", "epsilon", self.epsilon)
+        check.number("Adam", "beta1", self.beta1, check.BELOW_ONE)
+        # 1 is what bfloat16 makes of .999: a second moment that learns nothing
+        check.number("Adam", "beta2", self.beta2, check.FRACTION)
+        check.number("Adam", "epsilon", self.epsilon, check.FLOAT32_OR_0)
+        check.flag("Adam", "decoupled", self.decoupled)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
-        """Write new state and update of the step-th step (from 1)."""
         from refimpl.kernels import optimizer_steps as kernel
 
         f = np.float32
@@ -180,10 +184,10 @@ class OptimizerState:
         self._update = np.empty(size, np.float32)
         self._new = [np.empty(size, np.float32) for _ in rule.signs]
         self.carried = np.zeros(size, np.float32) if rule.update == "kahan" else None
-        if rule.state == "8-bit":
-            self.state = [EightBit(size, signed=s, block=rule.block) for s in rule.signs]
-        else:
-            self.state = [np.zeros(size, np.float32) for _ in rule.signs]
+        self.state: list[np.ndarray | EightBit] = [
+            EightBit(size, signed=s, block=rule.block) if rule.state == "8-bit" else np.zeros(size, np.float32)
+            for s in rule.signs
+        ]
         start = 0
         for tensor in self.tensors:
             end = start + tensor.data.size
@@ -237,11 +241,10 @@ class OptimizerState:
     def switch_precision(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""
         self._round_by(rounder)
-        kept = [("master weight", self.master_weights)]
-        kept += [("master weight", self.carried)] if self.carried is not None else []
-        kept += [("momentum", s) for s in self.state if not isinstance(s, EightBit)]
-        for role, vector in kept:
-            self._round(vector.copy(), role, vector, "kept")
+        kept = [("master weight", self.master_weights), ("master weight", self.carried)]
+        for role, vector in [*kept, *(("momentum", state) for state in self.state)]:
+            if isinstance(vector, np.ndarray):
+                self._round(vector.copy(), role, vector, "kept")
         self._round(self.master_weights, "weight", self.weights)
 
     def collect(self) -> np.ndarray:
@@ -273,26 +276,25 @@ class OptimizerState:
         if guarded and not np.isfinite(rounded).all():
             return False
         self.steps += 1
-        compressed = self.rule.state == "8-bit"
-        state = [s.read() for s in self.state] if compressed else self.state
+        state = [s.read() if isinstance(s, EightBit) else s for s in self.state]
         w, update, new = self.master_weights, self._update, self._new
         self.rule.propose(self.steps, rate, w, rounded, state, new, update)
         if self.carried is None:
             update += w
             self._round(update, "master weight", w)
         else:
-            self._kahan()
+            self._kahan(self.carried)
         self._round(w, "weight", self.weights)
         for i, (kept, vector) in enumerate(zip(self.state, new, strict=True)):
-            if compressed:
+            if isinstance(kept, EightBit):
                 kept.write(vector)
             else:
                 self._round(vector, "momentum", kept, str(i))
         return True
 
-    def _kahan(self) -> None:
+    def _kahan(self, c: np.ndarray) -> None:
         """y = Q(update - c); s = Q(w + y); c = Q(Q(s - w) - y); w = s."""
-        w, c = self.master_weights, self.carried
+        w = self.master_weights
 
         def rounded(x, which):
             return self._round(x, "master weight", np.empty_like(x), which)

@@ -8,7 +8,7 @@ role                    format  when
 ======================  ======  =================================================================
 ``input``               high    as it enters the network
 ``activation``          low     at the network's rounding points
-``activation gradient`` low     there too, on the way back
+``activation gradient`` low     there too, backward
 ``logits``              high    as they leave the network
 ``logits gradient``     high    as it enters the network from behind
 ``weight gradient``     low     before the optimizer uses it, the loss scale taken off already
@@ -36,10 +36,11 @@ import fnmatch
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
-from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat
+from refimpl import _arguments as check
+from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, Overflow, RoundingMode
 from refimpl.formats import format as format_of
-from refimpl.formats.modes import whole
 from refimpl.nn.loss_scale import LossScale
 
 ROLES = {
@@ -55,10 +56,17 @@ ROLES = {
 }
 """The roles, and which of PEPPP's two formats each takes."""
 
+TRAINABLE = (
+    "a signed integer format, or a floating-point format with a sign and a zero, at most 23 mantissa bits "
+    "and an exponent range within float32's"
+)
+
 PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
 """The roles of what is multiplied, see `refimpl.nn.products`."""
 
-SCALINGS = ("none", "current", "delayed")
+Scaling = Literal["none", "current", "delayed"]
+SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
+GradientsRounded = Literal["unscaled", "scaled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +76,8 @@ class Rounding:
     Parameters
     ----------
     format : FloatFormat, IntFormat or name
-    rounding : str
-        One of `refimpl.formats.ROUNDINGS`; integers take ``ties_to_even`` and ``stochastic``.
+    rounding : RoundingMode
+        Integers take ``ties_to_even`` and ``stochastic``.
     overflow : str
         As in `refimpl.quantize`.
     scaling : str
@@ -80,7 +88,7 @@ class Rounding:
         the largest magnitude (of the tensor, or of the last 16) becomes the largest code.
     per : str or int
         What shares a scale: the ``tensor``; each ``row``, the vectors whose products are summed;
-        or a number, so many neighbours in such a vector.  All but the first are for the roles of
+        or a number of neighbours in such a vector.  All but the first are for the roles of
         products alone, and always scale by the current magnitude.
 
     Raises
@@ -94,43 +102,35 @@ class Rounding:
     448.0
     """
 
-    format: FloatFormat | IntFormat | str
-    rounding: str = "ties_to_even"
-    overflow: str = "saturate"
-    scaling: str = "none"
-    per: str | int = "tensor"
+    format: Any  # a name where it is given, the format of that name afterwards
+    rounding: RoundingMode = "ties_to_even"
+    overflow: Overflow = "saturate"
+    scaling: Scaling = "none"
+    per: Literal["tensor", "row"] | int = "tensor"
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
         for name, allowed in (("rounding", ROUNDINGS), ("overflow", OVERFLOWS), ("scaling", SCALINGS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"Precision: {name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+            check.choice("Rounding", name, getattr(self, name), allowed)
         if self.per != "tensor":
-            if self.per != "row" and not (whole(self.per) and self.per >= 1):
-                raise ValueError(
-                    f"Precision: per is {self.per!r}; it must be tensor, row, or the size "
-                    "of a block, a whole number above 0"
-                )
+            if self.per != "row" and not (check.is_integer(self.per) and self.per >= 1):
+                such = "tensor, row, or the size of a block, an integer above 0"
+                raise check.wrong_value("Rounding", "per", self.per, such)
             if self.scaling == "delayed":
-                raise ValueError("Precision: rows and blocks have current scales; got delayed")
+                raise check.wrong_value("Rounding", "scaling", self.scaling, "current, for rows and blocks")
             object.__setattr__(self, "scaling", "current")
         if isinstance(self.format, IntFormat):
-            if self.rounding not in ("ties_to_even", "stochastic") or not self.format.signed:
-                raise ValueError(
-                    f"Precision: {self.format} with rounding {self.rounding!r} cannot be trained in; "
-                    "use a signed integer format with ties_to_even or stochastic"
-                )
+            if not self.format.signed:
+                raise check.wrong_value("Rounding", "format", self.format.name, TRAINABLE)
+            check.choice("Rounding", f"rounding of {self.format}", self.rounding, ("ties_to_even", "stochastic"))
             if self.scaling == "none":
                 object.__setattr__(self, "scaling", "current")
         elif not (isinstance(self.format, FloatFormat) and _within_float32(self.format)):
-            raise ValueError(
-                f"Precision: {self.format} cannot be trained in; it must have a sign and a zero, "
-                "at most 23 mantissa bits and an exponent range within float32's"
-            )
+            raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE)
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
-        per = "" if self.per == "tensor" else f" per {'block of ' if whole(self.per) else ''}{self.per}"
+        per = "" if self.per == "tensor" else f" per {'' if self.per == 'row' else 'block of '}{self.per}"
         return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}"
 
 
@@ -149,9 +149,7 @@ def _rounding(given, default: Rounding | None = None) -> Rounding | None:
     """Return the Rounding meant by a Rounding, a format or its name, or None for float32."""
     if given is None or isinstance(given, Rounding):
         return given
-    if default is None:
-        return Rounding(format=given)
-    return replace(default, format=format_of(given))
+    return Rounding(format=given) if default is None else replace(default, format=given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,45 +193,33 @@ class Precision:
 
     low: FloatFormat | IntFormat | str | None = None
     high: FloatFormat | IntFormat | str | None = None
-    rounding: str = "stochastic"
-    overflow: str = "saturate"
+    rounding: RoundingMode = "stochastic"
+    overflow: Overflow = "saturate"
     loss_scale: float | LossScale = 1000.0
-    gradients_rounded: str = "unscaled"
+    gradients_rounded: GradientsRounded = "unscaled"
     roles: Mapping[str, Rounding | FloatFormat | IntFormat | str | None] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Rounding | FloatFormat | IntFormat | str | None]] = field(default_factory=dict)
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
-            raise ValueError(f"Precision: got low={self.low}, high={self.high}; give both or neither")
-        if self.gradients_rounded not in ("unscaled", "scaled"):
-            raise ValueError(f"Precision: gradients_rounded {self.gradients_rounded!r} is not one of unscaled, scaled")
+            raise check.wrong_value("Precision", "(low, high)", (self.low, self.high), "both or neither")
+        check.choice("Precision", "gradients_rounded", self.gradients_rounded, get_args(GradientsRounded))
         LossScale.of(self.loss_scale)  # raises where the scale makes no sense
         # raises for unknown modes, with formats or without
         default = Rounding(format="float32", rounding=self.rounding, overflow=self.overflow)
         for name in ("low", "high"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _rounding(getattr(self, name), default).format)
-        if not isinstance(self.layers, Mapping):
-            raise TypeError(
-                f"Precision: layers is {self.layers!r}; give a dict of patterns, such as "
-                "{'*Linear': {'weight': None}}"
-            )
-        for where, mapping in (("roles", self.roles), *self.layers.items()):
-            if not isinstance(mapping, Mapping):
-                raise TypeError(
-                    f"Precision: {where} is {mapping!r}; give a dict of roles, such as {{'momentum': 'float16'}}"
-                )
+                object.__setattr__(self, name, replace(default, format=getattr(self, name)).format)
+        such = "a dict of patterns, such as {'*Linear': {'weight': None}}"
+        layers = check.instance("Precision", "layers", self.layers, Mapping, such)
+        for where, mapping in (("roles", self.roles), *((f"layers[{k!r}]", v) for k, v in layers.items())):
+            check.instance("Precision", where, mapping, Mapping, "a dict of roles, such as {'momentum': 'float16'}")
             for role, given in mapping.items():
-                if role not in ROLES and role not in PRODUCT_ROLES:
-                    raise ValueError(
-                        f"Precision: {where} names the role {role!r}; the roles are "
-                        f"{', '.join((*ROLES, *PRODUCT_ROLES))}"
-                    )
-                found = _rounding(given, default)
-                if found is not None and found.per != "tensor" and role in ROLES:
-                    raise ValueError(
-                        f"Precision: {where} scales {role} per {found.per}; only {', '.join(PRODUCT_ROLES)} have rows"
-                    )
+                check.choice("Precision", f"role in {where}", role, (*ROLES, *PRODUCT_ROLES))
+                rounding = _rounding(given, default)
+                if rounding is not None and rounding.per != "tensor" and role in ROLES:
+                    allowed = f"tensor, for all roles but {', '.join(PRODUCT_ROLES)}"
+                    raise check.wrong_value("Precision", f"per of {role} in {where}", rounding.per, allowed)
 
     @property
     def rounds(self) -> bool:

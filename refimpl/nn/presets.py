@@ -17,10 +17,13 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable
+from typing import Literal, get_args
 
+from refimpl._arguments import choice
+from refimpl.formats import RoundingMode
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.nn.precision import Precision, Rounding, Scaling
 
 
 def float32() -> Precision:
@@ -52,7 +55,7 @@ def mixed(format: str = "float16") -> Precision:
     )
 
 
-def pure16(format: str = "float16", *, rounding: str = "ties_to_even") -> Precision:
+def pure16(format: str = "float16", *, rounding: RoundingMode = "ties_to_even") -> Precision:
     """Return training in one 16-bit format for everything.
 
     >>> pure16("bfloat16").format_of("momentum").name
@@ -61,7 +64,14 @@ def pure16(format: str = "float16", *, rounding: str = "ties_to_even") -> Precis
     return Precision(low=format, high=format, rounding=rounding, overflow="overflow", loss_scale=1.0)
 
 
-def fp8(scaling: str = "current") -> Precision:
+def _scaled(values: Rounding, gradients: Rounding) -> Precision:
+    """Return the policy that rounds what is multiplied, forward and backward, and keeps the optimizer in float32."""
+    forward = dict.fromkeys(("input", "activation", "weight"), values)
+    backward = dict.fromkeys(("activation gradient", "logits gradient"), gradients)
+    return Precision(roles={**forward, **backward}, loss_scale=1.0)
+
+
+def fp8(scaling: Scaling = "current") -> Precision:
     """Return FP8 training with per-tensor scaling, ``current`` or ``delayed``.
 
     >>> fp8("delayed").rounding_of("activation gradient").scaling
@@ -69,16 +79,7 @@ def fp8(scaling: str = "current") -> Precision:
     """
     values = Rounding(format="float8_e4m3fn", scaling=scaling)
     gradients = Rounding(format="float8_e5m2", scaling=scaling)
-    return Precision(
-        roles={
-            "input": values,
-            "activation": values,
-            "weight": values,
-            "activation gradient": gradients,
-            "logits gradient": gradients,
-        },
-        loss_scale=1.0,
-    )
+    return _scaled(values, gradients)
 
 
 def int8() -> Precision:
@@ -89,37 +90,26 @@ def int8() -> Precision:
     """
     values = Rounding(format="int8")
     gradients = Rounding(format="int8", rounding="stochastic")
-    return Precision(
-        roles={
-            "input": values,
-            "activation": values,
-            "weight": values,
-            "activation gradient": gradients,
-            "logits gradient": gradients,
-        },
-        loss_scale=1.0,
-    )
+    return _scaled(values, gradients)
 
 
-PRESETS = {f.__name__: f for f in (float32, peppp, mixed, pure16, fp8, int8)}
+Preset = Literal["float32", "peppp", "mixed", "pure16", "fp8", "int8"]
+PRESETS: dict[Preset, Callable[..., Precision]] = {name: globals()[name] for name in get_args(Preset)}
 """Every preset by name."""
 
 
-def preset(name: str, *arguments) -> Precision:
+def preset(name: Preset, *arguments) -> Precision:
     """Return a policy by its name.
 
     Raises
     ------
     ValueError
-        For a name that is none of `PRESETS`; the nearest is proposed.
+        For a name that is not one of `PRESETS`; the nearest is proposed.
 
     Examples
     --------
     >>> preset("peppp", "e4m3", "e8m7") == peppp("e4m3", "e8m7")
     True
     """
-    if name in PRESETS:
-        return PRESETS[name](*arguments)
-    near = difflib.get_close_matches(str(name), PRESETS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"preset: unknown policy {name!r}, allowed are {', '.join(PRESETS)}{hint}")
+    choice("preset", "policy", name, PRESETS)
+    return PRESETS[name](*arguments)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl._arguments import NOT_NEGATIVE, integer
 from refimpl.nn import checks
-from refimpl.nn.numbers import whole
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.training import EpochRecord, TrainingState
@@ -64,9 +64,9 @@ def rounding_plan(
     precision = checks.precision_of(precision)
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
-    checks.steps_of_an_epoch(len(task.train_images), whole("fit", "batch_size", batch_size))
-    optimizer = checks.optimizer_of(optimizer)
-    run = TrainingState(model, task, precision, optimizer, whole("fit", "seed", seed, 0), plain=False)
+    checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    optimizer, seed = checks.optimizer_of(optimizer), integer("fit", "seed", seed, NOT_NEGATIVE)
+    run = TrainingState(model, task, precision, optimizer, seed, plain=False)
     run.rounder.plan = {}
     part = slice(0, batch_size)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions from the share of training done, in [0, 1), to a factor.
+"""Learning-rate schedules: functions from the fraction of training done, in [0, 1), to a factor.
 
 >>> linear(0.05)(0.5)
 0.525
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from refimpl.nn.numbers import real
+from refimpl._arguments import Interval, number
 
 Schedule = Callable[[float], float]
 
@@ -34,21 +34,21 @@ def cosine(final: float = 0.0) -> Schedule:
 
 
 def steps(*at: float, factor: float = 0.1) -> Schedule:
-    """Return the schedule multiplied by `factor` at each of these shares of training.
+    """Return the schedule multiplied by `factor` at each of these fractions of training.
 
     >>> steps(0.5, 0.75)(0.8) == 0.1**2
     True
     """
-    return lambda done: factor ** sum(done >= share for share in at)
+    return lambda done: factor ** sum(done >= fraction for fraction in at)
 
 
-def warm_up(share: float, then: Schedule) -> Schedule:
-    """Return a schedule that rises linearly from 0 during a share of training, times another.
+def warm_up(fraction: float, then: Schedule) -> Schedule:
+    """Return a schedule that rises linearly from 0 during a fraction of training, times another.
 
-    The share is above 0 and at most 1; ValueError otherwise.
+    The fraction is above 0 and at most 1; ValueError otherwise.
 
     >>> warm_up(0.1, constant())(0.05)
     0.5
     """
-    real("warm_up", "share", share, "above 0 and at most 1", lambda x: 0 < x <= 1)
-    return lambda done: min(done / share, 1.0) * then(done)
+    number("warm_up", "fraction", fraction, Interval(0, 1, open_low=True))
+    return lambda done: min(done / fraction, 1.0) * then(done)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
 from refimpl.nn import checks
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.numbers import not_negative, rate, whole
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
 from refimpl.nn.program import Program, program
@@ -96,7 +96,7 @@ def fit(
     linear layers, batch norm, pooling and the loss sum in one stated order, in float32 with fused
     multiply-add or in float64, so that MLPs and convolutional networks come out alike there too,
     but for the last bit of a machine's exp and log where that decides a rounding from float64 to
-    float32 (a chance of about 2^-28 each).  Attention, layer norm, softmax and GELU leave the order
+    float32 (a probability of about 2^-28 each).  Attention, layer norm, softmax and GELU leave the order
     of float32 sums to NumPy and its BLAS, and can differ; stochastic rounding then amplifies the
     difference to that of two seeds.
 
@@ -134,7 +134,7 @@ def fit(
         than without, several times slower, and the same in any order of summation wherever the
         formats allow it (`refimpl.nn.exactness`).
     switch : (int, Precision), optional
-        After so many epochs, go on under another policy: weights and optimizer state are rounded to
+        After this number of epochs, continue in another precision: weights and optimizer state are rounded to
         what that keeps them in, and the loss scale starts anew.  Batch norm's running statistics,
         which are never rounded, stay.
     watch : callable, optional
@@ -144,8 +144,8 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        Before training: where shapes do not fit (the layer is named), for labels that are no whole
-        numbers or out of range, NaN in images, a class without images, a batch larger than the set,
+        Before training: where shapes do not fit (the layer is named), for labels that are not integers
+        or out of range, NaN in images, a class without images, a batch larger than the set,
         settings that make no sense, and a checkpoint of other settings or that cannot be written.
     OSError
         If a checkpoint cannot be written; the one before is still there.
@@ -159,18 +159,22 @@ def fit(
     """
     precision = checks.precision_of(precision)
     optimizer = checks.optimizer_of(optimizer, momentum=momentum, weight_decay=weight_decay)
-    epochs, seed = whole("fit", "epochs", epochs, 1), whole("fit", "seed", seed, 0)
-    batch_size = whole("fit", "batch_size", batch_size)
-    learning_rate = rate("fit", "learning_rate", learning_rate)
+    flags = {"progress": progress, "shuffle": shuffle, "validate": validate, "plain": plain, "exact_sums": exact_sums}
+    for name, value in flags.items():
+        check.flag("fit", name, value)
+    epochs = check.integer("fit", "epochs", epochs, check.Interval(1))
+    seed = check.integer("fit", "seed", seed, check.NOT_NEGATIVE)
+    batch_size = check.integer("fit", "batch_size", batch_size)
+    learning_rate = check.number("fit", "learning_rate", learning_rate, check.FLOAT32)
     if schedule is None:
-        schedule = linear(not_negative("fit", "final_rate", final_rate))
+        schedule = linear(check.number("fit", "final_rate", final_rate, check.FLOAT32_OR_0))
     factors = checks.factors(schedule)
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
     switch = checks.switch_of(switch, epochs)
-    if watch is not None and not callable(watch):
-        raise TypeError(f"fit: watch is {watch!r}; give a function of the step and the number of steps")
+    if watch is not None:
+        check.function("fit", "watch", watch, "a function of the step and the number of steps")
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
     run = TrainingState(model, task, precision, optimizer, seed, plain, exact_sums)

@@ -108,21 +108,3 @@ def test_a_tiny_tensor_with_zeros_stays_finite_in_int8():
         rounding = Rounding(format="int8", per=per)
         found = Rounder(Precision(roles={"left operand": rounding}), seed=0)(x, "left operand")
         assert np.isfinite(found).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"per": "column"}, "per is 'column'; it must be tensor, row, or the size"),
-        ({"per": 0}, "per is 0; it must be"),
-        ({"per": "row", "scaling": "delayed"}, "rows and blocks have current scales; got delayed"),
-    ],
-)
-def test_what_shares_a_scale_is_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Rounding(format="int8", **arguments)
-
-
-def test_rows_are_refused_where_there_are_none():
-    with pytest.raises(ValueError, match="scales weight per row; only left operand"):
-        Precision(roles={"weight": Rounding(format="int8", per="row")})

@@ -1,7 +1,8 @@
 """Eight-bit optimizer state: the dynamic map, block by block.
 
 A code stands for one of 256 values in [-1, 1] whose spacing grows with their size, seven decades
-of them; each block of elements is divided by its largest magnitude first.
+of them (`refimpl.formats.codebooks.dynamic_values`); each block of elements is divided by its largest
+magnitude first.
 
 *Source*: Dettmers et al. (arXiv 2110.02861) and the code released with it.
 """
@@ -10,25 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def values(*, signed: bool) -> np.ndarray:
-    """Return the 256 values of the map, ascending, float32.
-
-    For i = 0 .. 6, between 0.1 and 1 lie 2^i (signed) or 2^(i+1) equal intervals; their midpoints
-    times 10^(i-6), of both signs if signed, are values, and so are 0 and 1.
-
-    Examples
-    --------
-    >>> table = values(signed=True)
-    >>> table.size, float(table[-1]), round(float(table[0]), 7)
-    (256, 1.0, -0.9929687)
-    """
-    found = [0.0, 1.0]
-    for i in range(7):
-        bounds = np.linspace(0.1, 1, (2**i if signed else 2 ** (i + 1)) + 1, dtype=np.float32)
-        middles = (bounds[:-1] + bounds[1:]) / np.float32(2) * np.float32(10.0 ** (i - 6))
-        found += [*middles, *(-middles if signed else ())]
-    return np.sort(np.array(found, np.float32))
+from refimpl.formats.codebooks import dynamic_values
 
 
 class EightBit:
@@ -45,10 +28,11 @@ class EightBit:
     """
 
     def __init__(self, size: int, *, signed: bool, block: int = 256):
-        self.table, self.block = values(signed=signed), block
+        self.block = min(block, max(size, 1))
+        self.table = np.array(dynamic_values(signed=signed), np.float32)
         self._between = (self.table[:-1] + self.table[1:]) / np.float32(2)
         self.codes = np.full(size, np.searchsorted(self.table, 0), np.uint8)
-        self.largest = np.zeros(-(-size // block), np.float32)
+        self.largest = np.zeros(-(-size // self.block), np.float32)
 
     def read(self) -> np.ndarray:
         """Return the vector, decoded."""
@@ -59,9 +43,9 @@ class EightBit:
 
         Not finite elements spoil their block, and nothing else.
         """
-        blocks = np.zeros(self.largest.size * self.block, np.float32)
-        blocks[: x.size] = x
-        blocks = blocks.reshape(-1, self.block)
+        padded = np.zeros(self.largest.size * self.block, np.float32)
+        padded[: x.size] = x
+        blocks = padded.reshape(-1, self.block)
         self.largest = np.abs(blocks).max(axis=1)
         inverse = 1 / np.maximum(self.largest, np.float32(1e-38))
         scaled = np.clip(blocks * inverse[:, np.newaxis], -1, 1).reshape(-1)[: x.size]
