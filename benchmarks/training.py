@@ -41,7 +41,7 @@ def batch_of(shape, size, seed=0):
 def our_step(model, images, labels, precision):
     """Return a function that takes one training step of ours."""
     task = data.Task("timing", images, labels, images, labels, classes=10, images_from="nothing")
-    run = TrainingState(model, task, precision, nn.SGD(), 0, plain=False)
+    run = TrainingState(model, task, precision, nn.SGD(), 0, layer_by_layer=False)
     return run, lambda rate=0.05: run.step(images, labels, rate, EpochRecord())
 
 

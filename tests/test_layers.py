@@ -20,14 +20,13 @@ def sequence(*layers):
     return model
 
 
-@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
-def test_running_statistics_move_a_tenth_of_the_way_to_the_batch_s_unbiased_ones(plain):
+def test_running_statistics_move_a_tenth_of_the_way_to_the_batch_s_unbiased_ones():
     """Two channels, four pixels: 1 2 3 6 has mean 3, variance 14/3 (unbiased); 0 0 0 8 mean 2, 16.
 
     From 0 and 1: .9 * 0 + .1 * 3 = .3, .9 * 1 + .1 * 14/3; again with the second batch.
     """
     model = sequence(BatchNorm(2), ReLU())
-    norm, run = model.layers[0], Pass(NOTHING, training=True, plain=plain)
+    norm, run = model.layers[0], Pass(NOTHING, training=True)
     first = np.array([[[[1, 10]], [[2, 10]]], [[[3, 10]], [[6, 10]]]], np.float32)
     second = np.array([[[[0, -5]], [[0, -5]]], [[[0, 5]], [[8, 5]]]], np.float32)
     model(Tensor(first), run)
@@ -38,23 +37,21 @@ def test_running_statistics_move_a_tenth_of_the_way_to_the_batch_s_unbiased_ones
     assert norm.variance == pytest.approx([0.9 * (0.9 + 0.1 * 14 / 3) + 0.1 * 16, 0.9 * 0.9 + 0.1 * 100 / 3], rel=1e-6)
 
 
-@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
-def test_training_normalizes_by_the_batch_s_biased_variance(plain):
+def test_training_normalizes_by_the_batch_s_biased_variance():
     """1 2 3 6: mean 3, variance 14/4."""
     x = np.array([1, 2, 3, 6], np.float32).reshape(4, 1, 1, 1)
-    y = sequence(BatchNorm(1))(Tensor(x), Pass(NOTHING, training=True, plain=plain))
+    y = sequence(BatchNorm(1))(Tensor(x), Pass(NOTHING, training=True))
     expected = (np.array([1.0, 2, 3, 6]) - 3) / math.sqrt(14 / 4 + 1e-5)
     assert y.data.ravel() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("plain", [True, False], ids=["layer by layer", "joined"])
-def test_evaluation_goes_by_the_running_statistics_and_leaves_them_alone(plain):
+def test_evaluation_goes_by_the_running_statistics_and_leaves_them_alone():
     model = sequence(BatchNorm(1))
     norm = model.layers[0]
     norm.mean, norm.variance = np.array([2], np.float32), np.array([9], np.float32)
     norm.parameters["scale"].data[:], norm.parameters["shift"].data[:] = 6, 1
     x = np.array([-1, 2, 8], np.float32).reshape(3, 1, 1, 1)
-    run = Pass(NOTHING, training=False, plain=plain)
+    run = Pass(NOTHING, training=False)
     assert model(Tensor(x), run).data.ravel() == pytest.approx([-5, 1, 13], abs=1e-4)
     assert model(Tensor(x[2:]), run).data.ravel() == pytest.approx([13], abs=1e-4)
     assert norm.mean == [2] and norm.variance == [9]
@@ -268,15 +265,15 @@ def test_an_image_of_which_a_network_makes_nan_is_classified_wrongly():
         return Tensor(rows[: len(images.data)])
 
     images, labels = np.zeros((4, 8, 8, 1), np.float32), np.array([0, 0, 1, 0])
-    assert rf.nn.training.error(network, images, labels, NOTHING, plain=True) == 0.5
+    assert rf.nn.training.error(network, images, labels, NOTHING, layer_by_layer=True) == 0.5
     rows[:] = np.nan
-    assert math.isnan(rf.nn.training.error(network, images, labels, NOTHING, plain=True))
+    assert math.isnan(rf.nn.training.error(network, images, labels, NOTHING, layer_by_layer=True))
 
 
 def test_more_test_images_than_are_evaluated_at_once_are_all_evaluated():
     model = rf.nn.cnn()
     model.initialize(np.random.default_rng(0))
     images = np.random.default_rng(1).random((1025, 8, 8, 1), np.float32)  # 512, 512 and 1
-    fast, plain = (rf.nn.training.logits(model, images, NOTHING, plain=p) for p in (False, True))
-    assert fast.shape == (1025, 10) and np.array_equal(fast, plain)
+    fast, slow = (rf.nn.training.logits(model, images, NOTHING, layer_by_layer=p) for p in (False, True))
+    assert fast.shape == (1025, 10) and np.array_equal(fast, slow)
     assert np.array_equal(fast[1024:], rf.nn.training.logits(model, images[1024:], NOTHING))

@@ -47,10 +47,10 @@ def test_a_run_that_diverges_is_reported_and_scored_as_guessing():
     assert result.diverged and result.test_error == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_loss_that_only_its_scale_makes_infinite_is_a_divergence(plain):
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+def test_a_loss_that_only_its_scale_makes_infinite_is_a_divergence(layer_by_layer):
     precision = rf.Precision(low="e4m3", high="e8m7", loss_scale=1.6e38)
-    result = rf.nn.fit(rf.nn.mlp(), DIGITS, precision=precision, plain=plain)
+    result = rf.nn.fit(rf.nn.mlp(), DIGITS, precision=precision, layer_by_layer=layer_by_layer)
     assert result.diverged and result.history[0]["loss"] == np.inf
 
 

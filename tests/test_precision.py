@@ -132,7 +132,7 @@ def test_delayed_scaling_and_bfloat16_learn_too():
 def test_mixed_precision_keeps_float32_weights_and_sixteen_bit_copies():
     from refimpl.nn.training import EpochRecord, TrainingState
 
-    run = TrainingState(rf.nn.mlp(), DIGITS, presets.mixed(), rf.nn.SGD(), 0, plain=False)
+    run = TrainingState(rf.nn.mlp(), DIGITS, presets.mixed(), rf.nn.SGD(), 0, layer_by_layer=False)
     run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, EpochRecord())
     kept, used = run.optimizer.master_weights, run.optimizer.weights
     assert np.array_equal(used, kept.astype(np.float16).astype(F32)) and not np.array_equal(used, kept)
@@ -141,7 +141,7 @@ def test_mixed_precision_keeps_float32_weights_and_sixteen_bit_copies():
 def test_pure_sixteen_bit_training_keeps_everything_in_sixteen_bits():
     from refimpl.nn.training import EpochRecord, TrainingState
 
-    run = TrainingState(rf.nn.mlp(), DIGITS, presets.pure16(), rf.nn.SGD(), 0, plain=False)
+    run = TrainingState(rf.nn.mlp(), DIGITS, presets.pure16(), rf.nn.SGD(), 0, layer_by_layer=False)
     for _ in range(3):
         run.step(DIGITS.train_images[:32], DIGITS.train_labels[:32], 0.05, EpochRecord())
     for vector in (run.optimizer.master_weights, run.optimizer.weights, *run.optimizer.state):

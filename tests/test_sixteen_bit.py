@@ -20,7 +20,7 @@ def test_going_on_under_the_same_policy_changes_no_bit():
 
 @pytest.mark.parametrize("rule", [SGD(), SGD(update="kahan"), Adam(), Adam(state="8-bit")])
 def test_everything_kept_is_cast_to_the_new_policy_s_format(rule):
-    run = TrainingState(mlp(), DIGITS, preset("float32"), rule, 0, plain=False)
+    run = TrainingState(mlp(), DIGITS, preset("float32"), rule, 0, layer_by_layer=False)
     vectors = [run.optimizer.master_weights, *(s for s in run.optimizer.state if isinstance(s, np.ndarray))]
     for vector in vectors:
         vector[:] = np.random.default_rng(0).standard_normal(vector.size)

@@ -18,7 +18,7 @@ def convolve(
     stride: int = 1,
     padding: int = 0,
     groups: int = 1,
-    plain: bool = False,
+    by_patches: bool = False,
     exact: bool = False,
     needed=(True, True),
 ):
@@ -28,19 +28,19 @@ def convolve(
     (batch, (height + 2 padding - rows) // stride + 1, likewise, out).  With groups, the g-th part
     of the output channels sees the g-th part of the input channels alone.
 
-    float32 takes the direct road of `refimpl.kernels.direct_convolution`; float64, and float32
-    where `plain`, the road through patches, which says the same in fewer words.  With `exact`,
+    float32 takes the direct path of `refimpl.kernels.direct_convolution`; float64, and float32
+    where `by_patches`, goes through patches, which says the same in fewer words.  With `exact`,
     float32 is summed in float64 and rounded once: see `refimpl.autodiff.networks.matmul`.
     """
     _fits(x.shape, weight.shape, stride, padding, groups)
     filters = weight.shape[3] // groups
     channels = x.shape[3] // groups
-    road = _patches if plain or x.dtype != np.float32 else _in_float64 if exact else _direct
+    convolution = _patches if by_patches or x.dtype != np.float32 else _in_float64 if exact else _direct
     parts = []
     for g in range(groups):
         part = x[..., g * channels : (g + 1) * channels] if groups > 1 else x
         bank = weight[..., g * filters : (g + 1) * filters] if groups > 1 else weight
-        parts.append(road(np.ascontiguousarray(part), np.ascontiguousarray(bank), stride, padding, needed))
+        parts.append(convolution(np.ascontiguousarray(part), np.ascontiguousarray(bank), stride, padding, needed))
     if groups == 1:
         return parts[0]
 

@@ -57,6 +57,6 @@ def steps():
         nn.fit(nn.cnn(), few, precision=policy, epochs=1)
         yield name, time.perf_counter() - started
     started = time.perf_counter()
-    nn.fit(nn.mlp(), few, precision=nn.presets.peppp(), epochs=1, plain=True)
-    nn.fit(nn.cnn(), few, epochs=1, optimizer=nn.Adam(), plain=True)
+    nn.fit(nn.mlp(), few, precision=nn.presets.peppp(), epochs=1, layer_by_layer=True)
+    nn.fit(nn.cnn(), few, epochs=1, optimizer=nn.Adam(), layer_by_layer=True)
     yield "layer by layer, Adam", time.perf_counter() - started

@@ -56,7 +56,7 @@ def _no_parameters_twice(model) -> None:
     """Refuse a layer that stands in two places and has parameters or a state."""
     seen = set()
     for layer in model.every_layer():
-        if id(layer) in seen and (layer.parameters or layer.parameter_count() or layer.memory()):
+        if id(layer) in seen and (layer.parameters or layer.parameter_count() or layer.state()):
             raise ValueError(f"fit: the same {type(layer).__name__} stands in model twice; make one for each place")
         seen.add(id(layer))
 

@@ -25,13 +25,11 @@ ROUNDED = ("input", "activation", "logits")  # what rounding points round
 class Pass:
     """One way through a network: who rounds, and whether statistics are those of the batch.
 
-    `plain` does every layer by itself: the same bits by a slower, simpler road (tests compare).
     `exact` sums products in float64, see `refimpl.nn.exactness`.
     """
 
     rounder: Rounder
     training: bool
-    plain: bool = False
     exact: bool = False
 
 
@@ -75,12 +73,12 @@ class Layer:
         """Compute the layer's output for a batch."""
         raise NotImplementedError
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, np.ndarray]:
         """Return what the layer keeps from batch to batch besides its parameters."""
         return {}
 
-    def remember(self, memory: dict[str, np.ndarray]) -> None:
-        """Put back what `memory` returned."""
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state` returned."""
 
     def _parameter(self, name: str, values: np.ndarray) -> None:
         self.parameters[name] = Tensor(values.astype(np.float32), requires_grad=True)
@@ -166,12 +164,12 @@ class BatchNorm(Layer):
 
     channels: int
     epsilon: float = 1e-5
-    movement: float = 0.1
+    momentum: float = 0.1
 
     def __post_init__(self):
         whole("BatchNorm", "channels", self.channels, 1)
         not_negative("BatchNorm", "epsilon", self.epsilon)
-        real("BatchNorm", "movement", self.movement, "0 to 1", lambda x: 0 <= x <= 1)
+        real("BatchNorm", "momentum", self.momentum, "0 to 1", lambda x: 0 <= x <= 1)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.channels))
@@ -182,11 +180,11 @@ class BatchNorm(Layer):
     def parameter_count(self):
         return 2 * self.channels
 
-    def memory(self):
+    def state(self):
         return {"mean": self.mean, "variance": self.variance}
 
-    def remember(self, memory):
-        self.mean, self.variance = memory["mean"], memory["variance"]
+    def load_state(self, state):
+        self.mean, self.variance = state["mean"], state["variance"]
 
     def output_shape(self, shape):
         if shape[-1] != self.channels:
@@ -211,7 +209,7 @@ class BatchNorm(Layer):
         if not training:
             return self.mean, self.variance
         unbiased = variance * np.float32(count / max(count - 1, 1))
-        step = np.float32(self.movement)
+        step = np.float32(self.momentum)
         self.mean = (1 - step) * self.mean + step * mean
         self.variance = (1 - step) * self.variance + step * unbiased
         return mean, variance
@@ -281,29 +279,29 @@ class Linear(Layer):
 
 @dataclass
 class Dropout(Layer):
-    """Set a share of the elements to zero in training, and enlarge the others to make up for it."""
+    """Set a fraction p of the elements to zero in training, and enlarge the others to make up for it."""
 
-    share: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self):
-        share("Dropout", "share", self.share)
+        share("Dropout", "p", self.p)
 
     def initialize(self, rng):
         self._key, self._batches = int(rng.integers(2**63)), 0
 
-    def memory(self):
+    def state(self):
         return {"batches": np.array(self._batches)}
 
-    def remember(self, memory):
-        self._batches = int(memory["batches"])
+    def load_state(self, state):
+        self._batches = int(state["batches"])
 
     def __call__(self, x, run):
         if not run.training:
             return x
         draws = np.random.default_rng((self._key, self._batches))
         self._batches += 1
-        kept = draws.random(x.shape, np.float32) >= self.share
-        return x * Tensor(kept / np.float32(1 - self.share))
+        kept = draws.random(x.shape, np.float32) >= self.p
+        return x * Tensor(kept / np.float32(1 - self.p))
 
 
 @dataclass

@@ -336,7 +336,7 @@ class _Writer:
             running=running,
             training=self.training,
             epsilon=norm.epsilon,
-            movement=norm.movement,
+            movement=norm.momentum,
             **common,
             **self.site(before),
         )

@@ -66,7 +66,7 @@ def rounding_plan(
     checks.patterns(model, precision)
     checks.steps_of_an_epoch(len(task.train_images), batch_size)
     optimizer, seed = checks.optimizer_of(optimizer), integer("fit", "seed", seed, NOT_NEGATIVE)
-    run = TrainingState(model, task, precision, optimizer, seed, plain=False)
+    run = TrainingState(model, task, precision, optimizer, seed, layer_by_layer=False)
     run.rounder.plan = {}
     part = slice(0, batch_size)
     with np.errstate(over="ignore", invalid="ignore"):

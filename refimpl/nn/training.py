@@ -84,7 +84,7 @@ def fit(
     shuffle: bool = True,
     checkpoint: str | os.PathLike | None = None,
     validate: bool = False,
-    plain: bool = False,
+    layer_by_layer: bool = False,
     exact_sums: bool = False,
     switch: tuple[int, Precision] | None = None,
     watch=None,
@@ -127,7 +127,7 @@ def fit(
         same bits as if it had never stopped.
     validate : bool
         Measure the test error after each epoch too.
-    plain : bool
+    layer_by_layer : bool
         Take every layer by itself: the same bits, more slowly.
     exact_sums : bool
         Sum the products of convolutions, linear layers and attention in float64 and round each once: other bits
@@ -177,7 +177,7 @@ def fit(
         check.function("fit", "watch", watch, "a function of the step and the number of steps")
     if checkpoint is not None:
         checks.checkpoint_place(checkpoint)
-    run = TrainingState(model, task, precision, optimizer, seed, plain, exact_sums)
+    run = TrainingState(model, task, precision, optimizer, seed, layer_by_layer, exact_sums)
     result = Result(test_error=1 - 1 / task.classes, model=model)
     identity = _identity(
         model, task, precision, optimizer, epochs, batch_size, learning_rate, factors, seed, shuffle, exact_sums, switch
@@ -219,7 +219,7 @@ def fit(
                 result.seconds = before + time.perf_counter() - started
                 run.save(checkpoint, identity, result)
         if not result.diverged:
-            found = error(model, task.test_images, task.test_labels, run.rounder, **run.roads)
+            found = error(model, task.test_images, task.test_labels, run.rounder, **run.options)
             result.diverged = math.isnan(found)
             result.test_error = result.test_error if result.diverged else found
     result.seconds = before + time.perf_counter() - started
@@ -229,16 +229,16 @@ def fit(
 class TrainingState:
     """What moves while a network trains."""
 
-    def __init__(self, model, task, precision, optimizer, seed, plain, exact=False):
+    def __init__(self, model, task, precision, optimizer, seed, layer_by_layer, exact=False):
         self.model, self.task, self.seed = model, task, seed
-        self.roads = {"plain": plain, "exact": exact}
+        self.options = {"layer_by_layer": layer_by_layer, "exact": exact}
         weight_seed, batch_seed = np.random.SeedSequence(seed).spawn(2)
         model.initialize(np.random.default_rng(weight_seed))
         self.batches = np.random.default_rng(batch_seed)
         self.rounder = Rounder(precision, precision.seed(seed))
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
-        self.way = Pass(self.rounder, training=True, **self.roads)
+        self.forward = Pass(self.rounder, training=True, exact=self.options["exact"])
         self._programs: dict[tuple, Program | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
@@ -260,7 +260,7 @@ class TrainingState:
             labels = np.ascontiguousarray(labels, np.int64)
             record.note(program.forward(labels), program.logits, labels)
             return program.backward(labels, self.scale.value) if self._goes_on(record) else None
-        logits = self.model(Tensor(images), self.way)
+        logits = self.model(Tensor(images), self.forward)
         loss = p.cross_entropy(logits, labels=labels)
         record.note(loss.data, logits.data, labels)
         if not self._goes_on(record):
@@ -277,7 +277,7 @@ class TrainingState:
 
     def _program(self, images) -> Program | None:
         """Return the network as a program for batches like this one, if that may be used."""
-        if any(self.roads.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
+        if any(self.options.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
             self._programs = {
@@ -294,13 +294,13 @@ class TrainingState:
         precision = self.rounder.precision
         apart = Rounder(precision, precision.seed(self.seed) ^ 1)
         task = self.task
-        return error(self.model, task.test_images, task.test_labels, apart, **self.roads)
+        return error(self.model, task.test_images, task.test_labels, apart, **self.options)
 
     def save(self, path, identity, result) -> None:
         """Write a checkpoint."""
         arrays = {f"optimizer {k}": v for k, v in self.optimizer.arrays().items()}
         for layer in self.model.every_layer():
-            for name, array in layer.memory().items():
+            for name, array in layer.state().items():
                 arrays[f"layer {layer.name} {name}"] = array
         checkpoints.save(
             path,
@@ -321,7 +321,7 @@ class TrainingState:
         self.rounder = Rounder(precision, precision.seed(self.seed))
         self.optimizer.switch_precision(self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
-        self.way = Pass(self.rounder, training=True, **self.roads)
+        self.forward = Pass(self.rounder, training=True, exact=self.options["exact"])
         self._programs = {}
 
     def resume(self, path, identity, result, switch=None) -> None:
@@ -345,7 +345,7 @@ class TrainingState:
             {name.removeprefix("optimizer "): a for name, a in arrays.items() if name.startswith("optimizer ")}
         )
         for layer in self.model.every_layer():
-            layer.remember({n: arrays[f"layer {layer.name} {n}"] for n in layer.memory()})
+            layer.load_state({n: arrays[f"layer {layer.name} {n}"] for n in layer.state()})
         self.batches.bit_generator.state = kept["batches"]
         self.rounder.calls, self.rounder.magnitudes = kept["calls"], kept["magnitudes"]
         self.scale.value, self.scale.good = kept["scale"]
@@ -391,28 +391,28 @@ def error(
     labels: np.ndarray,
     rounder: Rounder,
     *,
-    plain: bool = False,
+    layer_by_layer: bool = False,
     exact: bool = False,
 ) -> float:
     """Return the fraction of images a trained network classifies wrongly, rounding as in training.
 
     An image of which it makes NaN is wrong; where it makes nothing else, the error is NaN.
     """
-    found = logits(model, images, rounder, plain=plain, exact=exact)
+    found = logits(model, images, rounder, layer_by_layer=layer_by_layer, exact=exact)
     lost = np.isnan(found).any(axis=1)
     return math.nan if lost.all() else int(np.sum((found.argmax(axis=1) != labels) | lost)) / len(images)
 
 
 def logits(
-    model: Sequential, images: np.ndarray, rounder: Rounder, *, plain: bool = False, exact: bool = False
+    model: Sequential, images: np.ndarray, rounder: Rounder, *, layer_by_layer: bool = False, exact: bool = False
 ) -> np.ndarray:
     """Return what a trained network makes of images, float32 (n, classes), rounding as in training."""
-    run, found, ready = Pass(rounder, training=False, plain=plain, exact=exact), [], None
+    run, found, ready = Pass(rounder, training=False, exact=exact), [], None
     pixels = math.prod(images.shape[1:3])
     at_once = min(EVALUATED_AT_ONCE, max(EVALUATED_AT_ONCE * 64 // pixels, 32))
     for start in range(0, len(images), at_once):
         batch = images[start : start + at_once]
-        if plain or exact or batch.dtype == np.float64:
+        if layer_by_layer or exact or batch.dtype == np.float64:
             ready = None
         elif ready is None or ready.images.shape != batch.shape:
             ready = program(model, batch.shape, rounder, training=False)

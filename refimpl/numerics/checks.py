@@ -37,7 +37,7 @@ def trained(verb: str, model) -> None:
     for layer in model.every_layer():
         if layer.parameter_count() and not layer.parameters:
             raise ValueError(f"{verb}: layer {layer.name!r} has no weights yet; train the network by refimpl.nn.fit")
-        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.memory().items()]:
+        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.state().items()]:
             if not np.isfinite(array).all():
                 raise ValueError(
                     f"{verb}: {name} of layer {layer.name!r} is not finite; the training of this "

@@ -98,7 +98,7 @@ def test_gradients_are_rounded_at_the_same_points_on_the_way_back():
     model = rf.nn.cnn()
     model.initialize(np.random.default_rng(0))
     x = np.random.default_rng(1).random((5, 8, 8, 1)).astype(f32)
-    run = Pass(Witness(rf.Precision(low=LOW, high=HIGH), seed=9), training=True, plain=True)
+    run = Pass(Witness(rf.Precision(low=LOW, high=HIGH), seed=9), training=True)
     logits = model(Tensor(x), run)
     (p.cross_entropy(logits, labels=np.zeros(5, int)) * 1000.0).backward()
     points = [

@@ -178,7 +178,7 @@ def test_low_precision_steps_equal_the_transcription_bit_for_bit(make, widths, b
     labels = np.arange(batch * steps) % 10
     task = rf.data.Task("random", images, labels, images, labels, classes=10, images_from="random")
     policy = rf.Precision(low=LOW, high=HIGH, rounding="ties_to_even")
-    run = TrainingState(make(), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
+    run = TrainingState(make(), task, policy, rf.nn.SGD(), 7, layer_by_layer=False, exact=True)
     tensors = run.model.named_tensors()
     weights = [t.data.copy() for layer, name, t in tensors if "Norm" not in layer]
     theirs = Network(weights, widths, blocks)
@@ -191,7 +191,7 @@ def test_low_precision_steps_equal_the_transcription_bit_for_bit(make, widths, b
         for layer, name, tensor in tensors:
             expected = next(norms if "Norm" in layer else weights)
             assert np.array_equal(tensor.data.view(np.uint32), expected.view(np.uint32)), (layer, name)
-        running = [layer for layer in run.model.every_layer() if layer.memory()]
+        running = [layer for layer in run.model.every_layer() if layer.state()]
         for ours, norm in zip(running, theirs.norms, strict=True):
             assert np.array_equal(ours.mean, norm.mean)
             assert np.array_equal(ours.variance, norm.variance)

@@ -66,7 +66,7 @@ def test_training_steps_equal_the_transcription_bit_for_bit(rounding):
 
     task = rf.data.load("digits")
     policy = rf.Precision(low=LOW, high=HIGH, rounding=rounding)
-    run = TrainingState(rf.nn.mlp(widths=(128,)), task, policy, rf.nn.SGD(), 7, plain=False, exact=True)
+    run = TrainingState(rf.nn.mlp(widths=(128,)), task, policy, rf.nn.SGD(), 7, layer_by_layer=False, exact=True)
     theirs = Transcription(run.optimizer.weights.copy(), policy.seed(7), rounding)
     for i in range(STEPS):
         part = slice(i * BATCH, (i + 1) * BATCH)

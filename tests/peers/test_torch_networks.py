@@ -47,7 +47,7 @@ def started(name, precision):
     make, shape = NETWORKS[name]
     images, labels = batch(shape)
     task = rf.data.Task("batch", images, labels, images, labels, classes=10, images_from="nothing")
-    return TrainingState(make(), task, precision, rf.nn.SGD(), 3, plain=False), images, labels
+    return TrainingState(make(), task, precision, rf.nn.SGD(), 3, layer_by_layer=False), images, labels
 
 
 def step(run, images, labels):
@@ -271,7 +271,7 @@ def test_a_transformer_s_logits_and_gradients_before_and_after_a_step_are_pytorc
     if words is not None:
         images = np.random.default_rng(6).integers(0, words, (32, 8)).astype(np.float32)
     task = rf.data.Task("batch", *batch((8, 8, 1)), *batch((8, 8, 1)), classes=10, images_from="nothing")
-    run = TrainingState(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, plain=False)
+    run = TrainingState(rf.nn.transformer(**sizes), task, rf.nn.presets.float32(), rf.nn.SGD(), 3, layer_by_layer=False)
     twin = Transformer(**sizes).double()
     start = twin.arrange(t.data for t in run.model.tensors())
     assert {n: p.shape for n, p in twin.named_parameters()} == {n: a.shape for n, a in start.items()}

@@ -160,7 +160,7 @@ def trained(name, preset, seed):
 
 
 def state_of(layer):
-    return layer.memory()
+    return layer.state()
 
 
 def of_training():

@@ -56,7 +56,7 @@ SETTINGS = {
 
 
 def bits(model):
-    kept = [a for layer in model.every_layer() for a in layer.memory().values()]
+    kept = [a for layer in model.every_layer() for a in layer.state().values()]
     return b"".join(a.tobytes() for a in [*(t.data for t in model.tensors()), *kept])
 
 

@@ -68,5 +68,5 @@ def test_what_the_readme_says_is_never_rounded_is_not():
     parameters = [row for row in plan if row["role"] == "weight"]
     assert [row["shape"] for row in parameters] == [(model.parameter_total(),)]
     for layer in model.every_layer():
-        for array in layer.memory().values():  # running statistics
+        for array in layer.state().values():  # running statistics
             assert not np.array_equal(array, rf.quantize(array, "e6m7"))

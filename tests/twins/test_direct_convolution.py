@@ -40,9 +40,9 @@ def make(shape, draw):
 
 def both(x, weight, dy, stride, padding):
     """Return output and gradients by both roads."""
-    for plain in (False, True):
+    for by_patches in (False, True):
         tensors = [Tensor(a, requires_grad=True) for a in (x, weight)]
-        y = p.convolve(*tensors, stride=stride, padding=padding, plain=plain)
+        y = p.convolve(*tensors, stride=stride, padding=padding, by_patches=by_patches)
         (y * Tensor(dy)).sum().backward()
         yield y.data, tensors[0].grad, tensors[1].grad
 

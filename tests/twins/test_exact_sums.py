@@ -62,8 +62,8 @@ def test_the_condition_allows_just_the_sums_that_fit_53_bits(name):
 def test_training_with_exact_sums_learns_and_repeats_itself():
     task, policy = rf.data.load("digits"), rf.Precision(low="e4m3", high="e8m7")
     runs = [
-        rf.nn.fit(rf.nn.cnn(), task, precision=policy, epochs=3, exact_sums=True, plain=plain)
-        for plain in (False, True)
+        rf.nn.fit(rf.nn.cnn(), task, precision=policy, epochs=3, exact_sums=True, layer_by_layer=layer_by_layer)
+        for layer_by_layer in (False, True)
     ]
     assert runs[0].test_error == runs[1].test_error < 0.3
     assert runs[0].history[-1]["loss"] == runs[1].history[-1]["loss"]

@@ -33,9 +33,9 @@ def task(size, channels, images=70):
     return Task("random", pixels, labels, pixels[:20], labels[:20], classes=10, images_from="random")
 
 
-def trained(network, data, policy, plain):
-    result = rf.nn.fit(network, data, precision=policy, epochs=1, batch_size=8, plain=plain)
-    statistics = [a for layer in network.every_layer() for a in layer.memory().values()]
+def trained(network, data, policy, layer_by_layer):
+    result = rf.nn.fit(network, data, precision=policy, epochs=1, batch_size=8, layer_by_layer=layer_by_layer)
+    statistics = [a for layer in network.every_layer() for a in layer.state().values()]
     bits = b"".join(a.tobytes() for a in [*(t.data for t in network.tensors()), *statistics])
     return bits, result.history[0]["loss"], result.history[0]["counts"]
 
@@ -43,8 +43,8 @@ def trained(network, data, policy, plain):
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_network_trained_on_the_fast_road_equals_one_trained_layer_by_layer(name):
     data = task(8, 1)
-    fast, plain = (trained(rf.nn.cnn(), data, POLICIES[name], p) for p in (False, True))
-    assert fast == plain
+    fast, slow = (trained(rf.nn.cnn(), data, POLICIES[name], p) for p in (False, True))
+    assert fast == slow
 
 
 NETWORKS = {
@@ -58,8 +58,8 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_networks_equal_themselves_too(name):
     data = task(8, 3)
-    fast, plain = (trained(NETWORKS[name](), data, POLICIES["stochastic"], p) for p in (False, True))
-    assert fast == plain
+    fast, slow = (trained(NETWORKS[name](), data, POLICIES["stochastic"], p) for p in (False, True))
+    assert fast == slow
 
 
 OPTIMIZERS = {
@@ -72,7 +72,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
-    def run(plain):
+    def run(layer_by_layer):
         return rf.nn.fit(
             rf.nn.cnn(widths=(4, 8)),
             task(6, 1),
@@ -80,25 +80,25 @@ def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
             epochs=2,
             batch_size=16,
             optimizer=OPTIMIZERS[name],
-            plain=plain,
+            layer_by_layer=layer_by_layer,
         )
 
     data_seed = RNG.bit_generator.state
     fast = run(False)
     RNG.bit_generator.state = data_seed
-    plain = run(True)
-    assert [t.data.tobytes() for t in fast.model.tensors()] == [t.data.tobytes() for t in plain.model.tensors()]
-    assert fast.test_error == plain.test_error
+    slow = run(True)
+    assert [t.data.tobytes() for t in fast.model.tensors()] == [t.data.tobytes() for t in slow.model.tensors()]
+    assert fast.test_error == slow.test_error
 
 
 def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both_roads():
     data = task(6, 1)
     bits = {
-        (gradients, plain): trained(
-            rf.nn.cnn(widths=(4, 8)), data, rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), plain
+        (gradients, layer_by_layer): trained(
+            rf.nn.cnn(widths=(4, 8)), data, rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), layer_by_layer
         )[0]
         for gradients in ("scaled", "unscaled")
-        for plain in (False, True)
+        for layer_by_layer in (False, True)
     }
     assert bits["scaled", False] == bits["scaled", True] != bits["unscaled", False]
 
@@ -106,10 +106,10 @@ def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both
 def test_odd_channels_and_short_chunks_change_nothing():
     """7 channels: rows are no part of 64; 5x5 images: the last chunk is short."""
     data = task(5, 2)
-    fast, plain = (
+    fast, slow = (
         trained(rf.nn.cnn(channels=2, widths=(7, 24)), data, POLICIES["stochastic"], p) for p in (False, True)
     )
-    assert fast == plain
+    assert fast == slow
 
 
 def test_counting_and_planning_change_nothing(monkeypatch):
