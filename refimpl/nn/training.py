@@ -159,8 +159,8 @@ def fit(
     """
     precision = checks.precision_of(precision)
     optimizer = checks.optimizer_of(optimizer, momentum=momentum, weight_decay=weight_decay)
-    flags = {"progress": progress, "shuffle": shuffle, "validate": validate, "plain": plain, "exact_sums": exact_sums}
-    for name, value in flags.items():
+    flags = {"progress": progress, "shuffle": shuffle, "validate": validate, "exact_sums": exact_sums}
+    for name, value in {**flags, "layer_by_layer": layer_by_layer}.items():
         check.flag("fit", name, value)
     epochs = check.integer("fit", "epochs", epochs, check.Interval(1))
     seed = check.integer("fit", "seed", seed, check.NOT_NEGATIVE)
