@@ -17,11 +17,11 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
@@ -67,8 +67,9 @@ def directory() -> Path | None:
     a directory for temporary files, of which the user is told once.
     """
     name = f"refimpl-{hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:8]}"  # one for each installation
+    asked = getattr(numba.config, "CACHE_DIR", "")
     lasting = [
-        config.CACHE_DIR and Path(config.CACHE_DIR, name).absolute(),
+        asked and Path(asked, name).absolute(),
         _PACKAGE / "kernels" / "__pycache__" / "compiled",
         Path(AppDirs("numba", appauthor=False).user_cache_dir, name),
     ]
@@ -125,10 +126,12 @@ def _tell(place: Path | None) -> None:
 class _Cache(FunctionCache):
     """The compiled versions of one function."""
 
+    _cache_file: Any  # this very object: `load` and `save`
+
     def __init__(self, function):
         self._py_func, self._name = function, repr(function)
         self._impl = _Implementation(function)
-        self._cache_file = self  # what saves and loads an entry: below
+        self._cache_file = self
         self._prefix = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.enable()
 
@@ -136,32 +139,35 @@ class _Cache(FunctionCache):
     def cache_path(self):
         return directory()
 
-    def load_overload(self, sig, target_context):
-        return super().load_overload(sig, target_context) if directory() else None
-
     def save_overload(self, sig, data):
         if directory() and _digest() == _STAMP:  # not what was compiled while somebody edits
             super().save_overload(sig, data)
 
     def flush(self):
-        for path in directory().glob(f"{self._prefix}-*"):
-            path.unlink(missing_ok=True)
+        raise NotImplementedError("remove the directory")
 
-    def _path(self, key) -> Path:
-        return directory() / f"{self._prefix}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+    def _path(self, place, key) -> Path:
+        return place / f"{self._prefix}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
     def load(self, key):
         """Return the entry of a key, or None."""
+        place = directory()
+        if place is None:
+            return None
         try:
-            with open(self._path(key), "rb") as file:
+            with open(self._path(place, key), "rb") as file:
                 return pickle.load(file) if pickle.load(file) == key else None
         except (OSError, EOFError, pickle.UnpicklingError):
             return None
 
     def save(self, key, data):
         """Write an entry, whole or not at all: other processes load and save at the same time."""
+        place = directory()
+        if place is None:
+            return
         with contextlib.suppress(OSError):  # a full disk, say: it is compiled again next time
-            with writing(self._path(key)) as file:
+            place.mkdir(parents=True, exist_ok=True)
+            with writing(self._path(place, key)) as file:
                 file.write(dumps(key) + dumps(data))
 
 
@@ -173,4 +179,4 @@ class _Implementation(CompileResultCacheImpl):
         self._py_file = function.__code__.co_filename
 
     def ensure_cache_path(self):
-        directory().mkdir(parents=True, exist_ok=True)
+        """Leave it to `_Cache.save`."""
