@@ -235,6 +235,20 @@ def largest_finite(x, source):
     return top, place
 
 
+def scale_of_tensor(x, fmt, source, single) -> np.float32:
+    """Return the float32 scale of a tensor from its finite rows; source, single: fields of x and of float32."""
+    top, place = largest_finite(x, source)
+    if top == 0:
+        return np.float32(1)
+    # the largest scale times the largest element, as an integer times a power of two
+    f, m = block_fields(fmt), fmt.scale.mantissa_bits
+    field, mantissa = divmod(fmt.scale.max_code, 1 << m)
+    divisor = ((1 << m) + mantissa) * (int(f.top_significand) >> 56)
+    unit = field - fmt.scale.bias - m + f.top_exponent - 7
+    bits = tensor_scale(np.uint64(top), place, np.uint64(divisor), unit, single)
+    return np.uint32(bits).view(np.float32)
+
+
 @compiled
 def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, mode, words):
     """Write element codes and scale codes of each row under a tensor scale (NVFP4).

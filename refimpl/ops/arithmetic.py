@@ -13,6 +13,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.ops import arrays, floats
+from refimpl.ops.definitions import kernels
 
 MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
@@ -224,8 +225,7 @@ def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> n
     """
     arrays.one_of("compare", "relation", relation, tuple(RELATIONS))
     operands, fmt, _ = _operands("compare", (a, b), fmt)
-    from refimpl.kernels import arithmetic as kernel
-
+    kernel = kernels(operands[0].size).arithmetic
     record = kernel.layout(fmt)
     holds = np.isin(range(4), RELATIONS[relation])
     out = np.empty(operands[0].shape, np.bool_)
@@ -334,10 +334,10 @@ def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, 
     operands, fmt, dtype = _operands(verb, operands, fmt)
     arrays.check_rounding(verb, rounding, random_bits, seed, stream)
     arrays.check_rules(verb, fmt, operands[0], rounding, overflow, nan)
-    from refimpl.kernels import arithmetic as kernel
-
+    use = kernels(operands[0].size)
+    kernel = use.arithmetic
     operation, record = kernel.OPERATIONS.index(verb), kernel.layout(fmt)
-    mode = floats._mode(rounding, overflow, "zero" if nan == "raise" else nan, random_bits)
+    mode = floats._mode(use, rounding, overflow, "zero" if nan == "raise" else nan, random_bits)
     refuse_nan = nan == "raise" and isinstance(fmt, FloatFormat) and fmt.nan_code is None
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)

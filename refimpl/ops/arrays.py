@@ -9,6 +9,7 @@ import numpy as np
 
 from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, BlockFormat, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
+from refimpl.ops.definitions import kernels
 
 FLOATS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
@@ -188,7 +189,9 @@ def in_threads(size: int, work: Callable[[int, int], None], *, least: int = ELEM
     One thread where each would have fewer than `least` elements; never more than NUMBA_NUM_THREADS.
     Every element is computed the same way whatever the number of threads.
     """
-    count = min(_thread_count(), size // least)
+    count = size // least
+    if count >= 2:
+        count = min(count, _thread_count())
     if count < 2:
         work(0, size)
         return
@@ -215,8 +218,6 @@ def random_words(rounding: str, count: int, seed, stream, start: int = 0) -> np.
     """Return the random words of elements start, ..., start + count - 1 (start a multiple of 4)."""
     if not rounding.startswith("stochastic"):
         return np.empty(0, np.uint32)
-    from refimpl.kernels import random_bits as kernel
-
     words = np.empty(-(-count // 4) * 4, np.uint32)
-    kernel.random_words_from(words, np.uint64(seed), np.uint64(stream), np.uint64(start // 4))
+    kernels(count).random_bits.random_words_from(words, np.uint64(seed), np.uint64(stream), np.uint64(start // 4))
     return words

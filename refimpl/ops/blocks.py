@@ -9,6 +9,7 @@ import numpy as np
 from refimpl.formats import SCALE_RULES, BlockFormat, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
 from refimpl.ops import arrays
+from refimpl.ops.definitions import kernels
 from refimpl.ops.floats import _fields, _mode
 from refimpl.ops.rows import to_rows
 
@@ -95,10 +96,10 @@ def quantize_blocks(
     if rounding.startswith("stochastic"):
         words = arrays.random_words(rounding, x.size, seed, stream)[: x.size].reshape(x.shape)
         words, _ = to_rows(verb, words, axis, fmt.block_size)
-    from refimpl.kernels import blocks as kernel
-
-    record, source = kernel.block_fields(fmt), _fields(x.dtype.name)
-    mode = _mode(rounding, "saturate", "zero", random_bits)
+    use = kernels(x.size)
+    kernel = use.blocks
+    record, source = kernel.block_fields(fmt), _fields(x.dtype.name, use)
+    mode = _mode(use, rounding, "saturate", "zero", random_bits)
     codes = np.empty(rows.shape, arrays.code_dtype(fmt.bits))
     scales = np.empty(len(rows), arrays.code_dtype(fmt.scale.bits))
     if not fmt.tensor_scale:
@@ -106,7 +107,7 @@ def quantize_blocks(
         kernel.encode(rows, codes, scales, source, record, rule, mode, words)
         return BlockCodes(layout.elements(codes), layout.scales(scales), 1.0)
     if given is None:
-        given = _tensor_scale_of(rows, fmt, record, source)
+        given = kernel.scale_of_tensor(rows, fmt, source, _fields("float32", use))
     one = np.uint64(fmt.scale.bias << fmt.scale.mantissa_bits)
     bits = np.uint64(np.float32(given).view(np.uint32))
     kernel.encode_two_levels(rows, codes, scales, source, record, bits, one, mode, words)
@@ -155,16 +156,15 @@ def decode_blocks(
             f"{verb}: scales have shape {scales.shape}; codes of shape {codes.shape} in "
             f"blocks of {fmt.block_size} need {layout.scale_shape}"
         )
-    from refimpl.kernels import blocks as kernel
-
+    use = kernels(codes.size)
     x = np.empty(rows.shape, dtype)
-    kernel.decode(
+    use.blocks.decode(
         rows,
         layout.rows_of("scales", scales, scales.dtype),
         x.view(arrays.FLOATS[dtype.name]),
-        kernel.block_fields(fmt),
+        use.blocks.block_fields(fmt),
         np.uint64(np.float32(tensor_scale).view(np.uint32)),
-        _fields(dtype.name),
+        _fields(dtype.name, use),
     )
     return layout.elements(x)
 
@@ -183,18 +183,3 @@ def _tensor_scale(verb: str, fmt: BlockFormat, value) -> np.float32:
     if not fmt.tensor_scale and single != 1:
         raise ValueError(f"{verb}: {fmt} has no tensor scale; leave it out, got {value!r}")
     return single
-
-
-def _tensor_scale_of(rows, fmt, record, source) -> np.float32:
-    from refimpl.kernels import blocks as kernel
-
-    top, place = kernel.largest_finite(rows, source)
-    if top == 0:
-        return np.float32(1)
-    # the largest scale times the largest element, as an integer times a power of two
-    m = fmt.scale.mantissa_bits
-    field, mantissa = divmod(fmt.scale.max_code, 1 << m)
-    divisor = ((1 << m) + mantissa) * (int(record.top_significand) >> 56)
-    unit = field - fmt.scale.bias - m + record.top_exponent - 7
-    bits = kernel.tensor_scale(np.uint64(top), place, np.uint64(divisor), unit, _fields("float32"))
-    return np.uint32(bits).view(np.float32)

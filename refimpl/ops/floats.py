@@ -9,6 +9,7 @@ import numpy as np
 from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
 from refimpl.ops import arrays
+from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
 
 _FAST = ("ties_to_even", "stochastic")
 
@@ -91,36 +92,33 @@ def quantize(
         x = arrays.apart(x, out)
     result = arrays.bits_of(out.reshape(-1))
     nan = "zero" if nan == "raise" else nan
-    from refimpl.kernels import float32_codes as fast
-    from refimpl.kernels.float32_stochastic import quantize_stochastic_from
-
+    use = kernels(x.size)
     source = arrays.flat(x)
-    if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt):
-        target, bits = fast.float32_target(fmt, overflow, nan), arrays.bits_of(source)
+    if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt, use):
+        fast, bits = use.float32_codes, arrays.bits_of(source)
+        target = fast.float32_target(fmt, overflow, nan)
 
         def work(start, stop):
             part, into = bits[start:stop], result[start:stop]
             if rounding == "stochastic":
                 first = np.uint64(start // 4)
                 key = np.uint64(seed), np.uint64(stream)
-                quantize_stochastic_from(part, into, target, *key, first)
+                use.float32_stochastic.quantize_stochastic_from(part, into, target, *key, first)
             else:
                 fast.quantize_ties_to_even(part, into, target)
 
         arrays.in_threads(x.size, work)
         return out
-    kernel, record = _kernel_of(fmt)
-    mode = _mode(rounding, overflow, nan, random_bits)
+    kernel, record = _kernel_of(fmt, use)
+    mode = _mode(use, rounding, overflow, nan, random_bits)
     if not kept:
         codes = np.empty(x.size, arrays.code_dtype(fmt.bits))
-        _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
-        kernel.decode(codes, result, record, _fields("float64"))
+        _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream)
+        kernel.decode(codes, result, record, _fields("float64", use))
         return out
-    layout = _fields(dtype.name)
-    from refimpl.kernels import tables
-
+    layout = _fields(dtype.name, use)
     # decoding by table is faster, where there are enough values to be worth one
-    table = _table(fmt, dtype) if fmt.bits <= 16 and x.size >= 1 << fmt.bits else None
+    table = _table(fmt, dtype) if fmt.bits <= 16 and x.size >= 1 << fmt.bits and use is not DEFINITIONS else None
 
     def general(start, stop):
         for part, piece in arrays.chunks(x, start, stop):
@@ -130,7 +128,7 @@ def quantize(
                 continue
             codes = np.empty(piece.size, np.uint16)
             kernel.encode(arrays.bits_of(piece), codes, layout, record, mode, words)
-            tables.look_up(codes, result[part], table)
+            use.tables.look_up(codes, result[part], table)
 
     arrays.in_threads(x.size, general)
     return out
@@ -173,23 +171,23 @@ def encode(
             raise ValueError("encode: out overlaps x; codes need memory of their own")
     codes = out.reshape(-1)
     nan = "zero" if nan == "raise" else nan
-    from refimpl.kernels import float32_codes as fast
-
+    use = kernels(x.size)
     source = arrays.flat(x)
-    if x.dtype == np.float32 and source is not None and rounding == _FAST[0] and _is_fast(fmt):
-        target, bits = fast.float32_code_target(fmt, overflow, nan), arrays.bits_of(source)
+    if x.dtype == np.float32 and source is not None and rounding == _FAST[0] and _is_fast(fmt, use):
+        fast, bits = use.float32_codes, arrays.bits_of(source)
+        target = fast.float32_code_target(fmt, overflow, nan)
 
         def work(start, stop):
             fast.encode_ties_to_even(bits[start:stop], codes[start:stop], target)
 
         arrays.in_threads(x.size, work)
         return out
-    mode = _mode(rounding, overflow, nan, random_bits)
+    mode = _mode(use, rounding, overflow, nan, random_bits)
     if not arrays.is_float(x):
-        _encode_integers(x, codes, fmt, mode, rounding, seed, stream)
+        _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream)
         return out
-    kernel, record = _kernel_of(fmt)
-    layout = _fields(x.dtype.name)
+    kernel, record = _kernel_of(fmt, use)
+    layout = _fields(x.dtype.name, use)
 
     def general(start, stop):
         for part, piece in arrays.chunks(x, start, stop):
@@ -239,20 +237,20 @@ def decode(
         raise TypeError(f"decode: dtype must be float16, float32 or float64, got {dtype}")
     if out is not None:
         arrays.check_out("decode", out, codes.shape, dtype)
-    kernel, record = _kernel_of(fmt)
+    use = kernels(codes.size)
+    kernel, record = _kernel_of(fmt, use)
     if isinstance(fmt, FloatFormat) and not fmt.fits_float64 and dtype == np.float64:
-        _refuse_beyond_float64(codes, fmt, kernel, record)
+        _refuse_beyond_float64(use, codes, fmt, kernel, record)
     if out is None:
         out = np.empty(codes.shape, dtype)
     result, source = out.reshape(-1), arrays.flat(codes)
-    from refimpl.kernels import tables
-
-    if source is not None and fmt.bits <= 16 and codes.itemsize <= 2 and (codes.size >= 1 << fmt.bits):
-        table, bits = _table(fmt, dtype), arrays.bits_of(result)
-        arrays.in_threads(codes.size, lambda start, stop: tables.look_up(source[start:stop], bits[start:stop], table))
+    narrow = fmt.bits <= 16 and codes.itemsize <= 2
+    if source is not None and narrow and codes.size >= 1 << fmt.bits and use is not DEFINITIONS:
+        table, bits, look_up = _table(fmt, dtype), arrays.bits_of(result), use.tables.look_up
+        arrays.in_threads(codes.size, lambda start, stop: look_up(source[start:stop], bits[start:stop], table))
         return out
     for part, piece in arrays.chunks(codes):
-        kernel.decode(piece, arrays.bits_of(result[part]), record, _fields(dtype.name))
+        kernel.decode(piece, arrays.bits_of(result[part]), record, _fields(dtype.name, use))
     return out
 
 
@@ -287,38 +285,27 @@ def _checked(verb, x, fmt, rounding, overflow, nan, random_bits, seed, stream):
     return fmt, x
 
 
-def _is_fast(fmt) -> bool:
-    from refimpl.kernels.float32_codes import fits_float32
-
-    return isinstance(fmt, FloatFormat) and fits_float32(fmt)
+def _is_fast(fmt, use) -> bool:
+    return use is not DEFINITIONS and isinstance(fmt, FloatFormat) and use.float32_codes.fits_float32(fmt)
 
 
-def _kernel_of(fmt):
+def _kernel_of(fmt, use):
     """Return the kernels of a format and its record for them."""
-    if isinstance(fmt, PositFormat):
-        from refimpl.kernels import posits
-
-        return posits, posits.fields(fmt)
-    from refimpl.kernels import float_codes
-
-    return float_codes, float_codes.fields(fmt)
+    kernel = use.posits if isinstance(fmt, PositFormat) else use.float_codes
+    return kernel, kernel.fields(fmt)
 
 
-def _fields(name: str):
-    """Return the kernel's record of a named float format."""
-    from refimpl.kernels.float_codes import fields
-
-    return fields(format_of(name))
+def _fields(name: str, use):
+    """Return the record of a named float format."""
+    return use.float_codes.fields(format_of(name))
 
 
-def _mode(rounding, overflow, nan, random_bits):
-    from refimpl.kernels.float_codes import mode
-
-    return mode(rounding, overflow, nan, 32 if random_bits is None else random_bits)
+def _mode(use, rounding, overflow, nan, random_bits):
+    return use.float_codes.mode(rounding, overflow, nan, 32 if random_bits is None else random_bits)
 
 
-def _encode_integers(x, codes, fmt, mode, rounding, seed, stream) -> None:
-    kernel, record = _kernel_of(fmt)
+def _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream) -> None:
+    kernel, record = _kernel_of(fmt, use)
     wide = np.uint64 if x.dtype == np.uint64 else np.int64
     for part, piece in arrays.chunks(x, dtype=wide):
         words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
@@ -328,18 +315,18 @@ def _encode_integers(x, codes, fmt, mode, rounding, seed, stream) -> None:
 @lru_cache(maxsize=32)
 def _table(fmt, dtype: np.dtype) -> np.ndarray:
     """Return the bits of the values of all codes of a format of at most 16 bits."""
-    kernel, record = _kernel_of(fmt)
+    kernel, record = _kernel_of(fmt, KERNELS)
     table = np.empty(1 << fmt.bits, dtype)
     codes = np.arange(1 << fmt.bits, dtype=np.uint16)
-    kernel.decode(codes, arrays.bits_of(table), record, _fields(dtype.name))
+    kernel.decode(codes, arrays.bits_of(table), record, _fields(dtype.name, KERNELS))
     table = arrays.bits_of(table)
     table.setflags(write=False)
     return table
 
 
-def _refuse_beyond_float64(codes, fmt, kernel, record) -> None:
+def _refuse_beyond_float64(use, codes, fmt, kernel, record) -> None:
     for part, piece in arrays.chunks(codes):
-        found = kernel.first_beyond(piece, record, _fields("float64"))
+        found = kernel.first_beyond(piece, record, _fields("float64", use))
         if found >= 0:
             index = tuple(int(i) for i in np.unravel_index(part.start + found, codes.shape))
             raise ValueError(

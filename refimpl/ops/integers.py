@@ -7,6 +7,7 @@ import numpy as np
 from refimpl.formats import IntFormat
 from refimpl.formats import format as format_of
 from refimpl.ops import arrays
+from refimpl.ops.definitions import kernels
 from refimpl.ops.rows import to_rows
 
 
@@ -81,8 +82,7 @@ def quantize_int(
     arrays.finite("quantize_int", x)
     affine = not fmt.signed if affine is None else affine
     rows, layout = to_rows("quantize_int", x, axis, block_size)
-    from refimpl.kernels import integers as kernel
-
+    kernel = kernels(x.size).integers
     scales, zeros = np.empty(len(rows), np.float32), np.zeros(len(rows), np.int32)
     if scale is not None:
         if clip is not None:
@@ -146,8 +146,7 @@ def decode_int(codes, scale, zero_point=0, *, axis: int | None = None, block_siz
     if codes.dtype.kind not in "iu":
         raise TypeError(f"decode_int: codes must be integers, got {codes.dtype}")
     rows, layout = to_rows("decode_int", codes, axis, block_size)
-    from refimpl.kernels import integers as kernel
-
+    kernel = kernels(codes.size).integers
     scales, zeros = np.empty(len(rows), np.float32), np.empty(len(rows), np.int32)
     scales[...] = layout.rows_of("scale", scale, np.float32)
     zeros[...] = layout.rows_of("zero_point", zero_point, np.int32)

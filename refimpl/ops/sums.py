@@ -10,6 +10,7 @@ import numpy as np
 from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
+from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.floats import _mode
 
 ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
@@ -223,17 +224,22 @@ def _products(
         found = codes_of(verb, flat, f, 0, name, x.shape).reshape(x.shape)
         codes.append(found if laid is None else laid(found))
     x, y = codes
-    if rounding == "ties_to_even" and order == "sequential" and (_in_float32(first, second, into, overflow)):
+    use = kernels(x.size * y.shape[1])
+    if (
+        use is not DEFINITIONS
+        and rounding == "ties_to_even"
+        and order == "sequential"
+        and (_in_float32(first, second, into, overflow))
+    ):
         return _fast(x, y, first, second, into, overflow).astype(dtype, copy=False)
-    from refimpl.kernels import arithmetic, sums
-
+    arithmetic, sums = use.arithmetic, use.sums
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y.T)
     layouts = [arithmetic.layout(f) for f in (first, second, into)]
     lowest, highest = _span(first, second)
     # two limbs below it for rounding, and above for 2^31 terms
     fixed = lowest - 64, (highest - lowest) // 32 + 6
     out = np.empty((len(x), len(y)), np.uint64)
-    mode = _mode(rounding, overflow, "zero", random_bits)
+    mode = _mode(use, rounding, overflow, "zero", random_bits)
 
     def work(start, stop):
         sums.products(

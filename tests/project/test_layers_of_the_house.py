@@ -12,7 +12,7 @@ ROOMS = {  # room: the rooms it may import
     "formats": set(),
     "spec": {"formats"},
     "kernels": set(),
-    "ops": {"formats", "kernels"},
+    "ops": {"formats", "spec", "kernels"},
     "autodiff": {"kernels"},
     "nn": {"formats", "ops", "kernels", "autodiff"},
     "data": set(),
