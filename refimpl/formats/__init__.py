@@ -9,6 +9,7 @@ Standard library only.  How values are decoded, rounded and encoded stands in `r
 `blocks`     `BlockFormat`: small codes that share a scale
 `codebooks`  `CodeBook`: codes that are places in a list of values
 `names`      the catalogue: `format` (name to format) and `names`
+`sheet`      what all formats share, and a format on one sheet
 `modes`      the names of rounding modes, overflow and NaN rules
 ===========  ====================================================================
 """

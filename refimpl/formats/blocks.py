@@ -11,14 +11,16 @@ A value is decoded as ``tensor scale * block scale * element``; the tensor scale
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from refimpl.formats.floats import FloatFormat
-from refimpl.formats.integers import IntFormat
-from refimpl.formats.modes import whole
+from refimpl import _arguments
+from refimpl.formats.floats import FLOATS, FloatFormat
+from refimpl.formats.integers import INTEGERS, IntFormat
+from refimpl.formats.sheet import NumberFormat
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockFormat:
+class BlockFormat(NumberFormat):
     """Describe a block format.
 
     Parameters
@@ -55,34 +57,35 @@ class BlockFormat:
     tensor_scale: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.element, (FloatFormat, IntFormat)):
-            raise TypeError(
-                f"BlockFormat: element must be a FloatFormat or IntFormat, got {type(self.element).__name__}"
+        element, scale = self.element, self.scale
+        _arguments.instance("BlockFormat", "element", element, (FloatFormat, IntFormat), "a FloatFormat or IntFormat")
+        _arguments.instance("BlockFormat", "scale", scale, FloatFormat, "a FloatFormat")
+        object.__setattr__(self, "tensor_scale", _arguments.flag("BlockFormat", "tensor_scale", self.tensor_scale))
+        size = _arguments.integer("BlockFormat", "block_size", self.block_size, _arguments.Interval(1))
+        object.__setattr__(self, "block_size", size)
+
+        def need(rule, holds, got):
+            if not holds:
+                raise ValueError(f"BlockFormat: {rule}; got {got}")
+
+        if isinstance(element, FloatFormat):
+            need(
+                "a float element must be signed and have at most 16 bits",
+                element.signed and element.bits <= 16,
+                element,
             )
-        if not isinstance(self.scale, FloatFormat):
-            raise TypeError(f"BlockFormat: scale must be a FloatFormat, got {type(self.scale).__name__}")
-        if isinstance(self.element, FloatFormat) and (not self.element.signed or self.element.bits > 16):
-            raise ValueError(
-                f"BlockFormat: a float element must be signed and have at most 16 bits; got {self.element}"
+        else:
+            fits = element.symmetric and not self.tensor_scale
+            need("an integer element must be symmetric and without a tensor scale", fits, element)
+        if self.tensor_scale:
+            need(
+                "with a tensor scale, the block scale has a NaN and a zero (fn or ieee), and neither it nor the "
+                "element more than 7 mantissa bits",
+                scale.specials in ("fn", "ieee") and scale.mantissa_bits <= 7 and self.grid.mantissa_bits <= 7,
+                f"{scale} and {element}",
             )
-        if isinstance(self.element, IntFormat) and (not self.element.symmetric or self.tensor_scale):
-            raise ValueError(
-                f"BlockFormat: an integer element must be symmetric and without a tensor scale; got {self.element}"
-            )
-        if self.tensor_scale and not (
-            self.scale.specials in ("fn", "ieee") and self.scale.mantissa_bits <= 7 and self.element.mantissa_bits <= 7
-        ):
-            raise ValueError(
-                "BlockFormat: with a tensor scale, the block scale has a NaN and a zero "
-                "(fn or ieee), and neither it nor the element more than 7 mantissa bits; "
-                f"got {self.scale} and {self.element}"
-            )
-        if (self.scale.specials == "e8m0") == self.tensor_scale:
-            raise ValueError(
-                f"BlockFormat: the scale must be e8m0 without a tensor scale, and not e8m0 with one; got {self.scale}"
-            )
-        if not whole(self.block_size) or self.block_size < 1:
-            raise ValueError(f"BlockFormat: block_size must be a whole number above 0; got {self.block_size!r}")
+        fits = (scale.specials == "e8m0") != self.tensor_scale
+        need("the scale must be e8m0 without a tensor scale, and not e8m0 with one", fits, scale)
 
     @property
     def bits(self) -> int:
@@ -103,20 +106,32 @@ class BlockFormat:
 
     @property
     def bits_per_element(self) -> float:
-        """Bits an element takes with its share of the block scale, in bits."""
+        """Bits an element takes with its part of the block scale, in bits."""
         return self.element.bits + self.scale.bits / self.block_size
 
     @property
     def name(self) -> str:
         """The catalogue's name, or a description."""
-        from refimpl.formats.names import block_name
+        return _NAMES.get(self) or (
+            f"blocks of {self.block_size} {self.element.name} scaled by {self.scale.name}"
+            + (" and float32" if self.tensor_scale else "")
+        )
 
-        return block_name(self)
 
-    def __str__(self) -> str:
-        return self.name
+def _mx(element: FloatFormat | IntFormat) -> BlockFormat:
+    return BlockFormat(element=element, scale=FLOATS["float8_e8m0fnu"], block_size=32)
 
-    def _repr_html_(self) -> str:
-        from refimpl.formats.sheet import html
 
-        return html(self)
+BlockName = Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxint8", "nvfp4"]
+BLOCKS: dict[BlockName, BlockFormat] = {
+    "mxfp8_e4m3": _mx(FLOATS["float8_e4m3fn"]),
+    "mxfp8_e5m2": _mx(FLOATS["float8_e5m2"]),
+    "mxfp6_e2m3": _mx(FLOATS["float6_e2m3fn"]),
+    "mxfp6_e3m2": _mx(FLOATS["float6_e3m2fn"]),
+    "mxfp4_e2m1": _mx(FLOATS["float4_e2m1fn"]),
+    "mxint8": _mx(INTEGERS["int8"]),
+    "nvfp4": BlockFormat(
+        element=FLOATS["float4_e2m1fn"], scale=FLOATS["float8_e4m3fn"], block_size=16, tensor_scale=True
+    ),
+}
+_NAMES = {fmt: name for name, fmt in BLOCKS.items()}

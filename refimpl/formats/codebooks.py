@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from typing import Literal
 
-from refimpl.formats.modes import whole
+from refimpl import _arguments
+from refimpl.formats.floats import to_float32
+from refimpl.formats.sheet import NumberFormat
 
 # 4-bit NormalFloat: quantiles of N(0, 1), 8 above zero and 7 below, divided by the largest.
 NF4 = (
@@ -35,7 +39,7 @@ NF4 = (
 
 
 @dataclass(frozen=True)
-class CodeBook:
+class CodeBook(NumberFormat):
     """Describe a code book.
 
     Parameters
@@ -46,7 +50,7 @@ class CodeBook:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         For anything else.
 
     Examples
@@ -59,23 +63,33 @@ class CodeBook:
     book: tuple[float, ...]
 
     def __post_init__(self):
-        book = tuple(float(value) for value in self.book)
+        _arguments.instance("CodeBook", "name", self.name, str, "a string")
+        given = _arguments.sequence("CodeBook", "book", self.book, "(-1.0, 0.0, 1.0)", 2)
+        book = tuple(_arguments.number("CodeBook", f"book[{i}]", value) for i, value in enumerate(given))
         object.__setattr__(self, "book", book)
-        if not 2 <= len(book) <= 256:
-            raise ValueError(f"CodeBook: a book has 2 to 256 values, got {len(book)}")
+        if len(book) > 256:
+            raise ValueError(f"CodeBook: book is a list of {len(book)} values; allowed is 2 to 256")
         for i, value in enumerate(book):
             if not -1 <= value <= 1 or to_float32(Fraction(value)) != value:
-                raise ValueError(
-                    f"CodeBook: value {i} is {value!r}; values are float32 numbers from "
-                    "-1 to 1: divide by the largest magnitude and round"
-                )
+                hint = "divide by the largest magnitude and round"
+                raise _arguments.wrong_value("CodeBook", f"book[{i}]", value, "a float32 number from -1 to 1", hint)
             if i and value <= book[i - 1]:
-                raise ValueError(f"CodeBook: values ascend; value {i} is {value!r} behind {book[i - 1]!r}")
+                raise _arguments.wrong_value("CodeBook", f"book[{i}]", value, f"more than {book[i - 1]}, ascending")
 
     @property
     def bits(self) -> int:
         """Bits of a code."""
         return (len(self.book) - 1).bit_length()
+
+    @property
+    def max(self) -> float:
+        """Largest value, before scaling."""
+        return self.book[-1]
+
+    @property
+    def min(self) -> float:
+        """Smallest value, before scaling."""
+        return self.book[0]
 
     @property
     def boundaries(self) -> tuple[float, ...]:
@@ -87,29 +101,22 @@ class CodeBook:
         """Return the values in the order of the codes, which is ascending."""
         return list(self.book)
 
-    def __str__(self) -> str:
-        return self.name
-
-    def _repr_html_(self) -> str:
-        from refimpl.formats.sheet import html
-
-        return html(self)
-
 
 def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -> tuple[float, ...]:
     """Return the values of the dynamic map: midpoints of linear steps within decimal exponents.
 
-    Exact decimals rounded to float32 once; bitsandbytes computes in float32, so that its values may
-    differ in the last place.  Values that come up twice (for fewer exponent bits) are given once.
+    Exact decimals rounded to float32 once.  bitsandbytes' `create_dynamic_map`, the published code, goes
+    through several float32 roundings, whose last places depend on the vector width of the machine; it
+    lies within 2 units in the last place of these.  Values that come up twice (for fewer exponent bits)
+    are given once.
 
     >>> dynamic_values(4, 3)[8:12]
     (0.005499999970197678, 0.032499998807907104, 0.07750000059604645, 0.21250000596046448)
     """
-    if not (whole(bits) and whole(exponent_bits) and 2 <= bits <= 8 and 1 <= exponent_bits < bits):
-        raise ValueError(
-            f"dynamic_values: bits must be 2 to 8 and exponent_bits 1 to bits - 1; got {bits!r} and {exponent_bits!r}"
-        )
-    magnitudes = []
+    bits = _arguments.integer("dynamic_values", "bits", bits, _arguments.Interval(2, 8))
+    limits = _arguments.Interval(1, bits - 1)
+    exponent_bits = _arguments.integer("dynamic_values", "exponent_bits", exponent_bits, limits)
+    magnitudes: list[Fraction] = []
     for i in range(exponent_bits):
         steps = 2 ** (i + bits - 1 - exponent_bits + (not signed))
         magnitudes += _decade(i - exponent_bits + 1, steps)
@@ -122,7 +129,7 @@ def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -
 
 def _decade(exponent: int, steps: int) -> list[Fraction]:
     """Return the midpoints of equal steps from 0.1 to 1, times 10^exponent."""
-    width = Fraction(9, 10) / steps if steps else 0
+    width = Fraction(9, 10) / steps if steps else Fraction(0)
     return [(Fraction(1, 10) + width * Fraction(2 * k + 1, 2)) * Fraction(10) ** exponent for k in range(steps)]
 
 
@@ -151,10 +158,15 @@ def quantile_values(ascending: Sequence[float], bits: int) -> tuple[float, ...]:
     return tuple(sorted({to_float32(value / largest) for value in means}))
 
 
-def to_float32(x: Fraction) -> float:
-    """Return a number of at most 1 in magnitude rounded to float32, ties to even."""
-    # exponent of the spacing of float32 around x: from a guess that is one too low at most
-    exponent = max(x.numerator.bit_length() - x.denominator.bit_length() - 25, -149)
-    while abs(x) >= Fraction(2) ** (exponent + 24):
-        exponent += 1
-    return math.ldexp(round(x / Fraction(2) ** exponent), exponent)
+BookName = Literal["nf4", "dynamic8", "dynamic8_unsigned"]
+BOOKS: dict[BookName, Callable[[], tuple[float, ...]]] = {  # made when they are first asked for
+    "nf4": lambda: NF4,
+    "dynamic8": dynamic_values,
+    "dynamic8_unsigned": lambda: dynamic_values(signed=False),
+}
+
+
+@cache
+def named_book(name: BookName) -> CodeBook:
+    """Return a code book of the catalogue."""
+    return CodeBook(name, BOOKS[name]())

@@ -27,15 +27,38 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from typing import Literal
 
-from refimpl.formats.modes import FAMILIES, Specials, whole
+from refimpl import _arguments
+from refimpl.formats.modes import FAMILIES, Specials
+from refimpl.formats.sheet import NumberFormat, hex_code
+
+FloatName = Literal[
+    "float16",
+    "bfloat16",
+    "tf32",
+    "float32",
+    "float64",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e5m2",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e4m3b11fnuz",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+]
 
 LARGEST_BIAS = 2**17  # wider exponents than any published format, and powers of two stay printable
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatFormat:
+class FloatFormat(NumberFormat):
     """Describe a binary floating-point format.
 
     Parameters
@@ -57,7 +80,7 @@ class FloatFormat:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Where the fields do not make a format; the message names the rule.
 
     Notes
@@ -73,36 +96,36 @@ class FloatFormat:
 
     exponent_bits: int
     mantissa_bits: int
-    bias: int | None = None
+    bias: int = None  # type: ignore[assignment]  # an integer once the format is made
     signed: bool = True
     specials: Specials = "ieee"
     has_subnormals: bool = True
 
     def __post_init__(self):
-        e, m, family = self.exponent_bits, self.mantissa_bits, self.specials
+        def put(name, value):
+            object.__setattr__(self, name, value)
 
         def need(rule, holds):
             if not holds:
-                raise ValueError(f"FloatFormat: {rule}; got {self._fields()}")
+                fields = ("exponent_bits", "mantissa_bits", "bias", "signed", "specials", "has_subnormals")
+                got = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
+                raise ValueError(f"FloatFormat: {rule}; got {got}")
 
+        for name, most in (("exponent_bits", 16), ("mantissa_bits", 52)):
+            put(name, _arguments.integer("FloatFormat", name, getattr(self, name), _arguments.Interval(0, most)))
+        for name in ("signed", "has_subnormals"):
+            put(name, _arguments.flag("FloatFormat", name, getattr(self, name)))
+        e, m = self.exponent_bits, self.mantissa_bits
+        family = _arguments.choice("FloatFormat", "specials", self.specials, FAMILIES)
         if family == "e8m0":  # a scale has no subnormals: say so, so that equal formats are equal
-            object.__setattr__(self, "has_subnormals", False)
-        need(f"specials must be one of {', '.join(FAMILIES)}", family in FAMILIES)
-        need("exponent_bits must be a whole number from 0 to 16", whole(e) and 0 <= e <= 16)
-        need("mantissa_bits must be a whole number from 0 to 52", whole(m) and 0 <= m <= 52)
-        need(
-            "signed and has_subnormals must be True or False",
-            isinstance(self.signed, bool) and isinstance(self.has_subnormals, bool),
-        )
+            put("has_subnormals", False)
+        if self.bias is None:
+            put("bias", default_bias(e, self.signed, family))
+        limits = _arguments.Interval(-LARGEST_BIAS, LARGEST_BIAS)
+        put("bias", _arguments.integer("FloatFormat", "bias", self.bias, limits))
         need(
             "sign, exponent and mantissa must have 2 to 64 bits in all, of which the sign is one if there are 64",
             2 <= self.bits <= 63 + self.signed,
-        )
-        if self.bias is None:
-            object.__setattr__(self, "bias", default_bias(e, self.signed, family))
-        need(
-            "bias must be a whole number of at most 2^17 either way",
-            whole(self.bias) and abs(self.bias) <= LARGEST_BIAS,
         )
         need("fnuz needs a sign bit, whose lone code is its NaN", family != "fnuz" or self.signed)
         need(
@@ -113,13 +136,6 @@ class FloatFormat:
         need("a format without subnormals needs exponent_bits >= 1", self.has_subnormals or e)
         first = 1 if self.has_subnormals or not self.has_zero else 1 << m
         need("the special codes must leave a finite value above zero", self.max_code >= first)
-
-    def _fields(self) -> str:
-        return (
-            f"exponent_bits={self.exponent_bits!r}, mantissa_bits={self.mantissa_bits!r}, "
-            f"bias={self.bias!r}, signed={self.signed!r}, specials={self.specials!r}, "
-            f"has_subnormals={self.has_subnormals!r}"
-        )
 
     # -- the layout of codes ----------------------------------------------------------------
 
@@ -255,10 +271,20 @@ class FloatFormat:
 
     @property
     def name(self) -> str:
-        """The catalogue's name, or one `format` reads back."""
-        from refimpl.formats.names import float_name
-
-        return float_name(self)
+        """The catalogue's name, or one `refimpl.format` reads back."""
+        if self in _NAMES:
+            return _NAMES[self]
+        usual = self.bias == default_bias(self.exponent_bits, self.signed, self.specials)
+        if self.specials.startswith("p3109") and usual and self.has_subnormals and self.exponent_bits:
+            sign, domain = "s" if self.signed else "u", "e" if self.specials == "p3109_extended" else "f"
+            return f"binary{self.bits}p{self.mantissa_bits + 1}{sign}{domain}"
+        return (
+            f"e{self.exponent_bits}m{self.mantissa_bits}"
+            + ("" if usual else f"b{self.bias}")
+            + SUFFIXES[self.specials]
+            + ("" if self.signed else "_unsigned")
+            + ("" if self.has_subnormals or self.specials == "e8m0" else "_flush")
+        )
 
     @property
     def fits_float64(self) -> bool:
@@ -282,13 +308,23 @@ class FloatFormat:
             return range(self.max_code + 1)
         return [0, *range(1 << self.mantissa_bits, self.max_code + 1)]
 
-    def __str__(self) -> str:
-        return self.name
-
-    def _repr_html_(self) -> str:
-        from refimpl.formats.sheet import html
-
-        return html(self)
+    def special_codes(self) -> dict[str, str]:
+        """Return the codes of zeros, the largest value, infinities and NaN, in hexadecimal."""
+        sign = self.sign_mask
+        with_signs = (0, sign) if sign else (0,)
+        infinity, nan = self.infinity_code, self.nan_code
+        codes = {
+            "zero": [0] if self.has_zero else [],
+            "minus zero": [sign] if self.has_minus_zero else [],
+            "largest": [self.max_code],
+            "infinity": [] if infinity is None else [infinity | s for s in with_signs],
+            "NaN": [] if nan is None else [nan | s for s in (with_signs if self.nan_has_sign else (0,))],
+        }
+        texts = {kind: ", ".join(hex_code(code, self) for code in some) or "none" for kind, some in codes.items()}
+        if self.specials == "ieee" and self.mantissa_bits > 1:  # every code above infinity
+            first, last = self.max_code + 2, (1 << (self.exponent_bits + self.mantissa_bits)) - 1
+            texts["NaN"] = ", ".join(f"{hex_code(first | s, self)} to {hex_code(last | s, self)}" for s in with_signs)
+        return texts
 
 
 def default_bias(exponent_bits: int, signed: bool, specials: str) -> int:
@@ -298,3 +334,51 @@ def default_bias(exponent_bits: int, signed: bool, specials: str) -> int:
     if specials in ("p3109_extended", "p3109_finite"):
         return 2 ** (exponent_bits - 1)
     return 2 ** (exponent_bits - 1) - (specials != "fnuz")
+
+
+def to_float32(x: Fraction) -> float:
+    """Return an exact number rounded to float32 once, ties to even; beyond its range an infinity.
+
+    >>> to_float32(Fraction(1, 3)) == 11184811 / 2**25, to_float32(Fraction(2**128 - 2**103))
+    (True, inf)
+    """
+    if x == 0:
+        return 0.0
+    exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()  # floor(log2 |x|), or one more
+    if abs(x) < Fraction(2) ** exponent:
+        exponent -= 1
+    unit = max(exponent - 23, -149)  # of the spacing of float32 around x
+    steps = round(x / Fraction(2) ** unit)  # Python rounds a Fraction to the nearest, ties to even
+    return math.copysign(math.inf, steps) if abs(steps) << (unit + 149) >= 1 << 277 else math.ldexp(steps, unit)
+
+
+SUFFIXES: dict[Specials, str] = {
+    "none": "",
+    "ieee": "ieee",
+    "fn": "fn",
+    "fnuz": "fnuz",
+    "p3109_extended": "p3109e",
+    "p3109_finite": "p3109f",
+    "e8m0": "scale",
+}
+"""What a systematic name such as e4m3fnuz has behind its numbers, by family."""
+
+FLOATS: dict[FloatName, FloatFormat] = {
+    "float16": FloatFormat(exponent_bits=5, mantissa_bits=10),
+    "bfloat16": FloatFormat(exponent_bits=8, mantissa_bits=7),
+    "tf32": FloatFormat(exponent_bits=8, mantissa_bits=10),
+    "float32": FloatFormat(exponent_bits=8, mantissa_bits=23),
+    "float64": FloatFormat(exponent_bits=11, mantissa_bits=52),
+    "float8_e3m4": FloatFormat(exponent_bits=3, mantissa_bits=4),
+    "float8_e4m3": FloatFormat(exponent_bits=4, mantissa_bits=3),
+    "float8_e5m2": FloatFormat(exponent_bits=5, mantissa_bits=2),
+    "float8_e4m3fn": FloatFormat(exponent_bits=4, mantissa_bits=3, specials="fn"),
+    "float8_e4m3fnuz": FloatFormat(exponent_bits=4, mantissa_bits=3, specials="fnuz"),
+    "float8_e4m3b11fnuz": FloatFormat(exponent_bits=4, mantissa_bits=3, bias=11, specials="fnuz"),
+    "float8_e5m2fnuz": FloatFormat(exponent_bits=5, mantissa_bits=2, specials="fnuz"),
+    "float8_e8m0fnu": FloatFormat(exponent_bits=8, mantissa_bits=0, signed=False, specials="e8m0"),
+    "float6_e2m3fn": FloatFormat(exponent_bits=2, mantissa_bits=3, specials="none"),
+    "float6_e3m2fn": FloatFormat(exponent_bits=3, mantissa_bits=2, specials="none"),
+    "float4_e2m1fn": FloatFormat(exponent_bits=2, mantissa_bits=1, specials="none"),
+}
+_NAMES = {fmt: name for name, fmt in FLOATS.items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from refimpl import _arguments
 from refimpl.formats.floats import FloatFormat
-from refimpl.formats.modes import whole
+from refimpl.formats.sheet import NumberFormat
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntFormat:
+class IntFormat(NumberFormat):
     """Describe an integer format for scaled quantization: value = scale * (code - zero point).
 
     Parameters
@@ -24,7 +26,7 @@ class IntFormat:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         For other widths, and for an unsigned symmetric format.
 
     Examples
@@ -37,18 +39,16 @@ class IntFormat:
 
     bits: int
     signed: bool = True
-    symmetric: bool | None = None
+    symmetric: bool = None  # type: ignore[assignment]  # True or False once the format is made
 
     def __post_init__(self):
-        if self.symmetric is None:
-            object.__setattr__(self, "symmetric", self.signed)
-        if not isinstance(self.signed, bool) or not isinstance(self.symmetric, bool):
-            raise ValueError(
-                "IntFormat: signed and symmetric must be True or False; got "
-                f"signed={self.signed!r}, symmetric={self.symmetric!r}"
-            )
-        if not (whole(self.bits) and 1 <= self.bits <= 16):
-            raise ValueError(f"IntFormat: bits must be a whole number from 1 to 16; got {self.bits!r}")
+        def put(name, value):
+            object.__setattr__(self, name, value)
+
+        put("bits", _arguments.integer("IntFormat", "bits", self.bits, _arguments.Interval(1, 16)))
+        put("signed", _arguments.flag("IntFormat", "signed", self.signed))
+        symmetric = self.signed if self.symmetric is None else self.symmetric
+        put("symmetric", _arguments.flag("IntFormat", "symmetric", symmetric))
         if self.symmetric and not self.signed:
             raise ValueError("IntFormat: a symmetric format has a sign; use signed=True or symmetric=False")
         if self.symmetric and self.bits == 1:
@@ -83,10 +83,28 @@ class IntFormat:
             return f"uint{self.bits}"
         return f"int{self.bits}" if self.symmetric else f"int{self.bits}_full"
 
-    def __str__(self) -> str:
-        return self.name
 
-    def _repr_html_(self) -> str:
-        from refimpl.formats.sheet import html
-
-        return html(self)
+IntName = Literal[
+    "int2",
+    "int4",
+    "int8",
+    "int16",
+    "int1_full",
+    "int2_full",
+    "int4_full",
+    "int8_full",
+    "int16_full",
+    "uint1",
+    "uint2",
+    "uint4",
+    "uint8",
+    "uint16",
+]
+INTEGERS: dict[IntName, IntFormat] = {
+    record.name: record  # type: ignore[misc]  # the names are those of the list above
+    for record in [
+        *(IntFormat(bits=bits) for bits in (2, 4, 8, 16)),
+        *(IntFormat(bits=bits, symmetric=False) for bits in (1, 2, 4, 8, 16)),
+        *(IntFormat(bits=bits, signed=False) for bits in (1, 2, 4, 8, 16)),
+    ]
+}

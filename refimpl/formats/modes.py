@@ -19,13 +19,19 @@ Overflow = Literal["overflow", "saturate", "propagate"]
 NanRule = Literal["zero", "max", "raise"]
 ScaleRule = Literal["floor", "ceil", "even", "nearest"]
 
-ROUNDINGS: tuple[str, ...] = get_args(RoundingMode)
-OVERFLOWS: tuple[str, ...] = get_args(Overflow)
-NAN_RULES: tuple[str, ...] = get_args(NanRule)
-SCALE_RULES: tuple[str, ...] = get_args(ScaleRule)
-FAMILIES: tuple[str, ...] = get_args(Specials)
+ROUNDINGS: tuple[RoundingMode, ...] = get_args(RoundingMode)
+OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
+NAN_RULES: tuple[NanRule, ...] = get_args(NanRule)
+SCALE_RULES: tuple[ScaleRule, ...] = get_args(ScaleRule)
+FAMILIES: tuple[Specials, ...] = get_args(Specials)
 
-
-def whole(value) -> bool:
-    """Tell whether a value is an int and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
+OTHER_NAMES: dict[str, RoundingMode] = {
+    **dict.fromkeys(("nearest", "nearest_even", "round", "rne", "rn", "even", "half_even"), "ties_to_even"),
+    **dict.fromkeys(("nearest_away", "rna", "away", "half_away", "half_up"), "ties_to_away"),
+    **dict.fromkeys(("zero", "rz", "rtz", "truncate", "trunc", "down_to_zero"), "toward_zero"),
+    **dict.fromkeys(("up", "ru", "ceil", "ceiling", "rup"), "toward_positive"),
+    **dict.fromkeys(("down", "rd", "floor", "rdn"), "toward_negative"),
+    **dict.fromkeys(("odd", "ro", "rto"), "to_odd"),
+    **dict.fromkeys(("sr", "random", "stochastic_rounding"), "stochastic"),
+}
+"""What other libraries and papers call rounding modes: proposed where such a name is given."""

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from refimpl.formats.modes import whole
+from refimpl import _arguments
+from refimpl.formats.sheet import NumberFormat, hex_code
 
 
 @dataclass(frozen=True)
-class PositFormat:
+class PositFormat(NumberFormat):
     """Describe a posit format.
 
     Parameters
@@ -31,7 +33,7 @@ class PositFormat:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         For other numbers.
 
     Notes
@@ -49,13 +51,9 @@ class PositFormat:
     exponent_bits: int = 2
 
     def __post_init__(self):
-        if not (whole(self.bits) and 3 <= self.bits <= 32):
-            raise ValueError(f"PositFormat: bits must be a whole number from 3 to 32; got {self.bits!r}")
-        if not (whole(self.exponent_bits) and 0 <= self.exponent_bits <= 5):
-            raise ValueError(
-                "PositFormat: exponent_bits must be a whole number from 0 to 5 (every "
-                f"value is then a float64); got {self.exponent_bits!r}"
-            )
+        for name, low, high in (("bits", 3, 32), ("exponent_bits", 0, 5)):  # every value is then a float64
+            value = _arguments.integer("PositFormat", name, getattr(self, name), _arguments.Interval(low, high))
+            object.__setattr__(self, name, value)
 
     @property
     def nar_code(self) -> int:
@@ -112,10 +110,14 @@ class PositFormat:
         exponent, fraction = divmod(rest, 1 << left)
         return math.ldexp((1 << left) + fraction, (regime << self.exponent_bits) + exponent - left)
 
-    def __str__(self) -> str:
-        return self.name
+    def special_codes(self) -> dict[str, str]:
+        """Return the codes of zero and NaR, in hexadecimal."""
+        return {"zero": hex_code(0, self), "NaR": hex_code(self.nar_code, self)}
 
-    def _repr_html_(self) -> str:
-        from refimpl.formats.sheet import html
 
-        return html(self)
+PositName = Literal["posit8_2", "posit16_2", "posit32_2"]
+POSITS: dict[PositName, PositFormat] = {
+    "posit8_2": PositFormat(8, 2),
+    "posit16_2": PositFormat(16, 2),
+    "posit32_2": PositFormat(32, 2),
+}

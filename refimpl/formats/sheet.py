@@ -1,14 +1,13 @@
-"""A format on one sheet: its fields, range and special codes, as a dict or as HTML."""
+"""What all formats share: a name, a width, and a sheet of fields, range and special codes.
+
+`sheet` is that sheet as a dict, `html` as a table for notebooks.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import html as text_to_html
-
-from refimpl.formats.blocks import BlockFormat
-from refimpl.formats.codebooks import CodeBook
-from refimpl.formats.floats import FloatFormat
-from refimpl.formats.posits import PositFormat
+from typing import TYPE_CHECKING, Any
 
 _RANGE = (
     "max",
@@ -23,7 +22,29 @@ _RANGE = (
 )
 
 
-def sheet(fmt) -> dict[str, dict]:
+class NumberFormat:
+    """The base of all formats, each of which is a frozen record."""
+
+    if TYPE_CHECKING:  # fields of some formats, properties of others
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def bits(self) -> int: ...
+
+    def special_codes(self) -> dict[str, str]:
+        """Return the codes that stand for no ordinary value, in hexadecimal; empty where there are none."""
+        return {}
+
+    def __str__(self) -> str:
+        return self.name
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+
+def sheet(fmt: NumberFormat) -> dict[str, dict[str, Any]]:
     """Return fields, range and, for floats and posits, special codes of a format.
 
     Returns
@@ -37,32 +58,26 @@ def sheet(fmt) -> dict[str, dict]:
     >>> sheet(format("float8_e5m2"))["special codes"]["infinity"]
     '0x7c, 0xfc'
     """
-    fields = {"name": str(fmt), "bits": fmt.bits}
-    for field in dataclasses.fields(fmt):
+    fields: dict[str, Any] = {"name": str(fmt), "bits": fmt.bits}
+    for field in dataclasses.fields(fmt):  # type: ignore[arg-type]  # every format is a dataclass
         value = getattr(fmt, field.name)
-        if field.name == "book":
-            continue
-        fields[field.name] = str(value) if dataclasses.is_dataclass(value) else value
-    tables = {"format": fields}
-    found = {}
+        if field.name != "book":
+            fields[field.name] = str(value) if dataclasses.is_dataclass(value) else value
+    bounds = {}
     for name in _RANGE:
         try:
-            found[name] = getattr(fmt, name)
+            bounds[name] = getattr(fmt, name)
         except (AttributeError, OverflowError):  # not of this kind, or beyond float64
             continue
-    if isinstance(fmt, CodeBook):
-        found = {"max": fmt.book[-1], "min": fmt.book[0]}
-    tables["range"] = found
-    if isinstance(fmt, FloatFormat):
-        tables["special codes"] = _special_codes(fmt)
-    elif isinstance(fmt, PositFormat):
-        tables["special codes"] = {"zero": hex_code(0, fmt), "NaR": hex_code(fmt.nar_code, fmt)}
-    elif isinstance(fmt, BlockFormat):
-        tables["element"] = sheet(fmt.element)["format"]
+    tables = {"format": fields, "range": bounds}
+    if codes := fmt.special_codes():
+        tables["special codes"] = codes
+    if element := getattr(fmt, "element", None):
+        tables["element"] = sheet(element)["format"]
     return tables
 
 
-def html(fmt) -> str:
+def html(fmt: NumberFormat) -> str:
     """Return the sheet as an HTML table, for notebooks."""
     rows = []
     for title, table in sheet(fmt).items():
@@ -73,24 +88,6 @@ def html(fmt) -> str:
     return "<table>" + "".join(rows) + "</table>"
 
 
-def hex_code(code: int, fmt) -> str:
+def hex_code(code: int, fmt: NumberFormat) -> str:
     """Return a code in as many hexadecimal digits as its format's codes have."""
     return f"0x{code:0{-(-fmt.bits // 4)}x}"
-
-
-def _special_codes(fmt: FloatFormat) -> dict[str, str]:
-    sign = fmt.sign_mask
-    with_signs = (0, sign) if sign else (0,)
-    infinity, nan = fmt.infinity_code, fmt.nan_code
-    codes = {
-        "zero": [0] if fmt.has_zero else [],
-        "minus zero": [sign] if fmt.has_minus_zero else [],
-        "largest": [fmt.max_code],
-        "infinity": [] if infinity is None else [infinity | s for s in with_signs],
-        "NaN": [] if nan is None else [nan | s for s in (with_signs if fmt.nan_has_sign else (0,))],
-    }
-    said = {kind: ", ".join(hex_code(code, fmt) for code in found) or "none" for kind, found in codes.items()}
-    if fmt.specials == "ieee" and fmt.mantissa_bits > 1:  # every code above infinity
-        first, last = fmt.max_code + 2, (1 << (fmt.exponent_bits + fmt.mantissa_bits)) - 1
-        said["NaN"] = ", ".join(f"{hex_code(first | s, fmt)} to {hex_code(last | s, fmt)}" for s in with_signs)
-    return said

@@ -23,7 +23,7 @@ from itertools import product as every
 
 import numpy as np
 
-from refimpl.formats.modes import whole
+from refimpl._arguments import is_integer
 from refimpl.nn.precision import PRODUCT_ROLES, Precision, Rounding
 from refimpl.nn.products import Product, round_operand
 from refimpl.nn.rounder import Rounder
@@ -67,7 +67,7 @@ class Candidate:
     def name(self) -> str:
         """Format, and what else is not as usual."""
         r = self.rounding
-        per = "" if r.per == "tensor" else f" per {f'block of {r.per}' if whole(r.per) else r.per}"
+        per = "" if r.per == "tensor" else f" per {f'block of {r.per}' if is_integer(r.per) else r.per}"
         return r.format.name + per + ("" if r.rounding == "ties_to_even" else f" {r.rounding}")
 
     def bits(self, shape: tuple[int, ...], *, of_images: bool, role: str = "left operand") -> float:

@@ -22,6 +22,7 @@ of them is the business of its `encode`, so that a posit's x / 0 is NaR.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 from refimpl.formats import FloatFormat, PositFormat
@@ -111,7 +112,7 @@ def fma(a: Value, b: Value, c: Value, rounding: str = "ties_to_even") -> Value:
     return add(mul(a, b), c, rounding)
 
 
-OPERATIONS = {"add": add, "sub": sub, "mul": mul, "div": div, "sqrt": sqrt, "fma": fma}
+OPERATIONS: dict[str, Callable[..., Value]] = {"add": add, "sub": sub, "mul": mul, "div": div, "sqrt": sqrt, "fma": fma}
 OPERANDS = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
 
 
@@ -154,9 +155,8 @@ def relation(a: Value, b: Value, *, posit: bool = False) -> str:
         if not posit:
             return "unordered"
         return "==" if a.kind == b.kind else "<" if a.kind == "nan" else ">"
-    x, y = ((v.kind == "infinite") * (-1 if v.negative else 1) for v in (a, b))
-    if x == y == 0:
-        x, y = _signed(a), _signed(b)
+    signs = [(v.kind == "infinite") * (-1 if v.negative else 1) for v in (a, b)]
+    x, y = signs if any(signs) else (_signed(a), _signed(b))
     return "<" if x < y else ">" if x > y else "=="
 
 

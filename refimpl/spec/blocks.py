@@ -25,9 +25,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from refimpl.formats import BlockFormat, IntFormat
+from refimpl.formats.floats import to_float32
 from refimpl.spec import float_codes
 from refimpl.spec.float_codes import Value, floor_log2
-from refimpl.spec.integers import LARGEST_SCALE, SMALLEST_SCALE, to_float32
+from refimpl.spec.integers import LARGEST_SCALE, SMALLEST_SCALE
 
 
 def encode_block(
@@ -47,7 +48,7 @@ def encode_block(
     (127, [2, 15, 1])
     """
     if any(value.kind != "finite" for value in values):
-        return fmt.scale.nan_code, [0] * len(values)
+        return float_codes.encode(Value("nan", False), fmt.scale), [0] * len(values)
     largest = max((value.magnitude for value in values), default=Fraction(0))
     if fmt.tensor_scale:
         scale_code = block_scale(largest, fmt, tensor_scale)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from refimpl.formats import CodeBook
-from refimpl.spec.integers import to_float32
+from refimpl.formats.floats import to_float32
 
 
 def encode_block(values: Sequence[float], book: CodeBook) -> tuple[float, list[int]]:

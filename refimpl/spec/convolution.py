@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from refimpl.formats.floats import to_float32
+
 
 def source_of_patch(
     position: tuple[int, int, int], element: tuple[int, int, int], height: int, width: int, stride: int, padding: int
@@ -33,20 +35,5 @@ def chain(pairs) -> Fraction:
     """
     total = Fraction(0)
     for a, b in pairs:
-        total = to_float32(total + a * b)
+        total = Fraction(to_float32(total + a * b))
     return total
-
-
-def to_float32(x: Fraction) -> Fraction:
-    """Round to the nearest float32, ties to even; x within float32's range.
-
-    >>> to_float32(Fraction(1, 3)) == Fraction(11184811, 2**25)
-    True
-    """
-    if x == 0:
-        return x
-    exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
-    if abs(x) < Fraction(2) ** exponent:
-        exponent -= 1
-    step = Fraction(2) ** max(exponent - 23, -149)
-    return round(x / step) * step  # Python rounds a Fraction to the nearest, ties to even

@@ -139,15 +139,17 @@ def round_to_precision(
     f = math.floor(s)
     nu = s - f
     if below_normals and not fmt.has_subnormals:
-        return (f + _round_away(f % 2 == 0, nu, negative, rounding, random, random_bits)) << m
+        return (f + round_away(f % 2 == 0, nu, negative, rounding, random, random_bits)) << m
     # Magnitude code of f * 2^q: codes grow by 2^m a binade; the first binade of normals starts
     # at 2^m, and at 0 in e8m0, which has no zero and no subnormals.
     code = (exponent - fmt.min_exponent) * 2**m + f - (0 if fmt.has_zero else 2**m)
     even = code % 2 == 0 and fmt.has_zero  # every e8m0 significand is 1: ties go up
-    return code + _round_away(even, nu, negative, rounding, random, random_bits)
+    return code + round_away(even, nu, negative, rounding, random, random_bits)
 
 
-def _round_away(even: bool, nu: Fraction, negative: bool, rounding: str, random: int, random_bits: int) -> bool:
+def round_away(
+    even: bool, nu: Fraction, negative: bool, rounding: str, random: int = 0, random_bits: int = RANDOM_BITS
+) -> bool:
     """Decide whether the magnitude goes up, given the fraction nu and the parity of the lower code.
 
     Stochastic rounding A cuts nu to the bits of the random integer R, B compares with the middle of
@@ -188,14 +190,14 @@ def _code_of_nan(negative: bool, fmt: FloatFormat, nan: str) -> int:
 
 def _code_of_zero(negative: bool, fmt: FloatFormat, overflow: str) -> int:
     if not fmt.has_zero:
-        return fmt.nan_code if overflow == "overflow" else 0
+        return fmt.nan_code if fmt.nan_code is not None and overflow == "overflow" else 0
     return fmt.sign_mask if negative and fmt.has_minus_zero else 0
 
 
 def _code_of_negative_in_unsigned(rounded: int, fmt: FloatFormat, overflow: str) -> int:
     if rounded == 0 and fmt.has_zero:
         return 0
-    return fmt.nan_code if overflow == "overflow" and fmt.nan_code is not None else 0
+    return fmt.nan_code if fmt.nan_code is not None and overflow == "overflow" else 0
 
 
 def _code_of_overflow(negative: bool, fmt: FloatFormat, rounding: str, overflow: str, *, finite: bool) -> int:

@@ -8,11 +8,13 @@ smallest to the largest value, which are moved apart to include zero so that zer
 
 from __future__ import annotations
 
-import struct
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from refimpl.formats import IntFormat
+from refimpl.formats import IntFormat, RoundingMode
+from refimpl.formats.floats import to_float32
+from refimpl.spec.float_codes import round_away
 
 SMALLEST_SCALE = 2.0**-149  # the smallest float32
 LARGEST_SCALE = (2 - 2.0**-23) * 2.0**127  # and the largest
@@ -39,45 +41,40 @@ def affine(low: float, high: float, fmt: IntFormat) -> tuple[float, int]:
     """Return the float32 scale and the zero point for values from low to high.
 
     The scale is the exact width of the range (zero included) over the number of steps, rounded to
-    float32 once; the zero point puts the low end on the smallest code, as nearly as whole numbers
-    can.
+    float32 once; the zero point puts the low end on the smallest code, as nearly as integers can.
 
     >>> from refimpl.formats import format
     >>> affine(-1.0, 1.55, format("uint8"))
     (0.009999999776482582, 100)
     """
-    low, high = min(Fraction(low), Fraction(0)), max(Fraction(high), Fraction(0))
-    if low == high:
+    lowest, highest = min(Fraction(low), Fraction(0)), max(Fraction(high), Fraction(0))
+    if lowest == highest:
         return 1.0, min(max(0, fmt.min), fmt.max)
-    step = min(max(to_float32((high - low) / (fmt.max - fmt.min)), SMALLEST_SCALE), LARGEST_SCALE)
-    return step, min(max(fmt.min - round(low / Fraction(step)), fmt.min), fmt.max)
+    step = min(max(to_float32((highest - lowest) / (fmt.max - fmt.min)), SMALLEST_SCALE), LARGEST_SCALE)
+    return step, min(max(fmt.min - round(lowest / Fraction(step)), fmt.min), fmt.max)
 
 
-def encode(x: float, fmt: IntFormat, scale: float, zero_point: int = 0) -> int:
-    """Return the code of a finite value: the exact quotient x / scale, ties to even, clipped.
+def encode(x: float, fmt: IntFormat, scale: float, zero_point: int = 0, rounding: RoundingMode = "ties_to_even") -> int:
+    """Return the code of a finite value: the exact quotient x / scale, rounded, moved, clipped.
+
+    The modes are those of `refimpl.spec.float_codes` but for the stochastic ones.  A tie goes to the even
+    quotient (``to_odd``: what is no integer to the odd one), before the zero point is added.
 
     >>> from refimpl.formats import format
     >>> encode(2.5, format("int8"), 1.0), encode(-1e9, format("int8"), 1.0)
     (2, -127)
+    >>> encode(2.5, format("int8"), 1.0, rounding="toward_positive")
+    3
     """
-    return min(max(round(Fraction(x) / Fraction(scale)) + zero_point, fmt.min), fmt.max)
+    exact = Fraction(x) / Fraction(scale)
+    steps = math.floor(abs(exact))
+    steps += round_away(steps % 2 == 0, abs(exact) - steps, exact < 0, rounding)
+    return min(max((-steps if exact < 0 else steps) + zero_point, fmt.min), fmt.max)
 
 
 def decode(code: int, scale: float, zero_point: int = 0) -> float:
     """Return scale * (code - zero point) rounded once to float32."""
     return to_float32(Fraction(scale) * (code - zero_point))
-
-
-def to_float32(x: Fraction) -> float:
-    """Return a real number rounded to float32, ties to even, through its 24-bit significand."""
-    if x == 0:
-        return 0.0
-    from refimpl.formats import format
-    from refimpl.spec import float_codes
-
-    value = float_codes.Value("finite", x < 0, abs(x))
-    code = float_codes.encode(value, format("float32"))
-    return struct.unpack(">f", code.to_bytes(4, "big"))[0]
 
 
 def dot(a: Sequence[int], b: Sequence[int], a_zero: int = 0, b_zero: int = 0) -> int:

@@ -19,6 +19,8 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 
+from refimpl.formats.floats import to_float32
+
 SIGN = 0x80000000
 
 
@@ -40,9 +42,7 @@ def float_quantize(
     random : int
         For stochastic rounding: its low 23 - mantissa_bits bits are added to those dropped.
 
-    >>> as_bits = lambda x: struct.unpack("<I", struct.pack("<f", x))[0]
-    >>> as_float = lambda b: struct.unpack("<f", struct.pack("<I", b))[0]
-    >>> [as_float(float_quantize(as_bits(x), 4, 3)) for x in (1.0625, 1e9, -1e-9)]
+    >>> [_value(float_quantize(_bits(x), 4, 3)) for x in (1.0625, 1e9, -1e-9)]
     [1.125, 480.0, 0.0]
     """
     if mantissa_bits == 23:
@@ -50,7 +50,7 @@ def float_quantize(
     exponent = (bits >> 23 & 0xFF) - 127
     lowest = 2 - 2 ** (exponent_bits - 1)
     if exponent < lowest:
-        shift = struct.unpack("<I", struct.pack("<f", 2.0**lowest))[0] | (bits & SIGN)
+        shift = _bits(2.0**lowest) | (bits & SIGN)
         rounded = _truncate(_add(bits, shift), mantissa_bits, rounding, random)
         return _add(rounded, shift ^ SIGN)
     rounded = _truncate(bits, mantissa_bits, rounding, random)
@@ -70,21 +70,13 @@ def _truncate(bits: int, mantissa_bits: int, rounding: str, random: int) -> int:
 
 def _add(a: int, b: int) -> int:
     """Return the bits of the float32 sum of two finite float32 numbers, ties to even."""
-    x, y = _value(a), _value(b)
-    exact = x + y
-    if exact == 0:
-        return SIGN if a & b & SIGN else 0
-    sign = SIGN if exact < 0 else 0
-    magnitude = abs(exact)
-    exponent = max(magnitude.numerator.bit_length() - magnitude.denominator.bit_length() - 1, -126)
-    while magnitude >= Fraction(2) ** (exponent + 1):
-        exponent += 1
-    steps = round(magnitude / Fraction(2) ** (exponent - 23))  # ties to even
-    return sign | ((exponent + 126 << 23) + steps)
+    exact = Fraction(_value(a)) + Fraction(_value(b))
+    return _bits(to_float32(exact)) if exact else a & b & SIGN
 
 
-def _value(bits: int) -> Fraction:
-    field, mantissa = bits >> 23 & 0xFF, bits & 0x7FFFFF
-    significand = mantissa | (0x800000 if field else 0)
-    value = significand * Fraction(2) ** (max(field, 1) - 150)
-    return -value if bits & SIGN else value
+def _bits(value: float) -> int:
+    return struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def _value(bits: int) -> float:
+    return struct.unpack("<f", struct.pack("<I", bits))[0]

@@ -9,9 +9,9 @@ import pytest
 from refimpl import ops
 from refimpl.formats import SCALE_RULES, BlockFormat
 from refimpl.formats import format as format_of
+from refimpl.formats.floats import to_float32
 from refimpl.spec import blocks as spec
 from refimpl.spec.float_codes import from_float, to_float
-from refimpl.spec.integers import to_float32
 from refimpl.spec.random_bits import random_word
 
 MX = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxint8"]

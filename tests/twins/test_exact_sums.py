@@ -8,8 +8,8 @@ import pytest
 import refimpl as rf
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.formats.floats import to_float32
 from refimpl.nn.exactness import most_exact_terms
-from refimpl.spec.convolution import to_float32
 
 RNG = np.random.default_rng(0)
 
