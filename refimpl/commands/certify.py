@@ -46,12 +46,12 @@ def run(options) -> int:
     """Train, certify, print and draw."""
     from refimpl import data, nn
     from refimpl.numerics import certify
-    from refimpl.numerics.rounding_error import check_policy
+    from refimpl.numerics.rounding_error import check_bounded
 
     task = data.load(options.data)
     model = nn.network(options.model, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None))
     precision = nn.preset("pure16", options.precision)
-    check_policy("certify", model, precision)
+    check_bounded("certify", model, precision)
     directory = Path(options.out or f"certify-{short(task.name)}")
     new = options.checkpoint and not Path(options.checkpoint).exists()
     writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)

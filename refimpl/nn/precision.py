@@ -21,7 +21,7 @@ Three more roles belong to products of two tensors (convolution, linear layer, a
 are rounded only where a policy says so, right where they are multiplied and nowhere else:
 
 ====================  ==================================================================================
-``left operand``      what comes in: activations, queries, shares of attention
+``left operand``      what comes in: activations, queries, attention's weights
 ``right operand``     what it is multiplied by: weights, keys, values
 ``product gradient``  the gradient of their product, before the two products it goes into
 ====================  ==================================================================================

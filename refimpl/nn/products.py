@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from refimpl.nn.rounder import Rounder
 
 @dataclass(frozen=True)
 class Product:
-    """A product as a watcher sees it, on the way back, its tensors not rounded yet.
+    """A product as a watcher sees it in the backward pass, its tensors not rounded yet.
 
     Attributes
     ----------
@@ -41,7 +42,7 @@ class Product:
 
     layer: str
     tensors: dict[str, np.ndarray]
-    multiply: Callable
+    multiply: Any
     options: dict
     needed: tuple[bool, bool]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from refimpl.nn.numbers import whole
+from refimpl import _arguments as check
 from refimpl.nn.products import Product
 from refimpl.nn.training import fit
 from refimpl.numerics.tails import StudentT, fit_student_t
@@ -37,7 +37,7 @@ class Distribution:
     octaves : ndarray of int64, shape (277,)
         How many magnitudes lay in [2^e, 2^(e+1)), for e from -149 to 127.
     sample : ndarray of float32, shape (at most 4096,)
-        Each value seen is in it with the same chance.
+        Each value seen is in it with the same probability.
 
     Examples
     --------
@@ -64,11 +64,11 @@ class Distribution:
         self.zeros += x.size - len(exponents)
         self.largest = max(self.largest, float(np.abs(x).max()))
         mean, squares = float(x.mean(dtype=np.float64)), x.size * float(x.var(dtype=np.float64))
-        total = self.count + x.size  # Chan, Golub and LeVeque's way of joining two samples
+        total = self.count + x.size  # Chan, Golub and LeVeque's formula for joining two samples
         shift = mean - self.mean
         self._squares += squares + shift**2 * self.count * x.size / total
         self.mean += shift * x.size / total
-        # Vitter's algorithm R: the i-th value replaces one of the sample with chance SAMPLE / i
+        # Vitter's algorithm R: the i-th value replaces one of the sample with probability SAMPLE / i
         start = max(0, min(SAMPLE - self.count, x.size))
         self._sample[self.count : self.count + start] = x[:start]
         places = self._rng.integers(0, np.arange(self.count + start, total) + 1)
@@ -119,11 +119,11 @@ class Capture:
         ValueError
             If no such operand was recorded, or several.
         """
-        found = [key for key in self.operands if key[1] == role and key[0].endswith(layer)]
+        found = [key for key in self.operands if key[1] == role and key[0].endswith(str(layer))]
         if len(found) != 1:
-            several = ", ".join(repr(name) for name, _ in found)
-            allowed = ", ".join(dict.fromkeys(repr(name) for name, _ in self.operands))
-            raise ValueError(f"of: {layer!r} with role {role!r} fits {several or 'no layer'}; the layers are {allowed}")
+            got = f"{layer!r}, which with role {role!r} fits {', '.join(repr(name) for name, _ in found) or 'none'}"
+            allowed = "the end of one of " + ", ".join(dict.fromkeys(repr(name) for name, _ in self.operands))
+            raise ValueError(check.message("of", "layer", got, allowed))
         return self.operands[found[0]]
 
     def __str__(self) -> str:
@@ -182,8 +182,11 @@ def capture(
     >>> found.steps, len(found.operands), found.of("2 Linear", "right operand").count
     ((0, 43), 9, 16384)
     """
-    steps = whole("capture", "steps", steps, 1)
-    found, chosen = Capture(), set()
+    steps = check.integer("capture", "steps", steps, check.Interval(1))
+    if also is not None:
+        check.function("capture", "also", also, "a function of a product")
+    found = Capture()
+    chosen: set[int] = set()
 
     def see(product: Product) -> None:
         for role, x in product.tensors.items():

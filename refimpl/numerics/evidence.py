@@ -1,6 +1,6 @@
 """What candidate formats would do to the operands of a network's products, measured on a run.
 
-A candidate is a way of rounding, in the trainer's own words (`refimpl.nn.Rounding`); evidence is
+A candidate is a `refimpl.nn.Rounding`, as the trainer takes it; evidence is
 measured by the trainer's own rounding, on whole tensors, one operand at a time, the others exact.
 Of every operand and candidate the worst over the recorded steps is kept of
 
@@ -20,19 +20,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product as every
+from typing import Literal, get_args
 
 import numpy as np
 
-from refimpl._arguments import is_integer
+from refimpl import _arguments as check
 from refimpl.nn.precision import PRODUCT_ROLES, Precision, Rounding
 from refimpl.nn.products import Product, round_operand
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.capture import Capture, capture
-from refimpl.numerics.checks import of_kind, several
 from refimpl.numerics.metrics import normwise_error, sqnr, underflow
-from refimpl.ops import arrays
 
-METRICS = ("backward error", "relative error", "noise", "underflow")
+Metric = Literal["backward error", "relative error", "noise", "underflow"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 ALIASES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2"}
 """Here the paper's short names mean OCP's formats, as in the paper.  Elsewhere in refimpl plain
@@ -61,13 +61,13 @@ class Candidate:
     rounding: Rounding
 
     def __post_init__(self):
-        of_kind("Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale")
+        check.instance("Candidate", "rounding", self.rounding, Rounding, "a refimpl.nn.Rounding with a scale")
 
     @property
     def name(self) -> str:
         """Format, and what else is not as usual."""
         r = self.rounding
-        per = "" if r.per == "tensor" else f" per {f'block of {r.per}' if is_integer(r.per) else r.per}"
+        per = "" if r.per == "tensor" else " per row" if r.per == "row" else f" per block of {r.per}"
         return r.format.name + per + ("" if r.rounding == "ties_to_even" else f" {r.rounding}")
 
     def bits(self, shape: tuple[int, ...], *, of_images: bool, role: str = "left operand") -> float:
@@ -78,7 +78,8 @@ class Candidate:
         else:
             row = size // shape[0] if of_images else shape[-1]
         per = self.rounding.per
-        scales = 1 if per == "tensor" else size // row * (1 if per == "row" else -(-row // per))
+        blocks = 1 if isinstance(per, str) else -(-row // per)
+        scales = 1 if per == "tensor" else size // row * blocks
         return self.rounding.format.bits + SCALE_BITS * scales / size
 
 
@@ -98,16 +99,16 @@ def candidates(
     Raises
     ------
     TypeError, ValueError
-        Where a list is empty or none, for unknown names, and for what cannot be trained in.
+        Where a list is empty or something else, for unknown names, and for what cannot be trained in.
 
     Examples
     --------
     >>> [c.name for c in candidates(["int8", "e4m3"], scalings=["tensor", "row"])]
     ['int8', 'int8 per row', 'float8_e4m3fn', 'float8_e4m3fn per row']
     """
-    formats = several("candidates", "formats", formats, ["int8", "e4m3", "e5m2"])
-    scalings = several("candidates", "scalings", scalings, ["tensor", "row", 32])
-    roundings = several("candidates", "roundings", roundings, ["ties_to_even", "stochastic"])
+    formats = check.sequence("candidates", "formats", formats, "['int8', 'e4m3', 'e5m2']")
+    scalings = check.sequence("candidates", "scalings", scalings, "['tensor', 'row', 32]")
+    roundings = check.sequence("candidates", "roundings", roundings, "['ties_to_even', 'stochastic']")
     found = [
         Candidate(Rounding(format=ALIASES.get(f, f) if isinstance(f, str) else f, rounding=r, scaling="current", per=s))
         for f, s, r in every(formats, scalings, roundings)
@@ -161,14 +162,12 @@ class Evidence:
     operands: dict[tuple[str, str], Operand] = field(default_factory=dict)
     capture: Capture | None = None
 
-    def value(self, key: tuple[str, str], metric: str) -> np.ndarray:
-        """Return a metric of an operand for each candidate; ValueError if there is none such."""
-        arrays.one_of("value", "metric", metric, METRICS)
+    def value(self, key: tuple[str, str], metric: Metric) -> np.ndarray:
+        """Return a metric of an operand for each candidate; ValueError if there is no such operand."""
+        check.choice("value", "metric", metric, METRICS)
         if key not in self.operands:
-            raise ValueError(
-                f"value: {key!r} is no operand; give a (layer, role) of evidence.operands, "
-                f"such as {next(iter(self.operands), None)}"
-            )
+            such = next(iter(self.operands), None)
+            raise check.wrong_value("value", "key", key, f"a (layer, role) of evidence.operands, such as {such}")
         return self.operands[key].values[:, METRICS.index(metric)]
 
     def see(self, product: Product) -> None:
@@ -238,7 +237,7 @@ class _BackwardErrors:
 
 
 def measure(
-    model, task, found: list[Candidate], *, steps: int = 4, epochs: int = 1, seed: int = 0, **training
+    model, task, candidates: list[Candidate], *, steps: int = 4, epochs: int = 1, seed: int = 0, **training
 ) -> Evidence:
     """Train in float32 and measure what every candidate would do to every operand.
 
@@ -246,8 +245,8 @@ def measure(
     ----------
     model, task, epochs, seed, training
         As for `refimpl.numerics.capture.capture`.
-    found : list of Candidate
-        As `candidates` returns them.
+    candidates : list of Candidate
+        As `refimpl.numerics.candidates` returns them.
     steps : int
         Steps measured, spread evenly over the run.
 
@@ -258,7 +257,7 @@ def measure(
     Raises
     ------
     TypeError, ValueError
-        Without candidates, or for what are none; as `capture`.
+        Without candidates, or for other things than those; as `capture`.
 
     Examples
     --------
@@ -268,16 +267,11 @@ def measure(
     >>> bool(int8 < e4m3 < e5m2)  # initial weights are uniform: no tails at all
     True
     """
-    found = several("measure", "found", found, "what refimpl.numerics.candidates() returns")
-    for i, candidate in enumerate(found):
-        of_kind(
-            "measure",
-            f"found[{i}]",
-            candidate,
-            Candidate,
-            "candidates, as refimpl.numerics.candidates(['int8', 'e4m3']) returns them",
-        )
-    evidence = Evidence(found)
+    such = "what refimpl.numerics.candidates(['int8', 'e4m3']) returns"
+    candidates = check.sequence("measure", "candidates", candidates, such)
+    for i, candidate in enumerate(candidates):
+        check.instance("measure", f"candidates[{i}]", candidate, Candidate, f"a Candidate, as in {such}")
+    evidence = Evidence(candidates)
     evidence.capture = capture(model, task, steps=steps, epochs=epochs, seed=seed, also=evidence.see, **training)
     evidence._step.clear()
     return evidence

@@ -23,11 +23,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl import ops
-from refimpl.formats import FloatFormat, IntFormat
+from refimpl.formats import FloatFormat, IntFormat, RoundingMode
 from refimpl.formats import format as format_of
-from refimpl.nn.numbers import whole
-from refimpl.ops import arrays
 from refimpl.ops.rows import to_rows
 
 
@@ -113,13 +112,14 @@ def backward_error(a, b, qa, qb, *, normwise: bool = False):
     >>> backward_error([[3.0, 1.0]], [[2.0], [-4.0]], [[3.5, 1.0]], [[2.0], [-4.0]]).tolist()
     [[0.1]]
     """
-    a, qa = _alike("backward_error", a, qa)
-    b, qb = _alike("backward_error", b, qb)
-    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise ValueError(
-            f"backward_error: no matrix product of shapes {a.shape} and {b.shape}; "
-            "allowed are (..., n, k) and (..., k, m)"
-        )
+    caller = "backward_error"
+    check.flag(caller, "normwise", normwise)
+    a, qa = _alike(caller, a, qa, ("a", "qa"))
+    b, qb = _alike(caller, b, qb, ("b", "qb"))
+    fits = a.ndim > 1 and b.ndim > 1 and a.shape[-1] == b.shape[-2]
+    if not (fits and _broadcasts(a.shape[:-2], b.shape[:-2])):
+        got, allowed = f"of shape {b.shape}", f"(..., k, m), with a of shape (..., n, k); a is of shape {a.shape}"
+        raise ValueError(check.message(caller, "b", got, allowed))
     # not qa qb - a b: that would cancel where the errors are small
     off = np.abs((qa - a) @ qb + a @ (qb - b))
     if normwise:
@@ -156,9 +156,8 @@ def overflow(x, fmt: FloatFormat | IntFormat | str, *, scale=1.0) -> float:
     >>> overflow([1.0, 500.0], "e4m3fn"), overflow([1.0, 500.0], "e4m3fn", scale=2.0)
     (0.5, 0.0)
     """
-    x, scale = _pair("overflow", x, scale)
-    if not (scale > 0).all():
-        raise ValueError("overflow: every scale must be above 0")
+    x, scale = _pair("overflow", x, scale, ("x", "scale"))
+    check.every("overflow", "scale", scale, scale > 0, "above 0")
     return float(np.mean(np.abs(x) / scale > grid_of("overflow", fmt).max)) if x.size else 0.0
 
 
@@ -168,7 +167,7 @@ def round_scaled(
     *,
     axis: int | None = None,
     block_size: int | None = None,
-    rounding: str = "ties_to_even",
+    rounding: RoundingMode = "ties_to_even",
     seed: int | None = None,
 ) -> np.ndarray:
     """Round values to a format, scaled so that the largest magnitude becomes the format's largest.
@@ -184,7 +183,7 @@ def round_scaled(
         One scale for each index along this axis (``axis=0`` of a matrix: its rows); by default one
         for the whole tensor.
     block_size : int, optional
-        One scale for each so many neighbours along `axis` (default: the last axis) instead.
+        One scale for each this many neighbours along `axis` (default: the last axis) instead.
     rounding, seed
         As for `refimpl.quantize`.
 
@@ -207,7 +206,7 @@ def round_scaled(
     """
     verb = "round_scaled"
     grid = grid_of(verb, fmt)
-    x = _floats(verb, x)
+    x = _floats(verb, "x", x)
     rows, layout = to_rows(verb, x, axis, block_size)
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
     scale = np.where(largest > 0, largest / grid.max, 1.0)
@@ -243,8 +242,8 @@ def error_profile(
     >>> magnitude[0].item(), error[0].item(), bool(error[-1] < 2.0**-7)
     (0.00390625, 1.0, True)
     """
-    octaves = whole("error_profile", "octaves", octaves, 1)
-    samples = whole("error_profile", "samples", samples, 1)
+    octaves = check.integer("error_profile", "octaves", octaves, check.Interval(1, 1000))
+    samples = check.integer("error_profile", "samples", samples, check.Interval(1))
     ends = 2.0 ** np.arange(1 - octaves, 1)
     x = ends[:, np.newaxis] * (0.5 + np.arange(1, samples + 1) / (2 * samples))
     return ends, relative_error(x, round_scaled(x, fmt)).max(axis=1)
@@ -253,39 +252,40 @@ def error_profile(
 def grid_of(verb: str, fmt) -> FloatFormat:
     """Return a format's values before scaling; for integers the codes themselves."""
     fmt = format_of(fmt)
-    if isinstance(fmt, IntFormat):
-        if not fmt.signed:
-            raise ValueError(f"{verb}: {fmt} has no sign; use a signed integer format")
-        return fmt.grid
-    if not isinstance(fmt, FloatFormat) or not fmt.signed:
-        raise TypeError(f"{verb}: {fmt} has no single largest magnitude; use a signed float or integer format")
-    return fmt
+    if not isinstance(fmt, (FloatFormat, IntFormat)) or not fmt.signed:
+        raise check.wrong_kind(verb, "format", str(fmt), "a signed floating-point or integer format")
+    return fmt.grid if isinstance(fmt, IntFormat) else fmt
 
 
-def _floats(verb: str, x) -> np.ndarray:
-    x = arrays.real(verb, x)
-    arrays.finite(verb, x)
-    return x.astype(np.float64)
+def _floats(caller: str, name: str, x) -> np.ndarray:
+    return check.finite(caller, name, check.numbers(caller, name, x))
 
 
-def _pair(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
-    x, y = _floats(verb, x), _floats(verb, y)
+def _broadcasts(*shapes: tuple[int, ...]) -> bool:
     try:
-        return tuple(np.broadcast_arrays(x, y))
+        np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not broadcast; give values one for one") from None
+        return False
+    return True
 
 
-def _alike(verb: str, x, y) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and rounded values, which have one shape."""
-    x, y = _floats(verb, x), _floats(verb, y)
-    if x.shape != y.shape:
-        raise ValueError(f"{verb}: shapes {x.shape} and {y.shape} do not fit; give a rounded value for each value")
+def _pair(caller: str, x, y, names: tuple[str, str] = ("x", "y")) -> tuple[np.ndarray, np.ndarray]:
+    x, y = (_floats(caller, name, values) for name, values in zip(names, (x, y), strict=True))
+    if not _broadcasts(x.shape, y.shape):
+        allowed = f"a shape that broadcasts against that of {names[0]}, {x.shape}"
+        raise ValueError(check.message(caller, names[1], f"of shape {y.shape}", allowed))
+    x, y = np.broadcast_arrays(x, y)
     return x, y
 
 
-def _normwise(verb: str, x, y) -> float:
-    x, y = _alike(verb, x, y)
+def _alike(caller: str, x, y, names: tuple[str, str] = ("x", "y")) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and rounded values, which have one shape."""
+    x, y = (_floats(caller, name, values) for name, values in zip(names, (x, y), strict=True))
+    return x, check.of_shape(caller, names[1], y, x.shape)
+
+
+def _normwise(caller: str, x, y) -> float:
+    x, y = _alike(caller, x, y)
     error, size = _norm(y - x), _norm(x)
     return _times(_quotient(error[0], size[0]), error[1] - size[1])
 

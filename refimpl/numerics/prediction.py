@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.nn import checks
 from refimpl.nn.layers import Sequential
-from refimpl.nn.numbers import whole
 from refimpl.nn.precision import Precision
 from refimpl.nn.training import Result, fit
-from refimpl.numerics.checks import of_kind, several
-from refimpl.numerics.evidence import Evidence
-from refimpl.numerics.selection import Assignment, look_at, uniform
-from refimpl.ops import arrays
+from refimpl.numerics.evidence import Evidence, Metric
+from refimpl.numerics.selection import Assignment, check_evidence, uniform
 
 LADDER = (
     "int2",
@@ -88,10 +86,10 @@ def train(make: Callable, task, assignment: Assignment | None, *, name: str = ""
     Raises
     ------
     TypeError, ValueError
-        Where `make` makes nothing, for what is no assignment, and without seeds; as `refimpl.nn.fit`.
+        Where `make` makes nothing, for something else than an assignment, and without seeds; as `refimpl.nn.fit`.
     """
     if assignment is not None:
-        of_kind("train", "assignment", assignment, Assignment, ASSIGNMENT)
+        check.instance("train", "assignment", assignment, Assignment, ASSIGNMENT)
     seeds = _maker_and_seeds("train", make, seeds)
     policy = Precision(loss_scale=1.0) if assignment is None else assignment.precision()
     results = [fit(make(), task, precision=policy, seed=seed, **training) for seed in seeds]
@@ -107,11 +105,9 @@ def train(make: Callable, task, assignment: Assignment | None, *, name: str = ""
 def _maker_and_seeds(verb: str, make, seeds) -> list[int]:
     """Return the seeds, refusing a network instead of what makes one."""
     if isinstance(make, Sequential) or not callable(make):
-        raise TypeError(
-            f"{verb}: make is {type(make).__name__} {make!r:.60}; give a function that "
-            "returns a new network each time, such as refimpl.nn.mlp itself"
-        )
-    return [whole(verb, "a seed", seed, 0) for seed in several(verb, "seeds", seeds, (0, 1))]
+        raise check.wrong_kind(verb, "make", make, "a function that returns a new network, such as refimpl.nn.mlp")
+    seeds = check.sequence(verb, "seeds", seeds, "[0, 1]")
+    return [check.integer(verb, f"seeds[{i}]", seed, check.NOT_NEGATIVE) for i, seed in enumerate(seeds)]
 
 
 def _loss(result: Result, task) -> float:
@@ -119,16 +115,19 @@ def _loss(result: Result, task) -> float:
     return guessing if result.diverged else min(result.history[-1]["loss"], guessing)
 
 
-def policies(evidence: Evidence, count: int, *, metric: str = "backward error", seed: int = 0) -> dict[str, Assignment]:
-    """Return so many assignments by name: each candidate for everything, then candidates drawn per operand.
+def policies(
+    evidence: Evidence, count: int, *, metric: Metric = "backward error", seed: int = 0
+) -> dict[str, Assignment]:
+    """Return `count` assignments by name: each candidate for everything, then candidates drawn per operand.
 
     Raises
     ------
     TypeError, ValueError
-        For what is no evidence or no metric, a count below 1, a seed below 0.
+        For other things than evidence and a metric, a count below 1, a seed below 0.
     """
-    look_at("policies", evidence, metric)
-    count, seed = whole("policies", "count", count, 1), whole("policies", "seed", seed, 0)
+    check_evidence("policies", evidence, metric)
+    count = check.integer("policies", "count", count, check.Interval(1))
+    seed = check.integer("policies", "seed", seed, check.NOT_NEGATIVE)
     known = [uniform(evidence, i, metric) for i in range(len(evidence.candidates))]
     found = {evidence.candidates[i].name: known[i] for i in range(min(count, len(known)))}
     rng = np.random.default_rng(seed)
@@ -166,9 +165,9 @@ def train_policies(
         As `train`.
     """
     verb = "train_policies"
-    of_kind(verb, "assignments", assignments, dict, "what refimpl.numerics.policies returns")
+    check.instance(verb, "assignments", assignments, dict, "what refimpl.numerics.policies returns")
     for name, assignment in assignments.items():
-        of_kind(verb, f"assignment {name!r}", assignment, Assignment, ASSIGNMENT)
+        check.instance(verb, f"assignments[{name!r}]", assignment, Assignment, ASSIGNMENT)
     _maker_and_seeds(verb, make, training.get("seeds", (0,)))
     checks.model_and_task(make(), task)
     from tqdm import tqdm
@@ -228,13 +227,13 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
     metric, quality : array_like of float, shape (policies,)
         At least 4, finite, not all the same.
     resamples : int
-        Of the bootstrap (percentile): so many times as many policies are drawn with replacement.
+        Of the bootstrap (percentile), each of as many policies, drawn with replacement.
     seed : int
 
     Raises
     ------
     TypeError, ValueError
-        For fewer policies, other shapes, values that are no numbers, not finite or all the same.
+        For fewer policies, other shapes, values that are not finite numbers or all the same.
 
     Examples
     --------
@@ -243,16 +242,15 @@ def predictive_power(metric, quality, *, resamples: int = 2000, seed: int = 0) -
     """
     from scipy import stats
 
-    x, y = (arrays.real("predictive_power", v).astype(float) for v in (metric, quality))
-    resamples = whole("predictive_power", "resamples", resamples, 1)
-    seed = whole("predictive_power", "seed", seed, 0)
-    if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
-        raise ValueError(
-            f"predictive_power: shapes {x.shape} and {y.shape}; give at least 4 policies, "
-            "a metric and a quality for each"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("predictive_power: metric and quality must be finite and not the same for all policies")
+    caller = "predictive_power"
+    x = check.numbers(caller, "metric", metric, (None,))
+    y = check.numbers(caller, "quality", quality, x.shape)
+    resamples = check.integer(caller, "resamples", resamples, check.Interval(1))
+    seed = check.integer(caller, "seed", seed, check.NOT_NEGATIVE)
+    for name, values in (("metric", x), ("quality", y)):
+        check.finite(caller, name, values)
+        if len(values) < 4 or np.ptp(values) == 0:
+            raise check.wrong_value(caller, name, values.tolist(), "at least 4 numbers, not all the same")
     drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
     ranks = [stats.rankdata(values[drawn], axis=1) for values in (x, y)]
     rx, ry = (r - r.mean(axis=1, keepdims=True) for r in ranks)

@@ -47,16 +47,18 @@ bounds); that it is the network's own values that the bounds run along makes the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.formats import FloatFormat
 from refimpl.nn import layers as nn
 from refimpl.nn.blocks import Residual
 from refimpl.nn.precision import Precision, Rounding
-from refimpl.numerics import checks
 
 UNIT = 2.0**-24 + 2.0**-53
 SMALLEST = 2.0**-149
@@ -101,7 +103,7 @@ def forward_error_bound(
     Raises
     ------
     TypeError, ValueError
-        For what is no network or policy; a layer or a policy that no bound is known for; a network
+        For other things than a network and a policy; a layer or a policy that no bound is known for; a network
         without weights; images that do not fit it or are not finite.
 
     Notes
@@ -119,9 +121,9 @@ def forward_error_bound(
     """
     from tqdm import tqdm
 
-    check_policy("forward_error_bound", model, precision)
-    checks.trained("forward_error_bound", model)
-    images = checks.images_for("forward_error_bound", model, images)
+    check_bounded("forward_error_bound", model, precision)
+    check_trained("forward_error_bound", model)
+    images = checked_images("forward_error_bound", model, images)
     parts = []
     with (
         threadpool_limits(1, user_api="blas"),  # products this small gain nothing from more
@@ -149,26 +151,56 @@ def _by_sensitivity(logits, sources):
     return np.where(np.isnan(total), np.inf, total * (1 + SLACK))
 
 
-def check_policy(verb: str, model: nn.Sequential, precision: Precision) -> None:
-    """Raise an error, naming the layer, where a network or a policy is of no kind that is bounded."""
-    checks.of_kind(verb, "the model", model, nn.Sequential, checks.NETWORK)
-    checks.of_kind(verb, "precision", precision, Precision, checks.POLICY)
+def check_trained(caller: str, model: nn.Sequential) -> None:
+    """Refuse other things than networks, and one without weights, or with weights that are not finite."""
+    check.instance(caller, "model", model, nn.Sequential, "a trained network, which refimpl.nn.fit returns as .model")
     for layer in model.every_layer():
-        if type(layer) not in RULES and not isinstance(layer, nn.Sequential):
-            known = ", ".join(sorted(kind.__name__ for kind in RULES))
-            raise ValueError(f"{verb}: there is no bound for layer {layer.name!r}; there is one for {known}")
+        if layer.parameter_count() and not layer.parameters:
+            hint = "train the network by refimpl.nn.fit"
+            raise ValueError(check.message(caller, f"layer {layer.name!r}", "without weights", "a trained one", hint))
+        for name, array in [*((n, t.data) for n, t in layer.parameters.items()), *layer.state().items()]:
+            hint = "the training of this network has diverged: train it with a lower rate or another seed"
+            check.finite(caller, f"{name} of layer {layer.name!r}", array, hint)
+
+
+def check_precision(caller: str, precision: Precision) -> None:
+    """Refuse what is not a policy."""
+    check.instance(caller, "precision", precision, Precision, "a refimpl.Precision, or refimpl.nn.preset(name)")
+
+
+def checked_images(caller: str, model: nn.Sequential, images) -> np.ndarray:
+    """Return images as an array, refusing those that the network does not take."""
+    images = check.array(caller, "images", images)
+    if images.ndim < 2 or not len(images) or images.dtype != np.float32:
+        allowed = "float32 (n, height, width, channels) with at least one image"
+        raise check.wrong_value(caller, "images", images, allowed)
+    try:
+        model.output_shape(images.shape[1:])
+    except ValueError as error:
+        hint = f"a single image is image[np.newaxis] ({error})"
+        raise check.wrong_value(caller, "images", images, "what the network takes", hint) from None
+    return check.finite(caller, "images", images)
+
+
+def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> None:
+    """Raise an error, naming the layer, where no bound is known for a network or a policy."""
+    check.instance(caller, "model", model, nn.Sequential, "a trained network, which refimpl.nn.fit returns as .model")
+    check_precision(caller, precision)
+    for layer in model.every_layer():
+        if type(layer) not in RULES and not isinstance(layer, (nn.Sequential, Residual)):
+            known = ", ".join(sorted(kind.__name__ for kind in (*RULES, Residual)))
+            raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {known}")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
             rounding = precision.rounding_of(role, layer.name)
             if rounding is not None and not (isinstance(rounding.format, FloatFormat) and rounding.scaling == "none"):
-                raise ValueError(
-                    f"{verb}: there is no bound for {role} of layer {layer.name!r} in {rounding}; "
-                    "use floating-point formats without scales, such as float16 or bfloat16"
-                )
+                allowed = "floating-point formats without scales, such as float16 or bfloat16"
+                name = f"{role} of layer {layer.name!r}"
+                raise ValueError(f"{caller}: there is no bound for {name} in {rounding}; allowed are {allowed}")
 
 
 def _bound(layer, c, d, precision, sources):
-    """Return (c', D') of a layer, raised for its own rounding; what is no number is no bound."""
+    """Return (c', D') of a layer, raised for its own rounding; NaN is not a bound."""
     if isinstance(layer, nn.Sequential):
         for inner in layer.layers:
             c, d = _bound(inner, c, d, precision, sources)
@@ -290,7 +322,7 @@ def _residual(layer, c, d, precision, sources):
     return _bound(layer.round_sum, c, d, precision, sources)
 
 
-RULES = {
+RULES: dict[type, Callable[..., tuple]] = {
     nn.Round: _round,
     nn.Linear: _linear,
     nn.Convolution: _convolution,
@@ -300,6 +332,5 @@ RULES = {
     nn.AveragePool: _average_pool,
     nn.Flatten: _flatten,
     nn.Dropout: lambda layer, c, d, precision: (c, d, 0 * d),
-    Residual: None,
 }
-"""What each kind of layer makes of (c, D): (c', D', E); a residual block is made of others."""
+"""What each kind of layer makes of (c, D): (c', D', E).  Sequences and residual blocks are made of others."""

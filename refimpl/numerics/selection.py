@@ -11,11 +11,9 @@ from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
-from refimpl.nn.numbers import real, whole
+from refimpl import _arguments as check
 from refimpl.nn.precision import Precision, Rounding
-from refimpl.numerics.checks import of_kind
-from refimpl.numerics.evidence import METRICS, Candidate, Evidence
-from refimpl.ops import arrays
+from refimpl.numerics.evidence import METRICS, Candidate, Evidence, Metric
 from refimpl.peppp.memory import Item, Memory
 
 KINDS = {"left operand": "activations", "right operand": "weights", "product gradient": "activation gradients"}
@@ -56,7 +54,7 @@ class Assignment:
     """
 
     evidence: Evidence
-    metric: str
+    metric: Metric
     tolerance: float
     choices: tuple[Choice, ...]
 
@@ -98,7 +96,7 @@ class Assignment:
         return {name: given.count(name) for name in names if name in given}
 
 
-def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward error") -> Assignment:
+def choose(evidence: Evidence, *, tolerance: float, metric: Metric = "backward error") -> Assignment:
     """Give each operand the candidate of fewest bits within the tolerance; of equal ones the best.
 
     Parameters
@@ -112,7 +110,7 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
     Raises
     ------
     TypeError, ValueError
-        For what is no evidence, an unknown metric, a tolerance that is no number, and where no
+        For something else than evidence, an unknown metric, a tolerance that is not a number, and where no
         candidate is within it for some operand: that operand is named for which the best candidate
         is farthest off, and the least tolerance that all can meet.
 
@@ -124,8 +122,8 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
     >>> choose(evidence, tolerance=0.01).counts()
     {'int8': 8, 'float8_e4m3fn': 1}
     """
-    look_at("choose", evidence, metric)
-    tolerance = real("choose", "tolerance", tolerance, "finite", lambda _: True)
+    check_evidence("choose", evidence, metric)
+    tolerance = check.number("choose", "tolerance", tolerance)
     hardest = max(evidence.operands, key=lambda key: evidence.value(key, metric).min())
     values = evidence.value(hardest, metric)
     if values.min() > tolerance:
@@ -137,9 +135,8 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
         )
     choices = []
     for key, operand in evidence.operands.items():
-        how = {"of_images": operand.of_images, "role": operand.role}
         costs = [
-            (candidate.bits(operand.shape, **how), value, i)
+            (candidate.bits(operand.shape, of_images=operand.of_images, role=operand.role), value, i)
             for i, (candidate, value) in enumerate(zip(evidence.candidates, evidence.value(key, metric), strict=True))
             if value <= tolerance
         ]
@@ -148,12 +145,13 @@ def choose(evidence: Evidence, *, tolerance: float, metric: str = "backward erro
     return Assignment(evidence, metric, tolerance, tuple(choices))
 
 
-def look_at(verb: str, evidence: Evidence, metric: str) -> None:
-    """Refuse what is no evidence, evidence of nothing, and a metric that is none."""
-    of_kind(verb, "the evidence", evidence, Evidence, "what refimpl.numerics.measure returns")
+def check_evidence(caller: str, evidence: Evidence, metric: Metric) -> None:
+    """Refuse other things than evidence, evidence of nothing, and an unknown metric."""
+    measured = "what refimpl.numerics.measure returns"
+    check.instance(caller, "evidence", evidence, Evidence, measured)
     if not evidence.operands:
-        raise ValueError(f"{verb}: the evidence has no operands; give what refimpl.numerics.measure returns")
-    arrays.one_of(verb, "metric", metric, METRICS)
+        raise ValueError(check.message(caller, "evidence", "without operands", measured))
+    check.choice(caller, "metric", metric, METRICS)
 
 
 def _at_least(value: float) -> str:
@@ -161,17 +159,13 @@ def _at_least(value: float) -> str:
     return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(float(value))):g}"
 
 
-def uniform(evidence: Evidence, place: int, metric: str = "backward error") -> Assignment:
+def uniform(evidence: Evidence, place: int, metric: Metric = "backward error") -> Assignment:
     """Return the assignment of one candidate, by its place from 0, to every operand.
 
-    TypeError or ValueError for what is no evidence, no metric and no place.
+    TypeError or ValueError for other things than evidence, a metric and a place.
     """
-    look_at("uniform", evidence, metric)
-    if whole("uniform", "place", place, 0) >= len(evidence.candidates):
-        raise ValueError(
-            f"uniform: place is {place}; there are {len(evidence.candidates)} candidates, "
-            f"at 0 to {len(evidence.candidates) - 1}"
-        )
+    check_evidence("uniform", evidence, metric)
+    place = check.integer("uniform", "place", place, check.Interval(0, len(evidence.candidates) - 1))
     candidate = evidence.candidates[place]
     choices = tuple(
         Choice(

@@ -13,27 +13,25 @@ for formats of at most 25 bits of precision (Figueroa: 53 >= 2 p + 2).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl import ops
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
-from refimpl.nn.numbers import real
 from refimpl.nn.optimizer import Adam
-from refimpl.ops import arrays
 
-FORMULAS = ("moments", "centred")
+Formula = Literal["moments", "centred"]
 
 
-def _rounder(format: FloatFormat | str):
+def _rounder(caller: str, format: FloatFormat | str):
     fmt = format_of(format)
     if not isinstance(fmt, FloatFormat) or fmt.mantissa_bits > 24:
-        raise ValueError(
-            f"sixteen_bit: {fmt} is not a floating-point format of at most 25 bits of precision; use "
-            "one such as float16, bfloat16 or float32"
-        )
-    return lambda x: ops.quantize(arrays.real("sixteen_bit", x).astype(np.float64), fmt)
+        allowed = "a floating-point format of at most 25 bits of precision, such as float16"
+        raise check.wrong_value(caller, "format", str(fmt), allowed)
+    return lambda x: ops.quantize(np.asarray(x, np.float64), fmt)
 
 
 def in_format(rule: Adam, format: FloatFormat | str) -> Adam:
@@ -44,9 +42,11 @@ def in_format(rule: Adam, format: FloatFormat | str) -> Adam:
     >>> in_format(Adam(), "float16").epsilon, in_format(Adam(), "bfloat16").beta2
     (0.0, 1.0)
     """
-    r = _rounder(format)
-    names = ("beta1", "beta2", "epsilon", "weight_decay")
-    return replace(rule, **{name: float(r(getattr(rule, name))) for name in names})
+    check.instance("in_format", "rule", rule, Adam, "a refimpl.nn.Adam")
+    r = _rounder("in_format", format)
+    given = rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay
+    beta1, beta2, epsilon, weight_decay = (float(r(value)) for value in given)
+    return replace(rule, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay)
 
 
 def first_adam_step(
@@ -74,8 +74,11 @@ def first_adam_step(
     >>> first_adam_step(1e-4, "float32").round(3), first_adam_step(1e-4, "float16")
     (np.float64(3.152), array(inf))
     """
-    r = _rounder(format)
-    g, epsilon, beta1, beta2 = r(gradient), r(epsilon), r(beta1), r(beta2)
+    caller = "first_adam_step"
+    r = _rounder(caller, format)
+    constants = {"epsilon": epsilon, "beta1": beta1, "beta2": beta2}
+    epsilon, beta1, beta2 = (r(check.number(caller, name, value)) for name, value in constants.items())
+    g = r(check.numbers(caller, "gradient", gradient))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         m = r(r(1 - beta1) * g)
         v = r(r(1 - beta2) * r(g * g))
@@ -87,7 +90,7 @@ def batch_norm(
     format: FloatFormat | str,
     *,
     epsilon: float = 1e-5,
-    formula: str = "moments",
+    formula: Formula = "moments",
     statistics: FloatFormat | str | None = None,
 ) -> np.ndarray:
     """Normalize columns to mean 0 and variance 1, every operation rounded, sums one after the other.
@@ -119,12 +122,13 @@ def batch_norm(
     >>> batch_norm(x, "float16").tolist(), batch_norm(x, "float16", formula="centred").tolist()
     ([[nan], [nan]], [[-1.0], [1.0]])
     """
-    if formula not in FORMULAS:
-        raise ValueError(f"batch_norm: formula {formula!r} is not one of {', '.join(FORMULAS)}")
-    r, s = _rounder(format), _rounder(format if statistics is None else statistics)
-    x = r(x)
-    if x.ndim != 2 or not len(x):
-        raise ValueError(f"batch_norm: got x of shape {x.shape}; allowed is (n, channels)")
+    check.choice("batch_norm", "formula", formula, get_args(Formula))
+    check.number("batch_norm", "epsilon", epsilon, check.NOT_NEGATIVE)
+    r = _rounder("batch_norm", format)
+    s = r if statistics is None else _rounder("batch_norm", statistics)
+    x = r(check.numbers("batch_norm", "x", x, (None, None)))
+    if not len(x):
+        raise check.wrong_value("batch_norm", "x", x, "at least one row")
 
     def mean_of(rows):
         total = np.zeros(x.shape[1])
@@ -175,8 +179,9 @@ def halting_radius(
     >>> [round(halting_radius(rate, 1.37), 3) for rate in (0.1, 0.01, 0.001)]
     [0.026, 0.224, 0.906]
     """
-    for name, value in (("rate", rate), ("curvature", curvature)):
-        real("halting_radius", name, value, "finite and above 0", lambda x: x > 0)
-    real("halting_radius", "weight", weight, "finite", lambda _: True)
-    unit = format_of(format).eps / 2
+    caller = "halting_radius"
+    check.number(caller, "rate", rate, check.POSITIVE)
+    check.number(caller, "curvature", curvature, check.POSITIVE)
+    check.number(caller, "weight", weight)
+    unit = check.instance(caller, "format", format_of(format), FloatFormat, "a floating-point format").eps / 2
     return unit * abs(weight) / (2 * rate * curvature + unit)

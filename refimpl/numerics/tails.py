@@ -9,19 +9,18 @@ below half a step, floats keep their relative error until their subnormals.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from refimpl.nn.numbers import whole
-from refimpl.numerics.checks import several
+from refimpl import _arguments as check
 from refimpl.numerics.metrics import backward_error, grid_of, relative_error, round_scaled, underflow
-from refimpl.ops import arrays
 
 NUS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, np.inf)
 FORMATS = ("int8", "float8_e4m3fn", "float8_e5m2")
-SCALINGS = {"tensor": (None, None), "row": (0, 1)}
+Scaling = Literal["tensor", "row"]
+SCALINGS: dict[Scaling, tuple[int | None, int | None]] = {"tensor": (None, None), "row": (0, 1)}
 """The axes that index the scales of left and right operand."""
 
 
@@ -65,17 +64,17 @@ def draw(nu: float, shape, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal(shape) if nu == np.inf else rng.standard_t(nu, shape)
 
 
-def _degrees(verb: str, nu) -> float:
-    if not isinstance(nu, Real) or not nu > 0:
-        raise ValueError(f"{verb}: nu is {nu!r}; it must be a number above 0, infinity for the normal")
-    return float(nu)
+def _degrees(caller: str, nu) -> float:
+    if isinstance(nu, (float, np.floating)) and nu == np.inf:
+        return np.inf
+    return check.number(caller, "nu", nu, check.POSITIVE, "or infinity, for the normal")
 
 
 def tail_table(
     *,
     nus=NUS,
     formats=FORMATS,
-    scaling: str = "tensor",
+    scaling: Scaling = "tensor",
     size: int = 512,
     trials: int = 3,
     seed: int = 0,
@@ -106,7 +105,7 @@ def tail_table(
     ------
     TypeError, ValueError
         Before any work: for nu not above 0, formats without a largest value, another scaling, a size
-        or a number of trials that is none, and without formats or nu.
+        or a number of trials below 1, and without formats or nu.
 
     Examples
     --------
@@ -115,9 +114,9 @@ def tail_table(
     True
     """
     verb = "tail_table"
-    nus = [_degrees(verb, nu) for nu in several(verb, "nus", nus, (1.0, 3.0))]
-    formats = several(verb, "formats", formats, FORMATS)
-    trials = whole(verb, "trials", trials, 1)
+    nus = [_degrees(verb, nu) for nu in check.sequence(verb, "nus", nus, "[1.0, 3.0]")]
+    formats = check.sequence(verb, "formats", formats, "['int8', 'e4m3fn']")
+    trials = check.integer(verb, "trials", trials, check.Interval(1))
     size, seed = _settings(verb, formats, scaling, size, seed)
     from tqdm import tqdm
 
@@ -130,14 +129,15 @@ def tail_table(
 
 def _settings(verb, formats, scaling, size, seed) -> tuple[int, int]:
     """Return size and seed, having looked at everything."""
-    arrays.one_of(verb, "scaling", scaling, tuple(SCALINGS))
+    check.choice(verb, "scaling", scaling, SCALINGS)
     for fmt in formats:
         grid_of(verb, fmt)
-    return whole(verb, "size", size, 1), whole(verb, "seed", seed, 0)
+    size = check.integer(verb, "size", size, check.Interval(1))
+    return size, check.integer(verb, "seed", seed, check.NOT_NEGATIVE)
 
 
 def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
-    found = {fmt: ([], [], []) for fmt in formats}
+    found: dict[str, tuple[list, list, list]] = {fmt: ([], [], []) for fmt in formats}
     for trial in range(trials):
         rng = np.random.default_rng((*key, trial))
         pair = draw(nu, (size, size), rng), draw(nu, (size, size), rng)
@@ -152,7 +152,7 @@ def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
     ]
 
 
-def product_errors(nu: float, fmt: str, *, scaling: str = "tensor", size: int = 256, seed: int = 0) -> np.ndarray:
+def product_errors(nu: float, fmt: str, *, scaling: Scaling = "tensor", size: int = 256, seed: int = 0) -> np.ndarray:
     """Return the signed errors of a product of rounded matrices, in units of |a| |b|.
 
     Returns
@@ -209,7 +209,7 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     ----------
     values : array_like of floats, finite, at least 8 of them different
     most : int
-        Of more values, so many are drawn without replacement.
+        Of more values, this many are drawn without replacement.
     seed : int
         Of the draw.
 
@@ -221,7 +221,7 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     Raises
     ------
     TypeError, ValueError
-        For values that are no numbers or not finite, or too few; `most` below 8; a seed below 0.
+        For values that are not numbers or not finite, or too few; `most` below 8; a seed below 0.
 
     Notes
     -----
@@ -237,16 +237,15 @@ def fit_student_t(values, *, most: int = 4096, seed: int = 0) -> StudentT:
     """
     from scipy import optimize, stats
 
-    most, seed = whole("fit_student_t", "most", most, 8), whole("fit_student_t", "seed", seed, 0)
-    values = arrays.real("fit_student_t", values).ravel()
-    arrays.finite("fit_student_t", values)
-    values = values.astype(np.float64)
+    caller = "fit_student_t"
+    most = check.integer(caller, "most", most, check.Interval(8))
+    seed = check.integer(caller, "seed", seed, check.NOT_NEGATIVE)
+    values = check.finite(caller, "values", check.numbers(caller, "values", values)).ravel()
     if len(values) > most:
         values = np.random.default_rng(seed).choice(values, most, replace=False)
     if len(np.unique(values)) < 8:
-        raise ValueError(
-            f"fit_student_t: {len(np.unique(values))} different values among {len(values)}; at least 8 are needed"
-        )
+        got = f"{len(values)} numbers, {len(np.unique(values))} of them different"
+        raise ValueError(check.message(caller, "values", got, "at least 8 different numbers"))
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     unit = (high - low) / 1.5 or values.std()
     scaled = (values - middle) / unit

@@ -26,18 +26,23 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.nn import layers, training
-from refimpl.nn.numbers import whole
 from refimpl.nn.precision import Precision
 from refimpl.nn.rounder import Rounder
-from refimpl.numerics import checks
-from refimpl.numerics.rounding_error import check_policy, forward_error_bound
-from refimpl.ops import arrays
+from refimpl.numerics.rounding_error import (
+    check_bounded,
+    check_precision,
+    check_trained,
+    checked_images,
+    forward_error_bound,
+)
 
-OUTPUTS = ("probabilities", "logits")
+Outputs = Literal["probabilities", "logits"]
 SLACK = 2.0**-40  # of probabilities computed in float64: some thousand times their error
 
 
@@ -63,12 +68,9 @@ def floating_point_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     >>> floating_point_error([[0.7, 0.2, 0.1]], [[0.5, 0.3, 0.2]])
     array([0.2])
     """
-    first, second = (_outputs("floating_point_error", a) for a in (first, second))
-    if first.shape != second.shape:
-        raise ValueError(
-            f"floating_point_error: got outputs of shapes {first.shape} and {second.shape}; they "
-            "must be of the same images and classes"
-        )
+    caller = "floating_point_error"
+    first, second = _outputs(caller, "first", first), _outputs(caller, "second", second)
+    check.of_shape(caller, "second", second, first.shape)
     with np.errstate(invalid="ignore"):
         delta = np.abs(first - second).max(axis=1)
     return np.where(np.isnan(delta), np.inf, delta)
@@ -96,19 +98,17 @@ def tolerance(outputs: np.ndarray) -> np.ndarray:
     >>> tolerance([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0]])
     array([0.5, 0. ])
     """
-    outputs = _outputs("tolerance", outputs)
+    outputs = _outputs("tolerance", "outputs", outputs)
     second, first = np.sort(outputs, axis=1)[:, -2:].T
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(outputs).all(axis=1), first - second, 0.0)
 
 
-def _outputs(who: str, given) -> np.ndarray:
-    array = arrays.real(who, given).astype(np.float64)
-    if array.ndim != 2 or array.shape[1] < 2:
-        raise ValueError(
-            f"{who}: got outputs of shape {array.shape}; allowed is (images, classes) with at least 2 classes"
-        )
-    return array
+def _outputs(caller: str, name: str, given) -> np.ndarray:
+    found = check.numbers(caller, name, given, (None, None))
+    if found.shape[1] < 2:
+        raise check.wrong_value(caller, name, found, "of shape (images, classes) with at least 2 classes")
+    return found
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     >>> probabilities([[0.0, 0.0]])
     array([[0.5, 0.5]])
     """
-    logits = _outputs("probabilities", logits)
+    logits = _outputs("probabilities", "logits", logits)
     with np.errstate(invalid="ignore"):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -138,8 +138,9 @@ def cast(model: layers.Sequential, precision: Precision, *, seed: int = 0) -> la
     >>> bool((narrow == rf.quantize(model.tensors()[0].data, "bfloat16")).all())
     True
     """
-    checks.trained("cast", model)
-    checks.of_kind("cast", "precision", precision, Precision, checks.POLICY)
+    check_trained("cast", model)
+    check_precision("cast", precision)
+    seed = check.integer("cast", "seed", seed, check.NOT_NEGATIVE)
     model = copy.deepcopy(model)
     rounder = Rounder(precision, precision.seed(seed))
     for layer, _, tensor in model.named_tensors():
@@ -169,8 +170,8 @@ def predict(
     Raises
     ------
     TypeError, ValueError
-        For what is no network or policy, a network without weights or with weights that are not
-        finite, images that do not fit it or are not finite.
+        For other things than a network and a policy, a network without weights or with weights that are
+        not finite, images that do not fit it or are not finite.
 
     Examples
     --------
@@ -180,10 +181,11 @@ def predict(
     >>> predict(model, task.test_images, rf.nn.preset("pure16")).shape
     (360, 10)
     """
-    checks.trained("predict", model)
+    check_trained("predict", model)
     precision = Precision(loss_scale=1.0) if precision is None else precision
-    checks.of_kind("predict", "precision", precision, Precision, checks.POLICY)
-    images, seed = checks.images_for("predict", model, images), whole("predict", "seed", seed, 0)
+    check_precision("predict", precision)
+    images = checked_images("predict", model, images)
+    seed = check.integer("predict", "seed", seed, check.NOT_NEGATIVE)
     return _logits(cast(model, precision, seed=seed), images, precision, seed)
 
 
@@ -248,7 +250,7 @@ def certify(
     images: np.ndarray,
     precision: Precision,
     *,
-    outputs: str = "probabilities",
+    outputs: Outputs = "probabilities",
     seed: int = 0,
     progress: bool = False,
 ) -> Certificate:
@@ -280,7 +282,7 @@ def certify(
     Notes
     -----
     The error is that of casting the weights, which is computed (the cast network without rounding
-    in float64, against float32), plus that of rounding on the way, which is bounded.
+    in float64, against float32), plus that of rounding in the forward pass, which is bounded.
     *Source*: arXiv 2305.10947 for the lemma; the bound is ours.
 
     Examples
@@ -292,11 +294,11 @@ def certify(
     >>> bool(found.proved.mean() > 0.9 and found.same[found.proved].all())
     True
     """
-    arrays.one_of("certify", "outputs", outputs, OUTPUTS)
-    seed = whole("certify", "seed", seed, 0)
-    check_policy("certify", model, precision)
-    checks.trained("certify", model)
-    images = checks.images_for("certify", model, images)
+    check.choice("certify", "outputs", outputs, get_args(Outputs))
+    seed = check.integer("certify", "seed", seed, check.NOT_NEGATIVE)
+    check_bounded("certify", model, precision)
+    check_trained("certify", model)
+    images = checked_images("certify", model, images)
     narrow = cast(model, precision, seed=seed)
     wide = predict(model, images).astype(np.float64)
     low = _logits(narrow, images, precision, seed).astype(np.float64)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.nn import Precision, Rounding, layers
+from refimpl.nn import Precision, layers
 from refimpl.nn.blocks import Residual, basic_block
 from refimpl.nn.rounder import Rounder
 from refimpl.nn.training import logits
 from refimpl.numerics import certify, floating_point_error, probabilities, tolerance
 from refimpl.numerics.rounding_error import RULES, forward_error_bound
-from refimpl.numerics.tolerance import _largest_difference, cast, predict
+from refimpl.numerics.tolerance import _largest_difference, cast
 
 DIGITS = rf.data.load("digits")
 F = np.float32
@@ -328,72 +328,6 @@ def test_certifying_leaves_the_network_as_it_was(trained):
     certify(trained, DIGITS.test_images, policy("bfloat16"))
     for array, tensor in zip(before, trained.tensors(), strict=True):
         np.testing.assert_array_equal(array, tensor.data)
-
-
-# -- what cannot be certified ---------------------------------------------------------------
-
-
-def nan_weights():
-    model = rf.nn.mlp()
-    model.initialize(np.random.default_rng(0))
-    model.tensors()[0].data[0, 0] = np.nan
-    return model
-
-
-@pytest.mark.parametrize(
-    ("make", "images", "precision", "message"),
-    [
-        (lambda: rf.nn.mlp(), DIGITS.test_images, "float16", "'2 Linear' has no weights yet; train"),
-        (nan_weights, DIGITS.test_images, "float16", "weight of layer '2 Linear' is not finite"),
-        (None, np.full((1, 8, 8, 1), np.nan, F), "float16", r"nan at index \(0, 0, 0, 0\) is not finite"),
-        (None, np.zeros((1, 8, 8, 3), F), "float16", "takes images of 1 channels"),
-        (None, np.zeros((8, 8, 1), F), "float16", r"a single image as image\[np.newaxis\]"),
-        (None, np.zeros((0, 8, 8, 1), F), "float16", "at least one image"),
-        (None, [[0.0, 1.0], [0.0]], "float16", "these values are no array"),
-        (lambda: None, DIGITS.test_images, "float16", "the model is NoneType None; give a trained network"),
-        (lambda: "cnn", DIGITS.test_images, "float16", "the model is str 'cnn'"),
-        (None, np.zeros((1, 8, 8, 1)), "float16", "got images of float64"),
-        (None, DIGITS.test_images, "int8", "no bound for input of layer '0 Round' in int8"),
-        (None, DIGITS.test_images, Rounding(format="e4m3fn", scaling="current"), "without scales"),
-        (
-            lambda: rf.nn.transformer(),
-            DIGITS.test_images,
-            "float16",
-            "no bound for layer '1 ImageRows'; there is one for AveragePool, BatchNorm",
-        ),
-    ],
-)
-def test_what_cannot_be_certified_is_refused(trained, make, images, precision, message):
-    model = trained if make is None else make()
-    precision = Precision(roles=dict.fromkeys(("input", "activation", "weight", "logits"), precision))
-    with pytest.raises((TypeError, ValueError), match=f"^certify: .*{message}"):
-        certify(model, images, precision)
-
-
-@pytest.mark.parametrize("use", [certify, predict, forward_error_bound])
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ((None, DIGITS.test_images, policy("float16")), "the model is NoneType"),
-        (("its own", DIGITS.test_images[0], policy("float16")), "a single image as image"),
-        (("its own", DIGITS.test_images, "float16"), "precision is str 'float16'; give a refimpl.Precision"),
-    ],
-)
-def test_whoever_refuses_says_its_own_name(trained, use, given, message):
-    model, images, precision = given
-    with pytest.raises((TypeError, ValueError), match=f"^{use.__name__}: .*{message}"):
-        use(trained if model == "its own" else model, images, precision)
-
-
-def test_other_outputs_are_refused(trained):
-    with pytest.raises(ValueError, match="unknown outputs 'classes'; one of probabilities, logits"):
-        certify(trained, DIGITS.test_images, policy("float16"), outputs="classes")
-    with pytest.raises(ValueError, match=r"shapes \(1, 2\) and \(2, 2\)"):
-        floating_point_error([[0, 1]], [[0, 1], [1, 0]])
-    for call in (tolerance, probabilities):
-        for outputs in ([1, 2, 3], []):
-            with pytest.raises(ValueError, match=rf"^{call.__name__}: got outputs of shape \({len(outputs)},\)"):
-                call(outputs)
 
 
 def test_every_kind_of_layer_with_a_bound_was_tried():

@@ -91,17 +91,3 @@ def test_errors_of_products_have_heavier_tails_where_the_operands_have():
     assert heavy.nu < 10 < 25 < light.nu
     assert max(heavy.distance, light.distance) < 0.03  # the fit is a fit
     assert abs(light.location) < light.scale / 10
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"scaling": "column"}, "unknown scaling 'column'; one of tensor, row"),
-        ({"formats": []}, r"formats is \[\]; give a list of at least one"),
-        ({"trials": 0}, "trials is 0; it must be at least 1"),
-        ({"nus": [-1.0]}, "nu is -1.0"),
-    ],
-)
-def test_experiments_that_are_none_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        tail_table(**{"size": 8, **arguments})

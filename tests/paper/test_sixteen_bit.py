@@ -205,26 +205,3 @@ def test_stochastic_and_kahan_updates_close_the_gap_that_nearest_leaves_in_logis
     assert gap > 0.05
     for name in ("stochastic", "kahan", "float32 weights"):
         assert abs(loss[name] - loss["float32"]) < 0.1 * gap
-
-
-# -- misuse ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: batch_norm([[1.0]], "float16", formula="moment"), "'moment' is not one of moments, centred"),
-        (lambda: batch_norm([1.0], "float16"), r"shape \(1,\); allowed is \(n, channels\)"),
-        (lambda: batch_norm([[1.0]], "float64"), "at most 25 bits of precision"),
-        (lambda: first_adam_step(1.0, "int8"), "not a floating-point format"),
-        (lambda: batch_norm([[1.0, 2.0], [3.0]], "float16"), "these values are no array"),
-        (lambda: first_adam_step("a", "float16"), "values must be float16, bfloat16"),
-        (lambda: halting_radius("a", 1.0), "rate is 'a'; it must be a number"),
-        (lambda: halting_radius(0.0, 1.0), "rate is 0.0; it must be finite and above 0"),
-        (lambda: halting_radius(0.1, float("nan")), "weight is nan; it must be finite"),
-        (lambda: halting_radius(0.1, 1.0, curvature=-1), "curvature is -1; it must be"),
-    ],
-)
-def test_misuse_is_refused(call, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()
