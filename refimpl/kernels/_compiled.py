@@ -9,18 +9,21 @@ everything compiled from it is compiled anew, and undoing the edit finds the old
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import pickle
 import shutil
 import sys
 import tempfile
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import llvmlite
 import numba
+import numba.extending
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
@@ -29,17 +32,52 @@ from numba.misc.appdirs import AppDirs
 from refimpl._files import writing
 
 _PACKAGE = Path(__file__).parents[1]
+NOT_COMPILED = bool(numba.config.DISABLE_JIT)
 _KEPT = 4  # directories: of so many states of the sources, the latest used
 
 
-def compiled(function=None, **options):
-    """Compile a kernel when it is first called; options are those of `numba.njit`."""
+def compiled(function=None, **options) -> Any:
+    """Compile a kernel when it is first called; options are those of `numba.njit`.
+
+    Under NUMBA_DISABLE_JIT=1 it stays the Python function it is, to the same bits.
+    """
     if function is None:
         return lambda function: compiled(function, **options)
+    if NOT_COMPILED:
+        return _in_python(function)
     dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
-    if dispatcher is not function and options.get("inline", "never") == "never":
+    if options.get("inline", "never") == "never":
         dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+def _in_python(function):
+    """Return the function with NumPy's numbers overflowing as the machine's do, without a word."""
+
+    @wraps(function)
+    def quietly(*arguments):
+        with np.errstate(all="ignore"):
+            return function(*map(_with_fields, arguments))
+
+    quietly.py_func = function
+    return quietly
+
+
+def _with_fields(argument):
+    """Return a list of records with attributes for an array of records, and everything else as it is."""
+    if not (isinstance(argument, np.ndarray) and argument.dtype.names):
+        return argument
+    return [SimpleNamespace(**{name: record[name] for name in argument.dtype.names}) for record in argument]
+
+
+def intrinsic(in_python):
+    """Make an intrinsic of what generates LLVM code for it; `in_python` does the same where nothing is compiled."""
+    return lambda generator: in_python if NOT_COMPILED else numba.extending.intrinsic(generator)
+
+
+def memory(address, count, dtype=np.float32) -> np.ndarray:
+    """Return so many numbers at an address, for what stands in for an intrinsic."""
+    return np.frombuffer((ctypes.c_char * (int(count) * np.dtype(dtype).itemsize)).from_address(int(address)), dtype)
 
 
 def sources() -> list[Path]:

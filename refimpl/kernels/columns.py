@@ -13,9 +13,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from refimpl.kernels._compiled import compiled
+from refimpl.kernels._compiled import compiled, intrinsic, memory
 from refimpl.kernels.tiles import LANES
 
 _INT, _HALF = ir.IntType(64), ir.IntType(32)
@@ -26,15 +25,26 @@ _ZERO = ir.Constant(_ROW, [0.0] * LANES)
 _f0 = np.float32(0)
 
 
-def _pass(body, vectors: int, totals: int):
-    """Make a function that takes sixteen columns through `body`.
+def _pass(body, vectors: int, totals: int, in_python):
+    """Make a function that takes sixteen columns through `body`, or through `in_python`, which does the same.
 
     body(builder, x, y, v, relu) gets functions that read a row of x and of y, the vectors and
     whether there is a ReLU, in each lane; it returns what replaces y, or None, and a term for each
     total.
     """
 
-    @intrinsic
+    def python(x, y, v, v_stride, first, second, relu, stride, count):
+        of_channel = [memory(v + 4 * v_stride * i, LANES) for i in range(vectors)]
+        sums = [memory(at, LANES, np.float64) for at in (first, second)[:totals]]
+        for offset in range(0, 4 * stride * count, 4 * stride):
+            place = memory(y + offset, LANES) if y else None
+            result, *terms = in_python(memory(x + offset, LANES), place, of_channel, relu)
+            if result is not None:
+                place[:] = result
+            for term, total in zip(terms, sums, strict=True):
+                total += term
+
+    @intrinsic(python)
     def run(typing, x, y, v, v_stride, first, second, relu, stride, count):
         """Addresses are integers; strides, in elements, and counts int64, relu a boolean."""
 
@@ -83,10 +93,20 @@ def _moments_body(b, x, y, v, relu):
     return None, row, b.fmul(row, row)
 
 
+def _moments_in_python(x, y, v, relu):
+    row = x.astype(np.float64)
+    return None, row, row * row
+
+
 def _normalize_body(b, x, y, v, relu):
     out = b.fadd(b.fmul(_hat(b, x(), v), v[2]), v[3])
     below = b.and_(b.fcmp_ordered("<", out, _ZERO), relu)
     return (b.select(below, _ZERO, out),)
+
+
+def _normalize_in_python(x, y, v, relu):
+    out = (x - v[0]) * v[1] * v[2] + v[3]
+    return (np.where((out < 0) & bool(relu), _f0, out),)
 
 
 def _stop_body(b, x, y, v, relu):
@@ -96,13 +116,25 @@ def _stop_body(b, x, y, v, relu):
     return passed, b.fpext(b.fmul(passed, hat), _TOTAL), b.fpext(passed, _TOTAL)
 
 
+def _stop_in_python(x, y, v, relu):
+    hat = (x - v[0]) * v[1]
+    passed = np.where((hat * v[2] + v[3] > 0) | (not relu), y, _f0)
+    return passed, passed * hat, passed
+
+
 def _gradient_body(b, x, y, v, relu):
     hat = _hat(b, x(), v)
     return (b.fmul(b.fsub(b.fadd(b.fmul(hat, v[3]), y()), v[4]), v[5]),)
 
 
-_moments, _normalize = _pass(_moments_body, 0, 2), _pass(_normalize_body, 4, 0)
-_stop, _gradient = _pass(_stop_body, 4, 2), _pass(_gradient_body, 6, 0)
+def _gradient_in_python(x, y, v, relu):
+    return (((x - v[0]) * v[1] * v[3] + y - v[4]) * v[5],)
+
+
+_moments = _pass(_moments_body, 0, 2, _moments_in_python)
+_normalize = _pass(_normalize_body, 4, 0, _normalize_in_python)
+_stop = _pass(_stop_body, 4, 2, _stop_in_python)
+_gradient = _pass(_gradient_body, 6, 0, _gradient_in_python)
 
 
 @compiled

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from refimpl.kernels._compiled import compiled
+from refimpl.kernels._compiled import compiled, intrinsic
 from refimpl.kernels.float32_codes import (  # noqa: F401  (the fast road, at its first address)
     Float32Target,
     fits_float32,
@@ -114,7 +113,11 @@ _HALF = np.uint64(1 << 63)
 # -- code to value ---------------------------------------------------------------------------------
 
 
-@intrinsic
+def _leading_zeros(x):
+    return np.uint64(64 - int(x).bit_length())
+
+
+@intrinsic(_leading_zeros)
 def leading_zeros(typing, x):
     """Count the zeros above the highest bit of a uint64: one machine instruction."""
 

@@ -3,10 +3,19 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from refimpl.kernels._compiled import intrinsic, memory
 
 
-@intrinsic
+def _copy(destination, source, count):
+    memory(destination, count)[:] = memory(source, count)
+
+
+def _clear(destination, count):
+    memory(destination, count)[:] = 0
+
+
+@intrinsic(_copy)
 def copy(typing, destination, source, count):
     """Copy `count` float32 from one address to another; int64 each, the two apart."""
 
@@ -19,7 +28,7 @@ def copy(typing, destination, source, count):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
+@intrinsic(_clear)
 def clear(typing, destination, count):
     """Set `count` float32 at an address to zero; int64 each."""
 

@@ -8,9 +8,8 @@ the multiplication does not look at, so that nothing is moved between lanes unti
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from refimpl.kernels._compiled import compiled
+from refimpl.kernels._compiled import compiled, intrinsic, memory
 from refimpl.kernels.tiles import WIDE
 
 LANES = 32 if WIDE else 8  # counters worked on at a time: their four words fill the registers
@@ -44,7 +43,19 @@ def _high_by_move(builder, vector):
     return builder.bitcast(moved, _VECTOR)
 
 
-@intrinsic
+def _group_in_python(address, first_counter, seed, stream):
+    low, up = np.uint64(0xFFFFFFFF), np.uint64(32)
+    counter = np.uint64(first_counter) + np.arange(LANES, dtype=np.uint64)
+    c0, c1, c2, c3 = counter & low, counter >> up, np.uint64(stream) & low, np.uint64(stream) >> up
+    k0, k1 = np.uint64(seed) & low, np.uint64(seed) >> up
+    for _ in range(10):
+        p0, p1 = np.uint64(_M0) * c0, np.uint64(_M1) * c2
+        c0, c1, c2, c3 = (p1 >> up) ^ c1 ^ k0, p1 & low, (p0 >> up) ^ c3 ^ k1, p0 & low
+        k0, k1 = (k0 + np.uint64(_W0)) & low, (k1 + np.uint64(_W1)) & low
+    memory(address, GROUP, np.uint32).reshape(LANES, 4)[:] = np.stack((c0, c1, c2, c3), axis=1)
+
+
+@intrinsic(_group_in_python)
 def _fill_group(typing, address, first_counter, seed, stream):
     """Write the GROUP words of the counters from `first_counter` on at an address (int64)."""
 

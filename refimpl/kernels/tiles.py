@@ -20,12 +20,12 @@ AVX-512 as far as is good, other machines (16 registers of 8) take 4x16.
 import functools
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from refimpl.kernels._compiled import compiled
+from refimpl.kernels._compiled import compiled, intrinsic, memory
 
 LANES = 16
 
@@ -36,6 +36,17 @@ _INT, _FLOAT = ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
+def _fused(a, b, c):
+    """Return a * b + c of float32 arrays, rounded once: the sum in float64 is rounded to odd first."""
+    product, c = np.multiply(a, b, dtype=np.float64), c.astype(np.float64)
+    total = product + c
+    part = total - product
+    error = (product - (total - part)) + (c - part)
+    even = total.view(np.uint64) & np.uint64(1) == 0
+    odd = np.where(even & (error != 0), np.nextafter(total, np.copysign(np.inf, error)), total)
+    return odd.astype(np.float32)
+
+
 def _block(rows: int, vectors: int):
     """Make the block of `rows` rows and 16 `vectors` columns.
 
@@ -43,7 +54,42 @@ def _block(rows: int, vectors: int):
     the second begins `far` after the first, the third and fourth `farther` after these two.
     """
 
-    @intrinsic
+    def in_python(
+        c,
+        c_row,
+        c_far,
+        c_farther,
+        a,
+        a_row,
+        a_far,
+        a_farther,
+        a_most,
+        a_outer,
+        a_inner,
+        b,
+        b_most,
+        b_outer,
+        b_inner,
+        most,
+        outer,
+        inner,
+        add,
+    ):
+        def places(address, row, far, farther):
+            offsets = (row * (i % 4) + far * (i // 4 % 2) + farther * (i >= 8) for i in range(rows))
+            return [address + 4 * offset for offset in offsets]
+
+        lines = [memory(at, LANES * vectors) for at in places(c, c_row, c_far, c_farther)]
+        sums = np.stack(lines) if add else np.zeros((rows, LANES * vectors), np.float32)
+        for m, o, n in np.ndindex(most, outer, inner):
+            at = a + 4 * (m * a_most + o * a_outer + n * a_inner)
+            factors = [memory(place, 1) for place in places(at, a_row, a_far, a_farther)]
+            b_row = memory(b + 4 * (m * b_most + o * b_outer + n * b_inner), LANES * vectors)
+            sums = _fused(np.stack(factors), b_row, sums)
+        for line, total in zip(lines, sums, strict=True):
+            line[:] = total
+
+    @intrinsic(in_python)
     def add_products(
         typing,
         c,

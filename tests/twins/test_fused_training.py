@@ -95,7 +95,10 @@ def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both
     data = task(6, 1)
     bits = {
         (gradients, layer_by_layer): trained(
-            rf.nn.cnn(widths=(4, 8)), data, rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients), layer_by_layer
+            rf.nn.cnn(widths=(4, 8)),
+            data,
+            rf.Precision(low="e4m3", high="e8m7", gradients_rounded=gradients),
+            layer_by_layer,
         )[0]
         for gradients in ("scaled", "unscaled")
         for layer_by_layer in (False, True)
