@@ -103,7 +103,7 @@ def start_up():
         "import numpy": timed.format("import numpy"),
         "import refimpl": timed.format("import refimpl"),
         "first quantize": first.format("ops.quantize(x, 'e4m3fn')"),
-        "first quantize, general road": first.format("ops.quantize(x, 'e4m3fn', rounding='to_odd')"),
+        "first quantize, general path": first.format("ops.quantize(x, 'e4m3fn', rounding='to_odd')"),
         "first quantize stochastic": first.format("ops.quantize(x, 'e4m3fn', rounding='stochastic', seed=1)"),
         "first decode": first.format("ops.decode(np.zeros(300, np.uint8), 'e4m3fn')"),
         "first posit": first.format("ops.encode(x, 'posit8_2')"),

@@ -21,7 +21,7 @@ from refimpl import data, nn, numerics, plots
 from refimpl.numerics.evidence import METRICS
 from refimpl.numerics.selection import Assignment, Choice
 
-REFERENCE = {  # nu: INT8, E4M3, E5M2, share of INT8 flushed to zero
+REFERENCE = {  # nu: INT8, E4M3, E5M2, fraction of INT8 flushed to zero
     1: (0.33, 0.041, 0.018, 0.999),
     2: (0.071, 0.0034, 0.0067, 0.885),
     3: (0.0110, 0.00246, 0.00489, 0.20),

@@ -150,7 +150,7 @@ def stepper(twin, *, low=None, high=None, rate=0.05, scale=1000.0):
 
 
 def error(twin, images, labels):
-    """Return the share of images classified wrongly."""
+    """Return the fraction of images classified wrongly."""
     twin.eval()
     with torch.no_grad():
         wrong = (twin(torch.from_numpy(images)).argmax(1).numpy() != labels).mean()

@@ -40,7 +40,7 @@ assert left < 0.15
 # %% [markdown]
 # So a new task is two numbers.  Eight measurements, noisy as each is, determine them well if they are
 # chosen well.  The next line chooses one after the other, each time the configuration whose error is
-# expected to improve the decision most (the *knowledge gradient*; the paper's way, D-optimal design, is
+# expected to improve the decision most (the *knowledge gradient*; the paper's choice, D-optimal design, is
 # `method="ed-mf"`).  It trains eight networks on the digits, and predicts ninety-one.
 
 # %%

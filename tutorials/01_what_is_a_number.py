@@ -31,9 +31,9 @@ assert by_hand == rf.decode([code], e4m3)[0] == 1.25
 values = rf.decode(np.arange(256), e4m3)
 finite = values[np.isfinite(values)]
 print("largest", finite.max(), "smallest above zero", finite[finite > 0].min())
-share = np.mean(np.abs(finite) < 2)
-print(f"{share:.0%} of the finite codes are below 2 in magnitude")
-assert 0.49 < share < 0.52
+fraction = np.mean(np.abs(finite) < 2)
+print(f"{fraction:.0%} of the finite codes are below 2 in magnitude")
+assert 0.49 < fraction < 0.52
 rf.plots.number_line(["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn"], limit=8)
 
 # %% [markdown]
@@ -63,7 +63,7 @@ assert rf.quantize([tiny], e4m3)[0] == tiny and rf.quantize([tiny], flushed)[0] 
 
 # %% [markdown]
 # **The same letters, three formats.**  "E4M3" leaves open what the topmost codes mean, and that
-# moves the largest value: IEEE's way spends a whole exponent on infinity and NaN, OCP's FP8 a single
+# moves the largest value: IEEE's spends a whole exponent on infinity and NaN, OCP's FP8 a single
 # code on NaN, and the formats of the PEPPP paper spend nothing.
 
 # %%

@@ -82,12 +82,7 @@ tiny = 2.0**-24
 exact = Fraction(3) * 683 + Fraction(tiny)
 in_float32 = np.float32(np.float32(3) * np.float32(683) + np.float32(tiny))
 print(
-    "exact:",
-    float(exact),
-    "  fma:",
-    rf.fma(3.0, 683.0, tiny, "float16"),
-    "  by way of float32:",
-    np.float16(in_float32),
+    "exact:", float(exact), "  fma:", rf.fma(3.0, 683.0, tiny, "float16"), "  through float32:", np.float16(in_float32)
 )
 assert rf.fma(3.0, 683.0, tiny, "float16") == 2050 and np.float16(in_float32) == 2048
 
@@ -100,13 +95,13 @@ assert rf.fma(3.0, 683.0, tiny, "float16") == 2050 and np.float16(in_float32) ==
 # %%
 ones = np.ones(600)
 counts = np.arange(0, 601, 12)
-ways = {
+orders = {
     "one by one": {},
     "pairwise": {"order": "pairwise"},
     "Kahan": {"order": "kahan"},
     "stochastic": {"rounding": "stochastic", "seed": 1},
 }
-sums = {name: [float(rf.sum(ones[:n], "bfloat16", **rules)) for n in counts] for name, rules in ways.items()}
+sums = {name: [float(rf.sum(ones[:n], "bfloat16", **rules)) for n in counts] for name, rules in orders.items()}
 print({name: found[-1] for name, found in sums.items()})
 assert sums["one by one"][-1] == 256 and sums["Kahan"][-1] == sums["pairwise"][-1] == 600
 rf.plots.running_sums(counts, sums, exact=counts, title="counting to 600 in bfloat16")

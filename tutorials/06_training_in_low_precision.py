@@ -24,8 +24,8 @@ baseline = np.mean([rf.nn.fit(rf.nn.cnn(), task, seed=s).test_error for s in ran
 print(f"float32: test error {baseline:.3f}")
 
 # %% [markdown]
-# **What is rounded, and when?**  A training step can print it.  Values are rounded on the way
-# forward, gradients on the way back, and the optimizer keeps its own weights in a wider format.
+# **What is rounded, and when?**  A training step can print it.  Values are rounded in the
+# forward pass, gradients in the backward pass, and the optimizer keeps its own weights in a wider format.
 
 # %%
 plan = rf.nn.rounding_plan(rf.nn.cnn(), task, rf.Precision(low="e4m3", high="e8m7"))

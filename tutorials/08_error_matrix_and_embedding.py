@@ -63,21 +63,21 @@ print("rank by cross-validation over entries:", rank_by_cross_validation(part, l
 # **Acceleration is not a luxury.**  The same problem without it, as the released code solves it:
 
 # %%
-plain = soft_impute(part, rank=5, accelerate=False)
-print(f"accelerated {filled.iterations} steps, plain {plain.iterations} steps")
-assert filled.iterations < plain.iterations
+released = soft_impute(part, rank=5, accelerate=False)
+print(f"accelerated {filled.iterations} steps, without {released.iterations} steps")
+assert filled.iterations < released.iterations
 
 # %% [markdown]
 # ## Sampling cheap entries more often
 #
 # Small configurations are cheaper to measure, so measure them more often, and weight each entry by
-# one over its chance.  Unclipped weights are unbiased and shaky; clipping trades one for the other.
+# one over its probability.  Unclipped weights are unbiased and shaky; clipping trades one for the other.
 
 # %%
-mask, chance = memory_biased_sample(errors.memory_mb, 0.9, seed=0)
+mask, probability = memory_biased_sample(errors.memory_mb, 0.9, seed=0)
 cheap = np.where(mask, errors.values, np.nan)
 for clip in (None, 20.0, 3.0):
-    found = soft_impute(cheap, rank=3, weights=inverse_propensity(chance, clip=clip))
+    found = soft_impute(cheap, rank=3, weights=inverse_propensity(probability, clip=clip))
     print(f"weights clipped at {clip}: {rms(found.values, ~mask):.4f}, converged: {found.converged}")
 spent = errors.memory_mb[mask].sum() / errors.memory_mb.sum()
 print(f"measured {mask.mean():.0%} of the entries with {spent:.0%} of the memory")

@@ -80,8 +80,8 @@ for i in np.flatnonzero(~found.same):
 # comes, the smaller its updates, and at some distance it can only stand still.  The smaller the learning
 # rate, the farther off that is.
 #
-# Two cures: round updates *stochastically*, so that one in so many small updates counts as a large one; or
-# keep what rounding took and give it back next time, *Kahan's* way.
+# Two cures: round updates *stochastically*, so that one of many small updates counts as a large one; or
+# keep what rounding took and give it back next time, as *Kahan* does.
 
 # %%
 BEST = np.float32(rf.quantize(1.37, "bfloat16"))

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 import refimpl as rf
+from refimpl.__main__ import main
 from refimpl.nn.precision import ROLES
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "refimpl/README.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_of_the_readme_print_what_it_says():
@@ -29,8 +31,16 @@ def test_the_first_two_shell_blocks_are_single_lines_that_run_the_main_job_and_t
 def test_every_room_and_every_tutorial_is_named():
     folders = {p.name for p in (ROOT / "refimpl").iterdir() if p.is_dir() and p.name[0] != "_"}
     tutorials = {p.stem for p in (ROOT / "tutorials").glob("*.py")}
-    missing = {name for name in folders | tutorials if not re.search(rf"(`|refimpl/){name}", README)}
-    assert not missing
+    rooms = set(re.findall(r"^\| `(\w+)` \|", MAP, re.M))
+    assert folders == rooms and tutorials == set(re.findall(r"`(\d\d_\w+)`", README))
+
+
+def test_what_the_readme_shows_of_commands_is_what_they_print(capsys):
+    shown = re.findall(r"^\$ refimpl ((?:format|memory) .*)\n((?:[^`$].*\n|\n)+)", README, re.M)
+    assert len(shown) == 2
+    for words, expected in shown:
+        assert main(words.split()) == 0
+        assert capsys.readouterr().out == expected
 
 
 def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
