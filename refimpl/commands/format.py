@@ -58,12 +58,10 @@ def _codes(fmt) -> dict[str, str]:
     if fmt.bits > SMALL or not isinstance(fmt, (FloatFormat, PositFormat, CodeBook)):
         return {}
     if isinstance(fmt, CodeBook):
-        found = fmt.values()
-    else:
-        from refimpl.ops import decode
+        return {hex_code(code, fmt): _text(value) for code, value in enumerate(fmt.values())}
+    from refimpl.ops import decode
 
-        found = decode(range(1 << fmt.bits), fmt)
-    return {hex_code(code, fmt): _text(value) for code, value in enumerate(found)}
+    return {hex_code(code, fmt): _text(value) for code, value in enumerate(decode(range(1 << fmt.bits), fmt))}
 
 
 def _text(value: float) -> str:

@@ -29,11 +29,12 @@ def add(commands) -> None:
 
 def run(options) -> int:
     """Print the report; return 0 or 1."""
+    import os
     import sys
 
     from refimpl.testing import verify
 
     writable(options.junit)
-    pieces = iter(lambda: sys.stdin.buffer.read1(READ), b"")
+    pieces = iter(lambda: os.read(sys.stdin.fileno(), READ), b"")
     report = verify(selected(options), pieces)
     return tell(report, options)

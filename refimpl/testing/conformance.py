@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from refimpl.formats import BlockFormat, IntFormat
+from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
+from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
-from refimpl.testing.checks.checks import Check, checks_for
+from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
 from refimpl.testing.checks.scaled_blocks import ScaledBlocks
@@ -24,13 +25,13 @@ def conform(
     implementation,
     format=None,
     *,
-    rounding: str = "ties_to_even",
-    overflow: str = "overflow",
-    nan: str = "zero",
+    rounding: RoundingMode = "ties_to_even",
+    overflow: Overflow = "overflow",
+    nan: NanRule = "zero",
     random_bits: int | None = None,
     scale: float | None = None,
     zero_point: int = 0,
-    scale_rule: str | None = None,
+    scale_rule: ScaleRule | None = None,
     tensor_scale: float | None = None,
     inputs: Iterable[str] = ("float32", "float64"),
     time_limit: float = 10.0,
@@ -50,7 +51,7 @@ def conform(
         with integers below 2^random_bits, and held to the definition for all of them.
     scale, zero_point : float and int, optional
         Of an integer format: values are held to scale * (code - zero_point).  Without a scale,
-        values become whole numbers.
+        values become integers.
     scale_rule, tensor_scale : str and float, optional
         Of a block format; as for `refimpl.quantize_blocks`.
     inputs : names of dtypes
@@ -114,69 +115,63 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     """Return the probe for the arguments of `conform`, checked."""
     name = format_of_implementation(implementation) if format is None else format
     if name is None:
-        raise ValueError("conform: which format is this? Give its name as the second argument, such as 'float8_e4m3fn'")
+        raise wrong_value("conform", "format", None, "the name of a format, such as 'float8_e4m3fn'")
     behaviour = behaviour_of(name, **rules)
-    inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-    if not inputs or not set(inputs) <= set(INPUTS):
-        raise ValueError(f"conform: inputs are some of {', '.join(INPUTS)}; got {inputs!r}")
-    if not time_limit > 0:
-        raise ValueError(f"conform: time_limit must be above 0 seconds, got {time_limit!r}")
+    inputs = (inputs,) if isinstance(inputs, str) else tuple(sequence("conform", "inputs", inputs, "['float32']"))
+    for dtype in inputs:
+        choice("conform", "dtype of inputs", dtype, INPUTS)
+    number("conform", "time_limit", time_limit, POSITIVE)
     _hold_to_the_definition(behaviour)
     found = implementation_of(implementation, behaviour)
     if isinstance(behaviour, ScaledBlocks) and not found.has("quantize"):
-        raise TypeError(
-            "conform: of a block format, give a function on arrays, value to value, with "
-            f"blocks along the last axis; got {type(implementation).__name__}"
-        )
+        allowed = "of a block format a function on arrays, value to value, with blocks along the last axis"
+        raise wrong_kind("conform", "implementation", implementation, allowed)
     return Probe(found, behaviour, inputs, time_limit)
 
 
 def behaviour_of(
     format,
-    rounding="ties_to_even",
-    overflow="overflow",
-    nan="zero",
+    rounding: RoundingMode = "ties_to_even",
+    overflow: Overflow = "overflow",
+    nan: NanRule = "zero",
     random_bits=None,
     scale=None,
     zero_point=0,
-    scale_rule=None,
+    scale_rule: ScaleRule | None = None,
     tensor_scale=None,
 ) -> Behaviour | Scaled:
-    """Return what is expected of an implementation of a format, plain or scaled."""
+    """Return what is expected of an implementation of a format, scaled or not."""
     fmt = format_of(format)
     of_blocks = isinstance(fmt, BlockFormat)
     scaled = of_blocks or scale is not None
-    for what, given, good in (
-        ("scale", scale, isinstance(fmt, IntFormat)),
-        ("zero_point", zero_point or None, scale is not None),
-        ("scale_rule", scale_rule, of_blocks),
-        ("tensor_scale", tensor_scale, of_blocks),
-        ("random_bits", random_bits, not scaled),
-        ("overflow", None if overflow == "overflow" else overflow, not scaled),
-        ("nan", None if nan == "zero" else nan, not scaled),
+    for name, given, default, belongs in (
+        ("scale", scale, None, isinstance(fmt, IntFormat)),
+        ("zero_point", zero_point, 0, scale is not None),
+        ("scale_rule", scale_rule, None, of_blocks),
+        ("tensor_scale", tensor_scale, None, of_blocks),
+        ("random_bits", random_bits, None, not scaled),
+        ("overflow", overflow, "overflow", not scaled),
+        ("nan", nan, "zero", not scaled),
     ):
-        if given is not None and not good:
-            raise ValueError(
-                f"testing: {what}={given!r} does not belong to {fmt}"
-                f"{' with a scale' * (scale is not None)}; leave it out"
-            )
-    if of_blocks:
+        if given != default and not belongs:
+            what = f"{fmt}{' with a scale' * (scale is not None)}"
+            raise wrong_value("testing", name, given, repr(default), f"{what} has no other")
+    if isinstance(fmt, BlockFormat):
         return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale)
-    if scaled:
-        return ScaledIntegers(fmt, scale, zero_point, rounding)
-    return Behaviour(fmt, rounding, overflow, nan, random_bits)
+    if scale is not None:
+        of_integers = instance("testing", "format with a scale", fmt, IntFormat, "an integer format")
+        return ScaledIntegers(of_integers, scale, zero_point, rounding)
+    return Behaviour(format, rounding, overflow, nan, random_bits)
 
 
 def _checks(probe: Probe) -> list[Check]:
     return scaled_checks(probe) if isinstance(probe.behaviour, Scaled) else checks_for(probe)
 
 
-def _hold_to_the_definition(behaviour) -> None:
+def _hold_to_the_definition(behaviour: Behaviour | Scaled) -> None:
     """Compare the bulk of the expected side with the definition on a sample."""
-    if behaviour.is_stochastic or isinstance(behaviour, Scaled):  # a Scaled's tests do it
+    if isinstance(behaviour, Scaled) or behaviour.is_stochastic:  # a Scaled's tests do it
         return
-    from refimpl.testing.checks.checks import pool
-
     x = pool(behaviour.format, "float64", most=200)[:300]
     with np.errstate(all="ignore"):
         bulk = behaviour.codes(x)
@@ -188,20 +183,18 @@ def _hold_to_the_definition(behaviour) -> None:
 
 
 def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
-    failed = any(result.failed for result in results)
+    failed = [result.name for result in results if result.failed]
     seen = [s for tally in tallies for s in tally.seen]
     hints = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
-    diagnoses, hint = (), ""
+    diagnoses: tuple[str, ...] = ()
     if failed:
+        behaviour = probe.behaviour
         with np.errstate(all="ignore"):
-            wrong = any(not probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen)
-            if wrong and isinstance(probe.behaviour, Scaled):
-                diagnoses = probe.behaviour.diagnose(seen)
-            elif wrong:
-                diagnoses = diagnose(probe.behaviour, seen)
+            if any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
+                diagnoses = behaviour.diagnose(seen) if isinstance(behaviour, Scaled) else diagnose(behaviour, seen)
         diagnoses = diagnoses or tuple(hints[:1])
-        names = ", ".join(result.name for result in results if result.failed)
-        hint = "" if diagnoses else f"no single known defect or pair of them explains: {names}"
+    unexplained = failed and not diagnoses
+    hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if unexplained else ""
     return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint)
 
 

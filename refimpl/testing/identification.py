@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, IntFormat, PositFormat, names
-from refimpl.formats.modes import FAMILIES, OVERFLOWS
+from refimpl.formats import NAN_RULES, OVERFLOWS, FloatFormat, IntFormat, PositFormat, RoundingMode, names
+from refimpl.formats.modes import FAMILIES
 from refimpl.testing.checks.checks import pool
 from refimpl.testing.checks.probability import steps
-from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, Behaviour, step_above
-from refimpl.testing.expected.explain import number
+from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, OF_INTEGERS, Behaviour, step_above
+from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import call
 from refimpl.testing.implementations.implementations import implementation_of
 
@@ -55,7 +55,7 @@ class Identification:
             if self.nearest:
                 text += f"\nnearest {self.nearest[0]}, wrong at input {self.nearest[1]!r}"
             return text
-        scaled = f", scaled by {number(self.scale)}" if self.scale != 1 else ""
+        scaled = f", scaled by {shortest(self.scale)}" if self.scale != 1 else ""
         lines = [f"{self.behaviour}{scaled} ({self.calls} calls)"]
         for other, x in zip(self.alternatives, self.apart, strict=True):
             how = "the same for every value" if x is None else f"input {x!r} would tell"
@@ -101,16 +101,12 @@ def identify(implementation, *, scalar: bool = False, time_limit: float = 10.0) 
     powers = np.ldexp(1.0, exponents)
     kept = asked(powers)
     exact = kept == powers
-    scale = 1.0
     if not exact.any():
-        scale = _scale(kept)
-        if scale is None:
-            return Identification(None, asked.calls)
-        asked.scale = scale
-        kept = asked(powers)
-        exact = kept == powers
+        asked.scale = _scale(kept) or 1.0
+        exact = asked(powers) == powers
         if not exact.any():
             return Identification(None, asked.calls)
+    scale = asked.scale
     low, high = (int(exponents[exact][i]) for i in (0, -1))
     largest = _largest(asked, 2.0**high)
     signed = bool(asked(np.array([-(2.0**high)]))[0] < 0)
@@ -137,8 +133,7 @@ class _Asked:
     """The implementation, counting its calls; values are divided by the scale."""
 
     def __init__(self, implementation, scalar, time_limit):
-        behaviour = Behaviour("float64")  # only to find the functions
-        self.tested = implementation_of(implementation, behaviour)
+        self.tested = implementation_of(implementation, Behaviour("float64"))  # only to find the functions
         self.scalar, self.time_limit, self.calls, self.scale = scalar, time_limit, 0, 1.0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -154,13 +149,13 @@ class _Asked:
         limit = self.time_limit
         if self.scalar:
             self.calls += x.size
-            function = self.tested.quantize
+            function = self.tested.function("quantize")
             return call(lambda v: np.array([float(function(float(one))) for one in v]), x, time_limit=limit)
         self.calls += 1
         if self.tested.has("quantize"):
-            return call(self.tested.quantize, x, time_limit=limit).astype(np.float64)
-        codes = call(self.tested.encode, x, time_limit=limit)
-        return call(self.tested.decode, codes, time_limit=limit).astype(np.float64)
+            return call(self.tested.function("quantize"), x, time_limit=limit).astype(np.float64)
+        codes = call(self.tested.function("encode"), x, time_limit=limit)
+        return call(self.tested.function("decode"), codes, time_limit=limit).astype(np.float64)
 
 
 def _scale(y: np.ndarray) -> float | None:
@@ -195,9 +190,9 @@ def _formats(low: int, largest: float, signed: bool, scale: float) -> Iterator:
         for bits in range(1, LARGEST + 1):
             for symmetric in (True, False):
                 if bits > 1 or not (symmetric and signed):
-                    fmt = IntFormat(bits=bits, signed=signed, symmetric=symmetric and signed)
-                    if fmt.max == largest:
-                        yield fmt
+                    whole = IntFormat(bits=bits, signed=signed, symmetric=symmetric and signed)
+                    if whole.max == largest:
+                        yield whole
     if scale != 1:
         return
     for bits in range(3, LARGEST + 1):
@@ -239,10 +234,11 @@ def _modes(fmt, stochastic: bool) -> Iterator[Behaviour]:
         return
     if isinstance(fmt, IntFormat):
         if not stochastic:
-            yield from (Behaviour(fmt, mode) for mode in DETERMINISTIC[:5])
+            yield from (Behaviour(fmt, mode) for mode in OF_INTEGERS)
         return
-    rules = ("zero", "max") if fmt.nan_code is None else ("zero",)
-    for mode in ("stochastic",) if stochastic else DETERMINISTIC:
+    rules = NAN_RULES[:2] if fmt.nan_code is None else NAN_RULES[:1]
+    modes: tuple[RoundingMode, ...] = ("stochastic",) if stochastic else DETERMINISTIC
+    for mode in modes:
         for overflow in OVERFLOWS:
             yield from (Behaviour(fmt, mode, overflow, nan) for nan in rules)
 
@@ -250,8 +246,8 @@ def _modes(fmt, stochastic: bool) -> Iterator[Behaviour]:
 def _questions(low: int, high: int, largest: float, signed: bool) -> np.ndarray:
     """Return points that tell formats and modes apart, about 8,000."""
     span = max(1, (high - low) // 12)
-    exponents = {*range(low - 1, low + 9), *range(high - 2, high + 1), *range(low, high, span)}
-    exponents = np.array(sorted(k for k in exponents if -1060 < k < 1020))
+    near = {*range(low - 1, low + 9), *range(high - 2, high + 1), *range(low, high, span)}
+    exponents = np.array(sorted(k for k in near if -1060 < k < 1020))
     tiny = 2.0**-40
     offsets = {0.0, tiny, 1 - 2.0**-30}
     for j in range(1, LARGEST + 2):
@@ -294,7 +290,7 @@ def _predicts(behaviour: Behaviour, x, answers) -> np.ndarray:
         for mode in ("toward_positive", "toward_negative", "ties_to_even"):
             other = replace(behaviour, rounding=mode, random_bits=None)
             either |= other.same(x, other.values(x), answers)
-        # beyond the largest value by less than a step, chance decides about overflow
+        # beyond the largest value by less than a step, overflow is random
         fmt = behaviour.format
         beyond = replace(behaviour, rounding="ties_to_even").values(np.copysign(np.inf, x))
         if behaviour.overflow != "overflow":
@@ -321,8 +317,9 @@ def _with_random_bits(asked, candidates) -> list[Behaviour]:
     answers = asked(np.repeat(x, draws)).reshape(x.size, draws)
     _, high, nu = steps(x, fmt)
     up = (np.abs(answers) == high[:, None]).mean(axis=1)
-    best, chosen = -np.inf, ("stochastic", None)
-    for kind, bits in [("stochastic", None), *((kind, n) for n in range(1, 9) for kind in COUNTED)]:
+    chosen: tuple[RoundingMode, int | None] = ("stochastic", None)
+    best, several = -np.inf, [chosen, *((kind, n) for n in range(1, 9) for kind in COUNTED)]
+    for kind, bits in several:
         p = np.array([_probability(kind, bits, float(v)) for v in nu])
         with np.errstate(all="ignore"):
             likely = np.where(up > 0, up * np.log(p), 0) + np.where(up < 1, (1 - up) * np.log1p(-p), 0)
@@ -334,7 +331,7 @@ def _with_random_bits(asked, candidates) -> list[Behaviour]:
 
 def _probability(kind: str, bits: int | None, nu: float) -> float:
     """Return the probability of going up for a fraction nu, as IEEE P3109 has it."""
-    if kind == "stochastic":
+    if bits is None:
         return nu
     count = 1 << bits
     if kind == "stochastic_a":
@@ -368,17 +365,13 @@ def _told_apart(asked, candidates, *, ask: bool):
     apart: list = []
     rounds = 0
     while len(candidates) > 1:
-        first, apart, open_points = candidates[0], [], []
         with np.errstate(all="ignore"):
-            for other in candidates[1:]:
-                x = _difference(first, other)
-                apart.append(x)
-                if x is not None:
-                    open_points.append(x)
+            apart = [_difference(candidates[0], other) for other in candidates[1:]]
+        open_points = {point for point in apart if point is not None}
         rounds += 1
         if not open_points or not ask or rounds > 20:
             break
-        x = np.array(sorted(set(open_points)))
+        x = np.array(sorted(open_points))
         candidates, _ = _fitting(candidates, x, asked(x))
         apart = []
     return candidates, apart[: max(0, len(candidates) - 1)]

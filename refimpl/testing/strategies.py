@@ -8,15 +8,35 @@ as the calls that make them.
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from refimpl.formats import OVERFLOWS, FloatFormat, IntFormat, PositFormat
+from refimpl._arguments import wrong_kind
+from refimpl.formats import NAN_RULES, OVERFLOWS, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.modes import FAMILIES
 from refimpl.testing.checks.checks import complexity
-from refimpl.testing.expected.behaviour import DETERMINISTIC, Behaviour, decode, values_of
+from refimpl.testing.expected.behaviour import DETERMINISTIC, OF_INTEGERS, Behaviour, decode, values_of
 from refimpl.testing.expected.cases import case_groups, distinct
+
+__all__ = [
+    "arrays",
+    "behaviours",
+    "codes",
+    "finite_values",
+    "formats",
+    "inputs",
+    "integer_formats",
+    "posits",
+    "roundings",
+    "scaled_blocks",
+    "special_values",
+]
+
+
+def __dir__():
+    return __all__
 
 
 @st.composite
@@ -27,8 +47,6 @@ def formats(draw, families=FAMILIES, min_bits: int = 3, max_bits: int = 8) -> Fl
     >>> find(formats(families=["fn"], min_bits=8), lambda fmt: fmt.max == 448).bits
     8
     """
-    from hypothesis import assume
-
     family = draw(st.sampled_from(sorted(families, key=FAMILIES.index)))
     bits = draw(st.integers(min_bits, max_bits))
     signed = family != "e8m0" and (family == "fnuz" or draw(st.sampled_from([True, False])))
@@ -112,7 +130,7 @@ def roundings(fmt):
     fmt = format_of(fmt)
     if isinstance(fmt, PositFormat):
         return st.just("ties_to_even")
-    return st.sampled_from(DETERMINISTIC[:5] if isinstance(fmt, IntFormat) else DETERMINISTIC)
+    return st.sampled_from(OF_INTEGERS if isinstance(fmt, IntFormat) else DETERMINISTIC)
 
 
 @st.composite
@@ -121,7 +139,7 @@ def behaviours(draw, fmt):
     fmt = format_of(fmt)
     if not isinstance(fmt, FloatFormat):
         return Behaviour(fmt, draw(roundings(fmt)))
-    rules = ["zero", "max"] if fmt.nan_code is None else ["zero"]
+    rules = NAN_RULES[: 2 if fmt.nan_code is None else 1]
     return Behaviour(fmt, draw(roundings(fmt)), draw(st.sampled_from(OVERFLOWS)), draw(st.sampled_from(rules)))
 
 
@@ -132,6 +150,8 @@ def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: i
     Each block is a power of two times values of the element format, ties between them, or zeros.
     """
     fmt = format_of(element)
+    if not isinstance(fmt, FloatFormat):
+        raise wrong_kind("scaled_blocks", "element", element, "a float format")
     size = blocks * block_size
     choice = draw(hnp.arrays(np.uint16, size, elements=st.integers(0, (1 << fmt.bits) - 1)))
     values = np.nan_to_num(decode(choice, fmt), nan=0.0, posinf=0.0, neginf=0.0)

@@ -6,7 +6,9 @@ got) on which the diagnosis rests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,9 +17,9 @@ import numpy as np
 from refimpl.formats import IntFormat
 from refimpl.testing.checks import probability
 from refimpl.testing.checks.report import CheckResult, Failure
-from refimpl.testing.expected.behaviour import decode, values_of
+from refimpl.testing.expected.behaviour import alike, decode, values_of
 from refimpl.testing.expected.cases import CaseGroup, case_groups, distinct
-from refimpl.testing.expected.explain import explain, number, value_of_code
+from refimpl.testing.expected.explain import explain, shortest, value_of_code
 from refimpl.testing.expected.laws import Law, laws
 from refimpl.testing.implementations import packing
 from refimpl.testing.implementations.findings import Finding, call
@@ -25,7 +27,7 @@ from refimpl.testing.implementations.probe import Probe
 
 
 class Seen(NamedTuple):
-    """Observations of one route: inputs in their dtype, expected and got (float64)."""
+    """Observations of one route (a function asked): inputs in their dtype, expected and got (float64)."""
 
     route: str
     x: np.ndarray
@@ -39,10 +41,10 @@ class Tally:
 
     tried: int = 0
     failed: int = 0
-    smallest: tuple = ()
+    smallest: float = math.inf
     failure: Failure | None = None
-    seen: list = field(default_factory=list)
-    hints: list = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     hung: bool = False
 
     def count(self, route, x, bad, explanation: Callable[[int], str]) -> None:
@@ -53,10 +55,18 @@ class Tally:
         if not wrong.size:
             return
         at = int(wrong[np.argmin(complexity(x[wrong]))])
-        size = complexity(x[at : at + 1])[0]
+        size = float(complexity(x[at : at + 1])[0])
         if self.failure is None or size < self.smallest:
             self.smallest = size
             self.failure = Failure(route, x.dtype.name, bits_of(x[at : at + 1]), explanation(at))
+
+    @contextlib.contextmanager
+    def noting(self, route) -> Iterator[None]:
+        """Count a Finding, which ends the block, as one failed case."""
+        try:
+            yield
+        except Finding as found:
+            self.find(route, found)
 
     def find(self, route, found: Finding) -> None:
         """Count a finding as one failed case."""
@@ -66,7 +76,7 @@ class Tally:
         x = found.input
         said = f"{route} {found.text}"
         if x is not None:
-            said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {number(float(x[0]))}"
+            said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {shortest(float(x[0]))}"
         if self.failure is None:
             self.failure = Failure(route, None if x is None else x.dtype.name, None if x is None else bits_of(x), said)
         self.hints.append(f"{route} {found.text}")
@@ -78,9 +88,9 @@ def complexity(x: np.ndarray) -> np.ndarray:
         return np.asarray(x, np.float64)
     with np.errstate(all="ignore"):
         fraction, exponent = np.frexp(x.astype(np.float64))
-        whole = np.ldexp(np.abs(np.nan_to_num(fraction)), 53).astype(np.uint64)
-        lowest = np.log2((whole & (~whole + np.uint64(1))).astype(np.float64) + (whole == 0))
-    length = np.where(whole == 0, 0, 53 - lowest)
+        significand = np.ldexp(np.abs(np.nan_to_num(fraction)), 53).astype(np.uint64)
+        lowest = np.log2((significand & (~significand + np.uint64(1))).astype(np.float64) + (significand == 0))
+    length = np.where(significand == 0, 0, 53 - lowest)
     size = 16.0 * length + 8 * np.abs(exponent - 1) + np.signbit(x)
     return np.where(np.isfinite(x), size, np.signbit(x))
 
@@ -113,44 +123,40 @@ class Check(NamedTuple):
 
 def checks_for(probe: Probe) -> list[Check]:
     """Return the checks for an implementation: its use, the fifteen case groups, the laws."""
-    fmt = probe.behaviour.format
-    found = [
-        Check(
-            "returns",
-            "use",
-            "a result has the shape and a dtype of the input",
-            returns,
-            None if probe.implementation.has("quantize") else "has no quantize",
-        )
-    ]
+    behaviour = probe.behaviour
+    found = [check_of_use(probe, returns)]
     for group in case_groups():
-        why = None if group.applies(fmt) else f"{fmt} has none"
-        found.append(Check(group.name, "case group", group.statement, *_of_group(group, probe, why)))
+        run, why = _of_group(group, probe)
+        why = why if group.applies(behaviour.format) else f"{behaviour.format} has none"
+        found.append(Check(group.name, "case group", group.statement, run, why))
     for law in laws():
-        why = None if probe.routes else "takes no values"
-        if not law.applies(probe.behaviour):
-            why = f"not a law for {probe.behaviour}"
+        why = probe.takes_no_values if law.applies(behaviour) else f"not a law for {behaviour}"
         found.append(Check(law.name, "law", law.statement, _of_law(law), why))
     return found
 
 
-def _of_group(group: CaseGroup, probe: Probe, why):
-    has = probe.implementation.has
-    if group.kind == "stochastic":
-        if not probe.behaviour.is_stochastic:
-            why = why or "rounding is not stochastic"
-        return lambda p, tally: probability.check(p, tally, group), why or (None if probe.routes else "takes no values")
-    if group.kind == "packing":
-        return lambda p, tally: packing.check(p, tally, group), why or (
-            None if has("pack") or has("unpack") else "has no pack or unpack"
-        )
-    if group.kind == "codes":
-        return lambda p, tally: _round_trip(p, tally, group), why or (
-            None if has("decode") or has("encode") else "has no encode or decode"
-        )
-    if probe.behaviour.is_stochastic:
-        return lambda p, tally: probability.certain(p, tally, group), why
-    return lambda p, tally: _values(p, tally, group), why or (None if probe.routes else "takes no values")
+def check_of_use(probe: Probe, run: Callable) -> Check:
+    """Return the check of what quantize returns."""
+    why = None if probe.implementation.has("quantize") else "has no quantize"
+    return Check("returns", "use", "a result has the shape and a dtype of the input", run, why)
+
+
+def _of_group(group: CaseGroup, probe: Probe) -> tuple[Callable, str | None]:
+    """Return what runs the check of a group, and why it cannot be run, or None."""
+
+    def lacks(*verbs):
+        return None if any(map(probe.implementation.has, verbs)) else f"has no {' or '.join(verbs)}"
+
+    stochastic = probe.behaviour.is_stochastic
+    check, why = {
+        "stochastic": (probability.check, None if stochastic else "rounding is not stochastic"),
+        "packing": (packing.check, lacks("pack", "unpack")),
+        "codes": (_round_trip, lacks("encode", "decode")),
+        "values": (probability.certain if stochastic else _values, None),
+    }[group.kind]
+    if group.kind in ("stochastic", "values"):
+        why = why or probe.takes_no_values
+    return lambda p, tally: check(p, tally, group), why
 
 
 def _values(probe: Probe, tally: Tally, group: CaseGroup) -> None:
@@ -162,16 +168,16 @@ def _values(probe: Probe, tally: Tally, group: CaseGroup) -> None:
             continue
         expected, wide = behaviour.values(x), x.astype(np.float64)
         for route in probe.routes:
-            try:
+            with tally.noting(route):
                 got = probe.ask(route, x)
-            except Finding as found:
-                tally.find(route, found)
-                continue
-            # a quantizer of narrow floats cannot return what its dtype cannot hold
-            wanted = expected.astype(dtype).astype(np.float64) if route == "quantize" else expected
-            bad = ~behaviour.same(wide, wanted, got)
-            tally.count(route, x, bad, lambda i, x=x, got=got: explain(behaviour, x[i : i + 1], got[i]))
-            tally.seen.append(Seen(route, x, wanted, got))
+                # a quantizer of narrow floats cannot return what its dtype cannot hold
+                wanted = expected.astype(dtype).astype(np.float64) if route == "quantize" else expected
+
+                def text(i, x=x, got=got):
+                    return explain(behaviour, x[i : i + 1], got[i])
+
+                tally.count(route, x, ~behaviour.same(wide, wanted, got), text)
+                tally.seen.append(Seen(route, x, wanted, got))
 
 
 def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
@@ -183,9 +189,8 @@ def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
 
     def text(i, said):
         right = value_of_code(int(codes[i]), fmt)
-        return f"code   0x{int(codes[i]) & ((1 << fmt.bits) - 1):x} of {fmt}\nright  {number(right)}\ngot    {said}"
+        return f"code   0x{int(codes[i]) & ((1 << fmt.bits) - 1):x} of {fmt}\nright  {shortest(right)}\ngot    {said}"
 
-    read = values
     if probe.implementation.has("decode"):
         try:
             read = probe.decode(codes.copy())
@@ -193,8 +198,7 @@ def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
             found.input = None
             tally.find("decode", found)
             return
-        bad = ~((read == values) & (np.signbit(read) == np.signbit(values)) | np.isnan(read) & np.isnan(values))
-        tally.count("decode", codes, bad, lambda i: text(i, f"decode gives {number(read[i])}"))
+        tally.count("decode", codes, ~alike(read, values), lambda i: text(i, f"decode gives {shortest(read[i])}"))
         tally.seen.append(Seen("decode", codes, values, read))
     if not probe.implementation.has("encode") or probe.behaviour.is_stochastic:
         return
@@ -204,15 +208,10 @@ def _round_trip(probe: Probe, tally: Tally, group: CaseGroup) -> None:
     canonical = np.isfinite(values)
     if not integer:  # several codes may be read as zero; infinity may be asked to saturate
         canonical &= (values != 0) | (codes == 0) | (codes == getattr(fmt, "sign_mask", 0))
-    back = values.astype(dtype)[canonical]
-    try:
-        again = probe.codes(back)
-    except Finding as found:
-        tally.find("encode", found)
-        return
-    kept = codes[canonical].astype(again.dtype)
-    where = np.flatnonzero(canonical)
-    tally.count("encode", kept, again != kept, lambda i: text(where[i], f"encode gives 0x{int(again[i]):x}"))
+    with tally.noting("encode"):
+        again = probe.codes(values.astype(dtype)[canonical])
+        kept, where = codes[canonical].astype(again.dtype), np.flatnonzero(canonical)
+        tally.count("encode", kept, again != kept, lambda i: text(where[i], f"encode gives 0x{int(again[i]):x}"))
 
 
 def _of_law(law: Law):
@@ -222,27 +221,26 @@ def _of_law(law: Law):
             everything = pool(behaviour.format, dtype)
             for route in probe.routes:
                 x = everything if route == "encode" else _returnable(everything, behaviour.format)
-                if behaviour.random_bits:  # takes its random integers: give it zeros
-                    q = lambda v, r=route: probe.ask(r, v, np.zeros(v.shape, np.uint32))  # noqa: E731
-                else:
-                    q = lambda v, r=route: probe.ask(r, v)  # noqa: E731
+
+                def q(v, route=route):
+                    return probe.ask(route, v, *probe.random_integers(v.shape, 0))
+
                 try:
                     y, bad, wanted = law.broken(q, behaviour, x)
                 except Finding as found:
                     tally.find(route, found)
                     return
-                tally.count(
-                    route,
-                    x,
-                    bad,
-                    lambda i, x=x, y=y, wanted=wanted: f"{explain(behaviour, x[i : i + 1], y[i])}\nwanted {wanted}",
-                )
+
+                def text(i, x=x, y=y, wanted=wanted):
+                    return f"{explain(behaviour, x[i : i + 1], y[i])}\nwanted {wanted}"
+
+                tally.count(route, x, bad, text)
 
     return run
 
 
 def pool(fmt, dtype: str, most: int = 20_000) -> np.ndarray:
-    """Return the inputs of all value groups, thinned evenly to so many, for the laws."""
+    """Return the inputs of all value groups, thinned evenly to `most`, for the laws."""
     groups = [group(fmt, dtype) for group in case_groups() if group.kind == "values"]
     x = distinct(np.concatenate(groups))
     return x[:: max(1, -(-x.size // most))].copy()
@@ -260,11 +258,11 @@ def returns(probe: Probe, tally: Tally, example=(1.0, 0.5)) -> None:
     """Look at the dtype that quantize returns, and at what it does with nothing."""
     for dtype in probe.inputs:
         x = np.array(example, dtype)
-        more = () if not probe.behaviour.random_bits else (np.zeros(2, np.uint32),)
+        more = probe.random_integers(x.shape, 0)
         try:
-            function, limit = probe.implementation.quantize, probe.time_limit
-            got = call(function, x, *more, time_limit=limit).dtype
-            call(function, x[:0], *(m[:0] for m in more), time_limit=limit)
+            quantize, limit = probe.implementation.function("quantize"), probe.time_limit
+            got = call(quantize, x, *more, time_limit=limit).dtype
+            call(quantize, x[:0], *(m[:0] for m in more), time_limit=limit)
         except Finding as found:
             tally.find("quantize", found)
             continue
@@ -274,6 +272,5 @@ def returns(probe: Probe, tally: Tally, example=(1.0, 0.5)) -> None:
         if got == x.dtype or own:
             tally.tried += 1
         else:
-            tally.find(
-                "quantize", Finding(f"returned {got} for {x.dtype}; return the dtype of the input, or the format's own")
-            )
+            said = f"returned {got} for {x.dtype}; return the dtype of the input, or the format's own"
+            tally.find("quantize", Finding(said))

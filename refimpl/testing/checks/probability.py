@@ -1,7 +1,7 @@
 """Stochastic rounding: exact where the implementation takes its random integers, bounded otherwise.
 
-*Bound*: the share of n independent draws lies farther than t from its probability with a chance of at
-most 2 exp(-2 n t^2) (Hoeffding).  With n = 2^14 draws and t = 1/32 this is below 3e-14 an input, so
+*Bound*: the fraction of n independent draws lies farther than t from its probability with a probability
+of at most 2 exp(-2 n t^2) (Hoeffding).  With n = 2^14 draws and t = 1/32 this is below 3e-14 an input, so
 that a correct implementation is not accused, and a bias of 1/16 of a step is found.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from refimpl.spec import float_codes
 from refimpl.testing.expected.behaviour import Behaviour, values_of
-from refimpl.testing.expected.explain import explain, number, value_of_code
+from refimpl.testing.expected.explain import explain, shortest, value_of_code
 from refimpl.testing.implementations.findings import Finding
 
 DRAWS, TOLERANCE = 1 << 14, 1 / 32
@@ -22,13 +22,8 @@ def check(probe, tally, group) -> None:
     for dtype in probe.inputs:
         x = group(probe.behaviour.format, dtype)
         for route in probe.routes:
-            try:
-                if probe.behaviour.random_bits:
-                    _enumerated(probe, tally, route, x)
-                else:
-                    _sampled(probe, tally, route, x)
-            except Finding as found:
-                tally.find(route, found)
+            with tally.noting(route):
+                (_enumerated if probe.behaviour.random_bits else _sampled)(probe, tally, route, x)
 
 
 def _enumerated(probe, tally, route, x) -> None:
@@ -43,15 +38,12 @@ def _enumerated(probe, tally, route, x) -> None:
         [value_of_code(behaviour.code_by_definition(float(v), int(r)), fmt) for v, r in zip(every, random, strict=True)]
     )
     bad = ~behaviour.same(every.astype(np.float64), expected, got)
-    tally.count(
-        route,
-        every,
-        bad,
-        lambda i: (
-            explain(behaviour, every[i : i + 1], got[i], right=expected[i])
-            + f"\nwith   random integer {random[i]} of {count}"
-        ),
-    )
+
+    def text(i):
+        said = explain(behaviour, every[i : i + 1], got[i], right=float(expected[i]))
+        return f"{said}\nwith   random integer {random[i]} of {count}"
+
+    tally.count(route, every, bad, text)
     if bad.any():
         tally.hints.append(_biased(x, got.reshape(-1, count), fmt))
 
@@ -64,16 +56,16 @@ def _sampled(probe, tally, route, x) -> None:
     low, high, nu = steps(x, fmt)
     size = np.abs(got)
     stray = ~((size == low[:, None]) | (size == high[:, None])).all(axis=1)
-    share = (size == high[:, None]).mean(axis=1)
+    upward = (size == high[:, None]).mean(axis=1)
     moved = (nu == 0) & ~(size == low[:, None]).all(axis=1)
-    bad = stray | moved | (np.abs(share - nu) > TOLERANCE) & (nu > 0)
+    bad = stray | moved | (np.abs(upward - nu) > TOLERANCE) & (nu > 0)
 
     def text(i):
         other = got[i][size[i] != low[i]] if moved[i] else got[i]
         return (
             explain(probe.behaviour, x[i : i + 1], float(other[0]))
-            + f"\nwanted away from zero with probability {number(nu[i])}"
-            + f"\nseen   {number(share[i])} of {DRAWS} draws"
+            + f"\nwanted away from zero with probability {shortest(nu[i])}"
+            + f"\nseen   {shortest(upward[i])} of {DRAWS} draws"
         )
 
     tally.count(route, x, bad, text)
@@ -96,21 +88,19 @@ def certain(probe, tally, group) -> None:
         largest = values_of(behaviour.format)[-1]
         sure &= ~np.isfinite(wide) | (np.abs(wide) <= largest)
         for route in probe.routes:
-            more = (np.full(x.shape, (1 << behaviour.random_bits) - 1, np.uint32),) if behaviour.random_bits else ()
             try:
-                got = probe.ask(route, x, *more)
+                got = probe.ask(route, x, *probe.random_integers(x.shape, (1 << (behaviour.random_bits or 0)) - 1))
             except Finding as found:
                 tally.find(route, found)
                 continue
             either = behaviour.same(wide, down, got) | behaviour.same(wide, up, got)
             inside = np.abs(wide) <= largest
             bad = sure & ~behaviour.same(wide, down, got) | inside & ~either & (got != 0)
-            tally.count(
-                route,
-                x,
-                bad,
-                lambda i, x=x, got=got, down=down: explain(behaviour, x[i : i + 1], got[i], right=down[i]),
-            )
+
+            def text(i, x=x, got=got, down=down):
+                return explain(behaviour, x[i : i + 1], got[i], right=down[i])
+
+            tally.count(route, x, bad, text)
             moved = sure & (got != down) & np.isfinite(wide)
             if moved.any():
                 tally.hints.append("moves values that are exact")
@@ -118,23 +108,24 @@ def certain(probe, tally, group) -> None:
 
 def steps(x: np.ndarray, fmt) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the magnitudes either side of x and the fraction of the step between, from the definition."""
-    found = []
+    found: list[tuple[float, float, float]] = []
     for v in x:
         exact = float_codes.from_float(float(v)).magnitude
         if exact == 0:
             found.append((0.0, 0.0, 0.0))
             continue
         code = float_codes.round_to_precision(exact, False, fmt, "toward_zero")
-        low, high = (float_codes.magnitude(c, fmt) for c in (code, code + 1))
-        if not fmt.has_subnormals and low == 0:
-            high = float_codes.magnitude(1 << fmt.mantissa_bits, fmt)
-        nu = (exact - low) / (high - low)
-        found.append((float(low), float(high if nu else low), float(nu)))
-    return tuple(np.array(column) for column in zip(*found, strict=True))
+        below, above = (float_codes.magnitude(c, fmt) for c in (code, code + 1))
+        if not fmt.has_subnormals and below == 0:
+            above = float_codes.magnitude(1 << fmt.mantissa_bits, fmt)
+        part = (exact - below) / (above - below)
+        found.append((float(below), float(above if part else below), float(part)))
+    low, high, nu = np.array(found).T
+    return low, high, nu
 
 
 def _biased(x, got, fmt) -> str:
-    """Name the defect that the shares of results (inputs, draws) show."""
+    """Name the defect that the fractions of results (inputs, draws) show."""
     low, high, nu = steps(x, fmt)
     up = (np.abs(got) == high[:, None]).mean(axis=1)
     exact = nu == 0

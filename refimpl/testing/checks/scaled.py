@@ -1,6 +1,6 @@
 """What is common to implementations of scaled formats: blocks that share a scale, scaled integers.
 
-Their results depend on a scale beside the format, so that the case groups and laws of plain formats do
+Their results depend on a scale beside the format, so that the case groups and laws of other formats do
 not fit.  A `Scaled` brings its own: groups of inputs, what is expected of them, and known defects.
 """
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refimpl.testing.checks.checks import Check, Seen, Tally, returns
+from refimpl.testing.checks.checks import Check, Seen, Tally, check_of_use, returns
+from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding
 
 
@@ -64,7 +65,7 @@ class Scaled(ABC):
 
     def same(self, x, a, b) -> np.ndarray:
         """Tell where results a and b are one and the same; minus zero is not zero."""
-        return (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
+        return alike(a, b)
 
     def narrow(self, y: np.ndarray, dtype) -> np.ndarray:
         """Return results as the dtype of the inputs can hold them, as float64."""
@@ -82,17 +83,9 @@ class Scaled(ABC):
 
 def scaled_checks(probe) -> list[Check]:
     """Return the checks for an implementation of a scaled format."""
-    why = None if probe.routes else "takes no values"
+    why = probe.takes_no_values
     example = probe.behaviour.groups()[0].arrays(np.dtype(np.float32))[0][:2]
-    found = [
-        Check(
-            "returns",
-            "use",
-            "a result has the shape and a dtype of the input",
-            lambda probe, tally: returns(probe, tally, example),
-            None if probe.implementation.has("quantize") else "has no quantize",
-        )
-    ]
+    found = [check_of_use(probe, lambda probe, tally: returns(probe, tally, example))]
     for group in probe.behaviour.groups():
         found.append(Check(group.name, "case group", group.statement, _of_group(group), why))
     for law in probe.behaviour.laws():
@@ -102,14 +95,17 @@ def scaled_checks(probe) -> list[Check]:
 
 def _of_group(group: Group):
     def run(probe, tally: Tally) -> None:
+        behaviour = probe.behaviour
         for dtype in probe.inputs:
             for x in group.arrays(np.dtype(dtype)):
-                expected = probe.behaviour.narrow(probe.behaviour.values(x), dtype)
+                expected = behaviour.narrow(behaviour.values(x), dtype)
                 for route in probe.routes:
-                    if (got := _asked(probe, route, x, tally)) is None:
+                    try:
+                        got = behaviour.narrow(probe.ask(route, x), dtype)
+                    except Finding as found:
+                        _find(tally, route, found)
                         return
-                    got = probe.behaviour.narrow(got, dtype)
-                    _count(probe, tally, route, x, ~probe.behaviour.same(x, expected, got), got)
+                    _count(probe, tally, route, x, ~behaviour.same(x, expected, got), got)
                     tally.seen.append(Seen(route, x, expected, got))
 
     return run
@@ -128,14 +124,6 @@ def _of_law(law: ScaledLaw):
                     _count(probe, tally, route, x, bad, y)
 
     return run
-
-
-def _asked(probe, route, x, tally):
-    try:
-        return probe.ask(route, x)
-    except Finding as found:
-        _find(tally, route, found)
-        return None
 
 
 def _find(tally: Tally, route: str, found: Finding) -> None:

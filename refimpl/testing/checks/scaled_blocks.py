@@ -13,13 +13,14 @@ from fractions import Fraction
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import SCALE_RULES, BlockFormat, IntFormat, names
+from refimpl._arguments import choice
+from refimpl.formats import SCALE_RULES, BlockFormat, IntFormat, RoundingMode, ScaleRule, names
 from refimpl.formats import format as format_of
 from refimpl.spec import blocks, float_codes
 from refimpl.testing.checks.scaled import Group, Scaled, ScaledLaw
 from refimpl.testing.expected.behaviour import DETERMINISTIC, Behaviour, step_above, values_of
 from refimpl.testing.expected.cases import around, ties
-from refimpl.testing.expected.explain import explain, number
+from refimpl.testing.expected.explain import explain, shortest
 
 ROWS = 8  # of a tensor that has a scale of its own
 
@@ -30,36 +31,27 @@ class ScaledBlocks(Scaled):
 
     Parameters
     ----------
-    format : BlockFormat or its name
+    format : BlockFormat
     rounding : str
-        Of the elements; a deterministic mode.
+        Of the elements; a deterministic mode; others are a ValueError.
     scale_rule : str, optional
         For MX: ``floor`` (default), ``ceil``, ``even``, ``nearest``.
     tensor_scale : float, optional
         For NVFP4, where it is given; by default it comes from the largest magnitude of the array.
 
-    Raises
-    ------
-    TypeError, ValueError
-        For others.
-
     Examples
     --------
-    >>> ScaledBlocks("mxfp4_e2m1").values(np.array([[1.0, -6.5, 0.3]])).tolist()
+    >>> ScaledBlocks(format_of("mxfp4_e2m1")).values(np.array([[1.0, -6.5, 0.3]])).tolist()
     [[1.0, -6.0, 0.5]]
     """
 
     format: BlockFormat
-    rounding: str = "ties_to_even"
-    scale_rule: str | None = None
+    rounding: RoundingMode = "ties_to_even"
+    scale_rule: ScaleRule | None = None
     tensor_scale: float | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "format", format_of(self.format))
-        if self.rounding not in DETERMINISTIC:
-            raise ValueError(
-                f"testing: elements of blocks round in one of {', '.join(DETERMINISTIC)}; got {self.rounding!r}"
-            )
+        choice("testing", "rounding of elements of blocks", self.rounding, DETERMINISTIC)
         self.values(np.zeros((1, 2), np.float32))  # refuses what does not belong together
 
     def __str__(self) -> str:
@@ -74,10 +66,13 @@ class ScaledBlocks(Scaled):
 
     def values(self, x):
         """Return the expected results of x, float64; see `Scaled`."""
-        coded = ops.quantize_blocks(
+        codes, scales, tensor_scale = self._coded(x)
+        return ops.decode_blocks(codes, scales, self.format, tensor_scale=tensor_scale, dtype=np.float64)
+
+    def _coded(self, x) -> ops.BlockCodes:
+        return ops.quantize_blocks(
             x, self.format, rounding=self.rounding, scale_rule=self.scale_rule, tensor_scale=self.tensor_scale
         )
-        return _decoded(coded, self.format)
 
     def same(self, x, a, b):
         """Tell where results are one and the same; a zero of integer elements has no sign."""
@@ -118,9 +113,7 @@ class ScaledBlocks(Scaled):
         cells = np.resize(np.asarray(others, np.float64), (count, room))
         found = []
         for anchor in anchors:
-            for i, cell in enumerate(cells):
-                block = np.insert(cell[: size - 1], (i * 7) % size, anchor)
-                found.append(block)
+            found += [np.insert(cell[: size - 1], (i * 7) % size, anchor) for i, cell in enumerate(cells)]
         with np.errstate(all="ignore"):
             return np.array(found, np.float64).astype(dtype).reshape(-1, 2 * size)
 
@@ -133,14 +126,8 @@ class ScaledBlocks(Scaled):
 
     def _scales(self, dtype):
         power = 2.0**self.format.max_exponent
-        points = [
-            power,
-            2 * power,
-            self._top,
-            self._top * 1.5,
-            power * 1.5,
-            2 * power - step_above(self.format.grid) / 2,
-        ]
+        points = [power, 2 * power, self._top, self._top * 1.5, power * 1.5]
+        points.append(2 * power - step_above(self.format.grid) / 2)
         largest = around(points, dtype, signs=(1,)).astype(np.float64)
         parts = [1, -0.5, 0.3, -0.26, 0.11, 0.0625, 0.007, 0.93]
         return np.concatenate([self._filled([a], a * np.array(parts), dtype) for a in largest])
@@ -224,9 +211,9 @@ class ScaledBlocks(Scaled):
         scale = float_codes.decode(code, fmt.scale).magnitude * Fraction(given)
         right = float_codes.to_float(blocks.decode_element(codes[column - first], fmt))
         lines = [
-            f"row {row}, element {column}: {x.dtype} {number(float(block[column - first]))}",
-            f"its block's largest magnitude is {number(float(np.abs(block).max()))}, so the scale "
-            f"has code 0x{code:x}, and is {number(float(scale))}" + f" (tensor scale {given!r})" * fmt.tensor_scale,
+            f"row {row}, element {column}: {x.dtype} {shortest(float(block[column - first]))}",
+            f"its block's largest magnitude is {shortest(float(np.abs(block).max()))}, so the scale "
+            f"has code 0x{code:x}, and is {shortest(float(scale))}" + f" (tensor scale {given!r})" * fmt.tensor_scale,
             "divided by the scale:",
         ]
         scaled = np.array([float(Fraction(float(block[column - first])) / scale)])
@@ -239,57 +226,49 @@ class ScaledBlocks(Scaled):
         """Return known defects; see `Scaled`."""
         fmt = self.format
 
-        def other(**rules):
-            return lambda x: replace(self, **rules).values(x)
+        def other(x, **rules):
+            return replace(self, **rules).values(x)
 
-        found = [(f"rounds elements {mode}", other(rounding=mode)) for mode in DETERMINISTIC if mode != self.rounding]
+        def cut(x, size):
+            return other(x, format=replace(fmt, block_size=size))
+
+        def ruled(**rules):
+            return lambda x: other(x, **rules)
+
+        def spoiled(**how):
+            return lambda x: self._by_scales(x, **how)
+
+        found = [(f"rounds elements {mode}", ruled(rounding=mode)) for mode in DETERMINISTIC if mode != self.rounding]
         if not fmt.tensor_scale:
-            found += [
-                (f"has the scale rule {rule}", other(scale_rule=rule)) for rule in SCALE_RULES if rule != self._rule
-            ]
-            found += [
-                ("has scales twice too large", lambda x: self._by_scales(x, shift=1)),
-                ("has scales twice too small", lambda x: self._by_scales(x, shift=-1)),
-            ]
+            rules = [rule for rule in SCALE_RULES if rule != self._rule]
+            found += [(f"has the scale rule {rule}", ruled(scale_rule=rule)) for rule in rules]
+            found += [(f"has scales twice too {word}", spoiled(shift=k)) for word, k in (("large", 1), ("small", -1))]
         elif self.tensor_scale is None:
-            found.append(("leaves the tensor scale out", other(tensor_scale=1.0)))
+            found.append(("leaves the tensor scale out", ruled(tensor_scale=1.0)))
         for size in (8, 16, 32, 64, 128):
             if size != fmt.block_size:
-                found.append((f"cuts blocks of {size}", other(format=replace(fmt, block_size=size))))
+                found.append((f"cuts blocks of {size}", lambda x, size=size: cut(x, size)))
         found += [
-            (
-                "has one scale for a whole row",
-                lambda x: replace(self, format=replace(fmt, block_size=x.shape[-1])).values(x),
-            ),
-            (
-                "has one scale for the whole array",
-                lambda x: (
-                    replace(self, format=replace(fmt, block_size=x.size)).values(x.reshape(1, -1)).reshape(x.shape)
-                ),
-            ),
+            ("has one scale for a whole row", lambda x: cut(x, x.shape[-1])),
+            ("has one scale for the whole array", lambda x: cut(x.reshape(1, -1), x.size).reshape(x.shape)),
             ("cuts blocks along the first axis", lambda x: self.values(x.T.copy()).T),
             ("loses the sign of zeros", lambda x: self.values(x) + 0.0),
-            ("flushes subnormal elements to zero", lambda x: self._by_scales(x, flush=True)),
-            ("does not saturate: elements too large become NaN", lambda x: self._by_scales(x, beyond=np.nan)),
-            (
-                "does not saturate: elements too large become NaN",
-                lambda x: self._by_scales(x, beyond=np.nan, reach=np.greater),
-            ),
-            ("does not saturate: elements too large stay as they are", lambda x: self._by_scales(x, beyond=None)),
+            ("flushes subnormal elements to zero", spoiled(flush=True)),
+            ("does not saturate: elements too large become NaN", spoiled(beyond=np.nan)),
+            ("does not saturate: elements too large become NaN", spoiled(beyond=np.nan, reach=np.greater)),
+            ("does not saturate: elements too large stay as they are", spoiled(beyond=None)),
             ("rounds its input to bfloat16 first", lambda x: self.values(ops.quantize(x, "bfloat16"))),
         ]
         for name in names():
             there = format_of(name)
             if isinstance(there, BlockFormat) and there != fmt and there.tensor_scale == fmt.tensor_scale:
-                found.append((f"is {name}", other(format=there)))
+                found.append((f"is {name}", ruled(format=there)))
         return tuple(found)
 
     def _by_scales(self, x, *, shift=0, flush=False, beyond="saturate", reach=np.greater_equal):
         """Quantize elements with the right scales, moved or mistreated."""
         fmt = self.format
-        coded = ops.quantize_blocks(
-            x, fmt, rounding=self.rounding, scale_rule=self.scale_rule, tensor_scale=self.tensor_scale
-        )
+        coded = self._coded(x)
         scales = ops.decode(coded.scales, fmt.scale) * coded.tensor_scale * 2.0**shift
         wide = np.repeat(scales, fmt.block_size, axis=-1)[..., : x.shape[-1]]
         elements = x.astype(np.float64) / wide
@@ -300,7 +279,3 @@ class ScaledBlocks(Scaled):
             last = values_of(fmt.grid)[-1] + step_above(fmt.grid) / 2
             y = np.where(reach(np.abs(elements), last), elements if beyond is None else beyond, y)
         return y * wide
-
-
-def _decoded(coded, fmt) -> np.ndarray:
-    return ops.decode_blocks(*coded[:2], fmt, tensor_scale=coded.tensor_scale, dtype=np.float64)

@@ -8,19 +8,20 @@ Quantization and training of neural networks for efficient integer-arithmetic-on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
-from refimpl.formats import IntFormat
-from refimpl.formats import format as format_of
+from refimpl._arguments import POSITIVE, Interval, choice, integer, number
+from refimpl.formats import IntFormat, RoundingMode
 from refimpl.spec import integers
 from refimpl.testing.checks.scaled import Group, Scaled, ScaledLaw
-from refimpl.testing.expected.behaviour import DETERMINISTIC
+from refimpl.testing.expected.behaviour import OF_INTEGERS
 from refimpl.testing.expected.cases import around
-from refimpl.testing.expected.explain import number
+from refimpl.testing.expected.explain import shortest
 
 MOST = 3000  # ties that are tried of one format
 
@@ -31,22 +32,18 @@ class ScaledIntegers(Scaled):
 
     Parameters
     ----------
-    format : IntFormat or its name
+    format : IntFormat
     scale : float
         Positive and finite.
     zero_point : int
         A code of the format.
     rounding : str
-        A deterministic mode, not ``to_odd``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For others.
+        A deterministic mode, not ``to_odd``; others are a ValueError.
 
     Examples
     --------
-    >>> expected = ScaledIntegers("uint8", 0.5, 10)
+    >>> from refimpl.formats import format
+    >>> expected = ScaledIntegers(format("uint8"), 0.5, 10)
     >>> expected.codes(np.array([1.25, -100.0])).tolist(), expected.values(np.array([1.25])).tolist()
     ([12, 0], [1.0])
     """
@@ -54,40 +51,28 @@ class ScaledIntegers(Scaled):
     format: IntFormat
     scale: float = 1.0
     zero_point: int = 0
-    rounding: str = "ties_to_even"
+    rounding: RoundingMode = "ties_to_even"
 
     def __post_init__(self):
-        fmt = format_of(self.format)
-        object.__setattr__(self, "format", fmt)
-        if not isinstance(fmt, IntFormat):
-            raise TypeError(f"testing: scale and zero_point are of integer formats such as int8; got {fmt}")
-        if not 0 < self.scale < np.inf:
-            raise ValueError(f"testing: scale must be finite and above zero; got {self.scale!r}")
-        if not (isinstance(self.zero_point, (int, np.integer)) and fmt.min <= self.zero_point <= fmt.max):
-            raise ValueError(
-                f"testing: zero_point must be a code of {fmt}, from {fmt.min} to {fmt.max}; got {self.zero_point!r}"
-            )
-        if self.rounding not in DETERMINISTIC[:5]:
-            raise ValueError(
-                f"testing: integer formats round in one of {', '.join(DETERMINISTIC[:5])}; got {self.rounding!r}"
-            )
+        fmt = self.format
+        number("testing", "scale", self.scale, POSITIVE)
+        integer("testing", f"zero_point of {fmt}", self.zero_point, Interval(fmt.min, fmt.max))
+        choice("testing", f"rounding of {fmt}", self.rounding, OF_INTEGERS)
 
     def __str__(self) -> str:
         return f"{self.format}, scale {self.scale!r}, zero point {self.zero_point}, {self.rounding}"
 
     def codes(self, x: np.ndarray) -> np.ndarray:
         """Return the expected codes, int64, from exact fractions; NaN gives the zero point."""
-        exact = Fraction(self.scale)
-        found = [self._code(value, exact) for value in x.astype(np.float64).ravel().tolist()]
+        found = [self._code(value) for value in x.astype(np.float64).ravel().tolist()]
         return np.array(found, np.int64).reshape(x.shape)
 
-    def _code(self, value: float, scale: Fraction) -> int:
+    def _code(self, value: float) -> int:
         if math.isnan(value):
             return self.zero_point
         if math.isinf(value):
             return self.format.max if value > 0 else self.format.min
-        code = _rounded(Fraction(value) / scale, self.rounding) + self.zero_point
-        return min(max(code, self.format.min), self.format.max)
+        return integers.encode(value, self.format, self.scale, self.zero_point, self.rounding)
 
     def read(self, codes: np.ndarray) -> np.ndarray:
         """Return what codes stand for: float32 numbers, as float64."""
@@ -124,10 +109,9 @@ class ScaledIntegers(Scaled):
             points = [0.0, self.scale / 4, info.smallest_subnormal, info.smallest_normal]
             return [around(np.array(points, np.float64), dtype)]
 
+        halfway = "half way between two codes, and one unit either side, go where they must"
         return (
-            Group(
-                "ties", "half way between two codes, and one unit either side, go where they must", near(codes + 0.5)
-            ),
+            Group("ties", halfway, near(codes + 0.5)),
             Group("representable", "what codes stand for stays", near(codes)),
             Group("range", "both ends of the codes are reached and not passed", near(ends)),
             Group("far_overflow", "values far outside saturate", near([*far, *(-f for f in far)])),
@@ -162,27 +146,26 @@ class ScaledIntegers(Scaled):
     def explain(self, x, at, got):
         """Explain one result; see `Scaled`."""
         value = float(x.reshape(-1)[at])
-        lines = [f"input  {x.dtype} = {number(value)}"]
-        code = self._code(value, Fraction(self.scale))
+        lines = [f"input  {x.dtype} = {shortest(value)}"]
+        code = self._code(value)
         if math.isfinite(value):
             lines.append(
-                f"over the scale {self.scale!r} it is {number(value / self.scale)}, exactly "
+                f"over the scale {self.scale!r} it is {shortest(value / self.scale)}, exactly "
                 f"{_short(Fraction(value) / Fraction(self.scale))}"
             )
         right = float(self.read(np.array([code]))[0])
         lines.append(
-            f"right  code {code} = {number(right)}  ({self.rounding}, then plus {self.zero_point}, "
+            f"right  code {code} = {shortest(right)}  ({self.rounding}, then plus {self.zero_point}, "
             f"within {self.format.min} to {self.format.max})"
         )
-        return "\n".join([*lines, f"got    {number(got)}"])
+        return "\n".join([*lines, f"got    {shortest(got)}"])
 
     def defects(self):
         """Return known defects; see `Scaled`."""
         fmt, zero, scale = self.format, self.zero_point, self.scale
 
         def ruled(**rules):
-            fields = {"format": fmt, "scale": scale, "zero_point": zero, "rounding": self.rounding}
-            return ScaledIntegers(**fields | rules).values
+            return replace(self, **rules).values
 
         def clipped(codes):
             return self.read(np.clip(np.nan_to_num(codes), fmt.min, fmt.max))
@@ -191,7 +174,7 @@ class ScaledIntegers(Scaled):
             with np.errstate(all="ignore"):
                 return work(x.astype(np.float32)).astype(np.float64)
 
-        def through(work):  # float32 on the way, rounded to nearest even
+        def through(work):  # float32 between, rounded to nearest even
             return lambda x: clipped(np.rint(quotient(x, work)) + zero)
 
         def early(x):  # the zero point joins before rounding: the parity of ties may change
@@ -211,7 +194,9 @@ class ScaledIntegers(Scaled):
                 return clipped(np.clip(np.rint(x.astype(np.float64) / scale), fmt.min, fmt.max) + zero)
 
         single = np.float32(scale)
-        found = [(mode, ruled(rounding=mode)) for mode in DETERMINISTIC[:5] if mode != self.rounding]
+        found: list[tuple[str, Callable]] = [
+            (mode, ruled(rounding=mode)) for mode in OF_INTEGERS if mode != self.rounding
+        ]
         if self.rounding == "ties_to_even":
             found += [
                 ("divides by the scale in float32, and so rounds twice", through(lambda v: v / single)),
@@ -223,7 +208,7 @@ class ScaledIntegers(Scaled):
             ]
         if zero:
             found += [
-                ("ignores the zero point", lambda x: ruled(zero_point=0)(x)),
+                ("ignores the zero point", ruled(zero_point=0)),
                 ("adds the zero point before rounding", early),
                 ("saturates before the zero point is added", shifted),
             ]
@@ -240,20 +225,6 @@ def _meanings(fmt: IntFormat, scale: float, zero_point: int) -> np.ndarray:
     """Return what each code stands for, from the lowest on."""
     codes = range(fmt.min, fmt.max + 1)
     return np.array([integers.decode(code, scale, zero_point) for code in codes])
-
-
-def _rounded(x: Fraction, rounding: str) -> int:
-    """Return an exact number rounded to a whole one."""
-    match rounding:
-        case "ties_to_even":
-            return round(x)
-        case "ties_to_away":
-            return int(math.copysign(math.floor(abs(x) + Fraction(1, 2)), x))
-        case "toward_zero":
-            return math.trunc(x)
-        case "toward_positive":
-            return math.ceil(x)
-    return math.floor(x)
 
 
 def _short(x: Fraction) -> str:

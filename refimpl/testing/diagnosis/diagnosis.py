@@ -12,10 +12,11 @@ from itertools import combinations
 
 import numpy as np
 
+from refimpl import ops
 from refimpl.formats import FloatFormat, PositFormat, names
 from refimpl.formats import format as format_of
 from refimpl.testing.diagnosis.defects import Defect, defects_of
-from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.expected.behaviour import Behaviour, alike
 
 MOST = 4000  # observations that pairs of defects are held against
 ENOUGH = 5  # held-out failures that must speak for each half of a pair
@@ -57,14 +58,14 @@ def diagnose(behaviour: Behaviour, seen: list) -> tuple[str, ...]:
     """
     decoding = [s for s in seen if s.route == "decode"]
     asked = [s for s in seen if s.route != "decode"]
-    wrong_codes = any(not _alike(s.expected, s.got).all() for s in decoding)
+    wrong_codes = any(not alike(s.expected, s.got).all() for s in decoding)
     if wrong_codes:
         return _of_decoding(behaviour.format, decoding)
     known = defects_of(behaviour)
     asked = _by_route(asked)
     narrow = [_failing_and_some(behaviour, s) for s in asked]
     for size in (1, 2):
-        found = combinations(known, size)
+        found = [*combinations(known, size)]
         for observations in (narrow, asked):
             found = [group for group in found if _explains(group, behaviour, observations)]
         said = {" and ".join(d.sentence for d in group): group for group in reversed(found)}
@@ -93,7 +94,7 @@ def _failing(behaviour, seen):
 
 
 def _failing_and_some(behaviour, seen):
-    """Return every other failure, at most so many, and an even choice of what is right."""
+    """Return every other failure, up to a tenth of MOST, and an even choice of what is right."""
     bad = _failing(behaviour, seen)
     few = bad[::2][: MOST // 10]
     wrong = np.isin(np.arange(seen.x.size), bad)
@@ -116,7 +117,7 @@ def _of_pairs(said: dict, behaviour, asked) -> tuple[str, ...]:
 
 def _by_route(asked) -> list:
     """Return the observations of each route and input type in one, so that none counts twice."""
-    found = {}
+    found: dict[tuple, list] = {}
     for seen in asked:
         found.setdefault((seen.route, seen.x.dtype), []).append(seen)
     return [
@@ -131,22 +132,16 @@ def _speaking(half: Defect, behaviour, seen) -> int:
     return int(_unexplained((half,), behaviour, seen)[held].sum())
 
 
-def _alike(a, b):
-    return (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
-
-
 def _of_decoding(fmt, decoding) -> tuple[str, ...]:
     found = []
     for name in names():
         other = format_of(name)
         if isinstance(other, (FloatFormat, PositFormat)) and other.bits == fmt.bits:
-            from refimpl import ops
-
-            if all(_alike(ops.decode(s.x, other), s.got).all() for s in decoding):
+            if all(alike(ops.decode(s.x, other), s.got).all() for s in decoding):
                 found.append(f"decodes as {name}")
     for s in decoding:
         special = ~np.isfinite(s.expected)
-        bad = ~_alike(s.expected, s.got)
+        bad = ~alike(s.expected, s.got)
         if (bad & ~special).any():
             small = isinstance(fmt, FloatFormat) and (np.abs(s.expected[bad]) < fmt.smallest_normal).all()
             if small and (s.got[bad] == 0).all():

@@ -10,18 +10,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, PositFormat
+from refimpl._arguments import Interval, choice, instance, integer, wrong_value
+from refimpl.formats import (
+    NAN_RULES,
+    OVERFLOWS,
+    ROUNDINGS,
+    FloatFormat,
+    IntFormat,
+    NanRule,
+    Overflow,
+    PositFormat,
+    RoundingMode,
+)
 from refimpl.formats import format as format_of
 from refimpl.spec import float_codes, integers, posits
 
-DIRECTED = ("toward_positive", "toward_negative")
-NEAREST = ("ties_to_even", "ties_to_away")
-DETERMINISTIC = (*NEAREST, "toward_zero", *DIRECTED, "to_odd")
-COUNTED = ("stochastic_a", "stochastic_b", "stochastic_c")
+ElementFormat = FloatFormat | PositFormat | IntFormat
+DIRECTED: tuple[RoundingMode, ...] = ("toward_positive", "toward_negative")
+NEAREST: tuple[RoundingMode, ...] = ("ties_to_even", "ties_to_away")
+OF_INTEGERS: tuple[RoundingMode, ...] = (*NEAREST, "toward_zero", *DIRECTED)
+DETERMINISTIC: tuple[RoundingMode, ...] = (*OF_INTEGERS, "to_odd")
+COUNTED: tuple[RoundingMode, ...] = ("stochastic_a", "stochastic_b", "stochastic_c")
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Behaviour:
     ----------
     format : FloatFormat, PositFormat, IntFormat or a name
         Values of a float format must lie within float64.  An integer format is meant with scale 1:
-        values become whole numbers and saturate.
+        values become integers and saturate.
     rounding, overflow, nan : str
         As for `refimpl.quantize`; `nan` is ``zero`` (of either sign) or ``max``.
     random_bits : int, optional
@@ -50,43 +64,43 @@ class Behaviour:
     ([1.0, nan], 56)
     """
 
-    format: FloatFormat | PositFormat | IntFormat
-    rounding: str = "ties_to_even"
-    overflow: str = "overflow"
-    nan: str = "zero"
+    format: ElementFormat
+    rounding: RoundingMode = "ties_to_even"
+    overflow: Overflow = "overflow"
+    nan: NanRule = "zero"
     random_bits: int | None = None
 
+    if TYPE_CHECKING:  # a format may be given by its name
+
+        def __init__(
+            self,
+            format: ElementFormat | str,
+            rounding: RoundingMode = "ties_to_even",
+            overflow: Overflow = "overflow",
+            nan: NanRule = "zero",
+            random_bits: int | None = None,
+        ): ...
+
     def __post_init__(self):
-        fmt = format_of(self.format)
+        fmt: ElementFormat = instance(
+            "testing", "format", format_of(self.format), get_args(ElementFormat), "a float, posit or integer format"
+        )
         object.__setattr__(self, "format", fmt)
-        if not isinstance(fmt, (FloatFormat, PositFormat, IntFormat)):
-            raise TypeError(
-                f"testing: expected a float, posit or integer format, got {fmt}; of blocks, "
-                "test the elements, or give conform a function on arrays"
-            )
-        for what, got, allowed in (
-            ("rounding", self.rounding, ROUNDINGS),
-            ("overflow", self.overflow, OVERFLOWS),
-            ("nan", self.nan, NAN_RULES[:2]),
-        ):
-            if got not in allowed:
-                raise ValueError(f"testing: unknown {what} {got!r}; one of {', '.join(map(str, allowed))}")
-        counted = self.rounding in COUNTED
-        if counted != (self.random_bits is not None) or (counted and self.random_bits not in range(1, 9)):
-            raise ValueError(
-                "testing: stochastic_a, stochastic_b and stochastic_c take random_bits "
-                f"from 1 to 8, other modes none; got rounding={self.rounding!r}, "
-                f"random_bits={self.random_bits!r}"
-            )
+        choice("testing", "rounding", self.rounding, ROUNDINGS)
+        choice("testing", "overflow", self.overflow, OVERFLOWS)
+        choice("testing", "nan", self.nan, NAN_RULES[:2])
+        if self.rounding in COUNTED:
+            integer("testing", "random_bits", self.random_bits, Interval(1, 8), f"{self.rounding} counts them")
+        elif self.random_bits is not None:
+            raise wrong_value("testing", "random_bits", self.random_bits, f"None with rounding {self.rounding!r}")
         if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
-            raise ValueError(
-                f"testing: values of {fmt} lie beyond float64, in which results are "
-                "compared; test a format of smaller exponents"
-            )
-        if isinstance(fmt, PositFormat) and (self.rounding, self.overflow) != ("ties_to_even", "overflow"):
-            raise ValueError("testing: posits round to even and never overflow; leave rounding and overflow out")
-        if isinstance(fmt, IntFormat) and (self.rounding not in DETERMINISTIC[:5] or self.overflow == "propagate"):
-            raise ValueError(f"testing: integer formats saturate and round in one of {', '.join(DETERMINISTIC[:5])}")
+            raise wrong_value("testing", "format", fmt, "a format within float64, in which results are compared")
+        if isinstance(fmt, PositFormat):
+            choice("testing", f"rounding of {fmt}", self.rounding, ("ties_to_even",))
+            choice("testing", f"overflow of {fmt}", self.overflow, ("overflow",))
+        if isinstance(fmt, IntFormat):
+            choice("testing", f"rounding of {fmt}", self.rounding, OF_INTEGERS)
+            choice("testing", f"overflow of {fmt}", self.overflow, ("overflow", "saturate"))
 
     @property
     def is_stochastic(self) -> bool:
@@ -97,7 +111,9 @@ class Behaviour:
         """Return the expected codes of x (float16, float32 or float64): int64 for integers."""
         if isinstance(self.format, IntFormat):
             return round_to_integers(x, self.format, self.rounding)
-        return ops.encode(x, self.format, **self._rules())
+        if isinstance(self.format, PositFormat):
+            return ops.encode(x, self.format)
+        return ops.encode(x, self.format, rounding=self.rounding, overflow=self.overflow, nan=self.nan)
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Return the expected values of x as float64."""
@@ -111,9 +127,7 @@ class Behaviour:
                 return 0
             if np.isinf(x):
                 return fmt.max if x > 0 else fmt.min
-            if self.rounding == "ties_to_even":
-                return integers.encode(x, fmt, 1.0)
-            return int(round_to_integers(np.array([x]), fmt, self.rounding)[0])
+            return integers.encode(x, fmt, 1.0, rounding=self.rounding)
         value = float_codes.from_float(x)
         if isinstance(fmt, PositFormat):
             return posits.encode(value, fmt)
@@ -124,21 +138,15 @@ class Behaviour:
         """Return what codes stand for, float64."""
         return decode(codes, self.format)
 
-    def _rules(self) -> dict:
-        if isinstance(self.format, PositFormat):
-            return {}
-        return {"rounding": self.rounding, "overflow": self.overflow, "nan": self.nan}
-
     def same(self, x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Tell where results a and b of x (float64) are one and the same.
 
         NaN is NaN whatever its sign and payload, and minus zero is not zero; but what becomes of a
         NaN is compared without its sign, and in integers not at all.
         """
-        alike = (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
         if isinstance(self.format, IntFormat):
             return (a == b) | np.isnan(a) & np.isnan(b) | np.isnan(x) & np.isfinite(a)
-        return alike | np.isnan(x) & (np.abs(a) == np.abs(b))
+        return alike(a, b) | np.isnan(x) & (np.abs(a) == np.abs(b))
 
     def __str__(self) -> str:
         words = [self.format.name, self.rounding]
@@ -148,14 +156,19 @@ class Behaviour:
         return ", ".join(words)
 
 
-def decode(codes: np.ndarray, fmt) -> np.ndarray:
+def alike(a, b):
+    """Tell where two results are one and the same: NaN is NaN, and minus zero is not zero."""
+    return (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
+
+
+def decode(codes: np.ndarray, fmt: ElementFormat) -> np.ndarray:
     """Return the values of codes as float64; the code of an integer format is its value."""
     if isinstance(fmt, IntFormat):
         return np.asarray(codes, np.float64)
     return ops.decode(codes, fmt)
 
 
-def step_above(fmt) -> float:
+def step_above(fmt: ElementFormat) -> float:
     """Return the distance from the largest value to the next that a wider exponent would give.
 
     >>> from refimpl.formats import format
@@ -170,7 +183,7 @@ def step_above(fmt) -> float:
 
 
 @lru_cache(maxsize=64)
-def values_of(fmt) -> np.ndarray:
+def values_of(fmt: ElementFormat) -> np.ndarray:
     """Return finite values of a format, ascending, as float64 (read-only).
 
     All of them up to 16 bits.  Of a wider one, those whose significands are all zeros, all ones, or
@@ -188,9 +201,8 @@ def values_of(fmt) -> np.ndarray:
     else:
         m = fmt.mantissa_bits
         low = {0, 1, (1 << m) - 1, (1 << m) - 2} | {1 << k for k in range(m)}
-        codes = {(field << m) | bits for field in range(1 << fmt.exponent_bits) for bits in low}
-        codes = sorted(code for code in codes if code <= fmt.max_code)
-        found = decode(np.array(codes, np.uint64), fmt)
+        every = {(field << m) | bits for field in range(1 << fmt.exponent_bits) for bits in low}
+        found = decode(np.array(sorted(code for code in every if code <= fmt.max_code), np.uint64), fmt)
         found = np.concatenate([found, -found]) if fmt.signed else found
     found = np.unique(found[np.isfinite(found)]) + 0.0
     found.setflags(write=False)
@@ -198,29 +210,24 @@ def values_of(fmt) -> np.ndarray:
 
 
 def round_to_integers(x: np.ndarray, fmt: IntFormat, rounding: str) -> np.ndarray:
-    """Return x rounded to whole numbers and saturated, int64; NaN gives 0.
+    """Return x rounded to integers and saturated, int64; NaN gives 0.
 
     >>> from refimpl.formats import format
     >>> x = np.array([2.5, -2.5, 0.49999999999999994, 1e9])
     >>> round_to_integers(x, format("int8"), "ties_to_away").tolist()
     [3, -3, 0, 127]
     """
-    whole = round_whole(np.asarray(x, np.float64), rounding)
-    return np.clip(np.nan_to_num(whole, nan=0.0), fmt.min, fmt.max).astype(np.int64)
+    rounded = round_to_integral(np.asarray(x, np.float64), rounding)
+    return np.clip(np.nan_to_num(rounded, nan=0.0), fmt.min, fmt.max).astype(np.int64)
 
 
-def round_whole(x: np.ndarray, rounding: str) -> np.ndarray:
-    """Return float64 x rounded to whole numbers, exactly."""
-    whole = np.trunc(x)
+def round_to_integral(x: np.ndarray, rounding: str) -> np.ndarray:
+    """Return float64 x rounded to integers, exactly, still as float64."""
+    simple = {"toward_positive": np.ceil, "toward_negative": np.floor, "ties_to_even": np.rint}
+    if rounding in simple:
+        return simple[rounding](x)
+    cut = np.trunc(x)
+    if rounding == "toward_zero":
+        return cut
     with np.errstate(invalid="ignore"):
-        left = np.abs(x - whole)
-        match rounding:
-            case "toward_positive":
-                return np.ceil(x)
-            case "toward_negative":
-                return np.floor(x)
-            case "ties_to_even":
-                return np.rint(x)
-            case "ties_to_away":
-                return whole + np.where(left >= 0.5, np.copysign(1.0, x), 0.0)
-    return whole
+        return cut + np.where(np.abs(x - cut) >= 0.5, np.copysign(1.0, x), 0.0)

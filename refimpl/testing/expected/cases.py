@@ -1,7 +1,7 @@
 """Case groups: the inputs that have broken implementations, each group under a name.
 
-Numbers are those of PEERS section 3, which cites who was bitten.  A group makes its inputs from the
-format alone: deterministic, finite in number, each pattern once, both signs where they matter.
+A group makes its inputs from the format alone: deterministic, finite in number, each pattern once, both
+signs where they matter.
 
 *Kinds*: ``values`` are floats to quantize or encode; ``codes`` are codes to decode and encode again;
 ``stochastic`` are floats with the fraction of a step known; ``packing`` are runs of codes to pack.
@@ -224,24 +224,8 @@ def _round_trip(fmt, dtype):
 )
 def _scales(fmt, dtype):
     low, high = _smallest(fmt), _largest(fmt)[0]
-    points = [
-        0.0,
-        low,
-        low / 2,
-        low / 4,
-        low * 0.75,
-        low * 1.5,
-        low * 1.36,
-        1.0,
-        1.25,
-        1.5,
-        1.75,
-        2.0**0.5,
-        3.0,
-        high,
-        high * 1.25,
-        high * 1.5,
-    ]
+    points = [0.0, *(low * part for part in (1, 0.5, 0.25, 0.75, 1.5, 1.36)), 1.0, 1.25, 1.5, 1.75, 2.0**0.5, 3.0]
+    points += [high * part for part in (1, 1.25, 1.5)]
     return around([p for p in points if np.isfinite(p)], dtype)
 
 
@@ -270,22 +254,8 @@ def _stochastic(fmt, dtype):
 
 @_group(14, "float_to_int", "floats become integers by rounding and saturating", lambda fmt: isinstance(fmt, IntFormat))
 def _float_to_int(fmt, dtype):
-    points = [
-        0.5,
-        1.5,
-        2.5,
-        0.49999999999999994,
-        fmt.max,
-        fmt.max + 0.5,
-        fmt.max + 1,
-        fmt.max * 2 + 1.5,
-        2.0**fmt.bits,
-        2.0**31,
-        2.0**32,
-        2.0**63,
-        1e30,
-        -fmt.min + 0.5,
-    ]
+    points = [0.5, 1.5, 2.5, 0.49999999999999994, fmt.max, fmt.max + 0.5, fmt.max + 1, fmt.max * 2 + 1.5]
+    points += [2.0**fmt.bits, 2.0**31, 2.0**32, 2.0**63, 1e30, -fmt.min + 0.5]
     special = np.array([np.inf, -np.inf, np.nan], dtype)
     return np.concatenate([around(points, dtype), special])
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, IntFormat, PositFormat
 from refimpl.spec import float_codes, posits
-from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.expected.behaviour import Behaviour, alike
 
 
 def explain(behaviour: Behaviour, x: np.ndarray, got: float, *, right: float | None = None) -> str:
@@ -47,7 +47,7 @@ def explain(behaviour: Behaviour, x: np.ndarray, got: float, *, right: float | N
     return "\n".join(lines)
 
 
-def number(value: float) -> str:
+def shortest(value: float) -> str:
     """Return a float in as few digits as tell it from all others."""
     text = f"{value:.6g}"
     return text if np.isnan(value) or float(text) == value else repr(float(value))
@@ -68,11 +68,11 @@ def value_of_code(code: int, fmt) -> float:
 
 def _input(x) -> str:
     bits, value = x.view(f"u{x.dtype.itemsize}")[0], float(x[0])
-    text = f"{x.dtype} 0x{bits:0{2 * x.dtype.itemsize}x} = {number(value)}"
+    text = f"{x.dtype} 0x{bits:0{2 * x.dtype.itemsize}x} = {shortest(value)}"
     if np.isfinite(value) and value:
         ratio = Fraction(value)
         exact = str(ratio) if len(str(ratio)) <= 40 else value.hex()
-        text += f" = {exact}" if exact != number(value) else ""
+        text += f" = {exact}" if exact != shortest(value) else ""
     return text
 
 
@@ -80,20 +80,19 @@ def _code_of(value: float, fmt) -> int:
     """Return the code of a value of the format."""
     if isinstance(fmt, IntFormat):
         return int(value)
-    value = float_codes.from_float(value)
-    return posits.encode(value, fmt) if isinstance(fmt, PositFormat) else float_codes.encode(value, fmt)
+    encode = posits.encode if isinstance(fmt, PositFormat) else float_codes.encode
+    return encode(float_codes.from_float(value), fmt)
 
 
 def _coded(value: float, fmt) -> str:
     """Return code, bits and value; only the value where the format does not have it."""
     if isinstance(fmt, IntFormat):
-        return number(value)
+        return shortest(value)
     code = _code_of(value, fmt)
     back = value_of_code(code, fmt)
-    same = back == value and np.signbit(back) == np.signbit(value) or np.isnan(back) and np.isnan(value)
-    if not same:
-        return f"{number(value)}, which is not a value of {fmt}"
-    return f"0x{code:0{-(-fmt.bits // 4)}x}  {_fields(code, fmt)} = {number(value)}"
+    if not alike(back, value):
+        return f"{shortest(value)}, which is not a value of {fmt}"
+    return f"0x{code:0{-(-fmt.bits // 4)}x}  {_fields(code, fmt)} = {shortest(value)}"
 
 
 def _fields(code: int, fmt) -> str:

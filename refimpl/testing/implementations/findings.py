@@ -11,6 +11,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Finding(Exception):
     def __init__(self, text, index: int | None = None, hangs=False, about_input=True):
         super().__init__(text)
         self.text, self.index, self.hangs, self.about_input = text, index, hangs, about_input
-        self.input = None
+        self.input: np.ndarray | None = None
 
 
 def call(function: Callable, x: np.ndarray, *more, time_limit: float) -> np.ndarray:
@@ -50,7 +51,7 @@ def once(function, x, *more, time_limit) -> np.ndarray:
     try:
         result = np.asarray(result)
     except Exception as error:  # an object that NumPy cannot read
-        raise Finding(f"returned a {type(result).__name__} that is no array: {_said(error)}") from None
+        raise Finding(f"returned a {type(result).__name__} that is not an array: {_said(error)}") from None
     if result.shape != x.shape:
         raise Finding(f"returned shape {result.shape} for inputs of shape {x.shape}")
     if given.tobytes() != x.tobytes():
@@ -83,7 +84,7 @@ def _within(seconds, function, *arguments):
     """Return function(*arguments); raise Finding if it raises or takes longer."""
     if hasattr(function, "time_limit"):  # a Program looks at the clock itself
         return function(*arguments)
-    outcome = {}
+    outcome: dict[str, Any] = {}
 
     def work():
         try:
@@ -100,7 +101,7 @@ def _within(seconds, function, *arguments):
     while thread.is_alive() and _prepares(thread):
         thread.join(seconds)
     if thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_GiveUp))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_GiveUp))
         raise Finding(f"did not return within {seconds:g} s", hangs=True)
     if "error" in outcome:
         error = outcome["error"]
@@ -114,7 +115,7 @@ def _prepares(thread: threading.Thread) -> bool:
     That ends by itself, says nothing about the implementation, and ended from outside it would leave
     the locks of Numba, LLVM and the importer locked for ever.
     """
-    frame = sys._current_frames().get(thread.ident)
+    frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] in ("numba", "llvmlite", "importlib"):
             return True

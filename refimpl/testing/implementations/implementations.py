@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, IntFormat
-from refimpl.testing.expected.behaviour import Behaviour
+from refimpl._arguments import choice, function, wrong_kind
+from refimpl.formats import FloatFormat, IntFormat, Specials
 from refimpl.testing.implementations.programs import Program
 
 
@@ -56,28 +56,31 @@ class Implementation:
     name: str = "implementation"
 
     def __post_init__(self):
-        given = {verb: getattr(self, verb) for verb in VERBS if getattr(self, verb) is not None}
+        given = [verb for verb in VERBS if self.has(verb)]
         if not given:
-            raise ValueError(f"Implementation: nothing to test; give one of {', '.join(VERBS)}")
-        for verb, function in given.items():
-            if not callable(function):
-                raise TypeError(f"Implementation: {verb} must be callable, got {type(function).__name__}")
+            raise ValueError(f"Implementation: nothing to test; allowed are functions {', '.join(VERBS)}")
+        for verb in given:
+            function("Implementation", verb, self.function(verb), "a function")
 
     def has(self, *verbs: str) -> bool:
         """Tell whether all these functions are there."""
         return all(getattr(self, verb) is not None for verb in verbs)
 
+    def function(self, verb: str) -> Callable:
+        """Return one of them that is there."""
+        return getattr(self, verb)
+
 
 VERBS = ("quantize", "encode", "decode", "pack", "unpack")
 
 
-def implementation_of(thing, behaviour: Behaviour) -> Implementation:
-    """Return an Implementation for whatever the user has; see the table above.
+def implementation_of(thing, behaviour) -> Implementation:
+    """Return an Implementation for whatever the user has, held to a Behaviour; see the table above.
 
     Raises TypeError for anything else.
 
-    >>> implementation_of(np.float16, Behaviour("float16")).name
-    'float16'
+    >>> implementation_of(np.trunc, None).name
+    'trunc'
     """
     if isinstance(thing, Implementation):
         return thing
@@ -93,11 +96,10 @@ def implementation_of(thing, behaviour: Behaviour) -> Implementation:
         return _numpy(dtype, behaviour)
     if callable(thing):
         return Implementation(quantize=thing, name=_name(thing))
-    raise TypeError(
-        "conform: an implementation is a callable, a pair (encode, decode), a NumPy or "
-        "torch dtype, a gfloat format, a Program or an Implementation; got "
-        f"{type(thing).__name__}"
+    allowed = (
+        "a function, a pair (encode, decode), a NumPy or torch dtype, a gfloat format, a Program, an Implementation"
     )
+    raise wrong_kind("conform", "implementation", thing, allowed)
 
 
 def format_of_implementation(thing):
@@ -129,7 +131,7 @@ def _name(function) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-def _numpy(dtype: np.dtype, behaviour: Behaviour) -> Implementation:
+def _numpy(dtype: np.dtype, behaviour) -> Implementation:
     if isinstance(behaviour.format, IntFormat):
         return Implementation(quantize=lambda x: x.astype(dtype).astype(np.int64), name=dtype.name)
     bits = np.dtype(f"u{dtype.itemsize}")
@@ -143,37 +145,23 @@ def _numpy(dtype: np.dtype, behaviour: Behaviour) -> Implementation:
 def _torch(dtype) -> Implementation:
     import torch
 
+    codes, read = (torch.uint8, np.uint8) if dtype.itemsize == 1 else (torch.int16, np.uint16)
+    signed = np.uint8 if dtype.itemsize == 1 else np.int16  # torch has no uint16 to view
     return Implementation(
-        encode=lambda x: (
-            torch.from_numpy(x.copy()).to(dtype).view(torch.uint8).numpy()
-            if dtype.itemsize == 1
-            else torch.from_numpy(x.copy()).to(dtype).view(torch.int16).numpy().view(np.uint16)
-        ),
-        decode=lambda codes: (
-            torch.from_numpy(codes.astype(np.uint8) if dtype.itemsize == 1 else codes.astype(np.uint16).view(np.int16))
-            .view(dtype)
-            .double()
-            .numpy()
-        ),
+        encode=lambda x: torch.from_numpy(x.copy()).to(dtype).view(codes).numpy().view(read),
+        decode=lambda c: torch.from_numpy(c.astype(read).view(signed)).view(dtype).double().numpy(),
         name=str(dtype),
     )
 
 
-_GFLOAT_MODES = {
-    "ties_to_even": "TiesToEven",
-    "ties_to_away": "TiesToAway",
-    "toward_zero": "TowardZero",
-    "toward_positive": "TowardPositive",
-    "toward_negative": "TowardNegative",
-}
+_GFLOAT_MODES = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative")
 
 
-def _gfloat(info, behaviour: Behaviour) -> Implementation:
+def _gfloat(info, behaviour) -> Implementation:
     import gfloat
 
-    if behaviour.rounding not in _GFLOAT_MODES:
-        raise ValueError(f"conform: gfloat is tested in {', '.join(_GFLOAT_MODES)}; got {behaviour.rounding!r}")
-    mode = gfloat.RoundMode[_GFLOAT_MODES[behaviour.rounding]]
+    name = choice("conform", "rounding of a gfloat format", behaviour.rounding, _GFLOAT_MODES)
+    mode = gfloat.RoundMode["".join(word.capitalize() for word in name.split("_"))]
     saturate = behaviour.overflow == "saturate"
 
     def quantize(x):
@@ -190,6 +178,7 @@ def _gfloat(info, behaviour: Behaviour) -> Implementation:
 def _format_of_gfloat(info) -> FloatFormat:
     """Return the FloatFormat that a gfloat format describes."""
     extended = info.domain.name == "Extended"
+    specials: Specials
     if info.precision == 1 and not info.is_signed and info.num_high_nans == 1 and not extended:
         specials = "e8m0"
     elif info.num_high_nans > 1 and extended:

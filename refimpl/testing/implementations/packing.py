@@ -43,25 +43,15 @@ def check(probe, tally, group) -> None:
 
 
 def _ask(tally, route, function, shape_of, time_limit, argument):
-    """Return what the function gives for the argument if it has the right shape, else note it."""
+    """Return what the function gives for the argument if it has the shape of `shape_of`, else note it."""
     try:
-        got = once(_Reshaped(function, argument.copy()), np.zeros(shape_of.shape, np.uint8), time_limit=time_limit)
+        got = once(lambda _: function(argument.copy()), np.zeros(shape_of.shape, np.uint8), time_limit=time_limit)
         if got.dtype.kind not in "iu":
             raise Finding(f"returned {got.dtype}; bytes and codes are integers")
         return got
     except Finding as found:
         found.about_input = False
         tally.find(route, found)
-
-
-class _Reshaped:
-    """Calls a function on another argument than the one given, whose shape the result must have."""
-
-    def __init__(self, function, argument):
-        self.function, self.argument = function, argument
-
-    def __call__(self, _):
-        return self.function(self.argument)
 
 
 def _text(verb, given, right, got):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from refimpl.formats import IntFormat
-from refimpl.testing.expected.behaviour import Behaviour
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.implementations import Implementation
 
@@ -17,7 +17,7 @@ class Probe:
     """An implementation, what is expected of it, which input dtypes it takes, seconds per call."""
 
     implementation: Implementation
-    behaviour: Behaviour
+    behaviour: Any  # a Behaviour or a Scaled
     inputs: tuple[str, ...] = ("float32", "float64")
     time_limit: float = 10.0
 
@@ -26,15 +26,24 @@ class Probe:
         """The functions that take values: ``quantize``, ``encode``, or both."""
         return tuple(verb for verb in ("quantize", "encode") if self.implementation.has(verb))
 
+    @property
+    def takes_no_values(self) -> str | None:
+        """Why nothing can be asked of values, None where it can."""
+        return None if self.routes else "takes no values"
+
+    def random_integers(self, shape, value: int) -> tuple[np.ndarray, ...]:
+        """Return the argument behind the values for an implementation that takes random integers."""
+        return (np.full(shape, value, np.uint32),) if self.behaviour.random_bits else ()
+
     def ask(self, route: str, x: np.ndarray, *more) -> np.ndarray:
         """Return the values (float64) that the implementation rounds x to; raise Finding."""
         if route == "encode":
             return self.behaviour.read(self.codes(x, *more))
-        return self._floats(self.implementation.quantize, x, *more)
+        return self._floats("quantize", x, *more)
 
     def codes(self, x: np.ndarray, *more) -> np.ndarray:
         """Return the codes that `encode` gives, checked to be codes of the format."""
-        codes = call(self.implementation.encode, x, *more, time_limit=self.time_limit)
+        codes = call(self.implementation.function("encode"), x, *more, time_limit=self.time_limit)
         if codes.size == 0:
             return np.empty(0, np.int64)
         if codes.dtype.kind not in "iu":
@@ -51,12 +60,11 @@ class Probe:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Return the values (float64) of codes as the implementation reads them."""
-        return self._floats(self.implementation.decode, codes)
+        return self._floats("decode", codes)
 
-    def _floats(self, function, x, *more) -> np.ndarray:
-        result = call(function, x, *more, time_limit=self.time_limit)
-        number = result.dtype.kind in "fiu" or result.dtype.name.startswith(("float", "bfloat"))
-        if not number:
+    def _floats(self, verb: str, x, *more) -> np.ndarray:
+        result = call(self.implementation.function(verb), x, *more, time_limit=self.time_limit)
+        if not (result.dtype.kind in "fiu" or result.dtype.name.startswith(("float", "bfloat"))):
             raise Finding(f"returned {result.dtype}; values are floats", about_input=False)
         with np.errstate(all="ignore"):
             return result.astype(np.float64)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refimpl._arguments import choice
 from refimpl.testing.implementations import hexadecimal
 from refimpl.testing.implementations.findings import Finding
 
@@ -52,9 +53,8 @@ class Program:
         words = shlex.split(self.command) if isinstance(self.command, str) else self.command
         object.__setattr__(self, "command", tuple(map(str, words)))
         if not self.command:
-            raise ValueError("Program: the command is empty; give a program and its arguments")
-        if self.operation not in OPERATIONS:
-            raise ValueError(f"Program: operation is {self.operation!r}; one of {', '.join(OPERATIONS)}")
+            raise ValueError("Program: command is empty; allowed is a program and its arguments")
+        choice("Program", "operation", self.operation, OPERATIONS)
 
     def __str__(self) -> str:
         return shlex.join(self.command)

@@ -1,6 +1,6 @@
 """Test vectors of arithmetic: tuples of codes, each tuple in one hexadecimal number.
 
-The codes of the operands stand one behind the other, each of the same whole number of digits: for
+The codes of the operands stand one behind the other, each of the same number of digits: for
 E4M3FN ``3820`` is the pair of 0x38, 1, and 0x20, 0.125.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from refimpl import ops
+from refimpl._arguments import wrong_value
 from refimpl.testing.expected.behaviour import Behaviour, decode
 
 OPERANDS = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
@@ -28,16 +29,14 @@ def digits(operation: str, fmt) -> tuple[int, int]:
 
 def check(operation: str, fmt, level: str) -> None:
     """Refuse what cannot be written."""
-    wide = digits(operation, fmt)[0]
-    if wide > 16:
-        raise ValueError(
-            f"vectors: operands of {operation} in {fmt} have {wide} digits together; at most 16 are written"
-        )
-    if level == "all" and OPERANDS[operation] * fmt.bits > MOST_BITS:
-        raise ValueError(
-            f"vectors: all operands of {operation} where they have at most {MOST_BITS} "
-            f"bits together, got {OPERANDS[operation] * fmt.bits}; use level 2"
-        )
+    wide, count = digits(operation, fmt)[0], OPERANDS[operation]
+    for got, most, what, hint in (
+        (wide, 16, "hexadecimal digits", "narrower formats can be written"),
+        (count * fmt.bits if level == "all" else 0, MOST_BITS, "bits for all of them", "use level 2"),
+    ):
+        if got > most:
+            name, allowed = f"width of the operands of {operation} in {fmt}", f"at most {most} {what} together"
+            raise wrong_value("vectors", name, got, allowed, hint)
     ops.add(np.zeros(0), np.zeros(0), fmt)  # and formats too wide for exact arithmetic
 
 
@@ -73,7 +72,7 @@ def results(operation: str, behaviour: Behaviour, x: np.ndarray) -> np.ndarray:
     fmt = behaviour.format
     rules = {"rounding": behaviour.rounding, "overflow": behaviour.overflow, "nan": behaviour.nan}
     found = getattr(ops, operation)(*values(operation, fmt, x), fmt, **rules)
-    return ops.encode(found, fmt)
+    return ops.encode(found, fmt)  # type: ignore[arg-type]  # Vectors takes no integer format
 
 
 def values(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:
@@ -82,12 +81,12 @@ def values(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:
 
 
 def unpacked(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:
-    """Return the codes of the operands of tuples; ValueError for what is no code."""
+    """Return the codes of the operands of tuples; ValueError for what is not a code."""
     one = digits(operation, fmt)[1]
     mask = np.uint64((1 << 4 * one) - 1)
     found = [x >> np.uint64(4 * one * k) & mask for k in reversed(range(OPERANDS[operation]))]
     if any((codes >> np.uint64(fmt.bits)).any() for codes in found):
-        raise ValueError(f"an operand is no code of {fmt}")
+        raise ValueError(f"an operand is not a code of {fmt}")
     return found
 
 
@@ -99,16 +98,16 @@ def text(operation: str, behaviour: Behaviour, x, right, got: float) -> str:
 
 
 def _codes(fmt, count: int, rng) -> np.ndarray:
-    """Return about so many codes: about powers of two, of the largest value, and random ones."""
+    """Return about `count` codes: about powers of two, of the largest value, and random ones."""
     everything = 1 << fmt.bits
     if count >= everything:
         return np.arange(everything, dtype=np.uint64)
     top = getattr(fmt, "max_code", everything // 2 - 1)
-    found = {0, 1, 2, 3, top - 1, top, top + 1}
+    some = {0, 1, 2, 3, top - 1, top, top + 1}
     for k in range(2, fmt.bits):
-        found |= {(1 << k) - 1, 1 << k, (1 << k) + 1, (1 << k) | (1 << (k - 1))}
-    found |= {code ^ (everything >> 1) for code in found}
-    found = np.array(sorted(code for code in found if 0 <= code < everything), np.uint64)
+        some |= {(1 << k) - 1, 1 << k, (1 << k) + 1, (1 << k) | (1 << (k - 1))}
+    some |= {code ^ (everything >> 1) for code in some}
+    found = np.array(sorted(code for code in some if 0 <= code < everything), np.uint64)
     if found.size > count:
         return found[np.linspace(0, found.size - 1, count).astype(int)]
     more = rng.integers(0, everything, count - found.size, dtype=np.uint64)

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refimpl import ops
+from refimpl._arguments import choice, message
 from refimpl.formats import IntFormat
-from refimpl.testing.expected.behaviour import Behaviour
+from refimpl.testing.expected.behaviour import Behaviour, decode
 from refimpl.testing.expected.cases import INPUTS, case_groups, distinct
 from refimpl.testing.implementations import hexadecimal
 from refimpl.testing.vectors import operands
@@ -33,6 +33,7 @@ from refimpl.testing.vectors import operands
 OPERATIONS = ("encode", "decode", "quantize", *operands.OPERANDS)
 LEVELS = ("1", "2", "all")
 CHUNK = 1 << 16
+MOST_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,20 @@ class Vectors:
     input: str = "float32"
 
     def __post_init__(self):
-        for what, got, allowed in (
-            ("operation", self.operation, OPERATIONS),
-            ("level", self.level, LEVELS),
-            ("input", self.input, INPUTS),
-        ):
-            if got not in allowed:
-                raise ValueError(f"vectors: unknown {what} {got!r}; one of {', '.join(allowed)}")
-        if isinstance(self.behaviour.format, IntFormat) or self.behaviour.is_stochastic:
-            raise ValueError(f"vectors: a float or posit format and a deterministic mode; got {self.behaviour}")
+        choice("vectors", "operation", self.operation, OPERATIONS)
+        choice("vectors", "level", self.level, LEVELS)
+        choice("vectors", "input", self.input, INPUTS)
+        fmt = self.behaviour.format
+        if isinstance(fmt, IntFormat) or self.behaviour.is_stochastic:
+            allowed = "a float or posit format and a deterministic mode"
+            raise ValueError(message("vectors", "behaviour", str(self.behaviour), allowed))
         if self.is_arithmetic:
-            operands.check(self.operation, self.behaviour.format, self.level)
-            return
-        if self.level == "all" and self.input == "float64" and self.operation != "decode":
-            raise ValueError("vectors: nobody can wait for 2^64 lines; use level 2, or a narrower input")
-        if self.level == "all" and self.operation == "decode" and self.behaviour.format.bits > 32:
-            raise ValueError("vectors: all codes of at most 32 bits; use level 2")
+            operands.check(self.operation, fmt, self.level)
+        elif self.level == "all":
+            bits = fmt.bits if self.operation == "decode" else 8 * np.dtype(self.input).itemsize
+            if bits > MOST_BITS:
+                allowed = f"an input of at most {MOST_BITS} bits for all patterns"
+                raise ValueError(message("vectors", "input", f"{bits} bits wide", allowed, "use level 2"))
 
     @property
     def is_arithmetic(self) -> bool:
@@ -131,7 +130,7 @@ class Vectors:
             if self.is_arithmetic:
                 return operands.results(self.operation, self.behaviour, x)
             if self.operation == "decode":
-                return ops.decode(x, self.behaviour.format)
+                return decode(x, self.behaviour.format)
             if self.operation == "encode":
                 return self.behaviour.codes(x)
             return self.behaviour.values(x).astype(x.dtype)

@@ -22,8 +22,8 @@ from refimpl.testing.vectors import operands
 from refimpl.testing.vectors.vectors import CHUNK, Vectors, bits_of
 
 KEPT = 20_000  # observations kept for the diagnosis
-ENOUGH, LONGEST = 1 << 18, 1 << 20  # bytes: read so many before looking; a line is never so long
-COUNTED_BITS = 24  # inputs of so many bits are counted one by one even if all patterns are sent
+ENOUGH, LONGEST = 1 << 18, 1 << 20  # bytes: read before looking; a line is never so long
+COUNTED_BITS = 24  # inputs of at most that are counted one by one even if all patterns are sent
 
 
 def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
@@ -47,7 +47,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
     -----
     Echoed inputs are counted one by one, so that one which did not come back is named; of all the
     2^32 patterns of float32 only their number and the sum of a 64-bit hash are kept, by which a set
-    of lines with one missing or repeated passes with a chance of 2^-64.
+    of lines with one missing or repeated passes with a probability of 2^-64.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
             tally.failure,
         ),
     )
-    diagnoses = ()
+    diagnoses: tuple[str, ...] = ()
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
             diagnoses = diagnose(vectors.behaviour, tally.seen)
@@ -122,7 +122,7 @@ class _Waiting:
         self.source, self.rest = vectors.inputs(), None
 
     def take(self, count: int) -> np.ndarray:
-        """Return the next inputs, so many."""
+        """Return the next `count` inputs."""
         parts = []
         while count:
             if self.rest is None or not self.rest.size:
@@ -135,11 +135,9 @@ class _Waiting:
         return np.concatenate(parts)
 
     def missing(self, lines: int) -> str:
-        """Say how many inputs still wait after so many lines; nothing if none does."""
+        """Say how many inputs still wait after these lines; nothing if none does."""
         left = 0 if self.rest is None else self.rest.size
-        for more in self.source if not left else ():
-            left += more.size
-            break
+        left = left or next((more.size for more in self.source), 0)
         return f"{left}{'' if left < CHUNK else ' or more'} results are missing after {lines} lines" * bool(left)
 
 
@@ -151,16 +149,16 @@ class _Echoed:
         decoding = vectors.operation == "decode"
         self.width = vectors.behaviour.format.bits if decoding else 4 * self.digits
         self.is_code = decoding or vectors.is_arithmetic
-        self.dtype = np.min_scalar_type((1 << self.width) - 1) if self.is_code else vectors.input
-        if vectors.is_arithmetic:
-            self.dtype = np.dtype(np.uint64)
+        self.dtype = np.dtype(np.uint64 if vectors.is_arithmetic else vectors.input)
+        if decoding:
+            self.dtype = np.min_scalar_type((1 << self.width) - 1)
         self.known = None  # the inputs as sorted bits, where they are not all patterns
         if vectors.level != "all" or vectors.is_arithmetic:
             chunks = [bits_of(x).astype(np.uint64) for x in vectors.inputs()]
             self.known = np.sort(np.concatenate(chunks))
         size = 1 << self.width if self.known is None else self.known.size
         each = self.known is not None or self.width <= COUNTED_BITS
-        self.came = np.zeros(size, np.uint8) if each else None
+        self.came: np.ndarray | None = np.zeros(size, np.uint8) if each else None
         self.expected, self.hash = size, 0
 
     def take(self, bits: np.ndarray, line: int) -> np.ndarray:
@@ -170,12 +168,12 @@ class _Echoed:
         if self.came is None:
             self.hash = (self.hash + int(_mixed(bits).sum(dtype=np.uint64))) % 2**64
         else:
-            self._count(bits, line)
+            self._count(self.came, bits, line)
         if self.is_code:
             return bits.astype(self.dtype)
-        return bits.astype(f"u{np.dtype(self.dtype).itemsize}").view(self.dtype)
+        return bits.astype(f"u{self.dtype.itemsize}").view(self.dtype)
 
-    def _count(self, bits, line):
+    def _count(self, came: np.ndarray, bits, line):
         at = bits.astype(np.int64) if self.known is None else np.searchsorted(self.known, bits)
         if self.known is not None:
             at = np.minimum(at, self.known.size - 1)
@@ -189,11 +187,11 @@ class _Echoed:
         order = np.argsort(at, kind="stable")
         again = np.zeros(at.size, bool)
         again[order[1:]] = at[order[1:]] == at[order[:-1]]
-        again |= self.came[at] > 0
+        again |= came[at] > 0
         if again.any():
             first = int(np.argmax(again))
             raise _Wrong(f"line {line + first} echoes {self._shown(bits[first])} a second time")
-        self.came[at] = 1
+        came[at] = 1
 
     def missing(self, lines: int) -> str:
         """Say which inputs did not come back; nothing if all did."""
@@ -205,11 +203,11 @@ class _Echoed:
             return f"{left.size} inputs did not come back, the first of them {self._shown(first)}"
         if lines != self.expected:
             return f"{lines} lines came back for {self.expected} inputs"
-        whole = 0
+        total = 0
         for start in range(0, self.expected, CHUNK * 64):
             part = np.arange(start, min(start + CHUNK * 64, self.expected), dtype=np.uint64)
-            whole = (whole + int(_mixed(part).sum(dtype=np.uint64))) % 2**64
-        return "" if whole == self.hash else "some inputs are missing and as many are repeated"
+            total = (total + int(_mixed(part).sum(dtype=np.uint64))) % 2**64
+        return "" if total == self.hash else "some inputs are missing and as many are repeated"
 
     def _shown(self, bits) -> str:
         return f"the input {int(bits):0{self.digits}x}"
