@@ -76,7 +76,7 @@ FLOAT32_OR_0 = Interval(0, FLOAT32.high)
 def shown(got: Any) -> str:
     """Say what a thing is, on one line and short: an array by dtype and shape."""
     dtype, shape = getattr(got, "dtype", None), getattr(got, "shape", None)
-    if dtype is not None and shape:
+    if dtype is not None and shape and not isinstance(got, type):
         return f"an array of {dtype} and shape {tuple(shape)}"
     try:
         text = " ".join(repr(got).split())

@@ -23,7 +23,7 @@ ROOMS = {  # room: the rooms it may import
     "testing": {"formats", "spec", "ops"},
     "__init__": {"formats", "ops", "nn"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "papers", "plots", "testing"},
-    "__main__": {"commands"},
+    "__main__": {"commands", "__init__"},
     "_arguments": set(),
     "_files": set(),
 }

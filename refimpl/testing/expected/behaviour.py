@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refimpl import ops
-from refimpl._arguments import Interval, choice, instance, integer, wrong_value
+from refimpl._arguments import Interval, choice, integer, wrong_kind, wrong_value
 from refimpl.formats import (
     NAN_RULES,
     OVERFLOWS,
@@ -82,9 +82,10 @@ class Behaviour:
         ): ...
 
     def __post_init__(self):
-        fmt: ElementFormat = instance(
-            "testing", "format", format_of(self.format), get_args(ElementFormat), "a float, posit or integer format"
-        )
+        fmt = format_of(self.format)
+        if not isinstance(fmt, ElementFormat):
+            allowed = "a float, posit or integer format"
+            raise wrong_kind("testing", "format", str(fmt), allowed, "test the elements of blocks")
         object.__setattr__(self, "format", fmt)
         choice("testing", "rounding", self.rounding, ROUNDINGS)
         choice("testing", "overflow", self.overflow, OVERFLOWS)
