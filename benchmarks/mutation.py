@@ -48,6 +48,7 @@ IGNORED = shutil.ignore_patterns(
 WARM = ("pytest", "_pytest.doctest", "hypothesis.extra.numpy", "numba", "scipy.optimize", "scipy.stats")
 SHORTEST_LIMIT = 60  # seconds; a mutant gets ten times the processor time that a test file takes unchanged, and this
 LONGEST_TEST_FILE = 300  # seconds unchanged; a longer file is left out
+EXAMPLES = 20  # of each of Hypothesis's tests, at most
 NO_TESTS = 5  # pytest's exit code
 
 
@@ -78,7 +79,6 @@ PEPPP = (
     "tests/laws/test_frontier.py",
     "tests/laws/test_design.py",
     "tests/test_memory.py",
-    "tests/test_study.py",
     "tests/test_error_matrix.py",
     "tests/test_bad_matrices.py",
     "tests/laws/test_completion.py",
@@ -89,6 +89,7 @@ PEPPP = (
     "tests/laws/test_sequential.py",
     "tests/laws/test_made_up_matrices.py",
     "tests/paper/test_peppp_memory.py",
+    "tests/test_study.py",
 )
 NETWORKS = (
     "tests/test_optimizers.py",
@@ -303,6 +304,15 @@ class _Watcher:
             "mutation", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
         )
         settings.load_profile("mutation")
+
+    def pytest_collection_modifyitems(self, items):
+        for test in items:
+            own = getattr(getattr(test, "obj", None), "_hypothesis_internal_use_settings", None)
+            if own is not None:
+                from hypothesis import settings
+
+                fewer = settings(own, max_examples=min(own.max_examples, EXAMPLES))
+                test.obj._hypothesis_internal_use_settings = fewer
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.report.exists():
