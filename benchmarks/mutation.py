@@ -8,9 +8,9 @@ temporary directory, never the working tree), runs the tests nearest to the chan
 and prints the score of each room and the mutants that survived.  A mutant that hangs counts as killed.
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
-then the listed test files named like it, those that mention it, and the others.  A test file that fails
-unchanged is left out.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test file runs in a
-process forked from one that has imported pytest, Hypothesis, SciPy and Numba already.
+then the listed test files named like it, those that mention it, and the others.  A test counts only if it
+passes unchanged, within the same time.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test
+file runs in a process forked from one that has imported pytest, Hypothesis, SciPy and Numba already.
 
 The sample depends on --seed and the source alone.  Results go to --out as they come and are not computed
 twice; --again runs the survivors once more, after tests were added.  Mutants that change no behaviour are
@@ -29,6 +29,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -42,12 +43,9 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[1]
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
-IGNORED = shutil.ignore_patterns(
-    ".git", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "*.ipynb", "frontier-*"
-)
+IGNORED = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", "*.egg-info", "*.ipynb", "frontier-*")
 WARM = ("pytest", "_pytest.doctest", "hypothesis.extra.numpy", "numba", "scipy.optimize", "scipy.stats")
-SHORTEST_LIMIT = 60  # seconds; a mutant gets ten times the processor time that a test file takes unchanged, and this
-LONGEST_TEST_FILE = 300  # seconds unchanged; a longer file is left out
+LIMIT = 60  # seconds of processor time for a test file; ten times as many by the clock
 EXAMPLES = 20  # of each of Hypothesis's tests, at most
 NO_TESTS = 5  # pytest's exit code
 
@@ -81,15 +79,15 @@ PEPPP = (
     "tests/test_memory.py",
     "tests/test_error_matrix.py",
     "tests/test_bad_matrices.py",
-    "tests/laws/test_completion.py",
-    "tests/laws/test_embedding.py",
-    "tests/laws/test_expected_frontier.py",
     "tests/laws/test_optimal_design.py",
+    "tests/laws/test_completion.py",
+    "tests/laws/test_expected_frontier.py",
     "tests/laws/test_belief.py",
-    "tests/laws/test_sequential.py",
     "tests/laws/test_made_up_matrices.py",
+    "tests/laws/test_sequential.py",
     "tests/paper/test_peppp_memory.py",
     "tests/test_study.py",
+    "tests/laws/test_embedding.py",
 )
 NETWORKS = (
     "tests/test_optimizers.py",
@@ -319,8 +317,11 @@ class _Watcher:
             self.report.write_text(report.nodeid)
 
 
-def run_tests(tree: Path, test: str, limit: float) -> dict:
-    """Run a test file in a forked process: exit code (None: over the limit), processor time, first failure."""
+def run_tests(tree: Path, test: str) -> dict:
+    """Run a test file, or one of its tests, in a forked process.
+
+    Returns whether it passed, whether it ran out of time, its processor time, and the first failure.
+    """
     report = tree.with_name(f"{tree.name}.failed")
     report.unlink(missing_ok=True)
     start = time.monotonic()
@@ -329,6 +330,7 @@ def run_tests(tree: Path, test: str, limit: float) -> dict:
         code = 70
         try:
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
             os.chdir(tree)
             output = os.open(tree.with_name(f"{tree.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
@@ -340,22 +342,25 @@ def run_tests(tree: Path, test: str, limit: float) -> dict:
             code = int(pytest.main(["-x", "-p", "no:cacheprovider", test], plugins=[_Watcher(report)]))
         finally:
             os._exit(code)
-    code = done = None
-    while time.monotonic() - start < limit and not done:
-        done, status, usage = os.wait4(child, os.WNOHANG)
+    done = 0
+    while not done and time.monotonic() - start < 10 * LIMIT:
         time.sleep(0.02)
+        done, status, usage = os.wait4(child, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    if done:
-        code = os.waitstatus_to_exitcode(status)
-    else:
-        _, _, usage = os.wait4(child, 0)
-    failed = report.read_text() if report.exists() else test
-    return {"code": code, "seconds": round(usage.ru_utime + usage.ru_stime, 2), "failed": failed}
+    if not done:
+        _, status, usage = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return {
+        "passed": code in (0, NO_TESTS),
+        "late": not done or code in (-signal.SIGKILL, -signal.SIGXCPU),
+        "seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "failed": report.read_text() if report.exists() else test,
+    }
 
 
 _copy: Path  # a worker's own copy of the tree
-_unchanged: dict[str, dict] = {}  # how each test file fares there
+_unchanged: dict[str, bool] = {}  # whether a test passes there
 
 
 def _begin(copies, compiled: bool) -> None:
@@ -363,34 +368,32 @@ def _begin(copies, compiled: bool) -> None:
     global _copy
     _copy = Path(copies.get())
     os.environ["NUMBA_DISABLE_JIT"] = "0" if compiled else "1"
-    os.environ["NUMBA_CACHE_DIR"] = str(_copy.with_name(f"{_copy.name}.numba"))
     for name in WARM:
         importlib.import_module(name)
 
 
 def _try(mutant: Mutant, tests: list[str], stamp: int) -> tuple[Mutant, dict]:
-    """Run test files until one notices the mutant."""
+    """Run test files until one notices the mutant: a test fails, or runs out of time, that does not unchanged."""
     path = _copy / mutant.file
     original = path.read_bytes()
     times = path.stat().st_mtime
     seconds = 0.0
     for test in tests:
-        if test not in _unchanged:
-            _unchanged[test] = run_tests(_copy, test, LONGEST_TEST_FILE)
-            print(f"unchanged: {test} {_unchanged[test]}", flush=True)
-        if _unchanged[test]["code"] not in (0, NO_TESTS):
-            continue
         try:
             path.write_bytes(original[: mutant.start] + mutant.new.encode() + original[mutant.stop :])
             os.utime(path, (times + stamp, times + stamp))  # or Python may take the bytecode of another mutant
-            done = run_tests(_copy, test, SHORTEST_LIMIT + 10 * _unchanged[test]["seconds"])
+            done = run_tests(_copy, test)
         finally:
             path.write_bytes(original)
             os.utime(path, (times, times))
         seconds += done["seconds"]
-        if done["code"] not in (0, NO_TESTS):
-            result = "killed by the clock" if done["code"] is None else "killed"
-            return mutant, {"result": result, "by": done["failed"], "seconds": seconds}
+        if not done["passed"]:
+            failed = done["failed"]
+            if failed not in _unchanged:
+                _unchanged[failed] = run_tests(_copy, failed)["passed"]
+            if _unchanged[failed]:
+                result = "killed by the clock" if done["late"] else "killed"
+                return mutant, {"result": result, "by": failed, "seconds": seconds}
     return mutant, {"result": "survived", "by": None, "seconds": seconds}
 
 
@@ -398,7 +401,7 @@ def _try(mutant: Mutant, tests: list[str], stamp: int) -> tuple[Mutant, dict]:
 
 
 def _refresh(tree: Path, where: Path) -> None:
-    """Make `where` a copy of the tree; times of change are kept, so that compiled code stays."""
+    """Make `where` a copy of the tree, with the compiled code that lies beside the kernels."""
     shutil.rmtree(where, ignore_errors=True)
     shutil.copytree(tree, where, ignore=IGNORED)
 

@@ -36,7 +36,8 @@ import mutation
 mutation.TREE = Path.cwd()
 mutation.EQUIVALENT = Path("equivalent.json")
 mutation.ROOMS = {"toy": mutation.Room(("toy/*.py",), ("test_*.py",))}
-mutation.WARM, mutation.SHORTEST_LIMIT = ("pytest", "hypothesis"), 2
+mutation.WARM = ("pytest", "hypothesis")
+mutation.LIMIT = 3
 mutation.main()
 """
 
