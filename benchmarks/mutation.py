@@ -1,14 +1,14 @@
 """Which changes of the code does no test notice?
 
     python benchmarks/mutation.py --count 20 [--room spec ...] [--file PATTERN] [--seed 0]
-                                  [--out mutation.json] [--again] [--list] [--workers 2]
+                                  [--out mutation.json] [--again] [--list] [--workers 2] [--enough 120]
 
 Changes one operator, comparison, constant, default or slice bound at a time in a copy of the tree (in a
 temporary directory, never the working tree), runs the tests nearest to the changed file until one fails,
 and prints the score of each room and the mutants that survived.  A mutant that hangs counts as killed.
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
-then the listed test files named like it, those that mention it, and the others.  A test counts only if it
+then the listed test files named like it, those that mention the function or the file, and the others.  A test counts only if it
 passes unchanged, within the same time.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test
 file runs in a process forked from one that has imported pytest, Hypothesis, SciPy and Numba already.
 
@@ -372,13 +372,15 @@ def _begin(copies, compiled: bool) -> None:
         importlib.import_module(name)
 
 
-def _try(mutant: Mutant, tests: list[str], stamp: int) -> tuple[Mutant, dict]:
+def _try(mutant: Mutant, tests: list[str], stamp: int, enough: float) -> tuple[Mutant, dict]:
     """Run test files until one notices the mutant: a test fails, or runs out of time, that does not unchanged."""
     path = _copy / mutant.file
     original = path.read_bytes()
     times = path.stat().st_mtime
     seconds = 0.0
     for test in tests:
+        if seconds > enough:
+            break
         try:
             path.write_bytes(original[: mutant.start] + mutant.new.encode() + original[mutant.stop :])
             os.utime(path, (times + stamp, times + stamp))  # or Python may take the bytecode of another mutant
@@ -420,12 +422,13 @@ def nearest(tree: Path, mutant: Mutant) -> list[str]:
     stem = Path(mutant.file).stem
 
     def order(test):
-        return stem not in test, not re.search(rf"\b{stem}\b", (tree / test).read_text())
+        names = set(re.findall(r"\w+", (tree / test).read_text()))
+        return stem not in test, mutant.function not in names, stem not in names
 
     return [mutant.file, *sorted(dict.fromkeys(tests), key=order)]
 
 
-def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path) -> dict[str, dict]:
+def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path, enough: float) -> dict[str, dict]:
     """Try the mutants whose result is not known yet; return all results by key."""
     results = json.loads(out.read_text()) if out.exists() else {}
     todo = [mutant for mutant in mutants if mutant.key not in results]
@@ -438,7 +441,10 @@ def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path) 
         if not group:
             continue
         with _pool(copies, compiled) as pool:
-            jobs = [pool.submit(_try, mutant, nearest(tree, mutant), stamp) for stamp, mutant in enumerate(group, 100)]
+            jobs = [
+                pool.submit(_try, mutant, nearest(tree, mutant), stamp, enough)
+                for stamp, mutant in enumerate(group, 100)
+            ]
             for job in as_completed(jobs):
                 mutant, done = job.result()
                 results[mutant.key] = {**asdict(mutant), **done}
@@ -458,6 +464,12 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="run known survivors once more")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--enough",
+        type=float,
+        default=120,
+        help="seconds of processor time after which no further test file is started",
+    )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "refimpl-mutation")
     options = parser.parse_args()
     rooms = options.room or list(ROOMS)
@@ -473,7 +485,7 @@ def main() -> None:
     if options.again and options.out.exists():
         known = json.loads(options.out.read_text())
         options.out.write_text(json.dumps({k: v for k, v in known.items() if v["result"] != "survived"}, indent=1))
-    results = run(TREE, mutants, options.out, options.workers, options.work)
+    results = run(TREE, mutants, options.out, options.workers, options.work, options.enough)
     survivors = [mutant for mutant in mutants if results[mutant.key]["result"] == "survived"]
     print("\nSurvivors:" if survivors else "\nNo survivors.")
     for mutant in survivors:
