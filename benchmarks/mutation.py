@@ -218,7 +218,7 @@ def _visited(node: ast.AST, function: str = "") -> Iterator[tuple[ast.AST, str]]
         return  # messages and what only names things
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
-    if isinstance(node, ast.keyword) and node.arg == "stacklevel":
+    if isinstance(node, ast.keyword) and node.arg in ("stacklevel", "strict"):  # strict: zip's, a guard
         return
     yield node, function
     inside = node.name if isinstance(node, ast.FunctionDef) else function

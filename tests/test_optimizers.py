@@ -79,6 +79,22 @@ def test_adam_follows_its_formula(decoupled):
     assert AdamW(weight_decay=0.02) == Adam(weight_decay=0.02, decoupled=True)
 
 
+def test_the_settings_of_optimizers_are_the_customary_ones_unless_given():
+    usual = dict(update="plain", state="rounded", block=256)
+    assert SGD() == SGD(momentum=0.9, nesterov=False, weight_decay=5e-4, **usual)
+    assert Adam() == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, decoupled=False, **usual)
+    assert AdamW() == Adam(weight_decay=0.01, decoupled=True)
+
+
+@pytest.mark.parametrize("rule", [SGD(weight_decay=0), Adam(), AdamW(weight_decay=0)])
+def test_weights_without_a_gradient_stay(rule):
+    state = start(rule, [1.0, -2.0])
+    gradient = state.collect()
+    assert gradient.tolist() == [0.0, 0.0]
+    state.step(0.1, gradient, 1.0)
+    assert state.weights.tolist() == [1.0, -2.0]
+
+
 def bfloat16(rounding="ties_to_even"):
     return Precision(low="bfloat16", high="bfloat16", rounding=rounding, overflow="overflow")
 

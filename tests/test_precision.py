@@ -82,6 +82,48 @@ def test_scales_are_the_largest_powers_of_two_that_do_not_overflow(largest, scal
     assert rounder.plan[0][-1] == scale
 
 
+def rounded(x, role, seed=0, **rounding):
+    rounder = Rounder(Precision(roles={role: Rounding(**rounding)}), seed)
+    rounder.plan = {}
+    return rounder(x, role), rounder.plan[0][-1]
+
+
+@pytest.mark.parametrize("fmt", ["e4m3fn", "e2m1fn", "int8"])
+def test_each_row_is_rounded_like_a_tensor_of_its_own_whatever_its_magnitude(fmt):
+    x = np.random.default_rng(0).standard_normal((14, 5)).astype(F32)
+    x *= F32([[2.0**-140, 1e-35, 1e-30, 0.1, 1, 100, 127, 448, 1e4, 1e20, 1e37, 0, np.inf, np.nan]]).T
+    with np.errstate(invalid="ignore"):  # infinities
+        for per, ends in (("row", [5]), (2, [2, 4, 5]), (5, [5]), (9, [5])):
+            found, _ = rounded(x, "left operand", format=fmt, per=per)
+            for row, got in zip(x, found, strict=True):
+                parts = np.split(row, ends[:-1])
+                alone = [rounded(part, "left operand", format=fmt, scaling="current")[0] for part in parts]
+                np.testing.assert_array_equal(got, np.concatenate(alone))
+
+
+def test_scales_stay_within_what_float32_holds_and_leave_alone_what_tells_them_nothing():
+    for fmt, largest, scale in [
+        ("int8", 2.0**-130, 2.0**100),
+        ("int8", 254.0, 0.5),
+        ("int8", 0.0, 1.0),
+        ("int8", np.inf, 1.0),
+        ("e2m1fn", 2.0**-149, 2.0**100),
+        ("e2m1fn", 2.0**100, 2.0**-98),
+        ("e2m1fn", 3e38, 2.0**-100),
+        ("e2m1fn", np.inf, 1.0),
+    ]:
+        with np.errstate(invalid="ignore"):
+            assert rounded(F32([largest]), "weight", format=fmt, scaling="current")[1] == scale
+
+
+def test_formats_train_if_float32_holds_them_but_for_a_binade_at_the_top():
+    for name in ("float32", "e8m0b127", "e8m0b150", "e5m23b15"):
+        assert Rounding(format=name).format == rf.format(name)
+    for name in ("e8m0b126", "e8m0b151", "e5m24b15", "e4m3_unsigned", "e8m0fnu", "float64", "uint8", "mxfp4"):
+        with pytest.raises(ValueError, match="Rounding: format"):
+            Rounding(format=name)
+
+
 def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen():
     rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0)
     rounder.plan = {}
@@ -154,6 +196,13 @@ def test_the_dynamic_loss_scale_backs_off_until_gradients_fit_and_skips_those_st
     first = result.history[0]
     assert first["skipped"] >= 1 and first["loss_scale"] == 2.0 ** (24 - first["skipped"])
     assert result.history[-1]["loss"] < first["loss"]
+
+
+def test_loss_scales_are_dynamic_as_is_customary_and_constant_unless_told():
+    customary = dict(initial=2.0**16, growth=2.0, backoff=0.5, patience=2000, smallest=2.0**-24, largest=2.0**24)
+    assert LossScale.dynamic() == LossScale(**customary) and LossScale.dynamic().adapts
+    assert LossScale() == LossScale(**customary | dict(initial=1.0, growth=1.0, backoff=1.0)) and not LossScale().adapts
+    assert LossScale(growth=1.5).adapts and LossScale(backoff=0.5).adapts
 
 
 def test_the_dynamic_loss_scale_grows_after_its_patience():
