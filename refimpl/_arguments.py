@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,24 @@ def nearest(got: Any, known: Iterable[str], n: int = 1) -> list[str]:
     return [names[name] for name in dict.fromkeys([*(m for m in more if m == text), *close, *more])][:n]
 
 
-def unknown(caller: str, what: str, got: Any, known: Sequence[str], hint: str = "") -> ValueError:
-    """Return the ValueError for a name that is none of those known; the nearest is proposed."""
-    near = nearest(got, known, 1)
+def unknown(
+    caller: str, what: str, got: Any, known: Sequence[str], hint: str = "", meant: Mapping[str, str] = NOTHING
+) -> ValueError:
+    """Return the ValueError for a name that is none of those known; the nearest is proposed.
+
+    `meant` maps names used elsewhere, in lower case, to those that are meant by them.
+    """
+    other = meant.get(str(got).strip().lower())
+    near = [other] if other else nearest(got, known, 1)
     text = f"{caller}: unknown {what} {shown(got)}"
     text += f"; did you mean {near[0]!r}?" if near else ""
     text += f"; allowed {'are' if len(known) > 1 else 'is'} {', '.join(map(str, known))}"
     return ValueError(text + (f"; {hint}" if hint else ""))
 
 
-def choice(caller: str, what: str, got: Any, known: Iterable[str], hint: str = "") -> str:
+def choice(
+    caller: str, what: str, got: Any, known: Iterable[str], hint: str = "", meant: Mapping[str, str] = NOTHING
+) -> str:
     """Return a name that is one of those known.
 
     >>> choice("quantize", "rounding", "Nearest", ("nearest", "down"))
@@ -184,7 +193,7 @@ def choice(caller: str, what: str, got: Any, known: Iterable[str], hint: str = "
     """
     known = tuple(known)
     if not isinstance(got, str) or got not in known:
-        raise unknown(caller, what, got, known, hint)
+        raise unknown(caller, what, got, known, hint, meant)
     return got
 
 
@@ -259,7 +268,7 @@ def numbers(caller: str, name: str, got: Any, shape: tuple[int | None, ...] | No
         raise wrong_kind(caller, name, got, "real numbers")
     try:
         found = found.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong_kind(caller, name, got, "real numbers") from None
     if shape is not None:
         of_shape(caller, name, found, shape)

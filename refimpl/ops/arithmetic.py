@@ -7,31 +7,24 @@ quantize(y, fmt), fmt)``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, PositFormat, RoundingMode
+from refimpl import _arguments
+from refimpl.formats import FloatFormat, PositFormat
+from refimpl.formats.floats import FLOATS
 from refimpl.ops import arrays, floats
 from refimpl.ops.definitions import kernels
+from refimpl.ops.floats import Number
+from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
 
 MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
 Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
 
 
-def add(
-    a,
-    b,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def add(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return a + b, rounded once to the format.
 
     Parameters
@@ -54,7 +47,7 @@ def add(
     Raises
     ------
     TypeError, ValueError
-        For an operand that is no value of the format, which is named; for wider formats, unknown
+        For an operand that is not a value of the format, which is named; for wider formats, unknown
         modes, a missing seed; and for a NaN result where the format has none and ``nan="raise"``.
 
     Notes
@@ -72,24 +65,12 @@ def add(
     >>> add(0.1, 0.2, "e4m3fn")
     Traceback (most recent call last):
     ...
-    ValueError: add: 0.1 at index () of a is not a value of float8_e4m3fn, the nearest is 0.1015625; \
-quantize first
+    ValueError: add: a is 0.1; allowed is a value of float8_e4m3fn; the nearest is 0.1015625: quantize first
     """
-    return _calculate("add", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("add", (a, b), fmt, options)
 
 
-def sub(
-    a,
-    b,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def sub(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return a - b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -97,21 +78,10 @@ def sub(
     >>> sub([1.0, 1.0], [1.0, 0.001953125], "e4m3fn", rounding="toward_negative").tolist()
     [-0.0, 0.9375]
     """
-    return _calculate("sub", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("sub", (a, b), fmt, options)
 
 
-def mul(
-    a,
-    b,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def mul(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return a * b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -121,21 +91,10 @@ def mul(
     >>> mul(256.0, 2.0, "e4m3fn", overflow="saturate").item()
     448.0
     """
-    return _calculate("mul", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("mul", (a, b), fmt, options)
 
 
-def div(
-    a,
-    b,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def div(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return a / b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -145,20 +104,10 @@ def div(
     >>> div([1.0, 1.0], [3.0, 0.0], "posit8_2").tolist()
     [0.34375, nan]
     """
-    return _calculate("div", (a, b), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("div", (a, b), fmt, options)
 
 
-def sqrt(
-    a,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def sqrt(a, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return the square root of a, rounded once to the format; all else as for `add`.
 
     Examples
@@ -166,22 +115,10 @@ def sqrt(
     >>> sqrt([2.0, 2.25, -0.0, -1.0], "bfloat16").tolist()
     [1.4140625, 1.5, -0.0, nan]
     """
-    return _calculate("sqrt", (a,), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("sqrt", (a,), fmt, options)
 
 
-def fma(
-    a,
-    b,
-    c,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def fma(a, b, c, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return a * b + c, rounded once to the format: the product is not; all else as for `add`.
 
     Examples
@@ -191,10 +128,10 @@ def fma(
     >>> add(mul(1.125, 1.125, "e4m3fn"), -1.25, "e4m3fn").item()
     0.0
     """
-    return _calculate("fma", (a, b, c), fmt, rounding, overflow, nan, random_bits, seed, stream)
+    return _calculate("fma", (a, b, c), fmt, options)
 
 
-def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> np.ndarray:
+def compare(a, b, fmt: Number, relation: Relation) -> np.ndarray:
     """Tell where a relation holds between values of a format.
 
     Parameters
@@ -223,7 +160,7 @@ def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> n
     >>> compare([np.nan, np.nan], [np.nan, -4096.0], "posit8_2", "<=").tolist()
     [True, True]
     """
-    arrays.one_of("compare", "relation", relation, tuple(RELATIONS))
+    _arguments.choice("compare", "relation", relation, RELATIONS)
     operands, fmt, _ = _operands("compare", (a, b), fmt)
     kernel = kernels(operands[0].size).arithmetic
     record = kernel.layout(fmt)
@@ -240,20 +177,17 @@ def compare(a, b, fmt: FloatFormat | PositFormat | str, relation: Relation) -> n
 # -- from values to codes and back -----------------------------------------------------------------
 
 
-def exact_format(verb: str, fmt) -> FloatFormat | PositFormat:
+def exact_format(caller: str, got, name: str = "fmt") -> FloatFormat | PositFormat:
     """Return the format, refusing one that the kernels do not compute in exactly."""
-    fmt = arrays.float_format(verb, fmt)
+    fmt = floats.float_format(caller, got, name)
     if isinstance(fmt, FloatFormat):
         if fmt.mantissa_bits > MOST_MANTISSA_BITS:
-            raise ValueError(
-                f"{verb}: {fmt.name} has {fmt.mantissa_bits + 1} significant bits; "
-                f"results are exact up to {MOST_MANTISSA_BITS + 1}: use a narrower "
-                "format"
-            )
+            text = f"{fmt}, of {fmt.mantissa_bits + 1} significant bits"
+            hint = "results are exact so far, and in refimpl.spec.arithmetic beyond"
+            raise ValueError(_arguments.message(caller, name, text, f"at most {MOST_MANTISSA_BITS + 1}", hint))
         if not fmt.fits_float64:
-            raise ValueError(
-                f"{verb}: values of {fmt.name} lie outside float64; refimpl.spec.arithmetic computes in it exactly"
-            )
+            hint = "refimpl.spec.arithmetic computes in it exactly"
+            raise ValueError(_arguments.message(caller, name, str(fmt), "a format whose values float64 holds", hint))
     return fmt
 
 
@@ -266,7 +200,7 @@ def holding(dtype: np.dtype, fmt: FloatFormat | PositFormat) -> np.dtype:
 
 
 def _holds(dtype: np.dtype, fmt) -> bool:
-    wide = floats.format_of(dtype.name)
+    wide = FLOATS[dtype.name]  # type: ignore[index]  # float16, bfloat16, float32 or float64
     if isinstance(fmt, PositFormat):
         bits, top = max(fmt.bits - 3 - fmt.exponent_bits, 0), (fmt.bits - 2) << fmt.exponent_bits
         return bits <= wide.mantissa_bits and top < wide.maxexp and -top >= wide.min_exponent
@@ -277,82 +211,83 @@ def _holds(dtype: np.dtype, fmt) -> bool:
     )
 
 
-def codes_of(verb: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.ndarray:
-    """Return the codes (uint64) of values, refusing what is no value of the format.
+def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.ndarray:
+    """Return the codes (uint64) of values, refusing what is not a value of the format.
 
     x: a contiguous piece of an array `name` of a shape, beginning at element `start`.
     """
     if x.dtype.name in arrays.FLOATS and fmt == floats.format_of(x.dtype.name):
         return arrays.bits_of(x).astype(np.uint64)
     codes = floats.encode(x, fmt)
-    back = values_of(codes, fmt, holding(x.dtype if arrays.is_float(x) else np.dtype(np.float64), fmt))
+    back = values_of(codes, fmt, holding(arrays.float_dtype(x), fmt))
     wrong = x != back
     if wrong.any() and (wrong := wrong & ~(np.isnan(x) & np.isnan(back))).any():
         at = int(np.argmax(wrong))
-        index = tuple(int(i) for i in np.unravel_index(start + at, shape))
+        if np.isnan(x[at]):
+            hint = "it has no NaN"
+        elif np.isfinite(back[at]):
+            hint = f"the nearest is {back[at]}: quantize first"
+        else:
+            hint = f"they go from {fmt.min} to {fmt.max}: clip first"
         raise ValueError(
-            f"{verb}: {x[at]} at index {index} of {name} is not a value of {fmt.name}, {_instead(x[at], back[at], fmt)}"
+            _arguments.message(caller, place(name, start + at, shape), str(x[at]), f"a value of {fmt.name}", hint)
         )
     return codes.astype(np.uint64)
 
 
-def _instead(value, rounded, fmt) -> str:
-    """Say what to do about a value that is none of the format."""
-    if np.isnan(value):
-        return "which has no NaN; replace it first"
-    if not np.isfinite(rounded):
-        return f"whose values go from {fmt.min} to {fmt.max}; clip first"
-    return f"the nearest is {rounded}; quantize first"
+def place(name: str, element: int, shape) -> str:
+    """Return an element of an array, counted in C order, as it is written: ``a[1, 2]``."""
+    index = ", ".join(str(i) for i in np.unravel_index(element, shape)) if shape else ""
+    return f"{name}[{index}]" if index else name
 
 
-def _operands(verb, operands, fmt):
+def _operands(caller, operands, fmt):
     """Return broadcast operands, the format, and the dtype of results."""
-    fmt = exact_format(verb, fmt)
-    operands = [arrays.real(verb, x) for x in operands]
-    kinds = [x.dtype.newbyteorder("=") if arrays.is_float(x) else np.dtype(np.float64) for x in operands]
+    fmt = exact_format(caller, fmt)
+    operands = [arrays.real(caller, name, x) for name, x in zip("abc", operands, strict=False)]
+    kinds = [arrays.float_dtype(x) for x in operands]
     try:
         operands = np.broadcast_arrays(*operands)
     except ValueError:
-        shapes = ", ".join(str(x.shape) for x in operands)
-        raise ValueError(f"{verb}: operands of shapes {shapes} do not broadcast") from None
+        names, shapes = ", ".join("abc"[: len(operands)]), ", ".join(str(x.shape) for x in operands)
+        raise ValueError(_arguments.message(caller, names, f"of shapes {shapes}", "shapes that broadcast")) from None
     return operands, fmt, holding(np.result_type(*kinds), fmt)
 
 
-def _codes(verb, operands, fmt, start, stop):
+def _codes(caller, operands, fmt, start, stop):
     """Yield parts of range(start, stop) and the codes of each operand there."""
     shape = operands[0].shape
     pieces = [arrays.chunks(x, start, stop) for x in operands]
     for several in zip(*pieces, strict=True):
         part = several[0][0]
         named = zip("abc", several, strict=False)
-        codes = [codes_of(verb, x, fmt, part.start, name, shape) for name, (_, x) in named]
+        codes = [codes_of(caller, x, fmt, part.start, name, shape) for name, (_, x) in named]
         yield part, codes
 
 
-def _calculate(verb, operands, fmt, rounding, overflow, nan, random_bits, seed, stream):
+def _calculate(caller: str, operands, fmt, options: RoundingOptions) -> np.ndarray:
     """Check, compute, return values: the body of every operation."""
-    operands, fmt, dtype = _operands(verb, operands, fmt)
-    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
-    arrays.check_rules(verb, fmt, operands[0], rounding, overflow, nan)
+    operands, fmt, dtype = _operands(caller, operands, fmt)
+    rule = RoundingRule.of(caller, fmt, **known(caller, options, RoundingOptions))
+    refuses_nan = rule.refuses_nan(fmt)
+    if refuses_nan and arrays.is_float(operands[0]):
+        _arguments.every(caller, "a", operands[0], ~np.isnan(operands[0]), f"a number, for {fmt} has no NaN")
     use = kernels(operands[0].size)
     kernel = use.arithmetic
-    operation, record = kernel.OPERATIONS.index(verb), kernel.layout(fmt)
-    mode = floats._mode(use, rounding, overflow, "zero" if nan == "raise" else nan, random_bits)
-    refuse_nan = nan == "raise" and isinstance(fmt, FloatFormat) and fmt.nan_code is None
+    operation, record, mode = kernel.OPERATIONS.index(caller), kernel.layout(fmt), rule.for_kernels(use)
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)
 
     def work(start, stop):
-        for part, codes in _codes(verb, operands, fmt, start, stop):
-            words = arrays.random_words(rounding, codes[0].size, seed, stream, part.start)
+        for part, codes in _codes(caller, operands, fmt, start, stop):
+            words = rule.words(codes[0].size, part.start)
             a, b, c = (codes * 3)[:3]
             into = np.empty(a.size, np.uint64)
-            found = kernel.calculate(operation, a, b, c, into, record, mode, words)
-            if refuse_nan and found >= 0:
-                index = tuple(int(i) for i in np.unravel_index(part.start + found, out.shape))
-                raise ValueError(
-                    f"{verb}: the result at index {index} is NaN, and {fmt.name} has none; use nan='zero' or nan='max'"
-                )
+            first_nan = kernel.calculate(operation, a, b, c, into, record, mode, words)
+            if refuses_nan and first_nan >= 0:
+                where = place("the result", part.start + first_nan, out.shape)
+                hint = "nan='zero' and nan='max' replace it"
+                raise ValueError(_arguments.message(caller, where, "NaN", f"a number, for {fmt} has no NaN", hint))
             result[part] = values_of(into, fmt, dtype)
 
     arrays.in_threads(out.size, work)

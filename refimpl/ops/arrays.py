@@ -1,4 +1,4 @@
-"""What every operation does with arrays: look at memory, cut into chunks, share out to threads."""
+"""What every operation does with arrays: look at memory, cut into chunks, divide among threads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, BlockFormat, FloatFormat, IntFormat, PositFormat
-from refimpl.formats import format as format_of
-from refimpl.ops.definitions import kernels
+from refimpl import _arguments
 
 FLOATS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
@@ -18,130 +16,93 @@ CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
 ELEMENTS_PER_THREAD = 1 << 22
 
 
-def float_format(verb: str, fmt) -> FloatFormat | PositFormat:
-    """Return the float or posit format, refusing the formats that need scales."""
-    fmt = format_of(fmt)
-    if isinstance(fmt, IntFormat):
-        raise TypeError(f"{verb}: {fmt} is an integer format, which needs a scale; use quantize_int")
-    if isinstance(fmt, BlockFormat):
-        raise TypeError(f"{verb}: {fmt} is a block format, which needs scales; use quantize_blocks")
-    if not isinstance(fmt, (FloatFormat, PositFormat)):
-        raise TypeError(f"{verb}: {fmt} is a code book, which needs scales; use quantize_codebook")
-    return fmt
-
-
-def array(verb: str, x) -> np.ndarray:
-    """Return x as an array, unchanged, refusing lists whose rows differ in length."""
-    try:
-        return np.asarray(x)
-    except ValueError:
-        raise ValueError(
-            f"{verb}: these values are no array (have its rows different lengths?); give rows of one length"
-        ) from None
-
-
-def real(verb: str, x) -> np.ndarray:
-    """Return x as an array of floats or integers, unchanged."""
-    x = array(verb, x)
-    if x.dtype.name not in FLOATS and x.dtype.kind not in "iub":
-        raise TypeError(f"{verb}: values must be float16, bfloat16, float32, float64 or integers, got {x.dtype}")
+def real(caller: str, name: str, got) -> np.ndarray:
+    """Return an argument as an array of floats or integers, unchanged."""
+    x = _arguments.array(caller, name, got)
+    if not is_float(x) and x.dtype.kind not in "iub":
+        allowed = "float16, bfloat16, float32, float64 or integers"
+        raise _arguments.wrong_kind(caller, name, x if x.ndim else got, allowed)
     return x
 
 
 def is_float(x: np.ndarray) -> bool:
-    """Tell whether an array that `real` returned holds floats."""
+    """Tell whether an array holds floats of a format that is computed with."""
     return x.dtype.name in FLOATS
 
 
-def finite(verb: str, x: np.ndarray) -> None:
-    """Refuse NaN and infinity, naming the first."""
-    if is_float(x) and not (good := np.isfinite(x)).all():
-        index = first(~good)
-        raise ValueError(f"{verb}: {x[index]} at index {index} is not finite; remove or clip it")
+def float_dtype(x: np.ndarray) -> np.dtype:
+    """Return the native dtype of floats, and float64 for integers."""
+    return x.dtype.newbyteorder("=") if is_float(x) else np.dtype(np.float64)
 
 
-def first(mask: np.ndarray) -> tuple[int, ...]:
-    """Return the index of the first True."""
-    return tuple(int(i) for i in np.unravel_index(np.argmax(mask), mask.shape))
+def finite_float32(caller: str, name: str, got) -> np.ndarray:
+    """Return an argument rounded to float32, refusing NaN, infinity and what float32 rounds to it."""
+    x = _arguments.finite(caller, name, real(caller, name, got))
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, np.float32)
+    return _arguments.finite(caller, name, x)
 
 
-def one_of(verb: str, what: str, got, allowed: tuple[str, ...]) -> None:
-    """Refuse a name that is not one of those allowed."""
-    if not isinstance(got, str) or got not in allowed:
-        raise ValueError(f"{verb}: unknown {what} {got!r}; one of {', '.join(allowed)}")
+def scales(caller: str, name: str, got) -> np.ndarray:
+    """Return an argument as an array of float32 above zero, which rounding to float32 may not change to 0."""
+    x = finite_float32(caller, name, got)
+    return _arguments.every(caller, name, x, x > 0, "a finite float32 above zero")
 
 
-def check_rounding(verb: str, rounding, random_bits, seed, stream) -> None:
-    """Check a rounding mode and what belongs to it."""
-    one_of(verb, "rounding", rounding, ROUNDINGS)
-    counted = rounding in ("stochastic_a", "stochastic_b", "stochastic_c")
-    if counted and not (is_whole(random_bits) and 1 <= random_bits <= 32):
-        raise ValueError(f"{verb}: {rounding} needs random_bits from 1 to 32, got {random_bits!r}")
-    if not counted and random_bits is not None:
-        raise ValueError(
-            f"{verb}: random_bits belongs to stochastic_a, stochastic_b and "
-            f"stochastic_c, not to {rounding}; leave it out"
+def integers(caller: str, name: str, got, low: int, high: int, allowed: str = "") -> np.ndarray:
+    """Return an argument as a native array of integers from low to high."""
+    x = _arguments.array(caller, name, got)
+    if x.size == 0 and x.dtype == np.float64:  # an empty list
+        x = x.astype(np.uint8)
+    if x.dtype.kind not in "iu":
+        raise _arguments.wrong_kind(caller, name, x if x.ndim else got, "integers")
+    info = np.iinfo(x.dtype)
+    if info.min < low or info.max > high:  # in Python's integers, which no dtype bounds
+        holds = (x >= low if info.min < low else True) & (x <= high if info.max > high else np.True_)
+        _arguments.every(
+            caller, name, x, np.broadcast_to(holds, x.shape), allowed or f"an integer from {low} to {high}"
         )
-    if rounding.startswith("stochastic"):
-        if not is_whole(seed) or not 0 <= seed < 2**64:
-            raise ValueError(f"{verb}: stochastic rounding needs a seed from 0 to 2^64 - 1, got {seed!r}")
-    if not is_whole(stream) or not 0 <= stream < 2**64:
-        raise ValueError(f"{verb}: stream must be a whole number from 0 to 2^64 - 1, got {stream!r}")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
-def is_whole(value) -> bool:
-    """Return whether a value is an integer, and no truth value."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def codes(caller: str, name: str, got, fmt: str, count: int) -> np.ndarray:
+    """Return codes as an unsigned array, refusing what is not one of a format's `count` codes."""
+    x = integers(caller, name, got, 0, count - 1, f"a code of {fmt}, 0 to {count - 1}")
+    return x if x.dtype.kind == "u" else x.astype(f"u{x.dtype.itemsize}")
 
 
-def check_rules(verb: str, fmt, x: np.ndarray, rounding, overflow, nan) -> None:
-    """Check overflow and NaN rules, and a NaN that the format cannot hold where that is an error."""
-    one_of(verb, "overflow", overflow, OVERFLOWS)
-    one_of(verb, "nan", nan, NAN_RULES)
-    if isinstance(fmt, PositFormat):
-        if rounding != "ties_to_even" or overflow != "overflow":
-            raise ValueError(
-                f"{verb}: posits have one way to round, ties_to_even on their codes, and "
-                f"never overflow; got rounding={rounding!r}, overflow={overflow!r}; "
-                "leave both out"
-            )
-    elif nan == "raise" and fmt.nan_code is None and is_float(x) and (bad := np.isnan(x)).any():
-        raise ValueError(f"{verb}: NaN at index {first(bad)}, and {fmt.name} has no NaN; use nan='zero' or nan='max'")
+def axis(caller: str, got, dimensions: int) -> int:
+    """Return the number of an axis, counted from the first."""
+    if dimensions == 0:
+        raise _arguments.wrong_value(caller, "axis", got, "None for an array without axes", "reshape it to (1,)")
+    return _arguments.integer(caller, "axis", got, _arguments.Interval(-dimensions, dimensions - 1)) % dimensions
 
 
-def check_out(verb: str, out, shape, dtype) -> None:
+def matrices(caller: str, a: np.ndarray, b: np.ndarray) -> None:
+    """Refuse two arrays that are not matrices with a product."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(_arguments.message(caller, "a, b", f"of shapes {a.shape}, {b.shape}", "(m, k), (k, n)"))
+
+
+def dtype(caller: str, got) -> np.dtype:
+    """Return the dtype of results that are decoded."""
+    try:
+        found = np.dtype(got)
+    except (TypeError, ValueError, SyntaxError):
+        found = None
+    if found is None or found.name not in ("float16", "float32", "float64") or not found.isnative:
+        raise TypeError(_arguments.message(caller, "dtype", _arguments.shown(got), "float16, float32 or float64"))
+    return found
+
+
+def result_in(caller: str, out, shape, dtype) -> None:
     """Refuse an `out` that the result does not fit."""
-    if (
-        not isinstance(out, np.ndarray)
-        or out.shape != shape
-        or out.dtype != dtype
-        or not out.flags.c_contiguous
-        or not out.flags.writeable
-    ):
-        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"{verb}: out is {got}; it must be a writeable C-contiguous {dtype} array of shape {shape}")
-
-
-def check_codes(verb: str, codes, bits: int, name: str) -> np.ndarray:
-    """Return codes as an unsigned array, refusing what is not one of 2^bits codes."""
-    codes = array(verb, codes)
-    if codes.size == 0 and codes.dtype == np.float64:  # an empty list
-        codes = codes.astype(np.uint8)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"{verb}: codes must be integers, got {codes.dtype}")
-    top = np.iinfo(codes.dtype).max
-    wrong = None
-    if codes.dtype.kind == "i":
-        wrong = codes < 0
-    if top >= 1 << bits:
-        wrong = codes >= 1 << bits if wrong is None else wrong | (codes >= 1 << bits)
-    if wrong is not None and wrong.any():
-        index = first(wrong)
-        raise ValueError(
-            f"{verb}: code {codes[index]} at index {index} is not a code of {name}, "
-            f"which go from 0 to {(1 << bits) - 1}"
-        )
-    return codes if codes.dtype.kind == "u" else codes.astype(f"u{codes.dtype.itemsize}")
+    allowed = f"a writable C-contiguous array of {dtype} and shape {shape}"
+    _arguments.instance(caller, "out", out, np.ndarray, allowed)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        got = f"an array of {out.dtype.newbyteorder('=') if out.dtype.isnative else out.dtype.str}"
+        hint = "" if out.flags.c_contiguous and out.flags.writeable else "this one is read-only or has gaps"
+        raise ValueError(_arguments.message(caller, "out", f"{got} and shape {out.shape}", allowed, hint))
 
 
 def code_dtype(bits: int) -> np.dtype:
@@ -163,10 +124,10 @@ def chunks(x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None) -
     """
     dtype = x.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
     stop = x.size if stop is None else stop
-    whole = flat(x)
+    view = flat(x)
     for begin in range(start, stop, CHUNK):
         part = slice(begin, min(begin + CHUNK, stop))
-        piece = whole[part] if whole is not None else x.flat[part]
+        piece = view[part] if view is not None else x.flat[part]
         yield part, np.ascontiguousarray(piece, dtype)
 
 
@@ -206,18 +167,9 @@ def in_threads(size: int, work: Callable[[int, int], None], *, least: int = ELEM
 
 
 def _thread_count() -> int:
-    from numba import config
+    import numba
 
     return min(
-        config.NUMBA_NUM_THREADS,
+        numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]  # set when Numba is loaded
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
-
-
-def random_words(rounding: str, count: int, seed, stream, start: int = 0) -> np.ndarray:
-    """Return the random words of elements start, ..., start + count - 1 (start a multiple of 4)."""
-    if not rounding.startswith("stochastic"):
-        return np.empty(0, np.uint32)
-    words = np.empty(-(-count // 4) * 4, np.uint32)
-    kernels(count).random_bits.random_words_from(words, np.uint64(seed), np.uint64(stream), np.uint64(start // 4))
-    return words

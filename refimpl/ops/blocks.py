@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from refimpl import _arguments
 from refimpl.formats import SCALE_RULES, BlockFormat, RoundingMode, ScaleRule
-from refimpl.formats import format as format_of
+from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import kernels
-from refimpl.ops.floats import _fields, _mode
+from refimpl.ops.floats import _fields
+from refimpl.ops.rounding import RoundingRule
 from refimpl.ops.rows import to_rows
 
 
@@ -77,45 +80,47 @@ def quantize_blocks(
     >>> codes.tolist(), scales.tolist(), decode_blocks(codes, scales, "mxfp4_e2m1").tolist()
     ([2, 15, 1], [127], [1.0, -6.0, 0.5])
     """
-    verb = "quantize_blocks"
-    fmt = _block_format(verb, fmt)
-    x = arrays.real(verb, x)
-    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
-    if fmt.tensor_scale and scale_rule is not None:
-        raise ValueError(f"{verb}: {fmt} has no scale_rule, its scales are not powers of two; got {scale_rule!r}")
+    caller = "quantize_blocks"
+    to: BlockFormat = read(caller, "fmt", fmt, BlockFormat)
+    x = arrays.real(caller, "x", x)
+    rule = RoundingRule.of(
+        caller, to, rounding=rounding, overflow="saturate", random_bits=random_bits, seed=seed, stream=stream
+    )
+    if to.tensor_scale and scale_rule is not None:
+        hint = "its scales are not powers of two"
+        raise _arguments.wrong_value(caller, "scale_rule", scale_rule, f"None for {to}", hint)
     scale_rule = "floor" if scale_rule is None else scale_rule
-    arrays.one_of(verb, "scale_rule", scale_rule, SCALE_RULES)
-    given = None if tensor_scale is None else _tensor_scale(verb, fmt, tensor_scale)
+    _arguments.choice(caller, "scale_rule", scale_rule, SCALE_RULES)
+    given = None if tensor_scale is None else _tensor_scale(caller, to, tensor_scale)
     if not arrays.is_float(x):
-        if x.size and ((x > 2**53) | (x < -(2**53))).any():
-            raise ValueError(f"{verb}: integers beyond 2^53 are not exact in float64; scale them down")
+        exact = "an integer that float64 holds, of at most 2^53"
+        x = arrays.integers(caller, "x", x, -(2**53), 2**53, exact) if x.dtype.kind != "b" else x
         x = x.astype(np.float64)
     values = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
-    rows, layout = to_rows(verb, arrays.bits_of(values.reshape(-1)).reshape(x.shape), axis, fmt.block_size)
+    rows, layout = to_rows(caller, arrays.bits_of(values.reshape(-1)).reshape(x.shape), axis, to.block_size)
     words = np.empty((len(rows), 0), np.uint32)
-    if rounding.startswith("stochastic"):
-        words = arrays.random_words(rounding, x.size, seed, stream)[: x.size].reshape(x.shape)
-        words, _ = to_rows(verb, words, axis, fmt.block_size)
+    if rule.stochastic:
+        words, _ = to_rows(caller, rule.words(x.size)[: x.size].reshape(x.shape), axis, to.block_size)
     use = kernels(x.size)
     kernel = use.blocks
-    record, source = kernel.block_fields(fmt), _fields(x.dtype.name, use)
-    mode = _mode(use, rounding, "saturate", "zero", random_bits)
-    codes = np.empty(rows.shape, arrays.code_dtype(fmt.bits))
-    scales = np.empty(len(rows), arrays.code_dtype(fmt.scale.bits))
-    if not fmt.tensor_scale:
-        rule = kernel.SCALE_RULES.index(scale_rule)
-        kernel.encode(rows, codes, scales, source, record, rule, mode, words)
+    record, source = kernel.block_fields(to), _fields(x.dtype.name, use)
+    mode = rule.for_kernels(use)
+    codes = np.empty(rows.shape, arrays.code_dtype(to.bits))
+    scales = np.empty(len(rows), arrays.code_dtype(to.scale.bits))
+    if not to.tensor_scale:
+        which = kernel.SCALE_RULES.index(scale_rule)
+        kernel.encode(rows, codes, scales, source, record, which, mode, words)
         return BlockCodes(layout.elements(codes), layout.scales(scales), 1.0)
     if given is None:
-        given = kernel.scale_of_tensor(rows, fmt, source, _fields("float32", use))
-    one = np.uint64(fmt.scale.bias << fmt.scale.mantissa_bits)
+        given = kernel.scale_of_tensor(rows, to, source, _fields("float32", use))
+    one = np.uint64(to.scale.bias << to.scale.mantissa_bits)
     bits = np.uint64(np.float32(given).view(np.uint32))
     kernel.encode_two_levels(rows, codes, scales, source, record, bits, one, mode, words)
     return BlockCodes(layout.elements(codes), layout.scales(scales), float(given))
 
 
 def decode_blocks(
-    codes, scales, fmt: BlockFormat | str, *, tensor_scale: float = 1.0, axis: int = -1, dtype=np.float32
+    codes, scales, fmt: BlockFormat | str, *, tensor_scale: float = 1.0, axis: int = -1, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
     """Return tensor scale * block scale * element, the exact product rounded once.
 
@@ -142,44 +147,35 @@ def decode_blocks(
     >>> decode_blocks([2, 15, 1], [128], "mxfp4_e2m1").tolist()
     [2.0, -12.0, 1.0]
     """
-    verb = "decode_blocks"
-    fmt = _block_format(verb, fmt)
-    codes = arrays.check_codes(verb, codes, fmt.bits, fmt.element.name)
-    scales = arrays.check_codes(verb, scales, fmt.scale.bits, fmt.scale.name)
-    dtype = np.dtype(dtype)
-    if dtype.name not in ("float16", "float32", "float64"):
-        raise TypeError(f"{verb}: dtype must be float16, float32 or float64, got {dtype}")
-    tensor_scale = _tensor_scale(verb, fmt, tensor_scale)
-    rows, layout = to_rows(verb, codes, axis, fmt.block_size)
+    caller = "decode_blocks"
+    to: BlockFormat = read(caller, "fmt", fmt, BlockFormat)
+    codes = arrays.codes(caller, "codes", codes, to.element.name, 1 << to.bits)
+    scales = arrays.codes(caller, "scales", scales, to.scale.name, 1 << to.scale.bits)
+    dtype = arrays.dtype(caller, dtype)
+    single = _tensor_scale(caller, to, tensor_scale)
+    rows, layout = to_rows(caller, codes, axis, to.block_size)
     if scales.shape != layout.scale_shape:
-        raise ValueError(
-            f"{verb}: scales have shape {scales.shape}; codes of shape {codes.shape} in "
-            f"blocks of {fmt.block_size} need {layout.scale_shape}"
-        )
+        allowed = f"{layout.scale_shape}, one for {to.block_size} codes"
+        raise ValueError(_arguments.message(caller, "scales", f"of shape {scales.shape}", allowed))
     use = kernels(codes.size)
     x = np.empty(rows.shape, dtype)
     use.blocks.decode(
         rows,
-        layout.rows_of("scales", scales, scales.dtype),
+        layout.rows_of("scales", scales),
         x.view(arrays.FLOATS[dtype.name]),
-        use.blocks.block_fields(fmt),
-        np.uint64(np.float32(tensor_scale).view(np.uint32)),
+        use.blocks.block_fields(to),
+        np.uint64(single.view(np.uint32)),
         _fields(dtype.name, use),
     )
     return layout.elements(x)
 
 
-def _block_format(verb: str, fmt) -> BlockFormat:
-    fmt = format_of(fmt)
-    if not isinstance(fmt, BlockFormat):
-        raise TypeError(f"{verb}: expected a block format such as mxfp4_e2m1, got {fmt}")
-    return fmt
-
-
-def _tensor_scale(verb: str, fmt: BlockFormat, value) -> np.float32:
-    single = np.float32(value)
-    if not (0 < single < np.inf and float(single) == float(value)):
-        raise ValueError(f"{verb}: tensor_scale must be a positive float32, got {value!r}")
+def _tensor_scale(caller: str, fmt: BlockFormat, got) -> np.float32:
+    value = _arguments.number(caller, "tensor_scale", got, _arguments.POSITIVE)
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(value)
+    if not np.isfinite(single) or float(single) != value:
+        raise _arguments.wrong_value(caller, "tensor_scale", got, "a float32 above zero")
     if not fmt.tensor_scale and single != 1:
-        raise ValueError(f"{verb}: {fmt} has no tensor scale; leave it out, got {value!r}")
+        raise _arguments.wrong_value(caller, "tensor_scale", got, f"1 for {fmt}, which has none")
     return single

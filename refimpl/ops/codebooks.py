@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl import _arguments
 from refimpl.formats import CodeBook
-from refimpl.formats import format as format_of
 from refimpl.formats.codebooks import quantile_values
+from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.rows import to_rows
 
@@ -50,25 +51,19 @@ def quantize_codebook(
     >>> codes.tolist(), float(scale), decode_codebook(codes, scale, "nf4").round(4).tolist()
     ([7, 0, 12], 2.0, [0.0, -2.0, 0.8813999891281128])
     """
-    verb = "quantize_codebook"
-    book = _book(verb, book)
-    x = arrays.real(verb, x)
-    arrays.finite(verb, x)
-    with np.errstate(over="ignore"):
-        x = np.asarray(x, np.float32)
-    arrays.finite(verb, x)
-    rows, layout = to_rows(verb, x, axis, block_size)
+    caller = "quantize_codebook"
+    to: CodeBook = read(caller, "book", book, CodeBook)
+    x = arrays.finite_float32(caller, "x", x)
+    rows, layout = to_rows(caller, x, axis, block_size)
     from refimpl.kernels import codebooks as kernel
 
     scales = np.empty(len(rows), np.float32)
     if scale is None:
         kernel.scale(rows, scales)
     else:
-        scales[...] = layout.rows_of("scale", scale, np.float32)
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError(f"{verb}: every scale must be finite and above zero")
+        scales[...] = layout.rows_of("scale", arrays.scales(caller, "scale", scale))
     codes = np.empty(rows.shape, np.uint8)
-    kernel.encode(rows, codes, scales, np.array(book.boundaries))
+    kernel.encode(rows, codes, scales, np.array(to.boundaries))
     return layout.elements(codes), layout.scales(scales)
 
 
@@ -96,21 +91,16 @@ def decode_codebook(
     >>> decode_codebook([15, 7, 0], 3.0, "nf4").tolist()
     [3.0, 0.0, -3.0]
     """
-    verb = "decode_codebook"
-    book = _book(verb, book)
-    codes = arrays.check_codes(verb, codes, 8, book.name)
-    if codes.size and codes.max() >= len(book.book):
-        index = arrays.first(codes >= len(book.book))
-        raise ValueError(
-            f"{verb}: code {codes[index]} at index {index}; {book} has the codes 0 to {len(book.book) - 1}"
-        )
-    rows, layout = to_rows(verb, codes, axis, block_size)
+    caller = "decode_codebook"
+    of: CodeBook = read(caller, "book", book, CodeBook)
+    codes = arrays.codes(caller, "codes", codes, of.name, len(of.book))
+    rows, layout = to_rows(caller, codes, axis, block_size)
     from refimpl.kernels import codebooks as kernel
 
     scales = np.empty(len(rows), np.float32)
-    scales[...] = layout.rows_of("scale", scale, np.float32)
+    scales[...] = layout.rows_of("scale", arrays.finite_float32(caller, "scale", scale))
     x = np.empty(rows.shape, np.float32)
-    kernel.decode(rows, x, scales, np.array(book.book))
+    kernel.decode(rows, x, scales, np.array(of.book))
     return layout.elements(x)
 
 
@@ -144,18 +134,11 @@ def quantile_codebook(x, bits: int, *, name: str = "quantile") -> CodeBook:
     >>> quantile_codebook([-4.0, -1.0, 0.0, 1.0, 4.0], 2).values()
     [-1.0, -0.20000000298023224, 0.20000000298023224, 1.0]
     """
-    verb = "quantile_codebook"
-    x = arrays.real(verb, x)
-    arrays.finite(verb, x)
-    if not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
-        raise ValueError(f"{verb}: bits must be a whole number from 1 to 8, got {bits!r}")
+    caller = "quantile_codebook"
+    x = _arguments.finite(caller, "x", arrays.real(caller, "x", x))
+    bits = _arguments.integer(caller, "bits", bits, _arguments.Interval(1, 8))
+    _arguments.instance(caller, "name", name, str, "a string")
     if x.size == 0 or (x == x.reshape(-1)[0]).all():
-        raise ValueError(f"{verb}: need at least two different values, got {x.size} equal ones")
-    return CodeBook(name, quantile_values(np.sort(x, axis=None).astype(np.float64), int(bits)))
-
-
-def _book(verb: str, book) -> CodeBook:
-    book = format_of(book)
-    if not isinstance(book, CodeBook):
-        raise TypeError(f"{verb}: expected a code book such as nf4, got {book}")
-    return book
+        text = f"of {x.size} equal values"
+        raise ValueError(_arguments.message(caller, "x", text, "numbers of which two differ"))
+    return CodeBook(name, quantile_values(np.sort(x, axis=None).astype(np.float64).tolist(), bits))

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from refimpl.formats import FloatFormat, PositFormat, RoundingMode
+from refimpl import _arguments
+from refimpl.formats import FloatFormat, NanRule, Overflow, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
+from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
+from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
+
+Number = FloatFormat | PositFormat | str
 
 _FAST = ("ties_to_even", "stochastic")
 
 
 def quantize(
     x,
-    fmt: FloatFormat | PositFormat | str,
+    fmt: Number,
     *,
     rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
+    overflow: Overflow = "overflow",
+    nan: NanRule = "zero",
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
@@ -82,47 +89,53 @@ def quantize(
     >>> quantize([1e-9, 3.1, 1e9], "posit8_2").tolist()
     [5.960464477539063e-08, 3.0, 16777216.0]
     """
-    fmt, x = _checked("quantize", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
-    kept = arrays.is_float(x)
-    dtype = x.dtype.newbyteorder("=") if kept else np.dtype(np.float64)
+    options: RoundingOptions = {
+        "rounding": rounding,
+        "overflow": overflow,
+        "nan": nan,
+        "random_bits": random_bits,
+        "seed": seed,
+        "stream": stream,
+    }
+    to, x, rule = _checked("quantize", x, fmt, options)
+    dtype = arrays.float_dtype(x)
     if out is None:
         out = np.empty(x.shape, dtype)
     else:
-        arrays.check_out("quantize", out, x.shape, dtype)
+        arrays.result_in("quantize", out, x.shape, dtype)
         x = arrays.apart(x, out)
     result = arrays.bits_of(out.reshape(-1))
-    nan = "zero" if nan == "raise" else nan
     use = kernels(x.size)
     source = arrays.flat(x)
-    if dtype == np.float32 and source is not None and rounding in _FAST and _is_fast(fmt, use):
+    if x.dtype == np.float32 and source is not None and rule.mode in _FAST and _is_fast(to, use):
         fast, bits = use.float32_codes, arrays.bits_of(source)
-        target = fast.float32_target(fmt, overflow, nan)
+        target = fast.float32_target(to, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
 
         def work(start, stop):
             part, into = bits[start:stop], result[start:stop]
-            if rounding == "stochastic":
+            if rule.stochastic:
                 first = np.uint64(start // 4)
-                key = np.uint64(seed), np.uint64(stream)
+                key = np.uint64(rule.seed), np.uint64(rule.stream)
                 use.float32_stochastic.quantize_stochastic_from(part, into, target, *key, first)
             else:
                 fast.quantize_ties_to_even(part, into, target)
 
         arrays.in_threads(x.size, work)
         return out
-    kernel, record = _kernel_of(fmt, use)
-    mode = _mode(use, rounding, overflow, nan, random_bits)
-    if not kept:
-        codes = np.empty(x.size, arrays.code_dtype(fmt.bits))
-        _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream)
+    kernel, record = _kernel_of(to, use)
+    mode = rule.for_kernels(use)
+    if not arrays.is_float(x):
+        codes = np.empty(x.size, arrays.code_dtype(to.bits))
+        _encode_integers(use, x, codes, to, rule)
         kernel.decode(codes, result, record, _fields("float64", use))
         return out
     layout = _fields(dtype.name, use)
     # decoding by table is faster, where there are enough values to be worth one
-    table = _table(fmt, dtype) if fmt.bits <= 16 and x.size >= 1 << fmt.bits and use is not DEFINITIONS else None
+    table = _table(to, dtype) if to.bits <= 16 and x.size >= 1 << to.bits and use is not DEFINITIONS else None
 
     def general(start, stop):
         for part, piece in arrays.chunks(x, start, stop):
-            words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
+            words = rule.words(piece.size, part.start)
             if table is None:
                 kernel.quantize(arrays.bits_of(piece), result[part], layout, record, mode, words)
                 continue
@@ -134,18 +147,7 @@ def quantize(
     return out
 
 
-def encode(
-    x,
-    fmt: FloatFormat | PositFormat | str,
-    *,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    nan="zero",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def encode(x, fmt: Number, *, out: np.ndarray | None = None, **options: Unpack[RoundingOptions]) -> np.ndarray:
     """Return the codes of values; parameters and errors as for `quantize`.
 
     Returns
@@ -161,46 +163,42 @@ def encode(
     >>> encode([0.0, 1.0, -1.0, np.nan], "posit8_2").tolist()
     [0, 64, 192, 128]
     """
-    fmt, x = _checked("encode", x, fmt, rounding, overflow, nan, random_bits, seed, stream)
-    dtype = arrays.code_dtype(fmt.bits)
+    to, x, rule = _checked("encode", x, fmt, options)
+    dtype = arrays.code_dtype(to.bits)
     if out is None:
         out = np.empty(x.shape, dtype)
     else:
-        arrays.check_out("encode", out, x.shape, dtype)
+        arrays.result_in("encode", out, x.shape, dtype)
         if np.may_share_memory(x, out):
-            raise ValueError("encode: out overlaps x; codes need memory of their own")
+            raise ValueError("encode: out overlaps x; allowed is memory of its own")
     codes = out.reshape(-1)
-    nan = "zero" if nan == "raise" else nan
     use = kernels(x.size)
     source = arrays.flat(x)
-    if x.dtype == np.float32 and source is not None and rounding == _FAST[0] and _is_fast(fmt, use):
+    if x.dtype == np.float32 and source is not None and rule.mode == _FAST[0] and _is_fast(to, use):
         fast, bits = use.float32_codes, arrays.bits_of(source)
-        target = fast.float32_code_target(fmt, overflow, nan)
+        target = fast.float32_code_target(to, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
 
         def work(start, stop):
             fast.encode_ties_to_even(bits[start:stop], codes[start:stop], target)
 
         arrays.in_threads(x.size, work)
         return out
-    mode = _mode(use, rounding, overflow, nan, random_bits)
     if not arrays.is_float(x):
-        _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream)
+        _encode_integers(use, x, codes, to, rule)
         return out
-    kernel, record = _kernel_of(fmt, use)
-    layout = _fields(x.dtype.name, use)
+    kernel, record = _kernel_of(to, use)
+    layout, mode = _fields(x.dtype.name, use), rule.for_kernels(use)
 
     def general(start, stop):
         for part, piece in arrays.chunks(x, start, stop):
-            words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
+            words = rule.words(piece.size, part.start)
             kernel.encode(arrays.bits_of(piece), codes[part], layout, record, mode, words)
 
     arrays.in_threads(x.size, general)
     return out
 
 
-def decode(
-    codes, fmt: FloatFormat | PositFormat | str, *, dtype=np.float64, out: np.ndarray | None = None
-) -> np.ndarray:
+def decode(codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray | None = None) -> np.ndarray:
     """Return the values of codes.
 
     Parameters
@@ -230,23 +228,21 @@ def decode(
     >>> decode([0x40, 0x80, 0xFF], "posit8_2").tolist()
     [1.0, nan, -5.960464477539063e-08]
     """
-    fmt = arrays.float_format("decode", fmt)
-    codes = arrays.check_codes("decode", codes, fmt.bits, fmt.name)
-    dtype = np.dtype(dtype)
-    if dtype.name not in ("float16", "float32", "float64"):
-        raise TypeError(f"decode: dtype must be float16, float32 or float64, got {dtype}")
+    of = float_format("decode", fmt)
+    codes = arrays.codes("decode", "codes", codes, of.name, 1 << of.bits)
+    dtype = arrays.dtype("decode", dtype)
     if out is not None:
-        arrays.check_out("decode", out, codes.shape, dtype)
+        arrays.result_in("decode", out, codes.shape, dtype)
     use = kernels(codes.size)
-    kernel, record = _kernel_of(fmt, use)
-    if isinstance(fmt, FloatFormat) and not fmt.fits_float64 and dtype == np.float64:
-        _refuse_beyond_float64(use, codes, fmt, kernel, record)
+    kernel, record = _kernel_of(of, use)
+    if isinstance(of, FloatFormat) and not of.fits_float64 and dtype == np.float64:
+        _refuse_beyond_float64(use, codes, of, kernel, record)
     if out is None:
         out = np.empty(codes.shape, dtype)
     result, source = out.reshape(-1), arrays.flat(codes)
-    narrow = fmt.bits <= 16 and codes.itemsize <= 2
-    if source is not None and narrow and codes.size >= 1 << fmt.bits and use is not DEFINITIONS:
-        table, bits, look_up = _table(fmt, dtype), arrays.bits_of(result), use.tables.look_up
+    narrow = of.bits <= 16 and codes.itemsize <= 2
+    if source is not None and narrow and codes.size >= 1 << of.bits and use is not DEFINITIONS:
+        table, bits, look_up = _table(of, dtype), arrays.bits_of(result), use.tables.look_up
         arrays.in_threads(codes.size, lambda start, stop: look_up(source[start:stop], bits[start:stop], table))
         return out
     for part, piece in arrays.chunks(codes):
@@ -254,7 +250,7 @@ def decode(
     return out
 
 
-def values(fmt: FloatFormat | PositFormat | str) -> np.ndarray:
+def values(fmt: Number) -> np.ndarray:
     """Return every finite value of a format of at most 16 bits once, ascending, as float64.
 
     Raises
@@ -267,22 +263,29 @@ def values(fmt: FloatFormat | PositFormat | str) -> np.ndarray:
     >>> values("e2m1fn")[7:].tolist()
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     """
-    fmt = arrays.float_format("values", fmt)
-    if fmt.bits > 16:
-        raise ValueError(f"values: {fmt.name} has 2^{fmt.bits} codes; decode the ones you need")
-    found = decode(np.arange(1 << fmt.bits, dtype=np.uint16), fmt)
-    return np.unique(found[np.isfinite(found)]) + 0.0  # and no minus zero
+    of = float_format("values", fmt)
+    if of.bits > 16:
+        raise ValueError(f"values: fmt is {of}, of {of.bits} bits; allowed is at most 16; decode the codes you need")
+    every = decode(np.arange(1 << of.bits, dtype=np.uint16), of)
+    return np.unique(every[np.isfinite(every)]) + 0.0  # and no minus zero
 
 
 # -- kernels and their records ---------------------------------------------------------------------
 
 
-def _checked(verb, x, fmt, rounding, overflow, nan, random_bits, seed, stream):
-    fmt = arrays.float_format(verb, fmt)
-    x = arrays.real(verb, x)
-    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
-    arrays.check_rules(verb, fmt, x, rounding, overflow, nan)
-    return fmt, x
+def float_format(caller: str, got, name: str = "fmt") -> Any:
+    """Return a float or posit format, refusing those that need scales."""
+    return read(caller, name, got, FloatFormat, PositFormat)
+
+
+def _checked(caller: str, x, fmt, options: RoundingOptions) -> tuple[Any, np.ndarray, RoundingRule]:
+    to = float_format(caller, fmt)
+    x = arrays.real(caller, "x", x)
+    rule = RoundingRule.of(caller, to, **known(caller, options, RoundingOptions))
+    if rule.refuses_nan(to) and arrays.is_float(x):
+        allowed = f"a number, for {to} has no NaN"
+        _arguments.every(caller, "x", x, ~np.isnan(x), allowed, "nan='zero' and nan='max' replace it")
+    return to, x, rule
 
 
 def _is_fast(fmt, use) -> bool:
@@ -300,15 +303,12 @@ def _fields(name: str, use):
     return use.float_codes.fields(format_of(name))
 
 
-def _mode(use, rounding, overflow, nan, random_bits):
-    return use.float_codes.mode(rounding, overflow, nan, 32 if random_bits is None else random_bits)
-
-
-def _encode_integers(use, x, codes, fmt, mode, rounding, seed, stream) -> None:
+def _encode_integers(use, x, codes, fmt, rule: RoundingRule) -> None:
     kernel, record = _kernel_of(fmt, use)
+    mode = rule.for_kernels(use)
     wide = np.uint64 if x.dtype == np.uint64 else np.int64
     for part, piece in arrays.chunks(x, dtype=wide):
-        words = arrays.random_words(rounding, piece.size, seed, stream, part.start)
+        words = rule.words(piece.size, part.start)
         kernel.encode_integers(piece, codes[part], record, mode, words)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl import _arguments
 from refimpl.formats import CodeBook, FloatFormat, IntFormat, PositFormat
-from refimpl.formats import format as format_of
+from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.floats import decode
 
@@ -51,28 +52,31 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
     >>> product.tolist(), float((product * (sa * sb)).round(3).item())
     ([[-16150]], -1.496)
     """
-    a, b = _codes("a", a), _codes("b", b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"matmul_int: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
-    if not isinstance(zero_points, (tuple, list)) or len(zero_points) != 2:
-        raise ValueError(f"matmul_int: zero_points must be a pair, of a and of b, got {zero_points!r}")
+    caller, narrow = "matmul_int", (-(2**15), 2**16 - 1, "an integer of at most 16 bits")
+    a, b = (arrays.integers(caller, name, x, *narrow).astype(np.int64) for name, x in (("a", a), ("b", b)))
+    arrays.matrices(caller, a, b)
     (m, k), n = a.shape, b.shape[1]
-    a_zero, b_zero = (
-        _zero_points(name, zero, axis, count)
-        for name, zero, axis, count in zip("ab", zero_points, (0, 1), (m, n), strict=True)
-    )
+    pair = _arguments.sequence(caller, "zero_points", zero_points, "(0, 128)", 2)
+    if len(pair) != 2:
+        raise _arguments.wrong_value(caller, "zero_points", zero_points, "a pair, of a and of b")
+    a_zero, b_zero = (arrays.integers(caller, f"zero_points[{i}]", zero, *narrow) for i, zero in enumerate(pair))
+    for i, zero, one, other in ((0, a_zero, (m,), (m, 1)), (1, b_zero, (n,), (1, n))):
+        if zero.size != 1 and zero.shape not in (one, other):
+            text = _arguments.message(caller, f"zero_points[{i}]", f"of shape {zero.shape}", f"(), {one} or {other}")
+            raise ValueError(text)
+    a_zero, b_zero = a_zero.astype(np.int64).reshape(-1, 1), b_zero.astype(np.int64).reshape(1, -1)
     from refimpl.kernels import integer_products as kernel
 
     out = np.empty((m, n), np.int64)
     wrong, terms = kernel.products(a, np.ascontiguousarray(b.T), out)
     if wrong >= 0:
         raise OverflowError(
-            f"matmul_int: the accumulator at index {divmod(wrong, n)} leaves int32 "
-            f"after {terms} of {k} terms; split the sum, or use narrower codes"
+            f"matmul_int: the accumulator of the result at index {divmod(wrong, n)} leaves int32 "
+            f"after {terms} of {k} terms of a and b; split the sum, or use narrower codes"
         )
     out += k * a_zero * b_zero - a_zero * b.sum(axis=0) - b_zero * a.sum(axis=1, keepdims=True)
     if (bad := (out < INT32.min) | (out > INT32.max)).any():
-        index = arrays.first(bad)
+        index = _arguments.first(bad)
         raise OverflowError(
             f"matmul_int: the result at index {index} is {out[index]}, beyond int32; "
             "split the sum, or use narrower codes"
@@ -104,7 +108,7 @@ def product_table(first: Coded, second: Coded) -> np.ndarray:
     >>> product_table("uint2", "int2_full").tolist()
     [[0, 0, 0, 0], [0, 1, -2, -1], [0, 2, -4, -2], [0, 3, -6, -3]]
     """
-    one, other = (_values_of(fmt) for fmt in (first, second))
+    one, other = (_values_of("product_table", name, fmt) for name, fmt in (("first", first), ("second", second)))
     if one.dtype != other.dtype:
         one, other = one.astype(np.float32), other.astype(np.float32)
     with np.errstate(invalid="ignore"):
@@ -146,11 +150,11 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
     >>> float(matmul_lookup([[0, 15]], [[7], [15]], "nf4", "float4_e2m1fn")[0, 0])
     -12.0
     """
-    table = product_table(first, second)
-    codes = [_patterns(name, x, fmt) for name, x, fmt in (("a", a, first), ("b", b, second))]
-    x, y = codes
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
-        raise ValueError(f"matmul_lookup: shapes (m, k) and (k, n), got {x.shape} and {y.shape}")
+    caller = "matmul_lookup"
+    formats = [_few_bits(caller, name, fmt) for name, fmt in (("first", first), ("second", second))]
+    x, y = (_patterns(caller, name, codes, fmt) for name, codes, fmt in zip("ab", (a, b), formats, strict=True))
+    arrays.matrices(caller, x, y)
+    table = product_table(*formats)
     if table.dtype == np.int32 and x.shape[1] * int(abs(table).max()) > INT32.max:
         raise OverflowError(
             f"matmul_lookup: {x.shape[1]} products of up to {abs(table).max()} may leave int32; split the sum"
@@ -162,39 +166,16 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
     return out
 
 
-def _codes(name: str, codes) -> np.ndarray:
-    codes = arrays.array("matmul_int", codes)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"matmul_int: {name} must hold integer codes, got {codes.dtype}")
-    wide = codes.astype(np.int64)
-    if codes.itemsize > 2 and (bad := (wide < -(2**15)) | (wide >= 2**16)).any():
-        index = arrays.first(bad)
-        raise ValueError(f"matmul_int: {codes[index]} at index {index} of {name} is no code of at most 16 bits")
-    return wide
-
-
-def _zero_points(name: str, zero, axis: int, count: int) -> np.ndarray:
-    """Return zero points as a column (axis 0) or a row (axis 1)."""
-    zero = arrays.array("matmul_int", zero)
-    if zero.dtype.kind not in "iu" or zero.size not in (1, count):
-        raise ValueError(
-            f"matmul_int: the zero point of {name} is one integer or {count}, got {zero.dtype} of shape {zero.shape}"
-        )
-    return zero.astype(np.int64).reshape((-1, 1) if axis == 0 else (1, -1))
-
-
-def _few_bits(fmt: Coded):
-    fmt = format_of(fmt)
-    if not isinstance(fmt, (IntFormat, FloatFormat, PositFormat, CodeBook)):
-        raise TypeError(f"matmul_lookup: {fmt} is a block format, which needs scales; give its element")
+def _few_bits(caller: str, name: str, got: Coded) -> IntFormat | FloatFormat | PositFormat | CodeBook:
+    fmt = read(caller, name, got, IntFormat, FloatFormat, PositFormat, CodeBook)
     if fmt.bits > 4:
-        raise ValueError(f"matmul_lookup: {fmt} has {fmt.bits} bits, and a table of all products serves at most 4")
+        raise ValueError(_arguments.message(caller, name, f"{fmt}, of {fmt.bits} bits", "at most 4 bits"))
     return fmt
 
 
-def _values_of(fmt: Coded) -> np.ndarray:
+def _values_of(caller: str, name: str, got: Coded) -> np.ndarray:
     """Return the value of every code, by its pattern of bits."""
-    fmt = _few_bits(fmt)
+    fmt = _few_bits(caller, name, got)
     patterns = np.arange(1 << fmt.bits, dtype=np.uint8)
     if isinstance(fmt, IntFormat):
         codes = patterns.astype(np.int32)
@@ -204,18 +185,10 @@ def _values_of(fmt: Coded) -> np.ndarray:
     return decode(patterns, fmt, dtype=np.float32)
 
 
-def _patterns(name: str, codes, fmt: Coded) -> np.ndarray:
-    """Return codes as patterns of bits (uint8), refusing what is no code."""
-    fmt, codes = _few_bits(fmt), arrays.array("matmul_lookup", codes)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"matmul_lookup: {name} must hold integer codes, got {codes.dtype}")
-    least, most = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)
+def _patterns(caller: str, name: str, got, fmt) -> np.ndarray:
+    """Return codes as patterns of bits (uint8), refusing what is not a code."""
+    low, high = (fmt.min, fmt.max) if isinstance(fmt, IntFormat) else (0, (1 << fmt.bits) - 1)
     if isinstance(fmt, CodeBook):
-        most = len(fmt.book) - 1
-    if (bad := (codes < least) | (codes > most)).any():
-        index = arrays.first(bad)
-        raise ValueError(
-            f"matmul_lookup: {codes[index]} at index {index} of {name} is not a code of "
-            f"{fmt}, which go from {least} to {most}"
-        )
+        high = len(fmt.book) - 1
+    codes = arrays.integers(caller, name, got, low, high, f"a code of {fmt}, {low} to {high}")
     return (codes & ((1 << fmt.bits) - 1)).astype(np.uint8)

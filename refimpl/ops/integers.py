@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl import _arguments
 from refimpl.formats import IntFormat
-from refimpl.formats import format as format_of
+from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import kernels
 from refimpl.ops.rows import to_rows
+
+_FLOAT32 = _arguments.Interval(2.0**-149, (2 - 2.0**-23) * 2.0**127)
 
 
 def quantize_int(
@@ -74,47 +77,39 @@ def quantize_int(
     >>> codes.tolist(), int(zero_point), decode_int(codes, scale, zero_point).round(6).tolist()
     ([0, 100, 255], 100, [-1.0, 0.0, 1.5499999523162842])
     """
-    fmt = _integer_format("quantize_int", fmt)
-    x = arrays.real("quantize_int", x)
-    arrays.finite("quantize_int", x)
-    with np.errstate(over="ignore"):
-        x = np.asarray(x, dtype=np.float32)
-    arrays.finite("quantize_int", x)
-    affine = not fmt.signed if affine is None else affine
-    rows, layout = to_rows("quantize_int", x, axis, block_size)
+    caller = "quantize_int"
+    to: IntFormat = read(caller, "fmt", fmt, IntFormat)
+    x = arrays.finite_float32(caller, "x", x)
+    affine = not to.signed if affine is None else _arguments.flag(caller, "affine", affine)
+    rows, layout = to_rows(caller, x, axis, block_size)
     kernel = kernels(x.size).integers
     scales, zeros = np.empty(len(rows), np.float32), np.zeros(len(rows), np.int32)
     if scale is not None:
         if clip is not None:
-            raise ValueError("quantize_int: give a clip or a scale, not both")
-        scales[...] = layout.rows_of("scale", scale, np.float32)
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError("quantize_int: every scale must be finite and above zero")
+            raise _arguments.wrong_value(caller, "clip", clip, "None beside a scale")
+        scales[...] = layout.rows_of("scale", arrays.scales(caller, "scale", scale))
         if affine != (zero_point is not None):
-            raise ValueError(
-                "quantize_int: an affine scale needs a zero_point, and a symmetric one "
-                f"has none; got affine={affine}, zero_point={zero_point!r}"
-            )
+            allowed = "integers beside an affine scale, and None beside a symmetric one"
+            raise _arguments.wrong_value(caller, "zero_point", zero_point, allowed, f"affine is {affine}")
         if affine:
-            zeros[...] = layout.rows_of("zero_point", zero_point, np.int32)
+            codes_of = f"a code of {to}, {to.min} to {to.max}"
+            given = arrays.integers(caller, "zero_point", zero_point, to.min, to.max, codes_of)
+            zeros[...] = layout.rows_of("zero_point", given)
     elif zero_point is not None:
-        raise ValueError("quantize_int: a zero_point needs its scale")
+        raise _arguments.wrong_value(caller, "zero_point", zero_point, "None without a scale")
     elif affine:
         low, high = rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
         if clip is not None:
-            low[...], high[...] = _range_of(clip)
-        kernel.affine(low, high, scales, zeros, fmt.min, fmt.max)
+            low[...], high[...] = _range_of(caller, clip)
+        kernel.affine(low, high, scales, zeros, to.min, to.max)
     elif clip is not None:
-        largest = np.full((len(rows), 1), _magnitude_of(clip), np.float32)
-        kernel.scale(largest, scales, max(fmt.max, 1))
+        limit = _arguments.number(caller, "clip", clip, _FLOAT32)
+        kernel.scale(np.full((len(rows), 1), limit, np.float32), scales, max(to.max, 1))
     else:
-        kernel.scale(rows, scales, max(fmt.max, 1))
-    if affine and not ((zeros >= fmt.min) & (zeros <= fmt.max)).all():
-        raise ValueError(f"quantize_int: a zero_point of {fmt} lies from {fmt.min} to {fmt.max}")
-    codes = np.empty(rows.shape, _code_dtype(fmt))
-    kernel.encode(rows, codes, scales, zeros, fmt.min, fmt.max)
-    zeros = layout.scales(zeros) if affine else 0
-    return layout.elements(codes), layout.scales(scales), zeros
+        kernel.scale(rows, scales, max(to.max, 1))
+    codes = np.empty(rows.shape, f"{'i' if to.signed else 'u'}{1 if to.bits <= 8 else 2}")
+    kernel.encode(rows, codes, scales, zeros, to.min, to.max)
+    return layout.elements(codes), layout.scales(scales), layout.scales(zeros) if affine else 0
 
 
 def decode_int(codes, scale, zero_point=0, *, axis: int | None = None, block_size: int | None = None) -> np.ndarray:
@@ -142,37 +137,21 @@ def decode_int(codes, scale, zero_point=0, *, axis: int | None = None, block_siz
     >>> decode_int([25, -127], 0.5).tolist()
     [12.5, -63.5]
     """
-    codes = arrays.array("decode_int", codes)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"decode_int: codes must be integers, got {codes.dtype}")
-    rows, layout = to_rows("decode_int", codes, axis, block_size)
+    caller = "decode_int"
+    codes = arrays.integers(caller, "codes", codes, -(2**31), 2**32 - 1)
+    rows, layout = to_rows(caller, codes, axis, block_size)
     kernel = kernels(codes.size).integers
     scales, zeros = np.empty(len(rows), np.float32), np.empty(len(rows), np.int32)
-    scales[...] = layout.rows_of("scale", scale, np.float32)
-    zeros[...] = layout.rows_of("zero_point", zero_point, np.int32)
+    scales[...] = layout.rows_of("scale", arrays.finite_float32(caller, "scale", scale))
+    zeros[...] = layout.rows_of("zero_point", arrays.integers(caller, "zero_point", zero_point, -(2**31), 2**31 - 1))
     x = np.empty(rows.shape, np.float32)
     kernel.decode(rows, x, scales, zeros)
     return layout.elements(x)
 
 
-def _integer_format(verb: str, fmt) -> IntFormat:
-    fmt = format_of(fmt)
-    if not isinstance(fmt, IntFormat):
-        raise TypeError(f"{verb}: expected an integer format such as int8, got {fmt}")
-    return fmt
-
-
-def _code_dtype(fmt: IntFormat) -> np.dtype:
-    return np.dtype(f"{'i' if fmt.signed else 'u'}{1 if fmt.bits <= 8 else 2}")
-
-
-def _magnitude_of(clip) -> float:
-    if np.ndim(clip) != 0 or not 0 < clip < np.inf:
-        raise ValueError(f"quantize_int: a symmetric clip is one finite number above zero, got {clip!r}")
-    return float(clip)
-
-
-def _range_of(clip) -> tuple[float, float]:
-    if np.shape(clip) != (2,) or not -np.inf < clip[0] < clip[1] < np.inf:
-        raise ValueError(f"quantize_int: an affine clip is a pair (lowest, highest) of finite numbers, got {clip!r}")
-    return float(clip[0]), float(clip[1])
+def _range_of(caller: str, clip) -> np.ndarray:
+    """Return the two ends of an affine range."""
+    ends = _arguments.finite(caller, "clip", _arguments.numbers(caller, "clip", clip, (2,)))
+    if not ends[0] < ends[1] or max(abs(ends)) > _FLOAT32.high:
+        raise _arguments.wrong_value(caller, "clip", clip, "a lower and a higher float32")
+    return ends

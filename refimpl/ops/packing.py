@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl import _arguments
 from refimpl.ops import arrays
+
+_BITS = _arguments.Interval(1, 8)
 
 
 def pack_bits(codes, bits: int) -> np.ndarray:
@@ -29,17 +32,17 @@ def pack_bits(codes, bits: int) -> np.ndarray:
     Notes
     -----
     Code i takes bits i * bits to (i + 1) * bits of a stream whose bit 0 is the lowest of the first
-    byte, as torchao packs 4 bits.  *Source*: PEERS 2; `refimpl.spec.packing`.
+    byte, as torchao packs 4 bits.  *Source*: `refimpl.spec.packing`.
 
     Examples
     --------
     >>> [hex(byte) for byte in pack_bits([0x1, 0x2, 0x3], 4)]
     ['0x21', '0x3']
     """
-    _check_bits("pack_bits", bits)
-    codes = arrays.check_codes("pack_bits", codes, bits, f"{bits} bits")
+    bits = _arguments.integer("pack_bits", "bits", bits, _BITS)
+    codes = arrays.codes("pack_bits", "codes", codes, f"{bits} bits", 1 << bits)
     if codes.ndim == 0:
-        raise ValueError("pack_bits: codes need an axis to be packed along; reshape them to (1,)")
+        raise _arguments.wrong_value("pack_bits", "codes", codes.item(), "an array of at least one axis")
     from refimpl.kernels import packing as kernel
 
     count = codes.shape[-1]
@@ -76,26 +79,19 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
     >>> unpack_bits(np.array([0x21, 0x03], np.uint8), 4, 3)
     array([1, 2, 3], dtype=uint8)
     """
-    _check_bits("unpack_bits", bits)
-    packed = arrays.array("unpack_bits", packed)
+    bits = _arguments.integer("unpack_bits", "bits", bits, _BITS)
+    count = _arguments.integer("unpack_bits", "count", count, _arguments.NOT_NEGATIVE)
+    given = packed
+    packed = _arguments.array("unpack_bits", "packed", packed)
     if packed.dtype != np.uint8:
-        raise TypeError(f"unpack_bits: packed codes are uint8, got {packed.dtype}")
-    if not isinstance(count, (int, np.integer)) or count < 0:
-        raise ValueError(f"unpack_bits: count must be a whole number, got {count!r}")
+        raise _arguments.wrong_kind("unpack_bits", "packed", packed if packed.ndim else given, "an array of uint8")
     need = -(-count * bits // 8)
     if packed.ndim == 0 or packed.shape[-1] != need:
-        raise ValueError(
-            f"unpack_bits: {count} codes of {bits} bits take {need} bytes along the last "
-            f"axis; packed has shape {packed.shape}"
-        )
+        allowed = f"one whose last axis has {need} bytes, for {count} codes of {bits} bits"
+        raise ValueError(_arguments.message("unpack_bits", "packed", f"of shape {packed.shape}", allowed))
     from refimpl.kernels import packing as kernel
 
     codes = np.empty((*packed.shape[:-1], count), np.uint8)
     rows = codes.size // count if count else 0
     kernel.unpack(np.ascontiguousarray(packed).reshape(rows, need), codes.reshape(rows, count), bits)
     return codes
-
-
-def _check_bits(verb: str, bits) -> None:
-    if not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
-        raise ValueError(f"{verb}: bits must be a whole number from 1 to 8, got {bits!r}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+from refimpl import _arguments
 from refimpl.ops import arrays
+from refimpl.ops.rounding import RoundingRule
 
 
 def qtorch_float_quantize(
@@ -12,7 +16,7 @@ def qtorch_float_quantize(
     exponent_bits: int,
     mantissa_bits: int,
     *,
-    rounding: str = "nearest",
+    rounding: Literal["nearest", "stochastic"] = "nearest",
     random=None,
     seed: int | None = None,
     stream: int = 0,
@@ -57,29 +61,23 @@ def qtorch_float_quantize(
     >>> qtorch_float_quantize(x, 4, 3).tolist()
     [1.125, 480.0, 0.0, 480.0]
     """
-    verb = "qtorch_float_quantize"
-    x = arrays.array(verb, x)
+    caller = "qtorch_float_quantize"
+    given = x
+    x = _arguments.array(caller, "x", x)
     if x.dtype != np.float32:
-        raise TypeError(f"{verb}: QPyTorch rounds float32 alone, got {x.dtype}; convert it first")
-    for name, got, low, high in (("exponent_bits", exponent_bits, 1, 8), ("mantissa_bits", mantissa_bits, 0, 23)):
-        if not isinstance(got, (int, np.integer)) or not low <= got <= high:
-            raise ValueError(f"{verb}: {name} must be a whole number from {low} to {high}, got {got!r}")
-    arrays.one_of(verb, "rounding", rounding, ("nearest", "stochastic"))
-    stochastic = rounding == "stochastic"
+        raise _arguments.wrong_kind(caller, "x", x if x.ndim else given, "an array of float32")
+    exponent_bits = _arguments.integer(caller, "exponent_bits", exponent_bits, _arguments.Interval(1, 8))
+    mantissa_bits = _arguments.integer(caller, "mantissa_bits", mantissa_bits, _arguments.Interval(0, 23))
+    _arguments.choice(caller, "rounding", rounding, ("nearest", "stochastic"))
     words = np.empty(0, np.uint32)
-    if stochastic and random is not None:
-        random = arrays.array(verb, random)
-        if random.dtype.kind not in "iu" or random.shape != x.shape:
-            raise ValueError(
-                f"{verb}: random must hold an integer for each of the {x.shape} values, "
-                f"got {random.dtype} {random.shape}"
-            )
-        if random.size and (random.min() < 0 or random.max() >= 2**32):
-            raise ValueError(f"{verb}: random integers go from 0 to 2^32 - 1, got {random.min()} to {random.max()}")
-        words = np.ascontiguousarray(random, np.uint32).reshape(-1)
-    elif stochastic:
-        arrays.check_rounding(verb, rounding, None, seed, stream)
-        words = arrays.random_words(rounding, x.size, seed, stream)
+    if random is not None:
+        random = arrays.integers(caller, "random", random, 0, 2**32 - 1)
+        _arguments.of_shape(caller, "random", random, x.shape)
+    if rounding == "stochastic":
+        if random is None:
+            words = RoundingRule.of(caller, None, rounding=rounding, seed=seed, stream=stream).words(x.size)
+        else:
+            words = np.ascontiguousarray(random, np.uint32).reshape(-1)
     from refimpl.kernels import qtorch as kernel
 
     out = np.empty(x.shape, np.float32)
@@ -88,6 +86,6 @@ def qtorch_float_quantize(
         out.reshape(-1)[...] = bits.view(np.float32)
         return out
     kernel.float_quantize(
-        bits, out.reshape(-1).view(np.uint32), int(exponent_bits), int(mantissa_bits), stochastic, words
+        bits, out.reshape(-1).view(np.uint32), exponent_bits, mantissa_bits, rounding == "stochastic", words
     )
     return out

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from refimpl import _arguments
+from refimpl.ops import arrays
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class RowLayout:
     a block of neighbours); scales have `scale_shape`.
     """
 
-    verb: str
+    caller: str
     shape: tuple[int, ...]
     axis: int | None
     block_size: int | None
@@ -30,8 +34,8 @@ class RowLayout:
             return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
         length = self.shape[self.axis]
         rest = tuple(np.delete(self.shape, self.axis))
-        whole = rows.reshape(*rest, -(-length // self.block_size) * self.block_size)[..., :length]
-        return np.ascontiguousarray(np.moveaxis(whole, -1, self.axis))
+        full = rows.reshape(*rest, -(-length // self.block_size) * self.block_size)[..., :length]
+        return np.ascontiguousarray(np.moveaxis(full, -1, self.axis))
 
     def scales(self, values: np.ndarray) -> np.ndarray:
         """Return one value for each row in the shape of the scales."""
@@ -40,24 +44,22 @@ class RowLayout:
         moved = (*np.delete(self.scale_shape, self.axis), self.scale_shape[self.axis])
         return np.ascontiguousarray(np.moveaxis(values.reshape(moved), -1, self.axis))
 
-    def rows_of(self, name: str, values, dtype) -> np.ndarray:
+    def rows_of(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return values given in (or broadcast to) the shape of the scales, one for each row."""
-        values = np.asarray(values, dtype)
         try:
-            whole = np.broadcast_to(values, self.scale_shape)
+            full = np.broadcast_to(values, self.scale_shape)
         except ValueError:
-            count = int(np.prod(self.scale_shape))
-            if values.ndim != 1 or values.size != count:
-                raise ValueError(
-                    f"{self.verb}: {name} has shape {values.shape}; it must broadcast to {self.scale_shape}"
-                ) from None
-            whole = values.reshape(self.scale_shape)
+            if values.ndim != 1 or values.size != math.prod(self.scale_shape):
+                allowed = f"one that broadcasts to {self.scale_shape}"
+                text = _arguments.message(self.caller, name, f"of shape {values.shape}", allowed)
+                raise ValueError(text) from None
+            full = values.reshape(self.scale_shape)
         if self.axis is not None and self.block_size is not None:
-            whole = np.moveaxis(whole, self.axis, -1)
-        return whole.reshape(-1)
+            full = np.moveaxis(full, self.axis, -1)
+        return full.reshape(-1)
 
 
-def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, RowLayout]:
+def to_rows(caller: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, RowLayout]:
     """Return x as C-contiguous rows that share a scale, and the layout that undoes it.
 
     Without axis and block size there is one row; with an axis one for each of its indices; with a
@@ -65,22 +67,18 @@ def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) 
     filled up with zeros.
     """
     if block_size is not None:
-        if not isinstance(block_size, (int, np.integer)) or block_size < 1:
-            raise ValueError(f"{verb}: block_size must be a whole number above 0, got {block_size!r}")
-        if x.ndim == 0:
-            raise ValueError(f"{verb}: blocks need an axis; the array has none, reshape it to (1,)")
+        block_size = _arguments.integer(caller, "block_size", block_size, _arguments.Interval(1))
         axis = -1 if axis is None else axis
     if axis is None:
-        return np.ascontiguousarray(x).reshape(1, -1), RowLayout(verb, x.shape, None, None, ())
-    if not isinstance(axis, (int, np.integer)) or not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{verb}: axis {axis} of an array with {x.ndim} axes")
-    axis = int(axis) % x.ndim
+        return np.ascontiguousarray(x).reshape(1, -1), RowLayout(caller, x.shape, None, None, ())
+    axis = arrays.axis(caller, axis, x.ndim)
     length = x.shape[axis]
     if block_size is None:
         shape = tuple(length if i == axis else 1 for i in range(x.ndim))
         rows = np.ascontiguousarray(np.moveaxis(x, axis, 0))
         rows = rows.reshape(length, x.size // length if length else 0)
-        return rows, RowLayout(verb, x.shape, axis, None, shape)
+        return rows, RowLayout(caller, x.shape, axis, None, shape)
+    block_size = min(block_size, max(length, 1))  # a block is as long as what there is
     count = -(-length // block_size)
     shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
     last = np.moveaxis(x, axis, -1)
@@ -89,4 +87,4 @@ def to_rows(verb: str, x: np.ndarray, axis: int | None, block_size: int | None) 
         filled[..., :length] = last
         last = filled
     rows = np.ascontiguousarray(last).reshape(-1, block_size)
-    return rows, RowLayout(verb, x.shape, axis, int(block_size), shape)
+    return rows, RowLayout(caller, x.shape, axis, block_size, shape)

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from functools import partial
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 
-from refimpl.formats import FloatFormat, PositFormat, RoundingMode
+from refimpl import _arguments
+from refimpl.formats import FloatFormat, Overflow, PositFormat, RoundingMode
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.definitions import DEFINITIONS, kernels
-from refimpl.ops.floats import _mode
+from refimpl.ops.floats import Number
+from refimpl.ops.rounding import RoundingRule, SumRounding, known
 
-ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
-Number = FloatFormat | PositFormat | str
-STEPS_PER_THREAD = 1 << 16  # of the integer road: some milliseconds
+ORDERS: tuple[Order, ...] = get_args(Order)
+STEPS_PER_THREAD = 1 << 16  # of the integer kernel: some milliseconds
 STEPS_AT_ONCE = 1 << 22  # some tenths of a second, two seconds at most
 
 
-def sum(
-    x,
-    fmt: Number,
-    *,
-    axis: int | None = None,
-    accumulate: Number | None = None,
-    order: Order = "sequential",
-    chunk: int | None = None,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+class SumOptions(SumRounding, total=False):
+    """The keyword arguments of a sum; `matmul` describes them."""
+
+    accumulate: Number | None
+    order: Order
+    chunk: int | None
+
+
+def sum(x, fmt: Number, *, axis: int | None = None, **options: Unpack[SumOptions]) -> np.ndarray:
     """Return the sum of x, over all elements in C order, or along an axis.
 
     Parameters, result and errors are those of `matmul`, every second factor being 1.
@@ -44,52 +42,21 @@ def sum(
     >>> [float(sum(ones, "float16", order=order)) for order in ("sequential", "pairwise")]
     [2048.0, 4096.0]
     """
-    x = arrays.real("sum", x)
-    if axis is not None and not (arrays.is_whole(axis) and -x.ndim <= axis < x.ndim):
-        raise ValueError(
-            f"sum: axis {axis!r} of an array of {x.ndim} dimensions; allowed are {-x.ndim} to {x.ndim - 1}"
-        )
-    terms = x.size if axis is None else x.shape[axis]
-    shape = () if axis is None else np.delete(x.shape, axis).tolist()
+    x = arrays.real("sum", "x", x)
+    along = None if axis is None else arrays.axis("sum", axis, x.ndim)
+    terms = x.size if along is None else x.shape[along]
+    shape = () if along is None else x.shape[:along] + x.shape[along + 1 :]
 
     def rows_of(codes):
-        rows = codes if axis is None else np.moveaxis(codes, axis, -1)
+        rows = codes if along is None else np.moveaxis(codes, along, -1)
         return rows.reshape(math.prod(shape), terms)
 
     ones = np.ones((terms, 1), np.float32)
-    found = _products(
-        "sum",
-        x,
-        ones,
-        (fmt, "float32"),
-        accumulate,
-        order,
-        chunk,
-        rounding,
-        overflow,
-        random_bits,
-        seed,
-        stream,
-        (rows_of, None),
-        "x1",
-    )
-    return found.reshape(shape)
+    total = _products("sum", x, ones, (fmt, "float32"), options, (rows_of, None), "x1")
+    return total.reshape(shape)
 
 
-def dot(
-    a,
-    b,
-    fmt: Number | tuple[Number, Number],
-    *,
-    accumulate: Number | None = None,
-    order: Order = "sequential",
-    chunk: int | None = None,
-    rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
-    random_bits: int | None = None,
-    seed: int | None = None,
-    stream: int = 0,
-) -> np.ndarray:
+def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[SumOptions]) -> np.ndarray:
     """Return the sum of the products of two vectors; parameters, result and errors as for `matmul`.
 
     Examples
@@ -98,14 +65,11 @@ def dot(
     >>> [dot(a, b, "e4m3fn", accumulate="float16", order=o).item() for o in ("sequential", "exact")]
     [0.0, 0.001953125]
     """
-    a, b = arrays.real("dot", a), arrays.real("dot", b)
+    a, b = arrays.real("dot", "a", a), arrays.real("dot", "b", b)
     if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"dot: two vectors of one length, got shapes {a.shape} and {b.shape}")
+        raise ValueError(_arguments.message("dot", "a, b", f"of shapes {a.shape}, {b.shape}", "(n,), (n,)"))
     arrange = (lambda codes: codes[None, :], lambda codes: codes[:, None])
-    found = _products(
-        "dot", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream, arrange
-    )
-    return found.reshape(())
+    return _products("dot", a, b, fmt, options, arrange).reshape(())
 
 
 def matmul(
@@ -117,7 +81,7 @@ def matmul(
     order: Order = "sequential",
     chunk: int | None = None,
     rounding: RoundingMode = "ties_to_even",
-    overflow="overflow",
+    overflow: Overflow = "overflow",
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
@@ -174,64 +138,59 @@ def matmul(
     >>> matmul(a, b, "e4m3fn").item(), matmul(a, b, "e4m3fn", accumulate="float16").item()
     (4.0, 16.0)
     """
-    a, b = arrays.real("matmul", a), arrays.real("matmul", b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"matmul: shapes (m, k) and (k, n), got {a.shape} and {b.shape}")
-    return _products("matmul", a, b, fmt, accumulate, order, chunk, rounding, overflow, random_bits, seed, stream)
+    a, b = arrays.real("matmul", "a", a), arrays.real("matmul", "b", b)
+    arrays.matrices("matmul", a, b)
+    options: SumOptions = {
+        "accumulate": accumulate,
+        "order": order,
+        "chunk": chunk,
+        "rounding": rounding,
+        "overflow": overflow,
+        "random_bits": random_bits,
+        "seed": seed,
+        "stream": stream,
+    }
+    return _products("matmul", a, b, fmt, options)
 
 
-def _products(
-    verb,
-    a,
-    b,
-    fmt,
-    accumulate,
-    order,
-    chunk,
-    rounding,
-    overflow,
-    random_bits,
-    seed,
-    stream,
-    arrange=(None, None),
-    names="ab",
-):
-    """Check everything, choose a road, return the sums of products as values, (m, n).
+def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None), names: str = "ab") -> np.ndarray:
+    """Check everything, choose a kernel, return the sums of products as values, (m, n).
 
     arrange: functions from codes in the shapes of a and b to those of (m, k) and (k, n).
     """
     pair = fmt if isinstance(fmt, tuple) else (fmt, fmt)
     if len(pair) != 2:
-        raise ValueError(f"{verb}: one format or a pair of formats, got {len(pair)}")
-    first, second = (exact_format(verb, name) for name in pair)
-    into = first if accumulate is None else exact_format(verb, accumulate)
-    arrays.one_of(verb, "order", order, ORDERS)
+        raise _arguments.wrong_value(caller, "fmt", fmt, "one format or a pair of formats")
+    first, second = (exact_format(caller, name) for name in pair)
+    given = dict(known(caller, options, SumOptions))
+    accumulate, order, chunk = (given.pop(name, None) for name in ("accumulate", "order", "chunk"))
+    into = first if accumulate is None else exact_format(caller, accumulate, "accumulate")
+    order = _arguments.choice(caller, "order", "sequential" if order is None else order, ORDERS)
+    if chunk is not None:
+        chunk = _arguments.integer(caller, "chunk", chunk, _arguments.Interval(1, 2**63 - 1))
     if (order == "chunked") != (chunk is not None):
-        raise ValueError(f"{verb}: chunk belongs to order='chunked'; got order={order!r}, chunk={chunk!r}")
-    if chunk is not None and not (arrays.is_whole(chunk) and 1 <= chunk < 2**63):
-        raise ValueError(f"{verb}: chunk must be a whole number from 1 to 2^63 - 1, got {chunk!r}")
-    arrays.check_rounding(verb, rounding, random_bits, seed, stream)
-    arrays.check_rules(verb, into, a, rounding, overflow, "zero")
+        allowed = "an integer for order='chunked', and None for the others"
+        raise _arguments.wrong_value(caller, "chunk", chunk, allowed, f"order is {order!r}")
+    rule = RoundingRule.of(caller, into, **given)
     if isinstance(into, FloatFormat):
         if not into.has_zero:
-            raise ValueError(f"{verb}: {into.name} has no zero to begin a sum with")
+            name = "fmt" if accumulate is None else "accumulate"
+            raise _arguments.wrong_value(caller, name, str(into), "a format with a zero, which sums begin with")
         if into.nan_code is None:
-            arrays.finite(verb, a), arrays.finite(verb, b)
-    dtype = holding(_dtype(a) if verb == "sum" else np.result_type(_dtype(a), _dtype(b)), into)
+            for name, x in zip(names, (a, b), strict=True):
+                _arguments.finite(caller, name, x, f"{into} has no NaN")
+    kinds = [arrays.float_dtype(x) for x in (a, b)]
+    dtype = holding(kinds[0] if caller == "sum" else np.result_type(*kinds), into)
     codes = []
-    for x, f, name, laid in zip((a, b), (first, second), names, arrange, strict=True):
-        flat = np.ascontiguousarray(x, _dtype(x)).reshape(-1)
-        found = codes_of(verb, flat, f, 0, name, x.shape).reshape(x.shape)
-        codes.append(found if laid is None else laid(found))
+    for x, kind, f, name, laid in zip((a, b), kinds, (first, second), names, arrange, strict=True):
+        flat = np.ascontiguousarray(x, kind).reshape(-1)
+        coded = codes_of(caller, flat, f, 0, name, x.shape).reshape(x.shape)
+        codes.append(coded if laid is None else laid(coded))
     x, y = codes
     use = kernels(x.size * y.shape[1])
-    if (
-        use is not DEFINITIONS
-        and rounding == "ties_to_even"
-        and order == "sequential"
-        and (_in_float32(first, second, into, overflow))
-    ):
-        return _fast(x, y, first, second, into, overflow).astype(dtype, copy=False)
+    vectorized = rule.mode == "ties_to_even" and order == "sequential" and _in_float32(first, second, into, rule)
+    if vectorized and use is not DEFINITIONS:
+        return _fast(x, y, first, second, into, rule).astype(dtype, copy=False)
     arithmetic, sums = use.arithmetic, use.sums
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y.T)
     layouts = [arithmetic.layout(f) for f in (first, second, into)]
@@ -239,22 +198,11 @@ def _products(
     # two limbs below it for rounding, and above for 2^31 terms
     fixed = lowest - 64, (highest - lowest) // 32 + 6
     out = np.empty((len(x), len(y)), np.uint64)
-    mode = _mode(use, rounding, overflow, "zero", random_bits)
+    mode, key = rule.for_kernels(use), (np.uint64(rule.seed), np.uint64(rule.stream))
 
     def work(start, stop):
-        sums.products(
-            x[start:stop],
-            y,
-            out[start:stop],
-            start,
-            *layouts,
-            mode,
-            ORDERS.index(order),
-            chunk or 1,
-            np.uint64(seed or 0),
-            np.uint64(stream),
-            *fixed,
-        )
+        rows, into_rows = x[start:stop], out[start:stop]
+        sums.products(rows, y, into_rows, start, *layouts, mode, ORDERS.index(order), chunk or 1, *key, *fixed)
 
     _by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)
@@ -275,7 +223,7 @@ def _exponents(fmt) -> tuple[int, int]:
     return fmt.min_exponent - fmt.mantissa_bits, fmt.maxexp
 
 
-def _in_float32(first, second, into, overflow) -> bool:
+def _in_float32(first, second, into, rule: RoundingRule) -> bool:
     """Tell whether adding in float32 and rounding to `into` is the same as rounding the exact sum.
 
     Let p be the accumulator's precision, products have at most p bits, and 24 >= 2 p + 1.  If float32
@@ -296,17 +244,13 @@ def _in_float32(first, second, into, overflow) -> bool:
         and first.mantissa_bits + second.mantissa_bits + 2 <= p <= 11
         and lowest >= -126
         and first.maxexp + second.maxexp <= 127
-        and (into.maxexp <= 127 or overflow != "propagate")
+        and (into.maxexp <= 127 or rule.overflow != "propagate")
         and into.min_exponent - min(lowest, into.min_exponent - into.mantissa_bits) <= 24
     )
 
 
-def _dtype(x: np.ndarray) -> np.dtype:
-    return x.dtype.newbyteorder("=") if arrays.is_float(x) else np.dtype(np.float64)
-
-
-def _fast(x, y, first, second, into, overflow) -> np.ndarray:
-    """Return the products of codes (m, k) and (k, n) on the float32 road."""
+def _fast(x, y, first, second, into, rule: RoundingRule) -> np.ndarray:
+    """Return the products of codes (m, k) and (k, n) by float32's vectors."""
     from refimpl.kernels import sums
     from refimpl.kernels.float32_codes import float32_target
 
@@ -314,7 +258,7 @@ def _fast(x, y, first, second, into, overflow) -> np.ndarray:
     x = values_of(x.reshape(-1), first, single).reshape(x.shape)
     y = values_of(y.reshape(-1), second, single).reshape(y.shape)
     out = np.empty((x.shape[0], y.shape[1]), single)
-    target = float32_target(into, overflow)
+    target = float32_target(into, rule.overflow)
 
     def work(start, stop):
         sums.products_in_float32(x[start:stop], y, out[start:stop], target)
@@ -330,14 +274,15 @@ def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
     """
     steps = max(steps, 1)
     block = max(faster * STEPS_AT_ONCE // steps, 1)
-    starts = range(0, rows, block)
-    if len(starts) > 1:
+    starts: Iterable[int] = range(0, rows, block)
+    if block < rows:
         from tqdm import tqdm
 
         starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
     for begin in starts:
-        arrays.in_threads(
-            min(block, rows - begin),
-            lambda start, stop, begin=begin: work(begin + start, begin + stop),
-            least=max(faster * STEPS_PER_THREAD // steps, 1),
-        )
+        part = partial(_moved, work, begin)
+        arrays.in_threads(min(block, rows - begin), part, least=max(faster * STEPS_PER_THREAD // steps, 1))
+
+
+def _moved(work, begin: int, start: int, stop: int) -> None:
+    work(begin + start, begin + stop)

@@ -303,37 +303,6 @@ def test_empty_arrays_stay_empty():
 
 
 @pytest.mark.parametrize(
-    "arguments, error, message",
-    [
-        (dict(fmt="e4m3"), TypeError, "expected a block format"),
-        (dict(fmt="mxfp5"), ValueError, "did you mean mxfp"),
-        (dict(scale_rule="round"), ValueError, "unknown scale_rule 'round'; one of floor"),
-        (dict(fmt="nvfp4", scale_rule="floor"), ValueError, "has no scale_rule"),
-        (dict(tensor_scale=2.0), ValueError, "has no tensor scale"),
-        (dict(fmt="nvfp4", tensor_scale=0.0), ValueError, "positive float32"),
-        (dict(fmt="nvfp4", tensor_scale=0.1), ValueError, "positive float32"),
-        (dict(axis=2), ValueError, "axis 2"),
-        (dict(x=np.float32(1)), ValueError, "blocks need an axis"),
-        (dict(x=np.ones(3, complex)), TypeError, "complex"),
-        (dict(x=np.array([2**53 + 1])), ValueError, "beyond 2"),
-        (dict(rounding="stochastic"), ValueError, "needs a seed"),
-    ],
-)
-def test_bad_input_is_refused(arguments, error, message):
-    with pytest.raises(error, match=message):
-        ops.quantize_blocks(**{"x": np.ones(4, np.float32), "fmt": "mxfp4_e2m1", **arguments})
-
-
-@pytest.mark.parametrize(
-    "codes, scales, message",
-    [([16], [127], "code 16"), ([1], [256], "code 256"), ([1], [127, 127], "scales have shape")],
-)
-def test_codes_that_do_not_belong_together_are_refused(codes, scales, message):
-    with pytest.raises(ValueError, match=message):
-        ops.decode_blocks(codes, scales, "mxfp4_e2m1")
-
-
-@pytest.mark.parametrize(
     "fields",
     [
         dict(element=format_of("float32")),

@@ -153,31 +153,3 @@ def test_empty_arrays_and_zero_dimensions():
         assert codes.shape == shape and codes.dtype == np.int8 and np.size(scale) <= 3
     codes, scale, _ = ops.quantize_int(np.float32(3), "int8")
     assert codes.shape == () and int(codes) == 127
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (dict(clip=-1.0), "one finite number above zero"),
-        (dict(clip=(1.0, 2.0)), "one finite number above zero"),
-        (dict(clip=np.inf), "one finite number above zero"),
-        (dict(clip=np.nan), "one finite number above zero"),
-        (dict(clip=0.0), "one finite number above zero"),
-        (dict(clip=(0.0, np.inf), affine=True), "pair"),
-        (dict(clip=(-np.inf, 0.0), affine=True), "pair"),
-        (dict(clip=(1.0, 1.0), affine=True), "pair"),
-        (dict(clip=1.0, affine=True), "pair"),
-        (dict(clip=(2.0, 1.0), affine=True), "pair"),
-        (dict(clip=1.0, scale=1.0), "not both"),
-        (dict(scale=1.0, affine=True), "needs a zero_point"),
-        (dict(scale=1.0, zero_point=3), "symmetric one"),
-        (dict(zero_point=3), "needs its scale"),
-        (dict(scale=1.0, zero_point=300, affine=True), "zero_point of int8 lies"),
-        (dict(scale=[1.0, 2.0]), "must broadcast"),
-        (dict(block_size=0), "above 0"),
-        (dict(x=np.array([1e39])), "not finite"),
-    ],
-)
-def test_arguments_that_do_not_belong_together_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ops.quantize_int(**{"x": np.ones(3, np.float32), "fmt": "int8", **arguments})

@@ -153,15 +153,7 @@ def test_integers_are_rounded_once_too():
     assert ops.encode(x, fmt).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    "arguments", [dict(rounding="toward_zero"), dict(overflow="saturate"), dict(rounding="stochastic", seed=1)]
-)
-def test_posits_refuse_other_ways_to_round(arguments):
-    with pytest.raises(ValueError, match="one way to round"):
-        ops.encode([1.0], "posit8_2", **arguments)
-
-
 @pytest.mark.parametrize("bits, es", [(2, 0), (33, 2), (8, 6), (8, -1), (8.0, 2), (True, 2)])
 def test_impossible_posits_are_refused(bits, es):
-    with pytest.raises(ValueError, match="PositFormat"):
+    with pytest.raises((TypeError, ValueError), match="PositFormat"):
         PositFormat(bits, es)

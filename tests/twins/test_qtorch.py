@@ -126,21 +126,3 @@ def test_in_the_normal_range_stochastic_rounding_is_ours():
     for v, w, t in zip(x[:500], word, theirs, strict=False):
         code = encode(from_float(float(v)), fmt, "stochastic_a", random=int(w), random_bits=20)
         assert to_float(decode(code, fmt)) == t
-
-
-@pytest.mark.parametrize(
-    "x, arguments, error, message",
-    [
-        (np.ones(3), (4, 3, {}), TypeError, "float32 alone"),
-        (np.ones(3, np.float32), (9, 3, {}), ValueError, "exponent_bits"),
-        (np.ones(3, np.float32), (4, 24, {}), ValueError, "mantissa_bits"),
-        (np.ones(3, np.float32), (4, 3, dict(rounding="ties_to_even")), ValueError, "one of nearest"),
-        (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic")), ValueError, "needs a seed"),
-        (np.ones(3, np.float32), (4, 3, dict(rounding="stochastic", random=[1])), ValueError, "each of"),
-        (np.ones(1, np.float32), (4, 3, dict(rounding="stochastic", random=[-1])), ValueError, "from 0"),
-    ],
-)
-def test_bad_input_is_refused(x, arguments, error, message):
-    e, m, rules = arguments
-    with pytest.raises(error, match=message):
-        ops.qtorch_float_quantize(x, e, m, **rules)

@@ -157,23 +157,6 @@ def test_the_mean_over_seeds_is_the_value():
     assert (np.abs(mean - x) < 5 * steps / 126).all()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (dict(rounding="stochastic_a", seed=1), "random_bits from 1 to 32, got None"),
-        (dict(rounding="stochastic_b", seed=1, random_bits=0), "random_bits from 1 to 32, got 0"),
-        (dict(rounding="stochastic_c", seed=1, random_bits=33), "got 33"),
-        (dict(rounding="stochastic_c", random_bits=3), "needs a seed"),
-        (dict(rounding="stochastic", seed=1, random_bits=3), "belongs to stochastic_a"),
-        (dict(rounding="ties_to_even", random_bits=3), "belongs to stochastic_a"),
-        (dict(rounding="stochastic", seed=1, stream=-1), "stream"),
-    ],
-)
-def test_what_does_not_belong_together_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ops.encode([1.0], "e4m3fn", **arguments)
-
-
 FAST = ["e4m3", "e5m2", "e2m1fn", "e4m1", "float8_e4m3fnuz", "e6m9", "e8m7", "bfloat16", "e7m22", "e3m4b5"]
 
 

@@ -7,6 +7,7 @@ import refimpl as rf
 from refimpl.formats import ROUNDINGS, PositFormat
 from refimpl.ops import sums as operation
 from refimpl.ops.arithmetic import codes_of
+from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import float_codes, posits
 from refimpl.spec import sums as spec
 from refimpl.spec.random_bits import random_word
@@ -119,7 +120,7 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
     for pair in pairs:
         for overflow in ("overflow", "saturate", "propagate"):
             formats = [rf.format(name) for name in (pair[0], *pair)]
-            if not operation._in_float32(*formats, overflow):
+            if not operation._in_float32(*formats, RoundingRule(overflow=overflow)):
                 assert pair[1] in ("bfloat16", "e8m7fn") and overflow == "propagate"
                 continue
             a, b = some_values(pair[0], (40, 50), rng), some_values(pair[0], (50, 60), rng)
@@ -143,8 +144,8 @@ def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
         ("posit8_2", "float16"),
     ],
 )
-def test_the_road_of_float32_is_not_taken_where_rounding_twice_could_be_seen(first, into):
-    assert not operation._in_float32(*(rf.format(name) for name in (first, first, into)), "overflow")
+def test_float32_is_not_computed_in_where_rounding_twice_could_be_seen(first, into):
+    assert not operation._in_float32(*(rf.format(name) for name in (first, first, into)), RoundingRule())
 
 
 def test_the_sum_of_products_does_not_depend_on_threads_and_rows():
@@ -198,40 +199,3 @@ def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rule
     assert np.array_equal(rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules), whole)
     bar = {"unit": "block", "delay": 2, "leave": False, "disable": None}
     assert shown == [(4, bar)]
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: rf.matmul(np.ones((2, 3)), np.ones((2, 3)), "e4m3fn"), r"shapes \(m, k\) and \(k, n\)"),
-        (lambda: rf.dot([1.0], [1.0, 2.0], "e4m3fn"), "two vectors of one length"),
-        (lambda: rf.sum([1.0], "e4m3fn", axis=1), "axis 1 of an array of 1 dim"),
-        (lambda: rf.sum([1.0], "e4m3fn", axis="a"), "axis 'a' of an array of 1 dim"),
-        (lambda: rf.sum([1.0], "e4m3fn", axis=True), "axis True of an array of 1 dim"),
-        (lambda: rf.sum([1.0], "e4m3fn", stream=-1), "stream must be a whole number"),
-        (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=2**63), "chunk must be a whole number from 1 to"),
-        (lambda: rf.matmul_int([[1]], [[2]], zero_points=3), "zero_points must be a pair"),
-        (lambda: rf.matmul_int([[1]], [[2]], zero_points=(1,)), "zero_points must be a pair"),
-        (lambda: rf.sum([], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
-        (lambda: rf.sum(np.zeros((0, 3)), "e4m3fn", axis=0, rounding="up"), "unknown rounding 'up'"),
-        (lambda: rf.sum([], "e4m3fn", order="chunked"), "chunk belongs to"),
-        (lambda: rf.sum([], "nope", accumulate="float16"), "unknown format 'nope'"),
-        (lambda: rf.sum([], "e8m0scale"), "no zero to begin"),
-        (lambda: rf.sum([1.0, 0.3], "e4m3fn"), r"0.3 at index \(1,\) of x is not a value"),
-        (lambda: rf.dot([1.0], [0.3], "e4m3fn"), r"0.3 at index \(0,\) of b is not a value"),
-        (lambda: rf.sum([1.0], "float64"), "53 significant bits"),
-        (lambda: rf.sum([1.0], "e4m3fn", accumulate="e12m3"), "outside float64"),
-        (lambda: rf.sum([1.0], "e4m3fn", order="backwards"), "unknown order 'backwards'"),
-        (lambda: rf.sum([1.0], "e4m3fn", order="chunked"), "chunk belongs to"),
-        (lambda: rf.sum([1.0], "e4m3fn", chunk=4), "chunk belongs to"),
-        (lambda: rf.sum([1.0], "e4m3fn", order="chunked", chunk=0), "whole number from 1"),
-        (lambda: rf.sum([1.0], "e8m0scale"), "no zero to begin"),
-        (lambda: rf.sum([np.nan], "e4m3fn", accumulate="e5m10"), "not finite"),
-        (lambda: rf.sum([1.0], "e4m3fn", rounding="stochastic"), "needs a seed"),
-        (lambda: rf.sum([1.0], "posit8_2", rounding="toward_zero"), "one way to round"),
-        (lambda: rf.sum([1], "int8"), "integer format"),
-    ],
-)
-def test_sums_refuse_what_they_cannot_do(call, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()
