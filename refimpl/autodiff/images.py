@@ -161,15 +161,14 @@ def average_pool(x, *, size: int, stride: int):
 @primitive
 def image_mean(x):
     """Mean of each channel over all pixels, (batch, channels); summed in float64, row after row."""
-    from refimpl.kernels import normalization as kernel
-
     pixels = np.ascontiguousarray(x).reshape(len(x), -1, x.shape[-1])
 
     def vjp(dy):
         share = dy / x.dtype.type(pixels.shape[1])
         return (np.repeat(share, pixels.shape[1], axis=0).reshape(x.shape),)
 
-    return kernel.image_means(pixels), vjp
+    totals = np.add.accumulate(pixels, axis=1, dtype=np.float64)[:, -1] + 0.0
+    return (totals / pixels.shape[1]).astype(x.dtype), vjp
 
 
 def _pooled(shape, size, stride):

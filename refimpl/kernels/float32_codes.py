@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.kernels.memory import copy
+from refimpl.kernels._memory import copy
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
 _SIGN32 = np.uint32(0x80000000)

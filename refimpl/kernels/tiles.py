@@ -25,7 +25,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from refimpl.kernels._by_address import by_address
 from refimpl.kernels._compiled import compiled, intrinsic, memory
+
+FAST_PATH_OF = "convolution"
 
 LANES = 16
 
@@ -183,9 +186,35 @@ _1x32, _4x32, _8x32 = (_block(rows, 2) for rows in (1, 4, 8))
 
 @compiled
 def add_products(
-    c, c_row, a, a_row, a_most, a_outer, a_inner, b, b_most, b_outer, b_inner, most, outer, inner, add, rows, columns
+    c,
+    c_row,
+    c_far,
+    c_farther,
+    a,
+    a_row,
+    a_far,
+    a_farther,
+    a_most,
+    a_outer,
+    a_inner,
+    b,
+    b_most,
+    b_outer,
+    b_inner,
+    most,
+    outer,
+    inner,
+    add,
+    rows,
+    columns,
 ):
-    """Cover `rows` x `columns` (a multiple of 16) of C with blocks; see the module for the sum."""
+    """Cover `rows` x `columns` (a multiple of 16) of C with blocks; see the module for the sum.
+
+    Rows of C and A lie c_row and a_row apart; or, with a c_far other than 0, in fours that lie apart: then
+    there are 8 rows of 32 columns or 16 of 16.
+    """
+    if c_far == 0:
+        c_far, c_farther, a_far, a_farther = 4 * c_row, 8 * c_row, 4 * a_row, 8 * a_row
     j = 0
     while j < columns:
         pair = WIDE and columns - j >= 2 * LANES
@@ -195,233 +224,47 @@ def add_products(
             height = 8 if WIDE and left >= 8 else 4 if left >= 4 else 1
             height = 3 if left == 3 and not pair else height  # three columns of a grey image
             height = 16 if WIDE and left >= 16 and not pair else height
-            ci, ai, bj = c + 4 * (c_row * i + j), a + 4 * a_row * i, b + 4 * j
+            block = (
+                c + 4 * (c_row * i + j),
+                c_row,
+                c_far,
+                c_farther,
+                a + 4 * a_row * i,
+                a_row,
+                a_far,
+                a_farther,
+                a_most,
+                a_outer,
+                a_inner,
+                b + 4 * j,
+                b_most,
+                b_outer,
+                b_inner,
+                most,
+                outer,
+                inner,
+                add,
+            )
             if height == 16:
-                _16x16(
-                    ci,
-                    c_row,
-                    4 * c_row,
-                    8 * c_row,
-                    ai,
-                    a_row,
-                    4 * a_row,
-                    8 * a_row,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _16x16(*block)
             elif height == 8 and pair:
-                _8x32(
-                    ci,
-                    c_row,
-                    4 * c_row,
-                    0,
-                    ai,
-                    a_row,
-                    4 * a_row,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _8x32(*block)
             elif height == 8:
-                _8x16(
-                    ci,
-                    c_row,
-                    4 * c_row,
-                    0,
-                    ai,
-                    a_row,
-                    4 * a_row,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _8x16(*block)
             elif height == 4 and pair:
-                _4x32(
-                    ci,
-                    c_row,
-                    0,
-                    0,
-                    ai,
-                    a_row,
-                    0,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _4x32(*block)
             elif height == 4:
-                _4x16(
-                    ci,
-                    c_row,
-                    0,
-                    0,
-                    ai,
-                    a_row,
-                    0,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _4x16(*block)
             elif height == 3:
-                _3x16(
-                    ci,
-                    c_row,
-                    0,
-                    0,
-                    ai,
-                    a_row,
-                    0,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _3x16(*block)
             elif pair:
-                _1x32(
-                    ci,
-                    c_row,
-                    0,
-                    0,
-                    ai,
-                    a_row,
-                    0,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _1x32(*block)
             else:
-                _1x16(
-                    ci,
-                    c_row,
-                    0,
-                    0,
-                    ai,
-                    a_row,
-                    0,
-                    0,
-                    a_most,
-                    a_outer,
-                    a_inner,
-                    bj,
-                    b_most,
-                    b_outer,
-                    b_inner,
-                    most,
-                    outer,
-                    inner,
-                    add,
-                )
+                _1x16(*block)
             i += height
         j += 2 * LANES if pair else LANES
 
 
-@compiled
-def add_products_of_lines(
-    c, c_row, c_far, c_farther, a, a_row, a_far, a_farther, a_outer, a_inner, b, b_outer, b_inner, outer, inner, wide
-):
-    """Do as `add_products` for 8 rows of 32 columns (`wide`) or 16 of 16, in fours that lie apart."""
-    if wide:
-        _8x32(
-            c,
-            c_row,
-            c_far,
-            c_farther,
-            a,
-            a_row,
-            a_far,
-            a_farther,
-            0,
-            a_outer,
-            a_inner,
-            b,
-            0,
-            b_outer,
-            b_inner,
-            1,
-            outer,
-            inner,
-            False,
-        )
-    else:
-        _16x16(
-            c,
-            c_row,
-            c_far,
-            c_farther,
-            a,
-            a_row,
-            a_far,
-            a_farther,
-            0,
-            a_outer,
-            a_inner,
-            b,
-            0,
-            b_outer,
-            b_inner,
-            1,
-            outer,
-            inner,
-            False,
-        )
+call_add_products, address_of_add_products = by_address(
+    add_products, *[types.int64] * 18, types.boolean, types.int64, types.int64
+)

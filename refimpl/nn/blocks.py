@@ -55,6 +55,30 @@ class Residual(Layer):
         rounded = self.round_skip(self.skip(x, run), run)
         return self.round_sum(y + rounded, run)
 
+    def program(self, writer, x):
+        """Write both branches and their sum, with its two roundings."""
+        from refimpl.nn.engine import elementwise, rounding
+
+        main, main_backward = self.main.program(writer, writer.space.share(x))
+        skip, skip_backward = self.skip.program(writer, x)
+        y = writer.space.take(main.shape, main.needs_gradient)
+        first, second = (writer.rounding_or_none(layer) for layer in (self.round_skip, self.round_sum))
+        writer.call(rounding.round_sum, main.flat, skip.flat, y.flat, first[0], *second)
+        writer.space.give(main, skip)
+
+        def backward(dy):
+            dy = writer.round(self.round_sum, dy, backward=True)
+            dx = main_backward(writer.space.share(dy))
+            other = writer.round(self.round_skip, dy, backward=True) if skip.needs_gradient else writer.space.give(dy)
+            other = None if other is None else skip_backward(other)
+            if dx is None or other is None:
+                return dx or other
+            writer.call(elementwise.add, dx.flat, other.flat, dx.flat)
+            writer.space.give(other)
+            return dx
+
+        return y, backward
+
 
 def basic_block(channels: int, filters: int, *, stride: int = 1) -> Residual:
     """Return the block of two 3x3 convolutions that ResNet-18 is made of, with PEPPP's roundings.

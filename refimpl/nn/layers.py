@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from refimpl.nn.initializers import checked, draw
 from refimpl.nn.numbers import not_negative, real, share, whole
 from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
+
+if TYPE_CHECKING:
+    from refimpl.nn.engine.program import Backward, Writer
+    from refimpl.nn.engine.workspace import Block
 
 ROUNDED = ("input", "activation", "logits")  # what rounding points round
 
@@ -73,6 +78,15 @@ class Layer:
         """Compute the layer's output for a batch."""
         raise NotImplementedError
 
+    def program(self, writer: Writer, x: Block) -> tuple[Block, Backward]:
+        """Write down how the engine computes the layer: see `refimpl.nn.engine.program.Writer`.
+
+        Without such a method, a network that has the layer goes layer by layer.
+        """
+        from refimpl.nn.engine.program import NotServed
+
+        raise NotServed
+
     def state(self) -> dict[str, np.ndarray]:
         """Return what the layer keeps from batch to batch besides its parameters."""
         return {}
@@ -99,14 +113,22 @@ class Round(Layer):
 
     def __call__(self, x, run):
         rounder, back = run.rounder, f"{self.role} gradient"
-        needed = x.requires_grad and rounder.way(back, self.name) is not None
-        if rounder.way(self.role, self.name) is None and not needed:
+        needed = x.requires_grad and rounder.rounding(back, self.name) is not None
+        if rounder.rounding(self.role, self.name) is None and not needed:
             return x
         return p.rounded(
             x,
             forward=lambda array: rounder(array, self.role, self.name),
             backward=(lambda array: rounder(array, back, self.name)) if needed else None,
         )
+
+    def program(self, writer, x):
+        y = writer.round(self, x)
+
+        def backward(dy):
+            return writer.round(self, dy, backward=True) if x.needs_gradient else writer.space.give(dy)
+
+        return y, backward
 
 
 @dataclass
@@ -157,6 +179,12 @@ class Convolution(Layer):
             exact=run.exact,
         )
 
+    def program(self, writer, x):
+        if self.groups != 1:
+            return super().program(writer, x)
+        y = writer.space.take((x.shape[0], *self.output_shape(x.shape[1:])))
+        return y, writer.products(self, "weight", x, y, self.stride, self.padding)
+
 
 @dataclass
 class BatchNorm(Layer):
@@ -204,14 +232,43 @@ class BatchNorm(Layer):
             epsilon=self.epsilon,
         )
 
+    def program(self, writer, x, before=None, relu=False, after=None):
+        """Write batch norm, with a rounding of x before it, a ReLU and a rounding after it in the same passes."""
+        from refimpl.nn.engine import batch_norm as kernels
+
+        vectors = writer.space.take((2, self.channels))
+        scale, shift = (writer.parameter(self, name) for name in ("scale", "shift"))
+        settings = np.float32(self.momentum), np.float32(self.epsilon), writer.training
+        rounding = writer.rounding_or_none(before)
+        writer.call(kernels.moments, x.rows, self.mean, self.variance, *settings, vectors, *rounding)
+        y = writer.space.take(x.shape)
+        rounding = writer.rounding_or_none(after)
+        writer.call(kernels.normalize, x.rows, vectors, scale, shift, relu, y.rows, *rounding)
+        writer.keep_for_backward(x, vectors)
+
+        def backward(dy):
+            dx = writer.space.take(x.shape)
+            gradients = [writer.gradient_of(self, name) for name in ("scale", "shift")]
+            rounding = writer.rounding_or_none(after, backward=True)
+            known = x.rows, dy.rows, vectors, scale, shift, relu
+            writer.call(kernels.gradient_sums, *known, dx.rows, *gradients, *rounding)
+            writer.space.give(dy)
+            if x.needs_gradient:
+                rounding = writer.rounding_or_none(before, backward=True)
+                writer.call(kernels.gradient, x.rows, dx.rows, vectors, scale, *gradients, *rounding)
+            writer.space.give(x, vectors)
+            return dx if x.needs_gradient else writer.space.give(dx)
+
+        return y, backward
+
     def statistics(self, mean=None, variance=None, count=0, training=True):
         """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
         if not training:
             return self.mean, self.variance
         unbiased = variance * np.float32(count / max(count - 1, 1))
         step = np.float32(self.momentum)
-        self.mean = (1 - step) * self.mean + step * mean
-        self.variance = (1 - step) * self.variance + step * unbiased
+        self.mean[:] = (1 - step) * self.mean + step * mean
+        self.variance[:] = (1 - step) * self.variance + step * unbiased
         return mean, variance
 
 
@@ -221,6 +278,23 @@ class ReLU(Layer):
 
     def __call__(self, x, run):
         return p.relu(x)
+
+    def program(self, writer, x):
+        from refimpl.nn.engine import elementwise as kernels
+
+        y = writer.space.take(x.shape, x.needs_gradient)
+        writer.call(kernels.relu, x.flat, y.flat)
+        writer.space.give(x)
+        if writer.training:
+            writer.space.share(y)
+
+        def backward(dy):
+            dx = writer.space.take(x.shape)
+            writer.call(kernels.relu_gradient, y.flat, dy.flat, dx.flat)
+            writer.space.give(y, dy)
+            return dx
+
+        return y, backward
 
 
 @dataclass
@@ -233,6 +307,24 @@ class AveragePool(Layer):
     def __call__(self, x, run):
         return p.image_mean(x)
 
+    def program(self, writer, x):
+        from refimpl.nn.engine import pooling as kernels
+
+        if len(x.shape) != 4:
+            return super().program(writer, x)
+        pixels = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
+        y = writer.space.take((x.shape[0], x.shape[3]), x.needs_gradient)
+        writer.call(kernels.image_means, pixels, y)
+        writer.space.give(x)
+
+        def backward(dy):
+            dx = writer.space.take(x.shape)
+            writer.call(kernels.image_means_gradient, dy, dx.reshape(*pixels.shape))
+            writer.space.give(dy)
+            return dx
+
+        return y, backward
+
 
 @dataclass
 class Flatten(Layer):
@@ -243,6 +335,10 @@ class Flatten(Layer):
 
     def __call__(self, x, run):
         return p.reshape(x, shape=(x.shape[0], -1))
+
+    def program(self, writer, x):
+        """Write nothing: it is the same place."""
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])), lambda dy: dy.reshape(*x.shape)
 
 
 @dataclass
@@ -275,6 +371,25 @@ class Linear(Layer):
     def __call__(self, x, run):
         weight = self.parameters["weight"]
         return product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact) + self.parameters["bias"]
+
+    def program(self, writer, x):
+        """Write a convolution of an image one pixel high, and a bias."""
+        from refimpl.nn.engine import elementwise as kernels
+
+        if len(x.shape) != 2:
+            return super().program(writer, x)
+        rows = x.shape[0]
+        y = writer.space.take((rows, self.outputs))
+        image, products = x.reshape(1, 1, rows, self.features), y.reshape(1, 1, rows, self.outputs)
+        products_backward = writer.products(self, "weight", image, products)
+        writer.call(kernels.add_bias, y, writer.parameter(self, "bias"))
+
+        def backward(dy):
+            writer.call(kernels.sum_columns, dy, writer.gradient_of(self, "bias"))
+            dx = products_backward(dy.reshape(*products.shape))
+            return None if dx is None else dx.reshape(*x.shape)
+
+        return y, backward
 
 
 @dataclass
@@ -321,6 +436,21 @@ class MaxPool(Layer):
     def __call__(self, x, run):
         return p.max_pool(x, size=self.size, stride=self.size)
 
+    def program(self, writer, x):
+        from refimpl.nn.engine import pooling as kernels
+
+        y = writer.space.take((x.shape[0], *self.output_shape(x.shape[1:])), x.needs_gradient)
+        writer.call(kernels.max_pool, x, self.size, y)
+        writer.keep_for_backward(x)
+
+        def backward(dy):
+            dx = writer.space.take(x.shape)
+            writer.call(kernels.max_pool_gradient, x, dy, self.size, dx)
+            writer.space.give(x, dy)
+            return dx
+
+        return y, backward
+
 
 @dataclass
 class Sequential(Layer):
@@ -359,6 +489,33 @@ class Sequential(Layer):
         for layer in self.layers:
             x = layer(x, run)
         return x
+
+    def program(self, writer, x):
+        """Write layers one after the other, [Round] BatchNorm [ReLU] [Round] as one."""
+        backwards: list[Backward] = []
+        rest = list(self.layers)
+        fresh = False  # whether x is a convolution's output, nobody else's, and may be rounded where it is
+        while rest:
+            layer = rest.pop(0)
+            if fresh and isinstance(layer, Round) and rest and isinstance(rest[0], BatchNorm):
+                before, layer = layer, rest.pop(0)
+            else:
+                before = None
+            fresh = isinstance(layer, Convolution)
+            if isinstance(layer, BatchNorm):
+                relu = bool(rest) and isinstance(rest[0], ReLU) and bool(rest.pop(0))
+                after = rest.pop(0) if rest and isinstance(rest[0], Round) else None
+                x, backward = layer.program(writer, x, before, relu, after)
+            else:
+                x, backward = layer.program(writer, x)
+            backwards.append(backward)
+
+        def all_backward(dy):
+            for backward in reversed(backwards):
+                dy = None if dy is None else backward(dy)
+            return dy
+
+        return x, all_backward
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""

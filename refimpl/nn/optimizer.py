@@ -92,7 +92,7 @@ class SGD(Optimizer):
         check.flag("SGD", "nesterov", self.nesterov)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
-        from refimpl.kernels import optimizer_steps as kernel
+        from refimpl.nn.engine import optimizer_steps as kernel
 
         kernel.sgd(
             weights,
@@ -110,7 +110,7 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer):
-    """Adam, or AdamW if decoupled: see `refimpl.kernels.optimizer_steps.adam`.
+    """Adam, or AdamW if decoupled: see `refimpl.nn.engine.optimizer_steps.adam`.
 
     >>> Adam(epsilon=1e-4).signs
     (True, False)
@@ -132,7 +132,7 @@ class Adam(Optimizer):
         check.flag("Adam", "decoupled", self.decoupled)
 
     def propose(self, step, rate, weights, gradient, state, new, update):
-        from refimpl.kernels import optimizer_steps as kernel
+        from refimpl.nn.engine import optimizer_steps as kernel
 
         f = np.float32
         kernel.adam(
@@ -194,39 +194,42 @@ class OptimizerState:
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
 
-    def _machine_step(self) -> Callable | None:
+    def _sgd_at_once(self) -> Callable | None:
         """Return a function that does a step of SGD in one pass, the same bits; None where there is none."""
-        from refimpl.kernels import machine
+        from refimpl.nn.engine.optimizer_steps import sgd_and_round
+        from refimpl.nn.engine.rounding import address_of_round_part
 
         rule, rounder, f = self.rule, self.rounder, np.float32
         if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
             return None
-        rows = [rounder.site(role, self.parts[0][0]) for role in _ROLES]
-        if None in rows:
+        sites = [rounder.site(role, self.parts[0][0]) for role in _ROLES]
+        if any(site is None for site in sites):
             return None
-        sites = np.array(rows, machine.SITE)
-        streams = int(np.count_nonzero(sites["how"]))
-        before = rounder.precision.gradients_rounded == "unscaled"
-        momentum, decay = f(rule.momentum), f(rule.weight_decay)
+        streams = 0
+        for site in sites:
+            site["stream"] = streams
+            streams += int(site["how"][0] > 0)
+        unscale_first = rounder.precision.gradients_rounded == "unscaled"
+        momentum, decay, address = f(rule.momentum), f(rule.weight_decay), address_of_round_part()
 
         def step(rate, gradient, loss_scale):
-            noise = rounder.noise()
-            machine.sgd(
-                gradient,
-                self.master_weights,
-                self.weights,
-                self.state[0],
-                f(1 / loss_scale),
-                before,
-                f(rate),
-                momentum,
-                decay,
-                self.steps == 1,
-                rule.nesterov,
-                sites,
-                noise,
-            )
-            rounder.drawn(noise, streams)
+            with rounder.drawing(streams):
+                sgd_and_round(
+                    gradient,
+                    self.master_weights,
+                    self.weights,
+                    self.state[0],
+                    f(1 / loss_scale),
+                    unscale_first,
+                    f(rate),
+                    momentum,
+                    decay,
+                    self.steps == 1,
+                    rule.nesterov,
+                    *sites,
+                    rounder.noise,
+                    address,
+                )
 
         return step
 
@@ -236,7 +239,7 @@ class OptimizerState:
         if self.rule.update == "stochastic":
             for layer, *_ in self.parts:
                 rounder.override("master weight", layer, rounding="stochastic")
-        self._at_once = self._machine_step()
+        self._at_once = self._sgd_at_once()
 
     def switch_precision(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""

@@ -54,8 +54,7 @@ class Product:
 
 def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, **options) -> Tensor:
     """Return multiply(a, b, **options), rounding and watching as the rounder says."""
-    ways = [rounder.way(role, layer) for role in PRODUCT_ROLES]
-    if ways == [None, None, None] and rounder.watch is None:
+    if not rounder.rounds_products(layer) and rounder.watch is None:
         return multiply(a, b, **options)
     images = multiply is p.convolve
 
@@ -63,8 +62,9 @@ def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: s
         return round_operand(rounder, x, role, layer, images)
 
     watch, forward = rounder.watch, []
-    for x, role, way in zip((a, b), PRODUCT_ROLES, ways, strict=False):
-        forward.append(x if way is None else p.rounded(x, forward=lambda v, r=role: rounded(v, r)))
+    for x, role in zip((a, b), PRODUCT_ROLES, strict=False):
+        untouched = rounder.rounding(role, layer) is None
+        forward.append(x if untouched else p.rounded(x, forward=lambda v, r=role: rounded(v, r)))
 
     def back(dy):
         if watch is not None:
@@ -78,8 +78,8 @@ def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: s
 
 def round_operand(rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool) -> np.ndarray:
     """Return a tensor of a product rounded, by rows where the policy says so."""
-    way = rounder.way(role, layer)
-    if way is None or way.rounding.per == "tensor":
+    rounding = rounder.rounding(role, layer)
+    if rounding is None or rounding.rule.per == "tensor":
         return rounder(x, role, layer)
     if role != "right operand":
         rows = x.reshape(len(x), -1) if images else x

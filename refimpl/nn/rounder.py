@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import IntFormat
-from refimpl.nn.precision import ROLES, Precision, Rounding
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
 
 _ROLES = list(ROLES)
-_UNCOUNTED = np.empty((len(_ROLES), 0), np.int64)
 
 
 class Rounder:
@@ -36,57 +37,65 @@ class Rounder:
     plan : dict, optional
         Where set to a dictionary, receives what each tensor's rounding was.
     watch : callable, optional
-        Where set, is given every `refimpl.nn.products.Product` on its way back.
+        Where set, is given every `refimpl.nn.products.Product` of the backward pass.
+    noise : ndarray of uint64
+        What kernels that round know of this rounder, see `refimpl.nn.engine.rounding`.
     """
 
     def __init__(self, precision: Precision, seed: int):
-        from refimpl.kernels.machine import Noise
-
-        self._noise = Noise
         self.precision, self.seed, self.calls = precision, np.uint64(seed), 0
-        self.counting, self.counts, self.plan = False, {}, None
-        self.watch = None
+        self.counting = False
+        self.counts: dict[str, np.ndarray] = {}
+        self.plan: dict[int, tuple] | None = None
+        self.watch: Callable | None = None
+        self.noise = np.zeros(3 + 3 * len(_ROLES), np.uint64)
         self.magnitudes: dict[str, list[float]] = {}
-        self._ways: dict[tuple[str, str], _Way | None] = {}
+        self._roundings: dict[tuple[str, str], TensorRounding | None] = {}
 
-    def way(self, role: str, layer: str = "") -> _Way | None:
+    def rounding(self, role: str, layer: str = "") -> TensorRounding | None:
         """Return how a role is rounded in a layer, ready to use; None where it is not."""
         key = role, layer
-        if key not in self._ways:
+        if key not in self._roundings:
             rounding = self.precision.rounding_of(role, layer)
-            self._ways[key] = None if rounding is None else _Way(rounding)
-        return self._ways[key]
+            self._roundings[key] = None if rounding is None else TensorRounding(rounding)
+        return self._roundings[key]
+
+    def rounds_products(self, layer: str) -> bool:
+        """Tell whether operands or gradients of a layer's products are rounded."""
+        return any(self.rounding(role, layer) is not None for role in PRODUCT_ROLES)
 
     def override(self, role: str, layer: str, **changes) -> None:
         """Change how a role is rounded in a layer, where it is rounded."""
-        way = self.way(role, layer)
-        if way is not None:
-            self._ways[role, layer] = _Way(replace(way.rounding, **changes))
+        known = self.rounding(role, layer)
+        if known is not None:
+            self._roundings[role, layer] = TensorRounding(replace(known.rule, **changes))
 
-    def site(self, role: str, layer: str = "") -> tuple | None:
-        """Return how a role is rounded in a layer as a row of `refimpl.kernels.machine.SITE`.
+    def site(self, role: str, layer: str = "") -> np.ndarray | None:
+        """Return how a role is rounded in a layer as a record of `refimpl.nn.engine.rounding.SITE`.
 
-        Its first number is 0 where nothing is rounded.  None where the machine does not know how.
+        Its `how` is 0 where nothing is rounded.  None where kernels do not know how.
         """
-        way = self.way(role, layer)
-        if way is None:
-            return (0,) * 15
-        if not way.plain:
+        from refimpl.nn.engine.rounding import SITE
+
+        known = self.rounding(role, layer)
+        if known is None:
+            return np.zeros(1, SITE)
+        if known.site is None or not known.unscaled:
             return None
-        return (way.how, _ROLES.index(role), way.largest_bits, *way.target)
+        site = known.site.copy()
+        site["role"] = _ROLES.index(role)
+        return site
 
-    def noise(self):
-        """Return what the machine needs for the next roundings; `drawn` must follow."""
-        counts = np.zeros((len(_ROLES), 3), np.int64) if self.counting else _UNCOUNTED
-        return self._noise(self.seed, np.uint64(self.calls), counts)
-
-    def drawn(self, noise, streams: int) -> None:
-        """Note that the machine has drawn so many streams from `noise`, and what it has counted."""
+    @contextmanager
+    def drawing(self, streams: int) -> Iterator[None]:
+        """Let kernels draw so many streams, and count, by `noise`."""
+        self.noise[:3], self.noise[3:] = (self.seed, self.calls, self.counting), 0
+        yield
         self.calls += streams
         if self.counting:
-            for role, found in zip(_ROLES, noise.counts, strict=True):
-                if found.any():
-                    self.counts[role] = self.counts.get(role, 0) + found
+            for role, counted in zip(_ROLES, self.noise[3:].astype(np.int64).reshape(-1, 3), strict=True):
+                if counted.any():
+                    self.counts[role] = self.counts.get(role, 0) + counted
 
     def __call__(
         self, x: np.ndarray, role: str, layer: str = "", *, out: np.ndarray | None = None, which: str = ""
@@ -97,8 +106,8 @@ class Rounder:
         cannot use vectors).  `which` tells tensors of one role and layer apart, such as weight and
         bias: each has its own past to take a delayed scale from.
         """
-        way = self.way(role, layer)
-        if way is None:
+        rounding = self.rounding(role, layer)
+        if rounding is None:
             if out is None:
                 return x
             out[...] = x
@@ -107,21 +116,21 @@ class Rounder:
         out = np.empty_like(x) if out is None else out
         flat, result = x.reshape(-1), out.reshape(-1)
         if self.counting:
-            before = self._census(flat, way)
+            before = self._census(flat, rounding)
         scale = 1.0
-        if way.rounding.per != "tensor":
+        if rounding.rule.per != "tensor":
             scale = math.nan  # there are many
-            way.by_vectors(x, out, self.seed, self.calls)
-        elif way.rounding.scaling == "none":
-            way(flat, result, self.seed, self.calls)
+            rounding.by_vectors(x, out, self.seed, self.calls)
+        elif rounding.rule.scaling == "none":
+            rounding(flat, result, self.seed, self.calls)
         else:
-            scale = way.scale(self._largest(flat, way.rounding.scaling, f"{role} {layer} {which}"))
-            way.scaled(flat, result, scale, self.seed, self.calls)
+            scale = rounding.scale(self._largest(flat, rounding.rule.scaling, f"{role} {layer} {which}"))
+            rounding.scaled(flat, result, scale, self.seed, self.calls)
         if self.plan is not None:
-            self.plan[self.calls] = (role, layer, x.shape, way.rounding, scale)
+            self.plan[self.calls] = (role, layer, x.shape, rounding.rule, scale)
         self.calls += 1
         if self.counting:
-            self._count(role, flat.size, before, self._census(result, way))
+            self._count(role, flat.size, before, self._census(result, rounding))
         return out
 
     def _largest(self, flat, scaling, place) -> float:
@@ -133,50 +142,50 @@ class Rounder:
         del known[: -REMEMBERED - 1]
         return max(known[:-1], default=largest)  # the first time there is nothing to go by
 
-    def _census(self, flat, way):
-        from refimpl.kernels.rounding_passes import census
+    def _census(self, flat, rounding):
+        from refimpl.nn.engine.rounding import census
 
-        return census(flat, way.largest_bits)
+        return census(flat, rounding.largest_bits)
 
     def _count(self, role, size, before, after):
         counts = self.counts.setdefault(role, np.zeros(3, np.int64))
         counts += (size, before[0], after[1] - before[1])
 
 
-class _Way:
+class TensorRounding:
     """A Rounding with what the kernels need to know about it."""
 
     def __init__(self, rounding: Rounding):
-        from refimpl.kernels.float_codes import fits_float32, float32_target
+        from refimpl.kernels.float32_codes import fits_float32, float32_target
+        from refimpl.nn.engine.rounding import SITE, STOCHASTIC, TO_EVEN
 
-        self.rounding = rounding
+        self.rule = rounding
         fmt = rounding.format
         if isinstance(fmt, IntFormat):
             fmt = fmt.grid
         self.format, self.largest = fmt, fmt.max
-        unscaled = rounding.scaling == "none"
+        self.unscaled = rounding.scaling == "none"
         with np.errstate(over="ignore"):
-            largest = np.float32(fmt.max if unscaled else np.inf)
+            largest = np.float32(fmt.max if self.unscaled else np.inf)
         self.largest_bits = largest.view(np.uint32)
-        self.target = None
+        self.site: np.ndarray | None = None  # what kernels want to know, if there is one for this rounding
         if rounding.rounding in ("ties_to_even", "stochastic") and fits_float32(fmt):
-            self.target = float32_target(fmt, rounding.overflow)
-        self.stochastic = rounding.rounding == "stochastic"
-        self.plain = self.target is not None and unscaled
-        self.how = 2 if self.stochastic else 1  # as in refimpl.kernels.fused_passes
+            how = STOCHASTIC if rounding.rounding == "stochastic" else TO_EVEN
+            target = float32_target(fmt, rounding.overflow)
+            self.site = np.array([(how, 0, 0, self.largest_bits, *target)], SITE)
 
-    def __call__(self, flat, result, seed, stream) -> None:
+    def __call__(self, flat: np.ndarray, result: np.ndarray, seed: np.uint64, stream: int) -> None:
         """Round, without a scale."""
-        if self.target is not None:
-            from refimpl.kernels.rounding_passes import round_tensor
+        if self.site is not None:
+            from refimpl.nn.engine.rounding import round_part
 
-            round_tensor(flat, result, self.target, self.stochastic, seed, np.uint64(stream))
+            round_part(flat, result, 0, self.site, np.array([seed, stream, 0], np.uint64))
         else:
             ops.quantize(
                 flat,
                 self.format,
-                rounding=self.rounding.rounding,
-                overflow=self.rounding.overflow,
+                rounding=self.rule.rounding,
+                overflow=self.rule.overflow,
                 seed=int(seed),
                 stream=stream,
                 out=result,
@@ -186,7 +195,7 @@ class _Way:
         """Return what to multiply by, so that this magnitude is within the format."""
         if not 0 < magnitude < math.inf:
             return 1.0
-        if isinstance(self.rounding.format, IntFormat):
+        if isinstance(self.rule.format, IntFormat):
             return min(self.largest / magnitude, 2.0**100)  # float32 must hold it
         # a power of two, so that scaling is exact; 2^100 away from what float32 cannot hold
         exponent = math.floor(math.log2(self.largest)) - math.frexp(magnitude)[1] + 1
@@ -203,7 +212,7 @@ class _Way:
         """Return `scale` of each magnitude, as float32."""
         usual = (magnitudes > 0) & (magnitudes < math.inf)
         wide = np.where(usual, magnitudes, 1).astype(np.float64)
-        if isinstance(self.rounding.format, IntFormat):
+        if isinstance(self.rule.format, IntFormat):
             found = np.minimum(self.largest / wide, 2.0**100)
         else:
             exponent = math.floor(math.log2(self.largest)) - np.frexp(wide)[1] + 1
@@ -214,7 +223,7 @@ class _Way:
     def by_vectors(self, x, result, seed, stream) -> None:
         """Round vectors along the last axis, or blocks of neighbours in them, each by its own scale."""
         length = x.shape[-1]
-        size = length if self.rounding.per == "row" else min(self.rounding.per, length)
+        size = length if self.rule.per == "row" else min(self.rule.per, length)
         starts = np.arange(0, length, size)
         largest = np.maximum.reduceat(np.abs(x), starts, axis=-1)
         scale = np.repeat(self.scales(largest), np.diff([*starts, length]), axis=-1)

@@ -21,7 +21,7 @@ from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
-from refimpl.nn.program import Program, program
+from refimpl.nn.engine.program import NetworkProgram, network_program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 
@@ -239,7 +239,7 @@ class TrainingState:
         self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.forward = Pass(self.rounder, training=True, exact=self.options["exact"])
-        self._programs: dict[tuple, Program | None] = {}
+        self._programs: dict[tuple, NetworkProgram | None] = {}
 
     def step(self, images, labels, rate, record) -> None:
         """Train on a batch, unless its loss is not finite."""
@@ -257,9 +257,8 @@ class TrainingState:
         program = self._program(images)
         if program is not None:
             program.images[:] = images
-            labels = np.ascontiguousarray(labels, np.int64)
             record.note(program.forward(labels), program.logits, labels)
-            return program.backward(labels, self.scale.value) if self._goes_on(record) else None
+            return program.backward(self.scale.value) if self._goes_on(record) else None
         logits = self.model(Tensor(images), self.forward)
         loss = p.cross_entropy(logits, labels=labels)
         record.note(loss.data, logits.data, labels)
@@ -275,18 +274,14 @@ class TrainingState:
             loss = record.losses[-1] = math.inf
         return math.isfinite(loss)
 
-    def _program(self, images) -> Program | None:
+    def _program(self, images) -> NetworkProgram | None:
         """Return the network as a program for batches like this one, if that may be used."""
         if any(self.options.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
-            self._programs = {
-                images.shape: program(
-                    self.model, images.shape, self.rounder, training=True, weights=self.optimizer.weights
-                )
-                if images.dtype != np.float64
-                else None
-            }
+            served = images.dtype != np.float64
+            program = network_program(self.model, images.shape, self.rounder, training=True) if served else None
+            self._programs = {images.shape: program}
         return self._programs[images.shape]
 
     def validation_error(self) -> float:
@@ -415,12 +410,12 @@ def logits(
         if layer_by_layer or exact or batch.dtype == np.float64:
             ready = None
         elif ready is None or ready.images.shape != batch.shape:
-            ready = program(model, batch.shape, rounder, training=False)
+            ready = network_program(model, batch.shape, rounder, training=False)
         if ready is None:
             found.append(model(Tensor(batch), run).data)
         else:
             ready.images[:] = batch
-            ready.forward(np.zeros(len(batch), np.int64))
+            ready.forward(0)
             found.append(ready.logits.copy())
     return np.concatenate(found)
 

@@ -55,8 +55,8 @@ CASES = {
         normal(2),
     ),
     "normalize by the batch, then relu": (
-        lambda x, g, b: p.normalize(
-            x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True, relu=True
+        lambda x, g, b: p.relu(
+            p.normalize(x, g, b, **dict(zip(("mean", "variance"), p.moments(x.data), strict=True)), of_batch=True)
         ),
         normal(4, 3, 3, 2),
         normal(2),

@@ -9,7 +9,7 @@ from refimpl.autodiff import primitives as p
 from refimpl.nn import Precision, Rounding
 from refimpl.nn.precision import PRODUCT_ROLES
 from refimpl.nn.products import product
-from refimpl.nn.rounder import Rounder, _Way
+from refimpl.nn.rounder import Rounder, TensorRounding
 
 DIGITS = rf.data.load("digits")
 FORMATS = dict(zip(PRODUCT_ROLES, ("e4m3fn", "e3m2fn", "float8_e5m2"), strict=True))
@@ -65,10 +65,10 @@ def test_a_policy_without_products_and_one_that_rounds_them_to_float32_train_to_
 
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn", "float8_e5m2"])
 def test_scales_of_many_magnitudes_are_those_of_each(fmt):
-    way = _Way(Rounding(format=fmt, scaling="current"))
+    scaled = TensorRounding(Rounding(format=fmt, scaling="current"))
     magnitudes = np.float32([0.0, np.inf, 1e-45, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3e38])
-    one_by_one = [np.float32(way.scale(float(m))) for m in magnitudes]
-    assert np.array_equal(way.scales(magnitudes), one_by_one)
+    one_by_one = [np.float32(scaled.scale(float(m))) for m in magnitudes]
+    assert np.array_equal(scaled.scales(magnitudes), one_by_one)
 
 
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refimpl.kernels import columns
+from refimpl.nn.engine import columns
 
 CHANNELS = pytest.mark.parametrize("channels", [1, 7, 16, 19, 32, 50])
 RELU = pytest.mark.parametrize("relu", [False, True])

@@ -5,9 +5,9 @@ import pytest
 
 import refimpl as rf
 from refimpl.data import Task
-from refimpl.nn.program import program
+from refimpl.nn.engine.program import network_program
 from refimpl.nn.rounder import Rounder
-from refimpl.nn.workspace import Workspace
+from refimpl.nn.engine.workspace import Workspace
 
 RNG = np.random.default_rng(0)
 POLICIES = {
@@ -125,7 +125,7 @@ def test_counting_and_planning_change_nothing(monkeypatch):
 
 def written(network, shape, policy="stochastic", training=True):
     network.initialize(np.random.default_rng(0))
-    return program(network, shape, Rounder(POLICIES[policy], 0), training=training)
+    return network_program(network, shape, Rounder(POLICIES[policy], 0), training=training)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -162,5 +162,5 @@ def test_a_step_needs_at_most_half_as_much_again_as_the_tensors_that_layers_make
     network = NETWORKS[name]()
     shape = (32, 8, 8, 3)
     made = sum(int(np.prod(output)) for _, _, output in network.walk(shape[1:]))
-    held = written(network, shape)._vectors[0].size
+    held = written(network, shape).memory
     assert held <= 1.5 * 32 * (made + int(np.prod(shape[1:])))

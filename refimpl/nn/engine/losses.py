@@ -22,28 +22,28 @@ def _exponentials(row, out):
 
 
 @compiled
-def cross_entropy(logits, labels):
-    """Return the mean over the batch of -log softmax(logits)[label], float64."""
+def cross_entropy(logits, labels, out):
+    """Write the mean over the batch of -log softmax(logits)[label], computed in float64, into out (float32 (1,))."""
     batch, classes = logits.shape
-    shares, loss = np.empty(classes), 0.0
+    exponentials, loss = np.empty(classes), 0.0
     for i in range(batch):
-        total = _exponentials(logits[i], shares)
+        total = _exponentials(logits[i], exponentials)
         largest = np.float64(logits[i, 0])
         for k in range(1, classes):
             largest = max(largest, np.float64(logits[i, k]))
         loss += np.log(total) - (np.float64(logits[i, labels[i]]) - largest)
-    return loss / batch
+    out[0] = loss / batch
 
 
 @compiled
-def cross_entropy_gradient(logits, labels, dy, dx):
-    """Write dL/d(logits) into dx, given dL/d(loss)."""
+def cross_entropy_gradient(logits, labels, scale, dx):
+    """Write the gradient of scale[0] (float64) times the loss into dx."""
     batch, classes = logits.shape
-    shares, factor = np.empty(classes), dy / batch
+    exponentials, factor = np.empty(classes), scale[0] / batch
     for i in range(batch):
-        total = _exponentials(logits[i], shares)
+        total = _exponentials(logits[i], exponentials)
         for k in range(classes):
-            share = shares[k] / total
+            probability = exponentials[k] / total
             if k == labels[i]:
-                share -= 1.0
-            dx[i, k] = share * factor
+                probability -= 1.0
+            dx[i, k] = probability * factor

@@ -7,6 +7,7 @@ that NumPy, told the same, gives the same bits.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
+from refimpl.nn.engine.rounding import CHUNK, call_round_part
 
 
 @compiled
@@ -59,3 +60,48 @@ def adam(
         new_mean[i], new_square[i] = m, s
         change = -(step * m / (np.sqrt(s) / correction2 + epsilon))
         update[i] = change - rate * decay * weights[i] if decoupled else change
+
+
+@compiled
+def sgd_and_round(
+    gradient,
+    master,
+    weights,
+    velocity,
+    unscale,
+    unscale_first,
+    rate,
+    momentum,
+    decay,
+    first,
+    nesterov,
+    gradient_site,
+    master_site,
+    weight_site,
+    velocity_site,
+    noise,
+    round,
+):
+    """Take a step of `sgd` with its roundings, in one pass.
+
+    The gradient (overwritten) is multiplied by `unscale` before its rounding, or after it.  Sites, noise and
+    round are those of `refimpl.nn.engine.rounding`.
+    """
+    scratch = np.empty((3, min(CHUNK, gradient.size)), np.float32)
+    for start in range(0, gradient.size, CHUNK):
+        end = min(start + CHUNK, gradient.size)
+        g, m, v, w = gradient[start:end], master[start:end], velocity[start:end], weights[start:end]
+        rounded, new, update = scratch[0, : g.size], scratch[1, : g.size], scratch[2, : g.size]
+        if unscale_first:
+            for i in range(g.size):
+                g[i] *= unscale
+        call_round_part(round, g, rounded, start, gradient_site, noise)
+        if not unscale_first:
+            for i in range(g.size):
+                rounded[i] *= unscale
+        sgd(m, rounded, v, new, update, rate, momentum, decay, first, nesterov)
+        for i in range(g.size):
+            update[i] += m[i]
+        call_round_part(round, update, m, start, master_site, noise)
+        call_round_part(round, m, w, start, weight_site, noise)
+        call_round_part(round, new, v, start, velocity_site, noise)

@@ -20,12 +20,19 @@ class Block:
     def size(self) -> int:
         return prod(self.shape)
 
+    def reshape(self, *shape: int) -> Block:
+        """Return the same place as a tensor of another shape."""
+        return Block(self.at, shape, self.needs_gradient)
+
     @property
-    def extent(self) -> dict[str, int]:
-        """Batch, height, width and channels, as an operation wants them."""
-        batch, *sides, channels = self.shape
-        height, width = sides or (1, 1)
-        return {"batch": batch, "height": height, "width": width, "channels": channels}
+    def flat(self) -> Block:
+        """All elements one after the other."""
+        return self.reshape(self.size)
+
+    @property
+    def rows(self) -> Block:
+        """All vectors along the last axis one after the other."""
+        return self.reshape(prod(self.shape[:-1]), self.shape[-1])
 
 
 class Workspace:
@@ -45,10 +52,12 @@ class Workspace:
     True
     """
 
-    def __init__(self):
-        self.size, self._free, self._users = 0, [], {}  # _free: (at, size), ascending
+    def __init__(self) -> None:
+        self.size = 0
+        self._free: list[tuple[int, int]] = []  # (at, size), ascending
+        self._users: dict[int, list[int]] = {}  # of the tensor at a place: owners and size
 
-    def take(self, shape, needs_gradient: bool = True) -> Block:
+    def take(self, shape: tuple[int, ...], needs_gradient: bool = True) -> Block:
         """Return a free place for a tensor."""
         size = -(-prod(shape) // LINE) * LINE
         fitting = [i for i, (_, room) in enumerate(self._free) if room >= size]

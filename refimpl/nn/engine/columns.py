@@ -137,7 +137,7 @@ _stop = _pass(_stop_body, 4, 2, _stop_in_python)
 _gradient = _pass(_gradient_body, 6, 0, _gradient_in_python)
 
 
-@compiled
+@compiled(inline="always")
 def add_moments(x, total, squares):
     """Add rows to total and their squares, exact in float64, to `squares`."""
     n, channels = x.shape
@@ -152,7 +152,7 @@ def add_moments(x, total, squares):
             squares[k] += value * value
 
 
-@compiled
+@compiled(inline="always")
 def normalize(x, v, relu, out):
     """Write x normalized, and through the ReLU, by v = (mean, inverse, scale, shift)."""
     n, channels = x.shape
@@ -167,7 +167,7 @@ def normalize(x, v, relu, out):
             out[i, k] = _f0 if relu and y < _f0 else y
 
 
-@compiled
+@compiled(inline="always")
 def stop(x, v, relu, dy, by_scale, by_shift):
     """Zero dy where the ReLU does; add dy * hat to by_scale and dy to by_shift; v as in `normalize`."""
     n, channels = x.shape
@@ -193,7 +193,7 @@ def stop(x, v, relu, dy, by_scale, by_shift):
             by_shift[k] += np.float64(dy[i, k])
 
 
-@compiled
+@compiled(inline="always")
 def gradient(x, v, passed):
     """Turn passed into dx by v = (mean, inverse, -, dscale / -n, dshift / n, scale * inverse)."""
     n, channels = x.shape

@@ -1,0 +1,249 @@
+"""A network written out as a list of calls: the fast path through it, in training and out of it.
+
+`network_program` walks a network once for batches of one shape.  Every layer writes down, by its method
+`program`, which kernels compute it, forward and backward; the tensors of a step are laid out in one block of
+memory, and space is given back as soon as a tensor has been used for the last time.  To run, then, is to call
+one kernel after the other on parts of that memory.  The results are those of the layers one by one, to the
+bit, which the tests demand.
+
+Where a layer or a rounding has no program, `network_program` returns None: the network goes layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refimpl.nn.engine.workspace import LINE, Block, Workspace
+
+if TYPE_CHECKING:
+    from refimpl.nn.layers import Layer, Round, Sequential
+    from refimpl.nn.rounder import Rounder
+
+Backward = Callable[[Block], "Block | None"]
+"""Writes a layer's backward pass: owns the gradient of the output, returns that of the input, None if unwanted."""
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class NotServed(Exception):  # noqa: N818  (says what, not that something is wrong)
+    """The network or its precision has something that is computed layer by layer only."""
+
+
+def network_program(
+    model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool
+) -> NetworkProgram | None:
+    """Return the NetworkProgram of a network for batches of this shape, None where there is none."""
+    try:
+        return NetworkProgram(model, shape, rounder, training=training)
+    except NotServed:
+        return None
+
+
+class Writer:
+    """Writes layers down as calls of kernels.
+
+    A layer's ``program(writer, x)`` owns its input: it gives it back when nobody needs it any more, in
+    training often not before the backward pass.  It returns the output, and a function that writes the
+    backward pass.
+
+    Attributes
+    ----------
+    training : bool
+        Whether there is a backward pass.
+    """
+
+    def __init__(self, model: Sequential, rounder: Rounder, training: bool):
+        from refimpl.kernels.tiles import address_of_add_products
+        from refimpl.nn.engine.rounding import address_of_round_part
+
+        self.training, self._rounder = training, rounder
+        self.space = Workspace()
+        self._calls: list[Call] = []
+        self._streams = 0
+        self.block, self.round_part = address_of_add_products(), address_of_round_part()
+        tensors = model.tensors()
+        self.gradient = np.zeros(sum(t.data.size for t in tensors) if training else 0, np.float32)
+        self._gradients: dict[int, np.ndarray] = {}
+        start = 0
+        for tensor in tensors if training else ():
+            end = start + tensor.data.size
+            self._gradients[id(tensor)] = self.gradient[start:end].reshape(tensor.shape)
+            start = end
+
+    def call(self, kernel: Callable, *arguments) -> None:
+        """Write a call down; a Block among the arguments becomes an array."""
+        self._calls.append((kernel, arguments))
+
+    def finish(self) -> tuple[list[Call], int]:
+        """Return the calls written since the last time, and how many streams they draw from."""
+        found, self._calls, self._streams = (self._calls, self._streams), [], 0
+        return found
+
+    def keep_for_backward(self, *blocks: Block) -> None:
+        """Give tensors back now if there is no backward pass, which would do it."""
+        if not self.training:
+            self.space.give(*blocks)
+
+    def parameter(self, layer: Layer, name: str) -> np.ndarray:
+        """Return a layer's parameter."""
+        return layer.parameters[name].data
+
+    def gradient_of(self, layer: Layer, name: str) -> np.ndarray:
+        """Return the place for the gradient of a layer's parameter."""
+        return self._gradients[id(layer.parameters[name])]
+
+    def rounding(self, layer: Round | None, *, backward: bool = False) -> tuple | None:
+        """Return what a kernel wants to know of a rounding, ``(site, noise, address)``; None if nothing is rounded."""
+        if layer is None:
+            return None
+        site = self._rounder.site(f"{layer.role} gradient" if backward else layer.role, layer.name)
+        if site is None:
+            raise NotServed
+        if not site["how"][0]:
+            return None
+        site["stream"] = self._streams
+        self._streams += 1
+        return site, self._rounder.noise, self.round_part
+
+    def rounding_or_none(self, layer: Round | None, *, backward: bool = False) -> tuple:
+        """Return as `rounding` does, for a kernel that is told where nothing is rounded."""
+        from refimpl.nn.engine.rounding import SITE
+
+        return self.rounding(layer, backward=backward) or (np.zeros(1, SITE), self._rounder.noise, self.round_part)
+
+    def round(self, layer: Round, x: Block, *, backward: bool = False) -> Block:
+        """Write a rounding; x itself where nothing is rounded."""
+        from refimpl.nn.engine.rounding import round_part
+
+        rounding = self.rounding(layer, backward=backward)
+        if rounding is None:
+            return x
+        y = self.space.take(x.shape, x.needs_gradient)
+        self.call(round_part, x.flat, y.flat, 0, *rounding[:2])
+        self.space.give(x)
+        return y
+
+    def pad(self, x: Block, rows: tuple[int, int], columns: tuple[int, int]) -> Block:
+        """Write images with margins of zeros, so many rows and columns before and after them."""
+        from refimpl.kernels.direct_convolution import write_padded
+
+        if not any(rows + columns):
+            return x
+        batch, height, width, channels = x.shape
+        padded = self.space.take((batch, height + sum(rows), width + sum(columns), channels))
+        self.call(write_padded, x, rows[0], columns[0], padded)
+        self.space.give(x)
+        return padded
+
+    def products(self, layer: Layer, weight: str, x: Block, y: Block, stride: int = 1, padding: int = 0) -> Backward:
+        """Write the products of images by a layer's filters into y; return the backward pass."""
+        from refimpl.kernels import direct_convolution as kernels
+
+        if self._rounder.rounds_products(layer.name):
+            raise NotServed
+        filters = self.parameter(layer, weight)
+        if filters.ndim == 2:
+            filters = filters.reshape(1, 1, *filters.shape)
+        size = filters.shape[0]
+        padded = self.pad(x, (padding, padding), (padding, padding))
+        self.call(kernels.write_forward, padded, filters, stride, y, self.block)
+        self.keep_for_backward(padded)
+
+        def backward(dy: Block) -> Block | None:
+            gradient = self.gradient_of(layer, weight).reshape(filters.shape)
+            self.call(kernels.write_weight_gradient, padded, dy, stride, gradient, self.block)
+            self.space.give(padded)
+            if not x.needs_gradient:
+                self.space.give(dy)
+                return None
+            dx = self.space.take(x.shape)
+            if size > 1:
+                rows, columns = (
+                    kernels.margins(length, outputs, size, stride, padding)
+                    for length, outputs in zip(x.shape[1:3], y.shape[1:3], strict=True)
+                )
+                dy = self.pad(dy, rows, columns)
+            self.call(kernels.write_input_gradient, filters, dy, stride, padding, dx, self.block)
+            self.space.give(dy)
+            return dx
+
+        return backward
+
+
+class NetworkProgram:
+    """A network ready to run on batches of one shape.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its parameters are read where they are, and in training its running statistics are written there.
+    shape : tuple of int
+        Of a batch.
+    rounder : Rounder
+    training : bool
+        Whether there is a backward pass.
+
+    Attributes
+    ----------
+    images : ndarray of float32, of that shape
+        Where `forward` expects the batch; it is overwritten later.
+    logits : ndarray of float32, shape (batch, classes)
+    """
+
+    def __init__(self, model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool):
+        from refimpl.nn.engine import losses
+
+        tensors = model.tensors()
+        if not tensors or any(t.data.dtype != np.float32 or not t.data.flags.c_contiguous for t in tensors):
+            raise NotServed
+        self._rounder = rounder
+        self._labels, self._scale = np.zeros(shape[0], np.int64), np.ones(1)
+        writer = Writer(model, rounder, training)
+        images = writer.space.take(shape, needs_gradient=False)
+        logits, backward = model.program(writer, images)
+        if len(logits.shape) != 2:
+            raise NotServed
+        loss = writer.space.take((1,))
+        writer.call(losses.cross_entropy, logits, self._labels, loss)
+        forward_calls, self._forward_streams = writer.finish()
+        backward_calls: list[Call] = []
+        if training:
+            gradient = writer.space.take(logits.shape)
+            writer.call(losses.cross_entropy_gradient, logits, self._labels, self._scale, gradient)
+            writer.space.give(backward(gradient))
+            backward_calls, self._backward_streams = writer.finish()
+        memory = np.empty(writer.space.size + LINE, np.float32)
+        memory = memory[-(memory.ctypes.data // 4) % LINE :]
+
+        def view(argument):
+            if not isinstance(argument, Block):
+                return argument
+            return memory[argument.at : argument.at + argument.size].reshape(argument.shape)
+
+        self.images, self.logits, self._loss = view(images), view(logits), view(loss)
+        self._forward, self._backward = (
+            [(kernel, tuple(map(view, arguments))) for kernel, arguments in calls]
+            for calls in (forward_calls, backward_calls)
+        )
+        self._gradient = writer.gradient
+        self.memory = memory.size
+
+    def forward(self, labels: np.ndarray | int) -> np.float32:
+        """Compute `logits` of `images`; return their mean cross-entropy with labels (integers, or one for all)."""
+        self._labels[:] = labels
+        self._run(self._forward, self._forward_streams)
+        return self._loss[0]
+
+    def backward(self, scale: float) -> np.ndarray:
+        """Return the gradients of `scale` times the loss of the last forward pass, laid out as the weights."""
+        self._scale[0] = np.float32(scale)
+        self._run(self._backward, self._backward_streams)
+        return self._gradient
+
+    def _run(self, calls: list[Call], streams: int) -> None:
+        with self._rounder.drawing(streams):
+            for kernel, arguments in calls:
+                kernel(*arguments)
