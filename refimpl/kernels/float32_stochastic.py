@@ -3,8 +3,8 @@
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.kernels.float32_codes import BLOCK, join, split
 from refimpl.kernels._memory import copy
+from refimpl.kernels.float32_codes import BLOCK, join, split
 from refimpl.kernels.random_bits import GROUP, fill_groups
 
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)

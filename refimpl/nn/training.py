@@ -17,11 +17,11 @@ from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
 from refimpl.nn import checks
+from refimpl.nn.engine.program import NetworkProgram, network_program
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
-from refimpl.nn.engine.program import NetworkProgram, network_program
 from refimpl.nn.rounder import COUNTED_STEPS, Rounder
 from refimpl.nn.schedules import Schedule, linear
 

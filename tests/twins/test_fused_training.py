@@ -6,8 +6,8 @@ import pytest
 import refimpl as rf
 from refimpl.data import Task
 from refimpl.nn.engine.program import network_program
-from refimpl.nn.rounder import Rounder
 from refimpl.nn.engine.workspace import Workspace
+from refimpl.nn.rounder import Rounder
 
 RNG = np.random.default_rng(0)
 POLICIES = {
