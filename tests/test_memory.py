@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.peppp.configs import CONFIGURATIONS, Configuration
+from refimpl.autodiff import Tensor
+from refimpl.nn import Precision, transformer
+from refimpl.nn.layers import Pass
+from refimpl.nn.rounder import Rounder
+from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
 from refimpl.peppp.memory import KINDS, MIXED_PRECISION, count
 from refimpl.peppp.sweeping.sweep import memory_of
 
@@ -167,3 +171,35 @@ def test_a_layer_called_twice_has_its_parameters_once_and_its_outputs_twice():
 def test_unknown_options_are_refused(more, message):
     with pytest.raises(ValueError, match=message):
         options(**more)
+
+
+def test_a_transformer_holds_the_inputs_of_its_gelus_and_what_softmax_makes():
+    """Both are no rounding point's, and their derivatives read them: 2 blocks, 32 images of 8 places.
+
+    GELU: 8 x 64 numbers of 16 bits (65,536 bytes); softmax: 4 heads x 8 x 8 (32,768 bytes).
+    """
+    memory = count(transformer(), (8, 8, 1), configuration("e4m3+e8m7"), batch_size=32, accounting="needed")
+    of = {name: size for name, size in memory.by_layer_and_kind().items() if "GELU" in name or name.endswith("Attention")}
+    held = {name: kinds["activations"] for name, kinds in of.items()}
+    assert sorted(held.values()) == [16384, 16384, 32768, 32768]
+    assert sum(item.bytes for item in memory.items) == 335_100 + 65_536 + 32_768
+
+
+def test_what_the_layers_state_is_what_their_derivatives_hold():
+    """Walk the closures of a transformer's backward pass: arrays of these sizes are there, unrounded."""
+    model = transformer()
+    model.initialize(np.random.default_rng(0))
+    rounder = Rounder(Precision(low="e4m3", high="e8m7"), 0)
+    output = model(Tensor(np.random.default_rng(1).random((32, 8, 8, 1), np.float32)), Pass(rounder, training=True))
+    seen, arrays, stack = set(), {}, [output]
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            stack.extend(tensor._parents)
+            for cell in getattr(tensor._vjp, "__closure__", None) or ():
+                if isinstance(cell.cell_contents, np.ndarray):
+                    arrays.setdefault(tensor._vjp.__qualname__.split(".")[0], []).append(cell.cell_contents)
+    assert {a.shape for a in arrays["gelu"] if a.ndim} == {(32, 8, 64)}
+    assert {a.shape for a in arrays["softmax"]} == {(32, 4, 8, 8)}
+    assert len({id(a) for a in arrays["softmax"]}) == 2

@@ -9,7 +9,7 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.layers import Layer, Linear, Round, Sequential
+from refimpl.nn.layers import Kept, Layer, Linear, Round, Sequential
 from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.products import product
 
@@ -128,6 +128,9 @@ class GELU(Layer):
     def __call__(self, x, run):
         return p.gelu(x)
 
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "high")]  # its input, as it comes out of the layer before
+
 
 @dataclass
 class MeanOfTokens(Layer):
@@ -159,23 +162,23 @@ class Attention(Layer):
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
         self.projections = [Linear(self.features, self.features, initializer="xavier") for _ in range(3)]
-        self.way_out = Linear(self.features, self.features, initializer="xavier")
+        self.output = Linear(self.features, self.features, initializer="xavier")
         self.rounds = [Round("activation") for _ in range(5)]
 
     def children(self):
         found = []
         for name, layer, point in zip(("query", "key", "value"), self.projections, self.rounds[:3], strict=True):
             found += [(name, layer), (f"round {name}", point)]
-        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]), ("out", self.way_out)]
+        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]), ("out", self.output)]
 
     def initialize(self, rng):
-        for layer in (*self.projections, self.way_out):
+        for layer in (*self.projections, self.output):
             layer.initialize(rng)
 
     def output_shape(self, shape):
         if len(shape) != 2:
             raise ValueError(f"{self}: takes sequences (places, features), got shape {shape}")
-        return self.way_out.output_shape(shape)
+        return self.output.output_shape(shape)
 
     def products(self):
         return [f"{self.name}/scores", f"{self.name}/mix"]
@@ -187,6 +190,9 @@ class Attention(Layer):
         for (_, child), output in zip(self.children(), shapes, strict=True):
             yield child.name, child, output
         yield self.name, self, shape
+
+    def kept_for_backward(self, output):
+        return [Kept(self.heads * output[0] ** 2, "high")]  # what softmax makes, before it is rounded
 
     def __call__(self, x, run):
         batch, places, _ = x.shape
@@ -201,7 +207,7 @@ class Attention(Layer):
         shares = self.rounds[3](p.softmax(scores * (1 / math.sqrt(size))), run)
         mixed = product(p.matmul, shares, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
-        return self.way_out(self.rounds[4](mixed, run), run)
+        return self.output(self.rounds[4](mixed, run), run)
 
 
 @dataclass

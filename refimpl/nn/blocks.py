@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from refimpl.nn.error_bounds import LARGEST, UNIT, gamma
 from refimpl.nn.layers import BatchNorm, Convolution, Layer, ReLU, Round, Sequential
 
 
@@ -78,6 +81,14 @@ class Residual(Layer):
             return dx
 
         return y, backward
+
+    def error_bound(self, c, d, bounds):
+        first, d1 = self.main.error_bound(c, d, bounds)
+        second, d2 = self.skip.error_bound(c, d, bounds)
+        second, d2 = self.round_skip.error_bound(second, d2, bounds)
+        sizes = np.abs(first.data) + d1 + np.abs(second.data) + d2
+        fresh = np.where(sizes * (1 + UNIT) > LARGEST, np.inf, gamma(1) * sizes)
+        return self.round_sum.error_bound(*bounds.note(first + second, d1 + d2 + fresh, fresh), bounds)
 
 
 def basic_block(channels: int, filters: int, *, stride: int = 1) -> Residual:

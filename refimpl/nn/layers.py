@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.nn.error_bounds import LARGEST, SMALLEST, gamma, rounding_bound
 from refimpl.nn.initializers import checked, draw
 from refimpl.nn.numbers import not_negative, real, share, whole
 from refimpl.nn.products import product
@@ -22,6 +23,7 @@ from refimpl.nn.rounder import Rounder
 if TYPE_CHECKING:
     from refimpl.nn.engine.program import Backward, Writer
     from refimpl.nn.engine.workspace import Block
+    from refimpl.nn.error_bounds import Bounds
 
 ROUNDED = ("input", "activation", "logits")  # what rounding points round
 
@@ -38,12 +40,29 @@ class Pass:
     exact: bool = False
 
 
+class Kept(NamedTuple):
+    """What a backward pass reads of a call: so many elements an image, and how they are held.
+
+    In the low format, in the high one, or as signs; nothing apart `unless_rounded` by the next layer.
+    """
+
+    elements: int
+    held: Literal["low", "high", "sign"]
+    unless_rounded: bool = False
+
+
 @dataclass
 class Layer:
-    """A step of a network.  Subclasses say what they compute and the shape it has.
+    """A step of a network.  Subclasses say all that is known of it.
 
-    `name` is the layer's place in its network, such as "3 Residual/main/0 Convolution".
+    That is: what it computes, and the shape it has; and, where it has them, its parameters and state, what its
+    backward pass reads, how the engine computes it, and how far rounding can take it from the exact result.
+
+    `name` is the layer's place in its network, such as "3 Residual/main/0 Convolution"; `rounds` tells rounding
+    points from other layers.
     """
+
+    rounds: ClassVar[bool] = False
 
     parameters: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     name: str = field(default="", init=False, repr=False)
@@ -78,6 +97,17 @@ class Layer:
         """Compute the layer's output for a batch."""
         raise NotImplementedError
 
+    def kept_for_backward(self, output: tuple[int, ...]) -> list[Kept]:
+        """Return what a backward pass reads of a call with this output, beside what is kept of the calls before."""
+        return []
+
+    def error_bound(self, c: Tensor, d: np.ndarray, bounds: Bounds) -> tuple[Tensor, np.ndarray]:
+        """Return exact output and bound, given those of the input: see `refimpl.numerics.rounding_error`.
+
+        A layer without such a method is one that no bound is known for.
+        """
+        raise NotImplementedError(f"{self}: no bound is known")
+
     def program(self, writer: Writer, x: Block) -> tuple[Block, Backward]:
         """Write down how the engine computes the layer: see `refimpl.nn.engine.program.Writer`.
 
@@ -105,6 +135,8 @@ class Round(Layer):
     `role` is ``input``, ``activation`` or ``logits``; the gradient's is ``<role> gradient``.
     """
 
+    rounds: ClassVar[bool] = True
+
     role: str
 
     def __post_init__(self):
@@ -129,6 +161,13 @@ class Round(Layer):
             return writer.round(self, dy, backward=True) if x.needs_gradient else writer.space.give(dy)
 
         return y, backward
+
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "low")]
+
+    def error_bound(self, c, d, bounds):
+        fresh = rounding_bound(np.abs(c.data) + d, bounds.precision.rounding_of(self.role, self.name))
+        return bounds.note(c, d + fresh, fresh)
 
 
 @dataclass
@@ -184,6 +223,16 @@ class Convolution(Layer):
             return super().program(writer, x)
         y = writer.space.take((x.shape[0], *self.output_shape(x.shape[1:])))
         return y, writer.products(self, "weight", x, y, self.stride, self.padding)
+
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "high", unless_rounded=True)]
+
+    def error_bound(self, c, d, bounds):
+        def multiply(x, weight):
+            return p.convolve(x, weight, stride=self.stride, padding=self.padding, groups=self.groups)
+
+        weight = self.parameters["weight"].data.astype(np.float64)
+        return bounds.products(c, d, multiply, weight, 0.0, math.prod(weight.shape[:3]))
 
 
 @dataclass
@@ -261,6 +310,17 @@ class BatchNorm(Layer):
 
         return y, backward
 
+    def error_bound(self, c, d, bounds):
+        inverse = 1 / np.sqrt(self.variance + np.float32(self.epsilon))  # in float32, as evaluated
+        a, mean = inverse.astype(np.float64), self.mean.astype(np.float64)
+        scale, shift = (self.parameters[n].data.astype(np.float64) for n in ("scale", "shift"))
+        first = np.abs(c.data - mean) + d
+        last = first * np.abs(a * scale) + np.abs(shift)
+        fresh = gamma(4) * last + 2 * (np.abs(scale) + 1) * SMALLEST
+        largest = np.maximum(np.maximum(first, first * np.abs(a)), last)
+        fresh = np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, fresh)
+        return bounds.note((c - mean) * (a * scale) + shift, np.abs(a * scale) * d + fresh, fresh)
+
     def statistics(self, mean=None, variance=None, count=0, training=True):
         """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
         if not training:
@@ -296,6 +356,13 @@ class ReLU(Layer):
 
         return y, backward
 
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "sign")]
+
+    def error_bound(self, c, d, bounds):
+        moved = np.where(c.data > 0, d, np.maximum(c.data + d, 0))
+        return bounds.note(p.relu(c), moved, np.maximum(d - np.abs(c.data), 0))
+
 
 @dataclass
 class AveragePool(Layer):
@@ -325,6 +392,13 @@ class AveragePool(Layer):
 
         return y, backward
 
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "low")]
+
+    def error_bound(self, c, d, bounds):
+        fresh = gamma(2) * (np.abs(c.data) + d).mean(axis=(1, 2)) + SMALLEST
+        return bounds.note(c.mean(axis=(1, 2)), d.mean(axis=(1, 2)) + fresh, fresh)
+
 
 @dataclass
 class Flatten(Layer):
@@ -339,6 +413,9 @@ class Flatten(Layer):
     def program(self, writer, x):
         """Write nothing: it is the same place."""
         return x.reshape(x.shape[0], math.prod(x.shape[1:])), lambda dy: dy.reshape(*x.shape)
+
+    def error_bound(self, c, d, bounds):
+        return c.reshape(len(d), -1), d.reshape(len(d), -1)
 
 
 @dataclass
@@ -391,6 +468,10 @@ class Linear(Layer):
 
         return y, backward
 
+    def error_bound(self, c, d, bounds):
+        weight, bias = (self.parameters[n].data.astype(np.float64) for n in ("weight", "bias"))
+        return bounds.products(c, d, p.matmul, weight, bias, self.features + 1)
+
 
 @dataclass
 class Dropout(Layer):
@@ -417,6 +498,12 @@ class Dropout(Layer):
         self._batches += 1
         kept = draws.random(x.shape, np.float32) >= self.p
         return x * Tensor(kept / np.float32(1 - self.p))
+
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "sign")]
+
+    def error_bound(self, c, d, bounds):
+        return c, d
 
 
 @dataclass
@@ -450,6 +537,28 @@ class MaxPool(Layer):
             return dx
 
         return y, backward
+
+    def kept_for_backward(self, output):
+        return [Kept(math.prod(output), "low")]
+
+    def error_bound(self, c, d, bounds):
+        def largest(x):
+            return p.max_pool(x, size=self.size, stride=self.size)
+
+        def windows(x):
+            """Return (batch, down, across, channels, size^2): the windows side by side, each row by row."""
+            batch, height, width, channels = x.shape
+            down, across = height // self.size, width // self.size
+            x = x[:, : down * self.size, : across * self.size]
+            x = x.reshape(batch, down, self.size, across, self.size, channels)
+            return x.transpose(0, 1, 3, 5, 2, 4).reshape(batch, down, across, channels, self.size**2)
+
+        values, errors = windows(c.data), windows(d)
+        leader = np.expand_dims(values.argmax(axis=-1), -1)
+        least = np.take_along_axis(values - errors, leader, -1)[..., 0]
+        others = values + errors
+        np.put_along_axis(others, leader, -np.inf, -1)
+        return bounds.note(largest(c), largest(Tensor(d)).data, np.maximum(others.max(axis=-1) - least, 0))
 
 
 @dataclass
@@ -516,6 +625,11 @@ class Sequential(Layer):
             return dy
 
         return x, all_backward
+
+    def error_bound(self, c, d, bounds):
+        for layer in self.layers:
+            c, d = layer.error_bound(c, d, bounds)
+        return c, d
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""

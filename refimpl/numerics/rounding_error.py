@@ -47,34 +47,17 @@ bounds); that it is the network's own values that the bounds run along makes the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
-from refimpl.autodiff import primitives as p
 from refimpl.formats import FloatFormat
 from refimpl.nn import layers as nn
-from refimpl.nn.blocks import Residual
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.nn.error_bounds import SLACK, Bounds
+from refimpl.nn.precision import Precision
 
-UNIT = 2.0**-24 + 2.0**-53
-SMALLEST = 2.0**-149
-SLACK = 2.0**-30
-LARGEST = float(np.finfo(np.float32).max)
-NEAREST = ("ties_to_even", "ties_to_away")
 AT_ONCE = 64  # images
-
-
-def gamma(n: int, unit: float = UNIT) -> float:
-    """Return n u / (1 - n u), infinite where n u reaches 1.
-
-    >>> round(gamma(10, 2.0**-11), 9)
-    0.004906771
-    """
-    return n * unit / (1 - n * unit) if n * unit < 1 else np.inf
 
 
 def forward_error_bound(
@@ -132,9 +115,9 @@ def forward_error_bound(
         starts = range(0, len(images), AT_ONCE)
         for start in tqdm(starts, unit="batch", disable=not progress, leave=False):
             c = images[start : start + AT_ONCE].astype(np.float64)
-            sources: list[tuple[Tensor, np.ndarray]] = []
-            c, d = _bound(model, Tensor(c), np.zeros_like(c), precision, sources)
-            parts.append((c.data, np.minimum(d, _by_sensitivity(c, sources) + SLACK * d)))
+            bounds = Bounds(precision)
+            c, d = model.error_bound(Tensor(c), np.zeros_like(c), bounds)
+            parts.append((c.data, np.minimum(d, _by_sensitivity(c, bounds.sources) + SLACK * d)))
     exact, bound = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return exact, bound
 
@@ -187,9 +170,9 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
     check.instance(caller, "model", model, nn.Sequential, "a trained network, which refimpl.nn.fit returns as .model")
     check_precision(caller, precision)
     for layer in model.every_layer():
-        if type(layer) not in RULES and not isinstance(layer, (nn.Sequential, Residual)):
-            known = ", ".join(sorted(kind.__name__ for kind in (*RULES, Residual)))
-            raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {known}")
+        if type(layer).error_bound is nn.Layer.error_bound:
+            allowed = "layers with a method error_bound"
+            raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {allowed}")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
             rounding = precision.rounding_of(role, layer.name)
@@ -197,140 +180,3 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
                 allowed = "floating-point formats without scales, such as float16 or bfloat16"
                 name = f"{role} of layer {layer.name!r}"
                 raise ValueError(f"{caller}: there is no bound for {name} in {rounding}; allowed are {allowed}")
-
-
-def _bound(layer, c, d, precision, sources):
-    """Return (c', D') of a layer, raised for its own rounding; NaN is not a bound."""
-    if isinstance(layer, nn.Sequential):
-        for inner in layer.layers:
-            c, d = _bound(inner, c, d, precision, sources)
-        return c, d
-    if isinstance(layer, Residual):
-        return _residual(layer, c, d, precision, sources)
-    return _noted(*RULES[type(layer)](layer, c, d, precision), sources)
-
-
-def _noted(c, d, fresh, sources):
-    """Return (c, D), and note E, what a layer itself adds to the error, with a place to derive by it."""
-    lost = ~np.isfinite(c.data)
-    d = np.where(np.isnan(d) | lost, np.inf, d * (1 + SLACK))
-    fresh = np.where(np.isnan(fresh) | lost, np.inf, fresh * (1 + SLACK))
-    probe = Tensor(np.zeros_like(c.data), requires_grad=True)
-    sources.append((probe, fresh))
-    return c + probe, d
-
-
-def rounding_bound(magnitude: np.ndarray, rounding: Rounding | None) -> np.ndarray:
-    """Return by how much rounding can move numbers of at most this magnitude.
-
-    >>> rounding_bound(np.array([1.0, 2.0**-30, 7e4]), Rounding(format="float16", overflow="overflow"))
-    array([4.88281250e-04, 2.98023224e-08,            inf])
-    """
-    if rounding is None:
-        return np.zeros_like(magnitude)
-    fmt = rounding.format
-    half_unit = 2.0 ** -(fmt.mantissa_bits + 1)
-    moved = np.maximum(half_unit * magnitude, fmt.smallest_subnormal / 2)
-    if rounding.rounding not in NEAREST:
-        moved *= 2
-    saturates = rounding.overflow == "saturate" and fmt.max < 2.0**127
-    beyond = magnitude - fmt.max if saturates else np.inf
-    # 2^127: above it, what a format rounds up to may be beyond float32, which holds the values
-    return np.where(magnitude > min(fmt.max, 2.0**127), np.maximum(moved, beyond), moved)
-
-
-def _round(layer, c, d, precision):
-    fresh = rounding_bound(np.abs(c.data) + d, precision.rounding_of(layer.role, layer.name))
-    return c, d + fresh, fresh
-
-
-def _products(c, d, product, weight, bias, terms):
-    """Return (c', D', E) of a sum of products; `product` computes it of values and weights."""
-    exact = product(c, weight) + bias
-    sizes = product(Tensor(np.abs(c.data) + d), np.abs(weight)).data + np.abs(bias)
-    fresh = gamma(terms) * sizes + 2 * terms * SMALLEST
-    fresh = np.where(sizes * (1 + gamma(terms)) > LARGEST, np.inf, fresh)
-    return exact, product(Tensor(d), np.abs(weight)).data + fresh, fresh
-
-
-def _linear(layer, c, d, precision):
-    weight, bias = (layer.parameters[n].data.astype(np.float64) for n in ("weight", "bias"))
-    return _products(c, d, p.matmul, weight, bias, layer.features + 1)
-
-
-def _convolution(layer, c, d, precision):
-    def product(x, weight):
-        return p.convolve(x, weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
-
-    weight = layer.parameters["weight"].data.astype(np.float64)
-    return _products(c, d, product, weight, 0.0, int(np.prod(weight.shape[:3])))
-
-
-def _batch_norm(layer, c, d, precision):
-    inverse = 1 / np.sqrt(layer.variance + np.float32(layer.epsilon))  # in float32, as evaluated
-    a, mean = inverse.astype(np.float64), layer.mean.astype(np.float64)
-    scale, shift = (layer.parameters[n].data.astype(np.float64) for n in ("scale", "shift"))
-    first = np.abs(c.data - mean) + d
-    last = first * np.abs(a * scale) + np.abs(shift)
-    fresh = gamma(4) * last + 2 * (np.abs(scale) + 1) * SMALLEST
-    largest = np.maximum(np.maximum(first, first * np.abs(a)), last)
-    fresh = np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, fresh)
-    return (c - mean) * (a * scale) + shift, np.abs(a * scale) * d + fresh, fresh
-
-
-def _relu(layer, c, d, precision):
-    moved = np.where(c.data > 0, d, np.maximum(c.data + d, 0))
-    return p.relu(c), moved, np.maximum(d - np.abs(c.data), 0)
-
-
-def _max_pool(layer, c, d, precision):
-    def largest(x):
-        return p.max_pool(x, size=layer.size, stride=layer.size)
-
-    values, errors = (_windows(array, layer.size) for array in (c.data, d))
-    leader = np.expand_dims(values.argmax(axis=-1), -1)
-    least = np.take_along_axis(values - errors, leader, -1)[..., 0]
-    others = values + errors
-    np.put_along_axis(others, leader, -np.inf, -1)
-    return largest(c), largest(Tensor(d)).data, np.maximum(others.max(axis=-1) - least, 0)
-
-
-def _windows(x, size):
-    """Return (batch, down, across, channels, size^2): the windows side by side, each row by row."""
-    batch, height, width, channels = x.shape
-    down, across = height // size, width // size
-    x = x[:, : down * size, : across * size].reshape(batch, down, size, across, size, channels)
-    return x.transpose(0, 1, 3, 5, 2, 4).reshape(batch, down, across, channels, size**2)
-
-
-def _average_pool(layer, c, d, precision):
-    fresh = gamma(2) * (np.abs(c.data) + d).mean(axis=(1, 2)) + SMALLEST
-    return c.mean(axis=(1, 2)), d.mean(axis=(1, 2)) + fresh, fresh
-
-
-def _flatten(layer, c, d, precision):
-    return c.reshape(len(d), -1), d.reshape(len(d), -1), np.zeros((len(d), d[0].size))
-
-
-def _residual(layer, c, d, precision, sources):
-    first, d1 = _bound(layer.main, c, d, precision, sources)
-    second, d2 = _bound(layer.skip, c, d, precision, sources)
-    second, d2 = _bound(layer.round_skip, second, d2, precision, sources)
-    sizes = np.abs(first.data) + d1 + np.abs(second.data) + d2
-    fresh = np.where(sizes * (1 + UNIT) > LARGEST, np.inf, gamma(1) * sizes)
-    c, d = _noted(first + second, d1 + d2 + fresh, fresh, sources)
-    return _bound(layer.round_sum, c, d, precision, sources)
-
-
-RULES: dict[type, Callable[..., tuple]] = {
-    nn.Round: _round,
-    nn.Linear: _linear,
-    nn.Convolution: _convolution,
-    nn.BatchNorm: _batch_norm,
-    nn.ReLU: _relu,
-    nn.MaxPool: _max_pool,
-    nn.AveragePool: _average_pool,
-    nn.Flatten: _flatten,
-    nn.Dropout: lambda layer, c, d, precision: (c, d, 0 * d),
-}
-"""What each kind of layer makes of (c, D): (c', D', E).  Sequences and residual blocks are made of others."""

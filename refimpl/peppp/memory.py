@@ -19,7 +19,8 @@ the sign of a ReLU); of the activation gradients the largest one and the one it 
 A network is anything with ``walk(shape)``, which yields (name, layer, output shape) for every
 forward call, in order, of every module that is not a plain sequence of others: residual blocks
 included, each after its inside, and layers called twice yielded twice; the network as a whole is
-not yielded. ``layer.parameter_count()`` counts a module's own parameters, not those inside it.
+not yielded. ``layer.parameter_count()`` counts a module's own parameters, not those inside it;
+``layer.kept_for_backward(output)`` says what the second accounting holds of a call.
 
 *Source*: PEPPP (arXiv 2106.09686); Micikevicius et al., Mixed precision training (2017); Dettmers et al., 8-bit
 optimizers via block-wise quantization (2021); Chen et al., Training deep nets with sublinear
@@ -51,11 +52,6 @@ STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second mom
 LARGEST = 2**40  # images in a batch; more is a typing error, and soon beyond floats
 BLOCK = 2048
 """Elements that share one 32-bit scale in 8-bit optimizer states."""
-
-READ_BY_BACKWARD = {"Round": "low", "Convolution": "high", "AveragePool": "low", "MaxPool": "low", "ReLU": "sign"}
-"""Outputs that a backward pass reads, and how they are held. A convolution's is read by the batch
-norm after it, and not held apart where it is rounded at once. Those of batch norm, of views and of
-sums are not read again, or are the rounding point's that follows."""
 
 Accounting = Literal["paper", "needed"]
 
@@ -230,16 +226,15 @@ def _check(network, configuration, batch_size, accounting, optimizer, state_bits
 def _read_by_backward(walked, batch_size, low, high) -> list[Item]:
     """The activations that a backward pass reads, each once; the input is counted elsewhere."""
     widths = {"low": low, "high": high, "sign": 1}
-    kept = []
+    items = []
     last = len(walked) - 1
     for i, (name, layer, output) in enumerate(walked):
-        how = READ_BY_BACKWARD.get(type(layer).__name__)
-        rounded_next = i < last and type(walked[i + 1][1]).__name__ == "Round"
-        if how is None or i == 0 or (type(layer).__name__ == "Convolution" and rounded_next):
-            continue  # the first layer rounds the input, which is counted as such
-        bits = high if i == last else widths[how]
-        kept.append(Item(name, "activations", batch_size * math.prod(output), bits))
-    return kept
+        rounded_next = i < last and walked[i + 1][1].rounds
+        for kept in layer.kept_for_backward(output) if i else ():  # the first rounds the input, counted as such
+            if not (kept.unless_rounded and rounded_next):
+                bits = high if i == last else widths[kept.held]
+                items.append(Item(name, "activations", batch_size * kept.elements, bits))
+    return items
 
 
 def _checkpointed(kept: list[Item], every: int | None) -> list[Item]:
