@@ -179,7 +179,9 @@ def test_a_transformer_holds_the_inputs_of_its_gelus_and_what_softmax_makes():
     GELU: 8 x 64 numbers of 16 bits (65,536 bytes); softmax: 4 heads x 8 x 8 (32,768 bytes).
     """
     memory = count(transformer(), (8, 8, 1), configuration("e4m3+e8m7"), batch_size=32, accounting="needed")
-    of = {name: size for name, size in memory.by_layer_and_kind().items() if "GELU" in name or name.endswith("Attention")}
+    of = {
+        name: size for name, size in memory.by_layer_and_kind().items() if "GELU" in name or name.endswith("Attention")
+    }
     held = {name: kinds["activations"] for name, kinds in of.items()}
     assert sorted(held.values()) == [16384, 16384, 32768, 32768]
     assert sum(item.bytes for item in memory.items) == 335_100 + 65_536 + 32_768
