@@ -14,9 +14,11 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -211,6 +213,11 @@ def function(caller: str, name: str, got: Any, allowed: str) -> Callable:
     return got
 
 
+def path(caller: str, name: str, got: Any) -> Path:
+    """Return a path."""
+    return Path(instance(caller, name, got, (str, os.PathLike), "a path"))
+
+
 def sequence(caller: str, name: str, got: Any, such: str, least: int = 1) -> list:
     """Return a list of at least so many things, such as `such`; a string is none."""
     try:
@@ -273,6 +280,16 @@ def numbers(caller: str, name: str, got: Any, shape: tuple[int | None, ...] | No
     if shape is not None:
         of_shape(caller, name, found, shape)
     return found
+
+
+def of_dtype(caller: str, name: str, got: Any, dtype: Any) -> np.ndarray:
+    """Return an array that is of this dtype already."""
+    import numpy as np
+
+    if not isinstance(got, np.ndarray) or got.dtype != dtype:
+        wanted = np.dtype(dtype).name
+        raise wrong_kind(caller, name, got, f"an array of {wanted}", f"numpy.asarray(..., numpy.{wanted}) makes one")
+    return got
 
 
 def of_shape(caller: str, name: str, found: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -7,7 +7,6 @@ import pytest
 
 from refimpl import data
 from refimpl.data import text
-from refimpl.data.text import TokenTask
 
 TOPICS = data.load("topics")
 
@@ -63,22 +62,6 @@ def test_a_python_without_its_help_topics_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(ValueError, match="no help topic 'compound'; take one whose module"):
         data.load("topics")
-
-
-@pytest.mark.parametrize(
-    ("tokens", "error", "message"),
-    [
-        (np.float32([[0, 3]]), ValueError, r"3.0 at \(0, 1\), allowed are whole numbers from 0 to 2"),
-        (np.float32([[0.5, 1]]), ValueError, r"0.5 at \(0, 0\)"),
-        (np.float32([[np.nan, 1]]), ValueError, r"nan at \(0, 0\)"),
-        (np.float32([0, 1]), ValueError, r"shape \(2,\), allowed is \(n, places\)"),
-        (np.array([[0, 1]]), TypeError, "int64, allowed is an ndarray of float32"),
-    ],
-)
-def test_tokens_that_are_none_are_refused(tokens, error, message):
-    labels = np.zeros(1, np.int64)
-    with pytest.raises(error, match=message):
-        TokenTask("x", tokens, labels, tokens, labels, classes=2, images_from="x", words=3)
 
 
 def test_what_takes_images_refuses_text_in_one_line(capsys, tmp_path):

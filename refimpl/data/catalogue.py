@@ -1,8 +1,8 @@
 """The data sets by name, and those that people have by their path."""
 
-import difflib
 import os
 
+from refimpl._arguments import unknown
 from refimpl.data import digits, glyph_tasks, text
 from refimpl.data.files import local
 from refimpl.data.task import Task
@@ -42,23 +42,20 @@ def load(name: str | os.PathLike) -> Task:
     >>> load("digit")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: load: unknown data set 'digit': did you mean 'digits'? Allowed are digits, ...
+    ValueError: load: unknown data set 'digit'; did you mean 'digits'?; allowed are digits, ...
     """
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str):
+        raise unknown("load", "data set", name, names(), "or the path of a data set")
     if name == digits.NAME:
         return digits.task()
     if name in glyph_tasks.names():
         return glyph_tasks.task(name)
     if name == text.NAME:
         return text.task()
-    name = os.fspath(name) if isinstance(name, os.PathLike) else name
-    if isinstance(name, str) and local.is_path(name):
+    if local.is_path(name):
         return local.read(name)
-    near = difflib.get_close_matches(str(name), names(), n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(
-        f"load: unknown data set {name!r}: {hint}Allowed are {', '.join(names())}; "
-        "give one of them, or the path of a data set"
-    )
+    raise unknown("load", "data set", name, names(), "or the path of a data set")
 
 
 def names() -> tuple[str, ...]:

@@ -40,6 +40,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl._arguments import choice
 from refimpl.data.task import Task
 
 __all__ = [
@@ -158,8 +159,7 @@ def task(name: str) -> Task:
     >>> task("greek-clean")
     Task('greek-clean': 1440 train, 360 test, 8x8x1, 26 classes, images from 'greek')
     """
-    if name not in names():
-        raise ValueError(f"task: unknown glyph task {name!r}: allowed are {', '.join(names())}; give one of them")
+    choice("task", "glyph task", name, names())
     alphabet, _, condition_name = name.rpartition("-")
     condition = CONDITIONS[condition_name]
     with np.load(_FILE, allow_pickle=False) as file:
@@ -224,8 +224,8 @@ def _resample(bitmaps, scale, angle, shift):
     cosine = (np.cos(angle) * per_pixel)[:, np.newaxis, np.newaxis]
     sine = (np.sin(angle) * per_pixel)[:, np.newaxis, np.newaxis]
     # A bitmap's pixel k has its centre at k - (side - 1) / 2 from the middle.
-    row, row_part = _whole_and_part(cosine * y + sine * x + (side - 1) / 2)
-    column, column_part = _whole_and_part(cosine * x - sine * y + (side - 1) / 2)
+    row, row_part = _integer_and_part(cosine * y + sine * x + (side - 1) / 2)
+    column, column_part = _integer_and_part(cosine * x - sine * y + (side - 1) / 2)
 
     # Paper on all sides, so that points outside find their neighbours: row -1 is index 1.
     paper = np.pad(bitmaps.astype(np.int32), ((0, 0), (2, 2), (2, 2)))
@@ -241,6 +241,6 @@ def _resample(bitmaps, scale, angle, shift):
     return (2 * _BLACK * total + full) // (2 * full)
 
 
-def _whole_and_part(place):
-    """Split coordinates, rounded to the grid, into whole pixels and grid steps beyond them."""
+def _integer_and_part(place):
+    """Split coordinates, rounded to the grid, into pixels and grid steps beyond them."""
     return np.divmod(np.floor(place * _GRID + 0.5).astype(np.int64), _GRID)

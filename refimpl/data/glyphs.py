@@ -13,12 +13,12 @@ Which characters are kept, and why, is said in `refimpl.data.glyph_tasks`.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from refimpl._files import writing
 from refimpl.data.glyph_tasks import ALPHABETS, FAMILIES, FULL_INK, MOST_CLASSES, held_out_fonts
 
 __all__ = ["SIDE", "bitmap", "draw"]
@@ -59,7 +59,8 @@ def draw() -> dict[str, np.ndarray]:
     available = set.intersection(*(set(face.get_charmap()) for face in faces))
     held_out = np.isin(fonts, held_out_fonts())
 
-    kept, bitmaps = [], []
+    kept: list[tuple[str, str]] = []
+    bitmaps: list[np.ndarray] = []
     for alphabet, candidates in ALPHABETS.items():
         room = MOST_CLASSES
         for character in candidates:
@@ -140,12 +141,11 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("out", metavar="OUT.npz", type=Path, help="file to write")
     out = parser.parse_args(arguments).out
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **draw())
     try:
-        out.write_bytes(buffer.getvalue())
+        with writing(out) as file:
+            np.savez_compressed(file, **draw())  # type: ignore[arg-type]  # mypy takes the arrays for allow_pickle
     except OSError as error:
-        print(f"glyphs: cannot write {out}: {error.strerror}; name another file", file=sys.stderr)
+        print(f"glyphs: cannot write {out}: {error.strerror or error}; name another file", file=sys.stderr)
         return 2
     return 0
 

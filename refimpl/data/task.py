@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refimpl import _arguments as check
+
 __all__ = ["Task"]
 
 
@@ -54,44 +56,25 @@ class Task:
     images_from: str
 
     def __post_init__(self):
-        if self.classes < 2:
-            raise ValueError(f"Task: classes is {self.classes}, allowed is 2 or more")
+        caller = type(self).__name__
+        check.instance(caller, "name", self.name, str, "a string")
+        check.instance(caller, "images_from", self.images_from, str, "a string")
+        check.integer(caller, "classes", self.classes, check.Interval(2))
         for part in ("train", "test"):
-            self._check_images(f"{part}_images")
-            self._check_labels(f"{part}_labels", len(getattr(self, f"{part}_images")))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise ValueError(
-                f"Task: train_images are {self.train_images.shape[1:]} and test_images "
-                f"{self.test_images.shape[1:]} (height, width, channels); make them the same size"
-            )
+            images = check.of_dtype(caller, f"{part}_images", getattr(self, f"{part}_images"), np.float32)
+            labels = check.of_dtype(caller, f"{part}_labels", getattr(self, f"{part}_labels"), np.int64)
+            self._check_images(f"{part}_images", images)
+            check.of_shape(caller, f"{part}_labels", labels, (len(images),))
+            known = (labels >= 0) & (labels < self.classes)
+            check.every(caller, f"{part}_labels", labels, known, f"a class, 0 to {self.classes - 1}")
+        check.of_shape(caller, "test_images", self.test_images, (None, *self.train_images.shape[1:]))
 
-    def _check_images(self, field):
-        images = getattr(self, field)
-        _check_dtype(field, images, np.float32)
-        if images.ndim != 4 or images.size == 0:
-            raise ValueError(
-                f"Task: {field} has shape {images.shape}, allowed is (n, height, width, channels) "
-                "without a zero; reshape it, a grey image has one channel"
-            )
-        # Not `min() < 0 or max() > 1`: a NaN must fail too.
-        if not (images.min() >= 0 and images.max() <= 1):
-            raise ValueError(
-                f"Task: {field} has values from {images.min()} to {images.max()}, "
-                "allowed are finite values in [0, 1]; divide by the largest intensity"
-            )
-
-    def _check_labels(self, field, images):
-        labels = getattr(self, field)
-        _check_dtype(field, labels, np.int64)
-        if labels.shape != (images,):
-            raise ValueError(
-                f"Task: {field} has shape {labels.shape}, allowed is ({images},): give one label for each image"
-            )
-        if labels.min() < 0 or labels.max() >= self.classes:
-            raise ValueError(
-                f"Task: {field} has labels from {labels.min()} to {labels.max()}, allowed are "
-                f"0 to {self.classes - 1}; number the classes from 0, or give more `classes`"
-            )
+    def _check_images(self, field: str, images: np.ndarray) -> None:
+        check.of_shape("Task", field, images, (None,) * 4)
+        if not images.size:
+            raise check.wrong_value("Task", field, images.shape, "a shape without a zero")
+        held = (images >= 0) & (images <= 1)
+        check.every("Task", field, images, held, "a number in [0, 1]", "divide by the largest intensity")
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +83,7 @@ class Task:
         for field in ("train_images", "train_labels", "test_images", "test_labels"):
             array = getattr(self, field)
             digest.update(f"{array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def __repr__(self):
@@ -108,14 +91,4 @@ class Task:
         return (
             f"{type(self).__name__}({self.name!r}: {len(self.train_labels)} train, {len(self.test_labels)} test, "
             f"{size}, {self.classes} classes, images from {self.images_from!r})"
-        )
-
-
-def _check_dtype(field, array, dtype):
-    got = getattr(array, "dtype", type(array).__name__)
-    if not isinstance(array, np.ndarray) or got != dtype:
-        wanted = np.dtype(dtype).name
-        raise TypeError(
-            f"Task: {field} is {got}, allowed is an ndarray of {wanted}; "
-            f"convert it by numpy.asarray(..., numpy.{wanted})"
         )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.data.task import Task
 
 __all__ = ["CHAPTERS", "NAME", "PLACES", "WORDS", "TokenTask", "task"]
@@ -40,14 +41,14 @@ class TokenTask(Task):
     name, train_labels, test_labels, classes, images_from
         As of `Task`.
     train_images, test_images : ndarray of float32, shape (n, places)
-        Tokens: whole numbers from 0 to words - 1 (float32, as everything a network takes).
+        Tokens: integers from 0 to words - 1 (float32, as everything a network takes).
     words : int
         Number of different tokens.
 
     Raises
     ------
     TypeError, ValueError
-        As for `Task`, and for tokens that are none.
+        As for `Task`, and for tokens that are not among the words.
 
     Examples
     --------
@@ -58,26 +59,13 @@ class TokenTask(Task):
 
     words: int
 
-    def _check_images(self, field):
-        tokens = getattr(self, field)
-        if not isinstance(tokens, np.ndarray) or tokens.dtype != np.float32:
-            got = getattr(tokens, "dtype", type(tokens).__name__)
-            raise TypeError(
-                f"TokenTask: {field} is {got}, allowed is an ndarray of float32; "
-                "convert it by numpy.asarray(..., numpy.float32)"
-            )
-        if tokens.ndim != 2 or tokens.size == 0:
-            raise ValueError(
-                f"TokenTask: {field} has shape {tokens.shape}, allowed is (n, places) "
-                "without a zero; give one row of tokens for each label"
-            )
-        whole = (tokens >= 0) & (tokens < self.words) & (tokens == np.floor(tokens))
-        if not whole.all():
-            index = tuple(int(i) for i in np.argwhere(~whole)[0])
-            raise ValueError(
-                f"TokenTask: {field} has {tokens[index]} at {index}, allowed are whole "
-                f"numbers from 0 to {self.words - 1}; number the words from 0"
-            )
+    def _check_images(self, field: str, images: np.ndarray) -> None:
+        words = check.integer("TokenTask", "words", self.words, check.Interval(1))
+        check.of_shape("TokenTask", field, images, (None, None))
+        if not images.size:
+            raise check.wrong_value("TokenTask", field, images.shape, "a shape without a zero")
+        known = (images >= 0) & (images < words) & (images == np.floor(images))
+        check.every("TokenTask", field, images, known, f"an integer from 0 to {words - 1}")
 
 
 def task() -> TokenTask:
@@ -103,10 +91,14 @@ def task() -> TokenTask:
     seen = Counter(word for chapter in train for stretch in chapter for word in stretch)
     numbers = {word: i + 1 for i, (word, _) in enumerate(seen.most_common(WORDS - 1))}
     release = ".".join(map(str, sys.version_info[:3]))
+    train_images, train_labels = _windows(train, numbers)
+    test_images, test_labels = _windows(test, numbers)
     return TokenTask(
-        NAME,
-        *_windows(train, numbers),
-        *_windows(test, numbers),
+        name=NAME,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
         classes=len(CHAPTERS),
         words=WORDS,
         images_from=f"pydoc_data.topics of Python {release}",
@@ -114,17 +106,16 @@ def task() -> TokenTask:
 
 
 def _texts() -> list[str]:
+    found: dict[str, str] = {}
     try:
-        from pydoc_data.topics import topics
+        from pydoc_data.topics import topics as found
     except ImportError:
-        topics = {}
-    missing = [name for name in CHAPTERS if name not in topics]
+        pass
+    missing = [name for name in CHAPTERS if name not in found]
     if missing:
-        raise ValueError(
-            f"{NAME}: this Python has no help topic {missing[0]!r}; take one whose module "
-            "pydoc_data.topics is complete, as python.org's is"
-        )
-    return [topics[name] for name in CHAPTERS]
+        hint = "take one whose module pydoc_data.topics is complete, as python.org's is"
+        raise ValueError(f"{NAME}: this Python has no help topic {missing[0]!r}; {hint}")
+    return [found[name] for name in CHAPTERS]
 
 
 def _stretches(words, part):
@@ -142,7 +133,7 @@ def _windows(chapters, numbers):
             for stretch in stretches
             for i in range(0, len(stretch) - PLACES + 1, _STEP)
         ]
-        cut.append(np.float32(found))
+        cut.append(np.array(found, np.float32))
     count = min(map(len, cut))  # the same of each, spread over the chapter
     chosen = [windows[np.arange(count) * len(windows) // count] for windows in cut]
     labels = np.repeat(np.arange(len(cut)), count).astype(np.int64)

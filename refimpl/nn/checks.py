@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
-from pathlib import Path
 
 import numpy as np
 
@@ -81,8 +79,7 @@ def switch_of(given, epochs: int) -> tuple[int, Precision] | None:
 
 def _arrays(part: str, images, labels, classes: int) -> None:
     """Refuse images and labels that no network can be trained or tested on."""
-    if getattr(images, "dtype", None) != np.float32:
-        raise check.wrong_kind("fit", f"{part}_images", images, "an array of float32")
+    check.of_dtype("fit", f"{part}_images", images, np.float32)
     if getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
         raise check.wrong_kind("fit", f"{part}_labels", labels, "an array of integers")
     if labels.shape != images.shape[:1] or not images.size:
@@ -111,7 +108,7 @@ def optimizer_of(given, **of_sgd) -> Optimizer:
 
 def checkpoint_place(given) -> None:
     """Refuse a checkpoint that cannot be written, before anything is trained."""
-    path = Path(check.instance("fit", "checkpoint", given, (str, os.PathLike), "the path of a file"))
+    path = check.path("fit", "checkpoint", given)
     reason = refusal(path) or (None if path.parent.is_dir() else f"there is no directory {path.parent}")
     if reason:
         raise check.wrong_value("fit", "checkpoint", str(given), "the path of a file that can be written", reason)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
@@ -34,7 +34,7 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Task:
         For a file that is missing, damaged or holds pickled objects, and for arrays that are
         missing, do not fit each other, or hold NaN.
     """
-    path = Path(path)
+    path = check.path("read_npz", "path", path)
     try:
         with np.load(path, allow_pickle=False) as file:
             names = next((n for n in NAMES if set(n) <= set(file.files)), None)
@@ -74,4 +74,4 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Task:
     if min(labels.min() for _, labels in pairs) < 0:
         raise ValueError(f"{path}: a label is below 0; number the classes from 0")
     classes = int(max(labels.max() for _, labels in pairs)) + 1
-    return making.task(name or path.stem, *pairs, classes)
+    return making.task(name or path.stem, pairs, classes)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
@@ -26,7 +28,7 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
     ----------
     directory : path
     records : int, optional
-        In each file; None takes any whole number of records.
+        In each file; None takes any number of complete records.
 
     Returns
     -------
@@ -38,15 +40,18 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
     ValueError
         For a file that is missing, has another size or a label above 9; it is named.
     """
-    files = [Path(directory) / f"data_batch_{i}.bin" for i in range(1, 6)]
-    parts = [_read(file, 1, (10,), records) for file in files]
+    folder, records = check.path("read_cifar10", "directory", directory), _records("read_cifar10", records)
+    parts = [_read(folder / f"data_batch_{i}.bin", 1, (10,), records) for i in range(1, 6)]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    test_pixels, test_labels = _read(Path(directory) / "test_batch.bin", 1, (10,), records)
-    return making.task("cifar10", (pixels, labels[:, 0]), (test_pixels, test_labels[:, 0]), 10)
+    test_pixels, test_labels = _read(folder / "test_batch.bin", 1, (10,), records)
+    return making.task("cifar10", [(pixels, labels[:, 0]), (test_pixels, test_labels[:, 0])], 10)
 
 
 def read_cifar100(
-    directory: str | os.PathLike, *, labels: str = "fine", records: tuple[int | None, int | None] = (50_000, 10_000)
+    directory: str | os.PathLike,
+    *,
+    labels: Literal["fine", "coarse"] = "fine",
+    records: tuple[int | None, int | None] = (50_000, 10_000),
 ) -> Task:
     """Read CIFAR-100 from a directory with ``train.bin`` and ``test.bin``.
 
@@ -56,20 +61,17 @@ def read_cifar100(
     labels : str
         ``fine``, the 100 classes, or ``coarse``, the 20 superclasses.
     records : (int or None, int or None)
-        In the two files; None takes any whole number of records.
+        In the two files; None takes any number of complete records.
 
     Raises
     ------
     ValueError
         For an unknown kind of labels, and as `read_cifar10`.
     """
-    if labels not in ("fine", "coarse"):
-        raise ValueError(f"read_cifar100: labels {labels!r} is not one of fine, coarse")
+    check.choice("read_cifar100", "labels", labels, ("fine", "coarse"))
     column, classes = (1, 100) if labels == "fine" else (0, 20)
-    train, test = _cifar100(directory, records)
-    return making.task(
-        f"cifar100-{labels}", (train[0], train[1][:, column]), (test[0], test[1][:, column]), classes, "cifar100"
-    )
+    parts = [(pixels, known[:, column]) for pixels, known in _cifar100("read_cifar100", directory, records)]
+    return making.task(f"cifar100-{labels}", parts, classes, "cifar100")
 
 
 def cifar100_superclasses(
@@ -85,7 +87,7 @@ def cifar100_superclasses(
     ValueError
         As `read_cifar100`, and for a superclass that has not five classes.
     """
-    files = _cifar100(directory, records)
+    files = _cifar100("cifar100_superclasses", directory, records)
     return [_superclass(directory, files, coarse) for coarse in range(20)]
 
 
@@ -93,7 +95,8 @@ def cifar100_superclass(
     directory: str | os.PathLike, coarse: int, *, records: tuple[int | None, int | None] = (50_000, 10_000)
 ) -> Task:
     """Read one of the tasks of `cifar100_superclasses`, 0 to 19."""
-    return _superclass(directory, _cifar100(directory, records), coarse)
+    coarse = check.integer("cifar100_superclass", "coarse", coarse, check.Interval(0, 19))
+    return _superclass(directory, _cifar100("cifar100_superclass", directory, records), coarse)
 
 
 def _superclass(directory, files, coarse: int) -> Task:
@@ -107,21 +110,26 @@ def _superclass(directory, files, coarse: int) -> Task:
             "it should have five; the file is damaged or not CIFAR-100"
         )
     pairs = [(part[0][mine], np.searchsorted(fine, part[1][mine, 1])) for part, mine in zip(files, chosen, strict=True)]
-    return making.task(f"cifar100-{coarse}", *pairs, 5)
+    return making.task(f"cifar100-{coarse}", pairs, 5)
 
 
-def _cifar100(directory, records):
-    return [
-        _read(Path(directory) / name, 2, (20, 100), count)
-        for name, count in zip(("train.bin", "test.bin"), records, strict=True)
-    ]
+def _cifar100(caller: str, directory, records):
+    folder = check.path(caller, "directory", directory)
+    if not isinstance(records, (tuple, list)) or len(records) != 2:
+        raise check.wrong_kind(caller, "records", records, "two integers or None")
+    counts = [_records(caller, count) for count in records]
+    return [_read(folder / f"{part}.bin", 2, (20, 100), n) for part, n in zip(("train", "test"), counts, strict=True)]
+
+
+def _records(caller: str, records) -> int | None:
+    return None if records is None else check.integer(caller, "records", records, check.Interval(1))
 
 
 def _read(path: Path, labels: int, classes: tuple[int, ...], records: int | None):
     """Return pixels (n, 32, 32, 3) and labels (n, labels) of one file."""
     raw = np.frombuffer(making.content(path), np.uint8)
     size = labels + _PIXELS
-    wanted = f"{records} records of {size} bytes" if records else f"whole records of {size} bytes"
+    wanted = f"{records} records of {size} bytes" if records else f"records of {size} bytes"
     if raw.size == 0 or raw.size % size or (records and raw.size != records * size):
         raise ValueError(f"{path}: has {raw.size} bytes, expected {wanted}; it is cut short, or not the binary version")
     raw = raw.reshape(-1, size)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
@@ -47,7 +48,13 @@ def read_folder(
         For a directory without images, a class folder without any, an image that cannot be read or
         has another size than the first; it is named.
     """
-    root = Path(directory)
+    caller = "read_folder"
+    root = check.path(caller, "directory", directory)
+    check.flag(caller, "grey", grey)
+    check.number(caller, "test_fraction", test_fraction, check.Interval(0, 1, open_low=True, open_high=True))
+    if size is not None:
+        for i, length in enumerate(check.sequence(caller, "size", size, "(32, 32)", 2)):
+            check.integer(caller, f"size[{i}]", length, check.Interval(1))
     if not root.is_dir():
         raise ValueError(f"{root}: is not a directory; give one with a folder for each class")
     if (root / "train").is_dir() and (root / "test").is_dir():
@@ -58,13 +65,11 @@ def read_folder(
             )
         pairs = [_read(root / part, classes, size, grey) for part in ("train", "test")]
     else:
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"read_folder: test_fraction is {test_fraction}; it must be between 0 and 1")
         classes = _classes(root)
         pixels, labels = _read(root, classes, size, grey)
         tested = _held_out(labels, len(classes), test_fraction)
         pairs = [(pixels[~tested], labels[~tested]), (pixels[tested], labels[tested])]
-    return making.task(name or root.name, *pairs, len(classes))
+    return making.task(name or root.name, pairs, len(classes))
 
 
 def _classes(root: Path) -> list[str]:
@@ -108,8 +113,8 @@ def _image(path: Path, size, grey) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            image = image.convert("L" if grey else "RGB")
+        with Image.open(path, formats=("PNG", "JPEG")) as file:
+            image = file.convert("L" if grey else "RGB")
             if size is not None:
                 image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.array(image, np.uint8)

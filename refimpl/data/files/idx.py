@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
@@ -29,9 +30,9 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        For a file that is missing, no IDX file, or not as long as its header says; it is named.
+        For a file that is missing, not an IDX file, or not as long as its header says; it is named.
     """
-    path = Path(path)
+    path = check.path("read_array", "path", path)
     raw = making.content(path)
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _TYPES or not raw[3]:
         raise ValueError(f"{path}: begins with {raw[:4].hex() or 'nothing'}, which is not the header of an IDX file")
@@ -67,11 +68,11 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
     ValueError
         For a file that is missing, damaged, or does not fit the others; it is named.
     """
-    pairs = []
+    folder, pairs = check.path("read_idx", "directory", directory), []
+    if classes is not None:
+        check.integer("read_idx", "classes", classes, check.Interval(2))
     for part in ("train", "t10k"):
-        images, labels = (
-            _find(Path(directory), f"{part}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
-        )
+        images, labels = (_find(folder, f"{part}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
         pixels, known = read_array(images), read_array(labels)
         if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
             raise ValueError(
@@ -90,7 +91,7 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
         pairs.append((pixels, known.astype(np.int64)))
     if classes is None:
         classes = int(max(known.max() for _, known in pairs)) + 1
-    return making.task(name, *pairs, classes)
+    return making.task(name, pairs, classes)
 
 
 def _find(directory: Path, name: str) -> Path:

@@ -59,7 +59,7 @@ def _read(path: Path, option: str) -> Task:
     if not path.is_dir():
         if path.suffix != ".npz":
             raise ValueError(
-                f"{path}: is no npz file; give one, or the directory of CIFAR's or MNIST's files, "
+                f"{path}: is not an npz file; give one, or the directory of CIFAR's or MNIST's files, "
                 "unpacked, or of class folders"
             )
         return _without_option(read_npz, path, option)
@@ -89,7 +89,7 @@ def _without_option(reader, path: Path, option: str) -> Task:
 
 def _cifar100(path: Path, option: str) -> Task:
     if option in ("", "fine", "coarse"):
-        return read_cifar100(path, labels=option or "fine")
+        return read_cifar100(path, labels="coarse" if option == "coarse" else "fine")
     if re.fullmatch("1?[0-9]", option):
         return cifar100_superclass(path, int(option))
     raise ValueError(f"{path}#{option}: CIFAR-100 has #fine, #coarse, and #0 to #19 for one superclass")

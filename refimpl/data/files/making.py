@@ -31,8 +31,9 @@ def intensities(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def task(name: str, train, test, classes: int, images_from: str | None = None) -> Task:
-    """Make a Task of (pixels uint8, labels) pairs; ValueError for a class nobody has an image of."""
+def task(name: str, parts, classes: int, images_from: str | None = None) -> Task:
+    """Make a Task of two pairs (pixels, labels); ValueError for a class nobody has an image of."""
+    train, test = parts
     present = np.bincount(train[1], minlength=classes)
     if not present.all():
         raise ValueError(
