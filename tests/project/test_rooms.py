@@ -73,6 +73,37 @@ def test_a_file_imports_only_the_rooms_below_its_own(path):
     assert set(imports(path)) - {"_arguments", "_files"} <= allowed
 
 
+@pytest.mark.parametrize("room", ["formats", "spec", "ops"])
+def test_the_files_of_a_room_import_each_other_in_no_circle(room):
+    """Imports inside functions count too."""
+    files = {path.stem: path for path in (PACKAGE / room).glob("*.py") if path.stem != "__init__"}
+    inside = {}
+    for name, path in files.items():
+        modules = [
+            node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        ]
+        lists = [
+            [f"{node.module}.{alias.name}" for alias in node.names]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module == f"refimpl.{room}"
+        ]
+        every = {module.removeprefix(f"refimpl.{room}.") for module in [*modules, *sum(lists, [])]}
+        inside[name] = every & set(files)
+        assert room != "formats" or f"refimpl.{room}" not in modules  # which is all of them
+    while leaves := [name for name, others in inside.items() if not others]:
+        inside = {name: others - set(leaves) for name, others in inside.items() if name not in leaves}
+    assert inside == {}
+
+
+def test_formats_import_the_standard_library_alone():
+    for path in (PACKAGE / "formats").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.split(".")[0] for name in names}
+            assert roots <= {*sys.stdlib_module_names, "refimpl"}, path.name
+
+
 def test_only_plots_imports_matplotlib_except_to_redraw_the_glyphs():
     users = {str(p.relative_to(PACKAGE)) for p in FILES if "matplotlib" in p.read_text()}
     importing = {
