@@ -218,3 +218,55 @@ def test_zero_points_are_as_many_as_the_rows_or_columns_and_lie_along_them():
     for zero in ([[1], [10]], [1, 2, 3]):
         with pytest.raises(ValueError, match="zero_points"):
             rf.matmul_int(a, b, zero_points=(0, zero))
+
+
+BOUNDS = {  # a call with one integer, and the lowest and the highest it takes
+    "bits of pack_bits": (lambda v: rf.pack_bits([0], v), 1, 8),
+    "bits of unpack_bits": (lambda v: rf.unpack_bits(np.zeros(1, np.uint8), v, 1), 1, 8),
+    "bits of quantile_codebook": (lambda v: rf.quantile_codebook(range(300), v), 1, 8),
+    "random_bits": (lambda v: rf.encode(1, "e4m3", rounding="stochastic_a", seed=0, random_bits=v), 1, 32),
+    "seed": (lambda v: rf.encode(1, "e4m3", rounding="stochastic", seed=v), 0, 2**64 - 1),
+    "stream": (lambda v: rf.encode(1, "e4m3", rounding="stochastic", seed=0, stream=v), 0, 2**64 - 1),
+    "chunk": (lambda v: rf.sum([1.0], "e4m3fn", order="chunked", chunk=v), 1, 2**63 - 1),
+    "axis of sum": (lambda v: rf.sum(np.ones((2, 3)), "e4m3fn", axis=v), -2, 1),
+    "axis of quantize_int": (lambda v: rf.quantize_int(np.ones((2, 3)), "int8", axis=v), -2, 1),
+    "block_size": (lambda v: rf.quantize_int([1.0], "int8", block_size=v), 1, None),
+    "zero point of int8": (lambda v: rf.quantize_int([1.0], "int8", scale=1, zero_point=v, affine=True), -127, 127),
+    "zero point of uint4": (lambda v: rf.quantize_int([1.0], "uint4", scale=1, zero_point=v), 0, 15),
+    "codes of decode_int": (lambda v: rf.decode_int([v], 1.0), -(2**31), 2**32 - 1),
+    "zero point of decode_int": (lambda v: rf.decode_int([0], 1.0, v), -(2**31), 2**31 - 1),
+    "codes of matmul_int": (lambda v: rf.matmul_int([[v]], [[1]]), -(2**15), 2**16 - 1),
+    "zero points": (lambda v: rf.matmul_int([[1]], [[1]], zero_points=(v, 0)), -(2**15), 2**16 - 1),
+    "codes of matmul_lookup": (lambda v: rf.matmul_lookup([[v]], [[1]], "int4_full", "int4"), -8, 7),
+    "codes of decode": (lambda v: rf.decode([v], "e2m1fn"), 0, 15),
+    "codes of decode_codebook": (lambda v: rf.decode_codebook([v], 1.0, "nf4"), 0, 15),
+    "integers in blocks": (lambda v: rf.quantize_blocks([v], "mxfp4"), -(2**53), 2**53),
+    "exponent_bits of QPyTorch": (lambda v: rf.qtorch_float_quantize(np.ones(1, np.float32), v, 3), 1, 8),
+    "mantissa_bits of QPyTorch": (lambda v: rf.qtorch_float_quantize(np.ones(1, np.float32), 4, v), 0, 23),
+    "random of QPyTorch": (
+        lambda v: rf.qtorch_float_quantize(np.ones(1, np.float32), 4, 3, rounding="stochastic", random=[v]),
+        0,
+        2**32 - 1,
+    ),
+    "exponent_bits": (lambda v: rf.FloatFormat(exponent_bits=v, mantissa_bits=3, specials="none"), 0, 16),
+    "mantissa_bits": (lambda v: rf.FloatFormat(exponent_bits=8, mantissa_bits=v, specials="none"), 0, 52),
+    "bias": (lambda v: rf.FloatFormat(exponent_bits=8, mantissa_bits=3, bias=v), -(2**17), 2**17),
+    "bits of integers": (lambda v: rf.IntFormat(bits=v, signed=False), 1, 16),
+    "bits of posits": (lambda v: rf.PositFormat(v, 2), 3, 32),
+    "exponent bits of posits": (lambda v: rf.PositFormat(8, v), 0, 5),
+    "k of P3109": (p3109_names, 3, 16),
+    "bits of the dynamic map": (lambda v: dynamic_values(v, 1), 2, 8),
+    "exponent bits of the dynamic map": (lambda v: dynamic_values(8, v), 1, 7),
+}
+
+
+@pytest.mark.parametrize("case", BOUNDS)
+def test_integers_are_taken_up_to_their_bounds_and_not_beyond(case):
+    call, low, high = BOUNDS[case]
+    call(low)
+    with pytest.raises(ValueError, match=f" {low - 1};"):
+        call(low - 1)
+    if high is not None:
+        call(high)
+        with pytest.raises(ValueError, match=f" {high + 1};"):
+            call(high + 1)

@@ -1,6 +1,8 @@
 """Symmetric integer quantization: the kernel is the definition in `refimpl.spec`, code for code."""
 
+import decimal
 import math
+import random
 import struct
 from fractions import Fraction
 
@@ -9,15 +11,55 @@ import pytest
 
 from refimpl import ops
 from refimpl.formats import IntFormat
+from refimpl.formats.floats import to_float32
 from refimpl.spec import integers as spec
 
 
 def rounded_to_float32(x: Fraction) -> float:
     """x to float32, ties to even, by the C library's conversion of a float64 rounded to odd."""
-    nearest = x.numerator / x.denominator  # Python's int division is correctly rounded
+    try:
+        nearest = x.numerator / x.denominator  # Python's int division is correctly rounded
+    except OverflowError:
+        return math.copysign(math.inf, x)
     if Fraction(nearest) != x and struct.pack(">d", nearest)[7] % 2 == 0:
         nearest = math.nextafter(nearest, math.inf if Fraction(nearest) < x else -math.inf)
-    return float(np.float32(nearest))
+    with np.errstate(over="ignore"):
+        return float(np.float32(nearest))
+
+
+def test_exact_numbers_become_float32_once_as_the_c_library_rounds_them():
+    rng = random.Random(1)
+    ends = [
+        Fraction(2) ** -149,
+        Fraction(2) ** -150,
+        Fraction(2) ** -126,
+        Fraction(2**128 - 2**103),
+        Fraction(2) ** 200,
+    ]
+    near = [e * (1 + sign * Fraction(1, 2**k)) for e in ends for sign in (-1, 0, 1) for k in (2, 24, 25, 60)]
+    some = [Fraction(rng.getrandbits(60), 1) * Fraction(2) ** rng.randint(-230, 80) for _ in range(2000)]
+    ties = [Fraction(2 * rng.getrandbits(24) + 1) * Fraction(2) ** rng.randint(-152, 100) for _ in range(2000)]
+    for x in [Fraction(0), *near, *some, *ties]:
+        assert to_float32(x) == rounded_to_float32(x) and to_float32(-x) == -rounded_to_float32(x), x
+
+
+@pytest.mark.parametrize(
+    "mode, rule",
+    [
+        ("ties_to_even", decimal.ROUND_HALF_EVEN),
+        ("ties_to_away", decimal.ROUND_HALF_UP),
+        ("toward_zero", decimal.ROUND_DOWN),
+        ("toward_positive", decimal.ROUND_CEILING),
+        ("toward_negative", decimal.ROUND_FLOOR),
+    ],
+)
+def test_a_quotient_is_rounded_in_each_mode_as_decimals_are(mode, rule):
+    for quarter in range(-40, 41):
+        for zero_point in (0, 3):
+            for fmt in (IntFormat(bits=4), IntFormat(bits=4, symmetric=False), IntFormat(bits=4, signed=False)):
+                rounded = int(decimal.Decimal(quarter * 25).scaleb(-2).quantize(decimal.Decimal(1), rule))
+                expected = min(max(rounded + zero_point, fmt.min), fmt.max)
+                assert spec.encode(quarter / 2, fmt, 2.0, zero_point, mode) == expected
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, 12, 16])
