@@ -124,7 +124,7 @@ def test_the_transformer_reads_tokens_too():
 def test_tokens_the_table_does_not_have_are_refused():
     layer = rf.nn.attention.Embedding(4, 3)
     layer.initialize(np.random.default_rng(0))
-    with pytest.raises(ValueError, match="got the token 4.0, allowed are whole numbers from 0 to 3"):
+    with pytest.raises(ValueError, match="got the token 4.0; allowed is an integer from 0 to 3"):
         layer(rf.autodiff.Tensor(np.array([[1.0, 4.0]])), None)
 
 

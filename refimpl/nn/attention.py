@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.layers import Kept, Layer, Linear, Round, Sequential
-from refimpl.nn.numbers import not_negative, whole
 from refimpl.nn.products import product
 
 
 @dataclass
 class Embedding(Layer):
-    """Rows of a table by number, one for each token; the input is whole numbers (tokens,).
+    """Rows of a table by number, one for each token; the input is integers (tokens,).
 
     Weights are drawn from N(0, 1) / sqrt(features).
     """
@@ -25,8 +25,8 @@ class Embedding(Layer):
     features: int
 
     def __post_init__(self):
-        whole("Embedding", "words", self.words, 1)
-        whole("Embedding", "features", self.features, 1)
+        check.integer("Embedding", "words", self.words, check.Interval(1))
+        check.integer("Embedding", "features", self.features, check.Interval(1))
 
     def initialize(self, rng):
         table = rng.standard_normal((self.words, self.features), np.float32)
@@ -44,12 +44,10 @@ class Embedding(Layer):
         return p.embedding(self.parameters["weight"], tokens=self.tokens(x.data))
 
     def tokens(self, x: np.ndarray) -> np.ndarray:
-        """Return x as whole numbers; ValueError unless all are rows of the table."""
+        """Return x as integers; ValueError unless all are rows of the table."""
         wrong = (x < 0) | (x >= self.words) | (x != np.floor(x))
         if wrong.any():
-            raise ValueError(
-                f"{self}: got the token {x[wrong][0]}, allowed are whole numbers from 0 to {self.words - 1}"
-            )
+            raise ValueError(f"{self}: got the token {x[wrong][0]}; allowed is an integer from 0 to {self.words - 1}")
         return x.astype(np.int64)
 
 
@@ -75,8 +73,8 @@ class Positions(Layer):
     features: int
 
     def __post_init__(self):
-        whole("Positions", "places", self.places, 1)
-        whole("Positions", "features", self.features, 1)
+        check.integer("Positions", "places", self.places, check.Interval(1))
+        check.integer("Positions", "features", self.features, check.Interval(1))
 
     def initialize(self, rng):
         drawn = rng.standard_normal((self.places, self.features), np.float32)
@@ -102,8 +100,8 @@ class LayerNorm(Layer):
     epsilon: float = 1e-5
 
     def __post_init__(self):
-        whole("LayerNorm", "features", self.features, 1)
-        not_negative("LayerNorm", "epsilon", self.epsilon)
+        check.integer("LayerNorm", "features", self.features, check.Interval(1))
+        check.number("LayerNorm", "epsilon", self.epsilon, check.FLOAT32_OR_0)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.features))
@@ -157,8 +155,8 @@ class Attention(Layer):
     heads: int
 
     def __post_init__(self):
-        whole("Attention", "features", self.features, 1)
-        whole("Attention", "heads", self.heads, 1)
+        check.integer("Attention", "features", self.features, check.Interval(1))
+        check.integer("Attention", "heads", self.heads, check.Interval(1))
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
         self.projections = [Linear(self.features, self.features, initializer="xavier") for _ in range(3)]

@@ -16,7 +16,7 @@ times their area):
 from __future__ import annotations
 
 import math
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,11 +24,6 @@ from refimpl._arguments import choice
 
 Rule = Literal["peppp", "he", "xavier", "pytorch"]
 RULES: tuple[Rule, ...] = get_args(Rule)
-
-
-def checked(name: Rule, caller: str = "draw") -> Rule:
-    """Return the name of a rule; ValueError for another name."""
-    return cast(Rule, choice(caller, "initializer", name, RULES))
 
 
 def draw(rule: Rule, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +45,7 @@ def draw(rule: Rule, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     >>> draw("xavier", (3, 3, 16, 32), np.random.default_rng(0)).shape
     (3, 3, 16, 32)
     """
-    checked(rule)
+    choice("draw", "initializer", rule, RULES)
     area = math.prod(shape[:-2])
     fan_in, fan_out = area * shape[-2], area * shape[-1]
     if rule in ("peppp", "he"):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn.error_bounds import LARGEST, SMALLEST, gamma, rounding_bound
-from refimpl.nn.initializers import checked, draw
-from refimpl.nn.numbers import not_negative, real, share, whole
+from refimpl.nn.initializers import RULES, Rule, draw
 from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 
@@ -140,8 +140,7 @@ class Round(Layer):
     role: str
 
     def __post_init__(self):
-        if self.role not in ROUNDED:
-            raise ValueError(f"Round: role {self.role!r} is not one of {', '.join(ROUNDED)}")
+        check.choice("Round", "role", self.role, ROUNDED)
 
     def __call__(self, x, run):
         rounder, back = run.rounder, f"{self.role} gradient"
@@ -180,13 +179,13 @@ class Convolution(Layer):
     stride: int = 1
     padding: int = 1
     groups: int = 1
-    initializer: str = "peppp"
+    initializer: Rule = "peppp"
 
     def __post_init__(self):
         for name in ("channels", "filters", "size", "stride", "groups"):
-            whole("Convolution", name, getattr(self, name), 1)
-        whole("Convolution", "padding", self.padding, 0)
-        checked(self.initializer)
+            check.integer("Convolution", name, getattr(self, name), check.Interval(1))
+        check.integer("Convolution", "padding", self.padding, check.NOT_NEGATIVE)
+        check.choice("Convolution", "initializer", self.initializer, RULES)
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self}: channels and filters must be multiples of groups")
 
@@ -244,9 +243,9 @@ class BatchNorm(Layer):
     momentum: float = 0.1
 
     def __post_init__(self):
-        whole("BatchNorm", "channels", self.channels, 1)
-        not_negative("BatchNorm", "epsilon", self.epsilon)
-        real("BatchNorm", "momentum", self.momentum, "0 to 1", lambda x: 0 <= x <= 1)
+        check.integer("BatchNorm", "channels", self.channels, check.Interval(1))
+        check.number("BatchNorm", "epsilon", self.epsilon, check.FLOAT32_OR_0)
+        check.number("BatchNorm", "momentum", self.momentum, check.FRACTION)
 
     def initialize(self, rng):
         self._parameter("scale", np.ones(self.channels))
@@ -424,12 +423,12 @@ class Linear(Layer):
 
     features: int
     outputs: int
-    initializer: str = "pytorch"
+    initializer: Rule = "pytorch"
 
     def __post_init__(self):
-        whole("Linear", "features", self.features, 1)
-        whole("Linear", "outputs", self.outputs, 1)
-        checked(self.initializer)
+        check.integer("Linear", "features", self.features, check.Interval(1))
+        check.integer("Linear", "outputs", self.outputs, check.Interval(1))
+        check.choice("Linear", "initializer", self.initializer, RULES)
 
     def initialize(self, rng):
         self._parameter("weight", draw(self.initializer, (self.features, self.outputs), rng))
@@ -480,7 +479,7 @@ class Dropout(Layer):
     p: float = 0.5
 
     def __post_init__(self):
-        share("Dropout", "p", self.p)
+        check.number("Dropout", "p", self.p, check.BELOW_ONE)
 
     def initialize(self, rng):
         self._key, self._batches = int(rng.integers(2**63)), 0
@@ -513,7 +512,7 @@ class MaxPool(Layer):
     size: int = 2
 
     def __post_init__(self):
-        whole("MaxPool", "size", self.size, 1)
+        check.integer("MaxPool", "size", self.size, check.Interval(1))
 
     def output_shape(self, shape):
         if len(shape) != 3 or min(shape[:2]) < self.size:
@@ -568,9 +567,9 @@ class Sequential(Layer):
     layers: list[Layer]
 
     def __post_init__(self):
-        for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential: {layer!r} is no layer; see refimpl.nn.layers")
+        such = "a layer, such as those of refimpl.nn.layers"
+        for i, layer in enumerate(check.sequence("Sequential", "layers", self.layers, "[Linear(64, 10)]", 0)):
+            check.instance("Sequential", f"layers[{i}]", layer, Layer, such)
         name_layers(self)
 
     def children(self):
