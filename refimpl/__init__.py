@@ -4,6 +4,7 @@ import importlib
 
 TYPE_CHECKING = False  # by its name, editors take it for true; importing typing would take time
 if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
+    from refimpl import autodiff, data, formats, kernels, nn, numerics, ops, papers, peppp, plots, spec, testing
     from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
     from refimpl.nn import Precision
     from refimpl.ops import (
@@ -59,13 +60,17 @@ __all__ = [
     "encode",
     "fma",
     "format",
+    "formats",
+    "kernels",
     "matmul",
     "matmul_int",
     "matmul_lookup",
     "mul",
     "nn",
     "numerics",
+    "ops",
     "pack_bits",
+    "papers",
     "peppp",
     "plots",
     "product_table",
@@ -75,6 +80,7 @@ __all__ = [
     "quantize_blocks",
     "quantize_codebook",
     "quantize_int",
+    "spec",
     "sqrt",
     "sub",
     "sum",
@@ -83,20 +89,21 @@ __all__ = [
     "values",
 ]
 
-_ROOMS = ("autodiff", "data", "formats", "kernels", "nn", "numerics", "ops", "peppp", "plots", "spec", "testing")
-_FORMATS = ("BlockFormat", "CodeBook", "FloatFormat", "IntFormat", "PositFormat", "format")
+_ROOMS = frozenset("autodiff data formats kernels nn numerics ops papers peppp plots spec testing".split())
+_FORMATS = frozenset(name for name in __all__ if name.endswith("Format") or name in ("CodeBook", "format"))
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str):
-    """Load what is asked for, so that importing refimpl, and Ctrl-C while it is, cost nothing."""
-    if name in _ROOMS:
-        return importlib.import_module(f"refimpl.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'refimpl' has no attribute {name!r}")
-    room = "formats" if name in _FORMATS else "nn" if name == "Precision" else "ops"
-    found = globals()[name] = getattr(importlib.import_module(f"refimpl.{room}"), name)
-    return found
+    def __getattr__(name: str):
+        """Load what is asked for, so that importing refimpl, and Ctrl-C while it is, cost nothing."""
+        if name in _ROOMS:
+            return importlib.import_module(f"refimpl.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'refimpl' has no attribute {name!r}")
+        room = "formats" if name in _FORMATS else "nn" if name == "Precision" else "ops"
+        found = globals()[name] = getattr(importlib.import_module(f"refimpl.{room}"), name)
+        return found
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

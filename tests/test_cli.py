@@ -65,7 +65,7 @@ MISUSE = {  # a command line: what its one line of refusal names
     "certify cnn digits --epochs 0": "--epochs: '0'",
     "choose mlp digits --tolerance 1e-6": "1e-06.*int8 .*0.0\\d+",
     "choose mlp digits --tolerance nan": "tolerance.*nan",
-    "choose mlp digits --tolerance 0": "tolerance.*0",
+    "choose mlp digits --tolerance 0": "--tolerance is 0",
     "choose mlp digits --tolerance much": "--tolerance.*'much'",
     "choose mlp digits --candidates ,": "--candidates: ','",
     "choose mlp digits --scalings ''": "--scalings: ''",

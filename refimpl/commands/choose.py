@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from refimpl._arguments import POSITIVE, Interval, integer, number
 from refimpl.commands.options import add_network, add_results, declare, positive, short, writable, write_results
 
 MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
@@ -54,8 +56,7 @@ def add(commands) -> None:
         "--policies",
         type=positive,
         metavar="N",
-        help=f"also train so many other policies (at least {PREDICTED}), to say how "
-        "well the metric predicted their loss",
+        help=f"also train N other policies (at least {PREDICTED}), to say how well the metric predicted their loss",
     )
     add_results(command, "choose-MODEL-DATA")
 
@@ -63,12 +64,11 @@ def add(commands) -> None:
 def _choose(options) -> int:
     from refimpl import data, nn, numerics
 
-    if not 0 < options.tolerance < float("inf"):
-        raise ValueError(f"--tolerance {options.tolerance:g}; it must be finite and above 0")
+    number("choose", "--tolerance", options.tolerance, POSITIVE)
     options.continues = bool(options.policies)  # those are kept in a journal
-    if options.policies is not None and options.policies < PREDICTED:
-        raise ValueError(f"{options.policies} policies; give at least {PREDICTED}, or none")
-    found = numerics.candidates(
+    if options.policies is not None:
+        integer("choose", "--policies", options.policies, Interval(PREDICTED))
+    candidates = numerics.candidates(
         options.candidates,
         scalings=[int(s) if s.isdigit() else s for s in options.scalings],
         roundings=options.roundings,
@@ -80,11 +80,12 @@ def _choose(options) -> int:
         words = getattr(task, "words", None)
         return nn.network(options.model, task.train_images.shape[1:], task.classes, words=words)
 
-    training = {"optimizer": nn.Adam(), "learning_rate": 0.003} if options.model == "transformer" else {}
-    training |= {"progress": not options.quiet}
+    training: dict[str, Any] = {"progress": not options.quiet}
+    if options.model == "transformer":
+        training |= {"optimizer": nn.Adam(), "learning_rate": 0.003}
     directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
     writable(directory / "choose.png", directory / "choose.json")
-    evidence = numerics.measure(make(), task, found, seed=options.seed, **training)
+    evidence = numerics.measure(make(), task, candidates, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
     print(

@@ -18,6 +18,7 @@ The expected side is `refimpl.spec`, one value at a time, and the kernels held t
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from refimpl.testing.checks.report import CheckResult, Failure, Report
 from refimpl.testing.conformance import conform, pytest_tests
@@ -31,6 +32,9 @@ from refimpl.testing.implementations.implementations import Implementation
 from refimpl.testing.implementations.programs import Program
 from refimpl.testing.vectors.vectors import Vectors
 from refimpl.testing.vectors.verification import verify
+
+if TYPE_CHECKING:
+    from refimpl.testing import strategies
 
 __all__ = [
     "Behaviour",
@@ -52,6 +56,7 @@ __all__ = [
     "identify",
     "laws",
     "pytest_tests",
+    "strategies",
     "verify",
 ]
 
@@ -61,3 +66,7 @@ def __getattr__(name: str):
     if name == "strategies":
         return importlib.import_module("refimpl.testing.strategies")
     raise AttributeError(f"module 'refimpl.testing' has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -107,7 +107,8 @@ def inputs(fmt, dtype="float32"):
     """Draw an input (NumPy scalar of a float dtype) weighted to what breaks implementations.
 
     Half from the case groups of the format: ties and their neighbours, the overflow boundary,
-    underflow, values before powers of two, signed zeros, NaN patterns; half any float at all.
+    underflow, values before powers of two, signed zeros, NaN patterns; half any float at all.  Those of
+    the groups are drawn as a value and a step of one unit, so that each shrinks by itself.
 
     >>> from hypothesis import find
     >>> float(find(inputs("float8_e4m3fn"), lambda x: x > 448)) > 448
@@ -115,7 +116,8 @@ def inputs(fmt, dtype="float32"):
     """
     fmt, dtype = format_of(fmt), np.dtype(dtype)
     groups = [group(fmt, dtype) for group in case_groups() if group.kind == "values"]
-    weighted = [st.sampled_from(_readable(x)) for x in groups if x.size]
+    steps = st.sampled_from([0, 1, -1])
+    weighted = [st.builds(_stepped, st.sampled_from(_readable(_simple(x))), steps) for x in groups if x.size]
     anything = st.floats(width=8 * dtype.itemsize).map(dtype.type)
     return st.one_of(*weighted, *[anything] * 3)
 
@@ -158,6 +160,23 @@ def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: i
     values = values * draw(st.sampled_from([1.0, 1.25, 0.75, 0.0]))
     exponents = draw(st.lists(st.integers(-100, 100), min_size=blocks, max_size=blocks))
     return np.ldexp(values, np.repeat(exponents, block_size)).astype(np.float32)
+
+
+def _simple(x: np.ndarray) -> np.ndarray:
+    """Return the values of an array that are not one unit beside a simpler one of it."""
+    x = np.sort(distinct(x))
+    with np.errstate(all="ignore"):
+        beside, hard = np.nextafter(x[:-1], x[1:]) == x[1:], complexity(x)
+    keep = np.ones(x.size, bool)
+    keep[1:] &= ~(beside & (hard[:-1] < hard[1:]))
+    keep[:-1] &= ~(beside & (hard[1:] < hard[:-1]))
+    return x[keep]
+
+
+def _stepped(x, by: int):
+    """Return a float, or its neighbour above (1) or below (-1)."""
+    with np.errstate(all="ignore"):
+        return np.nextafter(x, x.dtype.type(by * np.inf)) if by else x
 
 
 def _readable(x: np.ndarray) -> list:

@@ -22,12 +22,12 @@ ROOMS = {  # room: the rooms it may import
     "papers": {"formats", "ops", "nn", "data", "peppp", "numerics"},
     "plots": {"formats", "ops", "peppp", "numerics", "papers"},
     "testing": {"formats", "spec", "ops"},
-    "__init__": {"formats", "ops", "nn"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "papers", "plots", "testing"},
     "__main__": {"commands", "__init__"},
     "_arguments": set(),
     "_files": set(),
 }
+ROOMS["__init__"] = {*ROOMS} - {"commands", "__main__", "_arguments", "_files"}  # loaded when asked for
 EXTRA = {
     "peppp/sweeping/sweep.py": {"nn", "__init__"},
     "peppp/sweeping/journal.py": {"__init__"},

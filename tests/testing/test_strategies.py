@@ -62,6 +62,23 @@ def test_a_wrong_tie_rule_is_found_and_shrinks_to_a_tie_one_can_read():
     assert significand == np.rint(significand)  # at most five significant bits, as 1.0625 has
 
 
+def test_a_property_finds_that_ml_dtypes_rounds_float64_twice_and_shrinks_it_to_one_unit_above_a_tie():
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="the peer ml_dtypes is not installed")
+
+    def differs(x):
+        with np.errstate(all="ignore"):
+            return x.astype(ml_dtypes.float8_e4m3fn).view(np.uint8) != rf.encode(x, "float8_e4m3fn")
+
+    found = find(draw.inputs("float8_e4m3fn", dtype="float64"), differs, settings=settings(max_examples=10_000))
+    assert found == 1.0625000000000002
+
+
+def test_the_strategies_show_their_own_names_alone():
+    assert {name for name in vars(draw) if name in dir(draw)} == set(draw.__all__) == set(dir(draw))
+    assert all(getattr(draw, name).__module__ in ("refimpl.testing.strategies", None) for name in draw.__all__)
+    assert "strategies" in dir(rf.testing) and all(hasattr(rf.testing, name) for name in dir(rf.testing))
+
+
 @pytest.mark.parametrize("special", [0.0, 448.0, -448.0])
 def test_special_values_reach_the_ends(special):
     assert find(draw.special_values("float8_e4m3fn"), lambda x: x == special) == special
