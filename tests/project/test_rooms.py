@@ -1,6 +1,7 @@
 """A room imports only rooms below it: data flows one way."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,14 @@ def test_formats_import_the_standard_library_alone():
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             roots = {name.split(".")[0] for name in names}
             assert roots <= {*sys.stdlib_module_names, "refimpl"}, path.name
+
+
+def test_the_map_lists_the_rooms_so_that_each_imports_only_those_above_it():
+    names = re.findall(r"^\| `([\w/]+)` \|", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.M)
+    rooms = [name.replace("/", ".") for name in names]
+    assert set(rooms) == {room for room in ROOMS if not room.startswith("_")}
+    for i, room in enumerate(rooms):
+        assert ROOMS[room] <= set(rooms[:i])
 
 
 def test_only_plots_imports_matplotlib_except_to_redraw_the_glyphs():
