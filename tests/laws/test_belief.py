@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from refimpl.peppp.estimators.belief import Belief
-from refimpl.peppp.estimators.calibration import NORMAL_90, band_width, rehearse
+from refimpl.peppp.estimators.calibration import NORMAL_90, LeftOut, band_width, rehearse
 from refimpl.peppp.estimators.factors import probabilistic_pca
 from refimpl.peppp.estimators.prior import learn_belief, learn_prior
 
@@ -168,6 +168,16 @@ def test_bands_are_as_wide_as_heavier_tails_demand():
     # of t with 3 degrees of freedom: half width of the middle 90 % over standard deviation
     assert width == pytest.approx(2.353 / np.sqrt(3), abs=0.1)
     assert width < NORMAL_90 - 0.1
+
+
+def test_a_band_is_the_quantile_of_unmeasured_residuals_and_nothing_where_all_is_certain_and_right():
+    after = Belief(np.array([0.5, 0.5, 0.5]), np.diag([0.01, 0.04, 0.0]))
+    left = LeftOut(0, np.array([0.6, 0.1, 0.5]), np.array([2]), after)  # residuals 1, 2 and, measured, 0
+    assert band_width([left], 0.5) == pytest.approx(1.5)
+    assert band_width([left], 1.0) == pytest.approx(2.0)
+    certain = LeftOut(0, np.array([0.5, 0.25]), np.array([], int), Belief(np.array([0.5, 0.25]), np.zeros((2, 2))))
+    assert band_width([certain]) == 0.0
+    assert band_width([]) == band_width([left._replace(measured=np.arange(3))]) == NORMAL_90
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,12 @@ def test_memory_biased_propensities_are_a_distribution_function():
     assert propensity.tolist() == [[0.8, 0.8 * 3 / 4], [0.8 * 3 / 4, 0.8 / 4]]
 
 
+def test_as_many_entries_as_determine_a_matrix_of_rank_one_are_enough():
+    cross = np.full((9, 9), np.nan)
+    cross[0], cross[:, 0] = 0.5, 0.5
+    assert soft_impute(cross, rank=1, penalty=1e-6).values == pytest.approx(np.full((9, 9), 0.5), abs=1e-3)
+
+
 EMPTY_ROW = [[0.5, 0.5], [np.nan, np.nan]]
 
 
