@@ -99,9 +99,11 @@ NETWORKS = (
     "tests/twins/test_fused_training.py",
 )
 ROOMS = {
-    "formats": Room(("refimpl/formats/*.py",), ARRAYS),
+    "formats": Room(("refimpl/formats/*.py",), ("tests/exhaustive/test_constants.py", *ARRAYS)),
     "spec": Room(("refimpl/spec/*.py",), ARRAYS),
-    "kernels": Room(("refimpl/kernels/*.py",), ARRAYS, compiled=False),
+    "kernels": Room(("refimpl/kernels/[!_dt]*.py",), ARRAYS, compiled=False),
+    "tiles": Room(("refimpl/kernels/[dt]*.py",), ("tests/twins/test_direct_convolution.py", "tests/twins/test_co*.py")),
+    "engine": Room(("refimpl/nn/engine/*.py",), ("tests/twins/test_columns.py", *NETWORKS)),
     "ops": Room(("refimpl/ops/*.py",), (*ARRAYS, "tests/project/test_threads.py")),
     "optimizer": Room(("refimpl/nn/optimizer.py", "refimpl/nn/loss_scale.py", "refimpl/nn/schedules.py"), NETWORKS),
     "rounder": Room(("refimpl/nn/**/rounder.py", "refimpl/nn/precision.py"), NETWORKS),
@@ -318,7 +320,7 @@ class _Watcher:
             self.report.write_text(report.nodeid)
 
 
-def run_tests(tree: Path, test: str) -> dict:
+def run_tests(tree: Path, *arguments: str) -> dict:
     """Run a test file, or one of its tests, in a forked process.
 
     Returns whether it passed, whether it ran out of time, its processor time, and the first failure.
@@ -340,7 +342,7 @@ def run_tests(tree: Path, test: str) -> dict:
             os.environ["PYTHONPATH"] = str(tree)
             import pytest
 
-            code = int(pytest.main(["-x", "-p", "no:cacheprovider", test], plugins=[_Watcher(report)]))
+            code = int(pytest.main(["-x", "-p", "no:cacheprovider", *arguments], plugins=[_Watcher(report)]))
         finally:
             os._exit(code)
     done = 0
@@ -356,7 +358,7 @@ def run_tests(tree: Path, test: str) -> dict:
         "passed": code in (0, NO_TESTS),
         "late": not done or code in (-signal.SIGKILL, -signal.SIGXCPU),
         "seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "failed": report.read_text() if report.exists() else test,
+        "failed": report.read_text() if report.exists() else arguments[0],
     }
 
 
@@ -393,7 +395,8 @@ def _try(mutant: Mutant, tests: list[str], stamp: int, enough: float) -> tuple[M
         if not done["passed"]:
             failed = done["failed"]
             if failed not in _unchanged:
-                _unchanged[failed] = run_tests(_copy, failed)["passed"]
+                whole = done["late"] or "::" in failed  # otherwise the file cannot even be imported
+                _unchanged[failed] = run_tests(_copy, failed, *([] if whole else ["--collect-only"]))["passed"]
             if _unchanged[failed]:
                 result = "killed by the clock" if done["late"] else "killed"
                 return mutant, {"result": result, "by": failed, "seconds": seconds}
