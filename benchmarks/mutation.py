@@ -8,7 +8,7 @@ temporary directory, never the working tree), runs the tests nearest to the chan
 and prints the score of each room and the mutants that survived.  A mutant that hangs counts as killed.
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
-then the listed test files named like it, those that mention the function or the file, and the others.  A test
+then the listed test files named like it, those that mention it, and the others.  A test
 counts only if it passes unchanged, within the same time.  Kernels run with compilation off
 (NUMBA_DISABLE_JIT=1).  Each test file runs in a process forked from one that has imported pytest, Hypothesis,
 SciPy and Numba already.
@@ -61,6 +61,7 @@ class Room:
 
 
 ARRAYS = (
+    "tests/test_ops.py",
     "tests/twins/test_random_bits.py",
     "tests/twins/test_packing.py",
     "tests/twins/test_integers.py",
@@ -69,7 +70,6 @@ ARRAYS = (
     "tests/twins/test_integer_products.py",
     "tests/twins/test_stochastic_bits.py",
     "tests/twins/test_inputs.py",
-    "tests/test_ops.py",
     "tests/twins/test_*s.py",
     "tests/twins/test_arithmetic.py",
     "tests/exhaustive/test_constants.py",
@@ -426,8 +426,7 @@ def nearest(tree: Path, mutant: Mutant) -> list[str]:
     stem = Path(mutant.file).stem
 
     def order(test):
-        names = set(re.findall(r"\w+", (tree / test).read_text()))
-        return stem not in test, mutant.function not in names, stem not in names
+        return stem not in test, stem not in re.findall(r"\w+", (tree / test).read_text())
 
     return [mutant.file, *sorted(dict.fromkeys(tests), key=order)]
 
