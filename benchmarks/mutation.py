@@ -8,10 +8,9 @@ temporary directory, never the working tree), runs the tests nearest to the chan
 and prints the score of each room and the mutants that survived.  A mutant that hangs counts as killed.
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
-then the listed test files named like it, those that mention it, and the others.  A test
-counts only if it passes unchanged, within the same time.  Kernels run with compilation off
-(NUMBA_DISABLE_JIT=1).  Each test file runs in a process forked from one that has imported pytest, Hypothesis,
-SciPy and Numba already.
+then the listed test files named like it, those that mention it, and the others.  A test counts only if it
+passes unchanged, within the same time.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test
+file runs in a process forked from one that has imported pytest, Hypothesis, SciPy and Numba already.
 
 The sample depends on --seed and the source alone.  Results go to --out as they come and are not computed
 twice; --again runs the survivors once more, after tests were added.  Mutants that change no behaviour are

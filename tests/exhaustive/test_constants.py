@@ -147,3 +147,44 @@ def test_finfo_says_what_numpy_says(name, dtype):
         "bits",
     ):
         assert getattr(fmt, field) == getattr(info, field), field
+
+
+NAN_CODES = {
+    "float16": 0x7E00,
+    "bfloat16": 0x7FC0,
+    "float8_e4m3fn": 0x7F,
+    "float8_e5m2": 0x7E,
+    "float8_e3m4": 0x78,
+    "float8_e4m3fnuz": 0x80,
+    "float8_e8m0fnu": 0xFF,
+    "e4m3p3109e": 0x80,
+    "binary8p4ue": 0xFF,
+}
+INFINITY_CODES = {"float16": 0x7C00, "float8_e5m2": 0x7C, "e4m3p3109e": 0x7F, "binary8p4ue": 0xFE}
+
+
+@pytest.mark.parametrize("name", [*TABLE, "binary8p4ue"])
+def test_nan_and_infinity_are_written_as_the_quiet_and_the_positive_one(name):
+    fmt = format_of(name)
+    assert (fmt.nan_code is None) == (name in TABLE and TABLE[name][5] == 0)
+    assert (fmt.infinity_code is None) == (name in TABLE and TABLE[name][4] == 0)
+    assert fmt.nan_code == NAN_CODES.get(name, fmt.nan_code)
+    assert fmt.infinity_code == INFINITY_CODES.get(name, fmt.infinity_code)
+    assert fmt.nan_code is None or decode(fmt.nan_code, fmt).kind == "nan"
+    assert fmt.infinity_code is None or decode(fmt.infinity_code, fmt)[:2] == ("infinite", False)
+
+
+@pytest.mark.parametrize("name", ["e3m2_flush", "e3m2", "e2m1fn", "e3m2fnuz", "float8_e8m0fnu", "binary6p3ue"])
+def test_the_values_of_a_format_are_those_of_its_codes(name):
+    fmt = format_of(name)
+    decoded = [decode(code, fmt) for code in range(2**fmt.bits)]
+    assert fmt.values() == sorted({to_float(value) + 0.0 for value in decoded if value.kind == "finite"})
+
+
+def test_p3109_has_formats_of_3_to_16_bits():
+    from refimpl.formats import p3109_names
+
+    assert [len(p3109_names(k)) for k in (3, 16)] == [10, 62]
+    for k in (2, 17):
+        with pytest.raises(ValueError, match=f"k is {k}"):
+            p3109_names(k)
