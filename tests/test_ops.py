@@ -350,4 +350,5 @@ def test_values_are_the_finite_values_in_order():
     for name in ("e2m1fn", "float8_e5m2", "e8m0fnu", "binary6p3ue", "e3m2_flush", "posit8_1", "float16"):
         values = ops.values(name)
         assert (np.diff(values) > 0).all() and np.isfinite(values).all()
+        assert not np.signbit(values[values == 0]).any()
         assert values.tolist() == format_of(name).values()
