@@ -49,7 +49,7 @@ def test_the_number_line_has_a_tick_for_every_value():
     (axes,) = rf.plots.number_line(["float4_e2m1fn"]).axes
     (ticks,) = axes.collections
     assert [segment[0][0] for segment in ticks.get_segments()] == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
-    with pytest.raises(ValueError, match="float16 has 16 bits"):
+    with pytest.raises(ValueError, match="number_line: format is 'float16'"):
         rf.plots.number_line(["float16"])
 
 
@@ -170,3 +170,18 @@ def test_weight_paths_are_drawn_with_the_band_they_cannot_enter():
         assert line(axes, name)[1].tolist() == path
     (band,) = axes.patches
     assert band.get_y() == pytest.approx(1.17) and band.get_height() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("bit_layout: format", lambda: rf.plots.bit_layout(["int8"])),
+        ("bit_layout: formats is 3", lambda: rf.plots.bit_layout(3)),
+        ("number_line: formats is 'e4m3'", lambda: rf.plots.number_line("e4m3")),
+        ("rounding_modes: format", lambda: rf.plots.rounding_modes("nf4")),
+    ],
+)
+def test_formats_that_cannot_be_drawn_are_refused_by_name(words, call):
+    with pytest.raises((TypeError, ValueError)) as error:
+        call()
+    assert words in str(error.value)

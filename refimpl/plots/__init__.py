@@ -1,12 +1,9 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
 from refimpl.plots.arithmetic import running_sums, staircases
-from refimpl.plots.certificates import certificate
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
-from refimpl.plots.frontier import frontier
-from refimpl.plots.memory import memory
-from refimpl.plots.numerics import assignment, errors_with_t, operands, predicted, relative_error, tails
-from refimpl.plots.reproduce import released
+from refimpl.plots.numerics import assignment, certificate, errors_with_t, operands, predicted, relative_error, tails
+from refimpl.plots.peppp import frontier, memory, released
 from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [

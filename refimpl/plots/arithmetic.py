@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import axes
-
-_MARKS, _LINES = "os^Dv<>", ("-", "--", ":", "-.")
+from refimpl.plots.canvas import LINES, MARKS, axes
 
 
 def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str = "", ax=None):
-    """Draw sums against the number of terms, a line for each way of adding.
+    """Draw sums against the number of terms, a line for each order of adding.
 
     Parameters
     ----------
@@ -44,7 +42,7 @@ def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str =
 
 
 def staircases(x, rounded: dict[str, np.ndarray], *, title: str = "", ax=None):
-    """Draw rounded values against the values, a staircase for each way of rounding.
+    """Draw rounded values against the values, a staircase for each kind of rounding.
 
     Parameters
     ----------
@@ -82,6 +80,6 @@ def _draw(ax, x, lines, every: int) -> None:
             lw=1.6,
             ms=5,
             markevery=(i * every // 3, every),
-            marker=_MARKS[i % len(_MARKS)],
-            ls=_LINES[i % len(_LINES)],
+            marker=MARKS[i % len(MARKS)],
+            ls=LINES[i % len(LINES)],
         )

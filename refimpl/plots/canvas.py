@@ -1,12 +1,21 @@
-"""Axes to draw on."""
+"""Axes to draw on, and what tells lines apart without colour."""
 
 from __future__ import annotations
+
+import numpy as np
+
+MARKS, LINES = "os^Dv<>", ("-", "--", ":", "-.")
 
 
 def axes(ax=None, *, size: tuple[float, float] = (8.0, 5.0)):
     """Return `ax`, or the axes of a new `Picture` of this size in inches."""
-    if ax is not None:
-        return ax
-    from refimpl.plots.picture import Picture
+    return panels(1, 1, size=size)[0] if ax is None else ax
 
-    return Picture(figsize=size, layout="constrained").subplots()
+
+def panels(rows: int, columns: int, ax=None, *, size: tuple[float, float], **shared) -> np.ndarray:
+    """Return `ax` as a flat array, or the axes of a new `Picture` in rows and columns."""
+    if ax is None:
+        from refimpl.plots.picture import Picture
+
+        ax = Picture(figsize=size, layout="constrained").subplots(rows, columns, **shared)
+    return np.ravel(ax)

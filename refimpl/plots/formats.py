@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
+from refimpl import _arguments as check
+from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
 from refimpl.ops import decode, quantize
-from refimpl.plots.canvas import axes
+from refimpl.plots.canvas import axes, panels
 
 _COLORS = ("#2166ac", "#b2182b", "#1b7837", "#e08214", "#542788")
+
+
+def _formats(caller: str, formats, kind) -> list:
+    """Return formats of a kind, given by themselves or their names."""
+    found = map(format_of, check.sequence(caller, "formats", formats, "['float8_e4m3fn', 'bfloat16']"))
+    return [check.instance(caller, "format", fmt, kind, "a floating-point format") for fmt in found]
 
 
 def bit_layout(formats, *, ax=None):
@@ -23,7 +33,7 @@ def bit_layout(formats, *, ax=None):
     -------
     matplotlib Figure
     """
-    formats = [format_of(fmt) for fmt in formats]
+    formats = _formats("bit_layout", formats, FloatFormat)
     ax = axes(ax, size=(8, 0.6 + 0.5 * len(formats)))
     fields = {"sign": ("#f4a582", ""), "exponent": ("#92c5de", "//"), "mantissa": ("#d9f0d3", "..")}
     for row, fmt in enumerate(formats):
@@ -62,10 +72,10 @@ def number_line(formats, *, limit: float | None = None, ax=None):
     ValueError
         For a format of more than 10 bits, whose ticks would be a grey bar.
     """
-    formats = [format_of(fmt) for fmt in formats]
+    formats = _formats("number_line", formats, (FloatFormat, PositFormat))
     for fmt in formats:
         if fmt.bits > 10:
-            raise ValueError(f"number_line: {fmt.name} has {fmt.bits} bits; draw formats of at most 10")
+            raise check.wrong_value("number_line", "format", fmt.name, f"one of at most 10 bits; it has {fmt.bits}")
     ax = axes(ax, size=(8, 0.8 + 0.5 * len(formats)))
     limit = min(fmt.max for fmt in formats) if limit is None else limit
     for row, fmt in enumerate(formats):
@@ -93,15 +103,12 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     -------
     matplotlib Figure
     """
-    fmt = format_of(fmt)
-    modes = ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
-    if ax is None:
-        from refimpl.plots.picture import Picture
-
-        ax = Picture(figsize=(9, 6), layout="constrained").subplots(2, 3, sharex=True, sharey=True)
+    (fmt,) = _formats("rounding_modes", [fmt], FloatFormat)
+    modes = get_args(RoundingMode)[:6]  # the deterministic ones
+    row = panels(2, 3, ax, size=(9, 6), sharex=True, sharey=True)
     limit = 3 * fmt.smallest_subnormal if limit is None else limit
     x = np.linspace(-limit, limit, 1201)
-    for axis, mode in zip(np.ravel(ax), modes, strict=True):
+    for axis, mode in zip(row, modes, strict=True):
         y = quantize(x, fmt, rounding=mode)
         jump = np.flatnonzero(np.diff(y))
         axis.plot(x, x, color="0.75", lw=0.8)
@@ -109,5 +116,5 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
         axis.set_title(mode, fontsize=10)
         axis.set_aspect("equal")
         axis.grid(alpha=0.3)
-    np.ravel(ax)[0].figure.supxlabel(f"x, and its value in {fmt.name}")
-    return np.ravel(ax)[0].figure
+    row[0].figure.supxlabel(f"x, and its value in {fmt.name}")
+    return row[0].figure

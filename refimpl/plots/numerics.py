@@ -1,4 +1,4 @@
-"""Pictures of measured errors: over tails, of operands, of candidates, and what they predict."""
+"""Pictures of measured errors: over tails, of operands, of candidates, what they predict, what is proved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from refimpl.formats import format as format_of
 from refimpl.numerics.metrics import error_profile
 from refimpl.numerics.tails import fit_student_t
-from refimpl.plots.canvas import axes
+from refimpl.plots.canvas import axes, panels
 
 _STYLES = (
     ("#2166ac", "-", "o"),
@@ -65,12 +65,12 @@ def errors_with_t(errors: dict[str, np.ndarray], *, ax=None):
     -------
     matplotlib Figure
     """
-    panels = _row(len(errors), ax)
-    for panel, (name, values) in zip(panels, errors.items(), strict=True):
+    row = panels(1, len(errors), ax, size=(3.4 * len(errors), 3.2))
+    for panel, (name, values) in zip(row, errors.items(), strict=True):
         _density(panel, np.ravel(values))
         panel.set_title(name, fontsize=10)
-    panels[0].figure.supxlabel("error of a product, in units of |a| |b|", fontsize=10)
-    return panels[0].figure
+    row[0].figure.supxlabel("error of a product, in units of |a| |b|", fontsize=10)
+    return row[0].figure
 
 
 def operands(capture, layer: str, *, ax=None):
@@ -89,13 +89,13 @@ def operands(capture, layer: str, *, ax=None):
     -------
     matplotlib Figure
     """
-    panels = _row(3, ax)
-    for panel, role in zip(panels, _ROLES, strict=True):
+    row = panels(1, 3, ax, size=(10.2, 3.2))
+    for panel, role in zip(row, _ROLES, strict=True):
         values = capture.of(layer, role).sample
         _density(panel, values[values != 0])
         panel.set_title(role, fontsize=10)
-    panels[0].figure.supxlabel(f"value ({layer})", fontsize=10)
-    return panels[0].figure
+    row[0].figure.supxlabel(f"value ({layer})", fontsize=10)
+    return row[0].figure
 
 
 def assignment(assignment, *, ax=None):
@@ -171,6 +171,86 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     return ax.figure
 
 
+def certificate(found, *, title: str = "", ax=None):
+    """Draw each image's error against its tolerance; below the line Gamma = 2 delta the class is certain.
+
+    Parameters
+    ----------
+    found : refimpl.numerics.Certificate
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl.numerics import Certificate
+    >>> one = np.ones(1)
+    >>> figure = certificate(Certificate(one, one / 9, one / 4, one > 0, "logits"))
+    >>> figure.axes[0].get_xlabel()
+    'tolerance $\\\\Gamma$ (of logits)'
+    """
+    ax = axes(ax, size=(7.0, 5.0))
+    positive = np.concatenate([a[(a > 0) & np.isfinite(a)] for a in (found.delta, found.bound)])
+    floor = 10.0 ** np.floor(np.log10(positive.min(initial=1.0)))
+    top = 3 * max(positive.max(initial=floor), 1.0)
+    finite = np.isfinite(found.bound)
+    drawn = found.gamma > 0
+    gamma = np.maximum(found.gamma, found.gamma[drawn].min(initial=1.0) / 3)
+    ax.plot(
+        gamma[finite],
+        np.maximum(found.bound, floor)[finite],
+        "^",
+        ms=4,
+        mfc="none",
+        color="#e08214",
+        label=f"bound: {found.proved.mean():.1%} proved",
+    )
+    if not finite.all():
+        ax.plot(
+            gamma[~finite],
+            np.full((~finite).sum(), top / 1.5),
+            "x",
+            ms=5,
+            color="#e08214",
+            label=f"no finite bound: {(~finite).sum()} images",
+        )
+    ax.plot(
+        gamma,
+        np.clip(found.delta, floor, top / 1.5),
+        "o",
+        ms=3.5,
+        color="#2166ac",
+        label=f"measured error: {found.observed.mean():.1%} below the line",
+    )
+    if not found.same.all():
+        ax.plot(
+            gamma[~found.same],
+            np.clip(found.delta, floor, top / 1.5)[~found.same],
+            "s",
+            ms=9,
+            mfc="none",
+            color="#b2182b",
+            label=f"another class: {(~found.same).sum()} images",
+        )
+    ends = np.array([gamma.min() / 2, gamma.max() * 1.5])
+    ax.plot(ends, ends / 2, "k-", lw=1.2, label=r"$\Gamma = 2\,\delta$")
+    ax.fill_between(ends, floor / 2, ends / 2, color="0.93", zorder=0)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=ends,
+        ylim=(floor / 2, top),
+        title=title,
+        xlabel=rf"tolerance $\Gamma$ (of {found.outputs})",
+        ylabel=rf"floating-point error $\delta$ (of {found.outputs})",
+    )
+    ax.legend(fontsize=8, loc="lower left")
+    return ax.figure
+
+
 def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves: int = 24, ax=None):
     """Draw the worst relative error of rounding against the magnitude, the tensor's largest being 1.
 
@@ -200,14 +280,6 @@ def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves:
     ax.legend()
     ax.grid(alpha=0.3)
     return ax.figure
-
-
-def _row(count: int, ax):
-    if ax is not None:
-        return np.ravel(ax)
-    figure = axes(size=(3.4 * count, 3.2)).figure
-    figure.clear()
-    return np.ravel(figure.subplots(1, count))
 
 
 def _density(ax, values) -> None:

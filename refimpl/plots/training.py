@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import axes
-
-_MARKS = "os^Dv<>"
-_LINES = ("-", "--", ":", "-.")
+from refimpl.plots.canvas import LINES, MARKS, axes
 
 
 def error_lines(
     x, errors: dict[str, np.ndarray], *, label: str, baseline: float | None = None, title: str = "", ax=None
 ):
-    """Draw test error against a number of bits, a line for each way of training.
+    """Draw test error against a number of bits, a line for each kind of training.
 
     Parameters
     ----------
@@ -41,7 +38,7 @@ def error_lines(
     ax = axes(ax, size=(6.4, 4.2))
     for i, (name, found) in enumerate(errors.items()):
         found = np.asarray(found, float).reshape(len(x), -1)
-        style = {"marker": _MARKS[i % len(_MARKS)], "ls": _LINES[i % len(_LINES)]}
+        style = {"marker": MARKS[i % len(MARKS)], "ls": LINES[i % len(LINES)]}
         (line,) = ax.plot(x, found.mean(axis=1), label=name, lw=1.6, ms=6, **style)
         if found.shape[1] > 1:
             many = np.repeat(np.asarray(x)[:, np.newaxis], found.shape[1], axis=1)
@@ -58,7 +55,7 @@ def error_lines(
 
 
 def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float | None = None, title: str = "", ax=None):
-    """Draw a weight over the steps of a descent, a line for each way of updating it.
+    """Draw a weight over the steps of a descent, a line for each kind of update.
 
     Parameters
     ----------
@@ -84,10 +81,10 @@ def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float |
     for i, (name, path) in enumerate(paths.items()):
         ax.plot(
             np.asarray(path),
-            _LINES[i % len(_LINES)],
+            LINES[i % len(LINES)],
             lw=1.6,
             label=name,
-            marker=_MARKS[i % len(_MARKS)],
+            marker=MARKS[i % len(MARKS)],
             markevery=0.1,
             ms=5,
         )

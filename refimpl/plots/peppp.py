@@ -1,0 +1,200 @@
+"""Pictures of PEPPP: frontiers, what memory is spent on, and what the released matrices say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.peppp.configs import CONFIGURATIONS
+from refimpl.peppp.frontier import non_dominated
+from refimpl.plots.canvas import axes, panels
+
+HATCHES = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
+
+
+def frontier(estimate, *, true=None, title: str = "", ax=None):
+    """Draw an estimated error-memory frontier.
+
+    Parameters
+    ----------
+    estimate : refimpl.peppp.Estimate
+    true : array_like of float, shape (configurations,), optional
+        Measured errors of all configurations, whose frontier is drawn beside.
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    ax = axes(ax)
+    memory, error = estimate.memory_mb, estimate.error
+    allowed, front = estimate.allowed, estimate.frontier
+    measured = ~np.isnan(estimate.measured)
+    ax.plot(
+        memory[allowed & ~front],
+        error[allowed & ~front],
+        "o",
+        color="0.72",
+        ms=4,
+        label="estimated dominated",
+        zorder=2,
+    )
+    if not allowed.all():
+        ax.plot(memory[~allowed], error[~allowed], "x", color="0.72", ms=5, label="beyond the limit", zorder=2)
+        ax.axvline(estimate.memory_cap_mb, color="0.3", ls="--", lw=1.2, label="memory limit", zorder=1)
+    if true is not None:
+        true = np.asarray(true)
+        keep = np.flatnonzero(allowed)[non_dominated(memory[allowed], true[allowed])]
+        _steps(
+            ax,
+            memory[keep],
+            true[keep],
+            color="#1b7837",
+            ls=":",
+            lw=2.0,
+            marker="^",
+            ms=6,
+            mfc="none",
+            label="true frontier",
+            zorder=3,
+        )
+    _steps(
+        ax,
+        memory[front],
+        error[front],
+        color="#2166ac",
+        lw=1.6,
+        marker="o",
+        ms=6,
+        label="estimated non-dominated",
+        zorder=4,
+    )
+    if estimate.band is not None:
+        shown = front & ~measured
+        low, high = (end[shown] for end in estimate.band)
+        ax.errorbar(
+            memory[shown],
+            error[shown],
+            (error[shown] - low, high - error[shown]),
+            fmt="none",
+            ecolor="#92c5de",
+            lw=1.2,
+            capsize=3,
+            zorder=3.5,
+            label="90 % band of a prediction",
+        )
+    ax.plot(
+        memory[measured],
+        error[measured],
+        "s",
+        mfc="none",
+        mec="#e08214",
+        mew=1.8,
+        ms=10,
+        label="measured (selected informative)",
+        zorder=5,
+    )
+    knee, best = estimate.knee, estimate.recommended
+    if knee != best:
+        ax.plot(memory[knee], error[knee], "D", mfc="none", mec="k", mew=1.4, ms=12, label="knee", zorder=6)
+    ax.plot(memory[best], error[best], "*", color="#b2182b", ms=17, label="recommended", zorder=7)
+    ax.annotate(
+        estimate.names[best],
+        (memory[best], error[best]),
+        xytext=(0, 13),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9,
+        zorder=8,
+    )
+    ax.set_xlabel("training memory (MB of $2^{20}$ bytes)")
+    ax.set_ylabel("test error (fraction misclassified)")
+    ax.set_ylim(bottom=0)
+    ax.set_title(title)
+    ax.legend(fontsize=8)
+    return ax.figure
+
+
+def _steps(ax, memory, error, **style):
+    """Draw a frontier as what it is: the least error for at most this much memory."""
+    order = np.lexsort((error, memory))
+    ax.plot(memory[order], error[order], drawstyle="steps-post", **style)
+
+
+def memory(memory, *, title: str = "", ax=None):
+    """Draw memory as one bar per layer, divided by kind.
+
+    Parameters
+    ----------
+    memory : refimpl.peppp.memory.Memory
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    table = memory.by_layer_and_kind()
+    ax = axes(ax, size=(8.0, max(3.0, 0.26 * len(table) + 1.2)))
+    start = dict.fromkeys(table, 0.0)
+    for number, (kind, total) in enumerate(memory.by_kind().items()):
+        if not total:
+            continue
+        sizes = [row.get(kind, 0.0) / 2**20 for row in table.values()]
+        ax.barh(
+            list(table),
+            sizes,
+            left=list(start.values()),
+            color=f"C{number}",
+            hatch=HATCHES[number % len(HATCHES)],
+            edgecolor="white",
+            linewidth=0.5,
+            label=f"{kind}, {total / 2**20 / memory.total_mb:.0%}",
+        )
+        start = {name: before + size for (name, before), size in zip(start.items(), sizes, strict=True)}
+    ax.use_sticky_edges = False  # the longest bar shall not look cut off
+    ax.margins(x=0.02, y=0.01)
+    ax.set_xlim(left=0)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", labelsize=8)
+    ax.set_xlabel(f"MB of $2^{{20}}$ bytes (total {memory.total_mb:.4g})")
+    ax.set_title(title)
+    ax.legend(fontsize=8)
+    return ax.figure
+
+
+def released(errors):
+    """Draw error against memory on CIFAR-10, bits of frontiers, singular values and correlations.
+
+    Parameters
+    ----------
+    errors : refimpl.peppp.ErrorMatrix
+        From `refimpl.peppp.matrix.released.load_released`.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    cifar, widths, singular, correlations = panels(2, 2, size=(12.0, 9.0))
+    figure = cifar.figure
+    memory, error = errors.memory_mb[0], errors.values[0]
+    front = non_dominated(memory, error)
+    cifar.plot(memory[~front], error[~front], "o", color="0.7", ms=4, label="dominated")
+    order = np.flatnonzero(front)[np.argsort(memory[front])]
+    cifar.plot(memory[order], error[order], "s-", drawstyle="steps-post", label="non-dominated")
+    cifar.set(title="CIFAR-10", xlabel="training memory (MB of $2^{20}$ bytes)", ylabel="test error")
+    cifar.legend(fontsize=8)
+    bits = np.array([c.low_bits for c in CONFIGURATIONS])
+    fronts = [non_dominated(m, e) for m, e in zip(errors.memory_mb, errors.values, strict=True)]
+    counts = [int(np.sum([f[bits == b].sum() for f in fronts])) for b in range(5, 10)]
+    bars = widths.bar(range(5, 10), counts, color="0.6", edgecolor="k")
+    widths.bar_label(bars, [f"{c} ({c / sum(counts):.0%})" for c in counts], fontsize=8)
+    widths.set(title="non-dominated configurations of 87 data sets", xlabel="bits of the low format", ylabel="number")
+    sigma = np.linalg.svd(errors.values, compute_uv=False)
+    singular.semilogy(np.arange(1, 31), sigma[:30], "o-", ms=4)
+    singular.set(title="singular values of the error matrix", xlabel="index", ylabel="value")
+    between = np.corrcoef(errors.values)
+    image = correlations.imshow(between, vmin=-1, vmax=1, cmap="RdBu_r")
+    figure.colorbar(image, ax=correlations, label="correlation")
+    correlations.set(title="correlation of data sets", xlabel="data set", ylabel="data set")
+    return figure
