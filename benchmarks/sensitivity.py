@@ -88,7 +88,7 @@ def main():
 
 def believed(variant, method, *learned_from):
     """Learn as the best method does, with a constant changed."""
-    return methods.believed(methods.BEST, *learned_from, **variant)
+    return methods.Believed(methods.BEST, *learned_from, **variant)
 
 
 def slashed(scores):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.peppp.configs import CONFIGURATIONS, HIGH, LOW, Configuration, configuration
+from refimpl.peppp.configs import CONFIGURATIONS, HIGH, LOW, configuration
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
 
@@ -67,23 +67,13 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 
     def fail(file, **arrays):
         file.write(b"half")
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     monkeypatch.setattr(np, "savez_compressed", fail)
     with pytest.raises(OSError, match="disk full"):
         small(metadata={}).save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["errors.npz"]
-
-
-def test_a_reader_of_the_old_file_is_not_disturbed_by_a_save(tmp_path):
-    path = tmp_path / "errors.npz"
-    small().save(path)
-    before = path.read_bytes()
-    with open(path, "rb") as reader:
-        small(metadata={}).save(path)
-        assert reader.read() == before
-    assert ErrorMatrix.load(path).metadata == {}
 
 
 def test_arrays_are_private_copies_and_read_only():
@@ -107,46 +97,11 @@ def test_parts_are_selected_by_name_in_the_order_asked():
     assert small().row("glyphs").tolist() == [1.0, 0.0, 0.125]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"values": [[0.5, 0.5, 1.5], [0, 0, 0]]}, r"values 1.5 in row 'digits', column 'c'"),
-        ({"values": [[0.5, 0.5, 0.5], [-0.5, 0, 0]]}, r"values -0.5 in row 'glyphs', column 'a'"),
-        ({"values": [[0.5, 0.5, np.inf], [0, 0, 0]]}, r"values inf in row 'digits', column 'c'"),
-        ({"values": [[0.5, 0.5]]}, r"values of shape \(1, 2\); allowed is \(2, 3\)"),
-        ({"memory_mb": [[1.0]]}, r"memory_mb of shape \(1, 1\)"),
-        ({"memory_mb": np.full((2, 3), np.nan)}, r"memory_mb nan in row 'digits', column 'a'"),
-        ({"seconds": np.full((2, 3), -1.0)}, r"seconds -1.0 in row 'digits', column 'a'"),
-        ({"rows": ["digits", "digits"]}, r"row name 'digits' twice"),
-        ({"columns": ["a", "b", "b"]}, r"column name 'b' twice"),
-        ({"columns": ["a", "", "c"]}, r"'' as name of column 1"),
-        ({"rows": ["digits", 2]}, r"2 as name of row 1"),
-        ({"metadata": {"when": object()}}, r"metadata that JSON cannot hold"),
-        ({"metadata": {"loss": np.nan}}, r"metadata that JSON cannot hold"),
-        ({"metadata": ["a"]}, r"metadata of type list"),
-    ],
-)
-def test_content_that_makes_no_sense_is_refused_by_name(changes, message):
-    with pytest.raises(ValueError, match=message):
-        small(**changes)
-
-
-@pytest.mark.parametrize("part", [{"rows": ["digit"]}, {"columns": ["A"]}])
-def test_unknown_names_are_refused_with_a_proposal(part):
-    with pytest.raises(ValueError, match="did you mean"):
-        small().select(**part)
-
-
-def refused(path, message, **options):
-    with pytest.raises(ValueError, match=message) as caught:
-        ErrorMatrix.load(path, **options)
+def refused(path, name, load=ErrorMatrix.load, **options):
+    with pytest.raises(ValueError) as caught:
+        load(path, **options)
     text = str(caught.value)
-    assert "\n" not in text and str(path) in text
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    refused(tmp_path / "none.npz", "does not exist")
-    refused(tmp_path, "is not a file")
+    assert "\n" not in text and str(path) in text and name in text, text
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
@@ -171,13 +126,6 @@ def test_a_file_with_one_wrong_byte_is_refused_or_unchanged_in_meaning(tmp_path)
         assert matrix.values.tobytes() == small().values.tobytes()
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    path = tmp_path / "errors.npz"
-    for content in (b"", b"memory,error\n1,2\n", b"\x93NUMPY\x01\x00"):
-        path.write_bytes(content)
-        refused(path, "not an npz file")
-
-
 class Bomb:
     """Its unpickling would raise KeyboardInterrupt, which nothing here catches."""
 
@@ -189,64 +137,55 @@ def _explode():
     raise KeyboardInterrupt("unpickled")
 
 
-@pytest.mark.parametrize("where", ["values", "rows", "metadata", "another"])
-def test_a_pickle_inside_the_file_is_refused_and_never_unpickled(tmp_path, where):
-    path = tmp_path / "errors.npz"
-    arrays = {"values": np.zeros((1, 1)), "rows": np.array(["r"]), "columns": np.array(["c"])}
-    arrays[where] = np.array([Bomb()], dtype=object)
-    np.savez(path, **arrays)
-    refused(path, "contains a pickle")
+PICKLE = np.array([Bomb()], dtype=object)
+ARRAYS = {"values": np.zeros((1, 1)), "rows": np.array(["r"]), "columns": np.array(["c"])}
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_a_file_that_is_a_pickle_is_refused_and_never_unpickled(tmp_path, protocol):
-    path = tmp_path / "errors.npz"
-    path.write_bytes(pickle.dumps(Bomb(), protocol=protocol))
-    refused(path, "contains a pickle")
-
-
-@pytest.mark.parametrize("name", ["values", "rows", "columns"])
-def test_a_file_without_an_array_it_needs_is_refused(tmp_path, name):
-    arrays = {"values": np.zeros((1, 1)), "rows": np.array(["r"]), "columns": np.array(["c"])}
-    del arrays[name]
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        *(({name: PICKLE}, "pickle") for name in ("values", "rows", "metadata", "another")),
+        *(({name: None}, f"without the array '{name}'") for name in ARRAYS),
+        ({"values": np.full((1, 1), 2.0)}, "values['r', 'c'] is 2.0"),
+        ({"values": np.zeros((1, 2))}, "values is of shape (1, 2)"),
+        ({"values": np.array([["x"]])}, "'values'"),
+        ({"values": np.zeros((1, 1), complex)}, "'values'"),
+        ({"rows": np.array([1])}, "'rows'"),
+        ({"rows": np.array("r")}, "'rows'"),
+        ({"rows": np.array(["r", "r"]), "values": np.zeros((2, 1))}, "'r' is named twice"),
+        ({"metadata": np.array("{")}, "not JSON"),
+        ({"metadata": np.array("[]")}, "metadata is []"),
+    ],
+)
+def test_a_file_with_content_that_makes_no_sense_is_refused_and_never_unpickled(tmp_path, changes, name):
+    arrays = {key: array for key, array in (ARRAYS | changes).items() if array is not None}
     np.savez(tmp_path / "errors.npz", **arrays)
-    refused(tmp_path / "errors.npz", f"without the array '{name}'")
+    refused(tmp_path / "errors.npz", name)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("content", "name"),
     [
-        ({"values": np.full((1, 1), 2.0)}, r"values 2.0 in row 'r', column 'c'"),
-        ({"values": np.zeros((1, 2))}, r"values of shape \(1, 2\)"),
-        ({"values": np.array([["x"]])}, r"'values' of another kind"),
-        ({"values": np.zeros((1, 1), complex)}, r"'values' of another kind"),
-        ({"rows": np.array([1])}, r"'rows' of another kind"),
-        ({"rows": np.array("r")}, r"'rows' of shape \(\)"),
-        ({"rows": np.array(["r", "r"]), "values": np.zeros((2, 1))}, r"row name 'r' twice"),
-        ({"metadata": np.array("{")}, r"metadata that is not JSON"),
-        ({"metadata": np.array("[]")}, r"metadata of type list"),
+        *((pickle.dumps(Bomb(), protocol=protocol), "pickle") for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)),
+        *((content, "not an npz file") for content in (b"", b"memory,error\n1,2\n", b"\x93NUMPY\x01\x00")),
+        (None, "cannot be read"),
     ],
 )
-def test_a_file_with_content_that_makes_no_sense_is_refused(tmp_path, changes, message):
-    arrays = {"values": np.zeros((1, 1)), "rows": np.array(["r"]), "columns": np.array(["c"])}
-    np.savez(tmp_path / "errors.npz", **(arrays | changes))
-    refused(tmp_path / "errors.npz", message)
+def test_a_file_of_another_kind_is_refused(tmp_path, content, name):
+    if content is not None:
+        (tmp_path / "errors.npz").write_bytes(content)
+    refused(tmp_path / "errors.npz", name)
 
 
 @pytest.mark.parametrize(
-    ("demanded", "message"),
-    [
-        (["a", "x", "c"], r"column 1 is 'b'; allowed is 'x'"),
-        (["a", "b"], r"column 2 is 'c'; allowed is no further column"),
-        (["a", "b", "c", "d"], r"column 3 is missing; allowed is 'd'"),
-        (["b", "a", "c"], r"column 0 is 'a'; allowed is 'b'"),
-    ],
+    ("demanded", "name"),
+    [("axc", "is b; allowed is x"), ("ab", "is c; allowed is no further column"), ("abcd", "is missing; allowed is d")],
 )
-def test_other_columns_than_demanded_are_refused_by_the_first_difference(tmp_path, demanded, message):
+def test_other_columns_than_demanded_are_refused_by_the_first_difference(tmp_path, demanded, name):
     path = tmp_path / "errors.npz"
     small().save(path)
     assert_same(ErrorMatrix.load(path, columns=["a", "b", "c"]), small())
-    refused(path, message, columns=demanded)
+    refused(path, name, columns=list(demanded))
 
 
 def test_a_file_in_memory_layout_of_another_program_is_read(tmp_path):
@@ -267,17 +206,6 @@ def test_csv_gives_back_every_bit(tmp_path):
     assert_same(ErrorMatrix.load_csv(tmp_path / "bare.csv"), bare)
 
 
-def test_a_csv_whose_writing_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "errors.csv"
-    small().save_csv(path)
-    before = path.read_bytes()
-    monkeypatch.setattr("refimpl.peppp.matrix.csv_files._text", lambda number: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        small().save_csv(path)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["errors.csv"]
-
-
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_a_plain_table_of_errors_is_read(tmp_path, newline):
     lines = ["task,x,y", "digits,0.5,", "glyphs,nan,0.25", ""]
@@ -288,22 +216,22 @@ def test_a_plain_table_of_errors_is_read(tmp_path, newline):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "name"),
     [
         ("", "without a table"),
         ("task,x\na,0.5,0.5\n", "3 fields in line 2"),
         ("task,x\na,half\n", "'half' in line 2"),
-        ("task,x\na,1.5\n", "1.5 in row 'a', column 'x'"),
+        ("task,x\na,1.5\n", "values['a', 'x'] is 1.5"),
         ("task,configuration,error\na,x,0.5\na,x,0.5\n", "a second time in line 3"),
-        ("# [\ntask,x\na,0.5\n", "is not JSON"),
+        ("# [\ntask,x\na,0.5\n", "not JSON"),
+        (b"\xff\xfe", "UTF-8"),
+        (None, "cannot be read"),
     ],
 )
-def test_a_csv_that_is_no_error_matrix_is_refused_by_line(tmp_path, text, message):
-    (tmp_path / "errors.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        ErrorMatrix.load_csv(tmp_path / "errors.csv")
-    with pytest.raises(ValueError, match="cannot be read"):
-        ErrorMatrix.load_csv(tmp_path / "none.csv")
+def test_a_csv_that_is_not_an_error_matrix_is_refused_by_line(tmp_path, text, name):
+    if text is not None:
+        (tmp_path / "errors.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(tmp_path / "errors.csv", name, ErrorMatrix.load_csv)
 
 
 def test_merging_the_parts_of_a_matrix_gives_it_back():
@@ -329,11 +257,11 @@ def test_what_neither_part_measured_stays_unmeasured():
 
 def test_cells_measured_differently_are_a_conflict_unless_one_is_preferred():
     one, two = (ErrorMatrix([[e, 0.5]], ["a"], ["x", "y"]) for e in (0.25, 0.75))
-    with pytest.raises(ValueError, match="0.25 and 0.75 in row 'a', column 'x'"):
+    with pytest.raises(ValueError, match="'a', 'x'. is 0.25 and 0.75"):
         one.merge(two)
     assert one.merge(two, on_conflict="first").values[0, 0] == 0.25
     assert one.merge(two, on_conflict="second").values[0, 0] == 0.75
-    with pytest.raises(ValueError, match="memory 1.0 and 2.0 MB"):
+    with pytest.raises(ValueError, match="memory_mb.* is 1.0 and 2.0"):
         ErrorMatrix([[0.5]], ["a"], ["x"], [[1.0]]).merge(ErrorMatrix([[0.5]], ["a"], ["x"], [[2.0]]))
 
 
@@ -366,17 +294,3 @@ def test_the_configurations_are_the_papers_in_its_order():
 def test_a_configuration_is_found_by_its_name():
     for c in CONFIGURATIONS:
         assert configuration(c.name) is c
-
-
-@pytest.mark.parametrize(
-    ("name", "near"), [("e4m3+e8m8", "e4m3[+]e8m7"), ("E4M3+E8M7", "e4m3[+]e8m7"), ("", "did you mean"), (7, "got 7")]
-)
-def test_an_unknown_configuration_is_refused_with_near_names(name, near):
-    with pytest.raises(ValueError, match=near):
-        configuration(name)
-
-
-@pytest.mark.parametrize("name", ["m3", "e0m3", "e4m", "e4m03", "E4M3", "float8", "", None])
-def test_a_format_name_outside_the_grammar_is_refused(name):
-    with pytest.raises(ValueError, match="write for example 'e4m3'"):
-        Configuration(name, "e8m7")

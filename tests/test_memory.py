@@ -88,13 +88,6 @@ def test_memory_grows_with_each_width_and_there_are_many_ties():
     assert len(np.unique(memory)) == 35  # as in the released matrix: 5 low by 7 high widths
 
 
-def test_images_that_do_not_fit_and_empty_batches_are_refused():
-    with pytest.raises(ValueError, match="3 channels, got shape"):
-        count(rf.nn.cnn(channels=3), (8, 8, 1), CONFIGURATIONS[0])
-    with pytest.raises(ValueError, match="batch_size = 0"):
-        count(rf.nn.cnn(), (8, 8, 1), CONFIGURATIONS[0], batch_size=0)
-
-
 def options(**kinds):
     return count(rf.nn.cnn(), (8, 8, 1), Configuration("e4m3", "e8m7"), **kinds)
 
@@ -157,20 +150,6 @@ def test_a_layer_called_twice_has_its_parameters_once_and_its_outputs_twice():
     memory = count(Twice(), (10,), Configuration("e4m3", "e8m7"), batch_size=1)
     assert memory.by_kind()["weights"] == 100
     assert memory.by_kind()["activations"] == 10 + 10 + 20
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"accounting": "mine"}, "allowed are 'paper', 'needed'"),
-        ({"optimizer": "lion"}, "allowed are 'sgd', 'momentum', 'adam'"),
-        ({"state_bits": 0}, "1 to 64"),
-        ({"checkpoint_every": 0}, "at least 1"),
-    ],
-)
-def test_unknown_options_are_refused(more, message):
-    with pytest.raises(ValueError, match=message):
-        options(**more)
 
 
 def test_a_transformer_holds_the_inputs_of_its_gelus_and_what_softmax_makes():

@@ -78,36 +78,15 @@ def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_pat
 
 
 def test_settings_given_on_the_command_line_reach_the_training(trained, tmp_path):
-    assert (
-        main(
-            [
-                "sweep",
-                "--tasks",
-                "digits",
-                "--configurations",
-                "e4m3+e8m7",
-                "--seed",
-                "4",
-                "--epochs",
-                "2",
-                "--loss-scale",
-                "8",
-                "--jobs",
-                "1",
-                "--quiet",
-                "--out",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
+    words = "--tasks digits --configurations e4m3+e8m7 --seed 4 --epochs 2 --loss-scale 8 --jobs 1 --quiet --out"
+    assert main(["sweep", *words.split(), str(tmp_path)]) == 0
     (_, _, settings), *_ = trained
     assert (settings.seed, settings.epochs, settings.loss_scale) == (4, 2, 8.0)
 
 
 def test_a_task_whose_arrays_are_not_the_packaged_ones_is_refused():
     changed = dataclasses.replace(DIGITS, train_labels=np.zeros_like(DIGITS.train_labels))
-    with pytest.raises(ValueError, match="train_labels.*not those of data.load"):
+    with pytest.raises(ValueError, match="train_labels of the task is something else"):
         Study(ERRORS, changed)
 
 
@@ -117,15 +96,3 @@ def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
     errors = ErrorMatrix(TRUE[None], [name], ERRORS.columns, metadata=metadata)
     with pytest.raises(ValueError, match=f"row '{name}', made from the images of digits"):
         Study(errors, DIGITS)
-
-
-@pytest.mark.parametrize("cap", [np.nan, np.inf, -1.0, 0.0])
-def test_a_cap_that_is_no_size_is_refused(cap):
-    with pytest.raises(ValueError, match="allowed is a number above 0 and finite"):
-        Study(ERRORS, DIGITS, memory_cap_mb=cap)
-
-
-@pytest.mark.parametrize("count", [8.5, "8", None, True])
-def test_a_number_of_measurements_that_is_not_whole_is_refused(count):
-    with pytest.raises(TypeError, match=f"measurements is {count!r}; it must be a whole number"):
-        Study(ERRORS, DIGITS, measurements=count)

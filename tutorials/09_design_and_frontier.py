@@ -8,9 +8,8 @@
 import numpy as np
 
 import refimpl as rf
-from refimpl.peppp.estimators.design import d_optimal, random_design
+from refimpl.peppp.estimators.design import d_optimal, design_value, greedy_design, random_design, relaxed_design
 from refimpl.peppp.estimators.embedding import svd_embedding
-from refimpl.peppp.estimators.optimal_design import design_value, greedy_design, relaxed_design
 from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.frontier import convergence, hyper_diff, hypervolume, non_dominated
 

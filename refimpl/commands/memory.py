@@ -50,7 +50,7 @@ def add(commands) -> None:
     command.add_argument(
         "--state-bits", type=positive, metavar="N", help="of the optimizer's state; 8 counts its scales too"
     )
-    command.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep only every so many-th activation")
+    command.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep only one activation in N")
     command.add_argument("--picture", metavar="FILE", type=place, help="also draw it, by layer and kind")
 
 

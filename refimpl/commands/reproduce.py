@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refimpl._files import writing
 from refimpl.commands.options import add_quiet, declare, place, positive, writable
 
 
@@ -18,7 +19,7 @@ def add(commands) -> None:
         examples=("peppp --only figures --data matrices/ --out peppp",),
     )
     command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
-    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")
+    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: what REFIMPL_PEPPP_DATA says)")
     command.add_argument(
         "--only",
         nargs="+",
@@ -58,7 +59,8 @@ def _reproduce(options) -> int:
     if out is not None:
         from refimpl import plots
 
-        (out / "tables.txt").write_text(text)
+        with writing(out / "tables.txt", text=True) as file:
+            file.write(text)
         plots.released(errors).savefig(out / "figures.png", dpi=130)
         print(f"wrote {out / 'tables.txt'} and {out / 'figures.png'}")
     return 0

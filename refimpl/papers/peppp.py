@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from refimpl._arguments import message
 from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.estimators.completion import inverse_propensity, soft_impute
 from refimpl.peppp.evaluation import leave_one_out, paired_difference
-from refimpl.peppp.frontier import convergence, hyper_diff, non_dominated
+from refimpl.peppp.frontier import Duplicates, convergence, hyper_diff, non_dominated
 from refimpl.peppp.matrix import sampling
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
@@ -36,7 +38,7 @@ __all__ = [
 CAP_MB = 816.372
 """The cap of the paper's capped settings: the median of all memory entries."""
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     f"{name}{', cap' if cap else ''}": {"meta_training": kind, "memory_cap_mb": cap}
     for name, kind in (("full", "full"), ("uniform 20 %", "uniform"), ("by memory", "memory-biased"))
     for cap in (None, CAP_MB)
@@ -76,32 +78,39 @@ def singular_values(errors: ErrorMatrix) -> Table:
     """Singular values of the error matrix."""
     released = (69.6523, 5.9317, 1.1436, 1.0386, 0.8805, 0.8231, 0.7932, 0.7514, 0.7213, 0.7072)
     sigma = np.linalg.svd(errors.values, compute_uv=False)
-    rows = [(i + 1, f"{r:.4f}", f"{s:.4f}") for i, (r, s) in enumerate(zip(released, sigma))]  # noqa: B905
+    rows = [(f"{i + 1}", f"{r:.4f}", f"{s:.4f}") for i, (r, s) in enumerate(zip(released, sigma))]  # noqa: B905
     rows.append(("first 5 / all", "0.7795066891444642", f"{sigma[:5].sum() / sigma.sum():.16f}"))
     return _table("Singular values of the error matrix", ("", "released", "here"), rows)
 
 
 def frontier_widths(errors: ErrorMatrix) -> Table:
     """How many non-dominated configurations have how many bits."""
-    counts = {"eliminate": Counter(), "keep": Counter()}
-    for duplicates, count in counts.items():
-        for mb, e in zip(errors.memory_mb, errors.values, strict=True):
-            for j in np.flatnonzero(non_dominated(mb, e, duplicates=duplicates)):
-                count[CONFIGURATIONS[j].low_bits] += 1
     printed = {5: 189, 6: 186, 7: 157, 8: 105, 9: 85}
-    old, new = counts["eliminate"], counts["keep"]
-    rows = [
+    old, new = _widths(errors, "eliminate"), _widths(errors, "keep")
+    rows: list[tuple] = [
         (f"{bits} bits", printed[bits], old[bits], f"{old[bits] / old.total():.1%}", new[bits])
         for bits in sorted(printed)
     ]
     rows.append(("all", sum(printed.values()), old.total(), "", new.total()))
     return _table(
         "Low width of the non-dominated configurations of 87 data sets",
-        ("", "poster", "released rule", "share", "duplicates kept"),
+        ("", "poster", "released rule", "fraction", "duplicates kept"),
         rows,
-        "The poster's plotting code truncates shares to whole counts; the released rule lets exact "
+        "The poster's plotting code truncates fractions to integer counts; the released rule lets exact "
         "duplicates eliminate each other.",
     )
+
+
+def _widths(errors: ErrorMatrix, duplicates: Duplicates) -> Counter[int]:
+    """Count the low widths of the non-dominated configurations of all rows."""
+    fronts = [non_dominated(mb, e, duplicates=duplicates) for mb, e in zip(_memory(errors), errors.values, strict=True)]
+    return Counter(CONFIGURATIONS[j].low_bits for front in fronts for j in np.flatnonzero(front))
+
+
+def _memory(errors: ErrorMatrix) -> np.ndarray:
+    if errors.memory_mb is None:
+        raise ValueError(message("reproduce", "the matrix", "without memories", "one with the memory of every entry"))
+    return errors.memory_mb
 
 
 def correlation(errors: ErrorMatrix) -> Table:
@@ -138,14 +147,15 @@ def meta_training_by_ratio(
             settled += done.converged
             found.append(_completion_scores(errors, done.values))
         rows.append((f"uniform {ratio:.0%}", known.get(ratio, ""), _slashed(found), f"{settled}/{seeds}"))
-    mask, chance = sampling.memory_biased_sample(errors.memory_mb, 0.2, seed=0)
+    mask, propensity = sampling.memory_biased_sample(_memory(errors), 0.2, seed=0)
+    options: dict[str, Any]
     for name, options in (
         (
             "by memory .2, as released",
-            {"weights": inverse_propensity(chance, clip=None), "accelerate": False, "max_iterations": 2500},
+            {"weights": inverse_propensity(propensity, clip=None), "accelerate": False, "max_iterations": 2500},
         ),
-        ("by memory .2, accelerated", {"weights": inverse_propensity(chance, clip=None)}),
-        ("the same, weights clipped", {"weights": inverse_propensity(chance, clip=20)}),
+        ("by memory .2, accelerated", {"weights": inverse_propensity(propensity, clip=None)}),
+        ("the same, weights clipped", {"weights": inverse_propensity(propensity, clip=20)}),
         ("by memory .2, unweighted", {}),
     ):
         done = soft_impute(np.where(mask, errors.values, np.nan), **options)
@@ -161,10 +171,10 @@ def meta_training_by_ratio(
 
 def _completion_scores(errors, completed):
     relative = np.linalg.norm(completed - errors.values) / np.linalg.norm(errors.values)
-    scale = float(errors.memory_mb.max())
+    scale = float(_memory(errors).max())
     rows = [
         (convergence(m, e, p, memory_scale=scale), hyper_diff(m, e, p, memory_scale=scale))
-        for m, e, p in zip(errors.memory_mb, errors.values, completed, strict=True)
+        for m, e, p in zip(_memory(errors), errors.values, completed, strict=True)
     ]
     return relative, *np.mean(rows, axis=0)
 
@@ -196,7 +206,7 @@ Rank, noise, weights and bands of variance-reduction and knowledge-gradient are 
 def meta_test(errors: ErrorMatrix, *, jobs: int = 1, progress: bool = False) -> Table:
     """The leave-one-out table: methods, as released and corrected, at 5, 10 and 15 measurements."""
     released = {"plug_in": False, "duplicates": "eliminate"}
-    runs = {
+    runs: dict[str, dict[str, Any]] = {
         "ed-mf, n + 5, as released": {"method": "ed-mf", "n_measurements": (10, 15, 20), **released},
         "ed-mf, frontier as released": {"method": "ed-mf", **released},
         "ed-mf": {"method": "ed-mf"},
@@ -206,7 +216,7 @@ def meta_test(errors: ErrorMatrix, *, jobs: int = 1, progress: bool = False) -> 
         "knowledge-gradient": {"method": "knowledge-gradient"},
     }
     scores = {
-        name: leave_one_out(errors, jobs=jobs, progress=progress, **{"n_measurements": (5, 10, 15)} | options)
+        name: leave_one_out(errors, jobs=jobs, progress=progress, **{"n_measurements": (5, 10, 15), **options})
         for name, options in runs.items()
     }
     rows = []

@@ -1,25 +1,41 @@
 """PEPPP: pick a precision by measuring a few configurations and predicting the rest.
 
-`configs` the 99 configurations · `memory` what each needs · `error_matrix` what was measured ·
-`embedding` configurations as points · `completion` of a matrix measured in part · `sampling` which
-part · `design` and `optimal_design` which few to measure · `factors`, `noise_scale`, `belief` and `prior` what to
-expect of a new task · `sequential` what to measure next · `expected_frontier` where the true frontier
-lies · `calibration` how wide a band must be, how low that frontier · `frontier` what is worth buying,
-`picking` one under a cap · `methods` all ways of estimating, by name · `evaluation` how well they do ·
-`estimate` what came out · `sweep` training cells, after a `plan` · `study` all of it together ·
-`arguments` what users give, looked at.
+================  ==========================================================================
+`configs`         the 99 configurations
+`memory`          what training in each needs
+`study`           one data set: choose a few configurations, train them, predict the rest
+`estimate`        what came out
+`frontier`        the trade of memory against error: what is worth buying, and how good an
+                  estimated frontier is
+`evaluation`      how well the methods of estimating do, each task left out in turn
+`matrix/`         what was measured of many tasks: the error matrix, its files, samples of it
+`sweeping/`       training cells of such a matrix: a plan, processes, the journal
+`estimators/`     embedding, completion, designs, beliefs; `methods` has all of them by name
+================  ==========================================================================
 """
 
 import importlib
 
-from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
-from refimpl.peppp.matrix.error_matrix import ErrorMatrix
+TYPE_CHECKING = False  # by its name, type checkers take it for true
+if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
+    from refimpl.peppp import configs, estimate, estimators, evaluation, frontier, matrix, memory, study, sweeping
+    from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
+    from refimpl.peppp.estimate import Estimate
+    from refimpl.peppp.evaluation import leave_one_out, paired_difference
+    from refimpl.peppp.matrix.error_matrix import ErrorMatrix
+    from refimpl.peppp.study import Study, compare, estimate_frontier, meta_training
+    from refimpl.peppp.sweeping.plan import plan_sweep
+    from refimpl.peppp.sweeping.sweep import Settings, run_sweep
 
-_LAZY = {
+_HOMES = {
+    "CONFIGURATIONS": "configs",
+    "Configuration": "configs",
+    "ErrorMatrix": "matrix.error_matrix",
     "Estimate": "estimate",
     "Settings": "sweeping.sweep",
     "Study": "study",
     "compare": "study",
+    "configuration": "configs",
     "estimate_frontier": "study",
     "leave_one_out": "evaluation",
     "meta_training": "study",
@@ -27,11 +43,40 @@ _LAZY = {
     "plan_sweep": "sweeping.plan",
     "run_sweep": "sweeping.sweep",
 }
-__all__ = ["CONFIGURATIONS", "Configuration", "ErrorMatrix", "configuration", *_LAZY]
+__all__ = [
+    "CONFIGURATIONS",
+    "Configuration",
+    "ErrorMatrix",
+    "Estimate",
+    "Settings",
+    "Study",
+    "compare",
+    "configs",
+    "configuration",
+    "estimate",
+    "estimate_frontier",
+    "estimators",
+    "evaluation",
+    "frontier",
+    "leave_one_out",
+    "matrix",
+    "memory",
+    "meta_training",
+    "paired_difference",
+    "plan_sweep",
+    "run_sweep",
+    "study",
+    "sweeping",
+]
 
 
 def __getattr__(name: str):
-    """Load the files that train, and what they need, when first asked for."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"refimpl.peppp.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'refimpl.peppp' has no attribute {name!r}")
+    """Load what is asked for, and what it needs, when it first is."""
+    if name not in __all__:
+        raise AttributeError(f"module 'refimpl.peppp' has no attribute {name!r}")
+    home = importlib.import_module(f"refimpl.peppp.{_HOMES.get(name, name)}")
+    return getattr(home, name) if name in _HOMES else home
+
+
+def __dir__():
+    return __all__

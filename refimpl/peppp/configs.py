@@ -11,6 +11,7 @@ M stored mantissa bits, and every code finite; so a number takes 1 + E + M bits.
 import re
 from dataclasses import dataclass
 
+from refimpl._arguments import nearest, wrong_value
 from refimpl.formats import format as format_of
 
 __all__ = ["CONFIGURATIONS", "HIGH", "LOW", "Configuration", "configuration"]
@@ -22,10 +23,8 @@ def _total_bits(name: str) -> int:
     """Sign, exponent and mantissa bits of the format called `name`."""
     match = _FORMAT_NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
-        raise ValueError(
-            f"Configuration: got the format name {name!r}; allowed is e{{E}}m{{M}} with E >= 1 "
-            "exponent bits and M >= 0 mantissa bits; write for example 'e4m3'"
-        )
+        allowed = "a name such as 'e4m3': at least 1 exponent bit, at least 0 mantissa bits"
+        raise wrong_value("Configuration", "the format", name, allowed)
     exponent_bits, mantissa_bits = map(int, match.groups())
     return 1 + exponent_bits + mantissa_bits
 
@@ -126,10 +125,7 @@ def configuration(name: str) -> Configuration:
     """
     if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]
-    import difflib  # only a misspelling needs it
-
-    near = difflib.get_close_matches(str(name).strip().lower(), _BY_NAME, n=3, cutoff=0.0)
-    raise ValueError(
-        f"configuration: got {name!r}; allowed are LOW+HIGH with LOW one of {', '.join(LOW)} and "
-        f"HIGH one of {', '.join(HIGH)}; did you mean {' or '.join(near)}?"
-    )
+    names = f"LOW+HIGH with LOW one of {', '.join(LOW)} and HIGH one of {', '.join(HIGH)}"
+    near = nearest(name, _BY_NAME, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    raise wrong_value("configuration", "the name", name, names, hint)

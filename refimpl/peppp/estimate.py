@@ -1,18 +1,24 @@
 """What is known and believed about one data set after a few trainings."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from refimpl._arguments import FRACTION, Interval, every, integer, message, names, numbers, sequence
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.arguments import cap_of, names_of, numbers
+from refimpl.peppp.checks import memory_cap
 
 __all__ = ["Estimate"]
 
+Vector = NDArray[np.float64]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class Estimate:
     """What is known and believed about one data set after a few trainings.
 
@@ -26,7 +32,7 @@ class Estimate:
         Predicted error of each, in [0, 1].
     measured : array_like of float, shape (n,)
         Measured error in [0, 1]; nan where not measured.
-    chosen : array_like of int, shape (m,)
+    chosen : sequence of int, length m
         The measured configurations in the order of choice.
     memory_cap_mb : float, optional
         Largest memory allowed, in MB; default none.
@@ -40,7 +46,7 @@ class Estimate:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If shapes do not fit, numbers are outside their range, `chosen` is not what was measured,
         or no configuration fits under the cap (the message names the smallest one).
 
@@ -58,73 +64,67 @@ class Estimate:
     """
 
     names: tuple[str, ...]
-    memory_mb: NDArray[np.float64]
-    predicted: NDArray[np.float64]
-    measured: NDArray[np.float64]
+    memory_mb: Vector
+    predicted: Vector
+    measured: Vector
     chosen: NDArray[np.intp]
-    memory_cap_mb: float | None = None
-    half_width: NDArray[np.float64] | None = None
-    frontier_error: NDArray[np.float64] | None = None
+    memory_cap_mb: float | None
+    half_width: Vector | None
+    frontier_error: Vector | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", names_of("Estimate", "configuration", self.names))
-        object.__setattr__(self, "memory_cap_mb", cap_of("Estimate", self.memory_cap_mb))
-        if not self.names:
-            raise ValueError("Estimate: got no names; allowed is at least one configuration; name it")
-        given = () if self.frontier_error is None else ("frontier_error",)
-        for name in ("memory_mb", "predicted", "measured", *given):
-            array = numbers("Estimate", name, getattr(self, name))
-            if array.shape != (len(self.names),):
-                raise ValueError(
-                    f"Estimate: got {name} of shape {array.shape}; allowed is "
-                    f"({len(self.names)},), one per configuration; make them fit"
-                )
-            known = array[~np.isnan(array)] if name == "measured" else array
-            largest = np.finfo(np.float64).max if name == "memory_mb" else 1.0
-            if not ((known >= 0) & (known <= largest)).all():
-                raise ValueError(
-                    f"Estimate: got {name} from {known.min()} to {known.max()}; allowed are "
-                    f"{'finite numbers >= 0' if name == 'memory_mb' else 'numbers in [0, 1]'}; "
-                    "correct them"
-                )
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+    def __init__(
+        self,
+        names: Sequence[str],
+        memory_mb: ArrayLike,
+        predicted: ArrayLike,
+        measured: ArrayLike,
+        chosen: Sequence[int] | NDArray[np.integer],
+        memory_cap_mb: float | None = None,
+        half_width: ArrayLike | None = None,
+        frontier_error: ArrayLike | None = None,
+    ):
+        fields = self.__dict__  # frozen for everyone else
+        fields["names"] = _names(names)
+        fields["memory_cap_mb"] = memory_cap("Estimate", memory_cap_mb)
+        fields["memory_mb"] = self._vector("memory_mb", memory_mb, Interval(0))
+        fields["predicted"] = self._vector("predicted", predicted, FRACTION)
+        fields["measured"] = self._vector("measured", measured, FRACTION, nan=True)
+        width, front = half_width, frontier_error
+        fields["half_width"] = None if width is None else self._vector("half_width", width, Interval(0))
+        fields["frontier_error"] = None if front is None else self._vector("frontier_error", front, FRACTION)
+        known = ~np.isnan(self.measured)
         if self.half_width is not None:
-            width = numbers("Estimate", "half_width", self.half_width)
-            if width.shape != (len(self.names),) or not (width >= 0).all():
-                raise ValueError(
-                    f"Estimate: got half_width of shape {width.shape}, from {width.min()}; allowed are "
-                    f"({len(self.names)},) numbers >= 0, one per configuration; make them fit"
-                )
-            width[~np.isnan(self.measured)] = 0.0
-            width.setflags(write=False)
-            object.__setattr__(self, "half_width", width)
-        chosen = np.array(self.chosen)
-        measured = np.flatnonzero(~np.isnan(self.measured))
-        chosen = chosen.astype(np.intp) if chosen.size == 0 else chosen
-        whole = chosen.ndim == 1 and chosen.dtype.kind in "iu"
-        if not whole or not np.array_equal(np.sort(chosen), measured):
-            raise ValueError(
-                f"Estimate: got chosen {chosen.tolist()}; allowed are the measured configurations "
-                f"{measured.tolist()} in some order; record a measured error for each choice"
-            )
-        chosen.setflags(write=False)
-        object.__setattr__(self, "chosen", chosen)
+            fields["half_width"] = np.where(known, 0.0, self.half_width)
+        n = Interval(0, len(self.names) - 1)
+        order = [integer("Estimate", "chosen", i, n) for i in sequence("Estimate", "chosen", chosen, "[0, 3]", 0)]
+        if sorted(order) != np.flatnonzero(known).tolist():
+            allowed = f"what was measured, {np.flatnonzero(known).tolist()}, in some order"
+            raise ValueError(message("Estimate", "chosen", f"{order}", allowed))
+        fields["chosen"] = np.array(order, dtype=np.intp)
+        for array in fields.values():
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
         if not self.allowed.any():
-            smallest = int(self.memory_mb.argmin())
-            raise ValueError(
-                f"Estimate: got a memory cap of {self.memory_cap_mb} MB; allowed is at least "
-                f"{self.memory_mb[smallest]:.6g} MB, which the smallest configuration "
-                f"{self.names[smallest]} needs; raise the cap"
+            least = self.memory_mb.min()
+            allowed = (
+                f"at least {least:.6g}, which the smallest configuration {self.names[self.memory_mb.argmin()]} needs"
             )
+            raise ValueError(message("Estimate", "memory_cap_mb", f"{self.memory_cap_mb}", allowed))
+
+    def _vector(self, name: str, got: ArrayLike, interval: Interval, nan: bool = False) -> Vector:
+        array = numbers("Estimate", name, got, (len(self.names),))
+        holds = (array >= interval.low) & (array <= interval.high) & (array < np.inf) | (
+            np.isnan(array) if nan else False
+        )
+        return every("Estimate", name, array, holds, f"a finite number, {interval}{', or nan' if nan else ''}")
 
     @property
-    def error(self) -> NDArray[np.float64]:
+    def error(self) -> Vector:
         """The best knowledge of each error: measured where measured, else predicted."""
         return np.where(np.isnan(self.measured), self.predicted, self.measured)
 
     @property
-    def band(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    def band(self) -> tuple[Vector, Vector] | None:
         """Lower and upper end of the 90 % band of each error, in [0, 1]; None if there is none."""
         if self.half_width is None:
             return None
@@ -134,8 +134,7 @@ class Estimate:
     @property
     def allowed(self) -> NDArray[np.bool_]:
         """Mask of the configurations within the memory cap."""
-        cap = np.inf if self.memory_cap_mb is None else self.memory_cap_mb
-        return self.memory_mb <= cap
+        return self.memory_mb <= (np.inf if self.memory_cap_mb is None else self.memory_cap_mb)
 
     @property
     def frontier(self) -> NDArray[np.bool_]:
@@ -170,7 +169,7 @@ class Estimate:
         allowed, frontier, error = self.allowed, self.frontier, self.error
         by_memory = np.argsort(self.memory_mb, kind="stable")
         return {
-            "memory_cap_mb": None if self.memory_cap_mb is None else float(self.memory_cap_mb),
+            "memory_cap_mb": self.memory_cap_mb,
             "chosen": [self.names[i] for i in self.chosen],
             "frontier": [self.names[i] for i in by_memory if frontier[i]],
             "recommended": self.names[self.recommended],
@@ -189,3 +188,10 @@ class Estimate:
                 for i, name in enumerate(self.names)
             ],
         }
+
+
+def _names(got: Sequence[str]) -> tuple[str, ...]:
+    found = names("Estimate", "configuration", got)
+    if not found:
+        raise ValueError(message("Estimate", "names", "empty", "at least one configuration"))
+    return found

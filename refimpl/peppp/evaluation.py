@@ -7,19 +7,22 @@ tasks, so what is measured here is what a user with a new task would have met.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from refimpl._arguments import NOT_NEGATIVE, Interval, choice, integer, message, number, numbers, of_shape, sequence
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.arguments import numbers, whole
+from refimpl.peppp.checks import memories, memory_cap, observed_errors
 from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.calibration import NORMAL_90
-from refimpl.peppp.estimators.methods import BEST, learn
-from refimpl.peppp.evaluation_input import Options, checked, existing, group_names, matrices
+from refimpl.peppp.estimators.methods import BEST, METHODS, Learned, learn
 from refimpl.peppp.matrix import sampling
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes
@@ -28,6 +31,25 @@ __all__ = ["METRICS", "leave_one_out", "paired_difference"]
 
 METRICS = ("convergence", "hyper_diff", "regret", "budget_regret", "inverted_distance", "relative_error", "coverage")
 """What `leave_one_out` returns, in this order."""
+
+Sampling = Literal["full", "uniform", "memory-biased"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How a row is estimated and scored; see `leave_one_out`."""
+
+    method: str
+    counts: tuple[int, ...]
+    rank: int
+    seed: int
+    plug_in: bool
+    duplicates: fronts.Duplicates
+    memory_cap_mb: float | None
+    sampling: Sampling
+    ratio: float
+    leak: bool
+    groups: NDArray[np.str_]
 
 
 def leave_one_out(
@@ -41,7 +63,7 @@ def leave_one_out(
     plug_in: bool = True,
     duplicates: fronts.Duplicates = "keep",
     memory_cap_mb: float | None = None,
-    meta_training: str = "full",
+    meta_training: Sampling = "full",
     ratio: float = 0.2,
     leak: bool = False,
     groups: Sequence[str] | None = None,
@@ -75,11 +97,11 @@ def leave_one_out(
     memory_cap_mb : float, optional
         Only configurations within it exist; default none.
     meta_training : {"full", "uniform", "memory-biased"}, default "full"
-        Which entries of the other rows are known; see `sampling`. Where their chances differ,
+        Which entries of the other rows are known; see `sampling`. Where their propensities differ,
         methods that complete the matrix weight by their inverse, as the paper does. A row of which
         nothing within the cap was sampled is left out.
     ratio : float, default 0.2
-        Chance of an entry (uniform) or of the smallest one (memory-biased).
+        Probability of an entry (uniform) or of the smallest one (memory-biased).
     leak : bool, default False
         Whether, as in the released code's memory-biased branch, the sample is drawn from the whole
         matrix and the held-out row's sampled entries are learned from. A flaw, kept to measure it.
@@ -98,9 +120,9 @@ def leave_one_out(
         ``convergence``, ``hyper_diff``, ``regret`` (of the configuration recommended without a
         further cap), ``budget_regret`` and ``inverted_distance`` as defined in `frontier`, memory
         divided by the largest of the whole matrix (the estimated frontier is where the method
-        expects the true one, if it says so: `methods.Learned.frontier`); ``relative_error``
+        expects the true one, if it says so: `estimators.methods.Learned.frontier`); ``relative_error``
         ||e - predicted|| / ||e|| (infinite for a row of zeros not predicted as such);
-        ``coverage``, the share of unmeasured entries inside their 90 % band (nan for methods
+        ``coverage``, the fraction of unmeasured entries inside their 90 % band (nan for methods
         without standard deviations, and where everything was measured).
 
     Raises
@@ -125,29 +147,74 @@ def leave_one_out(
     True
     """
     processes.not_while_starting()
-    values, memory = matrices(errors, memory_mb)
+    caller = "leave_one_out"
     several = not np.isscalar(n_measurements) and np.ndim(n_measurements) > 0
-    counts = tuple(n_measurements) if several else (n_measurements,)
-    options = Options(
-        method,
-        counts,
+    counts = sequence(caller, "n_measurements", n_measurements, "[5, 10]") if several else [n_measurements]
+    values, memory = _matrices(caller, errors, memory_mb)
+    names = [str(i) for i in range(len(values))] if groups is None else sequence(caller, "groups", groups, "['a', 'b']")
+    choice(caller, "duplicates", duplicates, fronts.DUPLICATES)
+    choice(caller, "meta_training", meta_training, get_args(Sampling))
+    options = _Options(
+        choice(caller, "method", method, METHODS),
+        (),
         rank,
-        seed,
+        integer(caller, "seed", seed, NOT_NEGATIVE),
         plug_in,
         duplicates,
-        memory_cap_mb,
+        memory_cap(caller, memory_cap_mb),
         meta_training,
-        ratio,
+        number(caller, "ratio", ratio, Interval(0, 1, open_low=True)),
         leak,
-        group_names(groups, len(values)),
+        of_shape(caller, "groups", np.array(names, dtype=np.str_), (len(values),)),
     )
-    jobs = whole("leave_one_out", "jobs", jobs, 1)
-    options = checked(options, values, memory)
+    jobs = integer(caller, "jobs", jobs, Interval(1))
+    options = _possible(caller, options, counts, values, memory)
     fold = functools.partial(_fold, values=values, memory=memory, options=options)
-    found = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
+    folds = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
     # rows x counts x metrics, to a dict of counts x rows
-    by_metric = dict(zip(METRICS, found.transpose(2, 1, 0), strict=True))
+    by_metric = dict(zip(METRICS, folds.transpose(2, 1, 0), strict=True))
     return by_metric if several else {name: scores[0] for name, scores in by_metric.items()}
+
+
+def _matrices(caller, errors, memory_mb) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return errors and memory as matrices of one shape, checked."""
+    named = isinstance(errors, ErrorMatrix)
+    values = observed_errors(caller, "errors", errors.values if named else errors, rows=3)  # two to learn from
+    memory_mb = errors.memory_mb if memory_mb is None and named else memory_mb
+    if memory_mb is None:
+        raise TypeError(message(caller, "memory_mb", "None", "the memory of every entry or column"))
+    memory = memories(caller, memory_mb, values.shape)
+    if not memory.any():
+        hint = "the frontier's distances are scaled by the largest"
+        raise ValueError(message(caller, "memory_mb", "all 0", "some memory above 0", hint))
+    return values, memory
+
+
+def _possible(caller, given: _Options, counts, values, memory) -> _Options:
+    """Return the options with rank and numbers of measurements, or refuse what cannot work, before any work."""
+    rest = min(int(np.count_nonzero(given.groups != group)) for group in given.groups)
+    if rest < 2:
+        raise ValueError(message(caller, "groups", f"of {rest} rows beside the largest", "at least 2 rows beside each"))
+    embeds = "mf" in given.method or "bo" in given.method
+    hint = "as many rows are left to learn from" if embeds else ""
+    rank = integer(caller, "rank", given.rank, Interval(1, rest if embeds else math.inf), hint)
+    measurable = [_existing(i, values[given.groups != g], values, memory, given) for i, g in enumerate(given.groups)]
+    fewest = int(np.argmin([there.sum() for there in measurable]))
+    most, least = int(measurable[fewest].sum()), rank if embeds else 1
+    if most < max(least, 2):
+        what = f"the number of configurations measured in row {fewest}"
+        what += "" if given.memory_cap_mb is None else f" within {given.memory_cap_mb:g} MB"
+        hint = "the rank of the embedding" if least > 2 else ""
+        raise ValueError(message(caller, what, f"{most}", f"at least {max(least, 2)}", hint))
+    hint = f"{'the rank of the embedding, and ' if embeds else ''}what can be measured of row {fewest}"
+    numbers_of = tuple(integer(caller, "n_measurements", n, Interval(least, most), hint) for n in counts)
+    return replace(given, rank=rank, counts=numbers_of)
+
+
+def _existing(i, known, values, memory, options) -> NDArray[np.bool_]:
+    """Mark the columns that row i can be measured in and that the known rows say something of."""
+    cap = np.inf if options.memory_cap_mb is None else options.memory_cap_mb
+    return (memory[i] <= cap) & ~np.isnan(values[i]) & ~np.isnan(known).all(axis=0)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
@@ -174,14 +241,12 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
     >>> paired_difference([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
     (0.25, 0.14433756729740646)
     """
-    a, b = numbers("paired_difference", "a", a), numbers("paired_difference", "b", b)
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
-        raise ValueError(
-            f"paired_difference: got shapes {a.shape} and {b.shape}; allowed are two equal shapes "
-            "(rows,) with at least 2 rows; pass the scores of the same rows in the same order"
-        )
-    difference = a - b
-    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(a)))
+    first = numbers("paired_difference", "a", a, (None,))
+    second = numbers("paired_difference", "b", b, first.shape)
+    if len(first) < 2:
+        raise ValueError(message("paired_difference", "a", f"of length {len(first)}", "at least 2 rows"))
+    difference = first - second
+    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(first)))
 
 
 def _fold(i, **how) -> list[tuple[float, ...]]:
@@ -193,9 +258,9 @@ def _fold(i, **how) -> list[tuple[float, ...]]:
         raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
 
 
-def _scores(i, *, values, memory, options):
+def _scores(i, *, values, memory, options: _Options):
     known, others, propensity = _known(i, values, memory, options)
-    exists = existing(i, known, values, memory, options.memory_cap_mb)
+    exists = _existing(i, known, values, memory, options)
     true, mb = values[i, exists], memory[i, exists]
     sampled = np.ix_(~np.isnan(known[:, exists]).all(axis=1), exists)  # other rows teach nothing
     learned = learn(
@@ -205,7 +270,7 @@ def _scores(i, *, values, memory, options):
         rank=options.rank,
         propensity=None if propensity is None else propensity[sampled],
     )
-    shape = {"memory_scale": float(memory.max()), "duplicates": options.duplicates}
+    scale, duplicates = float(memory.max()), options.duplicates
     allowed = np.ones(len(true), dtype=bool)
     scores = []
     for n in options.counts:
@@ -215,14 +280,15 @@ def _scores(i, *, values, memory, options):
         predicted = modelled.copy()
         predicted[chosen] = errors
         shown = predicted if options.plug_in else modelled
-        front = learned.frontier(chosen, errors, mb) if learned.frontier else shown
+        expected = learned.frontier(chosen, errors, mb)
+        front = shown if expected is None else expected
         scores.append(
             (
-                fronts.convergence(mb, true, front, **shape),
-                fronts.hyper_diff(mb, true, front, **shape),
+                fronts.convergence(mb, true, front, memory_scale=scale, duplicates=duplicates),
+                fronts.hyper_diff(mb, true, front, memory_scale=scale, duplicates=duplicates),
                 fronts.regret(true, fronts.recommend(mb, predicted)),
                 fronts.budget_regret(mb, true, predicted),
-                fronts.inverted_distance(mb, true, front, **shape),
+                fronts.inverted_distance(mb, true, front, memory_scale=scale, duplicates=duplicates),
                 _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
             )
@@ -230,45 +296,46 @@ def _scores(i, *, values, memory, options):
     return scores
 
 
-def _known(i, values, memory, options):
-    """The entries a method may learn from when row i is held out, their rows, and their chances.
+def _known(i, values, memory, options: _Options):
+    """Return what may be learned from when row i is held out: entries, their rows, their propensities.
 
-    Chances are None where they are all alike.
+    Propensities are None where they are all alike.
     """
     rows = np.arange(len(values))
-    others = rows[np.array(options.groups) != options.groups[i]]
+    others = rows[options.groups != options.groups[i]]
     if options.sampling == "full":
         return values[others], others, None
     learned_rows = rows if options.leak else others
     seed = (options.seed, i, 1)
     if options.sampling == "uniform":
         mask, _ = sampling.uniform_sample(values[learned_rows].shape, options.ratio, seed=seed)
-        chance = None
+        propensity = None
     else:
-        mask, chance = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
-    return np.where(mask, values[learned_rows], np.nan), learned_rows, chance
+        mask, propensity = sampling.memory_biased_sample(memory[learned_rows], options.ratio, seed=seed)
+    return np.where(mask, values[learned_rows], np.nan), learned_rows, propensity
 
 
 def _relative(missed, true) -> float:
-    """||missed|| / ||true||; of zeros, 0 where nothing was missed and infinity else."""
+    """Return ||missed|| / ||true||; of zeros, 0 where nothing was missed and infinity else."""
     distance, size = np.linalg.norm(missed), np.linalg.norm(true)
     if size == 0:
         return np.inf if distance else 0.0
     return float(distance / size)
 
 
-def _coverage(learned, true, chosen, modelled, deviation) -> float:
-    """Share of the unmeasured entries inside their 90 % band."""
+def _coverage(learned: Learned, true, chosen, modelled, deviation) -> float:
+    """Return the fraction of the unmeasured entries inside their 90 % band."""
     unmeasured = np.ones(len(true), dtype=bool)
     unmeasured[chosen] = False
     if deviation is None or not unmeasured.any():
         return float("nan")
-    width = NORMAL_90 if learned.band is None else learned.band(len(chosen))
+    band = learned.band(len(chosen))
+    width = NORMAL_90 if band is None else band
     inside = np.abs(true - modelled) <= width * deviation
     return float(inside[unmeasured].mean())
 
 
-def _map(function, items, jobs, progress, label):
+def _map(function: Callable, items: range, jobs: int, progress: bool, label: str) -> Iterator:
     """Yield function(item) in order, in this process or in several."""
     from tqdm import tqdm
 

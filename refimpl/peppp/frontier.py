@@ -3,8 +3,8 @@
 Every function takes one number per configuration for memory (any unit, the same throughout) and
 for error (in [0, 1]); smaller is better for both. Point i *dominates* point j if it is no worse in
 both and better in one. The *frontier* is the set of points that none dominates. Three numbers
-compare a predicted frontier with the true one; what to pick from one is in `picking`, whose
-functions can be had from here too.
+compare a predicted frontier with the true one. What to pick under a memory cap, and what it costs
+to have picked wrongly, is at the end.
 
 *Source*: Pareto optimality; PEPPP (arXiv 2106.09686) for the metrics, and for frontiers of which
 exact duplicates eliminate each other.
@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import number, numbers, one_of, vectors
-from refimpl.peppp.picking import budget_regret, recommend, regret
+from refimpl._arguments import Interval, choice, finite, integer, message, number, numbers
+from refimpl.peppp.checks import mask, vectors
 
 __all__ = [
     "DUPLICATES",
@@ -69,7 +69,7 @@ def non_dominated(memory: ArrayLike, error: ArrayLike, *, duplicates: Duplicates
     array([ True,  True, False, False])
     """
     memory, error = vectors("non_dominated", memory=memory, error=error)
-    one_of("non_dominated", "duplicates", duplicates, DUPLICATES)
+    choice("non_dominated", "duplicates", duplicates, DUPLICATES)
     levels, level = np.unique(memory, return_inverse=True)
     best = np.full(len(levels), np.inf)  # smallest error at each memory level ...
     np.minimum.at(best, level, error)
@@ -157,12 +157,7 @@ def hypervolume(memory: ArrayLike, error: ArrayLike, reference: tuple[float, flo
     2.0
     """
     memory, error = vectors("hypervolume", memory=memory, error=error)
-    corner = numbers("hypervolume", "reference", reference)
-    if corner.shape != (2,) or not np.isfinite(corner).all():
-        raise ValueError(
-            f"hypervolume: got the reference {reference}; allowed are two finite numbers; "
-            "pass for example (largest memory, 1.0)"
-        )
+    corner = finite("hypervolume", "reference", numbers("hypervolume", "reference", reference, (2,)))
     width, height = corner
     order = np.lexsort((error, memory))
     memory = np.minimum(memory[order], width)
@@ -233,8 +228,8 @@ def inverted_distance(
     """Average the distance from the true frontier to the predicted one.
 
     The inverted generational distance of Coello Coello and Reyes Sierra (2004): `convergence` with
-    the two frontiers exchanged, so that a predicted frontier which leaves part of the true one out
-    is found out. Parameters, errors raised and exactness are those of `convergence`.
+    the two frontiers exchanged, so that a predicted frontier which leaves out part of the true one
+    shows. Parameters, errors raised and exactness are those of `convergence`.
 
     Returns
     -------
@@ -299,9 +294,9 @@ def _distances(caller, memory, true, predicted, memory_scale, duplicates) -> NDA
     for error in (predicted, true):
         front = non_dominated(memory, error, duplicates=duplicates)
         if not front.any():
+            hint = "use duplicates='keep'"
             raise ValueError(
-                f"{caller}: got points whose frontier is empty because duplicates eliminate each "
-                "other; allowed is a frontier of at least one point; use duplicates='keep'"
+                message(caller, "the frontier", "empty, duplicates eliminated", "at least one point", hint)
             )
         fronts.append(np.column_stack([memory[front] / scale, error[front] / largest]))
     estimated, actual = fronts
@@ -309,15 +304,129 @@ def _distances(caller, memory, true, predicted, memory_scale, duplicates) -> NDA
 
 
 def _scale(caller: str, memory: NDArray[np.float64], memory_scale: float | None) -> float:
-    """What memory is divided by: `memory_scale`, or the largest memory."""
+    """Return what memory is divided by: `memory_scale`, or the largest memory."""
     largest = float(memory.max())
-    scale = largest
-    if memory_scale is not None:
-        scale = number(caller, "memory_scale", memory_scale, "that is finite", math.isfinite)
-    if memory.min() < 0 or scale <= 0 or scale < largest:
-        raise ValueError(
-            f"{caller}: got memory from {memory.min():g} to {largest:g} and memory_scale {scale}; "
-            "allowed are memory >= 0 and a positive scale not below the largest memory; pass the "
-            "largest memory of the whole matrix"
-        )
-    return scale
+    if memory.min() < 0 or largest <= 0:
+        raise ValueError(message(caller, "memory", f"from {memory.min():g} to {largest:g}", "at least 0, not all 0"))
+    return largest if memory_scale is None else number(caller, "memory_scale", memory_scale, Interval(largest))
+
+
+# What to pick, and what it costs to have picked wrongly
+
+
+def recommend(memory: ArrayLike, predicted: ArrayLike, cap: float | None = None) -> int:
+    """Pick the configuration of smallest predicted error within a memory cap.
+
+    Parameters
+    ----------
+    memory, predicted : array_like of float, shape (n,)
+        Memory and predicted (where measured: measured) error of each configuration.
+    cap : float, optional
+        Largest memory allowed, in the unit of `memory`; default none.
+
+    Returns
+    -------
+    int
+        An index. Ties go to the smaller memory, then to the lower index.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a number is not finite, or no configuration fits under the cap.
+
+    Notes
+    -----
+    *Source*: PEPPP (arXiv 2106.09686), final selection. Exact: only comparisons.
+
+    Examples
+    --------
+    >>> recommend([3, 1, 2], [0.1, 0.3, 0.2], cap=2)
+    2
+    """
+    memory, predicted = vectors("recommend", memory=memory, predicted=predicted)
+    if cap is None:
+        return _pick(memory, predicted, math.inf)
+    smallest = f"index {memory.argmin()} takes least memory"
+    return _pick(memory, predicted, number("recommend", "cap", cap, Interval(float(memory.min())), smallest))
+
+
+def _pick(memory: NDArray[np.float64], predicted: NDArray[np.float64], cap: float) -> int:
+    allowed = np.flatnonzero(memory <= cap)
+    order = np.lexsort((allowed, memory[allowed], predicted[allowed]))
+    return int(allowed[order[0]])
+
+
+def regret(true: ArrayLike, chosen: int, allowed: ArrayLike | None = None) -> float:
+    """Measure how much worse a chosen configuration is than the best allowed one.
+
+    Parameters
+    ----------
+    true : array_like of float, shape (n,)
+        True error of each configuration.
+    chosen : int
+        Index of the chosen one, allowed.
+    allowed : array_like of bool, shape (n,), optional
+        Configurations it competes with, such as those under a memory cap; default all.
+
+    Returns
+    -------
+    float
+        ``true[chosen]`` minus the smallest true error among the allowed ones, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or `chosen` is not allowed.
+
+    Notes
+    -----
+    *Source*: simple regret. Rounded once.
+
+    Examples
+    --------
+    >>> regret([0.25, 0.5, 0.125], chosen=1)
+    0.375
+    """
+    (true,) = vectors("regret", true=true)
+    among = mask("regret", allowed, len(true))
+    chosen = integer("regret", "chosen", chosen, Interval(0, len(true) - 1))
+    if not among[chosen]:
+        raise ValueError(message("regret", "chosen", f"{chosen}", "an index marked in `allowed`"))
+    return float(true[chosen] - true[among].min())
+
+
+def budget_regret(memory: ArrayLike, true: ArrayLike, predicted: ArrayLike) -> float:
+    """Average the regret of the recommendation over all memory caps that matter.
+
+    The caps are the distinct values of `memory`: between two of them the choice does not change.
+
+    Parameters
+    ----------
+    memory, true, predicted : array_like of float, shape (n,)
+        Memory, true error, and predicted (where measured: measured) error of each configuration.
+
+    Returns
+    -------
+    float
+        Mean over caps of ``regret(true, recommend(memory, predicted, cap), memory <= cap)``, in
+        [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or a number is not finite.
+
+    Notes
+    -----
+    *Source*: a decision metric of this package; the paper (arXiv 2106.09686) has none. Exact up
+    to rounding of the mean.
+
+    Examples
+    --------
+    >>> budget_regret([1, 2, 3], true=[0.5, 0.25, 0.125], predicted=[0.5, 0.625, 0.125])
+    0.08333333333333333
+    """
+    memory, true, predicted = vectors("budget_regret", memory=memory, true=true, predicted=predicted)
+    caps = np.unique(memory)
+    lost = [true[_pick(memory, predicted, cap)] - true[memory <= cap].min() for cap in caps]
+    return math.fsum(lost) / len(lost)

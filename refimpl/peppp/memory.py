@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from refimpl.peppp.arguments import one_of, whole
+from refimpl._arguments import Interval, choice, instance, integer, wrong_kind
 from refimpl.peppp.configs import Configuration
 
 __all__ = ["KINDS", "MIXED_PRECISION", "Memory", "count", "released_mb"]
@@ -46,14 +46,17 @@ KINDS = ("weights", "activations", "activation gradients", "weight gradients", "
 MIXED_PRECISION = Configuration("e5m10", "e8m23")
 """The usual mixed precision: half precision with single-precision weights and optimizer state."""
 
-STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second moment")}
-"""What each optimizer remembers of every parameter."""
+STATES: dict[str, tuple[str, ...]] = {"sgd": (), "momentum": ("momentum",), "adam": ("momentum", "second moment")}
+"""What each optimizer keeps of every parameter."""
 
-LARGEST = 2**40  # images in a batch; more is a typing error, and soon beyond floats
+BATCH = Interval(1, 2**40)
+"""Images in a batch; more is a typing error, and soon beyond floats."""
+
 BLOCK = 2048
 """Elements that share one 32-bit scale in 8-bit optimizer states."""
 
 Accounting = Literal["paper", "needed"]
+Optimizer = Literal["sgd", "momentum", "adam"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def count(
     *,
     batch_size: int = 32,
     accounting: Accounting = "paper",
-    optimizer: str = "momentum",
+    optimizer: Optimizer = "momentum",
     state_bits: int | None = None,
     checkpoint_every: int | None = None,
 ) -> Memory:
@@ -144,11 +147,11 @@ def count(
     accounting : {"paper", "needed"}, default "paper"
         See the head of this file.
     optimizer : {"sgd", "momentum", "adam"}, default "momentum"
-        Remembers nothing, one or two numbers for each parameter.
+        Keeps nothing, one or two numbers of each parameter.
     state_bits : int, optional
         Width of those numbers; default the high format's. 8 adds one 32-bit scale per 2048.
     checkpoint_every : int, optional
-        Keep only every so many-th activation and compute the others again when the backward pass
+        Keep only one activation in this number, and compute the others again when the backward pass
         comes to them, one stretch at a time; default keep all.
 
     Returns
@@ -170,7 +173,7 @@ def count(
     """
     _check(network, configuration, batch_size, accounting, optimizer, state_bits, checkpoint_every)
     low, high = configuration.low_bits, configuration.high_bits
-    state = {None: high, 8: 8 + 32 / BLOCK}.get(state_bits, state_bits)
+    state: float = high if state_bits is None else 8 + 32 / BLOCK if state_bits == 8 else state_bits
     walked = list(network.walk(shape))
     logits = batch_size * math.prod(walked[-1][2])
     items = [Item("input", "input", batch_size * math.prod(shape), high)]
@@ -204,27 +207,20 @@ def count(
 
 def _check(network, configuration, batch_size, accounting, optimizer, state_bits, checkpoint_every):
     if not hasattr(network, "walk"):
-        raise TypeError(
-            f"count: got a {type(network).__name__} as network; allowed is one with walk(shape); pass "
-            "for example refimpl.nn.cnn()"
-        )
-    if not isinstance(configuration, Configuration):
-        raise TypeError(
-            f"count: got configuration {configuration!r}; allowed is a Configuration; pass "
-            "refimpl.peppp.configuration(name)"
-        )
-    whole("count", "batch_size", batch_size, 1, LARGEST, " (2^40)")
-    one_of("count", "accounting", accounting, ("paper", "needed"))
-    one_of("count", "optimizer", optimizer, tuple(STATES))
+        raise wrong_kind("count", "network", network, "one with walk(shape), such as refimpl.nn.cnn()")
+    instance("count", "configuration", configuration, Configuration, "a Configuration")
+    integer("count", "batch_size", batch_size, BATCH)
+    choice("count", "accounting", accounting, get_args(Accounting))
+    choice("count", "optimizer", optimizer, STATES)
     if state_bits is not None:
-        whole("count", "state_bits", state_bits, 1, 64, ", of which 8 is usual")
+        integer("count", "state_bits", state_bits, Interval(1, 64), "8 is usual")
     if checkpoint_every is not None:
-        why = ", about the square root of the number of layers saving most"
-        whole("count", "checkpoint_every", checkpoint_every, 1, why=why)
+        hint = "about the square root of the number of layers saves most"
+        integer("count", "checkpoint_every", checkpoint_every, Interval(1), hint)
 
 
 def _read_by_backward(walked, batch_size, low, high) -> list[Item]:
-    """The activations that a backward pass reads, each once; the input is counted elsewhere."""
+    """Return the activations that a backward pass reads, each once; the input is counted elsewhere."""
     widths = {"low": low, "high": high, "sign": 1}
     items = []
     last = len(walked) - 1
@@ -238,7 +234,7 @@ def _read_by_backward(walked, batch_size, low, high) -> list[Item]:
 
 
 def _checkpointed(kept: list[Item], every: int | None) -> list[Item]:
-    """Every so many-th activation, and those of the largest stretch between two."""
+    """Return one activation in `every`, and those of the largest stretch between two."""
     if every is None or every == 1:
         return kept
     stretches = [kept[i : i + every] for i in range(0, len(kept), every)]

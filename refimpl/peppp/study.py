@@ -11,8 +11,9 @@ from importlib import resources
 import numpy as np
 
 from refimpl import data
+from refimpl._arguments import instance, integer, message
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.arguments import cap_of
+from refimpl.peppp.checks import memory_cap, observed_errors
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
 from refimpl.peppp.estimate import Estimate
 from refimpl.peppp.estimators.methods import BEST, learn
@@ -97,21 +98,15 @@ class Study:
         rank: int = RANK,
         seed: int = 0,
     ):
-        if not isinstance(errors, ErrorMatrix) or not isinstance(task, data.Task):
-            raise TypeError(
-                f"Study: got errors of type {type(errors).__name__} and a task of type "
-                f"{type(task).__name__}; allowed are an ErrorMatrix and a data.Task; pass for example "
-                "meta_training(task) and data.load(name)"
-            )
-        measurements = sweep.whole("Study", "measurements", measurements)
-        cap_of("Study", memory_cap_mb)
+        instance("Study", "errors", errors, ErrorMatrix, "an ErrorMatrix, as of meta_training(task)")
+        instance("Study", "task", task, data.Task, "a Task, as of data.load(name)")
+        self.measurements = integer("Study", "measurements", measurements)
+        cap = memory_cap("Study", memory_cap_mb)
         known = data.load(task.name)  # what the workers will load and train
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
             if not np.array_equal(getattr(known, part), getattr(task, part)):
-                raise ValueError(
-                    f"Study: the {part} of this task are not those of data.load({task.name!r}), which "
-                    "is what would be trained; pass a task as data.load returns it"
-                )
+                allowed = f"that of data.load({task.name!r}), which is what would be trained"
+                raise ValueError(message("Study", f"{part} of the task", "something else", allowed))
         related = errors.metadata.get("images_from", [None] * len(errors.rows))
         for row, source in zip(errors.rows, related, strict=False):
             if row == task.name or source == task.images_from:
@@ -119,36 +114,29 @@ class Study:
                     f"the matrix to learn from has the row {row!r}, made from the images of "
                     f"{task.name}: leave it out, or the estimate would know what it is to predict"
                 )
-        self.task, self.names, self.memory_cap_mb = task, errors.columns, memory_cap_mb
-        self.settings, self.measurements = sweep.Settings(seed=seed), measurements
+        self.task, self.names, self.memory_cap_mb = task, errors.columns, cap
+        self.settings = sweep.Settings(seed=seed)
         sweep.batch_fits(task, self.settings.batch_size)
         formats = [configuration(name) for name in self.names]
         self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
-        self.allowed = self.memory_mb <= (np.inf if memory_cap_mb is None else memory_cap_mb)
+        self.allowed = self.memory_mb <= (np.inf if cap is None else cap)
         count = int(self.allowed.sum())
-        smallest = int(self.memory_mb.argmin())
         if not count:
+            smallest = int(self.memory_mb.argmin())
             raise ValueError(
-                f"a memory cap of {memory_cap_mb} MB admits no configuration; the smallest, "
-                f"{self.names[smallest]}, needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
+                f"a memory cap of {cap} MB admits no configuration; the smallest, {self.names[smallest]}, "
+                f"needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
             )
-        unmeasured = np.isnan(errors.values)
-        for kind, names, axis in (("row", errors.rows, 1), ("column", errors.columns, 0)):
-            empty = np.flatnonzero(unmeasured.all(axis=axis))
-            if len(empty):
-                raise ValueError(
-                    f"the matrix to learn from has nothing but nan in {kind} {names[empty[0]]!r}: "
-                    f"measure something there, or leave that {kind} out"
-                )
+        observed_errors("Study", "errors", errors.values)
         self.learned = learn(method, errors.values, errors.memory_mb, rank=rank)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
         if count < fewest:
             raise ValueError(
-                f"a memory cap of {memory_cap_mb} MB admits {count} configuration{'s'[: count > 1]}; the "
+                f"a memory cap of {cap} MB admits {count} configuration{'s'[: count > 1]}; the "
                 f"design needs at least {fewest}, {why}: raise the cap"
             )
-        if not fewest <= measurements <= count:
+        if not fewest <= self.measurements <= count:
             raise ValueError(
                 f"{measurements} measurements; allowed are {fewest} ({why}) to "
                 f"{count} (the configurations under the memory cap)"
@@ -202,10 +190,10 @@ class Study:
             bar.set_postfix_str(sweep.STARTING)
 
             def train(columns):
-                found = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[columns]
-                bar.set_postfix_str(f"{self.names[columns[-1]]} error {found[-1]:.3f}")
+                errors = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[columns]
+                bar.set_postfix_str(f"{self.names[columns[-1]]} error {errors[-1]:.3f}")
                 bar.update(len(columns))
-                return found
+                return errors
 
             return self._estimate(train)
 
@@ -232,9 +220,9 @@ class Study:
         measured = np.full(len(self.names), np.nan)
         measured[chosen] = errors
         predicted, deviation = self.learned.predict(chosen, errors)
-        stated = deviation is not None and self.learned.band is not None
-        width = self.learned.band(len(chosen)) * deviation if stated else None
-        frontier = self.learned.frontier and self.learned.frontier(chosen, errors, self.memory_mb)
+        band = self.learned.band(len(chosen))
+        width = None if band is None or deviation is None else band * deviation
+        frontier = self.learned.frontier(chosen, errors, self.memory_mb)
         return Estimate(self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width, frontier)
 
     @contextlib.contextmanager

@@ -55,12 +55,6 @@ def test_no_measurement_makes_anything_less_certain(seed, column):
     assert (after.deviation <= before.deviation + 1e-9).all()
 
 
-def test_what_follows_from_the_rest_cannot_be_measured_again():
-    certain = Belief(np.zeros(2), np.ones((2, 2)))
-    with pytest.raises(ValueError, match="follow exactly from"):
-        certain.given([0, 1], [0.5, 0.5])
-
-
 def samples(seed, rows=30, columns=7, rank=2, noise=0.02):
     rng = np.random.default_rng(seed)
     factors, loadings = (rng.standard_normal((rows, rank)), 0.1 * rng.standard_normal((rank, columns)))
@@ -178,20 +172,3 @@ def test_a_band_is_the_quantile_of_unmeasured_residuals_and_nothing_where_all_is
     certain = LeftOut(0, np.array([0.5, 0.25]), np.array([], int), Belief(np.array([0.5, 0.25]), np.zeros((2, 2))))
     assert band_width([certain]) == 0.0
     assert band_width([]) == band_width([left._replace(measured=np.arange(3))]) == NORMAL_90
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: probabilistic_pca([[0.5, np.nan], [0.5, np.nan]], 1), r"column 1 without"),
-        (lambda: probabilistic_pca([[0.5, 0.5], [np.nan, np.nan]], 1), r"row 1 without"),
-        (lambda: probabilistic_pca([[0.5, 1.5], [0.5, 0.5]], 1), r"1.5 at row 0, column 1"),
-        (lambda: probabilistic_pca(np.full((3, 4), 0.5), 3), r"rank = 3; allowed is 1 to 2"),
-        (lambda: probabilistic_pca([0.5], 1), r"at least 2 rows"),
-        (lambda: probabilistic_pca(np.where(np.eye(9) > 0, 0.5, np.nan), 2), r"9 observed entries; rank 2 .* at least"),
-        (lambda: learn_belief([[0.5, -1.0], [0.5, 0.5]]), r"-1.0 at row 0, column 1"),
-    ],
-)
-def test_bad_input_is_refused_with_the_remedy(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

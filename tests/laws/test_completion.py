@@ -145,31 +145,3 @@ def test_as_many_entries_as_determine_a_matrix_of_rank_one_are_enough():
     cross = np.full((9, 9), np.nan)
     cross[0], cross[:, 0] = 0.5, 0.5
     assert soft_impute(cross, rank=1, penalty=1e-6).values == pytest.approx(np.full((9, 9), 0.5), abs=1e-3)
-
-
-EMPTY_ROW = [[0.5, 0.5], [np.nan, np.nan]]
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: soft_impute(EMPTY_ROW), r"row 1 without a measured entry"),
-        (lambda: soft_impute(np.transpose(EMPTY_ROW)), r"column 1 without a measured entry"),
-        (lambda: soft_impute([[0.5, 2.0]] * 2), r"2.0 at row 0, column 1"),
-        (lambda: soft_impute(np.full((3, 3), 0.5), rank=4), r"rank = 4; allowed is 1 to 3"),
-        (lambda: soft_impute(np.full((9, 9), 0.5), penalty=-1), r"penalty = -1"),
-        (
-            lambda: soft_impute(np.where(np.eye(9) > 0, 0.5, np.nan)),
-            r"9 observed entries; rank 5 of a 9 x 9 matrix needs at least 17",
-        ),
-        (lambda: soft_impute(np.full((9, 9), 0.5), weights=[1]), r"weights of shape \(1,\)"),
-        (lambda: soft_impute(np.full((9, 9), 0.5), weights=np.zeros((9, 9))), r"weight 0.0 at row 0, column 0"),
-        (lambda: inverse_propensity([0.0]), r"\(0, 1\]"),
-        (lambda: inverse_propensity([0.5], clip=0.5), r"at least 1"),
-        (lambda: uniform_sample((2, 2), 0, seed=0), r"\(0, 1\]"),
-        (lambda: memory_biased_sample([[1.0]], 1.5, seed=0), r"\(0, 1\]"),
-    ],
-)
-def test_bad_input_is_refused_with_the_remedy(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

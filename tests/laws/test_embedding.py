@@ -231,60 +231,6 @@ def test_an_estimate_survives_json():
     }
 
 
-ROW = np.array([[1.0, 2.0, 3.0]])
-FULL = np.full((3, 3), 0.5)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: rank_by_rule([[0.5, np.nan]]), r"nan at row 0, column 1"),
-        (lambda: rank_by_rule(np.zeros((2, 2))), r"matrix of zeros"),
-        (lambda: rank_by_rule(ROW, threshold=0), r"\(0, 1\]"),
-        (lambda: svd_embedding([0.5], 1), r"shape \(1,\)"),
-        (lambda: svd_embedding(ROW, 2), r"rank = 2; allowed is 1 to 1"),
-        (lambda: svd_embedding(FULL, 2), r"rank = 2; allowed is 1 to 1"),
-        (lambda: svd_embedding(FULL, 0), r"rank = 0"),
-        (lambda: predict(ROW, [], []), r"0 measurements; allowed is at least"),
-        (lambda: predict(ROW, [3], [0.5]), r"distinct integers from 0 to 2"),
-        (lambda: predict(ROW, [1, 1], [0.5, 0.5]), r"measure each column once"),
-        (lambda: predict(ROW, [1], [1.5]), r"\[0, 1\]"),
-        (lambda: predict(ROW, [1], [np.nan]), r"\[0, 1\]"),
-        (lambda: predict(ROW, [1], [0.5, 0.5]), r"one error per measured column"),
-        (lambda: predict(np.ones((2, 3)), [0, 1], [0.5, 0.5]), r"spanning only 1"),
-        (lambda: leave_one_out([[0.5, np.nan]] * 3, [1, 2], n_measurements=1), r"column 1 without a measured entry"),
-        (lambda: leave_one_out(FULL[:2], [1, 2, 3], n_measurements=1), r"at least 3 rows"),
-        (lambda: leave_one_out(FULL, [1, 2], n_measurements=1), r"memory_mb of shape \(2,\)"),
-        (lambda: leave_one_out(FULL, n_measurements=1), r"no memory_mb"),
-        (lambda: leave_one_out(FULL, [1, 2, np.inf], n_measurements=1), r"inf at row 0, column 2"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, method="ed"), r"'ed-mf'"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=4), r"= 4; allowed is 1 to 3"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=0), r"n_measurements = 0"),
-        (lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, meta_training="x"), r"'uniform'"),
-        (
-            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf"),
-            r"rank = 2; allowed is 1 to 1",
-        ),
-        (
-            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=2, rank=2, method="ed-mf", memory_cap_mb=1),
-            r"row 0 with 1 measured configurations within 1 MB; allowed is at least 2",
-        ),
-        (
-            lambda: leave_one_out(FULL, [1, 2, 3], n_measurements=1, groups=["a", "a", "b"]),
-            r"at least 2 rows outside every group",
-        ),
-        (lambda: estimate(half_width=[0.5]), r"half_width of shape \(1,\)"),
-        (lambda: estimate(memory_cap_mb=0.5), r"1 MB, which the smallest configuration a needs"),
-        (lambda: estimate(chosen=[0]), r"chosen \[0\]; allowed .* \[1\]"),
-        (lambda: estimate(predicted=[0.5, 0.5, 0.5, 1.5]), r"predicted from 0.5 to 1.5"),
-        (lambda: estimate(measured=[0.5]), r"measured of shape \(1,\)"),
-    ],
-)
-def test_bad_input_is_refused_with_the_remedy(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_a_row_of_which_nothing_was_sampled_is_left_out():
     rng = np.random.default_rng(3)
     errors = np.clip(rng.uniform(0.2, 0.8, (12, 1)) * rng.uniform(0.5, 1, 6), 0, 1)

@@ -8,10 +8,10 @@ from scipy.stats import multivariate_normal, norm
 
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.estimators.belief import Belief
-from refimpl.peppp.estimators.calibration import LeftOut, frontier_share
+from refimpl.peppp.estimators.calibration import LeftOut, frontier_fraction
 from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
 from refimpl.peppp.estimators.factors import Factors, closed_form
-from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_chances
+from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_probabilities
 
 seeds = st.integers(0, 2**32)
 
@@ -46,18 +46,18 @@ def test_the_density_of_a_row_is_that_of_a_gaussian_for_every_scale(seed):
 def test_a_row_of_which_entries_are_known_is_the_mixture_over_scales(seed, n):
     rows, rng = rows_of(seed)
     columns, errors = np.arange(n), rng.uniform(size=n)
-    chances, parts = [], []
-    for scale, chance in zip(SCALES, rows.chances, strict=True):
+    probabilities, parts = [], []
+    for scale, probability in zip(SCALES, rows.probabilities, strict=True):
         gaussian = of_scale(rows.factors, scale)
         parts.append(gaussian.given(columns, errors))
         density = 1.0
         if n:
             density = multivariate_normal.pdf(errors, gaussian.mean[:n], gaussian.covariance[:n, :n])
-        chances.append(chance * density)
-    chances = np.array(chances) / np.sum(chances)
-    mean = sum(c * p.mean for c, p in zip(chances, parts, strict=True))
+        probabilities.append(probability * density)
+    probabilities = np.array(probabilities) / np.sum(probabilities)
+    mean = sum(c * p.mean for c, p in zip(probabilities, parts, strict=True))
     covariance = sum(
-        c * (p.covariance + np.outer(p.mean - mean, p.mean - mean)) for c, p in zip(chances, parts, strict=True)
+        c * (p.covariance + np.outer(p.mean - mean, p.mean - mean)) for c, p in zip(probabilities, parts, strict=True)
     )
     found = rows.given(columns, errors)
     assert found.mean[:n].tolist() == errors.tolist()
@@ -72,9 +72,9 @@ def test_how_often_rows_are_noisy_is_learned_from_them():
     deviations = rng.standard_normal((300, 40)) * np.sqrt(factors.noise)
     scale = np.where(quiet, SCALES[2], SCALES[8])[:, None]
     values = factors.mean + rng.standard_normal((300, 2)) @ factors.loadings.T
-    chances = learn_chances(rows.log_density(values + np.sqrt(scale) * deviations))
-    assert chances[1:4].sum() == pytest.approx(quiet.mean(), abs=0.02)
-    assert chances[7:10].sum() == pytest.approx(1 - quiet.mean(), abs=0.02)
+    probabilities = learn_probabilities(rows.log_density(values + np.sqrt(scale) * deviations))
+    assert probabilities[1:4].sum() == pytest.approx(quiet.mean(), abs=0.02)
+    assert probabilities[7:10].sum() == pytest.approx(1 - quiet.mean(), abs=0.02)
 
 
 def test_with_few_rows_the_likeliest_noise_is_far_too_small_and_the_unbiased_is_right():
@@ -131,10 +131,10 @@ def test_what_is_certain_is_expected_as_it_is(seed):
 
 @settings(deadline=None, max_examples=30)
 @given(seeds, st.floats(0, 1))
-def test_lowering_the_frontier_leaves_it_where_it_is_in_memory(seed, share):
+def test_lowering_the_frontier_leaves_it_where_it_is_in_memory(seed, fraction):
     memory, belief, _ = uncertain(seed)
     least = expected_least([memory], [belief.mean], [belief.covariance])[0]
-    lowered = expected_frontier(memory, belief.mean, least, share)
+    lowered = expected_frontier(memory, belief.mean, least, fraction)
     front = fronts.non_dominated(memory, belief.mean)
     assert (lowered[~front] == belief.mean[~front]).all()
     assert (lowered <= belief.mean).all() and (lowered >= 0).all()
@@ -144,7 +144,7 @@ def test_lowering_the_frontier_leaves_it_where_it_is_in_memory(seed, share):
 
 @settings(deadline=None, max_examples=20)
 @given(seeds)
-def test_no_other_share_brings_the_hypervolumes_nearer(seed):
+def test_no_other_fraction_brings_the_hypervolumes_nearer(seed):
     rng = np.random.default_rng(seed)
     memory, left = np.empty((5, 7)), []
     for row in range(5):
@@ -153,13 +153,13 @@ def test_no_other_share_brings_the_hypervolumes_nearer(seed):
         left.append(LeftOut(row, true, np.array([], dtype=int), after))
     corner = (memory.max(), 1.0)
 
-    def missed(share):
+    def missed(fraction):
         total = 0.0
         for mb, (_, true, _, after) in zip(memory, left, strict=True):
             least = expected_least([mb], [after.mean], [after.covariance])[0]
-            shown = expected_frontier(mb, after.mean.clip(0, 1), least, share)
+            shown = expected_frontier(mb, after.mean.clip(0, 1), least, fraction)
             total += abs(fronts.hypervolume(mb, shown, corner) - fronts.hypervolume(mb, true, corner))
         return total
 
-    best = missed(frontier_share(left, memory))
-    assert best <= min(missed(share) for share in np.linspace(0, 1, 21)) + 1e-9
+    best = missed(frontier_fraction(left, memory))
+    assert best <= min(missed(fraction) for fraction in np.linspace(0, 1, 21)) + 1e-9

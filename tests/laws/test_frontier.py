@@ -258,24 +258,3 @@ def test_knees_as_deep_to_a_relative_1e_9_are_ties_and_deeper_ones_are_not():
 
 def test_a_frontier_bulging_above_its_chord_has_its_knee_at_the_smallest_memory():
     assert knee([0, 3, 4], [1.0, 0.75, 0.0]) == 0
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: non_dominated([1, 2], [0.5]), r"shapes memory \(2,\), error \(1,\)"),
-        (lambda: non_dominated([], []), r"n >= 1"),
-        (lambda: non_dominated([1], [np.nan]), r"error nan at index 0"),
-        (lambda: non_dominated([1], [0.5], duplicates="drop"), r"'keep', 'eliminate'"),
-        (lambda: hypervolume([1], [0.5], (np.inf, 1)), r"two finite numbers"),
-        (lambda: convergence([4], [0.5], [0.5], memory_scale=2), r"not below the largest memory"),
-        (lambda: convergence([4, 4], [0.5, 0.5], [0.5, 0.25], duplicates="eliminate"), r"duplicates='keep'"),
-        (lambda: recommend([4, 3], [0.5, 0.5], cap=2), r"at least 3, .* \(index 1\)"),
-        (lambda: regret([0.5], 1), r"chosen = 1"),
-        (lambda: regret([0.5, 0.5], 0, [False, True]), r"chosen = 0"),
-        (lambda: regret([0.5], 0, [False]), r"0 allowed columns; allowed is at least 1"),
-    ],
-)
-def test_bad_input_is_refused_with_the_remedy(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

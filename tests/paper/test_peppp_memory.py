@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from refimpl.peppp.configs import CONFIGURATIONS
+from refimpl.peppp.matrix.released import MEMORY, SHA256
 from refimpl.peppp.memory import count, released_mb
 
 DIRECTORY = Path(
     os.environ.get("REFIMPL_PEPPP_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
 )
-FILE = DIRECTORY / "mem_matrix_full.npy"
-SHA256 = "70bb0b8c7e285ce19e5cf71c5e347b7cb663d85a76cde5f33b0a624f4c0622fd"
+FILE = DIRECTORY / MEMORY
 OTHERS = [100, 200, 47, 8, 21, 67, 101, 100, 2, 43, 8, 1623, 10, 102, 4, 28, 23]
 CLASSES = [10, *[5] * 20, *OTHERS, *[5] * 15, *[6] * 15, *[7] * 12, *[8] * 7, 9]
 RESOLUTION = [32] * 21 + [64] * 67
@@ -90,7 +90,7 @@ def test_the_anchors_are_met():
 def released():
     if not FILE.is_file():
         pytest.skip(f"released PEPPP matrix absent ({FILE.name}); set REFIMPL_PEPPP_DATA")
-    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256[MEMORY]
     return np.load(FILE, allow_pickle=False)
 
 

@@ -7,7 +7,6 @@ implementation independent of this one; the matrix is 88 x 99 accuracies, of whi
 CIFAR-100) is dropped, as in the paper.
 """
 
-import hashlib
 import os
 from collections import Counter
 from functools import cache
@@ -22,16 +21,12 @@ from refimpl.peppp.estimators.design import d_optimal
 from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.evaluation import leave_one_out, paired_difference
 from refimpl.peppp.frontier import non_dominated
-from refimpl.peppp.matrix.released import load_released
+from refimpl.peppp.matrix.released import ACCURACY, MEMORY, load_released
 
 DIRECTORY = Path(
     os.environ.get("REFIMPL_PEPPP_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "peppp"
 )
-SHA256 = {
-    "acc_matrix_res64_all.npy": "ddd915ef3b4b59f484d73c616dc0c59af239244a1e67d00fbe13424de77df957",
-    "mem_matrix_full.npy": "70bb0b8c7e285ce19e5cf71c5e347b7cb663d85a76cde5f33b0a624f4c0622fd",
-}
-ABSENT = [name for name in SHA256 if not (DIRECTORY / name).is_file()]
+ABSENT = [name for name in (ACCURACY, MEMORY) if not (DIRECTORY / name).is_file()]
 
 pytestmark = pytest.mark.skipif(
     bool(ABSENT), reason=f"released PEPPP matrices absent ({', '.join(ABSENT)}); set REFIMPL_PEPPP_DATA"
@@ -39,19 +34,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @cache
-def released(name):
-    path = DIRECTORY / name
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert digest == SHA256[name], f"{name} is not the released file: SHA-256 {digest}"
-    return np.delete(np.load(path, allow_pickle=False), 28, axis=0)
+def matrix():
+    return load_released(DIRECTORY)
 
 
 def errors():
-    return 1 - released("acc_matrix_res64_all.npy")
+    return matrix().values
 
 
 def memory():
-    return released("mem_matrix_full.npy")
+    return matrix().memory_mb
 
 
 def test_the_matrices_are_87_tasks_by_99_configurations():
@@ -64,7 +56,7 @@ def test_the_singular_values_are_the_released_ones():
     assert sigma[:10] == pytest.approx(printed, abs=0.51e-4)
 
 
-def test_the_embedding_holds_the_share_of_the_singular_values_that_the_authors_print():
+def test_the_embedding_holds_the_fraction_of_the_singular_values_that_the_authors_print():
     embedding = svd_embedding(errors(), 5)
     kept = np.linalg.norm(errors() @ embedding.T, axis=0)  # the first five singular values
     total = np.linalg.svd(errors(), compute_uv=False).sum()
@@ -226,7 +218,7 @@ def test_choosing_the_largest_expected_improvement_finds_better_than_choosing_th
 
 
 def test_the_figures_print_what_the_authors_released_beside_what_comes_out_here():
-    tables = {table.title: table for table in figures(load_released(DIRECTORY))}
+    tables = {table.title: table for table in figures(matrix())}
     singular, widths, tau = tables.values()
     for _, known, here in singular.rows[:10]:
         assert known == here
@@ -237,9 +229,12 @@ def test_the_figures_print_what_the_authors_released_beside_what_comes_out_here(
         assert known == here
 
 
-def test_released_files_that_are_absent_or_altered_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="acc_matrix_res64_all.npy is not in .*REFIMPL_PEPPP_DATA"):
+def test_released_files_that_are_absent_or_altered_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="acc_matrix_res64_all.npy is not in .*2106.09686.*--data.*REFIMPL_PEPPP_DATA"):
         load_released(tmp_path)
+    monkeypatch.delenv("REFIMPL_PEPPP_DATA", raising=False)
+    with pytest.raises(ValueError, match="2106.09686.*--data.*REFIMPL_PEPPP_DATA"):
+        load_released()
     (tmp_path / "acc_matrix_res64_all.npy").write_bytes(b"something else")
     with pytest.raises(ValueError, match="is not the released file"):
         load_released(tmp_path)
@@ -250,5 +245,5 @@ def test_released_files_that_are_absent_or_altered_are_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "expected"), [(0.1, (0.0911, 0.0475, 0.0347)), (0.2, (0.0622, 0.0276, 0.0100))])
 def test_completing_a_uniform_sample_is_as_good_as_known(ratio, expected):
-    found = [float(x) for x in meta_training_by_ratio(load_released(DIRECTORY), (ratio,)).rows[0][2].split("/")]
+    found = [float(x) for x in meta_training_by_ratio(matrix(), (ratio,)).rows[0][2].split("/")]
     assert found == pytest.approx(expected, rel=0.15)

@@ -21,22 +21,8 @@ ERRORS = meta_training(DIGITS)
 TASKS = ["digits", "latin-small-ten"]
 FORMATS = ["e4m3+e8m7", "e3m1+e6m7", "e5m3+e8m11"]
 SETTINGS = Settings(epochs=4)
-COMMAND = [
-    sys.executable,
-    "-m",
-    "refimpl",
-    "sweep",
-    "--tasks",
-    *TASKS,
-    "--configurations",
-    *FORMATS,
-    "--epochs",
-    "4",
-    "--jobs",
-    "2",
-    "--quiet",
-    "--out",
-]
+WORDS = ["--tasks", *TASKS, "--configurations", *FORMATS, "--epochs", "4", "--quiet"]
+COMMAND = [sys.executable, "-m", "refimpl", "sweep", *WORDS, "--jobs", "2", "--out"]
 
 
 @pytest.fixture(scope="module")
@@ -184,15 +170,12 @@ def test_a_journal_of_another_version_is_refused_with_the_remedy(tmp_path):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        (([], FORMATS), r"tasks is \[\]; give a list of at least one name"),
-        ((TASKS, []), r"configurations is \[\]; give a list"),
-        (("digits", FORMATS), "tasks is 'digits'; give a list of at least one name"),
-        ((TASKS, "e4m3+e8m7"), "configurations is 'e4m3.e8m7'; give a list"),
-        ((TASKS, FORMATS, {"batch_size": 1438}), "digits: a batch of 1438 from 1437 training images"),
-        ((TASKS, FORMATS, {"learning_rate": float("nan")}), "Settings: learning_rate is nan; it must be finite"),
-        ((TASKS, FORMATS, {"epochs": 1.5}), "Settings: epochs is 1.5; it must be a whole number"),
-        ((TASKS, FORMATS, {"seed": -1}), "Settings: seed is -1; it must be at least 0"),
-        ((TASKS, FORMATS, {"loss_scale": 1e39}), "loss_scale is 1e.39"),
+        (([], FORMATS), "tasks is empty"),
+        ((TASKS, []), "configurations is empty"),
+        (("digits", FORMATS), "names of tasks is 'digits'"),
+        ((TASKS, "e4m3+e8m7"), "names of configurations is 'e4m3.e8m7'"),
+        ((TASKS * 2, FORMATS), "task 'digits' is named twice"),
+        ((TASKS, FORMATS, {"batch_size": 1438}), "digits: batch_size is 1438; allowed is at most 1437"),
     ],
 )
 def test_sweeps_that_make_no_sense_fail_before_the_journal_exists(tmp_path, what, message):
@@ -363,26 +346,7 @@ def test_a_dask_worker_killed_in_the_middle_costs_nothing(tmp_path, uninterrupte
 
 @pytest.mark.slow
 def test_the_command_trains_on_a_dask_scheduler(tmp_path, uninterrupted, cluster):
-    address = cluster.scheduler.address
-    assert (
-        main(
-            [
-                "sweep",
-                "--tasks",
-                *TASKS,
-                "--configurations",
-                *FORMATS,
-                "--epochs",
-                "4",
-                "--quiet",
-                "--dask",
-                address,
-                "--out",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
+    assert main(["sweep", *WORDS, "--dask", cluster.scheduler.address, "--out", str(tmp_path)]) == 0
     errors = ErrorMatrix.load(tmp_path / "errors.npz")
     assert errors.values.tobytes() == uninterrupted.values.tobytes()
 

@@ -22,7 +22,7 @@ from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
 from refimpl.peppp.estimators.noise_scale import ScaledNoise
 
-__all__ = ["NORMAL_90", "LeftOut", "band_width", "frontier_share", "rehearse"]
+__all__ = ["NORMAL_90", "LeftOut", "band_width", "frontier_fraction", "rehearse"]
 
 NORMAL_90 = 1.6448536269514722
 """Half width of the band that holds 90 % of a normal distribution, in standard deviations."""
@@ -62,15 +62,15 @@ def rehearse(
     Rows are exchangeable, entries of one row are not independent: what is learned from these holds on
     average over rows. The kind of belief (rank, noise) was chosen on all rows together.
     """
-    values = np.asarray(values, dtype=np.float64)
-    everything = np.ones(values.shape[1], dtype=bool)
-    found = []
+    errors = np.asarray(values, dtype=np.float64)
+    everything = np.ones(errors.shape[1], dtype=bool)
+    left = []
     for learned, rows in parts:
         chosen = sequential.variance_reduction(learned.factors.belief, n, weights=weights, allowed=everything)
         for row in rows:
-            after = learned.given(chosen, values[row, chosen])
-            found.append(LeftOut(int(row), values[row], chosen, after))
-    return found
+            after = learned.given(chosen, errors[row, chosen])
+            left.append(LeftOut(int(row), errors[row], chosen, after))
+    return left
 
 
 def band_width(rehearsed: Sequence[LeftOut], level: float = 0.9) -> float:
@@ -97,15 +97,15 @@ def band_width(rehearsed: Sequence[LeftOut], level: float = 0.9) -> float:
     >>> 1.4 < band_width(rehearsed) < 1.9
     True
     """
-    residuals = [
+    of_rows = [
         np.delete(np.abs(true - after.mean) / np.maximum(after.deviation, 1e-150), measured)
         for _, true, measured, after in rehearsed
     ]
-    residuals = np.concatenate(residuals) if residuals else np.empty(0)
+    residuals = np.concatenate(of_rows) if of_rows else np.empty(0)
     return float(np.quantile(residuals, level)) if residuals.size else NORMAL_90
 
 
-def frontier_share(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
+def frontier_fraction(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
     """Find how far the frontier goes from the predictions (0) towards its expectation (1).
 
     Parameters
@@ -118,35 +118,35 @@ def frontier_share(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
     Returns
     -------
     float
-        The share in [0, 1] for which the hypervolumes of the left-out rows' frontiers differ least
+        The fraction in [0, 1] for which the hypervolumes of the left-out rows' frontiers differ least
         (in absolute value, on average) from the true ones; 1 if there are none.
 
     Notes
     -----
-    The hypervolume is linear in the share, so that the best one is a weighted median.
+    The hypervolume is linear in the fraction, so that the best one is a weighted median.
 
     Examples
     --------
     >>> after = Belief(np.array([0.5, 0.5]), 0.01 * np.eye(2))
     >>> low = LeftOut(0, np.array([0.5, 0.45]), np.array([], int), after)
-    >>> round(frontier_share([low], [[1.0, 2.0]]), 3)
+    >>> round(frontier_fraction([low], [[1.0, 2.0]]), 3)
     0.0
     """
     if not rehearsed:
         return 1.0
-    memory = np.asarray(memory, dtype=np.float64)[[left.row for left in rehearsed]]
+    sizes = np.asarray(memory, dtype=np.float64)[[left.row for left in rehearsed]]
     least = expected_least(
-        memory, [left.after.mean for left in rehearsed], np.array([left.after.covariance for left in rehearsed])
+        sizes, [left.after.mean for left in rehearsed], np.array([left.after.covariance for left in rehearsed])
     )
-    corner = (float(memory.max()), 1.0)
-    missing, gained = [], []
-    for mb, low, left in zip(memory, least, rehearsed, strict=True):
+    corner = (float(sizes.max()), 1.0)
+    misses, gains = [], []
+    for mb, low, left in zip(sizes, least, rehearsed, strict=True):
         predicted = np.clip(left.after.mean, 0.0, 1.0)
         volume = fronts.hypervolume(mb, predicted, corner)
         lowered = expected_frontier(mb, predicted, low, 1.0)
-        missing.append(fronts.hypervolume(mb, left.true, corner) - volume)
-        gained.append(fronts.hypervolume(mb, lowered, corner) - volume)
-    missing, gained = np.array(missing), np.maximum(gained, 1e-12 * corner[0])
+        misses.append(fronts.hypervolume(mb, left.true, corner) - volume)
+        gains.append(fronts.hypervolume(mb, lowered, corner) - volume)
+    missing, gained = np.array(misses), np.maximum(gains, 1e-12 * corner[0])
     order = np.argsort(missing / gained)
     middle = np.searchsorted(np.cumsum(gained[order]), gained.sum() / 2)
     return float(np.clip((missing / gained)[order][min(middle, len(order) - 1)], 0.0, 1.0))

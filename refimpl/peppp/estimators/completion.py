@@ -3,7 +3,7 @@
 Notation
 --------
 E        the matrix; Omega its observed entries; Z the completed matrix
-W        weight of each observed entry: 1, or one over the chance of its having been observed
+W        weight of each observed entry: 1, or one over the probability of its having been observed
 lam      strength of the penalty lam ||Z||_*, the sum of the singular values
 
     minimise  F(Z) = 1/2 sum over Omega of W_ij (Z_ij - E_ij)^2 + lam ||Z||_*
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from refimpl.peppp.arguments import number, numbers, seed_of, whole
-from refimpl.peppp.estimators.factors import observed_errors
+from refimpl._arguments import NOT_NEGATIVE, Interval, every, integer, message, number, numbers
+from refimpl.peppp.checks import observed_errors, propensities, seeds
 
 __all__ = ["Completion", "inverse_propensity", "rank_by_cross_validation", "soft_impute"]
 
@@ -49,12 +49,12 @@ class Completion:
 
 
 def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> NDArray[np.float64]:
-    """Turn the chances of being observed into weights.
+    """Turn the probabilities of being observed into weights.
 
     Parameters
     ----------
     propensity : array_like of float
-        Chances in (0, 1], any shape.
+        Probabilities in (0, 1], any shape.
     clip : float, optional
         Largest ratio of a weight to the smallest weight; larger ones are cut. Without it (None) a
         weighted sum over observed entries is an unbiased estimate of the sum over all entries, and
@@ -68,25 +68,18 @@ def inverse_propensity(propensity: ArrayLike, *, clip: float | None = 20.0) -> N
     Raises
     ------
     ValueError
-        If a chance is not in (0, 1] or `clip` is below 1.
+        If a probability is not in (0, 1] or `clip` is below 1.
 
     Examples
     --------
     >>> inverse_propensity([0.5, 1.0, 0.01], clip=20)
     array([ 2.,  1., 20.])
     """
-    propensity = numbers("inverse_propensity", "chances", propensity)
-    good = (propensity > 0) & (propensity <= 1)
-    if not good.size or not good.all():
-        got = f"the chance {propensity[~good][0]}" if good.size else "no chances"
-        raise ValueError(
-            f"inverse_propensity: got {got}; allowed are numbers in "
-            "(0, 1]; an entry that is never observed cannot be weighted"
-        )
-    if clip is not None:
-        number("inverse_propensity", "clip", clip, "at least 1, or None", lambda x: x >= 1)
-    weights = 1 / propensity
-    return weights if clip is None else np.minimum(weights, clip * weights.min())
+    weights = 1 / propensities("inverse_propensity", propensity)
+    if clip is None or clip == np.inf:
+        return weights
+    clip = number("inverse_propensity", "clip", clip, Interval(1))
+    return np.minimum(weights, clip * weights.min())
 
 
 def soft_impute(
@@ -117,7 +110,7 @@ def soft_impute(
     weights : array_like of float, shape (rows, columns), optional
         W, positive on the observed entries (see `inverse_propensity`); default 1.
     accelerate : bool, default True
-        False takes plain steps, as the released code does. With its 2500 iterations they have not
+        False takes unaccelerated steps, as the released code does. With its 2500 iterations they have not
         converged where weights are strongly unequal.
     max_iterations : int, default 10 000
     tolerance : float, default 1e-6
@@ -144,73 +137,61 @@ def soft_impute(
     --------
     >>> task = np.linspace(0.25, 0.75, 6)[:, None] * np.linspace(1.0, 0.5, 5)
     >>> task[0, 4] = np.nan
-    >>> found = soft_impute(task, penalty=1e-4, rank=1)
-    >>> found.converged, found.values[0, 4].round(3)
+    >>> completed = soft_impute(task, penalty=1e-4, rank=1)
+    >>> completed.converged, completed.values[0, 4].round(3)
     (True, np.float64(0.125))
     """
-    values = observed_errors(values, "soft_impute")
-    seen = ~np.isnan(values)
-    weights = _weights(weights, seen)
-    shape = "{} x {}".format(*values.shape)
-    rank = whole("soft_impute", "rank", rank, 1, min(values.shape), f" for a {shape} matrix")
-    number("soft_impute", "penalty", penalty, "finite and >= 0", lambda x: 0 <= x < np.inf)
-    max_iterations = whole("soft_impute", "max_iterations", max_iterations, 1)
-    number("soft_impute", "tolerance", tolerance, "finite and >= 0", lambda x: 0 <= x < np.inf)
-    needed = max(sum(values.shape) - 1, 2 * rank)  # what determines a matrix of rank 1, at least
+    errors = observed_errors("soft_impute", "values", values)
+    seen = ~np.isnan(errors)
+    w = _weights(weights, seen)
+    rows, columns = errors.shape
+    rank = integer("soft_impute", "rank", rank, Interval(1, min(rows, columns)), "the smaller side of the matrix")
+    penalty = number("soft_impute", "penalty", penalty, NOT_NEGATIVE)
+    max_iterations = integer("soft_impute", "max_iterations", max_iterations, Interval(1))
+    tolerance = number("soft_impute", "tolerance", tolerance, NOT_NEGATIVE)
+    needed = max(rows + columns - 1, 2 * rank)  # what determines a matrix of rank 1, at least
     if seen.sum() < needed and not seen.all():
-        raise ValueError(
-            f"soft_impute: got {seen.sum()} observed entries; rank {rank} of a {shape} matrix needs "
-            f"at least {needed}; measure more or lower the rank"
-        )
-    target, step = np.where(seen, values, 0.0), 1 / weights.max()
+        allowed = f"at least {needed} for rank {rank} of a {rows} x {columns} matrix"
+        hint = "measure more or lower the rank"
+        raise ValueError(message("soft_impute", "the number of observed entries", f"{seen.sum()}", allowed, hint))
+    target, step = np.where(seen, errors, 0.0), 1 / w.max()
     current = previous = np.zeros_like(target)
-    momentum, objective = 1.0, []
-    lowest = np.inf
+    momentum, lowest = 1.0, np.inf
+    objective: list[float] = []
 
     def advance(point):
-        moved = point - step * weights * (point - target)
+        moved = point - step * w * (point - target)
         left, sigma, right = np.linalg.svd(moved, full_matrices=False)
         sigma = np.maximum(sigma[:rank] - penalty * step, 0.0)
-        found = (left[:, :rank] * sigma) @ right[:rank]
-        misfit = 0.5 * float((weights * (found - target) ** 2).sum())
-        return found, misfit + penalty * float(sigma.sum())
+        shrunk = (left[:, :rank] * sigma) @ right[:rank]
+        misfit = 0.5 * float((w * (shrunk - target) ** 2).sum())
+        return shrunk, misfit + penalty * float(sigma.sum())
 
     converged = False
     with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
         for _ in range(max_iterations):
             following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
             pace = (momentum - 1) / following if accelerate else 0.0
-            found, reached = advance(current + pace * (current - previous))
-            if reached > lowest and pace > 0:  # the momentum overshot: forget it
+            ahead, value = advance(current + pace * (current - previous))
+            if value > lowest and pace > 0:  # the momentum overshot: forget it
                 following = 1.0
-                found, reached = advance(current)
-            previous, current, momentum = current, found, following
-            lowest = min(lowest, reached)
-            objective.append(reached)
-            if np.linalg.norm(current - previous) <= tolerance * max(1.0, np.linalg.norm(previous)):
+                ahead, value = advance(current)
+            previous, current, momentum = current, ahead, following
+            lowest = min(lowest, value)
+            objective.append(value)
+            if np.linalg.norm(current - previous) <= tolerance * max(1.0, float(np.linalg.norm(previous))):
                 converged = True
                 break
     return Completion(np.clip(current, 0.0, 1.0), converged, len(objective), np.array(objective))
 
 
 def _weights(weights, seen) -> NDArray[np.float64]:
-    """Weights of the observed entries, 0 elsewhere."""
+    """Return the weights of the observed entries, 0 elsewhere."""
     if weights is None:
         return seen.astype(np.float64)
-    weights = numbers("soft_impute", "weights", weights)
-    if weights.shape != seen.shape:
-        raise ValueError(
-            f"soft_impute: got weights of shape {weights.shape}; allowed is {seen.shape}, one per "
-            "entry of the matrix; pass for example inverse_propensity(propensity)"
-        )
-    bad = np.argwhere(seen & ~((weights > 0) & (weights < np.inf)))
-    if len(bad):
-        raise ValueError(
-            f"soft_impute: got weight {weights[tuple(bad[0])]} at row {bad[0][0]}, column "
-            f"{bad[0][1]}, an observed entry; allowed are positive finite numbers; see "
-            "inverse_propensity"
-        )
-    return np.where(seen, weights, 0.0)
+    given = numbers("soft_impute", "weights", weights, seen.shape)
+    every("soft_impute", "weights", given, ~seen | ((given > 0) & (given < np.inf)), "a finite number above 0")
+    return np.where(seen, given, 0.0)
 
 
 def rank_by_cross_validation(
@@ -252,15 +233,15 @@ def rank_by_cross_validation(
     >>> rank_by_cross_validation(truth, largest=4, penalty=0.001)
     2
     """
-    values = observed_errors(values, "rank_by_cross_validation")
-    largest = min(whole("rank_by_cross_validation", "largest", largest, 1), *values.shape)
-    folds = whole("rank_by_cross_validation", "folds", folds, 2)
-    seed = seed_of("rank_by_cross_validation", seed)
-    cells = np.argwhere(~np.isnan(values))
-    part = np.random.default_rng(seed).permutation(len(cells)) % folds
+    caller = "rank_by_cross_validation"
+    errors = observed_errors(caller, "values", values)
+    largest = min(integer(caller, "largest", largest, Interval(1)), *errors.shape)
+    folds = integer(caller, "folds", folds, Interval(2))
+    cells = np.argwhere(~np.isnan(errors))
+    part = np.random.default_rng(seeds(caller, seed)).permutation(len(cells)) % folds
     missed = np.zeros(largest)
     for fold in range(folds):
-        rest = values.copy()
+        rest = errors.copy()
         held = []
         for row, column in cells[part == fold]:
             before = rest[row, column]
@@ -271,6 +252,6 @@ def rank_by_cross_validation(
                 held.append((row, column))
         at = tuple(np.array(held, dtype=np.intp).reshape(-1, 2).T)
         for rank in range(1, largest + 1):
-            found = soft_impute(rest, rank=rank, penalty=penalty, tolerance=1e-4).values
-            missed[rank - 1] += ((found[at] - values[at]) ** 2).sum()
+            completed = soft_impute(rest, rank=rank, penalty=penalty, tolerance=1e-4).values
+            missed[rank - 1] += ((completed[at] - errors[at]) ** 2).sum()
     return int(np.argmax(missed <= missed.min() * (1 + 1e-9))) + 1

@@ -12,7 +12,8 @@ Y             the embedding, the first `rank` rows of V^T: one column per config
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import finite_matrix, number, whole
+from refimpl._arguments import Interval, integer, message, number
+from refimpl.peppp.checks import matrix
 
 __all__ = ["first_largest", "rank_by_rule", "svd_embedding"]
 
@@ -49,14 +50,11 @@ def first_largest(scores: NDArray[np.float64]) -> int:
 
 
 def _complete_matrix(values: ArrayLike, caller: str) -> NDArray[np.float64]:
-    """`values` as a matrix of finite numbers, not empty and not all zero."""
-    values = finite_matrix(caller, "values", values, "measure or complete the matrix first")
-    if not values.any():
-        raise ValueError(
-            f"{caller}: got a matrix of zeros, which has no direction to embed; "
-            "allowed is one with a nonzero entry; check that these are errors"
-        )
-    return values
+    """Return `values` as a matrix of finite numbers, not empty and not all zero."""
+    complete = matrix(caller, "values", values)
+    if not complete.any():
+        raise ValueError(message(caller, "values", "all 0", "a matrix with a nonzero entry"))
+    return complete
 
 
 def rank_by_rule(values: ArrayLike, threshold: float = 0.03) -> int:
@@ -91,9 +89,9 @@ def rank_by_rule(values: ArrayLike, threshold: float = 0.03) -> int:
     >>> rank_by_rule(np.diag([1.0, 0.5, 0.02]))
     2
     """
-    values = _complete_matrix(values, "rank_by_rule")
-    number("rank_by_rule", "threshold", threshold, "in (0, 1]", lambda x: 0 < x <= 1)
-    sigma = np.linalg.svd(values, compute_uv=False)
+    complete = _complete_matrix(values, "rank_by_rule")
+    threshold = number("rank_by_rule", "threshold", threshold, Interval(0, 1, open_low=True))
+    sigma = np.linalg.svd(complete, compute_uv=False)
     return int(np.count_nonzero(sigma >= threshold * sigma[0]))
 
 
@@ -130,13 +128,11 @@ def svd_embedding(values: ArrayLike, rank: int) -> NDArray[np.float64]:
     >>> svd_embedding([[0.3, 0.4], [0.6, 0.8]], rank=1)
     array([[0.6, 0.8]])
     """
-    values = _complete_matrix(values, "svd_embedding")
-    _, sigma, vectors = np.linalg.svd(values, full_matrices=False)
-    resolved = np.finfo(np.float64).eps * max(values.shape) * sigma[0]
+    complete = _complete_matrix(values, "svd_embedding")
+    _, sigma, vectors = np.linalg.svd(complete, full_matrices=False)
+    resolved = np.finfo(np.float64).eps * max(complete.shape) * sigma[0]
     numerical_rank = int(np.count_nonzero(sigma > resolved))
-    shape = "{} x {}".format(*values.shape)
-    why = f", the numerical rank of this {shape} matrix"
-    rank = whole("svd_embedding", "rank", rank, 1, numerical_rank, why)
+    rank = integer("svd_embedding", "rank", rank, Interval(1, numerical_rank), "the numerical rank of the matrix")
     embedding = vectors[:rank]
     largest = [first_largest(np.abs(row)) for row in embedding]
     return embedding * np.sign(embedding[np.arange(rank), largest])[:, None]

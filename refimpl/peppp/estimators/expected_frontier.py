@@ -63,20 +63,22 @@ def expected_least(memory: ArrayLike, mean: ArrayLike, covariance: ArrayLike) ->
         variance = np.maximum(square - least**2, 0.0)
         cross = cross * stays[:, None] + covariance[:, k] * (1 - stays)[:, None]
         running.append(least)
-    found = np.empty_like(mean)
+    expected = np.empty_like(mean)
     for row, (sizes, values) in enumerate(zip(memory, np.transpose(running), strict=True)):
-        found[row, order[row]] = values[np.searchsorted(sizes, sizes, side="right") - 1]
-    return found
+        expected[row, order[row]] = values[np.searchsorted(sizes, sizes, side="right") - 1]
+    return expected
 
 
-def expected_frontier(memory: ArrayLike, predicted: ArrayLike, least: ArrayLike, share: float) -> NDArray[np.float64]:
+def expected_frontier(
+    memory: ArrayLike, predicted: ArrayLike, least: ArrayLike, fraction: float
+) -> NDArray[np.float64]:
     """Lower the configurations on the predicted frontier towards the least error to be expected.
 
     Parameters
     ----------
     memory, predicted, least : array_like of float, shape (columns,)
         `least` as of `expected_least`.
-    share : float
+    fraction : float
         How far to go, from 0 (stay) to 1.
 
     Returns
@@ -86,10 +88,10 @@ def expected_frontier(memory: ArrayLike, predicted: ArrayLike, least: ArrayLike,
 
     Examples
     --------
-    >>> expected_frontier([1, 2, 3], [0.5, 0.6, 0.4], [0.5, 0.4, 0.2], share=0.5)
+    >>> expected_frontier([1, 2, 3], [0.5, 0.6, 0.4], [0.5, 0.4, 0.2], fraction=0.5)
     array([0.5, 0.6, 0.3])
     """
     predicted = np.asarray(predicted, dtype=np.float64)
     least = np.clip(np.minimum(least, predicted), 0.0, 1.0)
     front = fronts.non_dominated(memory, predicted)
-    return np.where(front, predicted + share * (least - predicted), predicted)
+    return np.where(front, predicted + fraction * (least - predicted), predicted)

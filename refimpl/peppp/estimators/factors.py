@@ -1,7 +1,7 @@
 """Probabilistic principal component analysis: a few factors and noise explain rows of errors.
 
 A row is e = m + W z + d, with a few factors z (standard normal) and independent deviations d, which
-are what remains of a training that cannot be foreseen (its seed, its test images).
+are what remains of a training that cannot be predicted (its seed, its test images).
 
 Notation
 --------
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import numbers, whole
+from refimpl._arguments import Interval, integer, message
+from refimpl.peppp.checks import observed_errors
 from refimpl.peppp.estimators.belief import Belief
 
-__all__ = ["Factors", "closed_form", "observed_errors", "probabilistic_pca"]
+__all__ = ["Factors", "closed_form", "probabilistic_pca"]
 
 LEAST_NOISE = 1e-10
 """Smallest variance of a deviation (a standard deviation of 1e-5): keeps covariances regular."""
@@ -55,39 +56,11 @@ class Factors:
 
     def complete(self, values: ArrayLike) -> NDArray[np.float64]:
         """Fill the missing entries with their expectation given those observed, in [0, 1]."""
-        values, belief = np.array(values, dtype=np.float64), self.belief
-        for row in values:
+        filled, belief = np.array(values, dtype=np.float64), self.belief
+        for row in filled:
             seen = np.flatnonzero(~np.isnan(row))
             row[:] = np.clip(belief.given(seen, row[seen]).mean, 0.0, 1.0)
-        return values
-
-
-def observed_errors(values: ArrayLike, caller: str) -> NDArray[np.float64]:
-    """Return errors in [0, 1] or nan as a matrix, every row and column observed somewhere.
-
-    Raises ValueError in the name of the caller, with the row or column that is wrong.
-    """
-    values = numbers(caller, "values", values)
-    if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(
-            f"{caller}: got values of shape {values.shape}; allowed is a matrix of at least 2 rows "
-            "and 2 columns; pass tasks x configurations"
-        )
-    bad = np.argwhere(~((values >= 0) & (values <= 1)) & ~np.isnan(values))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"{caller}: got {values[row, column]} at row {row}, column {column}; allowed are "
-            "errors in [0, 1], or nan for unmeasured; pass 1 - accuracy"
-        )
-    for axis, name in ((1, "row"), (0, "column")):
-        empty = np.flatnonzero(np.isnan(values).all(axis=axis))
-        if len(empty):
-            raise ValueError(
-                f"{caller}: got {name} {empty[0]} without a measured entry; allowed are rows and "
-                f"columns with at least one; measure one there or leave this {name} out"
-            )
-    return values
+        return filled
 
 
 def probabilistic_pca(values: ArrayLike, rank: int, *, max_iterations: int = 500, tolerance: float = 1e-6) -> Factors:
@@ -129,20 +102,19 @@ def probabilistic_pca(values: ArrayLike, rank: int, *, max_iterations: int = 500
     >>> fitted.loadings[:, 0].round(2)
     array([0.26, 0.13, 0.06])
     """
-    values = observed_errors(values, "probabilistic_pca")
-    rows, columns = values.shape
-    most, why = min(rows - 1, columns - 1), f" for a {rows} x {columns} matrix"
-    rank = whole("probabilistic_pca", "rank", rank, 1, most, why)
-    seen = ~np.isnan(values)
+    errors = observed_errors("probabilistic_pca", "values", values)
+    rows, columns = errors.shape
+    most = Interval(1, min(rows - 1, columns - 1))
+    rank = integer("probabilistic_pca", "rank", rank, most, f"for a {rows} x {columns} matrix")
+    seen = ~np.isnan(errors)
     needed = rank * (rows + columns - rank) + columns
-    if seen.sum() < min(needed, values.size):
-        raise ValueError(
-            f"probabilistic_pca: got {seen.sum()} observed entries; rank {rank} of a {rows} x "
-            f"{columns} matrix needs at least {needed}; measure more or lower the rank"
-        )
+    if seen.sum() < min(needed, errors.size):
+        allowed = f"at least {needed} for rank {rank} of a {rows} x {columns} matrix"
+        hint = "measure more or lower the rank"
+        raise ValueError(message("probabilistic_pca", "the number of observed entries", f"{seen.sum()}", allowed, hint))
     if seen.all():
-        return closed_form(values, np.ones(columns), [rank])[0]
-    return _by_expectation_maximization(values, seen, rank, max_iterations, tolerance)
+        return closed_form(errors, np.ones(columns), [rank])[0]
+    return _by_expectation_maximization(errors, seen, rank, max_iterations, tolerance)
 
 
 def closed_form(values, scale, ranks, *, unbiased=False) -> list[Factors]:

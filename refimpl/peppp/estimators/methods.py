@@ -1,4 +1,4 @@
-"""The ways of estimating a new task's errors from a few of them, all behind one door.
+"""The ways of estimating a new task's errors from a few of them, all with the same methods.
 
 A method *learns* from the errors of other tasks. What it learned says which configurations to
 measure (a strategy, see `sequential`) and predicts the others.
@@ -22,23 +22,23 @@ as the code released with the paper does.
 
 from __future__ import annotations
 
+import abc
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from refimpl.peppp.arguments import mask, measurements, memories, one_of, seed_of, vectors, whole
+from refimpl._arguments import Interval, choice, integer, of_shape
+from refimpl.peppp.checks import mask, measurements, memories, observed_errors, seeds, vectors
 from refimpl.peppp.estimators import sequential
-from refimpl.peppp.estimators.calibration import band_width, frontier_share, rehearse
+from refimpl.peppp.estimators.calibration import band_width, frontier_fraction, rehearse
 from refimpl.peppp.estimators.completion import inverse_propensity, soft_impute
 from refimpl.peppp.estimators.design import d_optimal, random_design
 from refimpl.peppp.estimators.embedding import svd_embedding
 from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
-from refimpl.peppp.estimators.factors import observed_errors, probabilistic_pca
+from refimpl.peppp.estimators.factors import probabilistic_pca
 from refimpl.peppp.estimators.gaussian_process import expected_improvement, fit_gaussian_process
 from refimpl.peppp.estimators.prior import learn_prior
 from refimpl.peppp.estimators.regression import predict
@@ -52,44 +52,29 @@ DRAWS = 100
 """Random designs tried before it is concluded that none spans the embedding."""
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Columns = NDArray[np.intp]
+Seed = int | tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What a method learned from other tasks.
+class Learned(abc.ABC):
+    """What a method learned from other tasks; `learn` makes one.
 
-    Parameters
+    Attributes
     ----------
     method : str
-    fewest : int
-        Smallest number of measurements it can work with.
-    choose : callable
-        What `strategy` does, with arguments that are known to make sense.
-    expect : callable
-        What `predict` does, likewise.
-    band : callable, optional
-        ``band(n)`` returns the half width, in deviations, of a band that holds 90 % of the
-        unmeasured entries after n measurements.
-    frontier : callable, optional
-        ``frontier(columns, errors, memory)`` returns the predictions with those on the frontier
-        lowered to where the true frontier is to be expected (see `expected_frontier`), shape
-        (columns,); where the method has no such expectation the predictions are all there is.
-    extra : dict
-        What it learned: ``embedding`` or ``belief``.
     columns : int
         Number of configurations.
+    fewest : int
+        Smallest number of measurements it can work with.
     """
 
-    method: str
-    fewest: int
-    choose: Callable[..., sequential.Strategy]
-    expect: Callable[[NDArray[np.intp], Vector], tuple[Vector, Vector | None]]
-    band: Callable[[int], float] | None = None
-    frontier: Callable[[NDArray[np.intp], Vector, Vector], Vector] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-    columns: int = 0
+    def __init__(self, method: str, columns: int, fewest: int = 1):
+        self.method, self.columns, self.fewest = method, columns, fewest
 
-    def strategy(self, n: int, *, memory, allowed, seed) -> sequential.Strategy:
+    def strategy(
+        self, n: int, *, memory: ArrayLike, allowed: ArrayLike, seed: int | Sequence[int]
+    ) -> sequential.Strategy:
         """Return a generator of what to measure of a new task.
 
         Parameters
@@ -105,16 +90,12 @@ class Learned:
         ValueError, TypeError
             If one of them is not like that.
         """
-        allowed = mask(self.method, allowed, self.columns, self.fewest)
-        (memory,) = vectors(self.method, memory=memory)
-        if memory.shape != allowed.shape:
-            raise ValueError(
-                f"{self.method}: got memory of shape {memory.shape}; allowed is {allowed.shape}, one "
-                "number per configuration; make them fit"
-            )
-        most = int(np.count_nonzero(allowed))
-        n = whole(self.method, "n", n, self.fewest, most, " (the allowed columns)")
-        return self.choose(n, memory=memory, allowed=allowed, seed=seed_of(self.method, seed))
+        among = mask(self.method, allowed, self.columns, self.fewest)
+        (sizes,) = vectors(self.method, memory=memory)
+        of_shape(self.method, "memory", sizes, among.shape)
+        most = Interval(self.fewest, int(np.count_nonzero(among)))
+        n = integer(self.method, "n", n, most, "the allowed columns")
+        return self._choose(n, sizes, among, seeds(self.method, seed))
 
     def predict(self, columns: ArrayLike, errors: ArrayLike) -> tuple[Vector, Vector | None]:
         """Predict the errors of all columns from those measured.
@@ -138,7 +119,25 @@ class Learned:
         ValueError, TypeError
             If a column does not exist or comes twice, an error is not in [0, 1], or as the method.
         """
-        return self.expect(*measurements(self.method, columns, errors, self.columns))
+        return self._expect(*measurements(self.method, columns, errors, self.columns))
+
+    def band(self, n: int) -> float | None:
+        """Return the half width, in deviations, of a band that holds 90 % of the unmeasured entries
+        after n measurements; None from methods that have none."""
+        return None
+
+    def frontier(self, columns: Columns, errors: Vector, memory: Vector) -> Vector | None:
+        """Return the predictions with those on the frontier lowered to where the true frontier is to be
+        expected (see `expected_frontier`), shape (columns,); None from methods that do not say."""
+        return None
+
+    @abc.abstractmethod
+    def _choose(self, n: int, memory: Vector, allowed: NDArray[np.bool_], seed: Seed) -> sequential.Strategy:
+        """Do what `strategy` says, with arguments that are known to make sense."""
+
+    @abc.abstractmethod
+    def _expect(self, columns: Columns, errors: Vector) -> tuple[Vector, Vector | None]:
+        """Do what `predict` says, likewise."""
 
 
 def learn(
@@ -163,9 +162,9 @@ def learn(
     rank : int, default 5
         Rank of the embedding; the Gaussian beliefs choose their own by held-out rows.
     propensity : array_like of float, shape (tasks, columns), optional
-        Chance with which each entry was measured, where some are nan. The completion that comes
+        Probability with which each entry was measured, where some are nan. The completion that comes
         before an embedding weights entries by its inverse (clipped). A Gaussian belief needs no
-        weights: it is a likelihood, and the chances depend on memory, not on what was not seen.
+        weights: it is a likelihood, and propensities depend on memory, not on what was not seen.
 
     Returns
     -------
@@ -174,121 +173,115 @@ def learn(
     Raises
     ------
     ValueError, TypeError
-        For an unknown method, errors, memory or chances of another shape or out of range, a row or
+        For an unknown method, errors, memory or propensities of another shape or out of range, a row or
         column without a measured entry, and as `svd_embedding`, `learn_belief`, `soft_impute`.
 
     Examples
     --------
     >>> values = np.linspace(0.2, 0.8, 6)[:, None] * np.linspace(1, 0.5, 7)
-    >>> found = learn("ed-mf", values, rank=1)
-    >>> found.predict(np.array([0]), np.array([0.5]))[0].round(3)
+    >>> learned = learn("ed-mf", values, rank=1)
+    >>> learned.predict(np.array([0]), np.array([0.5]))[0].round(3)
     array([0.5  , 0.458, 0.417, 0.375, 0.333, 0.292, 0.25 ])
     """
-    one_of("learn", "method", method, tuple(METHODS))
-    values = observed_errors(values, "learn")
-    rank = whole("learn", "rank", rank, 1)
-    memory = None if memory is None else memories("learn", memory, values.shape)
-    weights = None if propensity is None else inverse_propensity(propensity)
-    if weights is not None and weights.shape != values.shape:
-        raise ValueError(
-            f"learn: got propensity of shape {weights.shape}; allowed is {values.shape}, the chance "
-            "of every entry; make them fit"
-        )
+    choice("learn", "method", method, METHODS)
+    errors = observed_errors("learn", "values", values)
+    rank = integer("learn", "rank", rank, Interval(1))
+    sizes = None if memory is None else memories("learn", memory, errors.shape)
+    weights = None
+    if propensity is not None:
+        weights = of_shape("learn", "propensity", inverse_propensity(propensity), errors.shape)
     with threadpool_limits(1, user_api="blas"):  # more threads than one wait for each other here
-        learned = METHODS[method](method, values, memory, rank, weights)
-    return replace(learned, columns=values.shape[1])
+        return METHODS[method](method, errors, sizes, rank, weights)
 
 
-def _completed(values, rank, weights):
-    """A complete matrix as it is, an incomplete one by SoftImpute with what was measured kept."""
+def _completed(values: Matrix, rank: int, weights: Matrix | None) -> Matrix:
+    """Return a complete matrix as it is, an incomplete one by SoftImpute with what was measured kept."""
     missing = np.isnan(values)
     if not missing.any():
         return values
     return np.where(missing, soft_impute(values, rank=rank, weights=weights, tolerance=1e-5).values, values)
 
 
-# Regression on an embedding (the paper's)
+class Embedded(Learned):
+    """Regression on an embedding (the paper's)."""
+
+    def __init__(self, method: str, values: Matrix, memory: Matrix | None, rank: int, weights: Matrix | None):
+        super().__init__(method, values.shape[1], rank)
+        self.embedding = svd_embedding(_completed(values, rank, weights), rank)
+
+    def _choose(self, n, memory, allowed, seed):
+        yield d_optimal(self.embedding, n, allowed) if self.method == "ed-mf" else self._drawn(n, allowed, seed)
+
+    def _drawn(self, n: int, allowed: NDArray[np.bool_], seed: Seed) -> Columns:
+        """Return columns drawn at random, again where they do not span the embedding (two are equal, say)."""
+        for attempt in range(DRAWS):
+            again = [attempt] if attempt else []
+            chosen = random_design(self.columns, n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again])
+            if np.linalg.matrix_rank(self.embedding[:, chosen]) == len(self.embedding):
+                return chosen
+        raise ValueError(
+            f"{self.method}: {DRAWS} random designs of {n} among {np.count_nonzero(allowed)} allowed columns do not "
+            f"span the {len(self.embedding)} dimensions of the embedding; lower the rank, measure more or allow more"
+        )
+
+    def _expect(self, columns, errors):
+        return predict(self.embedding, columns, errors, plug_in=False), None
 
 
-def _embedded(method, values, memory, rank, weights) -> Learned:
-    embedding = svd_embedding(_completed(values, rank, weights), rank)
+class Believed(Learned):
+    """A Gaussian belief (this package's).
 
-    def designed(n, *, memory, allowed, seed):
-        yield d_optimal(embedding, n, allowed)
+    The keywords are constants whose choice ``benchmarks/sensitivity.py`` judges.
+    """
 
-    def drawn(n, *, memory, allowed, seed):
-        yield _spanning_at_random(embedding, n, allowed, seed)
+    def __init__(
+        self,
+        method: str,
+        values: Matrix,
+        memory: Matrix | None,
+        rank: int,
+        weights: Matrix | None,
+        *,
+        first: int = sequential.FIRST,
+        floor: float = sequential.FLOOR,
+        folds: int = 10,
+    ):
+        super().__init__(method, values.shape[1])
+        self.prior = learn_prior(values, folds=folds)
+        self.weights = floor + _frequency(values, memory)  # of columns, not of entries
+        self._first, self._values, self._memory = first, values, memory
+        self._complete = not np.isnan(values).any()
+        self._calibrations: dict[int, tuple[float, float]] = {}
 
-    def regressed(columns, errors):
-        return predict(embedding, columns, errors, plug_in=False), None
+    def _calibrated(self, n: int) -> tuple[float, float]:
+        """Return how wide the band and how low the frontier is, worked out once for each n."""
+        if n not in self._calibrations:
+            left = rehearse(self.prior.left_out, self._values, n, weights=self.weights)
+            fraction = 1.0 if self._memory is None else frontier_fraction(left, self._memory)
+            self._calibrations[n] = band_width(left), fraction
+        return self._calibrations[n]
 
-    strategy = designed if method == "ed-mf" else drawn
-    return Learned(method, rank, strategy, regressed, extra={"embedding": embedding})
+    def _choose(self, n, memory, allowed, seed):
+        choose, belief = sequential.STRATEGIES[self.method], self.prior.belief
+        return choose(belief, n, memory=memory, weights=self.weights, allowed=allowed, first=self._first)
 
-
-def _spanning_at_random(embedding, n, allowed, seed):
-    """Columns drawn at random, again where they do not span the embedding (two are equal, say)."""
-    for attempt in range(DRAWS):
-        again = [attempt] if attempt else []
-        chosen = random_design(embedding.shape[1], n, allowed, seed=[*np.atleast_1d(seed).tolist(), *again])
-        if np.linalg.matrix_rank(embedding[:, chosen]) == len(embedding):
-            return chosen
-    raise ValueError(
-        f"random-mf: got {np.count_nonzero(allowed)} allowed columns of which {DRAWS} random designs of "
-        f"{n} did not span the {len(embedding)} dimensions of the embedding; allowed are columns that "
-        "do; lower the rank, measure more or allow more columns"
-    )
-
-
-# Gaussian beliefs (this package's)
-
-
-def believed(
-    method, values, memory, rank, weights, *, first=sequential.FIRST, floor=sequential.FLOOR, folds=10
-) -> Learned:
-    """Learn a belief; the keywords are constants whose choice benchmarks/sensitivity.py judges."""
-    prior = learn_prior(values, folds=folds)
-    belief = prior.belief
-    weights = floor + _frequency(values, memory)  # of columns, not of entries
-    complete = not np.isnan(values).any()
-    choose = sequential.STRATEGIES[method]
-
-    def strategy(n, *, memory, allowed, seed):
-        return choose(belief, n, memory=memory, weights=weights, allowed=allowed, first=first)
-
-    def expected(columns, errors):
-        after = prior.rows.given(columns, errors)
+    def _expect(self, columns, errors):
+        after = self.prior.rows.given(columns, errors)
         return np.clip(after.mean, 0.0, 1.0), after.deviation
 
-    @functools.cache
-    def rehearsed(n):
-        return rehearse(prior.left_out, values, n, weights=weights)
+    def band(self, n):
+        return self._calibrated(n)[0] if self._complete else None
 
-    def band(n):
-        return band_width(rehearsed(n))
-
-    @functools.cache
-    def share(n):
-        return frontier_share(rehearsed(n), memory)
-
-    def frontier(columns, errors, mb):
-        after = prior.rows.given(columns, errors)
-        least = expected_least([mb], [after.mean], after.covariance[None])[0]
-        return expected_frontier(mb, np.clip(after.mean, 0.0, 1.0), least, share(len(columns)))
-
-    return Learned(
-        method,
-        1,
-        strategy,
-        expected,
-        band if complete else None,
-        frontier if complete and memory is not None else None,
-        {"belief": belief, "weights": weights},
-    )
+    def frontier(self, columns, errors, memory):
+        if not self._complete or self._memory is None:
+            return None
+        after = self.prior.rows.given(columns, errors)
+        least = expected_least([memory], [after.mean], after.covariance[None])[0]
+        return expected_frontier(memory, np.clip(after.mean, 0.0, 1.0), least, self._calibrated(len(columns))[1])
 
 
-def _frequency(values, memory) -> Vector:
-    """How often each column stands on a frontier; all alike where memory is not known."""
+def _frequency(values: Matrix, memory: Matrix | None) -> Vector:
+    """Return how often each column stands on a frontier; all alike where memory is not known."""
     if memory is None:
         return np.ones(values.shape[1])
     if np.isnan(values).any():
@@ -296,76 +289,68 @@ def _frequency(values, memory) -> Vector:
     return sequential.frontier_frequency(values, memory)
 
 
-# Bayesian optimization (the paper's)
+class Optimized(Learned):
+    """Bayesian optimization (the paper's)."""
 
+    def __init__(self, method: str, values: Matrix, memory: Matrix | None, rank: int, weights: Matrix | None):
+        super().__init__(method, values.shape[1], rank)
+        values = _completed(values, rank, weights)
+        embedding = svd_embedding(values, rank)
+        features = values.T if "full" in method else embedding.T
+        self._sign = -1 if method.endswith("released") else 1
 
-def _optimized(method, values, memory, rank, weights) -> Learned:
-    values = _completed(values, rank, weights)
-    embedding = svd_embedding(values, rank)
-    features = values.T if "full" in method else embedding.T
-    sign = -1 if method.endswith("released") else 1
+        @functools.lru_cache(maxsize=64)
+        def fitted(columns, errors):  # the first of fifteen measurements are those of a design of five
+            return fit_gaussian_process(features, np.array(columns), np.array(errors))
 
-    @functools.lru_cache(maxsize=64)
-    def fitted(columns, errors):  # the first of fifteen measurements are those of a design of five
-        return fit_gaussian_process(features, np.array(columns), np.array(errors))
+        self._fitted = fitted
 
-    def strategy(n, *, memory, allowed, seed):
+    def _choose(self, n, memory, allowed, seed):
         # np.random.RandomState, seeded by the row: the stream behind the figures known for the paper
         start = np.random.RandomState(int(np.sum(seed)) % 2**32)
-        chosen = start.choice(np.flatnonzero(allowed), rank, replace=False)
+        chosen = start.choice(np.flatnonzero(allowed), self.fewest, replace=False)
         errors = yield chosen
         while len(chosen) < n:
-            mean, deviation = fitted(tuple(chosen), tuple(errors))
-            worth = sign * expected_improvement(mean, deviation, errors.min())
-            worth[~np.asarray(allowed, dtype=bool)] = -np.inf
+            mean, deviation = self._fitted(tuple(chosen), tuple(errors))
+            worth = self._sign * expected_improvement(mean, deviation, errors.min())
+            worth[~allowed] = -np.inf
             worth[chosen] = -np.inf
             best = np.array([int(worth.argmax())])
             error = yield best
             chosen, errors = np.append(chosen, best), np.append(errors, error)
 
-    def expected(columns, errors):
-        mean, deviation = fitted(tuple(columns), tuple(errors))
+    def _expect(self, columns, errors):
+        mean, deviation = self._fitted(tuple(columns), tuple(errors))
         return np.clip(mean, 0.0, 1.0), deviation
 
-    return Learned(method, rank, strategy, expected, extra={"embedding": embedding})
 
+class HighMemory(Learned):
+    """The baseline that learns nothing."""
 
-# The baseline that learns nothing
+    def __init__(self, method: str, values: Matrix, memory: Matrix | None, rank: int, weights: Matrix | None):
+        super().__init__(method, values.shape[1])
 
-
-def _unlearned(method, values, memory, rank, weights) -> Learned:
-    columns = values.shape[1]
-
-    def strategy(n, *, memory, allowed, seed):
-        memory, allowed = np.asarray(memory), np.asarray(allowed, dtype=bool)
+    def _choose(self, n, memory, allowed, seed):
         level = np.sort(memory[allowed])[-n]
-        yield _highest(memory, allowed, level, n, seed)
+        above, tied = np.flatnonzero(allowed & (memory > level)), np.flatnonzero(allowed & (memory == level))
+        drawn = np.random.default_rng(seed).choice(tied, n - len(above), replace=False)
+        yield np.concatenate([above, drawn])
 
-    def nothing(chosen, errors):
-        predicted = np.ones(columns)
-        predicted[chosen] = errors
+    def _expect(self, columns, errors):
+        predicted = np.ones(self.columns)
+        predicted[columns] = errors
         return predicted, None
 
-    return Learned(method, 1, strategy, nothing)
 
-
-def _highest(memory, allowed, level, n, seed):
-    """The `n` allowed columns of largest memory; among those at the last level at random."""
-    above = np.flatnonzero(allowed & (memory > level))
-    tied = np.flatnonzero(allowed & (memory == level))
-    rng = np.random.default_rng(seed)
-    return np.concatenate([above, rng.choice(tied, n - len(above), replace=False)])
-
-
-METHODS: dict[str, Callable[..., Learned]] = {
-    "knowledge-gradient": believed,
-    "variance-reduction": believed,
-    "ed-mf": _embedded,
-    "random-mf": _embedded,
-    "bo-mf": _optimized,
-    "bo-full": _optimized,
-    "bo-mf-released": _optimized,
-    "bo-full-released": _optimized,
-    "random-high-memory": _unlearned,
+METHODS: dict[str, Callable[[str, Matrix, Matrix | None, int, Matrix | None], Learned]] = {
+    "knowledge-gradient": Believed,
+    "variance-reduction": Believed,
+    "ed-mf": Embedded,
+    "random-mf": Embedded,
+    "bo-mf": Optimized,
+    "bo-full": Optimized,
+    "bo-mf-released": Optimized,
+    "bo-full-released": Optimized,
+    "random-high-memory": HighMemory,
 }
 """Methods by name."""

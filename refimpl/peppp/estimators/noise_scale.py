@@ -1,7 +1,7 @@
 """Rows differ in how noisy they are: factors, and noise of a size that is the row's own.
 
 A row is e = m + W z + sqrt(s) d, as in `factors`, but that s differs from row to row: a task with many
-test images, or one whose errors are all near chance, has small s. Measured entries tell s, and so how
+test images, or one whose errors are all near that of guessing, has small s. Measured entries tell s, and so how
 far to trust the factors and how uncertain the other entries are.
 
 Notation
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.factors import Factors
 
-__all__ = ["SCALES", "ScaledNoise", "learn_chances"]
+__all__ = ["SCALES", "ScaledNoise", "learn_probabilities"]
 
 SCALES = 2.0 ** np.arange(-6, 6)
 """Scales of the noise variance that a row may have."""
@@ -32,13 +32,13 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ScaledNoise:
-    """Factors, and chances of the scales that a row's noise may have.
+    """Factors, and probabilities of the scales that a row's noise may have.
 
     Parameters
     ----------
     factors : Factors
         Its noise is that of a row of scale 1.
-    chances : ndarray of float64, shape (scales,)
+    probabilities : ndarray of float64, shape (scales,)
         Of `SCALES`; they add up to 1.
 
     Examples
@@ -51,7 +51,7 @@ class ScaledNoise:
     """
 
     factors: Factors
-    chances: Vector
+    probabilities: Vector
 
     def log_density(self, rows: ArrayLike) -> Vector:
         """Log density of complete rows, less a constant, for every scale.
@@ -94,23 +94,23 @@ class ScaledNoise:
         """
         columns, errors = np.asarray(columns, dtype=np.intp), np.asarray(errors, dtype=np.float64)
         density, g, q, t = self._posterior(errors[None], columns)
-        density = np.where(self.chances > 0, density[0], -np.inf)
-        chances = self.chances * np.exp(density - density.max())
-        chances /= chances.sum()
+        density = np.where(self.probabilities > 0, density[0], -np.inf)
+        probabilities = self.probabilities * np.exp(density - density.max())
+        probabilities /= probabilities.sum()
         centres = t / (SCALES[:, None] + g)
-        centre = chances @ centres
+        centre = probabilities @ centres
         apart = centres - centre
-        within = np.diag(chances @ (SCALES[:, None] / (SCALES[:, None] + g)))
+        within = np.diag(probabilities @ (SCALES[:, None] / (SCALES[:, None] + g)))
         basis = self.factors.loadings @ q
         mean = self.factors.mean + basis @ centre
-        covariance = basis @ (within + (apart.T * chances) @ apart) @ basis.T
-        covariance[np.diag_indices_from(covariance)] += self.factors.noise * (chances @ SCALES)
+        covariance = basis @ (within + (apart.T * probabilities) @ apart) @ basis.T
+        covariance[np.diag_indices_from(covariance)] += self.factors.noise * (probabilities @ SCALES)
         covariance[columns] = covariance[:, columns] = 0.0
         mean[columns] = errors
         return Belief(mean, covariance)
 
 
-def learn_chances(density: ArrayLike) -> Vector:
+def learn_probabilities(density: ArrayLike) -> Vector:
     """Learn how frequent the scales are among rows.
 
     Parameters
@@ -121,20 +121,20 @@ def learn_chances(density: ArrayLike) -> Vector:
     Returns
     -------
     ndarray of float64, shape (scales,)
-        Chances that make the rows, and one more of which nothing is known, as likely as can be:
-        a hundred steps of expectation maximization from equal chances.
+        Probabilities that make the rows, and one more of which nothing is known, as likely as can be:
+        a hundred steps of expectation maximization from equal probabilities.
 
     Examples
     --------
-    >>> learn_chances(np.log([[1.0, 1e-9], [1.0, 1e-9], [1e-9, 1.0]])).round(2)
+    >>> learn_probabilities(np.log([[1.0, 1e-9], [1.0, 1e-9], [1e-9, 1.0]])).round(2)
     array([0.63, 0.37])
     """
     density = np.asarray(density, dtype=np.float64)
     likelihood = np.exp(density - density.max(axis=1, keepdims=True))
     count = density.shape[1]
-    chances = np.full(count, 1 / count)
+    probabilities = np.full(count, 1 / count)
     for _ in range(100):
-        share = chances * likelihood
-        chances = (share / share.sum(axis=1, keepdims=True)).sum(axis=0) + 1 / count
-        chances /= chances.sum()
-    return chances
+        weighted = probabilities * likelihood
+        probabilities = (weighted / weighted.sum(axis=1, keepdims=True)).sum(axis=0) + 1 / count
+        probabilities /= probabilities.sum()
+    return probabilities

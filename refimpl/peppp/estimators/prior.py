@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import whole
+from refimpl._arguments import Interval, integer
+from refimpl.peppp.checks import observed_errors
 from refimpl.peppp.estimators.belief import Belief
-from refimpl.peppp.estimators.factors import LEAST_NOISE, Factors, closed_form, observed_errors, probabilistic_pca
-from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_chances
+from refimpl.peppp.estimators.factors import LEAST_NOISE, Factors, closed_form, probabilistic_pca
+from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_probabilities
 from refimpl.peppp.estimators.sequential import FIRST, variance_reduction
 
 __all__ = ["Prior", "learn_belief", "learn_prior"]
@@ -95,29 +96,31 @@ def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) ->
     >>> [len(indices) for _, indices in prior.left_out]
     [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
     """
-    values = observed_errors(values, "learn_prior")
-    largest_rank = whole("learn_prior", "largest_rank", largest_rank, 1)
-    folds = whole("learn_prior", "folds", folds, 2)
+    values = observed_errors("learn_prior", "values", values)
+    largest_rank = integer("learn_prior", "largest_rank", largest_rank, Interval(1))
+    folds = integer("learn_prior", "folds", folds, Interval(2))
     if np.isnan(values).any():
         factors = _learn_from_incomplete(values, min(largest_rank, 4))
         return Prior(ScaledNoise(_widened(factors, len(values)), (SCALES == 1).astype(float)))
     ranks, parts = _ranks_and_parts(values, largest_rank, folds)
     fitted = [_candidates(values[~held], ranks) for held in parts]
     kind = _best_kind(values, parts, fitted, len(ranks)) if parts else 0
-    chances = (SCALES == 1).astype(float)
+    probabilities = (SCALES == 1).astype(float)
     without = [_widened(f[kind], (~held).sum()) for held, f in zip(parts, fitted, strict=True)]
     if parts:
-        likely = [ScaledNoise(f, chances).log_density(values[held]) for f, held in zip(without, parts, strict=True)]
-        chances = learn_chances(np.concatenate(likely))
+        likely = [
+            ScaledNoise(f, probabilities).log_density(values[held]) for f, held in zip(without, parts, strict=True)
+        ]
+        probabilities = learn_probabilities(np.concatenate(likely))
     everything = _widened(_candidates(values, ranks)[kind], len(values))
     return Prior(
-        ScaledNoise(everything, chances),
-        tuple((ScaledNoise(f, chances), np.flatnonzero(held)) for f, held in zip(without, parts, strict=True)),
+        ScaledNoise(everything, probabilities),
+        tuple((ScaledNoise(f, probabilities), np.flatnonzero(held)) for f, held in zip(without, parts, strict=True)),
     )
 
 
 def _ranks_and_parts(values, largest_rank, folds):
-    """Ranks worth trying, and the rows of each part as masks (none if too few rows are left)."""
+    """Return ranks worth trying, and the rows of each part as masks (none if too few rows are left)."""
     rows, columns = values.shape
     folds = min(folds, rows)
     fewest = rows - -(-rows // folds)  # rows left when the largest part is held out
@@ -126,13 +129,13 @@ def _ranks_and_parts(values, largest_rank, folds):
 
 
 def _widened(factors: Factors, rows: int) -> Factors:
-    """Factors learned from so many rows, with their mean's uncertainty in the covariance."""
+    """Return factors learned from a number of rows, with their mean's uncertainty in the covariance."""
     more = 1 + 1 / rows
     return Factors(factors.mean, factors.loadings * np.sqrt(more), factors.noise * more)
 
 
 def _candidates(values, ranks) -> list[Factors]:
-    """The models `learn_belief` chooses from, from plain to detailed."""
+    """Return the models that `learn_prior` chooses from, from simple to detailed."""
     even = closed_form(values, np.ones(values.shape[1]), ranks, unbiased=True)
     middle = even[min(2, len(even) - 1)]
     centred = values - middle.mean
@@ -145,7 +148,7 @@ def _candidates(values, ranks) -> list[Factors]:
 
 
 def _best_kind(values, parts, fitted, ranks) -> int:
-    """Which candidate to take.
+    """Return which candidate to take.
 
     The rank is the one with the smallest squared error, summed over the kinds of noise. (Probability
     would punish a rare row so much that with few rows it settles for too few factors.)
@@ -154,12 +157,12 @@ def _best_kind(values, parts, fitted, ranks) -> int:
     for held, candidates in zip(parts, fitted, strict=True):
         missed += [_squared_error(c, values[held]) for c in candidates]
         density += [_log_density(c, values[held]) for c in candidates]
-    best = int(np.argmin(missed.reshape(-1, ranks).sum(axis=0)))  # the plainest of equals
+    best = int(np.argmin(missed.reshape(-1, ranks).sum(axis=0)))  # the simplest of equals
     return best + ranks * int(np.argmax(density[best::ranks]))
 
 
 def _squared_error(factors: Factors, rows) -> float:
-    """Squared error of rows predicted from the few entries that tell most about them."""
+    """Return the squared error of rows predicted from the few entries that tell most about them."""
     everything = np.ones(rows.shape[1], dtype=bool)
     chosen = variance_reduction(factors.belief, min(FIRST, rows.shape[1]), weights=everything, allowed=everything)
     loadings, noise = factors.loadings[chosen], factors.noise[chosen]
@@ -171,7 +174,7 @@ def _squared_error(factors: Factors, rows) -> float:
 
 
 def _log_density(factors: Factors, rows) -> float:
-    """Log density of complete rows, without the constant, by the matrix inversion lemma."""
+    """Return the log density of complete rows, without the constant, by the matrix inversion lemma."""
     centred = rows - factors.mean
     weighted = factors.loadings / factors.noise[:, None]
     root = np.linalg.cholesky(np.eye(weighted.shape[1]) + factors.loadings.T @ weighted)
@@ -182,10 +185,11 @@ def _log_density(factors: Factors, rows) -> float:
 
 
 def _learn_from_incomplete(values, largest_rank) -> Factors:
-    """Factors of rows with missing entries, with the rank chosen by a tenth of the observed entries, held out."""
+    """Return factors of rows with missing entries, their rank chosen by a tenth of the observed entries, held out."""
     observed = np.argwhere(~np.isnan(values))
     order = np.random.default_rng(0).permutation(len(observed))
-    rest, held = values.copy(), []
+    rest = values.copy()
+    held: list[tuple[int, int]] = []
     for row, column in observed[order]:
         if len(held) >= len(observed) / 10:
             break

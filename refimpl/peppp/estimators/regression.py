@@ -11,7 +11,8 @@ x     its coordinates: e is about x^T Y
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import finite_matrix, measurements
+from refimpl._arguments import message
+from refimpl.peppp.checks import matrix, measurements
 
 __all__ = ["predict"]
 
@@ -57,21 +58,17 @@ def predict(
     >>> predict([[1.0, 2.0, 4.0]], measured_columns=[0], measured_errors=[0.125])
     array([0.125, 0.25 , 0.5  ])
     """
-    embedding = finite_matrix("predict", "embedding", embedding, "pass that of svd_embedding")
-    rank, n_columns = embedding.shape
+    y = matrix("predict", "embedding", embedding)
+    rank, n_columns = y.shape
     columns, errors = measurements("predict", measured_columns, measured_errors, n_columns)
     if len(columns) < rank:
-        raise ValueError(
-            f"predict: got {len(columns)} measurements; allowed is at least the embedding's rank "
-            f"{rank}; measure more or lower the rank"
-        )
-    x, _, found_rank, _ = np.linalg.lstsq(embedding[:, columns].T, errors, rcond=None)
-    if found_rank < rank:
-        raise ValueError(
-            f"predict: got measured columns spanning only {found_rank} of the embedding's {rank} "
-            "dimensions; allowed are columns that span all; choose them with d_optimal"
-        )
-    prediction = np.clip(x @ embedding, 0.0, 1.0)
+        allowed, hint = f"at least {rank}, the embedding's rank", "measure more or lower the rank"
+        raise ValueError(message("predict", "the number of measurements", f"{len(columns)}", allowed, hint))
+    x, _, determined, _ = np.linalg.lstsq(y[:, columns].T, errors, rcond=None)
+    if determined < rank:
+        got = f"spanning only {determined} of the embedding's {rank} dimensions"
+        raise ValueError(message("predict", "what was measured", got, "columns that span all, as of d_optimal"))
+    prediction = np.clip(x @ y, 0.0, 1.0)
     if plug_in:
         prediction[columns] = errors
     return prediction

@@ -24,7 +24,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import ArrayLike, NDArray
 
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.arguments import measurements
+from refimpl.peppp.checks import measurements
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.embedding import first_largest
 
@@ -38,13 +38,13 @@ FLOOR = 0.1
 FIRST = 4
 """Columns the knowledge gradient lets `variance_reduction` choose before anything is known."""
 
-OUTCOMES, CHANCES = hermegauss(11)
-CHANCES = CHANCES / CHANCES.sum()
+OUTCOMES, WEIGHTS = hermegauss(11)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
 """Outcomes of a measurement, in standard deviations, and their weights (Gauss and Hermite's)."""
 
 
 def frontier_frequency(values: ArrayLike, memory: ArrayLike) -> NDArray[np.float64]:
-    """Count on which share of the rows' frontiers each column stands.
+    """Return on which fraction of the rows' frontiers each column stands.
 
     Parameters
     ----------
@@ -163,9 +163,9 @@ def knowledge_gradient(
         variance = np.maximum(np.diag(covariance)[candidates], 1e-300)
         change = covariance[candidates] / np.sqrt(variance)[:, None]
         worth = np.zeros(len(candidates))
-        for z, chance in zip(OUTCOMES, CHANCES, strict=True):
+        for z, weight in zip(OUTCOMES, WEIGHTS, strict=True):
             levels = np.minimum.reduceat(mean + z * change, starts, axis=1)
-            worth -= chance * np.minimum.accumulate(levels, axis=1).mean(axis=1)
+            worth -= weight * np.minimum.accumulate(levels, axis=1).mean(axis=1)
         # the smallest means without measuring are the same for all: subtract, so that ties show
         worth = worth + _least_under_caps(mean, starts)
         best = int(candidates[np.argmax(worth >= worth.max() - 1e-12)])
@@ -210,10 +210,10 @@ def measure_by(
     try:
         columns = next(strategy)
         while True:
-            found = measurements("measure_by", columns, measure(columns), max(columns) + 1)[1]
+            measured = measurements("measure_by", columns, measure(columns), max(columns) + 1)[1]
             chosen.extend(columns.tolist())
-            errors.extend(found.tolist())
-            columns = strategy.send(found)
+            errors.extend(measured.tolist())
+            columns = strategy.send(measured)
     except StopIteration:
         return np.array(chosen, dtype=np.intp), np.array(errors, dtype=np.float64)
 

@@ -5,25 +5,26 @@ has not been measured. Beside the errors stand the memory each training needs, t
 took, and free metadata. One matrix is one npz file, read without unpickling anything.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import names_of, numbers
+from refimpl._arguments import choice, instance, message, names, numbers, of_shape, unknown
+from refimpl.peppp.matrix import files
 
 __all__ = ["ErrorMatrix"]
 
-MATRICES = ("memory_mb", "seconds")
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class ErrorMatrix:
     """Errors of tasks x configurations, with names.
 
@@ -42,7 +43,7 @@ class ErrorMatrix:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If shapes do not fit, a name is empty or occurs twice, a number is outside its range (the
         message names row and column), or the metadata cannot be written as JSON.
 
@@ -63,65 +64,49 @@ class ErrorMatrix:
     values: NDArray[np.float64]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    memory_mb: NDArray[np.float64] | None = None
-    seconds: NDArray[np.float64] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    memory_mb: NDArray[np.float64] | None
+    seconds: NDArray[np.float64] | None
+    metadata: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", names_of("ErrorMatrix", "row", self.rows))
-        object.__setattr__(self, "columns", names_of("ErrorMatrix", "column", self.columns))
-        self._keep("values", 1.0, "numbers in [0, 1], or nan for unmeasured", may_be_nan=True)
-        if self.memory_mb is not None:
-            self._keep("memory_mb", np.finfo(np.float64).max, "finite numbers >= 0")
-        if self.seconds is not None:
-            self._keep("seconds", np.finfo(np.float64).max, "numbers >= 0", may_be_nan=True)
+    def __init__(
+        self,
+        values: ArrayLike,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        memory_mb: ArrayLike | None = None,
+        seconds: ArrayLike | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ):
+        fields = self.__dict__  # frozen for everyone else
+        fields["rows"], fields["columns"] = names("ErrorMatrix", "row", rows), names("ErrorMatrix", "column", columns)
+        fields["values"] = self._part("values", values, 1.0, "an error in [0, 1], or nan where not measured")
+        largest = float(np.finfo(np.float64).max)
+        memory = None if memory_mb is None else self._part("memory_mb", memory_mb, largest, "finite, at least 0")
+        time = None if seconds is None else self._part("seconds", seconds, largest, "at least 0, or nan")
+        fields["memory_mb"], fields["seconds"] = memory, time
         try:
-            metadata = json.loads(json.dumps(self.metadata, allow_nan=False))
+            copied = json.loads(json.dumps({} if metadata is None else metadata, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"ErrorMatrix: got metadata that JSON cannot hold ({error}); allowed are dicts, "
-                "lists, strings, finite numbers, booleans and None; convert the rest"
-            ) from None
-        if not isinstance(metadata, dict):
-            raise ValueError(
-                f"ErrorMatrix: got metadata of type {type(self.metadata).__name__}; allowed is a dict; wrap it in one"
-            )
-        object.__setattr__(self, "metadata", metadata)
+            raise ValueError(message("ErrorMatrix", "metadata", str(error), "what JSON can hold")) from None
+        fields["metadata"] = instance("ErrorMatrix", "metadata", copied, dict, "a dict")
 
-    def _keep(self, name: str, largest: float, allowed: str, *, may_be_nan: bool = False) -> None:
-        """Replace the field `name` by a checked read-only copy."""
-        array = np.array(numbers("ErrorMatrix", name, getattr(self, name)), order="C")
+    def _part(self, name: str, got: ArrayLike, largest: float, allowed: str) -> NDArray[np.float64]:
+        """Return a matrix of this one's shape as a checked read-only copy."""
         shape = len(self.rows), len(self.columns)
-        if array.shape != shape:
-            raise ValueError(
-                f"ErrorMatrix: got {name} of shape {array.shape}; allowed is {shape}, the number "
-                "of row names by the number of column names; make them fit"
-            )
-        good = (array >= 0) & (array <= largest)
-        if may_be_nan:
-            good |= np.isnan(array)
-        bad = np.argwhere(~good)
-        if len(bad):
-            row, column = bad[0]
-            raise ValueError(
-                f"ErrorMatrix: got {name} {array[row, column]} in row {self.rows[row]!r}, column "
-                f"{self.columns[column]!r}; allowed are {allowed}; correct this entry"
-            )
+        array = of_shape("ErrorMatrix", name, np.array(numbers("ErrorMatrix", name, got), order="C"), shape)
+        good = (array >= 0) & (array <= largest) | (np.isnan(array) if "nan" in allowed else False)
+        for i, j in np.argwhere(~good)[:1]:
+            place = f"{name}[{self.rows[i]!r}, {self.columns[j]!r}]"
+            raise ValueError(message("ErrorMatrix", place, str(array[i, j]), allowed))
         array.setflags(write=False)
-        object.__setattr__(self, name, array)
+        return array
 
-    def _index(self, kind: str, name: str) -> int:
-        """Position of a row or column name."""
-        names = self.rows if kind == "row" else self.columns
-        if name in names:
-            return names.index(name)
-        import difflib  # only a misspelling needs it
-
-        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.0)
-        raise ValueError(
-            f"ErrorMatrix: got the {kind} {name!r}; allowed are the {len(names)} {kind} names; "
-            f"did you mean {' or '.join(near)}?"
-        )
+    def _index(self, kind: Literal["row", "column"], name: str) -> int:
+        """Return the position of a row or column."""
+        known = self.rows if kind == "row" else self.columns
+        if name not in known:
+            raise unknown("ErrorMatrix", kind, name, known)
+        return known.index(name)
 
     def row(self, name: str) -> NDArray[np.float64]:
         """Return the errors of one task.
@@ -143,7 +128,7 @@ class ErrorMatrix:
         """
         return self.values[self._index("row", name)]
 
-    def select(self, *, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> "ErrorMatrix":
+    def select(self, *, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> ErrorMatrix:
         """Return the named rows and columns as a matrix of its own.
 
         Parameters
@@ -161,18 +146,13 @@ class ErrorMatrix:
         ValueError
             If a name is unknown or given twice.
         """
-        rows = self.rows if rows is None else tuple(rows)
-        columns = self.columns if columns is None else tuple(columns)
-        cells = np.ix_(
-            np.array([self._index("row", name) for name in rows], dtype=np.intp),
-            np.array([self._index("column", name) for name in columns], dtype=np.intp),
-        )
-        parts = {
-            name: None if getattr(self, name) is None else getattr(self, name)[cells] for name in ("values", *MATRICES)
-        }
-        return ErrorMatrix(rows=rows, columns=columns, metadata=self.metadata, **parts)
+        rows, columns = self.rows if rows is None else rows, self.columns if columns is None else columns
+        i, j = [self._index("row", name) for name in rows], [self._index("column", name) for name in columns]
+        cells = np.ix_(np.array(i, dtype=np.intp), np.array(j, dtype=np.intp))
+        memory, seconds = (None if part is None else part[cells] for part in (self.memory_mb, self.seconds))
+        return ErrorMatrix(self.values[cells], rows, columns, memory, seconds, self.metadata)
 
-    def without_rows(self, names: Iterable[str]) -> "ErrorMatrix":
+    def without_rows(self, names: Iterable[str]) -> ErrorMatrix:
         """Return the matrix without the named rows, as when one task is held out.
 
         Parameters
@@ -193,9 +173,7 @@ class ErrorMatrix:
         out = {self._index("row", name) for name in names}
         return self.select(rows=[name for i, name in enumerate(self.rows) if i not in out])
 
-    def merge(
-        self, other: "ErrorMatrix", *, on_conflict: Literal["raise", "first", "second"] = "raise"
-    ) -> "ErrorMatrix":
+    def merge(self, other: ErrorMatrix, *, on_conflict: Literal["raise", "first", "second"] = "raise") -> ErrorMatrix:
         """Return one matrix with the rows and columns of both.
 
         A cell measured in one is taken from there; what is in neither is unmeasured. Rows and
@@ -227,9 +205,44 @@ class ErrorMatrix:
         >>> one.merge(two).values
         array([[0.5 , 0.25]])
         """
-        from refimpl.peppp.matrix.merging import merged
+        choice("merge", "on_conflict", on_conflict, ("raise", "first", "second"))
+        instance("merge", "other", other, ErrorMatrix, "an ErrorMatrix")
+        rows, columns = (
+            tuple(dict.fromkeys(a + b)) for a, b in ((self.rows, other.rows), (self.columns, other.columns))
+        )
+        parts = {name: [m._spread(name, rows, columns) for m in (self, other)] for name in files.MATRICES}
 
-        return merged(self, other, on_conflict)
+        def agree(what: str, bad: NDArray[np.bool_], allowed: str) -> None:
+            for i, j in np.argwhere(bad)[:1]:
+                a, b = (part[i, j] for part in parts[what])
+                raise ValueError(message("merge", f"{what}[{rows[i]!r}, {columns[j]!r}]", f"{a} and {b}", allowed))
+
+        mine, yours = parts["values"]
+        differ = (mine != yours) & ~np.isnan(mine) & ~np.isnan(yours)
+        if on_conflict == "raise":
+            agree("values", differ, "the same in both, or on_conflict='first' or 'second'")
+        first = ~np.isnan(mine) & (np.isnan(yours) | (on_conflict != "second"))
+        values, seconds = (np.where(first, *parts[name]) for name in ("values", "seconds"))
+        memory = None
+        if self.memory_mb is not None or other.memory_mb is not None:
+            a, b = parts["memory_mb"]
+            memory = np.where(np.isnan(a), b, a)
+            differ = np.abs(a - b) > 1e-9 * np.maximum(a, b)  # false where one is nan
+            agree("memory_mb", differ | np.isnan(memory), "the same in both, or known in one")
+        alike = {k: v for k, v in self.metadata.items() if k in other.metadata and other.metadata[k] == v}
+        alike["merged_from"] = [
+            {"rows": m.rows, "columns": m.columns, "metadata": m.metadata, "fingerprint": m.fingerprint}
+            for m in (self, other)
+        ]
+        timed = self.seconds is not None or other.seconds is not None
+        return ErrorMatrix(values, rows, columns, memory, seconds if timed else None, alike)
+
+    def _spread(self, name: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
+        """Return a part in the places it has among more rows and columns, nan elsewhere."""
+        wide, part = np.full((len(rows), len(columns)), np.nan), getattr(self, name)
+        if part is not None:
+            wide[np.ix_([rows.index(r) for r in self.rows], [columns.index(c) for c in self.columns])] = part
+        return wide
 
     @property
     def fingerprint(self) -> str:
@@ -240,8 +253,23 @@ class ErrorMatrix:
             digest.update((canonical + 0.0).astype("<f8").tobytes())
         return digest.hexdigest()
 
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the matrix to one npz file, atomically. Equal matrices give equal bytes.
+
+        Parameters
+        ----------
+        path : path-like
+            Destination, in a directory that exists; an existing file is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        files.write_npz(Path(path), self.__dict__)
+
     def save_csv(self, path: str | os.PathLike) -> None:
-        """Write one line per cell; see `error_matrix_csv`. Reading it gives an equal matrix.
+        """Write the matrix as CSV, a line for each cell; `load_csv` gives back the same matrix.
 
         Parameters
         ----------
@@ -252,13 +280,41 @@ class ErrorMatrix:
         OSError
             If the file cannot be written.
         """
-        from refimpl.peppp.matrix.csv_files import write_csv
-
-        write_csv(self, path)
+        files.write_csv(Path(path), self.__dict__)
 
     @classmethod
-    def load_csv(cls, path: str | os.PathLike) -> "ErrorMatrix":
-        """Read what `save_csv` wrote, or a plain table of errors with names.
+    def load(cls, path: str | os.PathLike, columns: Sequence[str] | None = None) -> ErrorMatrix:
+        """Read a matrix that `save` wrote. Nothing is ever unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+            An npz file with the arrays ``values``, ``rows`` and ``columns``, and possibly
+            ``memory_mb``, ``seconds`` and ``metadata`` (a JSON string).
+        columns : sequence of str, optional
+            Column names the file must have, in this order; default any.
+
+        Returns
+        -------
+        ErrorMatrix
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, is not a complete npz archive, contains a pickle, lacks an
+            array, has other columns than demanded (the message names the first that differs), or
+            holds what the constructor refuses.
+        """
+        loaded = cls._of(path, files.read_npz(Path(path)))
+        if columns is not None and loaded.columns != tuple(columns):
+            pairs = zip((*loaded.columns, "missing"), (*columns, "no further column"), strict=False)
+            at, (got, allowed) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise ValueError(message("ErrorMatrix", f"column {at} of {path}", got, allowed))
+        return loaded
+
+    @classmethod
+    def load_csv(cls, path: str | os.PathLike) -> ErrorMatrix:
+        """Read what `save_csv` wrote, or a table of errors with names in its first line and column.
 
         Parameters
         ----------
@@ -273,64 +329,11 @@ class ErrorMatrix:
         ValueError
             If the file cannot be read, is not such a table, or holds what the constructor refuses.
         """
-        from refimpl.peppp.matrix.csv_files import read_csv
-
-        try:
-            return cls(**read_csv(path))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the matrix to one npz file, whole or not at all.
-
-        The file is written beside its destination and moved over it when complete, so a reader
-        or a crash never meets half a file. Equal matrices give equal bytes.
-
-        Parameters
-        ----------
-        path : path-like
-            Destination, in a directory that exists; an existing file is replaced.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        from refimpl.peppp.matrix.npz_files import write_npz
-
-        write_npz(self, path)
+        return cls._of(path, files.read_csv(Path(path)))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, columns: Sequence[str] | None = None) -> "ErrorMatrix":
-        """Read a matrix that `save` wrote. Nothing is ever unpickled.
-
-        Parameters
-        ----------
-        path : path-like
-            An npz file with the arrays ``values``, ``rows`` and ``columns``, and possibly
-            ``memory_mb``, ``seconds`` and ``metadata`` (a JSON string).
-        columns : sequence of str, optional
-            Column names the file must have, in this order; default any.
-
-        Returns
-        -------
-        ErrorMatrix
-            The matrix.
-
-        Raises
-        ------
-        ValueError
-            If the file is missing, is not a complete npz archive, contains a pickle, lacks an
-            array, has other columns than demanded (the message names the first that differs), or
-            holds what the constructor refuses.
-        """
-        from refimpl.peppp.matrix.npz_files import demand_columns, read_npz
-
-        fields = read_npz(Path(path))
+    def _of(cls, path, fields) -> ErrorMatrix:
         try:
-            matrix = cls(**fields)
-        except ValueError as error:
+            return cls(**fields)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from None
-        if columns is not None:
-            demand_columns(path, matrix.columns, tuple(columns))
-        return matrix

@@ -1,8 +1,7 @@
 """The matrices released with PEPPP, where a copy of them lies on this machine.
 
 They are not part of this package. They are looked for in the directory named by the environment
-variable ``REFIMPL_PEPPP_DATA``, by default ``../shared/peppp`` beside the repository, and are used
-only if their SHA-256 is that of the released files.
+variable ``REFIMPL_PEPPP_DATA``, and used only if their SHA-256 is that of the released files.
 
 *Source*: PEPPP (arXiv 2106.09686) and the files released with it.
 """
@@ -26,6 +25,10 @@ SHA256 = {
     ACCURACY: "ddd915ef3b4b59f484d73c616dc0c59af239244a1e67d00fbe13424de77df957",
     MEMORY: "70bb0b8c7e285ce19e5cf71c5e347b7cb663d85a76cde5f33b0a624f4c0622fd",
 }
+HINT = (
+    f"get {ACCURACY} and {MEMORY} from the code released with arXiv 2106.09686, and name their directory "
+    f"with --data, load_released(directory) or the environment variable {VARIABLE}"
+)
 DROPPED = 28
 """Row of the released files that the paper leaves out: all of CIFAR-100."""
 
@@ -36,7 +39,7 @@ def load_released(directory: str | os.PathLike | None = None) -> ErrorMatrix:
     Parameters
     ----------
     directory : path-like, optional
-        Where the two files lie; default see above.
+        Where the two files lie; default what ``REFIMPL_PEPPP_DATA`` says.
 
     Returns
     -------
@@ -46,11 +49,12 @@ def load_released(directory: str | os.PathLike | None = None) -> ErrorMatrix:
     Raises
     ------
     ValueError
-        If a file is absent or is not the released one; the message says where it was looked for.
+        If no directory is named, or a file in it is absent or not the released one.
     """
-    place = Path(
-        directory or os.environ.get(VARIABLE) or Path(__file__).resolve().parents[3].parent / "shared" / "peppp"
-    )
+    named = directory or os.environ.get(VARIABLE)
+    if not named:
+        raise ValueError(f"the matrices released with PEPPP are needed: {HINT}")
+    place = Path(named)
     accuracy, memory = (np.delete(_read(place / name), DROPPED, axis=0) for name in SHA256)
     return ErrorMatrix(
         1 - accuracy,
@@ -63,10 +67,7 @@ def load_released(directory: str | os.PathLike | None = None) -> ErrorMatrix:
 
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise ValueError(
-            f"the released PEPPP matrix {path.name} is not in {path.parent}; put it there, or name "
-            f"its directory in the environment variable {VARIABLE}"
-        )
+        raise ValueError(f"the released PEPPP matrix {path.name} is not in {path.parent}: {HINT}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256[path.name]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Decide at random which entries of a meta-training matrix to measure, and with what chance.
+"""Decide at random which entries of a meta-training matrix to measure, and with what probability.
 
 *Source*: PEPPP (arXiv 2106.09686): every entry alike, or cheap ones more often.
 """
@@ -10,13 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl.peppp.arguments import finite_matrix, number, numbers, seed_of, whole
+from refimpl._arguments import Interval, integer, message, number, sequence
+from refimpl.peppp.checks import matrix, propensities, seeds
 
 __all__ = ["memory_biased_sample", "sample", "uniform_sample"]
 
+RATIO = Interval(0, 1, open_low=True)
+
 
 def sample(propensity: ArrayLike, *, seed: int | Sequence[int]) -> NDArray[np.bool_]:
-    """Observe each entry with its own chance, independently.
+    """Observe each entry with its own probability, independently.
 
     A row or column left without any entry gets its most likely one (the first of equals), since
     nothing could be said about it otherwise; for the sizes in use this is rare.
@@ -24,7 +27,7 @@ def sample(propensity: ArrayLike, *, seed: int | Sequence[int]) -> NDArray[np.bo
     Parameters
     ----------
     propensity : array_like of float, shape (rows, columns)
-        Chances in (0, 1].
+        Probabilities in (0, 1].
     seed : int or sequence of int
 
     Returns
@@ -35,7 +38,7 @@ def sample(propensity: ArrayLike, *, seed: int | Sequence[int]) -> NDArray[np.bo
     Raises
     ------
     ValueError
-        If a chance is not in (0, 1].
+        If a probability is not in (0, 1].
 
     Examples
     --------
@@ -43,39 +46,28 @@ def sample(propensity: ArrayLike, *, seed: int | Sequence[int]) -> NDArray[np.bo
     array([[ True,  True],
            [ True, False]])
     """
-    propensity = numbers("sample", "chances", propensity)
-    if propensity.ndim != 2 or propensity.size == 0:
-        raise ValueError(
-            f"sample: got chances of shape {propensity.shape}; allowed is a matrix of at least one "
-            "row and one column; pass the chance of every entry"
-        )
-    bad = np.argwhere(~((propensity > 0) & (propensity <= 1)))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"sample: got the chance {propensity[row, column]} at row {row}, column {column}; "
-            "allowed are numbers in (0, 1]; raise those that are zero or leave their entries out"
-        )
-    seed = seed_of("sample", seed)
-    mask = np.random.default_rng(seed).random(propensity.shape) < propensity
+    likely = propensities("sample", propensity)
+    if likely.ndim != 2:
+        raise ValueError(message("sample", "propensity", f"of shape {likely.shape}", "(rows, columns)"))
+    mask = np.random.default_rng(seeds("sample", seed)).random(likely.shape) < likely
     for row in np.flatnonzero(~mask.any(axis=1)):
-        mask[row, propensity[row].argmax()] = True
+        mask[row, likely[row].argmax()] = True
     for column in np.flatnonzero(~mask.any(axis=0)):
-        mask[propensity[:, column].argmax(), column] = True
+        mask[likely[:, column].argmax(), column] = True
     return mask
 
 
 def uniform_sample(
     shape: tuple[int, int], ratio: float, *, seed: int | Sequence[int]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Observe every entry with the same chance.
+    """Observe every entry with the same probability.
 
     Parameters
     ----------
     shape : (int, int)
         Rows and columns.
     ratio : float
-        The chance, in (0, 1].
+        The probability, in (0, 1].
     seed : int or sequence of int
 
     Returns
@@ -94,15 +86,17 @@ def uniform_sample(
     >>> int(mask.sum()), float(propensity[0, 0])
     (193, 0.2)
     """
-    number("uniform_sample", "ratio", ratio, "in (0, 1]", lambda x: 0 < x <= 1)
-    if not isinstance(shape, Sequence) or len(shape) != 2:
-        raise TypeError(
-            f"uniform_sample: got shape {shape!r}; allowed are two whole numbers of at least 1; pass (rows, columns)"
-        )
-    sizes = zip(("rows", "columns"), shape, strict=True)
-    shape = tuple(whole("uniform_sample", name, size, 1) for name, size in sizes)
-    propensity = np.full(shape, float(ratio))
+    ratio = number("uniform_sample", "ratio", ratio, RATIO)
+    rows, columns = (integer("uniform_sample", "shape", size, Interval(1)) for size in _pair(shape))
+    propensity = np.full((rows, columns), ratio)
     return sample(propensity, seed=seed), propensity
+
+
+def _pair(shape) -> list:
+    pair = sequence("uniform_sample", "shape", shape, "(rows, columns)", 2)
+    if len(pair) > 2:
+        raise ValueError(message("uniform_sample", "shape", f"{tuple(pair)}", "(rows, columns)"))
+    return pair
 
 
 def memory_biased_sample(
@@ -110,7 +104,7 @@ def memory_biased_sample(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Observe entries that take little memory more often.
 
-    The chance of an entry is `largest` times the share of all entries that take at least as much
+    The probability of an entry is `largest` times the fraction of entries that take at least as much
     memory as it does: the empirical distribution function of 1 / memory.
 
     Parameters
@@ -118,7 +112,7 @@ def memory_biased_sample(
     memory : array_like of float, shape (rows, columns)
         Finite, any unit; only its order counts.
     largest : float
-        Chance of the entries of smallest memory, in (0, 1].
+        Probability of the entries of smallest memory, in (0, 1].
     seed : int or sequence of int
 
     Returns
@@ -141,9 +135,8 @@ def memory_biased_sample(
     array([[1.  , 0.75],
            [0.25, 0.75]])
     """
-    number("memory_biased_sample", "largest", largest, "in (0, 1]", lambda x: 0 < x <= 1)
-    memory = finite_matrix("memory_biased_sample", "memory", memory, "pass that of every entry")
-    ordered = np.sort(memory, axis=None)
-    at_least = memory.size - np.searchsorted(ordered, memory, side="left")
-    propensity = largest * at_least / memory.size
+    largest = number("memory_biased_sample", "largest", largest, RATIO)
+    sizes = matrix("memory_biased_sample", "memory", memory)
+    at_least = sizes.size - np.searchsorted(np.sort(sizes, axis=None), sizes, side="left")
+    propensity = largest * at_least / sizes.size
     return sample(propensity, seed=seed), propensity

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import refimpl
+from refimpl._arguments import message
 
 JOURNAL = "cells.jsonl"
 
@@ -41,7 +42,7 @@ class Journal:
 
     def __init__(self, directory: str | os.PathLike, settings):
         if not os.fspath(directory):
-            raise ValueError("journal: the directory is ''; allowed is the path of one; name it")
+            raise ValueError(message("journal", "directory", "''", "the path of one"))
         self.path = Path(directory) / JOURNAL
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,34 +75,34 @@ class Journal:
 
     @classmethod
     def _parse(cls, path, content: bytes, settings):
-        """Return the cells, and how many bytes are whole lines; 0 for a journal that is new."""
+        """Return the cells, and how many bytes are complete lines; 0 for a journal that is new."""
         head = cls._head(settings)
-        whole_lines, newline, cut = content.rpartition(b"\n")
-        lines = whole_lines.splitlines()
+        complete, newline, cut = content.rpartition(b"\n")
+        lines = complete.splitlines()
         if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
             return {}, 0
         damaged = ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
         try:
-            found, *cells = map(json.loads, lines)
-            different = [k for k in head if found.get(k) != head[k]]
+            written, *cells = map(json.loads, lines)
+            different = [k for k in head if written.get(k) != head[k]]
         except (ValueError, AttributeError):
             raise damaged from None
         if different:
             key = different[0]
             if key in ("journal", "version"):
                 raise ValueError(
-                    f"journal: {path} was written by another version ({key} {found.get(key)!r}, "
+                    f"journal: {path} was written by another version ({key} {written.get(key)!r}, "
                     f"now {head[key]!r}); choose another directory, or move it away"
                 )
             raise ValueError(
-                f"journal: {path} was written with {key}={found.get(key)!r}, now it is "
+                f"journal: {path} was written with {key}={written.get(key)!r}, now it is "
                 f"{head[key]!r}; use the same again or another directory"
             )
         try:
-            cells = {cls.key(cell): cell for cell in cells}
+            by_key = {cls.key(cell): cell for cell in cells}
         except (TypeError, KeyError):
             raise damaged from None
-        return cells, len(whole_lines) + len(newline)
+        return by_key, len(complete) + len(newline)
 
     @staticmethod
     def key(cell: dict) -> tuple[str, str, str]:

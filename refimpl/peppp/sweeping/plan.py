@@ -12,11 +12,11 @@ from refimpl import data
 from refimpl.peppp.sweeping.journal import Journal
 from refimpl.peppp.sweeping.sweep import Settings, cells_of, train_cell
 
-__all__ = ["Plan", "plan_sweep"]
+__all__ = ["SweepPlan", "plan_sweep"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What a sweep would do.
 
     Parameters
@@ -47,7 +47,7 @@ def plan_sweep(
     *,
     settings: Settings | None = None,
     memory_cap_mb: float | None = None,
-) -> Plan:
+) -> SweepPlan:
     """Say what `run_sweep` would do, without doing it or writing anything.
 
     The time is estimated from the journal's cells, or from one epoch of the first cell; it is
@@ -60,7 +60,7 @@ def plan_sweep(
 
     Returns
     -------
-    Plan
+    SweepPlan
 
     Raises
     ------
@@ -75,11 +75,11 @@ def plan_sweep(
     """
     settings = settings or Settings()
     cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb)
-    found = Journal.peek(directory, settings)
+    kept = Journal.peek(directory, settings)
     loaded = [data.load(name) for name in tasks]
     data_of = {task.name: task.fingerprint for task in loaded}
     images = {task.name: len(task.train_labels) + len(task.test_labels) for task in loaded}
-    known = {key[:2]: cell for key, cell in found.items() if data_of.get(key[0]) == key[2]}
+    known = {key[:2]: cell for key, cell in kept.items() if data_of.get(key[0]) == key[2]}
     rest = [cell for cell in cells if cell not in known]
     if known:
         seconds = sum(cell["seconds"] for cell in known.values())
@@ -91,7 +91,7 @@ def plan_sweep(
         pace = train_cell(task, name, short)["seconds"] * settings.epochs / images[task]
     else:
         pace = 0.0
-    return Plan(
+    return SweepPlan(
         cells=len(cells),
         trained=len(cells) - len(rest),
         over_cap=memory_mb.size - len(cells),

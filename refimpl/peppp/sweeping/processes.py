@@ -1,4 +1,4 @@
-"""Worker processes: started anew, not forked, and what goes wrong with that said plainly."""
+"""Worker processes: started anew, not forked, and what goes wrong with that."""
 
 from __future__ import annotations
 
@@ -60,8 +60,12 @@ def follow_parent() -> None:
     # By default tqdm makes a lock between processes; the system keeps it if this one is ended.
     tqdm.set_lock(threading.RLock())
 
+    parent = multiprocessing.parent_process()
+    if parent is None:  # this is no worker
+        return
+
     def follow():
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

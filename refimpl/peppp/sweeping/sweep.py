@@ -22,10 +22,10 @@ import numpy as np
 
 import refimpl
 from refimpl import data, nn
-from refimpl.nn.numbers import rate, whole
+from refimpl._arguments import FLOAT32, Interval, instance, integer, message, names, number, seed, wrong_kind
 from refimpl.nn.training import STARTING
 from refimpl.peppp import memory
-from refimpl.peppp.arguments import cap_of
+from refimpl.peppp.checks import memory_cap
 from refimpl.peppp.configs import Configuration, configuration
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes
@@ -47,9 +47,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            whole("Settings", name, getattr(self, name), least)
-        rate("Settings", "learning_rate", self.learning_rate)
+        integer("Settings", "epochs", self.epochs, Interval(1))
+        integer("Settings", "batch_size", self.batch_size, Interval(1))
+        number("Settings", "learning_rate", self.learning_rate, FLOAT32)
+        seed("Settings", self.seed)
         nn.Precision(loss_scale=self.loss_scale)  # raises where the scale makes no sense
 
 
@@ -108,10 +109,8 @@ def memory_of(task: data.Task, configurations: Iterable[Configuration], batch_si
 def batch_fits(task: data.Task, batch_size: int) -> None:
     """Raise ValueError where a batch is larger than a task's training set."""
     if batch_size > len(task.train_labels):
-        raise ValueError(
-            f"{task.name}: a batch of {batch_size} from {len(task.train_labels)} training images; "
-            "take smaller batches or more images"
-        )
+        allowed = f"at most {len(task.train_labels)}, the number of its training images"
+        raise ValueError(message(task.name, "batch_size", f"{batch_size}", allowed))
 
 
 def train_cells(
@@ -270,11 +269,11 @@ def run_sweep(
         capped = {} if memory_cap_mb is None else {"memory_cap_mb": memory_cap_mb}
         loaded = [data.load(t) for t in tasks]
         errors = ErrorMatrix(
-            values=np.array([journal.row("error", t, configurations) for t in loaded]),
-            rows=tasks,
-            columns=configurations,
-            memory_mb=memory_mb,
-            seconds=np.array([journal.row("seconds", t, configurations) for t in loaded]),
+            np.array([journal.row("error", t, configurations) for t in loaded]),
+            tasks,
+            configurations,
+            memory_mb,
+            np.array([journal.row("seconds", t, configurations) for t in loaded]),
             metadata={
                 "network": "cnn",
                 "version": refimpl.__version__,
@@ -293,25 +292,19 @@ def run_sweep(
 def check_running(jobs: int | None, executor: Executor | None) -> None:
     """Refuse what cannot be run on, before there is anything to run."""
     if jobs is not None:
-        whole("train_cells", "jobs", jobs, 1)
+        integer("train_cells", "jobs", jobs, Interval(1))
     if executor is not None and not hasattr(executor, "submit"):
-        raise TypeError(
-            f"train_cells: executor is a {type(executor).__name__}; it must have submit(function, "
-            "*arguments), as those of concurrent.futures and Dask's Client.get_executor() have"
-        )
+        allowed = "one of concurrent.futures, or another with submit(function, *arguments)"
+        raise wrong_kind("train_cells", "executor", executor, allowed)
 
 
 def cells_of(tasks, configurations, settings, memory_cap_mb):
     """Return the cells to train and the memory of all, shape (tasks, configurations); checked."""
-    if not isinstance(settings, Settings):
-        raise TypeError(f"run_sweep: settings is {settings!r}; give refimpl.peppp.Settings(...)")
-    cap = cap_of("run_sweep", memory_cap_mb)
-    for what, names in (("tasks", tasks), ("configurations", configurations)):
-        if isinstance(names, str) or not len(names):
-            raise ValueError(f"run_sweep: {what} is {names!r}; give a list of at least one name")
-    for name in (*tasks, *configurations):
-        if (*tasks, *configurations).count(name) > 1:
-            raise ValueError(f"run_sweep: {name} is named twice; name every task and configuration once")
+    instance("run_sweep", "settings", settings, Settings, "refimpl.peppp.Settings(...)")
+    cap = memory_cap("run_sweep", memory_cap_mb)
+    for what, listed in (("task", tasks), ("configuration", configurations)):
+        if not names("run_sweep", what, listed):
+            raise ValueError(message("run_sweep", f"{what}s", "empty", "at least one name"))
     formats = [configuration(name) for name in configurations]
     memory_mb = np.empty((len(tasks), len(formats)))
     for i, name in enumerate(tasks):
@@ -321,7 +314,7 @@ def cells_of(tasks, configurations, settings, memory_cap_mb):
     within = memory_mb <= (np.inf if cap is None else cap)
     if not within.any():
         raise ValueError(
-            f"run_sweep: a memory cap of {memory_cap_mb} MB admits no cell; the smallest needs "
+            f"run_sweep: a memory cap of {cap} MB admits no cell; the smallest needs "
             f"{memory_mb.min():.4f} MB: raise the cap"
         )
     every = itertools.product(tasks, configurations)

@@ -1,0 +1,161 @@
+"""Files of error matrices: npz and CSV, as the fields that `ErrorMatrix` is made of.
+
+CSV is for spreadsheets and other programs: one line a cell, ``task,configuration,error,memory_mb,seconds``;
+an empty field is an unmeasured error or a number there is none of.  A first line ``# {...}`` holds the
+metadata as JSON.  A table is read too: configurations in the first line, a task and its errors in each
+further one.  Files are written atomically and read without unpickling anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refimpl._arguments import message
+from refimpl._files import writing
+
+__all__ = ["MATRICES", "read_csv", "read_npz", "write_csv", "write_npz"]
+
+MATRICES = ("values", "memory_mb", "seconds")
+"""Fields that are matrices; the first is never missing."""
+
+FIELDS = ("task", "configuration", "error", "memory_mb", "seconds")
+
+
+def _refusal(path: Path, got: str, allowed: str) -> ValueError:
+    return ValueError(message("ErrorMatrix", str(path), got, allowed))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _refusal(path, f"a file that cannot be read ({error.strerror})", "an error matrix's file") from None
+
+
+def write_npz(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write the fields of an ErrorMatrix to one file; raises OSError where it cannot be written."""
+    arrays = {name: fields[name] for name in MATRICES if fields[name] is not None}
+    arrays |= {name: np.array(fields[name], dtype=np.str_) for name in ("rows", "columns")}
+    arrays["metadata"] = np.array(json.dumps(fields["metadata"], sort_keys=True))
+    with writing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """Return the fields of an ErrorMatrix, from an npz file of whatever content; raises ValueError."""
+    content = _content(path)
+    pickled = _refusal(path, "a file with a pickle, which was not unpickled", "an npz file of plain arrays")
+    if content[:1] == b"\x80":  # how a pickle of protocol 2 or later begins
+        raise pickled
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), own_fid=True, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # damaged archives raise a dozen kinds, from zipfile down to struct
+        if "allow_pickle" in str(error):
+            raise pickled from None
+        raise _refusal(path, "truncated, damaged or not an npz file", "a complete npz file") from None
+    fields: dict[str, Any] = {}
+    for name in (*MATRICES, "rows", "columns"):
+        if name not in arrays:
+            if name in ("values", "rows", "columns"):
+                raise _refusal(path, f"a file without the array {name!r}", "one that ErrorMatrix.save wrote")
+            continue
+        array, matrix = arrays[name], name in MATRICES
+        kind = getattr(getattr(array, "dtype", None), "kind", "")  # a file beside the arrays comes as bytes
+        if kind not in ("fiu" if matrix else "U") or array.ndim != (2 if matrix else 1):
+            allowed = f"{'a matrix of numbers' if matrix else 'a list of strings'} under {name!r}"
+            raise _refusal(path, f"a file with something else under {name!r}", allowed)
+        fields[name] = array if matrix else array.tolist()
+    if "metadata" in arrays:
+        fields["metadata"] = _metadata(path, str(arrays["metadata"]))
+    return fields
+
+
+def _metadata(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise _refusal(path, f"a file with metadata that is not JSON ({error})", "a JSON object") from None
+
+
+def write_csv(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write the fields of an ErrorMatrix, every number with the digits that give it back exactly."""
+    text = io.StringIO(newline="")
+    text.write(f"# {json.dumps(fields['metadata'], sort_keys=True)}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for i, task in enumerate(fields["rows"]):
+        for j, configuration in enumerate(fields["columns"]):
+            cells = (None if fields[name] is None else fields[name][i, j] for name in MATRICES)
+            known = ("" if cell is None or np.isnan(cell) else repr(float(cell)) for cell in cells)
+            writer.writerow([task, configuration, *known])
+    with writing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def read_csv(path: Path) -> dict[str, Any]:
+    """Return the fields of an ErrorMatrix, from either kind of CSV; raises ValueError, naming the line."""
+    try:
+        text = _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refusal(path, f"not UTF-8 text ({error})", "a CSV file") from None
+    metadata, before = {}, 0
+    if text.startswith("#"):
+        first, _, text = text.partition("\n")
+        metadata, before = _metadata(path, first[1:]), 1
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        table = [(before + reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise _refusal(path, f"not CSV in line {before + reader.line_num} ({error})", "a CSV file") from None
+    if len(table) < 2 or len(table[0][1]) < 2:
+        allowed = f"a first line of names and a line for each task, or cell (fields {','.join(FIELDS)})"
+        raise _refusal(path, "a file without a table", allowed)
+    head = table[0][1]
+    for line, row in table:
+        if len(row) != len(head):
+            raise _refusal(path, f"of {len(row)} fields in line {line}", f"{len(head)}, as in the first line")
+    cells = head[:3] == list(FIELDS[:3])
+    return (_read_cells if cells else _read_table)(path, table) | {"metadata": metadata}
+
+
+def _number(path, line, text) -> float:
+    if text.strip().lower() in ("", "nan"):
+        return np.nan
+    try:
+        return float(text)
+    except ValueError:
+        allowed = "a number, or nothing where not measured"
+        raise _refusal(path, f"a file with {text!r} in line {line}", allowed) from None
+
+
+def _read_table(path, table) -> dict[str, Any]:
+    values = [[_number(path, line, text) for text in row[1:]] for line, row in table[1:]]
+    return {"values": values, "rows": [row[0] for _, row in table[1:]], "columns": table[0][1][1:]}
+
+
+def _read_cells(path, table) -> dict[str, Any]:
+    head = table[0][1]
+    names = [name for name in FIELDS[2:] if name in head]
+    cells: dict[tuple[str, str], list[float]] = {}
+    for line, row in table[1:]:
+        cell = dict(zip(head, row, strict=True))
+        key = cell["task"], cell["configuration"]
+        if key in cells:
+            raise _refusal(path, f"a file with {key} a second time in line {line}", "each cell once")
+        cells[key] = [_number(path, line, cell[name]) for name in names]
+    rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    arrays = np.full((len(names), len(rows), len(columns)), np.nan)
+    for (task, configuration), numbers in cells.items():
+        arrays[:, rows.index(task), columns.index(configuration)] = numbers
+    parts = dict(zip(names, arrays, strict=True))
+    # a part that no cell has is a part the matrix does not have
+    optional = {name: part for name, part in parts.items() if name != "error" and not np.isnan(part).all()}
+    return {"values": parts["error"], "rows": rows, "columns": columns, **optional}
