@@ -19,7 +19,7 @@ def add(commands) -> None:
         examples=("peppp --only figures --data matrices/ --out peppp",),
     )
     command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
-    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: what REFIMPL_PEPPP_DATA says)")
+    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")
     command.add_argument(
         "--only",
         nargs="+",
