@@ -297,8 +297,8 @@ REFUSED = {  # who refuses: what is given, and what the message names
     study: [
         ({"errors": ERRORS.values}, "errors is an array", "an ErrorMatrix"),
         ({"task": "digits"}, "task is 'digits'"),
-        ({"errors": partly(3, EVERY)}, "row 3 of errors"),
-        ({"errors": partly(EVERY, 3)}, "column 3 of errors"),
+        ({"errors": partly(3, EVERY)}, f"row {ERRORS.rows[3]!r} of errors is all nan"),
+        ({"errors": partly(EVERY, 3)}, "column 'e3m1+e7m7' of errors"),
         ({"errors": ERRORS.select(rows=ERRORS.rows[:1])}, "at least 2 rows"),
         ({"measurements": 0}, "0 measurements", "1 "),
         ({"measurements": 100}, "100 measurements", "to 99"),

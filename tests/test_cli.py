@@ -268,24 +268,24 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     def line():
         return refused(capsys, out, "frontier", "digits", "--matrix", file, "--method", "ed-mf")
 
-    assert "does not exist" in line()
+    assert "No such file" in line()
     matrix(file)
     file.write_bytes(file.read_bytes()[:2000])
     assert "truncated, damaged or not an npz" in line()
     matrix(file, columns=np.array([*NAMES[:-1], "e9m9+e9m9"]))
-    assert "column 98 is 'e9m9+e9m9'" in line()
+    assert "column 98 of" in (said := line()) and "is e9m9+e9m9" in said
     matrix(file, values=np.full((6, 99), 1.5))
-    assert "1.5 in row 'a', column 'e3m1+e6m7'; allowed are numbers in [0, 1]" in line()
+    assert "values['a', 'e3m1+e6m7'] is 1.5" in line()
     matrix(file, values=np.array([[object()] * 99] * 6))
-    assert "contains a pickle and was not unpickled" in line()
+    assert "a pickle, which was not unpickled" in line()
     file.write_bytes(pickle.dumps({"values": 1}))
-    assert "contains a pickle and was not unpickled" in line()
+    assert "a pickle, which was not unpickled" in line()
     matrix(file, values=np.full((6, 99), np.nan))
     assert "nothing but nan" in line()
     values = np.full((6, 99), 0.5)
     values[2] = np.nan
     matrix(file, values=values)
-    assert "nothing but nan in row 'c'" in line()
+    assert "row 'c' of errors is all nan" in line()
     matrix(file)  # complete, but of rank 1: no design of rank 5 can be regular
     assert "rank" in line()
 

@@ -168,7 +168,7 @@ def test_a_file_with_content_that_makes_no_sense_is_refused_and_never_unpickled(
     [
         *((pickle.dumps(Bomb(), protocol=protocol), "pickle") for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)),
         *((content, "not an npz file") for content in (b"", b"memory,error\n1,2\n", b"\x93NUMPY\x01\x00")),
-        (None, "cannot be read"),
+        (None, "No such file"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, content, name):
@@ -225,7 +225,7 @@ def test_a_plain_table_of_errors_is_read(tmp_path, newline):
         ("task,configuration,error\na,x,0.5\na,x,0.5\n", "a second time in line 3"),
         ("# [\ntask,x\na,0.5\n", "not JSON"),
         (b"\xff\xfe", "UTF-8"),
-        (None, "cannot be read"),
+        (None, "No such file"),
     ],
 )
 def test_a_csv_that_is_not_an_error_matrix_is_refused_by_line(tmp_path, text, name):

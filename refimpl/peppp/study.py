@@ -13,7 +13,7 @@ import numpy as np
 from refimpl import data
 from refimpl._arguments import instance, integer, message
 from refimpl.peppp import frontier as fronts
-from refimpl.peppp.checks import memory_cap, observed_errors
+from refimpl.peppp.checks import memory_cap
 from refimpl.peppp.configs import CONFIGURATIONS, configuration
 from refimpl.peppp.estimate import Estimate
 from refimpl.peppp.estimators.methods import BEST, learn
@@ -127,7 +127,10 @@ class Study:
                 f"a memory cap of {cap} MB admits no configuration; the smallest, {self.names[smallest]}, "
                 f"needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
             )
-        observed_errors("Study", "errors", errors.values)
+        unmeasured = np.isnan(errors.values)
+        for kind, names, axis in (("row", errors.rows, 1), ("column", errors.columns, 0)):
+            for i in np.flatnonzero(unmeasured.all(axis=axis))[:1]:
+                raise ValueError(message("Study", f"{kind} {names[i]!r} of errors", "all nan", "some measured entry"))
         self.learned = learn(method, errors.values, errors.memory_mb, rank=rank)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"

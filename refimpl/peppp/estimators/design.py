@@ -177,7 +177,7 @@ def _greedy(
     chosen, spent = _spanning(caller, y, usable, price, most)
     scale = y[:, chosen]  # in coordinates where the first columns are the unit vectors,
     z = np.linalg.solve(scale, y)  # X starts as the identity
-    metric = np.linalg.inv(scale.T @ scale)  # trace of X^-1 in the embedding's own coordinates
+    metric = np.linalg.inv(scale.T @ scale) if criterion == "A" else None  # of the embedding's own coordinates
     inverse = np.eye(rank)
     while len(chosen) < count:
         fits = usable[(price[usable] <= most - spent) & ~np.isin(usable, chosen)]
@@ -187,7 +187,7 @@ def _greedy(
         growth = 1 + (z[:, fits] * step).sum(axis=0)
         if criterion == "D":
             gain = np.log(growth)
-        elif criterion == "A":
+        elif metric is not None:
             gain = (step * (metric @ step)).sum(axis=0) / growth
         else:
             information = y[:, chosen] @ y[:, chosen].T

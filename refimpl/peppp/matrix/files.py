@@ -36,7 +36,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _refusal(path, f"a file that cannot be read ({error.strerror})", "an error matrix's file") from None
+        raise _refusal(path, f"not to be read ({error.strerror})", "the file of an error matrix") from None
 
 
 def write_npz(path: Path, fields: Mapping[str, Any]) -> None:
