@@ -202,8 +202,8 @@ class OptimizerState:
         rule, rounder, f = self.rule, self.rounder, np.float32
         if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
             return None
-        sites = [rounder.site(role, self.parts[0][0]) for role in _ROLES]
-        if any(site is None for site in sites):
+        sites = [site for role in _ROLES if (site := rounder.site(role, self.parts[0][0])) is not None]
+        if len(sites) < len(_ROLES):
             return None
         streams = 0
         for site in sites:

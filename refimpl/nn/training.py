@@ -258,16 +258,16 @@ class TrainingState:
         if program is not None:
             program.images[:] = images
             record.note(program.forward(labels), program.logits, labels)
-            return program.backward(self.scale.value) if self._goes_on(record) else None
+            return program.backward(self.scale.value) if self._loss_is_finite(record) else None
         logits = self.model(Tensor(images), self.forward)
         loss = p.cross_entropy(logits, labels=labels)
         record.note(loss.data, logits.data, labels)
-        if not self._goes_on(record):
+        if not self._loss_is_finite(record):
             return None
         (loss * self.scale.value).backward()
         return self.optimizer.collect()
 
-    def _goes_on(self, record) -> bool:
+    def _loss_is_finite(self, record) -> bool:
         """Return whether the last loss is finite, scaled too if nothing would lower the scale."""
         loss = record.losses[-1]
         if not self.scale.rule.adapts and not math.isfinite(np.float32(loss * self.scale.value)):
