@@ -121,10 +121,10 @@ def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -
         steps = 2 ** (i + bits - 1 - exponent_bits + (not signed))
         magnitudes += _decade(i - exponent_bits + 1, steps)
     magnitudes += _decade(0, 2 ** (bits - 1 - exponent_bits) - 1)
-    found = {Fraction(0), Fraction(1), *magnitudes}
+    exact = {Fraction(0), Fraction(1), *magnitudes}
     if signed:
-        found |= {-value for value in magnitudes}
-    return tuple(to_float32(value) for value in sorted(found))
+        exact |= {-value for value in magnitudes}
+    return tuple(to_float32(value) for value in sorted(exact))
 
 
 def _decade(exponent: int, steps: int) -> list[Fraction]:

@@ -70,7 +70,7 @@ class FloatFormat(NumberFormat):
         0 to 52, the stored ones: the hidden bit is not counted.
     bias : int, optional
         Default 2^(e-1) - 1, and 2^(e-1) for ``fnuz`` and the P3109 families; 1 where there are no
-        exponent bits.  At most 2^17 either way.
+        exponent bits.  From -2^17 to 2^17.
     signed : bool
     specials : str
         The family of special values, see the table at the top of this module.
@@ -299,8 +299,8 @@ class FloatFormat(NumberFormat):
         """
         if self.bits > 16:
             raise ValueError(f"{self.name}.values: there are 2^{self.bits} codes; decode the ones you need")
-        found = {self._magnitude(code) for code in self._magnitude_codes()}
-        return sorted(found | {-value for value in found if value} if self.signed else found)
+        magnitudes = {self._magnitude(code) for code in self._magnitude_codes()}
+        return sorted(magnitudes | {-value for value in magnitudes if value} if self.signed else magnitudes)
 
     def _magnitude_codes(self):
         """Yield the magnitude codes of all values: without subnormals, zero and the normals."""

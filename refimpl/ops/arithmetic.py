@@ -168,9 +168,9 @@ def compare(a, b, fmt: Number, relation: Relation) -> np.ndarray:
     out = np.empty(operands[0].shape, np.bool_)
     result = out.reshape(-1)
     for part, codes in _codes("compare", operands, fmt, 0, out.size):
-        found = np.empty(codes[0].size, np.uint8)
-        kernel.relations(codes[0], codes[1], found, record)
-        result[part] = holds[found]
+        relations = np.empty(codes[0].size, np.uint8)
+        kernel.relations(codes[0], codes[1], relations, record)
+        result[part] = holds[relations]
     return out
 
 
@@ -230,15 +230,11 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
         else:
             hint = f"they go from {fmt.min} to {fmt.max}: clip first"
         raise ValueError(
-            _arguments.message(caller, place(name, start + at, shape), str(x[at]), f"a value of {fmt.name}", hint)
+            _arguments.message(
+                caller, arrays.place(name, start + at, shape), str(x[at]), f"a value of {fmt.name}", hint
+            )
         )
     return codes.astype(np.uint64)
-
-
-def place(name: str, element: int, shape) -> str:
-    """Return an element of an array, counted in C order, as it is written: ``a[1, 2]``."""
-    index = ", ".join(str(i) for i in np.unravel_index(element, shape)) if shape else ""
-    return f"{name}[{index}]" if index else name
 
 
 def _operands(caller, operands, fmt):
@@ -285,7 +281,7 @@ def _calculate(caller: str, operands, fmt, options: RoundingOptions) -> np.ndarr
             into = np.empty(a.size, np.uint64)
             first_nan = kernel.calculate(operation, a, b, c, into, record, mode, words)
             if refuses_nan and first_nan >= 0:
-                where = place("the result", part.start + first_nan, out.shape)
+                where = arrays.place("the result", part.start + first_nan, out.shape)
                 hint = "nan='zero' and nan='max' replace it"
                 raise ValueError(_arguments.message(caller, where, "NaN", f"a number, for {fmt} has no NaN", hint))
             result[part] = values_of(into, fmt, dtype)

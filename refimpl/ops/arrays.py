@@ -78,6 +78,12 @@ def axis(caller: str, got, dimensions: int) -> int:
     return _arguments.integer(caller, "axis", got, _arguments.Interval(-dimensions, dimensions - 1)) % dimensions
 
 
+def place(name: str, element: int, shape) -> str:
+    """Return an element of an array, counted in C order, as it is written: ``a[1, 2]``."""
+    index = ", ".join(str(i) for i in np.unravel_index(element, shape)) if shape else ""
+    return f"{name}[{index}]" if index else name
+
+
 def matrices(caller: str, a: np.ndarray, b: np.ndarray) -> None:
     """Refuse two arrays that are not matrices with a product."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
@@ -87,12 +93,12 @@ def matrices(caller: str, a: np.ndarray, b: np.ndarray) -> None:
 def dtype(caller: str, got) -> np.dtype:
     """Return the dtype of results that are decoded."""
     try:
-        found = np.dtype(got)
+        wanted = np.dtype(got)
     except (TypeError, ValueError, SyntaxError):
-        found = None
-    if found is None or found.name not in ("float16", "float32", "float64") or not found.isnative:
+        wanted = None
+    if wanted is None or wanted.name not in ("float16", "float32", "float64") or not wanted.isnative:
         raise TypeError(_arguments.message(caller, "dtype", _arguments.shown(got), "float16, float32 or float64"))
-    return found
+    return wanted
 
 
 def result_in(caller: str, out, shape, dtype) -> None:
@@ -106,7 +112,7 @@ def result_in(caller: str, out, shape, dtype) -> None:
 
 
 def code_dtype(bits: int) -> np.dtype:
-    """Return the smallest unsigned dtype that holds codes of so many bits."""
+    """Return the smallest unsigned dtype that holds codes of a number of bits."""
     return np.min_scalar_type((1 << bits) - 1)
 
 
@@ -132,7 +138,7 @@ def chunks(x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None) -
 
 
 def apart(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return x, or a copy where `out` overlaps it in any way but element upon element."""
+    """Return x, or a copy where `out` overlaps it otherwise than element upon element."""
     if not np.may_share_memory(x, out):
         return x
     same = (x.ctypes.data, x.strides, x.dtype) == (out.ctypes.data, out.strides, out.dtype)

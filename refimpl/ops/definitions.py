@@ -31,7 +31,7 @@ elements_left = 2_000
 
 
 def kernels(elements: int) -> Any:
-    """Return what computes on so many elements: an object with the modules of kernels, or those of this file."""
+    """Return what computes on this many elements: an object with the modules of kernels, or those of this file."""
     global elements_left
     if elements <= elements_left:
         elements_left -= elements
@@ -142,13 +142,13 @@ class Arithmetic:
         return first_nan
 
     @staticmethod
-    def relations(a, b, found, fmt):
+    def relations(a, b, out, fmt):
         """Write the relation of codes: 0 to 3 for less, equal, greater, unordered."""
-        for i in range(found.size):
+        for i in range(out.size):
             relation = spec_arithmetic.relation(
                 _decode(a[i], fmt), _decode(b[i], fmt), posit=isinstance(fmt, PositFormat)
             )
-            found[i] = ("<", "==", ">", "unordered").index(relation)
+            out[i] = ("<", "==", ">", "unordered").index(relation)
 
 
 class Sums:

@@ -326,10 +326,9 @@ def _table(fmt, dtype: np.dtype) -> np.ndarray:
 
 def _refuse_beyond_float64(use, codes, fmt, kernel, record) -> None:
     for part, piece in arrays.chunks(codes):
-        found = kernel.first_beyond(piece, record, _fields("float64", use))
-        if found >= 0:
-            index = tuple(int(i) for i in np.unravel_index(part.start + found, codes.shape))
-            raise ValueError(
-                f"decode: the value of code {int(piece[found])} of {fmt.name} at index {index} lies "
-                "outside float64; refimpl.spec.float_codes.decode gives it as an exact fraction"
-            )
+        first = kernel.first_beyond(piece, record, _fields("float64", use))
+        if first >= 0:
+            where = arrays.place("codes", part.start + first, codes.shape)
+            hint = "refimpl.spec.float_codes.decode gives it as an exact fraction"
+            allowed = f"a code of {fmt.name} whose value float64 holds"
+            raise ValueError(_arguments.message("decode", where, str(piece[first]), allowed, hint))

@@ -134,7 +134,7 @@ def matmul_lookup(a, b, first: Coded, second: Coded) -> np.ndarray:
     Raises
     ------
     OverflowError
-        Where so many integer products might leave int32.
+        Where the sum of that many integer products might leave int32.
     TypeError, ValueError
         For wider formats, other codes, and shapes that do not fit.
 

@@ -35,7 +35,7 @@ def quantize_int(
     axis : int, optional
         One scale for each index along this axis; by default one for the whole tensor.
     block_size : int, optional
-        One scale for each so many neighbours along `axis` (default: the last axis) instead; the
+        One scale for each block of this many neighbours along `axis` (default: the last axis) instead; the
         last block may be shorter.
     affine : bool, optional
         Whether the range may lie unevenly about zero; default: for unsigned formats.

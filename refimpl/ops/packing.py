@@ -17,7 +17,7 @@ def pack_bits(codes, bits: int) -> np.ndarray:
     ----------
     codes : array_like of integers from 0 to 2^bits - 1, at least one axis
     bits : int
-        1 to 8: 2, 4 and 6 for the formats of so many bits.
+        1 to 8: the width of a code, such as 4 for ``e2m1fn``.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        For other dtypes, and bytes too few or too many for so many codes.
+        For other dtypes, and a number of bytes that is not that of the codes.
 
     Examples
     --------

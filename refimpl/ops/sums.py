@@ -268,7 +268,7 @@ def _fast(x, y, first, second, into, rule: RoundingRule) -> np.ndarray:
 
 
 def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
-    """Call work(start, stop) on all rows, of so many steps each; show a bar of what takes long.
+    """Call work(start, stop) on all rows, each of a number of steps; show a bar of what takes long.
 
     The bar appears after two seconds, on terminals alone.
     """

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from refimpl.formats import FloatFormat
 
-RANDOM_BITS = 32  # width of the random integers that plain "stochastic" rounding consumes
+RANDOM_BITS = 32  # width of the random integers that "stochastic" rounding consumes
 
 
 class Value(NamedTuple):

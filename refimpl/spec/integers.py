@@ -58,7 +58,7 @@ def encode(x: float, fmt: IntFormat, scale: float, zero_point: int = 0, rounding
     """Return the code of a finite value: the exact quotient x / scale, rounded, moved, clipped.
 
     The modes are those of `refimpl.spec.float_codes` but for the stochastic ones.  A tie goes to the even
-    quotient (``to_odd``: what is no integer to the odd one), before the zero point is added.
+    quotient (``to_odd``: what lies between integers to the odd one), before the zero point is added.
 
     >>> from refimpl.formats import format
     >>> encode(2.5, format("int8"), 1.0), encode(-1e9, format("int8"), 1.0)

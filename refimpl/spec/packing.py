@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def pack(codes: Sequence[int], width: int) -> bytes:
-    """Return the bytes of codes of so many bits each.
+    """Return the bytes of codes of `width` bits each.
 
     >>> pack([0x1, 0x2, 0x3], 4).hex(), pack([1, 2, 3, 0], 2).hex()
     ('2103', '39')

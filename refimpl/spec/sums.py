@@ -100,7 +100,7 @@ def dot(
 
 
 def roundings(order: str, terms: int, chunk: int = 1) -> int:
-    """Return how many results `dot` rounds: so many random integers it takes.
+    """Return how many results `dot` rounds, each with a random integer.
 
     >>> [roundings(order, 5, 2) for order in ORDERS]
     [5, 9, 8, 20, 1]

@@ -106,7 +106,7 @@ def test_the_kernel_decodes_what_float64_holds_and_refuses_the_rest(k):
         assert ((got == expected) | (np.isnan(got) & np.isnan(expected))).all(), name
         assert fmt.fits_float64 or not all(held)
         if not all(held):
-            with pytest.raises(ValueError, match=r"outside float64; refimpl.spec"):
+            with pytest.raises(ValueError, match=r"codes\[\d+\] is"):
                 ops.decode(codes, fmt)
 
 

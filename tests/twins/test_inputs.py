@@ -78,7 +78,7 @@ def test_all_float16_patterns_are_taken_exactly(name, rounding):
         return
     x = np.arange(2**16, dtype=np.uint16).view(np.float16)
     with np.errstate(invalid="ignore"):
-        wide = x.astype(np.float64)  # exact, and the road of float64 is held to the definition
+        wide = x.astype(np.float64)  # exact, and what float64 gives is held to the definition
     codes = ops.encode(x, name, rounding=rounding)
     assert (codes == ops.encode(wide, name, rounding=rounding)).all()
     got, expected = ops.quantize(x, name, rounding=rounding), ops.decode(codes, name)

@@ -162,7 +162,7 @@ FAST = ["e4m3", "e5m2", "e2m1fn", "e4m1", "float8_e4m3fnuz", "e6m9", "e8m7", "bf
 
 @pytest.mark.parametrize("name", FAST)
 def test_float32_without_nan_or_infinity_rounds_as_beside_one(name):
-    """Blocks of finite numbers take a shorter road; a NaN in a block sends it along the general one,
+    """Blocks of finite numbers take a faster path; one with a NaN takes the general path,
     which the tests of float codes hold to the definition."""
     fmt, rng = format_of(name), np.random.default_rng(0)
     bits = rng.integers(0, 2**32, 4096, dtype=np.uint32)

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl.spec.packing import pack
 from refimpl.testing.implementations.findings import Finding, once
-
-
-def pack(codes, bits: int) -> bytes:
-    """Return codes packed: element i takes the bits from i * bits of a little-endian integer.
-
-    The number of codes times `bits` must fill whole bytes.
-
-    >>> pack([0x1, 0x2, 0x3, 0x4], 4).hex(), pack([1, 2, 3, 4], 6).hex()
-    ('2143', '813010')
-    """
-    whole = sum(int(code) << (bits * i) for i, code in enumerate(codes))
-    return whole.to_bytes(len(codes) * bits // 8, "little")
 
 
 def check(probe, tally, group) -> None:
@@ -25,7 +14,7 @@ def check(probe, tally, group) -> None:
     codes = group(fmt)
     for count in sorted({8, len(codes) // 8 * 8}):
         some = codes[:count]
-        right = np.frombuffer(pack(some, fmt.bits), np.uint8)
+        right = np.frombuffer(pack(some.tolist(), fmt.bits), np.uint8)
         if tested.has("pack"):
             got = _ask(tally, "pack", tested.pack, right, probe.time_limit, some)
             if got is not None:
@@ -70,7 +59,7 @@ def _hex(numbers) -> str:
 
 def _diagnose(codes, bits: int, got) -> str:
     per_byte = 8 // bits
-    if 8 % bits == 0 and got.tobytes() == pack(codes.reshape(-1, per_byte)[:, ::-1].ravel(), bits):
+    if 8 % bits == 0 and got.tobytes() == pack(codes.reshape(-1, per_byte)[:, ::-1].ravel().tolist(), bits):
         return "packs the first element in the high bits"
     whole = 0
     for code in codes:
