@@ -116,6 +116,10 @@ def is_integer(value: Any) -> bool:
     return not isinstance(value, bool) and getattr(getattr(value, "dtype", None), "kind", "i") in "iu"
 
 
+def _within(what: str, allowed: Interval) -> str:
+    return f"{what}, {allowed}" if str(allowed) else what
+
+
 def integer(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str = "") -> int:
     """Return an integer as int.
 
@@ -123,12 +127,11 @@ def integer(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str
     Traceback (most recent call last):
     ValueError: fit: epochs is 0; allowed is an integer, at least 1
     """
-    bounds = f", {allowed}" if str(allowed) else ""
     if not is_integer(got):
-        raise wrong_kind(caller, name, got, f"an integer{bounds}", hint)
+        raise wrong_kind(caller, name, got, _within("an integer", allowed), hint)
     value = operator.index(got)
     if value not in allowed:
-        raise wrong_value(caller, name, value, f"an integer{bounds}", hint)
+        raise wrong_value(caller, name, value, _within("an integer", allowed), hint)
     return value
 
 
@@ -139,16 +142,15 @@ def number(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str 
     Traceback (most recent call last):
     ValueError: fit: momentum is 1.5; allowed is a finite number, at least 0 and below 1
     """
-    bounds = f", {allowed}" if str(allowed) else ""
     kind = getattr(getattr(got, "dtype", None), "kind", "f")
     if not isinstance(got, Real) or isinstance(got, bool) or kind not in "iuf":
-        raise wrong_kind(caller, name, got, f"a finite number{bounds}", hint)
+        raise wrong_kind(caller, name, got, _within("a finite number", allowed), hint)
     try:
         value = float(got)
     except OverflowError:
         value = math.inf
     if not math.isfinite(value) or value not in allowed:
-        raise wrong_value(caller, name, got, f"a finite number{bounds}", hint)
+        raise wrong_value(caller, name, got, _within("a finite number", allowed), hint)
     return value
 
 
