@@ -109,7 +109,9 @@ BAD = {
     "Rounding: format": [
         lambda name=name: rf.Precision(low=name, high="e8m7") for name in ("uint8", "float64", "float8_e8m0fnu", "nf4")
     ],
-    "Rounding: unknown rounding 'nearest'": [lambda: rf.Precision(low="e4m3", high="e8m7", rounding="nearest")],
+    "Rounding: unknown rounding 'nearest'; did you mean 'ties_to_even'": [
+        lambda: rf.Precision(low="e4m3", high="e8m7", rounding="nearest")
+    ],
     "Rounding: unknown scaling 'daily'": [lambda: rf.nn.Rounding(format="e4m3", scaling="daily")],
     "Rounding: unknown rounding of int8 'toward_zero'": [lambda: rf.nn.Rounding(format="int8", rounding="toward_zero")],
     "Rounding: per": [lambda per=per: rf.nn.Rounding(format="int8", per=per) for per in ("column", 0, 2.5, True)],

@@ -20,6 +20,7 @@ from refimpl.formats.floats import FloatFormat
 from refimpl.formats.integers import IntFormat
 from refimpl.formats.modes import (
     NAN_RULES,
+    OTHER_NAMES,
     OVERFLOWS,
     ROUNDINGS,
     SCALE_RULES,
@@ -34,6 +35,7 @@ from refimpl.formats.posits import PositFormat
 
 __all__ = [
     "NAN_RULES",
+    "OTHER_NAMES",
     "OVERFLOWS",
     "ROUNDINGS",
     "SCALE_RULES",

@@ -39,7 +39,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from refimpl import _arguments as check
-from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, Overflow, RoundingMode
+from refimpl.formats import OTHER_NAMES, OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, Overflow, RoundingMode
 from refimpl.formats import format as format_of
 from refimpl.nn.loss_scale import LossScale
 
@@ -110,7 +110,8 @@ class Rounding:
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
-        for name, allowed in (("rounding", ROUNDINGS), ("overflow", OVERFLOWS), ("scaling", SCALINGS)):
+        check.choice("Rounding", "rounding", self.rounding, ROUNDINGS, meant=OTHER_NAMES)
+        for name, allowed in (("overflow", OVERFLOWS), ("scaling", SCALINGS)):
             check.choice("Rounding", name, getattr(self, name), allowed)
         if self.per != "tensor":
             if self.per != "row" and not (check.is_integer(self.per) and self.per >= 1):

@@ -9,8 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from refimpl import _arguments
-from refimpl.formats import NAN_RULES, OVERFLOWS, ROUNDINGS, NanRule, Overflow, PositFormat, RoundingMode
-from refimpl.formats.modes import OTHER_NAMES
+from refimpl.formats import NAN_RULES, OTHER_NAMES, OVERFLOWS, ROUNDINGS, NanRule, Overflow, PositFormat, RoundingMode
 from refimpl.ops.definitions import kernels
 
 

@@ -18,6 +18,7 @@ from refimpl import ops
 from refimpl._arguments import Interval, choice, integer, wrong_kind, wrong_value
 from refimpl.formats import (
     NAN_RULES,
+    OTHER_NAMES,
     OVERFLOWS,
     ROUNDINGS,
     FloatFormat,
@@ -87,7 +88,7 @@ class Behaviour:
             allowed = "a float, posit or integer format"
             raise wrong_kind("testing", "format", str(fmt), allowed, "test the elements of blocks")
         object.__setattr__(self, "format", fmt)
-        choice("testing", "rounding", self.rounding, ROUNDINGS)
+        choice("testing", "rounding", self.rounding, ROUNDINGS, meant=OTHER_NAMES)
         choice("testing", "overflow", self.overflow, OVERFLOWS)
         choice("testing", "nan", self.nan, NAN_RULES[:2])
         if self.rounding in COUNTED:
