@@ -79,7 +79,6 @@ PEPPP = (
     "tests/test_memory.py",
     "tests/test_error_matrix.py",
     "tests/test_bad_matrices.py",
-    "tests/laws/test_optimal_design.py",
     "tests/laws/test_completion.py",
     "tests/laws/test_expected_frontier.py",
     "tests/laws/test_belief.py",

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from refimpl import data
+from refimpl import data, peppp
 from refimpl.__main__ import main
 from refimpl.peppp import Estimate, Study, compare, meta_training
 from refimpl.peppp import frontier as fronts
@@ -66,6 +68,29 @@ def test_the_comparison_scores_the_estimate_against_the_truth_and_not_the_revers
     assert scores["regret of the recommendation"] == pytest.approx(0.2)  # picks b, c is best
     assert scores["convergence"] == fronts.convergence(memory, true, [0.5, 0.1, 0.3])
     assert scores["convergence"] != fronts.convergence(memory, [0.5, 0.1, 0.3], true)
+    assert scores["HyperDiff"] == fronts.hyper_diff(memory, true, [0.5, 0.1, 0.3]) > 0
+    assert scores["budget regret"] == pytest.approx(0.2 / 3)  # the cap of c alone
+    capped = compare(Estimate(["a", "b", "c"], memory, [0.5, 0.1, 0.3], [np.nan] * 3, [], memory_cap_mb=2), true)
+    assert capped["regret of the recommendation"] == capped["budget regret"] == 0.0
+
+
+def test_the_report_names_what_was_measured_the_frontier_and_what_to_buy(trained, tmp_path, capsys):
+    assert main(["frontier", "digits", "--measurements", "3", "--quiet", "--jobs", "1", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "frontier.json").read_text())
+    of = {c["name"]: c for c in record["configurations"]}
+    measured, front = (part.splitlines()[1:] for part in capsys.readouterr().out.split("\n\n")[1:3])
+    assert [line.split() for line in measured] == [
+        [name, f"{of[name]['memory_mb']:.3f}", f"{of[name]['measured']:.3f}"] for name in record["chosen"]
+    ]
+    assert [line.split()[:3] for line in front] == [
+        [name, f"{of[name]['memory_mb']:.3f}", f"{of[name]['error']:.3f}"] for name in record["frontier"]
+    ]
+    for name, line in zip(record["frontier"], front, strict=True):
+        assert ("measured" in line) == (name in record["chosen"])
+        assert ("<- recommended" in line) == (name == record["recommended"])
+        if name not in record["chosen"]:
+            low, high = of[name]["band"]
+            assert f"predicted ({low:.3f} to {high:.3f})" in line
 
 
 def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_path, capsys):
@@ -96,3 +121,11 @@ def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
     errors = ErrorMatrix(TRUE[None], [name], ERRORS.columns, metadata=metadata)
     with pytest.raises(ValueError, match=f"row '{name}', made from the images of digits"):
         Study(errors, DIGITS)
+
+
+def test_what_peppp_has_is_listed_and_there_without_another_import():
+    code = "import refimpl as rf; print(*dir(rf.peppp)); rf.peppp.memory.count, rf.peppp.estimators, rf.peppp.Study"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed = done.stdout.split()
+    assert {"ErrorMatrix", "Study", "frontier", "leave_one_out", "memory", "run_sweep"} <= set(listed)
+    assert all(hasattr(peppp, name) for name in listed) and "importlib" not in listed

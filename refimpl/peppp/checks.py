@@ -47,7 +47,7 @@ def vectors(caller: str, **given: ArrayLike) -> list[Vector]:
 
 
 def mask(caller: str, allowed: ArrayLike | None, n: int, least: int = 1) -> NDArray[np.bool_]:
-    """Return `allowed` as a mask of length `n` that allows at least so many; None allows all."""
+    """Return `allowed` as a mask of length `n` that allows at least `least`; None allows all."""
     array = np.ones(n, dtype=bool) if allowed is None else np.asarray(allowed)
     if array.dtype != bool:
         raise wrong_kind(caller, "allowed", array, "a boolean mask", "for example memory_mb <= cap")

@@ -138,10 +138,10 @@ def test_with_few_rows_of_several_factors_more_than_one_is_believed_in():
     found = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        share = np.linspace(0, 1, 40)
+        spent = np.linspace(0, 1, 40)
         level, rate = rng.uniform(0.05, 0.5, (7, 1)), rng.uniform(1, 8, (7, 1))
         shared = rng.normal(0, 0.15, (7, 3)) @ rng.normal(0, 0.15, (3, 40))
-        values = level + (0.9 - level) * np.exp(-rate * share) + shared
+        values = level + (0.9 - level) * np.exp(-rate * spent) + shared
         values = np.clip(values + 0.02 * rng.standard_normal((7, 40)), 0, 1)
         found.append(learn_prior(values).rows.factors.loadings.shape[1])
     assert np.median(found) >= 3

@@ -91,20 +91,21 @@ def test_equal_weights_change_only_the_strength_of_the_penalty():
 
 def test_inverse_propensities_make_the_observed_sum_unbiased_and_clipping_does_not():
     rng = np.random.default_rng(0)
-    squares, chance = rng.uniform(size=(20, 20)), rng.uniform(0.05, 1, (20, 20))
-    masks = [sample(chance, seed=s) for s in range(400)]
-    sums = [(squares * inverse_propensity(chance, clip=None))[m].sum() for m in masks]
+    squares, propensity = rng.uniform(size=(20, 20)), rng.uniform(0.05, 1, (20, 20))
+    masks = [sample(propensity, seed=s) for s in range(400)]
+    sums = [(squares * inverse_propensity(propensity, clip=None))[m].sum() for m in masks]
     error = np.std(sums) / np.sqrt(len(sums))
     assert abs(np.mean(sums) - squares.sum()) < 4 * error
-    cut = [(squares * inverse_propensity(chance, clip=2))[m].sum() for m in masks]
+    cut = [(squares * inverse_propensity(propensity, clip=2))[m].sum() for m in masks]
     assert np.mean(cut) < squares.sum() - 4 * error
 
 
 def test_weights_are_cut_at_the_clip_times_the_smallest_weight_not_at_the_clip():
-    chance = [0.5, 0.25, 0.1]  # weights 2, 4, 10
-    assert inverse_propensity(chance, clip=3).tolist() == [2.0, 4.0, 6.0]
-    assert inverse_propensity(chance, clip=1).tolist() == [2.0, 2.0, 2.0]
-    assert inverse_propensity(chance, clip=None).tolist() == [2.0, 4.0, 10.0]
+    propensity = [0.5, 0.25, 0.1]  # weights 2, 4, 10
+    assert inverse_propensity(propensity, clip=3).tolist() == [2.0, 4.0, 6.0]
+    assert inverse_propensity(propensity, clip=1).tolist() == [2.0, 2.0, 2.0]
+    for none in (None, np.inf):
+        assert inverse_propensity(propensity, clip=none).tolist() == [2.0, 4.0, 10.0]
     assert inverse_propensity([1.0, 0.01]).tolist() == [1.0, 20.0]
 
 
@@ -131,7 +132,7 @@ def test_samples_observe_each_entry_as_often_as_its_propensity_says():
         mask, propensity = memory_biased_sample(memory, 0.9, seed=seed)
         times += mask
     spread = np.sqrt(propensity * (1 - propensity) / 2000)
-    # rows and columns are never left empty, which at these chances happens about never
+    # rows and columns are never left empty, which at these probabilities happens about never
     assert (np.abs(times / 2000 - propensity) < 5 * spread + 1e-3).all()
 
 

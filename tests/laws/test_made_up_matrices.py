@@ -63,7 +63,7 @@ def hold(found, rows):
             assert ((values >= 0) & (values <= 1)).all()
             continue
         assert np.isfinite(values).all() and (values >= 0).all(), name
-        # a distance between two points of the unit square, a share of it, an error less another
+        # a distance between two points of the unit square, a fraction of it, an error less another
         assert name == "relative_error" or values.max() <= np.sqrt(2), name
         assert "regret" not in name or values.max() <= 1
 
