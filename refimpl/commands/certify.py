@@ -17,9 +17,9 @@ def add(commands) -> None:
         run,
         help="say which test images a network must classify in 16 bits as in float32",
         description="Train a network in float32, round its weights and what it computes to another "
-        "format, and print the share of the test images that are proved to be classified alike, by "
-        "a bound that needs no run in that format; the share for which the error measured in such a "
-        "run implies it; and the share that is.",
+        "format, and print the fraction of the test images that are proved to be classified alike, by "
+        "a bound that needs no run in that format; the fraction for which the error measured in such a "
+        "run implies it; and the fraction that is.",
         examples=("mlp digits", "cnn digits --precision bfloat16 --checkpoint cnn.npz"),
     )
     add_network(command, MODELS)

@@ -21,7 +21,7 @@ def add(commands) -> None:
     add_selection(command)
     command.add_argument("--inputs-only", action="store_true", help="leave the results out, for a pipe")
     shape = command.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="JSON lines instead of plain text")
+    shape.add_argument("--json", action="store_true", help="JSON lines instead of text")
     shape.add_argument("--npz", metavar="FILE", type=place, help="write arrays to FILE instead")
 
 

@@ -190,9 +190,9 @@ def _formats(low: int, largest: float, signed: bool, scale: float) -> Iterator:
         for bits in range(1, LARGEST + 1):
             for symmetric in (True, False):
                 if bits > 1 or not (symmetric and signed):
-                    whole = IntFormat(bits=bits, signed=signed, symmetric=symmetric and signed)
-                    if whole.max == largest:
-                        yield whole
+                    of_integers = IntFormat(bits=bits, signed=signed, symmetric=symmetric and signed)
+                    if of_integers.max == largest:
+                        yield of_integers
     if scale != 1:
         return
     for bits in range(3, LARGEST + 1):

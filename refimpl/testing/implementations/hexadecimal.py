@@ -30,7 +30,7 @@ class Rubbish(ValueError):
 
 
 def lines(columns: list[np.ndarray], digits: list[int]) -> bytes:
-    """Return lines of the columns (unsigned integers), each with so many digits.
+    """Return lines of the columns (unsigned integers), each padded to its number of digits.
 
     >>> lines([np.array([1, 255], np.uint8), np.array([10, 11], np.uint16)], [2, 4])
     b'01 000a\\nff 000b\\n'
@@ -90,10 +90,10 @@ def _numbers(raw, ends, length):
     value = np.zeros(len(ends), np.uint64)
     good = np.ones(len(ends), bool)
     longest = min(int(length.max(initial=0)), 16)
-    whole = length.min(initial=0) == longest  # the usual case: nothing to mask
+    equal = length.min(initial=0) == longest  # the usual case: nothing to mask
     for k in range(longest):
         digit = _DIGIT[raw[ends - 1 - k]]
-        if not whole:
+        if not equal:
             digit = np.where(k < length, digit, 0)
         good &= digit != 255
         value |= (digit & np.uint8(15)).astype(np.uint64) << np.uint64(4 * k)

@@ -61,9 +61,9 @@ def _diagnose(codes, bits: int, got) -> str:
     per_byte = 8 // bits
     if 8 % bits == 0 and got.tobytes() == pack(codes.reshape(-1, per_byte)[:, ::-1].ravel().tolist(), bits):
         return "packs the first element in the high bits"
-    whole = 0
+    packed = 0
     for code in codes:
-        whole = whole << bits | int(code)
-    if got.tobytes() == whole.to_bytes(len(codes) * bits // 8, "big"):
+        packed = packed << bits | int(code)
+    if got.tobytes() == packed.to_bytes(len(codes) * bits // 8, "big"):
         return "packs the first element in the high bits"
     return "packs in another order than first element in the low bits"
