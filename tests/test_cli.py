@@ -20,9 +20,9 @@ NAMES = [c.name for c in CONFIGURATIONS]
 
 
 def run(capsys, *arguments):
-    """Return exit status, standard output and standard error of one command."""
+    """Return exit status, standard output and standard error of one command; strings are split as a shell does."""
     try:
-        status = main([str(a) for a in arguments])
+        status = main([word for a in arguments for word in (shlex.split(a) if isinstance(a, str) else [str(a)])])
     except SystemExit as stop:
         status = stop.code
     said = capsys.readouterr()
@@ -84,7 +84,7 @@ MISUSE = {  # a command line: what its one line of refusal names
 
 @pytest.mark.parametrize("line", MISUSE)
 def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, line):
-    said = refused(capsys, tmp_path / "out", *shlex.split(line), "--quiet")
+    said = refused(capsys, tmp_path / "out", line, "--quiet")
     assert re.search(MISUSE[line], said), said
     assert said.startswith(f"refimpl {line.split()[0]}: ")
 
@@ -134,7 +134,7 @@ def test_misuse_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, 
 )
 def test_misuse_of_commands_that_print_is_refused_in_one_line(capsys, tmp_path, monkeypatch, line, names):
     monkeypatch.chdir(tmp_path)
-    status, printed, said = run(capsys, *shlex.split(line))
+    status, printed, said = run(capsys, line)
     assert status == 2 and printed == "" and said.count("\n") == 1 and re.search(names, said), said
     assert not list(tmp_path.iterdir())
 
@@ -171,47 +171,45 @@ def test_the_version_is_printed(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "taken"),
+    ("line", "taken"),
     [
-        (["frontier", "digits", "--out", "results"], "results/frontier.png"),
-        (["frontier", "digits", "--out", "results"], "results/frontier.json"),
-        (["sweep", "--tasks", "digits", "--out", "results"], "results/errors.npz"),
-        (["reproduce", "peppp", "--out", "results"], "results/tables.txt"),
-        (["conform", "ml_dtypes.float8_e5m2", "--junit", "results"], "results"),
-        (["verify", "encode", "float8_e5m2", "--junit", "results"], "results"),
-        (["vectors", "encode", "float8_e5m2", "--npz", "results"], "results"),
-        (["memory", "cnn", "--picture", "results"], "results"),
-        (["choose", "mlp", "digits", "--out", "results"], "results/choose.png"),
-        (["choose", "mlp", "digits", "--out", "results"], "results/choose.json"),
-        (["certify", "mlp", "digits", "--out", "results"], "results/certificate.png"),
+        ("frontier digits --out results", "results/frontier.png"),
+        ("frontier digits --out results", "results/frontier.json"),
+        ("sweep --tasks digits --out results", "results/errors.npz"),
+        ("reproduce peppp --out results", "results/tables.txt"),
+        ("conform ml_dtypes.float8_e5m2 --junit results", "results"),
+        ("verify encode float8_e5m2 --junit results", "results"),
+        ("vectors encode float8_e5m2 --npz results", "results"),
+        ("memory cnn --picture results", "results"),
+        ("choose mlp digits --out results", "results/choose.png"),
+        ("choose mlp digits --out results", "results/choose.json"),
+        ("certify mlp digits --out results", "results/certificate.png"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch, arguments, taken):
+def test_a_file_that_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch, line, taken):
     (tmp_path / taken).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     for work in ("peppp.sweeping.sweep.train_cell", "testing.conform", "testing.verify", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("refimpl.peppp.matrix.released.load_released", lambda _: None)
     monkeypatch.chdir(tmp_path)
-    status, printed, line = run(capsys, *arguments)
-    assert status == 2 and printed == "" and line.count("\n") == 1
-    assert f"cannot write {taken} (it is a directory)" in line
+    status, printed, said = run(capsys, line)
+    assert status == 2 and printed == "" and said.count("\n") == 1
+    assert f"cannot write {taken} (it is a directory)" in said
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "line",
     [
-        ["frontier", "digits"],
-        ["sweep", "--tasks", "digits"],
-        ["choose", "mlp", "digits"],
-        ["certify", "mlp", "digits"],
-        ["certify", "mlp", "digits", "--checkpoint"],
+        "frontier digits",
+        "sweep --tasks digits",
+        "choose mlp digits",
+        "certify mlp digits",
+        "certify mlp digits --checkpoint",
     ],
 )
-def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
-    capsys, tmp_path, monkeypatch, arguments
-):
+def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(capsys, tmp_path, monkeypatch, line):
     """As below /proc: there, root has every right and can make nothing."""
     closed, make = tmp_path / "closed", tempfile.mkdtemp
     closed.mkdir()
@@ -224,12 +222,12 @@ def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(
     for work in ("peppp.sweeping.sweep.train_cell", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    out = closed / "a" / "b"
-    if arguments[-1] == "--checkpoint":
-        arguments, out = [*arguments, closed / "run.npz"], tmp_path / "out"
-    line = refused(capsys, out, *arguments)
-    assert f"cannot write {closed}/" in line
-    assert f"(nothing can be made in {closed}: No such file or directory)" in line
+    words, out = ([line], closed / "a" / "b")
+    if line.endswith("--checkpoint"):
+        words, out = [line, closed / "run.npz"], tmp_path / "out"
+    said = refused(capsys, out, *words)
+    assert f"cannot write {closed}/" in said
+    assert f"(nothing can be made in {closed}: No such file or directory)" in said
 
 
 def test_results_appear_together_at_the_end_and_numbers_json_has_not_as_null(tmp_path):
@@ -266,7 +264,7 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
     out, file = tmp_path / "out", tmp_path / "errors.npz"
 
     def line():
-        return refused(capsys, out, "frontier", "digits", "--matrix", file, "--method", "ed-mf")
+        return refused(capsys, out, "frontier digits --matrix", file, "--method ed-mf")
 
     assert "No such file" in line()
     matrix(file)
@@ -292,68 +290,44 @@ def test_error_matrices_that_cannot_be_used_are_refused_before_training(capsys, 
 
 def test_a_directory_that_cannot_be_written_is_found_out_before_training(capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    status, _, line = run(capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "file" / "out")
+    status, _, line = run(capsys, "frontier digits --quiet --out", tmp_path / "file" / "out")
     assert status == 2 and "cannot write" in line and line.count("\n") == 1
     if os.geteuid() == 0:
         return  # root may write anywhere else
     tmp_path.chmod(0o500)
-    status, _, line = run(capsys, "frontier", "digits", "--quiet", "--out", tmp_path / "out")
+    status, _, line = run(capsys, "frontier digits --quiet --out", tmp_path / "out")
     assert status == 2 and "cannot write" in line
 
 
-def test_memory_prints_a_table_whose_shares_come_to_the_total(capsys):
-    status, printed, _ = run(capsys, "memory", "cnn", "--low", "e4m3", "--high", "e8m7")
+def test_memory_prints_a_table_whose_parts_come_to_the_total(capsys):
+    status, printed, _ = run(capsys, "memory cnn --low e4m3 --high e8m7")
     assert status == 0
     rows = [row.rsplit(None, 2) for row in printed.split("layer")[0].splitlines() if row.startswith("  ")]
-    assert [name.strip() for name, _, _ in rows] == [
-        "weights",
-        "activations",
-        "activation gradients",
-        "weight gradients",
-        "momentum",
-        "input",
-    ]
+    kinds = ["weights", "activations", "activation gradients", "weight gradients", "momentum", "input"]
+    assert [name.strip() for name, _, _ in rows] == kinds
     assert sum(int(size.replace(",", "")) for _, size, _ in rows) == 464674
     assert "464,674  = 0.4431 MB" in printed
 
 
 def test_memory_draws_a_picture_and_counts_what_other_options_need(capsys, tmp_path):
     picture = tmp_path / "memory.png"
-    status, printed, _ = run(
-        capsys,
-        "memory",
-        "cnn",
-        "--accounting",
-        "needed",
-        "--optimizer",
-        "adam",
-        "--state-bits",
-        "8",
-        "--checkpoint-every",
-        "3",
-        "--resolution",
-        "32",
-        "--classes",
-        "7",
-        "--picture",
-        picture,
-    )
+    line = "memory cnn --accounting needed --optimizer adam --state-bits 8 --checkpoint-every 3"
+    status, printed, _ = run(capsys, line, "--resolution 32 --classes 7 --picture", picture)
     assert status == 0 and "cnn on 32x32x3" in printed and "second moment" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     for bad in (tmp_path / "none" / "x.png", tmp_path / "x.docx"):
-        status, printed, line = run(capsys, "memory", "cnn", "--picture", bad)
+        status, printed, line = run(capsys, "memory cnn --picture", bad)
         assert status == 2 and line.count("\n") == 1 and "cannot write the picture" in line
         assert printed == ""
-    assert run(capsys, "memory", "vgg11", "--resolution", "32")[0] == 0
+    assert run(capsys, "memory vgg11 --resolution 32")[0] == 0
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """One run of the main job under a cap, as a newcomer would do it."""
     out = tmp_path_factory.mktemp("frontier")
-    assert (
-        main(["frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4", "--quiet", "--out", str(out)]) == 0
-    )
+    line = "frontier digits --measurements 5 --memory-cap-mb 0.4 --quiet --out"
+    assert main([*line.split(), str(out)]) == 0
     return out
 
 
@@ -378,9 +352,7 @@ def test_frontier_recommends_the_least_error_under_the_cap_and_draws_a_picture(s
 
 def test_frontier_run_again_trains_nothing_again(study, capsys, monkeypatch):
     monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", None)
-    status, printed, _ = run(
-        capsys, "frontier", "digits", "--measurements", "5", "--memory-cap-mb", "0.4", "--out", study
-    )
+    status, printed, _ = run(capsys, "frontier digits --measurements 5 --memory-cap-mb 0.4 --out", study)
     assert status == 0 and "recommended within 0.4 MB: " in printed
 
 
@@ -392,16 +364,7 @@ def test_a_matrix_of_one_s_own_serves_as_well_as_the_embedded_one(tmp_path, caps
     errors.save(tmp_path / "mine.npz")
     assert ErrorMatrix.load(tmp_path / "mine.npz").rows == data.meta_training_names()
     line = refused(
-        capsys,
-        tmp_path / "out",
-        "frontier",
-        "digits",
-        "--matrix",
-        tmp_path / "mine.npz",
-        "--measurements",
-        "3",
-        "--method",
-        "ed-mf",
+        capsys, tmp_path / "out", "frontier digits --matrix", tmp_path / "mine.npz", "--measurements 3 --method ed-mf"
     )
     assert "3 measurements; allowed are 5" in line
 
@@ -418,17 +381,7 @@ def test_the_matrix_of_a_sweep_under_a_cap_is_learned_from_as_far_as_it_goes(tmp
     capped = ErrorMatrix(values, errors.rows, errors.columns, memory_mb=errors.memory_mb)
     capped.save(tmp_path / "capped.npz")
     status, printed, _ = run(
-        capsys,
-        "frontier",
-        "digits",
-        "--matrix",
-        tmp_path / "capped.npz",
-        "--jobs",
-        "1",
-        "--measurements",
-        "2",
-        "--out",
-        tmp_path / "out",
+        capsys, "frontier digits --matrix", tmp_path / "capped.npz", "--jobs 1 --measurements 2 --out", tmp_path / "out"
     )
     names = [n for n, mb in zip(errors.columns, errors.memory_mb[0], strict=True) if mb <= 0.4]
     assert status == 0 and f"training 2 of {len(names)} configurations" in printed
@@ -446,7 +399,7 @@ def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():
 
 
 def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(capsys):
-    status, printed, _ = run(capsys, "format", "float4_e2m1fn")
+    status, printed, _ = run(capsys, "format float4_e2m1fn")
     assert status == 0
     assert "exponent_bits          2" in printed and "largest                0x7" in printed
     rows = [row.split()[1:] for row in printed.splitlines() if row.startswith("  0x")]
@@ -470,7 +423,7 @@ def test_format_prints_json_with_the_special_codes_of_the_standards(capsys, name
 
 
 def test_format_lists_the_catalogue(capsys):
-    assert "bfloat16" in run(capsys, "format", "--list")[1].split()
+    assert "bfloat16" in run(capsys, "format --list")[1].split()
 
 
 @pytest.mark.parametrize("name", ["posit8_2", "nvfp4", "mxfp8_e4m3", "nf4", "uint4", "binary8p3se", "float64"])
@@ -488,7 +441,7 @@ def test_certify_prints_and_writes_what_is_proved_and_uses_its_checkpoint_again(
     command = ["certify", "mlp", "digits", "--epochs", "2", "--checkpoint", tmp_path / "mlp.npz"]
     status, said, _ = run(capsys, *command, "--out", tmp_path / "16")
     assert status == 0
-    proved, implied, same = (float(share) for share in re.findall(r"([0-9.]+)%", said))
+    proved, implied, same = (float(percent) for percent in re.findall(r"([0-9.]+)%", said))
     assert 90 < proved <= implied <= same <= 100
     record = json.loads((tmp_path / "16" / "certificate.json").read_text())
     assert round(100 * record["proved"], 1) == proved and record["images"] == 360
@@ -502,28 +455,15 @@ def test_certify_prints_and_writes_what_is_proved_and_uses_its_checkpoint_again(
 
 def test_certify_refuses_the_checkpoint_of_another_network_and_a_place_it_cannot_write(capsys, tmp_path):
     file = tmp_path / "mlp.npz"
-    run(capsys, "certify", "mlp", "digits", "--epochs", "1", "--checkpoint", file, "--out", tmp_path / "a")
-    line = refused(
-        capsys,
-        tmp_path / "b",
-        "certify",
-        "mlp",
-        "digits",
-        "--epochs",
-        "1",
-        "--seed",
-        "1",
-        "--checkpoint",
-        file,
-        "--quiet",
-    )
+    run(capsys, "certify mlp digits --epochs 1 --checkpoint", file, "--out", tmp_path / "a")
+    line = refused(capsys, tmp_path / "b", "certify mlp digits --epochs 1 --seed 1 --checkpoint", file, "--quiet")
     assert "written with another seed: 0, now it is 1" in line
-    status, said, line = run(capsys, "certify", "mlp", "digits", "--out", file / "c")
+    status, said, line = run(capsys, "certify mlp digits --out", file / "c")
     assert status == 2 and said == "" and "cannot write" in line and line.count("\n") == 1
 
 
 def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
-    run(capsys, "certify", "mlp", "digits", "--epochs", "1", "--precision", "e3m2", "--out", tmp_path / "a")
+    run(capsys, "certify mlp digits --epochs 1 --precision e3m2 --out", tmp_path / "a")
     record = json.loads((tmp_path / "a" / "certificate.json").read_text())
     assert record["proved"] < 0.2 and record["same"] > 0.5
 
@@ -531,25 +471,8 @@ def test_certify_proves_little_of_a_coarse_format(capsys, tmp_path):
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     out = tmp_path_factory.mktemp("choose") / "mlp"
-    assert (
-        main(
-            [
-                "choose",
-                "mlp",
-                "digits",
-                "--candidates",
-                "int8,e4m3,int4",
-                "--tolerance",
-                "0.02",
-                "--epochs",
-                "1",
-                "--quiet",
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    line = "choose mlp digits --candidates int8,e4m3,int4 --tolerance 0.02 --epochs 1 --quiet --out"
+    assert main([*line.split(), str(out)]) == 0
     return out
 
 
@@ -569,7 +492,7 @@ def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(c
 
 
 def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(capsys, tmp_path):
-    status, printed, bars = run(capsys, "choose", "cnn", "digits", "--epochs", "1", "--out", tmp_path)
+    status, printed, bars = run(capsys, "choose cnn digits --epochs 1 --out", tmp_path)
     assert status == 0 and "0/44 [00:00<?, ?step/s, the first run compiles]" in bars
     assert "e4m3 and e5m2 are OCP's float8_e4m3fn and float8_e5m2 here" in printed
     rows = re.findall(r"^\d+ \w+: (?:left operand|right operand|product gradient) .*(int8|float8_\w+)$", printed, re.M)

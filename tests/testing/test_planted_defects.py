@@ -173,8 +173,8 @@ def draws(bias=0.0, moves=0.0, one_half=False):
         low, high = low_of(wide), high_of(wide)
         step = np.where(high == low, 1.0, high - low)
         nu = np.where(np.isfinite(step), (wide - low) / step, 0.0)
-        chance = np.where(nu > 0, 0.5 if one_half else nu + bias, moves)
-        up = rng.random(x.shape) < chance
+        probability = np.where(nu > 0, 0.5 if one_half else nu + bias, moves)
+        up = rng.random(x.shape) < probability
         nearby = np.where(np.abs(wide) < 400, low + np.copysign(low * 0.125, wide), low)
         high = np.where(nu == 0, nearby, high)
         return np.where(up, high, low).astype(x.dtype)
@@ -312,6 +312,12 @@ def test_a_planted_defect_is_caught_and_named(defect):
     assert not report.passed
     assert report.diagnoses and words in report.diagnoses[0], str(report)
     assert report.exit_status == 1
+
+
+def test_what_an_integer_quantizer_makes_of_nan_is_open():
+    right = integers(np.rint, clipped)
+    report = T.conform(lambda x: np.where(np.isnan(x), 7, right(x)).astype(x.dtype), "int8", inputs=["float32"])
+    assert report.passed, str(report)
 
 
 def test_two_defects_at_once_are_named_together():
