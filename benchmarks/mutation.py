@@ -405,9 +405,15 @@ def _try(mutant: Mutant, tests: list[str], stamp: int, enough: float) -> tuple[M
 
 
 def _refresh(tree: Path, where: Path) -> None:
-    """Make `where` a copy of the tree, with the compiled code that lies beside the kernels."""
+    """Make `where` a copy of the tree, with one place for compiled code beside all copies."""
     shutil.rmtree(where, ignore_errors=True)
     shutil.copytree(tree, where, ignore=IGNORED)
+    compiled = where / "refimpl" / "kernels" / "__pycache__" / "compiled"
+    if compiled.exists():  # by a digest of all kernels: what one copy has compiled serves the others
+        shared = where.with_name("compiled")
+        shutil.copytree(compiled, shared, dirs_exist_ok=True)
+        shutil.rmtree(compiled)
+        compiled.symlink_to(shared)
 
 
 def _pool(copies: list[Path], compiled: bool) -> ProcessPoolExecutor:
