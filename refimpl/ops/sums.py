@@ -188,8 +188,8 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
         codes.append(coded if laid is None else laid(coded))
     x, y = codes
     use = kernels(x.size * y.shape[1])
-    vectorized = rule.mode == "ties_to_even" and order == "sequential" and _in_float32(first, second, into, rule)
-    if vectorized and use is not DEFINITIONS:
+    nearest_in_turn = rule.mode == "ties_to_even" and order == "sequential"
+    if use is not DEFINITIONS and nearest_in_turn and _in_float32(first, second, into, rule):
         return _fast(x, y, first, second, into, rule).astype(dtype, copy=False)
     arithmetic, sums = use.arithmetic, use.sums
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y.T)
