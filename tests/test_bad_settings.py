@@ -114,7 +114,9 @@ BAD = {
     ],
     "Rounding: unknown scaling 'daily'": [lambda: rf.nn.Rounding(format="e4m3", scaling="daily")],
     "Rounding: unknown rounding of int8 'toward_zero'": [lambda: rf.nn.Rounding(format="int8", rounding="toward_zero")],
-    "Rounding: per": [lambda per=per: rf.nn.Rounding(format="int8", per=per) for per in ("column", 0, 2.5, True)],
+    "Rounding: per": [
+        lambda per=per: rf.nn.Rounding(format="int8", per=per) for per in ("column", 0, 2.5, True, np.zeros(3))
+    ],
     "Rounding: scaling": [lambda: rf.nn.Rounding(format="int8", per="row", scaling="delayed")],
     "preset: unknown policy 'fp9'; did you mean 'fp8'": [lambda: rf.nn.preset("fp9")],
     "warm_up: fraction": [lambda: schedules.warm_up(0, schedules.constant())],
@@ -140,6 +142,7 @@ BAD = {
     "tanh": [lambda: layers.Sequential([np.tanh])],
     "mlp: widths": [lambda: rf.nn.mlp(widths=()), lambda: rf.nn.mlp(widths=128)],
     "cnn: widths": [lambda: rf.nn.cnn(widths=16), lambda: rf.nn.cnn(widths=(1, 2, 3)), lambda: rf.nn.cnn(widths=(1,))],
+    "vgg: plan": [lambda: rf.nn.vgg(plan=3), lambda: rf.nn.vgg(plan="M")],
     "lenet: size": [lambda: rf.nn.lenet(size=10), lambda: rf.nn.lenet(size="28")],
     "transformer: blocks": [lambda: rf.nn.transformer(blocks=-1)],
     "network: unknown network 'CNN'; did you mean 'cnn'": [lambda: rf.nn.network("CNN", (8, 8, 1), 10)],

@@ -178,6 +178,8 @@ def test_weight_paths_are_drawn_with_the_band_they_cannot_enter():
         ("bit_layout: format", lambda: rf.plots.bit_layout(["int8"])),
         ("bit_layout: formats is 3", lambda: rf.plots.bit_layout(3)),
         ("number_line: formats is 'e4m3'", lambda: rf.plots.number_line("e4m3")),
+        ("number_line: limit is -1", lambda: rf.plots.number_line(["e4m3"], limit=-1)),
+        ("ax is 'abc'", lambda: rf.plots.bit_layout(["e4m3"], ax="abc")),
         ("rounding_modes: format", lambda: rf.plots.rounding_modes("nf4")),
     ],
 )

@@ -169,7 +169,7 @@ def vgg(*, channels: int = 3, classes: int = 10, plan: tuple[Stage, ...] = (32, 
     """
     layers: list[Layer] = [Round("input")]
     before = channels
-    for item in plan:
+    for item in check.sequence("vgg", "plan", plan, '(32, "M", 64)'):
         if item == "M":
             layers.append(MaxPool())
             continue

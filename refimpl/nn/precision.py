@@ -113,10 +113,11 @@ class Rounding:
         check.choice("Rounding", "rounding", self.rounding, ROUNDINGS, meant=OTHER_NAMES)
         for name, allowed in (("overflow", OVERFLOWS), ("scaling", SCALINGS)):
             check.choice("Rounding", name, getattr(self, name), allowed)
+        by_name = isinstance(self.per, str) and self.per in ("tensor", "row")
+        if not by_name and not (check.is_integer(self.per) and int(self.per) >= 1):
+            such = "tensor, row, or the size of a block, an integer above 0"
+            raise check.wrong_value("Rounding", "per", self.per, such)
         if self.per != "tensor":
-            if self.per != "row" and not (check.is_integer(self.per) and self.per >= 1):
-                such = "tensor, row, or the size of a block, an integer above 0"
-                raise check.wrong_value("Rounding", "per", self.per, such)
             if self.scaling == "delayed":
                 raise check.wrong_value("Rounding", "scaling", self.scaling, "current, for rows and blocks")
             object.__setattr__(self, "scaling", "current")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl._arguments import wrong_kind
+
 MARKS, LINES = "os^Dv<>", ("-", "--", ":", "-.")
 
 
 def axes(ax=None, *, size: tuple[float, float] = (8.0, 5.0)):
     """Return `ax`, or the axes of a new `Picture` of this size in inches."""
-    return panels(1, 1, size=size)[0] if ax is None else ax
+    return panels(1, 1, size=size)[0] if ax is None else _looked_at(ax)
 
 
 def panels(rows: int, columns: int, ax=None, *, size: tuple[float, float], **shared) -> np.ndarray:
@@ -18,4 +20,10 @@ def panels(rows: int, columns: int, ax=None, *, size: tuple[float, float], **sha
         from refimpl.plots.picture import Picture
 
         ax = Picture(figsize=size, layout="constrained").subplots(rows, columns, **shared)
-    return np.ravel(ax)
+    return np.array([_looked_at(one) for one in np.ravel(ax)])
+
+
+def _looked_at(ax):
+    if not hasattr(ax, "plot"):
+        raise wrong_kind("plots", "ax", ax, "Matplotlib's Axes")
+    return ax

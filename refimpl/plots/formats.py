@@ -21,6 +21,10 @@ def _formats(caller: str, formats, kind) -> list:
     return [check.instance(caller, "format", fmt, kind, "a floating-point format") for fmt in found]
 
 
+def _limit(caller: str, limit) -> float:
+    return check.number(caller, "limit", limit, check.POSITIVE)
+
+
 def bit_layout(formats, *, ax=None):
     """Draw the bits of formats, the most significant first, one format a row.
 
@@ -77,7 +81,7 @@ def number_line(formats, *, limit: float | None = None, ax=None):
         if fmt.bits > 10:
             raise check.wrong_value("number_line", "format", fmt.name, f"one of at most 10 bits; it has {fmt.bits}")
     ax = axes(ax, size=(8, 0.8 + 0.5 * len(formats)))
-    limit = min(fmt.max for fmt in formats) if limit is None else limit
+    limit = min(fmt.max for fmt in formats) if limit is None else _limit("number_line", limit)
     for row, fmt in enumerate(formats):
         values = decode(np.arange(1 << fmt.bits), fmt)
         values = np.unique(values[(values >= 0) & (values <= limit)])
@@ -106,7 +110,7 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     (fmt,) = _formats("rounding_modes", [fmt], FloatFormat)
     modes = get_args(RoundingMode)[:6]  # the deterministic ones
     row = panels(2, 3, ax, size=(9, 6), sharex=True, sharey=True)
-    limit = 3 * fmt.smallest_subnormal if limit is None else limit
+    limit = 3 * fmt.smallest_subnormal if limit is None else _limit("rounding_modes", limit)
     x = np.linspace(-limit, limit, 1201)
     for axis, mode in zip(row, modes, strict=True):
         y = quantize(x, fmt, rounding=mode)
