@@ -83,9 +83,13 @@ def _read(arguments):
             raise SystemExit(2)
 
         def _check_value(self, action, value):  # argparse has no public place to propose the nearest name
-            if action.choices is not None and value not in action.choices:
-                name = (*action.option_strings, action.dest)[0]
-                self.error(str(unknown(self.prog, name, value, [*action.choices])).removeprefix(f"{self.prog}: "))
+            if action.choices is None or value in action.choices:
+                return
+            from refimpl.formats import OTHER_NAMES
+
+            name, meant = (*action.option_strings, action.dest)[0], OTHER_NAMES if action.dest == "rounding" else {}
+            refusal = unknown(self.prog, name, value, [*action.choices], meant=meant)
+            self.error(str(refusal).removeprefix(f"{self.prog}: "))
 
     parser = Parser(prog="refimpl", description="Low-precision training, looked up and measured.")
     parser.add_argument("--version", action="version", version=f"refimpl {__version__}")

@@ -24,7 +24,7 @@ ROOMS = {  # room: the rooms it may import
     "plots": {"formats", "ops", "peppp", "numerics", "papers"},
     "testing": {"formats", "spec", "ops"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "papers", "plots", "testing"},
-    "__main__": {"commands", "__init__"},
+    "__main__": {"formats", "commands", "__init__"},
     "_arguments": set(),
     "_files": set(),
 }
