@@ -26,6 +26,7 @@ import numba
 import numba.extending
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -45,10 +46,38 @@ def compiled(function=None, **options) -> Any:
         return lambda function: compiled(function, **options)
     if NOT_COMPILED:
         return _in_python(function)
-    dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
+    options |= {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    kernel = numba.njit(**options)(function)
+    kernel.__class__ = _Kernel
+    kernel.inner = numba.njit(no_cpython_wrapper=True, **options)(function)
+    kernel.inner.__class__ = _Inner
     if options.get("inline", "never") == "never":
-        dispatcher._cache = _Cache(function)
-    return dispatcher
+        kernel._cache, kernel.inner._cache = _Cache(function), _Cache(function, "inner")
+    return kernel
+
+
+class _Inner(CPUDispatcher):
+    """A compiled function as other kernels call it: one version whatever constants they call it with."""
+
+    def get_call_template(self, args, kws):
+        unliteral = numba.types.unliteral
+        return super().get_call_template(
+            tuple(map(unliteral, args)), {name: unliteral(kind) for name, kind in kws.items()}
+        )
+
+
+class _Kernel(CPUDispatcher):
+    """A compiled function as Python calls it; `inner` is it as other kernels call it.
+
+    What lets Python call a function takes a third of the time of compiling it, and most are never
+    called from there.
+    """
+
+    inner: _Inner
+
+    @property
+    def _numba_type_(self):
+        return self.inner._numba_type_  # what Numba takes this object for where a kernel names it
 
 
 def _in_python(function):
@@ -166,11 +195,11 @@ class _Cache(FunctionCache):
 
     _cache_file: Any  # this very object: `load` and `save`
 
-    def __init__(self, function):
+    def __init__(self, function, kind="outer"):
         self._py_func, self._name = function, repr(function)
         self._impl = _Implementation(function)
         self._cache_file = self
-        self._prefix = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self._prefix = f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{kind}"
         self.enable()
 
     @property

@@ -207,7 +207,7 @@ def round_to_precision(significand, exponent, negative, f, mode, random):
     code = (np.uint64(binade) << m) + lower
     if not f.has_zero:
         code -= _1 << m
-    even = f.has_zero and code & _1 == _0
+    even = f.has_zero != 0 and code & _1 == _0
     return code + np.uint64(round_away(even, fraction, sticky, negative, mode, random))
 
 
@@ -248,7 +248,7 @@ def _code_of_nan(negative, f, nan):
     if f.nan_code == -2:
         return _1 << np.uint64(f.sign_shift)
     if f.nan_code >= 0:
-        return np.uint64(f.nan_code) | _sign(negative and f.nan_has_sign, f)
+        return np.uint64(f.nan_code) | _sign(negative and f.nan_has_sign != 0, f)
     if nan == NAN_MAX:
         return np.uint64(f.max_code) | _sign(negative, f)
     return _sign(not negative, f)
@@ -258,7 +258,7 @@ def _code_of_nan(negative, f, nan):
 def _code_of_zero(negative, f, overflow):
     if not f.has_zero:
         return np.uint64(f.nan_code) if overflow == OVERFLOW else _0
-    return _sign(negative and f.has_minus_zero, f)
+    return _sign(negative and f.has_minus_zero != 0, f)
 
 
 @compiled

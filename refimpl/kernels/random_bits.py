@@ -102,7 +102,8 @@ def fill(words, first_counter, seed, stream):
     if whole < words.size:
         group = np.empty(GROUP, np.uint32)
         fill_groups(group, first_counter + np.uint64(whole // 4), seed, stream)
-        words[whole:] = group[: words.size - whole]
+        for j in range(whole, words.size):
+            words[j] = group[j - whole]
 
 
 @compiled
