@@ -46,10 +46,10 @@ def compiled(function=None, **options) -> Any:
         return lambda function: compiled(function, **options)
     if NOT_COMPILED:
         return _in_python(function)
-    options |= {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    options |= {"error_model": "numpy", "nogil": True}
     kernel = numba.njit(**options)(function)
     kernel.__class__ = _Kernel
-    kernel.inner = numba.njit(no_cpython_wrapper=True, **options)(function)
+    kernel.inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
     kernel.inner.__class__ = _Inner
     if options.get("inline", "never") == "never":
         kernel._cache, kernel.inner._cache = _Cache(function), _Cache(function, "inner")
@@ -69,8 +69,8 @@ class _Inner(CPUDispatcher):
 class _Kernel(CPUDispatcher):
     """A compiled function as Python calls it; `inner` is it as other kernels call it.
 
-    What lets Python call a function takes a third of the time of compiling it, and most are never
-    called from there.
+    What lets Python call a function, or others by its address, takes a third of the time of compiling
+    it, and most are never called so.
     """
 
     inner: _Inner

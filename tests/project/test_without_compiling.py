@@ -119,10 +119,10 @@ def training():
     labels = np.array([0, 1, 0, 1])
     few = rf.data.Task("few", digits.train_images[:4], labels, digits.test_images[:2], labels[:2], 2, "digits")
     low = rf.Precision(low="e3m2", high="e6m9")
-    result = rf.nn.fit(
-        rf.nn.mlp(classes=2, widths=(19, 4)), few, precision=low, epochs=1, batch_size=4, layer_by_layer=True
-    )
-    yield result.history[-1]["loss"]
+    for layer_by_layer in (False, True):
+        model = rf.nn.cnn(classes=2, widths=(17, 3))
+        result = rf.nn.fit(model, few, precision=low, epochs=1, batch_size=4, layer_by_layer=layer_by_layer)
+        yield result.history[-1]["loss"]
 
 
 CALLS = (quantize, encode, decode, arithmetic, compare, sums, blocks, integers, integer_products, codebooks, packing)
