@@ -33,7 +33,7 @@ from numba.misc.appdirs import AppDirs
 from refimpl._files import writing
 
 _PACKAGE = Path(__file__).parents[1]
-NOT_COMPILED = bool(numba.config.DISABLE_JIT)
+NOT_COMPILED = bool(getattr(numba.config, "DISABLE_JIT", False))
 _KEPT = 4  # directories: of so many states of the sources, the latest used
 
 
@@ -47,9 +47,10 @@ def compiled(function=None, **options) -> Any:
     if NOT_COMPILED:
         return _in_python(function)
     options |= {"error_model": "numpy", "nogil": True}
-    kernel = numba.njit(**options)(function)
+    njit: Any = numba.njit
+    kernel = njit(**options)(function)
     kernel.__class__ = _Kernel
-    kernel.inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    kernel.inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
     kernel.inner.__class__ = _Inner
     if options.get("inline", "never") == "never":
         kernel._cache, kernel.inner._cache = _Cache(function), _Cache(function, "inner")
@@ -73,7 +74,7 @@ class _Kernel(CPUDispatcher):
     it, and most are never called so.
     """
 
-    inner: _Inner
+    inner: Any  # an _Inner
 
     @property
     def _numba_type_(self):
@@ -83,13 +84,13 @@ class _Kernel(CPUDispatcher):
 def _in_python(function):
     """Return the function with NumPy's numbers overflowing as the machine's do, without a word."""
 
-    @wraps(function)
     def quietly(*arguments):
         with np.errstate(all="ignore"):
             return function(*map(_with_fields, arguments))
 
-    quietly.py_func = function
-    return quietly
+    kernel: Any = wraps(function)(quietly)
+    kernel.py_func = function
+    return kernel
 
 
 def _with_fields(argument):
