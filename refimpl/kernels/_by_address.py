@@ -5,6 +5,7 @@ by many to do much at a time, an address is handed in instead.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 from llvmlite import ir
 from numba import types
@@ -14,12 +15,27 @@ from numba.core.typing import signature
 from refimpl.kernels._compiled import NOT_COMPILED, intrinsic
 
 
-def by_address(kernel, *argument_types) -> tuple[Callable, Callable[[], object]]:
-    """Return ``call(address, *arguments)`` for use in kernels, and a function that returns the address.
+class Address:
+    """Where a kernel's machine code for arguments of these types is, once somebody asks for it by `value`.
 
-    `kernel` returns nothing; it is compiled, or read from the cache, when its address is first asked for.
-    Where nothing is compiled (NUMBA_DISABLE_JIT) the kernel is its own address.
+    Then the kernel is compiled, or read from the cache.  Where nothing is compiled (NUMBA_DISABLE_JIT) the
+    kernel is its own address.
     """
+
+    def __init__(self, kernel, argument_types: tuple):
+        self.kernel, self.argument_types = kernel, argument_types
+
+    @cached_property
+    def value(self):
+        """An integer that `call` takes."""
+        if NOT_COMPILED:
+            return self.kernel
+        found = self.kernel.get_compile_result(signature(types.none, *self.argument_types))
+        return found.library.get_pointer_to_function(found.fndesc.llvm_cfunc_wrapper_name)
+
+
+def by_address(kernel, *argument_types) -> tuple[Callable, Address]:
+    """Return ``call(address, *arguments)``, for use in kernels, of one that returns nothing; and its address."""
 
     @intrinsic(lambda function, *arguments: function(*arguments))
     def call(typing, address, *arguments):
@@ -32,12 +48,4 @@ def by_address(kernel, *argument_types) -> tuple[Callable, Callable[[], object]]
 
         return types.none(types.int64, types.StarArgTuple(argument_types)), generate
 
-    known: list[object] = [kernel] if NOT_COMPILED else []
-
-    def address() -> object:
-        if not known:
-            compiled = kernel.get_compile_result(signature(types.none, *argument_types))
-            known.append(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))
-        return known[0]
-
-    return call, address
+    return call, Address(kernel, argument_types)

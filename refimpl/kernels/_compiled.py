@@ -110,6 +110,12 @@ def memory(address, count, dtype=np.float32) -> np.ndarray:
     return np.frombuffer((ctypes.c_char * (int(count) * np.dtype(dtype).itemsize)).from_address(int(address)), dtype)
 
 
+def is_kept(kernel, argument_types: tuple) -> bool:
+    """Tell whether the cache has a kernel compiled for arguments of these types."""
+    place, kept = directory(), kernel._cache
+    return place is not None and kept._path(place, kept._index_key(argument_types, kernel.targetctx.codegen())).exists()
+
+
 def sources() -> list[Path]:
     """Return the files that kernels are compiled from."""
     return sorted([*_PACKAGE.glob("kernels/*.py"), *_PACKAGE.glob("nn/engine/*.py")])

@@ -19,7 +19,7 @@ import numpy as np
 
 from refimpl.kernels._compiled import compiled
 from refimpl.kernels._memory import clear, copy
-from refimpl.kernels.tiles import LANES, WIDE, address_of_add_products, call_add_products
+from refimpl.kernels.tiles import ADD_PRODUCTS, LANES, WIDE, call_add_products
 
 FAST_PATH_OF = "convolution"
 PANEL = 2 * LANES  # columns (filters, or channels of the input gradient) worked on at a time
@@ -278,7 +278,7 @@ def forward(x, weight, stride, padding):
     down = (height + 2 * padding - rows) // stride + 1
     across = (width + 2 * padding - columns) // stride + 1
     y = np.empty((batch, down, across, filters), np.float32)
-    write_forward(padded(x, padding, padding, padding, padding), weight, stride, y, address_of_add_products())
+    write_forward(padded(x, padding, padding, padding, padding), weight, stride, y, ADD_PRODUCTS.value)
     return y
 
 
@@ -286,7 +286,7 @@ def weight_gradient(x, dy, rows, columns, stride, padding):
     """Return (rows, columns, channels, filters): dL/d(filters), given x and dL/d(output)."""
     gradient = np.empty((rows, columns, x.shape[3], dy.shape[3]), np.float32)
     image = padded(x, padding, padding, padding, padding)
-    write_weight_gradient(image, dy, stride, gradient, address_of_add_products())
+    write_weight_gradient(image, dy, stride, gradient, ADD_PRODUCTS.value)
     return gradient
 
 
@@ -298,5 +298,5 @@ def input_gradient(weight, dy, height, width, stride, padding):
     top, bottom = margins(height, down, rows, stride, padding)
     left, right = margins(width, across, columns, stride, padding)
     around = padded(dy, top, left, bottom, right)
-    write_input_gradient(weight, around, stride, padding, dx, address_of_add_products())
+    write_input_gradient(weight, around, stride, padding, dx, ADD_PRODUCTS.value)
     return dx

@@ -265,6 +265,4 @@ def add_products(
         j += 2 * LANES if pair else LANES
 
 
-call_add_products, address_of_add_products = by_address(
-    add_products, *[types.int64] * 18, types.boolean, types.int64, types.int64
-)
+call_add_products, ADD_PRODUCTS = by_address(add_products, *[types.int64] * 18, types.boolean, types.int64, types.int64)

@@ -197,7 +197,7 @@ class OptimizerState:
     def _sgd_at_once(self) -> Callable | None:
         """Return a function that does a step of SGD in one pass, the same bits; None where there is none."""
         from refimpl.nn.engine.optimizer_steps import sgd_and_round
-        from refimpl.nn.engine.rounding import address_of_round_part
+        from refimpl.nn.engine.rounding import ROUND_PART
 
         rule, rounder, f = self.rule, self.rounder, np.float32
         if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
@@ -210,7 +210,7 @@ class OptimizerState:
             site["stream"] = streams
             streams += int(site["how"][0] > 0)
         unscale_first = rounder.precision.gradients_rounded == "unscaled"
-        momentum, decay, address = f(rule.momentum), f(rule.weight_decay), address_of_round_part()
+        momentum, decay = f(rule.momentum), f(rule.weight_decay)
 
         def step(rate, gradient, loss_scale):
             with rounder.drawing(streams):
@@ -228,7 +228,7 @@ class OptimizerState:
                     rule.nesterov,
                     *sites,
                     rounder.noise,
-                    address,
+                    ROUND_PART.value,
                 )
 
         return step

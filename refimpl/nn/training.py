@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,7 @@ from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
 from refimpl.nn import checks
+from refimpl.nn.engine.compiling import told
 from refimpl.nn.engine.program import NetworkProgram, network_program
 from refimpl.nn.layers import Pass, Sequential
 from refimpl.nn.loss_scale import LossScale
@@ -191,6 +193,7 @@ def fit(
         threadpool_limits(1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # divergence is reported
         _bar(epochs * steps, len(result.history) * steps, progress) as bar,
+        told(bar.set_postfix_str) if progress else nullcontext(),
     ):
         for epoch in range(len(result.history), epochs):
             if switch is not None and epoch == switch[0]:

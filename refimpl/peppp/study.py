@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from importlib import resources
 
 import numpy as np
@@ -189,6 +190,7 @@ class Study:
         with (
             self._journal(directory) as journal,
             tqdm(total=self.measurements, unit="training", disable=not progress) as bar,
+            sweep.told(bar.set_postfix_str) if progress else nullcontext(),
         ):
             bar.set_postfix_str(sweep.STARTING)
 

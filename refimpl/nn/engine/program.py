@@ -56,14 +56,14 @@ class Writer:
     """
 
     def __init__(self, model: Sequential, rounder: Rounder, training: bool):
-        from refimpl.kernels.tiles import address_of_add_products
-        from refimpl.nn.engine.rounding import address_of_round_part
+        from refimpl.kernels.tiles import ADD_PRODUCTS
+        from refimpl.nn.engine.rounding import ROUND_PART
 
         self.training, self._rounder = training, rounder
         self.space = Workspace()
         self._calls: list[Call] = []
         self._streams = 0
-        self.block, self.round_part = address_of_add_products(), address_of_round_part()
+        self.block, self.round_part = ADD_PRODUCTS, ROUND_PART
         tensors = model.tensors()
         self.gradient = np.zeros(sum(t.data.size for t in tensors) if training else 0, np.float32)
         self._gradients: dict[int, np.ndarray] = {}
@@ -74,7 +74,7 @@ class Writer:
             start = end
 
     def call(self, kernel: Callable, *arguments) -> None:
-        """Write a call down; a Block among the arguments becomes an array."""
+        """Write a call down; among the arguments, a Block becomes an array, and an Address its value."""
         self._calls.append((kernel, arguments))
 
     def finish(self) -> tuple[list[Call], int]:
@@ -194,7 +194,9 @@ class NetworkProgram:
     """
 
     def __init__(self, model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool):
+        from refimpl.kernels._by_address import Address
         from refimpl.nn.engine import losses
+        from refimpl.nn.engine.compiling import compile_ahead
 
         tensors = model.tensors()
         if not tensors or any(t.data.dtype != np.float32 or not t.data.flags.c_contiguous for t in tensors):
@@ -219,14 +221,19 @@ class NetworkProgram:
         memory = memory[-(memory.ctypes.data // 4) % LINE :]
 
         def view(argument):
-            if not isinstance(argument, Block):
-                return argument
-            return memory[argument.at : argument.at + argument.size].reshape(argument.shape)
+            if isinstance(argument, Block):
+                return memory[argument.at : argument.at + argument.size].reshape(argument.shape)
+            return argument
 
         self.images, self.logits, self._loss = view(images), view(logits), view(loss)
-        self._forward, self._backward = (
+        bound = [
             [(kernel, tuple(map(view, arguments))) for kernel, arguments in calls]
             for calls in (forward_calls, backward_calls)
+        ]
+        compile_ahead([call for calls in bound for call in calls])
+        self._forward, self._backward = (
+            [(kernel, tuple(a.value if isinstance(a, Address) else a for a in found)) for kernel, found in calls]
+            for calls in bound
         )
         self._gradient = writer.gradient
         self.memory = memory.size

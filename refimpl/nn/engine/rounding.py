@@ -78,7 +78,7 @@ def round_part(x, out, start, site, noise):
         noise[at + 2] += np.uint64(census(out, s.largest)[1] - zeros)
 
 
-call_round_part, address_of_round_part = by_address(round_part, _FLOATS, _FLOATS, types.int64, _SITE, _NOISE)
+call_round_part, ROUND_PART = by_address(round_part, _FLOATS, _FLOATS, types.int64, _SITE, _NOISE)
 
 
 @compiled

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 import refimpl
 from refimpl import data, nn
 from refimpl._arguments import FLOAT32, Interval, instance, integer, message, names, number, seed, wrong_kind
+from refimpl.nn.engine.compiling import told
 from refimpl.nn.training import STARTING
 from refimpl.peppp import memory
 from refimpl.peppp.checks import memory_cap
@@ -154,7 +156,10 @@ def train_cells(
     data_of = {task: data.load(task).fingerprint for task in dict(cells)}
     missing = [cell for cell in cells if (*cell, data_of[cell[0]]) not in journal.cells]
     jobs = min(jobs or processes.processors(), len(missing))
-    with tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar:
+    with (
+        tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar,
+        told(bar.set_postfix_str) if progress else nullcontext(),
+    ):
         bar.set_postfix_str(STARTING)
 
         def keep(cell):

@@ -1,0 +1,117 @@
+"""Compiling what a program calls before it runs: in two processes side by side, and with a word while it lasts.
+
+Numba compiles one function at a time in a process.  So where several kernels are missing in the cache, a second
+process is started, which compiles them from the last to the first; they meet in the middle.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+FEWEST = 4  # kernels for which a second process pays: it takes a second to start
+
+_listeners: list[Callable[[str], object]] = []
+
+
+@contextmanager
+def told(listener: Callable[[str], object]) -> Iterator[None]:
+    """Let a function be given a short text, again and again, while something is compiled."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def compile_ahead(calls: list[tuple[Callable, tuple]]) -> None:
+    """Compile the kernels of calls, with the addresses among their arguments, where the cache does not have them."""
+    from refimpl.kernels._compiled import NOT_COMPILED, directory, is_kept
+
+    if NOT_COMPILED:
+        return
+    jobs = [(kernel, kinds) for kernel, kinds in _jobs(calls) if kinds not in kernel.overloads]
+    missing = [job for job in jobs if not is_kept(*job)]
+    if not missing:
+        return
+    helper = _helper(missing) if len(missing) >= FEWEST and directory() is not None else None
+    with _events(len(missing)):
+        for kernel, kinds in missing:
+            if not is_kept(kernel, kinds):
+                kernel.compile(kinds)
+        if helper is not None:
+            helper.wait()  # it may be at its last one still
+
+
+def _jobs(calls) -> list[tuple]:
+    """Return (kernel, argument types) of calls, each once; first what is called by address."""
+    import numba
+
+    from refimpl.kernels._by_address import Address
+
+    addresses, kernels = {}, {}
+    for kernel, arguments in calls:
+        if hasattr(kernel, "overloads"):
+            kinds = tuple(numba.int64 if isinstance(a, Address) else numba.typeof(a) for a in arguments)
+            kernels[kernel, kinds] = None
+            for address in arguments:
+                if isinstance(address, Address):
+                    addresses[address.kernel, address.argument_types] = None
+    return [*reversed(addresses), *kernels]
+
+
+def _helper(missing) -> subprocess.Popen | None:
+    """Start a process that compiles from the last to the first."""
+    if not sys.executable or (os.cpu_count() or 1) < 2:
+        return None
+    code = "from refimpl.nn.engine.compiling import help_out; help_out()"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        helper = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        assert helper.stdin is not None
+        names = [(kernel.py_func.__module__, kernel.py_func.__name__, kinds) for kernel, kinds in missing]
+        with helper.stdin as pipe:
+            pipe.write(pickle.dumps(names[::-1]))
+    except OSError:
+        return None
+    return helper
+
+
+def help_out() -> None:
+    """Compile what the parent process writes, as far as it has not done so itself."""
+    from refimpl.kernels._compiled import is_kept
+
+    for module, name, kinds in pickle.load(sys.stdin.buffer):
+        kernel = getattr(importlib.import_module(module), name)
+        if not is_kept(kernel, kinds):
+            kernel.compile(kinds)
+
+
+@contextmanager
+def _events(kernels: int) -> Iterator[None]:
+    """Tell the latest listener of every function that Numba begins to compile."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        count = 0
+
+        def on_start(self, happening):
+            self.count += 1
+            if _listeners:
+                _listeners[-1](f"compiling {kernels} kernels, function {self.count}")
+
+        def on_end(self, happening):
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
