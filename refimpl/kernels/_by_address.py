@@ -10,7 +10,6 @@ from functools import cached_property
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing import signature
 
 from refimpl.kernels._compiled import NOT_COMPILED, intrinsic
 
@@ -30,7 +29,8 @@ class Address:
         """An integer that `call` takes."""
         if NOT_COMPILED:
             return self.kernel
-        found = self.kernel.get_compile_result(signature(types.none, *self.argument_types))
+        self.kernel.compile(self.argument_types)
+        found = self.kernel.overloads[self.argument_types]
         return found.library.get_pointer_to_function(found.fndesc.llvm_cfunc_wrapper_name)
 
 

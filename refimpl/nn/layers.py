@@ -58,11 +58,11 @@ class Layer:
     That is: what it computes, and the shape it has; and, where it has them, its parameters and state, what its
     backward pass reads, how the engine computes it, and how far rounding can take it from the exact result.
 
-    `name` is the layer's place in its network, such as "3 Residual/main/0 Convolution"; `rounds` tells rounding
-    points from other layers.
+    `name` is the layer's place in its network, such as "3 Residual/main/0 Convolution"; `is_rounding_point`
+    tells those that round from other layers.
     """
 
-    rounds: ClassVar[bool] = False
+    is_rounding_point: ClassVar[bool] = False
 
     parameters: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     name: str = field(default="", init=False, repr=False)
@@ -135,7 +135,7 @@ class Round(Layer):
     `role` is ``input``, ``activation`` or ``logits``; the gradient's is ``<role> gradient``.
     """
 
-    rounds: ClassVar[bool] = True
+    is_rounding_point: ClassVar[bool] = True
 
     role: str
 

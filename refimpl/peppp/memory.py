@@ -225,7 +225,7 @@ def _read_by_backward(walked, batch_size, low, high) -> list[Item]:
     items = []
     last = len(walked) - 1
     for i, (name, layer, output) in enumerate(walked):
-        rounded_next = i < last and walked[i + 1][1].rounds
+        rounded_next = i < last and walked[i + 1][1].is_rounding_point
         for kept in layer.kept_for_backward(output) if i else ():  # the first rounds the input, counted as such
             if not (kept.unless_rounded and rounded_next):
                 bits = high if i == last else widths[kept.held]

@@ -37,7 +37,7 @@ def _pass(body, vectors: int, totals: int, in_python):
         of_channel = [memory(v + 4 * v_stride * i, LANES) for i in range(vectors)]
         sums = [memory(at, LANES, np.float64) for at in (first, second)[:totals]]
         for offset in range(0, 4 * stride * count, 4 * stride):
-            place = memory(y + offset, LANES) if y else None
+            place = memory(y + offset, LANES) if y else np.empty(LANES, np.float32)
             result, *terms = in_python(memory(x + offset, LANES), place, of_channel, relu)
             if result is not None:
                 place[:] = result
