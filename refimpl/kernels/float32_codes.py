@@ -15,6 +15,8 @@ import numpy as np
 from refimpl.kernels._compiled import compiled
 from refimpl.kernels._memory import copy
 
+FAST_PATH_OF = "float_codes"
+
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
 _SIGN32 = np.uint32(0x80000000)
 _MAGNITUDE32 = np.uint32(0x7FFFFFFF)

@@ -7,6 +7,8 @@ from refimpl.kernels._memory import copy
 from refimpl.kernels.float32_codes import BLOCK, join, split
 from refimpl.kernels.random_bits import GROUP, fill_groups
 
+FAST_PATH_OF = "float_codes"
+
 _U1, _U23, _U31, _U32 = np.uint32(1), np.uint32(23), np.uint32(31), np.uint32(32)
 _SIGN32 = np.uint32(0x80000000)
 _MAGNITUDE32 = np.uint32(0x7FFFFFFF)

@@ -4,6 +4,8 @@ import numpy as np
 
 from refimpl.kernels._compiled import compiled
 
+FAST_PATH_OF = "integers"
+
 _LEAST, _MOST = np.int64(-(2**31)), np.int64(2**31 - 1)
 
 

@@ -2,6 +2,8 @@
 
 from refimpl.kernels._compiled import compiled
 
+FAST_PATH_OF = "float_codes"
+
 
 @compiled
 def look_up(codes, x, table):
