@@ -29,6 +29,10 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     if b.ndim == 2 and a.dtype == np.float32:
         return _as_convolution(a, b, needed)
 
+    return _by_blas(a, b, needed)
+
+
+def _by_blas(a, b, needed):
     def vjp(dy):
         da = dy @ np.swapaxes(b, -1, -2) if needed[0] else None
         if not needed[1]:
@@ -41,7 +45,7 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
 
 
 def _in_float64(a, b, needed):
-    y, back = matmul.__wrapped__(a.astype(np.float64), b.astype(np.float64), needed=needed)
+    y, back = _by_blas(a.astype(np.float64), b.astype(np.float64), needed)
 
     def vjp(dy):
         gradients = back(dy.astype(np.float64))

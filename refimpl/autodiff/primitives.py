@@ -6,6 +6,8 @@ Everything keeps the dtype it is given, so that float64 runs can check float32 o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from refimpl.autodiff.elementwise import (
@@ -75,14 +77,22 @@ def _method(function, swap: bool = False):
     return apply
 
 
-Tensor.__add__ = Tensor.__radd__ = _method(add)
-Tensor.__mul__ = Tensor.__rmul__ = _method(multiply)
-Tensor.__sub__, Tensor.__rsub__ = _method(subtract), _method(subtract, swap=True)
-Tensor.__truediv__, Tensor.__rtruediv__ = _method(divide), _method(divide, swap=True)
-Tensor.__matmul__ = _method(matmul)
-Tensor.__neg__ = lambda self: self * -1.0
-Tensor.sum = lambda self, axis=None: sum(self, axis=axis)
-Tensor.mean = lambda self, axis=None: mean(self, axis=axis)
-Tensor.reshape = lambda self, *shape: reshape(self, shape=shape)
-Tensor.transpose = lambda self, *axes: transpose(self, axes=axes or None)
-Tensor.__getitem__ = lambda self, at: index(self, at=at)
+METHODS: dict[str, Callable] = {
+    "__add__": _method(add),
+    "__radd__": _method(add),
+    "__mul__": _method(multiply),
+    "__rmul__": _method(multiply),
+    "__sub__": _method(subtract),
+    "__rsub__": _method(subtract, swap=True),
+    "__truediv__": _method(divide),
+    "__rtruediv__": _method(divide, swap=True),
+    "__matmul__": _method(matmul),
+    "__neg__": lambda self: self * -1.0,
+    "sum": lambda self, axis=None: sum(self, axis=axis),
+    "mean": lambda self, axis=None: mean(self, axis=axis),
+    "reshape": lambda self, *shape: reshape(self, shape=shape),
+    "transpose": lambda self, *axes: transpose(self, axes=axes or None),
+    "__getitem__": lambda self, at: index(self, at=at),
+}
+for name, method in METHODS.items():
+    setattr(Tensor, name, method)

@@ -161,13 +161,13 @@ class Attention(Layer):
             raise ValueError(f"{self}: features must be a multiple of heads")
         self.projections = [Linear(self.features, self.features, initializer="xavier") for _ in range(3)]
         self.output = Linear(self.features, self.features, initializer="xavier")
-        self.rounds = [Round("activation") for _ in range(5)]
+        self.points = [Round("activation") for _ in range(5)]
 
     def children(self):
         found = []
-        for name, layer, point in zip(("query", "key", "value"), self.projections, self.rounds[:3], strict=True):
+        for name, layer, point in zip(("query", "key", "value"), self.projections, self.points[:3], strict=True):
             found += [(name, layer), (f"round {name}", point)]
-        return [*found, ("round shares", self.rounds[3]), ("round mixed", self.rounds[4]), ("out", self.output)]
+        return [*found, ("round shares", self.points[3]), ("round mixed", self.points[4]), ("out", self.output)]
 
     def initialize(self, rng):
         for layer in (*self.projections, self.output):
@@ -197,15 +197,15 @@ class Attention(Layer):
         size = self.features // self.heads
         q, k, v = (
             point(layer(x, run), run).reshape(batch, places, self.heads, size).transpose(0, 2, 1, 3)
-            for layer, point in zip(self.projections, self.rounds[:3], strict=True)
+            for layer, point in zip(self.projections, self.points[:3], strict=True)
         )
         keys = k.transpose(0, 1, 3, 2)
         of_scores, of_mix = self.products()
         scores = product(p.matmul, q, keys, run.rounder, of_scores, exact=run.exact)
-        shares = self.rounds[3](p.softmax(scores * (1 / math.sqrt(size))), run)
+        shares = self.points[3](p.softmax(scores * (1 / math.sqrt(size))), run)
         mixed = product(p.matmul, shares, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
-        return self.output(self.rounds[4](mixed, run), run)
+        return self.output(self.points[4](mixed, run), run)
 
 
 @dataclass

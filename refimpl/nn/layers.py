@@ -268,8 +268,11 @@ class BatchNorm(Layer):
         return shape
 
     def __call__(self, x, run):
-        own = p.moments(x.data) if run.training else ()
-        mean, variance = self.statistics(*own, training=run.training, count=x.data.size // self.channels)
+        if run.training:
+            mean, variance = p.moments(x.data)
+            self.move(mean, variance, x.data.size // self.channels)
+        else:
+            mean, variance = self.mean, self.variance
         return p.normalize(
             x,
             self.parameters["scale"],
@@ -320,15 +323,12 @@ class BatchNorm(Layer):
         fresh = np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, fresh)
         return bounds.note((c - mean) * (a * scale) + shift, np.abs(a * scale) * d + fresh, fresh)
 
-    def statistics(self, mean=None, variance=None, count=0, training=True):
-        """Return what to normalize by: a batch's own moments, which move the running ones, or those."""
-        if not training:
-            return self.mean, self.variance
+    def move(self, mean: np.ndarray, variance: np.ndarray, count: int) -> None:
+        """Move the running statistics towards those of a batch of `count` values a channel."""
         unbiased = variance * np.float32(count / max(count - 1, 1))
         step = np.float32(self.momentum)
         self.mean[:] = (1 - step) * self.mean + step * mean
         self.variance[:] = (1 - step) * self.variance + step * unbiased
-        return mean, variance
 
 
 @dataclass
@@ -632,7 +632,8 @@ class Sequential(Layer):
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, those inside others too, in the order they are named."""
-        found, stack = [], [self]
+        found: list[Layer] = []
+        stack: list[Layer] = [self]
         while stack:
             layer = stack.pop()
             found.append(layer)

@@ -54,7 +54,8 @@ def _jobs(calls) -> list[tuple]:
 
     from refimpl.kernels._by_address import Address
 
-    addresses, kernels = {}, {}
+    addresses: dict[tuple, None] = {}
+    kernels: dict[tuple, None] = {}
     for kernel, arguments in calls:
         if hasattr(kernel, "overloads"):
             kinds = tuple(numba.int64 if isinstance(a, Address) else numba.typeof(a) for a in arguments)
