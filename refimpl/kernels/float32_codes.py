@@ -46,7 +46,7 @@ class Float32Target(NamedTuple):
 
 
 def fits_float32(fmt) -> bool:
-    """Tell whether the fast road serves a FloatFormat: its grid lies within float32's.
+    """Tell whether the fast path serves a FloatFormat: its grid lies within float32's.
 
     Its subnormals have to be normal numbers of float32, which no machine flushes to zero, or to
     begin where those of float32 begin, so that they need no arithmetic.

@@ -9,7 +9,7 @@ arithmetic alone, so that it also holds where the machine flushes subnormals to 
 
 *Notation*: a positive finite value is significand * 2^(exponent - 63) with an integer significand
 from 2^63 to 2^64 - 1.  `dropped` is how many of its low bits the target has no room for.
-The fast roads for float32 are in `refimpl.kernels.float32_codes`.
+The fast paths for float32 are in `refimpl.kernels.float32_codes`.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 
 from refimpl.kernels._compiled import compiled, intrinsic
-from refimpl.kernels.float32_codes import Float32Target, fits_float32, float32_target, quantize_ties_to_even  # noqa: F401  (the fast road, at its first address)
+from refimpl.kernels.float32_codes import Float32Target, fits_float32, float32_target, quantize_ties_to_even  # noqa: F401  (the fast path, at its first address)
 from refimpl.kernels.float32_stochastic import quantize_stochastic  # noqa: F401
 
 ROUNDINGS = (

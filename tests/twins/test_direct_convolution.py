@@ -39,7 +39,7 @@ def make(shape, draw):
 
 
 def both(x, weight, dy, stride, padding):
-    """Return output and gradients by both roads."""
+    """Return output and gradients by both paths."""
     for by_patches in (False, True):
         tensors = [Tensor(a, requires_grad=True) for a in (x, weight)]
         y = p.convolve(*tensors, stride=stride, padding=padding, by_patches=by_patches)
@@ -48,7 +48,7 @@ def both(x, weight, dy, stride, padding):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_roads_agree_exactly_on_whole_numbers(shape):
+def test_both_paths_agree_exactly_on_whole_numbers(shape):
     rng = np.random.default_rng(0)
     arrays = make(shape, lambda s: rng.integers(-8, 9, s))
     for direct, plain in zip(*both(*arrays, *shape[-2:]), strict=True):
@@ -56,7 +56,7 @@ def test_both_roads_agree_exactly_on_whole_numbers(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_roads_agree_within_the_bound_of_float32_sums(shape):
+def test_both_paths_agree_within_the_bound_of_float32_sums(shape):
     """|error| <= n u sum |a b| for a sum of n products in any order, u = 2^-24 (Higham, 3.1)."""
     rng = np.random.default_rng(1)
     x, weight, dy = make(shape, rng.standard_normal)

@@ -1,4 +1,4 @@
-"""The fast road through a network computes the same bits as layer after layer."""
+"""The fast path through a network computes the same bits as layer after layer."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def trained(network, data, policy, layer_by_layer):
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_network_trained_on_the_fast_road_equals_one_trained_layer_by_layer(name):
+def test_a_network_trained_on_the_fast_path_equals_one_trained_layer_by_layer(name):
     data = task(8, 1)
     fast, slow = (trained(rf.nn.cnn(), data, POLICIES[name], p) for p in (False, True))
     assert fast == slow
@@ -71,7 +71,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
+def test_every_optimizer_takes_the_same_steps_both_ways(name):
     def run(layer_by_layer):
         return rf.nn.fit(
             rf.nn.cnn(widths=(4, 8)),
@@ -91,7 +91,7 @@ def test_every_optimizer_takes_the_same_steps_from_both_roads(name):
     assert fast.test_error == slow.test_error
 
 
-def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_on_both_roads():
+def test_weight_gradients_rounded_before_or_after_unscaling_are_the_same_both_ways():
     data = task(6, 1)
     bits = {
         (gradients, layer_by_layer): trained(
@@ -129,13 +129,13 @@ def written(network, shape, policy="stochastic", training=True):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_fast_road_serves_these_networks(name):
-    """Else the comparisons above would compare the plain road with itself."""
+def test_the_fast_path_serves_these_networks(name):
+    """Else the comparisons above would compare layer by layer with itself."""
     assert written(NETWORKS[name](), (4, 8, 8, 3)) is not None
 
 
 @pytest.mark.parametrize("policy", ["one directed", "scaled"])
-def test_what_the_fast_road_does_not_know_goes_layer_by_layer(policy):
+def test_what_the_fast_path_does_not_know_goes_layer_by_layer(policy):
     assert written(rf.nn.cnn(), (4, 8, 8, 1), policy) is None
     assert written(rf.nn.transformer(), (4, 8, 8, 1)) is None
 
