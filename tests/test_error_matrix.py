@@ -234,6 +234,16 @@ def test_a_csv_that_is_not_an_error_matrix_is_refused_by_line(tmp_path, text, na
     refused(tmp_path / "errors.csv", name, ErrorMatrix.load_csv)
 
 
+def test_memory_known_in_both_parts_agrees_to_a_relative_1e_9():
+    def part(memory):
+        return ErrorMatrix([[0.5]], ["a"], ["x"], [[memory]])
+
+    for other in (3.0, 3.0 * (1 + 1e-10)):
+        assert part(3.0).merge(part(other)).memory_mb[0, 0] == 3.0
+    with pytest.raises(ValueError, match="memory_mb"):
+        part(3.0).merge(part(3.0 * (1 + 1e-8)))
+
+
 def test_merging_the_parts_of_a_matrix_gives_it_back():
     whole = small()
     parts = [whole.select(columns=["a", "b"]), whole.select(columns=["c"])]

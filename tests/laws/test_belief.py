@@ -113,6 +113,11 @@ def test_with_one_entry_missing_the_iteration_ends_near_the_closed_form():
     np.testing.assert_allclose(nearly.belief.covariance, whole.belief.covariance, atol=2e-3)
 
 
+def test_as_many_factors_are_learned_as_rows_and_columns_leave_room_for():
+    assert [probabilistic_pca(samples(0, 4, 6)[0], rank).loadings.shape[1] for rank in (1, 3)] == [1, 3]
+    assert [probabilistic_pca(samples(0, 6, 4)[0], rank).loadings.shape[1] for rank in (1, 3)] == [1, 3]
+
+
 def test_missing_entries_of_a_low_rank_matrix_are_completed():
     rng = np.random.default_rng(0)
     truth = rng.dirichlet(np.ones(2), 40) @ rng.uniform(size=(2, 20))
