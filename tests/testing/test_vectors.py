@@ -142,6 +142,15 @@ def test_too_many_inputs_to_count_are_compared_by_a_sum_of_hashes(monkeypatch):
     assert "as many are repeated" in str(verify(vectors, lines[:9] + lines[8:9] + lines[10:]))
 
 
+@pytest.mark.parametrize(("nan", "passes"), [(b"7f", True), (b"ff", True), (b"1ff", False)])
+def test_nan_is_nan_of_either_sign_and_no_wider_than_a_code(nan, passes):
+    vectors, lines = echoed_lines()
+    results = [line.split()[1] for line in lines]
+    assert {b"7f", b"ff"} & set(results)
+    swapped = [(nan if code in (b"7f", b"ff") else code) + b"\n" for code in results]
+    assert verify(vectors, swapped).passed == passes
+
+
 def test_pieces_may_be_cut_anywhere():
     vectors = Vectors("encode", E4M3, "1")
     text = b"".join(vectors.text())
