@@ -49,3 +49,24 @@ def test_the_command_succeeds_and_says_no_more_than_its_result_when_asked(warm):
 
 def test_training_after_it_compiles_nothing(warm):
     assert compiled_by(TRAIN) == []
+
+
+LOOK_UPS = """
+import numpy as np, refimpl as rf
+from refimpl.ops import definitions
+definitions.elements_left = 0
+for dtype in (np.float16, np.float32, np.float64):
+    x = np.linspace(-3, 3, 40).astype(dtype)
+    for fmt in ("e4m3fn", "e5m2", "float16", "posit8_2"):
+        y = rf.quantize(x, fmt)
+        rf.decode(rf.encode(x, fmt), fmt, dtype=dtype)
+        rf.add(y, y, fmt)
+    rf.quantize(x, "e3m2", rounding="stochastic", seed=1), rf.quantize(x, "e3m2", rounding="to_odd")
+    rf.quantize_blocks(x, "mxfp4_e2m1"), rf.quantize_blocks(x, "nvfp4")
+rf.quantize([1, 2, 3], "e4m3fn"), rf.sum(rf.quantize(x, "e4m3fn"), "e4m3fn"), rf.quantize_int(x, "int8")
+rf.matmul(np.eye(3), np.eye(3), "e4m3fn", accumulate="float16"), rf.values("e4m3fn")
+"""
+
+
+def test_operations_after_it_compile_nothing(warm):
+    assert compiled_by(LOOK_UPS) == []
