@@ -52,7 +52,8 @@ def writing(path: str | os.PathLike, *, text: bool = False, keep: str | os.PathL
             os.replace(path, keep)
         os.replace(beside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say where
+        if error.errno is not None:
+            error.filename = error.filename or str(path)  # a full disk does not say where
         raise
     finally:
         beside.unlink(missing_ok=True)
