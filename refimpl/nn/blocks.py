@@ -88,7 +88,8 @@ class Residual(Layer):
         second, d2 = self.round_skip.error_bound(second, d2, bounds)
         sizes = np.abs(first.data) + d1 + np.abs(second.data) + d2
         fresh = np.where(sizes * (1 + UNIT) > LARGEST, np.inf, gamma(1) * sizes)
-        return self.round_sum.error_bound(*bounds.note(first + second, d1 + d2 + fresh, fresh), bounds)
+        total, d = bounds.note(first + second, d1 + d2 + fresh, fresh)
+        return self.round_sum.error_bound(total, d, bounds)
 
 
 def basic_block(channels: int, filters: int, *, stride: int = 1) -> Residual:
