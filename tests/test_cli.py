@@ -76,7 +76,7 @@ MISUSE = {  # a command line: what its one line of refusal names
     "choose mlp digits --roundings up": "'up'",
     "choose mlp digit": "unknown data set 'digit'",
     "choose resnet99 digits": "'resnet99'.*'resnet",
-    "choose cnn topics": "cnn takes images.*16 tokens",
+    "choose cnn topics": "'cnn'.*transformer.*tokens",
     "choose mlp digits --policies 3": "3.*at least 20",
     "choose mlp digits --metric luck": "--metric 'luck'",
 }

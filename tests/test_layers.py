@@ -210,7 +210,7 @@ def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_key
     x = np.random.default_rng(2).standard_normal((3, 5, 6)).astype(np.float32)
     found = layer(Tensor(x), Pass(NOTHING, training=True)).data
     weight, bias = (
-        [part.parameters[name].data.astype(np.float64) for part in (*layer.projections, layer.way_out)]
+        [part.parameters[name].data.astype(np.float64) for part in (*layer.projections, layer.output)]
         for name in ("weight", "bias")
     )
     for one, of_one in zip(x.astype(np.float64), found, strict=True):
