@@ -32,7 +32,7 @@ VARIANTS = (
     [{}]
     + [{"first": first} for first in (2, 3, 5, 6, 8)]
     + [{"floor": floor} for floor in (0.01, 0.03, 0.3, 1.0)]
-    + [{"folds": folds} for folds in (5, 20, 1000)]  # of so many rows or fewer: leave-one-out
+    + [{"folds": folds} for folds in (5, 20, 1000)]  # of this many rows or fewer: leave-one-out
 )
 
 
@@ -55,10 +55,10 @@ def made_up(rows, columns, noise, *, seed, rank=3):
     """Return errors that fall with memory, to tasks' own levels and at their own rates, and memory."""
     rng = np.random.default_rng(seed)
     memory = np.sort(rng.uniform(100, 1000, columns))
-    share = (memory - memory[0]) / np.ptp(memory)
+    fraction = (memory - memory[0]) / np.ptp(memory)
     level, rate = rng.uniform(0.05, 0.5, (rows, 1)), rng.uniform(1, 8, (rows, 1))
     shared = rng.normal(0, 0.15, (rows, rank)) @ rng.normal(0, 0.15, (rank, columns))
-    errors = level + (0.9 - level) * np.exp(-rate * share) + shared
+    errors = level + (0.9 - level) * np.exp(-rate * fraction) + shared
     return np.clip(errors + noise * rng.standard_normal(errors.shape), 0, 1), memory
 
 

@@ -179,7 +179,7 @@ def study_table(rows, seeds):
 
 def certificate_table(rows):
     """Print what is proved of the float32 networks of the study, cast to 16 bits."""
-    print(f"\nFloat32 networks cast to 16 bits: share of test images in percent, mean of {CERTIFIED} seeds\n")
+    print(f"\nFloat32 networks cast to 16 bits: percent of test images, mean of {CERTIFIED} seeds\n")
     print(f"{'':<38}proved   by measured error   same class   bound / error")
     for fmt in ("float16", "bfloat16"):
         for model in MODELS:

@@ -79,8 +79,8 @@ def contestants(name, images, labels, optimised=False):
     torch.set_num_threads(1)
     model = make()
     model.initialize(np.random.default_rng(0))
-    plain = peer.stepper(peer.Twin(model, peer.nothing()))
-    found["torch float32"] = lambda: plain(images, labels)
+    unrounded = peer.stepper(peer.Twin(model, peer.nothing()))
+    found["torch float32"] = lambda: unrounded(images, labels)
     try:
         points = peer.qtorch_points(policies["refimpl LP"].low, policies["refimpl LP"].high)
     except (ImportError, RuntimeError, OSError) as reason:

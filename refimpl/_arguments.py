@@ -174,7 +174,7 @@ def nearest(got: Any, known: Iterable[str], n: int = 1) -> list[str]:
 def unknown(
     caller: str, what: str, got: Any, known: Sequence[str], hint: str = "", meant: Mapping[str, str] = NOTHING
 ) -> ValueError:
-    """Return the ValueError for a name that is none of those known; the nearest is proposed.
+    """Return the ValueError for a name that is not one of those known; the nearest is proposed.
 
     `meant` maps names used elsewhere, in lower case, to those that are meant by them.
     """
@@ -221,7 +221,7 @@ def path(caller: str, name: str, got: Any) -> Path:
 
 
 def sequence(caller: str, name: str, got: Any, such: str, least: int = 1) -> list:
-    """Return a list of at least so many things, such as `such`; a string is none."""
+    """Return a list of at least `least` things, such as `such`; a string is not one."""
     try:
         found = None if isinstance(got, (str, bytes)) else list(got)
     except TypeError:
@@ -294,13 +294,14 @@ def of_dtype(caller: str, name: str, got: Any, dtype: Any) -> np.ndarray:
     return got
 
 
-def of_shape(caller: str, name: str, found: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+def of_shape(caller: str, name: str, values: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
     """Return an array of this shape, None where any length does."""
-    fits = len(found.shape) == len(shape) and all(w is None or w == n for w, n in zip(shape, found.shape, strict=True))
+    got = values.shape
+    fits = len(got) == len(shape) and all(w is None or w == n for w, n in zip(shape, got, strict=True))
     if not fits:
         wanted = ", ".join("n" if w is None else str(w) for w in shape) + ("," if len(shape) == 1 else "")
-        raise ValueError(message(caller, name, f"of shape {found.shape}", f"({wanted})"))
-    return found
+        raise ValueError(message(caller, name, f"of shape {got}", f"({wanted})"))
+    return values
 
 
 def first(mask: np.ndarray) -> tuple[int, ...]:
@@ -310,7 +311,7 @@ def first(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(np.argmax(mask), mask.shape))
 
 
-def every(caller: str, name: str, found: np.ndarray, holds: np.ndarray, allowed: str, hint: str = "") -> np.ndarray:
+def every(caller: str, name: str, values: np.ndarray, holds: np.ndarray, allowed: str, hint: str = "") -> np.ndarray:
     """Return an array of which every element `holds` (bool, of its shape); the first that does not is named.
 
     >>> import numpy as np
@@ -322,12 +323,12 @@ def every(caller: str, name: str, found: np.ndarray, holds: np.ndarray, allowed:
     if not holds.all():
         index = first(~holds)
         place = f"{name}[{', '.join(map(str, index))}]" if index else name
-        raise ValueError(message(caller, place, f"{found[index]}", allowed, hint))
-    return found
+        raise ValueError(message(caller, place, f"{values[index]}", allowed, hint))
+    return values
 
 
-def finite(caller: str, name: str, found: np.ndarray, hint: str = "") -> np.ndarray:
+def finite(caller: str, name: str, values: np.ndarray, hint: str = "") -> np.ndarray:
     """Return an array without NaN and infinity."""
     import numpy as np
 
-    return every(caller, name, found, np.isfinite(found), "a finite number", hint)
+    return every(caller, name, values, np.isfinite(values), "a finite number", hint)

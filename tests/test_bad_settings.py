@@ -217,7 +217,7 @@ def test_a_step_that_leaves_nothing_but_nan_behind_is_divergence_even_if_it_was_
     assert result.diverged and result.test_error == 0.9
 
 
-def test_a_file_that_is_no_checkpoint_is_not_taken_for_one(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_not_taken_for_one(tmp_path):
     np.savez(tmp_path / "run.npz", settings=np.frombuffer(b"{}", np.uint8))
     refused(lambda: rf.nn.fit(rf.nn.mlp(), FEW, checkpoint=tmp_path / "run.npz"), "run.npz is not a checkpoint")
 

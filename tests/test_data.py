@@ -269,7 +269,7 @@ def test_the_drawing_command_says_in_one_line_that_it_cannot_write(tmp_path, cap
     assert (tmp_path / "out.npz").exists()
 
 
-# The files and the doors
+# The files and the commands
 
 
 def test_the_shipped_files_are_small_and_need_no_pickle():

@@ -157,7 +157,7 @@ def test_idx_files_cut_short_are_named(tmp_path, pack, cut):
         (idx(np.zeros((40, 5))), r"uint8 of shape \(40, 5\)"),
     ],
 )
-def test_files_that_are_no_idx_images_are_named(tmp_path, content, message):
+def test_files_that_are_not_idx_images_are_named(tmp_path, content, message):
     write_mnist(tmp_path, "", bytes)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte.*{message}"):

@@ -204,7 +204,7 @@ def test_attention_sums_exactly_where_it_is_asked_to():
     assert len(seen["", True]) == 6 and not any(q.options["exact"] for q in seen["", False])
 
 
-def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_keys():
+def test_attention_weighs_values_by_the_scaled_products_of_queries_and_keys():
     """Vaswani et al. (1706.03762), equation 1, head after head in float64."""
     layer = sequence(Attention(6, 2)).layers[0]
     x = np.random.default_rng(2).standard_normal((3, 5, 6)).astype(np.float32)
@@ -217,8 +217,8 @@ def test_attention_is_shares_of_values_by_the_scaled_products_of_queries_and_key
         q, k, v = (one @ w + b for w, b in zip(weight[:3], bias[:3], strict=True))
         heads = []
         for head in (np.s_[:, :3], np.s_[:, 3:]):
-            shares = np.exp(q[head] @ k[head].T / math.sqrt(3))
-            heads.append(shares / shares.sum(axis=1, keepdims=True) @ v[head])
+            weights = np.exp(q[head] @ k[head].T / math.sqrt(3))
+            heads.append(weights / weights.sum(axis=1, keepdims=True) @ v[head])
         expected = np.concatenate(heads, axis=1) @ weight[3] + bias[3]
         np.testing.assert_allclose(of_one, expected, rtol=0, atol=1e-5)
 

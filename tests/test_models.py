@@ -130,7 +130,7 @@ def test_tokens_the_table_does_not_have_are_refused():
 
 @pytest.mark.parametrize("wrong", [20.0, -1.0, 0.5])
 @pytest.mark.parametrize("part", ["train_images", "test_images"])
-def test_tokens_that_are_no_rows_are_refused_before_training(part, wrong):
+def test_tokens_that_are_not_rows_are_refused_before_training(part, wrong):
     class Words:
         name, classes = "words", 2
         train_images = np.zeros((64, 8), np.float32)

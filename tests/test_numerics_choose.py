@@ -45,7 +45,7 @@ def test_a_stream_is_summed_up_as_the_whole_would_be():
 
 
 def test_the_sample_is_uniform_over_the_stream_and_repeats_with_its_seed():
-    """Each value is kept with the same chance, early or late: a chi-squared test in twenty parts."""
+    """Each value is kept with the same probability, early or late: a chi-squared test in twenty parts."""
     stream = np.arange(100_000, dtype=np.float32)
     kept = []
     for seed in range(5):

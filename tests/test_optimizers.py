@@ -56,14 +56,14 @@ def test_sgd_in_one_pass_is_sgd_role_by_role(policy, nesterov):
     """To the bit, and both leave the stream of noise where the other does; over several chunks."""
     rng = np.random.default_rng(3)
     initial, gradients = rng.standard_normal(5003), rng.standard_normal((3, 5003))
-    roads = []
+    paths = []
     for plan in (None, {}):  # a plan is filled role by role
         running = start(SGD(nesterov=nesterov), initial, POLICIES[policy])
         running.rounder.plan = plan
         for g in gradients:
             running.step(0.1, np.array(1000 * g, F), 1000.0)
-        roads.append([running.rounder.calls, *(a.tobytes() for a in running.arrays().values())])
-    assert roads[0] == roads[1]
+        paths.append([running.rounder.calls, *(a.tobytes() for a in running.arrays().values())])
+    assert paths[0] == paths[1]
 
 
 @pytest.mark.parametrize("decoupled", [False, True])

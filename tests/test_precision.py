@@ -44,7 +44,7 @@ def test_policies_that_differ_in_a_role_or_a_layer_draw_other_noise():
     assert policies[1].seed(0) == Precision(**low, roles={"momentum": "e5m2"}).seed(0) != policies[1].seed(1)
 
 
-def test_rounding_by_role_equals_the_door_s_rounding():
+def test_rounding_by_role_equals_the_rounding_of_quantize():
     x = np.random.default_rng(0).standard_normal(1000).astype(F32)
     rounder = Rounder(
         Precision(
@@ -136,7 +136,7 @@ def test_delayed_scaling_goes_by_what_was_seen_before_and_forgets_after_sixteen(
 
 
 @pytest.mark.parametrize("spoiled", [np.inf, np.nan])
-def test_delayed_scaling_does_not_remember_a_tensor_that_overflowed(spoiled):
+def test_delayed_scaling_does_not_keep_a_tensor_that_overflowed(spoiled):
     rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="delayed")}), seed=0)
     rounder.plan = {}
     for largest in (224.0, spoiled, 224.0, 224.0):
@@ -155,7 +155,7 @@ def test_int8_is_codes_from_minus_127_to_127_times_the_largest_magnitude_over_12
 def test_overflow_and_underflow_are_counted():
     rounder = Rounder(Precision(low="e4m3", high="e8m7", rounding="ties_to_even"), seed=0)
     rounder.counting = True
-    # largest 480, smallest subnormal 2^-9; half of it goes to even, to zero; zero is no underflow
+    # largest 480, smallest subnormal 2^-9; half of it goes to even, to zero; zero is not an underflow
     rounder(np.array([480, 481, -1e9, np.inf, 2.0**-9, 2.0**-10, -(2.0**-11), 0, 1], F32), "activation")
     assert rounder.counts["activation"].tolist() == [9, 3, 2]
 

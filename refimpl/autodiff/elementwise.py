@@ -101,5 +101,5 @@ def gelu(x):
 def maximum(a, b):
     """The larger of a and b; where they are equal each takes half of the gradient."""
     half = a.dtype.type(0.5)
-    share = (a > b) + half * (a == b)
-    return np.maximum(a, b), lambda dy: (to_shape(dy * share, a.shape), to_shape(dy * (1 - share), b.shape))
+    fraction = (a > b) + half * (a == b)
+    return np.maximum(a, b), lambda dy: (to_shape(dy * fraction, a.shape), to_shape(dy * (1 - fraction), b.shape))

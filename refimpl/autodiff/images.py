@@ -139,7 +139,7 @@ def max_pool(x, *, size: int, stride: int):
 def average_pool(x, *, size: int, stride: int):
     """Mean of each size x size window."""
     _, down, across, _ = shape = _pooled(x.shape, size, stride)
-    share = x.dtype.type(1 / size**2)
+    factor = x.dtype.type(1 / size**2)
     places = [
         np.s_[:, r : r + stride * (down - 1) + 1 : stride, c : c + stride * (across - 1) + 1 : stride]
         for r in range(size)
@@ -152,10 +152,10 @@ def average_pool(x, *, size: int, stride: int):
     def vjp(dy):
         dx = np.zeros_like(x)
         for place in places:
-            dx[place] += dy * share
+            dx[place] += dy * factor
         return (dx,)
 
-    return y * share, vjp
+    return y * factor, vjp
 
 
 @primitive
@@ -164,8 +164,8 @@ def image_mean(x):
     pixels = np.ascontiguousarray(x).reshape(len(x), -1, x.shape[-1])
 
     def vjp(dy):
-        share = dy / x.dtype.type(pixels.shape[1])
-        return (np.repeat(share, pixels.shape[1], axis=0).reshape(x.shape),)
+        each = dy / x.dtype.type(pixels.shape[1])
+        return (np.repeat(each, pixels.shape[1], axis=0).reshape(x.shape),)
 
     totals = np.add.accumulate(pixels, axis=1, dtype=np.float64)[:, -1] + 0.0
     return (totals / pixels.shape[1]).astype(x.dtype), vjp

@@ -11,7 +11,7 @@ from refimpl.autodiff.tensor import primitive
 def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes.
 
-    A float32 matrix b goes the road of a 1x1 convolution, whose order of summation is stated
+    A float32 matrix b is handled as a 1x1 convolution, whose order of summation is stated
     (`refimpl.kernels.direct_convolution`); everything else goes to BLAS, whose is not.
 
     With `exact`, float32 products are summed in float64 and rounded to float32 once.  A product of

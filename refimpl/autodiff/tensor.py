@@ -1,4 +1,4 @@
-"""`Tensor`: an array that remembers how it was made, and `backward`, which walks that way back.
+"""`Tensor`: an array that remembers how it was made, and `backward`, which goes back through that.
 
 *Notation*: for y = f(x) and a scalar loss L, dy stands for dL/dy; the vector-Jacobian product
 (vjp) of f maps dy to dx = dy . (df/dx).

@@ -76,7 +76,7 @@ def _memory(options) -> int:
         _draw(memory, title, options.picture)
     print(f"{title}\n")
     for heading, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
-        print(f"{heading:<24}      bytes   share")
+        print(f"{heading:<24}      bytes percent")
         for name, size in table.items():
             print(f"  {name:<22} {size:>10,.0f}  {size / 2**20 / memory.total_mb:>6.1%}")
         print()

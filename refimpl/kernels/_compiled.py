@@ -34,7 +34,7 @@ from refimpl._files import writing
 
 _PACKAGE = Path(__file__).parents[1]
 NOT_COMPILED = bool(getattr(numba.config, "DISABLE_JIT", False))
-_KEPT = 4  # directories: of so many states of the sources, the latest used
+_KEPT = 4  # directories, one for each state of the sources: the latest used
 
 
 def compiled(function=None, **options) -> Any:
@@ -106,7 +106,7 @@ def intrinsic(in_python):
 
 
 def memory(address, count, dtype=np.float32) -> np.ndarray:
-    """Return so many numbers at an address, for what stands in for an intrinsic."""
+    """Return `count` numbers at an address, for what stands in for an intrinsic."""
     return np.frombuffer((ctypes.c_char * (int(count) * np.dtype(dtype).itemsize)).from_address(int(address)), dtype)
 
 

@@ -240,7 +240,7 @@ def calculate(operation, a, b, c, codes, f, mode, words):
 
 
 @compiled
-def relations(a, b, found, f):
-    """Write the relation of codes a and b (uint64 (n,)) into found (uint8 (n,))."""
-    for i in range(found.size):
-        found[i] = relation(unpack(a[i], f), unpack(b[i], f), f.is_posit)
+def relations(a, b, out, f):
+    """Write the relation of codes a and b (uint64 (n,)) into out (uint8 (n,))."""
+    for i in range(out.size):
+        out[i] = relation(unpack(a[i], f), unpack(b[i], f), f.is_posit)

@@ -9,7 +9,7 @@ on every machine that has or imitates that instruction, that is, on every machin
     input gradient   sums over filter rows and columns, each backwards, then filters
 
 starting from +0.  Columns go to the blocks sixteen at a time: where filters (or, for the input
-gradient, channels) are no multiple of 16, the last block works on zeros and is cut off.
+gradient, channels) are not a multiple of 16, the last block works on zeros and is cut off.
 
 Compiled functions take images with their margins of zeros and write into an array they are given;
 `block` is the address of `refimpl.kernels.tiles.add_products`.
@@ -165,7 +165,7 @@ def write_weight_gradient(x, dy, stride, gradient, block):
         out = np.empty((rows, columns, channels, wide), np.float32)
     size = x.shape[1] * x.shape[2] * channels
     lines = min(down, max(1, CHUNK // across))  # of an image at a time,
-    images = max(1, CHUNK // (down * across))  # or so many images: what stays in the cache
+    images = max(1, CHUNK // (down * across))  # or images at a time: what stays in the cache
     together = rows if gradient.size <= 8192 else 1  # of a filter's rows: likewise
     for first in range(0, rows, together):
         for b in range(0, batch, images):

@@ -1,6 +1,6 @@
 """Decode, encode and quantize arrays; the definitions are `refimpl.spec.float_codes`.
 
-This is the general road: every format, every mode, any floating-point or integer input, in integer
+This is the general path: every format, every mode, any floating-point or integer input, in integer
 arithmetic alone, so that it also holds where the machine flushes subnormals to zero.  An input of
 16, 32 or 64 bits is a code of its own format, hence one pair of functions does everything:
 

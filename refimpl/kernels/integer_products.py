@@ -14,7 +14,7 @@ def products(a, b, out):
     """Write the sum of a[i, :] * b[j, :] into out[i, j], as int32 accumulators would.
 
     a: int64 (m, k) of at most 17 bits; b: int64 (n, k); out: int64 (m, n).  Returns the index i n + j
-    of the first sum that leaves int32 on its way, and the number of terms at which it does; or -1, 0.
+    of the first sum that leaves int32, and the number of terms at which it does; or -1, 0.
     """
     for i in range(a.shape[0]):
         for j in range(b.shape[0]):

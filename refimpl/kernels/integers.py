@@ -17,8 +17,8 @@ _SMALLEST, _LARGEST = np.float32(2.0**-149), np.float32((2 - 2.0**-23) * 2.0**12
 def scale(x, scales, largest_code):
     """Write the scale of each row: its largest magnitude / largest_code, rounded to float32.
 
-    x: float32 (rows, n), finite; scales: float32 (rows,).  The quotient of a float32 number and a
-    whole number below 2^16 never rounds in float64 onto a tie between float32 numbers.
+    x: float32 (rows, n), finite; scales: float32 (rows,).  The quotient of a float32 number and an
+    integer below 2^16 never rounds in float64 onto a tie between float32 numbers.
     """
     for row in range(x.shape[0]):
         largest = np.float32(0)

@@ -1,6 +1,6 @@
 """Sums of products with a stated accumulator; the definitions are `refimpl.spec.sums`.
 
-Two roads.  `products` computes in integers, for all formats, orders and modes, with the operations of
+Two paths.  `products` computes in integers, for all formats, orders and modes, with the operations of
 `refimpl.kernels.arithmetic`.  `products_in_float32` adds in float32's own vectors, sequentially and
 with ties to even, where rounding twice is proved harmless (see `refimpl.ops.sums`).
 

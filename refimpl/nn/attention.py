@@ -147,8 +147,8 @@ class MeanOfTokens(Layer):
 class Attention(Layer):
     """Multi-head self-attention: softmax(q k^T / sqrt(d)) v for each head, d = features / heads.
 
-    Rounding points: queries, keys and values; the shares; the mixed values.  Its products are those
-    of the four linear layers inside, ``scores`` (q k^T) and ``mix`` (the shares by v).
+    Rounding points: queries, keys and values; the attention weights; the mixed values.  Its products are those
+    of the four linear layers inside, ``scores`` (q k^T) and ``mix`` (the attention weights by v).
     """
 
     features: int
@@ -202,8 +202,8 @@ class Attention(Layer):
         keys = k.transpose(0, 1, 3, 2)
         of_scores, of_mix = self.products()
         scores = product(p.matmul, q, keys, run.rounder, of_scores, exact=run.exact)
-        shares = self.points[3](p.softmax(scores * (1 / math.sqrt(size))), run)
-        mixed = product(p.matmul, shares, v, run.rounder, of_mix, exact=run.exact)
+        weights = self.points[3](p.softmax(scores * (1 / math.sqrt(size))), run)
+        mixed = product(p.matmul, weights, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
         return self.output(self.points[4](mixed, run), run)
 

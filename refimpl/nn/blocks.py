@@ -12,7 +12,7 @@ from refimpl.nn.layers import BatchNorm, Convolution, Layer, ReLU, Round, Sequen
 
 @dataclass
 class Residual(Layer):
-    """PEPPP's way of adding: Q(main(x) + Q(skip(x))), Q rounding activations; no ReLU after it.
+    """The addition of PEPPP: Q(main(x) + Q(skip(x))), Q rounding activations; no ReLU after it.
 
     `skip` is empty where main keeps the shape.  *Source*: PEPPP's code.
     """

@@ -30,7 +30,7 @@ ROUNDED = ("input", "activation", "logits")  # what rounding points round
 
 @dataclass
 class Pass:
-    """One way through a network: who rounds, and whether statistics are those of the batch.
+    """One pass through a network: who rounds, and whether statistics are those of the batch.
 
     `exact` sums products in float64, see `refimpl.nn.exactness`.
     """
@@ -41,7 +41,7 @@ class Pass:
 
 
 class Kept(NamedTuple):
-    """What a backward pass reads of a call: so many elements an image, and how they are held.
+    """What a backward pass reads of a call: the number of elements per image, and how they are held.
 
     In the low format, in the high one, or as signs; nothing apart `unless_rounded` by the next layer.
     """
@@ -90,7 +90,7 @@ class Layer:
         yield self.name, self, self.output_shape(shape)
 
     def products(self) -> list[str]:
-        """Return the names of products within this layer that are no layers of their own."""
+        """Return the names of products within this layer that are not layers of their own."""
         return []
 
     def __call__(self, x: Tensor, run: Pass) -> Tensor:
@@ -130,7 +130,7 @@ class Layer:
 
 @dataclass
 class Round(Layer):
-    """A rounding point: values are rounded on the way forward, gradients on the way back.
+    """A rounding point: values are rounded in the forward pass, gradients in the backward pass.
 
     `role` is ``input``, ``activation`` or ``logits``; the gradient's is ``<role> gradient``.
     """
@@ -582,7 +582,7 @@ class Sequential(Layer):
     def walk(self, shape):
         """Yield (name, layer, output shape) in the order of the forward pass, checking shapes.
 
-        A sequence is no call of its own: it is what its layers are.
+        A sequence is not a call of its own: it is what its layers are.
         """
         for layer in self.layers:
             yield from layer.walk(shape)

@@ -24,7 +24,7 @@ class Rounder:
 
     The i-th call that rounds uses stream i of `seed`, element j of the tensor its word j: a run
     that makes the same calls rounds alike, and `calls` (with the magnitudes that delayed scaling
-    remembers) is all that must be kept to continue one.
+    keeps) is all that must be kept to continue one.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Rounder:
 
     @contextmanager
     def drawing(self, streams: int) -> Iterator[None]:
-        """Let kernels draw so many streams, and count, by `noise`."""
+        """Let kernels draw this number of streams, and count, by `noise`."""
         self.noise[:3], self.noise[3:] = (self.seed, self.calls, self.counting), 0
         yield
         self.calls += streams

@@ -171,12 +171,12 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     return ax.figure
 
 
-def certificate(found, *, title: str = "", ax=None):
+def certificate(result, *, title: str = "", ax=None):
     """Draw each image's error against its tolerance; below the line Gamma = 2 delta the class is certain.
 
     Parameters
     ----------
-    found : refimpl.numerics.Certificate
+    result : refimpl.numerics.Certificate
     title : str
     ax : matplotlib Axes, optional
 
@@ -193,20 +193,20 @@ def certificate(found, *, title: str = "", ax=None):
     'tolerance $\\\\Gamma$ (of logits)'
     """
     ax = axes(ax, size=(7.0, 5.0))
-    positive = np.concatenate([a[(a > 0) & np.isfinite(a)] for a in (found.delta, found.bound)])
+    positive = np.concatenate([a[(a > 0) & np.isfinite(a)] for a in (result.delta, result.bound)])
     floor = 10.0 ** np.floor(np.log10(positive.min(initial=1.0)))
     top = 3 * max(positive.max(initial=floor), 1.0)
-    finite = np.isfinite(found.bound)
-    drawn = found.gamma > 0
-    gamma = np.maximum(found.gamma, found.gamma[drawn].min(initial=1.0) / 3)
+    finite = np.isfinite(result.bound)
+    drawn = result.gamma > 0
+    gamma = np.maximum(result.gamma, result.gamma[drawn].min(initial=1.0) / 3)
     ax.plot(
         gamma[finite],
-        np.maximum(found.bound, floor)[finite],
+        np.maximum(result.bound, floor)[finite],
         "^",
         ms=4,
         mfc="none",
         color="#e08214",
-        label=f"bound: {found.proved.mean():.1%} proved",
+        label=f"bound: {result.proved.mean():.1%} proved",
     )
     if not finite.all():
         ax.plot(
@@ -219,21 +219,21 @@ def certificate(found, *, title: str = "", ax=None):
         )
     ax.plot(
         gamma,
-        np.clip(found.delta, floor, top / 1.5),
+        np.clip(result.delta, floor, top / 1.5),
         "o",
         ms=3.5,
         color="#2166ac",
-        label=f"measured error: {found.observed.mean():.1%} below the line",
+        label=f"measured error: {result.observed.mean():.1%} below the line",
     )
-    if not found.same.all():
+    if not result.same.all():
         ax.plot(
-            gamma[~found.same],
-            np.clip(found.delta, floor, top / 1.5)[~found.same],
+            gamma[~result.same],
+            np.clip(result.delta, floor, top / 1.5)[~result.same],
             "s",
             ms=9,
             mfc="none",
             color="#b2182b",
-            label=f"another class: {(~found.same).sum()} images",
+            label=f"another class: {(~result.same).sum()} images",
         )
     ends = np.array([gamma.min() / 2, gamma.max() * 1.5])
     ax.plot(ends, ends / 2, "k-", lw=1.2, label=r"$\Gamma = 2\,\delta$")
@@ -244,8 +244,8 @@ def certificate(found, *, title: str = "", ax=None):
         xlim=ends,
         ylim=(floor / 2, top),
         title=title,
-        xlabel=rf"tolerance $\Gamma$ (of {found.outputs})",
-        ylabel=rf"floating-point error $\delta$ (of {found.outputs})",
+        xlabel=rf"tolerance $\Gamma$ (of {result.outputs})",
+        ylabel=rf"floating-point error $\delta$ (of {result.outputs})",
     )
     ax.legend(fontsize=8, loc="lower left")
     return ax.figure

@@ -78,7 +78,7 @@ def decode(code: int, scale: float, zero_point: int = 0) -> float:
 
 
 def dot(a: Sequence[int], b: Sequence[int], a_zero: int = 0, b_zero: int = 0) -> int:
-    """Return the sum of (a - a_zero) * (b - b_zero) over codes, by way of an int32 accumulator.
+    """Return the sum of (a - a_zero) * (b - b_zero) over codes, in an int32 accumulator.
 
     The accumulator adds the products of the codes themselves; the zero points come in afterwards:
 

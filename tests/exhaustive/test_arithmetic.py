@@ -50,12 +50,12 @@ def from_kernel(operation, codes, fmt, rounding="ties_to_even", overflow="overfl
     return out
 
 
-def codes_of(fmt, operands, share=1.0, seed=0):
-    """All tuples of codes, or a random share of them."""
+def codes_of(fmt, operands, fraction=1.0, seed=0):
+    """All tuples of codes, or a random fraction of them."""
     size = 1 << fmt.bits * operands
     chosen = np.arange(size)
-    if share < 1:
-        chosen = np.random.default_rng(seed).choice(size, int(share * size), replace=False)
+    if fraction < 1:
+        chosen = np.random.default_rng(seed).choice(size, int(fraction * size), replace=False)
     mask = (1 << fmt.bits) - 1
     return [(chosen >> fmt.bits * k & mask).astype(np.uint64) for k in range(operands)]
 
@@ -86,8 +86,8 @@ def check(operation, fmt, codes, roundings):
 def test_a_sample_of_pairs_is_computed_as_defined_in_every_mode(name):
     fmt = format_of(name)
     for operation in ("add", "sub", "mul", "div"):
-        check(operation, fmt, codes_of(fmt, 2, share=0.008), DETERMINISTIC)
-    check("fma", fmt, codes_of(fmt, 3, share=800 / 8**fmt.bits), DETERMINISTIC)
+        check(operation, fmt, codes_of(fmt, 2, fraction=0.008), DETERMINISTIC)
+    check("fma", fmt, codes_of(fmt, 3, fraction=800 / 8**fmt.bits), DETERMINISTIC)
     check("sqrt", fmt, codes_of(fmt, 1), DETERMINISTIC)
 
 
@@ -116,13 +116,13 @@ def test_every_triple_of_four_bits_is_fused_as_defined_in_every_mode():
 @pytest.mark.parametrize("name", EIGHT_BITS)
 def test_many_triples_of_eight_bits_are_fused_as_defined_in_every_mode(name):
     fmt = format_of(name)
-    check("fma", fmt, codes_of(fmt, 3, share=60_000 / 8**fmt.bits), DETERMINISTIC)
+    check("fma", fmt, codes_of(fmt, 3, fraction=60_000 / 8**fmt.bits), DETERMINISTIC)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "e6m9", "e5m10fnuz"])
 def test_roots_of_sixteen_bits_are_as_defined(name):
     fmt = format_of(name)
-    check("sqrt", fmt, codes_of(fmt, 1, share=0.03), DETERMINISTIC)
+    check("sqrt", fmt, codes_of(fmt, 1, fraction=0.03), DETERMINISTIC)
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_every_root_of_sixteen_bits_is_as_defined(name):
 @pytest.mark.parametrize("fmt", POSITS, ids=str)
 def test_a_sample_of_pairs_of_posits_is_computed_as_defined(fmt):
     for operation in ("add", "sub", "mul", "div"):
-        check(operation, fmt, codes_of(fmt, 2, share=0.02), ["ties_to_even"])
+        check(operation, fmt, codes_of(fmt, 2, fraction=0.02), ["ties_to_even"])
     check("sqrt", fmt, codes_of(fmt, 1), ["ties_to_even"])
 
 
@@ -151,7 +151,7 @@ def test_every_pair_of_posits_is_computed_as_defined(operation, fmt):
 def test_pairs_are_compared_as_defined(name):
     fmt = format_of(name)
     posit = isinstance(fmt, PositFormat)
-    a, b = codes_of(fmt, 2, share=0.2)
+    a, b = codes_of(fmt, 2, fraction=0.2)
     a, b = (np.append(a, np.arange(256, dtype=np.uint64)), np.append(b, np.arange(256, dtype=np.uint64)))
     found = np.empty(a.size, np.uint8)
     kernel.relations(a, b, found, kernel.layout(fmt))

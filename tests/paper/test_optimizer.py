@@ -87,7 +87,7 @@ def test_the_cnn_rounds_where_the_paper_rounds():
     assert np.array_equal(logits.data, h)
 
 
-def test_gradients_are_rounded_at_the_same_points_on_the_way_back():
+def test_gradients_are_rounded_at_the_same_points_in_the_backward_pass():
     seen = []
 
     class Witness(Rounder):

@@ -1,4 +1,4 @@
-"""Gradients and training against PyTorch, where it is installed (it is no dependency)."""
+"""Gradients and training against PyTorch, where it is installed (it is not a dependency)."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ for model in (rf.nn.cnn(), rf.nn.resnet8(channels=1), rf.nn.transformer()):
 
 
 def started(threads):
-    """Start a fresh process in which every library is told to use so many threads."""
+    """Start a fresh process in which every library is told to use this number of threads."""
     names = ("NUMBA", "OMP", "OPENBLAS", "MKL", "BLIS")
     setting = {f"{name}_NUM_THREADS": str(threads) for name in names}
     return subprocess.Popen(

@@ -124,7 +124,7 @@ def test_an_implementation_of_another_library_is_recognised():
 
 
 @pytest.mark.parametrize("nonsense", [np.sqrt, np.abs, lambda x: x, lambda x: x * 0])
-def test_what_is_no_format_is_not_given_a_name(nonsense):
+def test_what_is_not_a_format_is_not_given_a_name(nonsense):
     found = T.identify(nonsense)
     assert found.behaviour is None and found.format is None
     assert "no format" in str(found)

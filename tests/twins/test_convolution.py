@@ -34,7 +34,7 @@ def test_gather_reads_each_element_from_where_the_definition_says(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_scatter_is_the_transpose_of_gather(shape):
     batch, height, width, channels, rows, columns, stride, padding = shape
-    rng = np.random.default_rng(1)  # whole numbers: both sums are exact
+    rng = np.random.default_rng(1)  # integers: both sums are exact
     x = rng.integers(-9, 9, (batch, height, width, channels)).astype(float)
     down, across = geometry(height, width, rows, columns, stride, padding)
     patches = np.empty((batch * down * across, rows * columns * channels))

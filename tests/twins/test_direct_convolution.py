@@ -1,6 +1,6 @@
-"""The direct road computes each output as one stated chain of float32 operations, bit for bit.
+"""The direct path computes each output as one stated chain of float32 operations, bit for bit.
 
-And it agrees with the road through patches: exactly on whole numbers, whose sums are exact in any
+And it agrees with the path through patches: exactly on integers, whose sums are exact in any
 order, and within the bound of float32 sums otherwise.
 """
 
@@ -48,7 +48,7 @@ def both(x, weight, dy, stride, padding):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_paths_agree_exactly_on_whole_numbers(shape):
+def test_both_paths_agree_exactly_on_integers(shape):
     rng = np.random.default_rng(0)
     arrays = make(shape, lambda s: rng.integers(-8, 9, s))
     for direct, plain in zip(*both(*arrays, *shape[-2:]), strict=True):

@@ -293,7 +293,7 @@ def boundary_weighted(fmt, seed=0, count=400):
 
 @pytest.mark.parametrize("name", WIDE)
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
-def test_both_roads_of_a_wider_format_round_float32_as_defined(name, rounding):
+def test_both_paths_of_a_wider_format_round_float32_as_defined(name, rounding):
     fmt = format_of(name)
     x = boundary_weighted(fmt, count=100)
     for overflow in OVERFLOWS if rounding in ("ties_to_even", "toward_positive") else OVERFLOWS[:1]:

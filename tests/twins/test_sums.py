@@ -1,4 +1,4 @@
-"""Sums of products: both roads are the definition, bit for bit, in every order and mode."""
+"""Sums of products: both paths are the definition, bit for bit, in every order and mode."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_sums_are_as_defined_in_every_mode(rounding):
         check(pair, *ORDERS[(seed + 2) % 5], rounding, seed + 100)
 
 
-def test_the_road_of_float32_gives_the_bits_of_the_other(monkeypatch):
+def test_the_path_of_float32_gives_the_bits_of_the_other(monkeypatch):
     rng = np.random.default_rng(8)
     pairs = [
         ("float8_e4m3fn", "float16"),

@@ -2,7 +2,7 @@
 
 Each function is a pass over memory with the roundings that precede or follow it.  A whole tensor rounded
 at once goes through memory once more, which costs as much as the rounding; a chunk that stays in the
-first-level cache does not.  `hat` is computed again on the way back instead of being kept.
+first-level cache does not.  `hat` is computed again in the backward pass instead of being kept.
 
 *Notation*: x, dy, dx, out are float32 (n, channels), one row per pixel; the definition is
 `refimpl.autodiff.networks.normalize`, with the same operations on an element in the same order, rounded one

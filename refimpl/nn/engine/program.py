@@ -127,7 +127,7 @@ class Writer:
         return y
 
     def pad(self, x: Block, rows: tuple[int, int], columns: tuple[int, int]) -> Block:
-        """Write images with margins of zeros, so many rows and columns before and after them."""
+        """Write images with margins of zeros: numbers of rows and columns before and after them."""
         from refimpl.kernels.direct_convolution import write_padded
 
         if not any(rows + columns):

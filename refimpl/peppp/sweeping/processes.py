@@ -61,7 +61,7 @@ def follow_parent() -> None:
     tqdm.set_lock(threading.RLock())
 
     parent = multiprocessing.parent_process()
-    if parent is None:  # this is no worker
+    if parent is None:  # not a worker
         return
 
     def follow():

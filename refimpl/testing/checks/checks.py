@@ -68,18 +68,18 @@ class Tally:
         except Finding as found:
             self.find(route, found)
 
-    def find(self, route, found: Finding) -> None:
+    def find(self, route, finding: Finding) -> None:
         """Count a finding as one failed case."""
         self.tried += 1
         self.failed += 1
-        self.hung |= found.hangs
-        x = found.input
-        said = f"{route} {found.text}"
+        self.hung |= finding.hangs
+        x = finding.input
+        said = f"{route} {finding.text}"
         if x is not None:
             said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {shortest(float(x[0]))}"
         if self.failure is None:
             self.failure = Failure(route, None if x is None else x.dtype.name, None if x is None else bits_of(x), said)
-        self.hints.append(f"{route} {found.text}")
+        self.hints.append(f"{route} {finding.text}")
 
 
 def complexity(x: np.ndarray) -> np.ndarray:
