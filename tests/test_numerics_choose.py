@@ -275,14 +275,15 @@ def test_a_journal_keeps_what_was_trained_and_half_a_line_is_trained_again(evide
     first = numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=1)
     lines = journal.read_text().splitlines()
     assert len(lines) == 3 and json.loads(lines[0])["name"] == "int8"
-    journal.write_text("\n".join([*lines[:2], lines[2][:20]]) + "\n")
+    journal.write_text("\n".join([*lines[:2], lines[2][:20]]))
     trained = []
     train = numerics.train
     monkeypatch.setattr(
         numerics.prediction, "train", lambda *args, **kw: trained.append(kw["name"]) or train(*args, **kw)
     )
-    assert numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=1) == first
-    assert trained == ["float8_e5m2"]
+    for _ in range(2):
+        assert numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=1) == first
+        assert trained == ["float8_e5m2"]
     numerics.train_policies(rf.nn.mlp, DIGITS, plan, journal=journal, epochs=2)
     assert len(trained) == 4  # other settings are other policies
 

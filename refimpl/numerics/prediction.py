@@ -174,13 +174,17 @@ def train_policies(
 
     known = {}
     if journal is not None and Path(journal).exists():
-        for line in Path(journal).read_text().splitlines():
+        text = Path(journal).read_text()
+        if text and not text.endswith("\n"):  # the run was killed while it wrote: what follows begins anew
+            with Path(journal).open("a") as file:
+                file.write("\n")
+        for line in text.splitlines():
             try:
                 record = json.loads(line)
                 key = record.pop("key")
                 known[key] = Trained(**record)
             except (ValueError, TypeError, KeyError):
-                continue  # half a line: the run was killed while it wrote
+                continue  # half a line
     found = []
     for name, assignment in tqdm(assignments.items(), unit="policy", disable=not show, leave=False):
         text = f"{task.name} {task.fingerprint} {make()!r} {assignment.precision()} {assignment.metric} {training}"
