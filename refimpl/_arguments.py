@@ -156,7 +156,8 @@ def number(caller: str, name: str, got: Any, allowed: Interval = ANY, hint: str 
 
 def flag(caller: str, name: str, got: Any) -> bool:
     """Return a truth value; nothing else counts as one."""
-    if not isinstance(got, bool) and getattr(getattr(got, "dtype", None), "kind", "") != "b":
+    single = getattr(got, "shape", None) == () and getattr(getattr(got, "dtype", None), "kind", "") == "b"
+    if not isinstance(got, bool) and not single:
         raise wrong_kind(caller, name, got, "True or False")
     return bool(got)
 

@@ -26,6 +26,7 @@ from refimpl._files import refusal, writing
         (lambda x: a.number("f", "n", x), True, TypeError),
         (lambda x: a.flag("f", "n", x), "no", TypeError),
         (lambda x: a.flag("f", "n", x), 1, TypeError),
+        (lambda x: a.flag("f", "n", x), np.array([True, False]), TypeError),
         (lambda x: a.choice("f", "n", x, ("one", "two")), "three", ValueError),
         (lambda x: a.choice("f", "n", x, ("one", "two")), None, ValueError),
         (lambda x: a.instance("f", "n", x, dict, "a dict"), [], TypeError),
