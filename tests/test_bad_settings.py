@@ -208,6 +208,9 @@ def test_a_layer_that_stands_twice_is_refused_if_it_learns_and_welcome_if_not():
     twice = layers.Linear(64, 64)
     model = layers.Sequential([layers.Flatten(), twice, layers.ReLU(), twice, layers.Linear(64, 10)])
     refused(lambda: rf.nn.fit(model, FEW), "the same Linear stands in model twice")
+    dropout = layers.Dropout()
+    model = layers.Sequential([layers.Flatten(), dropout, layers.Linear(64, 10), dropout])
+    refused(lambda: rf.nn.fit(model, FEW), "the same Dropout stands in model twice")
     rf.nn.fit(network(layers.Linear(64, 64), layers.ReLU()), FEW, epochs=1)
 
 

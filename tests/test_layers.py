@@ -156,6 +156,22 @@ def test_a_rounding_point_between_joined_layers_does_not_change_the_running_stat
     assert model.layers[1].variance == pytest.approx([0.9 + 1.4 / 3], rel=1e-6)
 
 
+def test_a_layer_s_state_stays_as_it_was_when_training_goes_on_and_can_be_put_back_twice():
+    layer, run = sequence(BatchNorm(1)).layers[0], Pass(NOTHING, training=True)
+    x = Tensor(np.array([[1.0], [5.0]], np.float32))
+    layer(x, run)
+    kept = layer.state()
+    for _ in range(2):
+        layer.load_state(kept)
+        assert layer.mean == pytest.approx([0.3])
+        layer(x, run)
+        assert layer.mean == pytest.approx([0.57]) and kept["mean"] == pytest.approx([0.3])
+
+
+def test_a_network_has_the_layers_that_a_generator_gives():
+    assert Sequential(Linear(8, 8) for _ in range(3)).parameter_total() == 3 * 72
+
+
 def test_dropout_keeps_the_mean_in_training_and_everything_in_evaluation():
     layer = sequence(Dropout(0.25)).layers[0]
     x = Tensor(np.ones((200, 500), np.float32), requires_grad=True)

@@ -257,10 +257,10 @@ class BatchNorm(Layer):
         return 2 * self.channels
 
     def state(self):
-        return {"mean": self.mean, "variance": self.variance}
+        return {"mean": self.mean.copy(), "variance": self.variance.copy()}  # training goes on in the same arrays
 
     def load_state(self, state):
-        self.mean, self.variance = state["mean"], state["variance"]
+        self.mean, self.variance = (np.array(state[name], np.float32) for name in ("mean", "variance"))
 
     def output_shape(self, shape):
         if shape[-1] != self.channels:
@@ -477,6 +477,7 @@ class Dropout(Layer):
     """Set a fraction p of the elements to zero in training, and enlarge the others to make up for it."""
 
     p: float = 0.5
+    _key = _batches = 0  # until there is a network to draw them for
 
     def __post_init__(self):
         check.number("Dropout", "p", self.p, check.BELOW_ONE)
@@ -568,7 +569,10 @@ class Sequential(Layer):
 
     def __post_init__(self):
         such = "a layer, such as those of refimpl.nn.layers"
-        for i, layer in enumerate(check.sequence("Sequential", "layers", self.layers, "[Linear(64, 10)]", 0)):
+        layers = check.sequence("Sequential", "layers", self.layers, "[Linear(64, 10)]", 0)
+        if not isinstance(self.layers, (list, tuple)):  # a generator, say, which gives its layers once
+            self.layers = layers
+        for i, layer in enumerate(layers):
             check.instance("Sequential", f"layers[{i}]", layer, Layer, such)
         name_layers(self)
 
