@@ -163,11 +163,11 @@ def _writable(root: Path) -> Path | None:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
         os.utime(path)
-        old = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)[:-_KEPT]
     except OSError:
         return None
-    for other in old:
-        shutil.rmtree(other, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another process removes the same
+        for other in sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(other, ignore_errors=True)
     return path
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import refimpl
 from refimpl.kernels import _compiled
+from refimpl.nn.engine import compiling
 
 PACKAGE = Path(refimpl.__file__).parent
 TRAIN = """
@@ -108,6 +109,21 @@ def test_of_old_states_of_the_sources_only_the_latest_used_stay(here):
         os.utime(root / str(age), (1000 - age, 1000 - age))
     place = _compiled._writable(root)
     assert {path.name for path in root.iterdir()} == {place.name, "0", "1", "2"}
+
+
+def test_the_process_that_helps_compiling_takes_nothing_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "numba.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    helper = compiling._helper([])
+    assert helper is not None and helper.wait() == 0
+
+
+@pytest.mark.parametrize("name, value", [("executable", ""), ("executable", "/nowhere/python"), ("frozen", True)])
+def test_where_no_python_can_be_started_nothing_helps_compiling(name, value, monkeypatch):
+    monkeypatch.setattr(sys, name, value, raising=False)
+    assert compiling._helper([]) is None
 
 
 def test_numba_s_own_setting_comes_first_then_the_package(here, monkeypatch):

@@ -68,14 +68,15 @@ def _jobs(calls) -> list[tuple]:
 
 def _helper(missing) -> subprocess.Popen | None:
     """Start a process that compiles from the last to the first."""
-    if not sys.executable or (os.cpu_count() or 1) < 2:
-        return None
+    if not sys.executable or getattr(sys, "frozen", False) or (os.cpu_count() or 1) < 2:
+        return None  # a frozen program is its own executable, and would start once more
     code = "from refimpl.nn.engine.compiling import help_out; help_out()"
-    paths = os.pathsep.join(path for path in sys.path if path)
     try:
+        paths = os.pathsep.join(str(path) or os.getcwd() for path in sys.path)
         helper = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],  # -P: only the paths of this process
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": paths},
         )
@@ -108,8 +109,8 @@ def _events(kernels: int) -> Iterator[None]:
 
         def on_start(self, happening):
             self.count += 1
-            if _listeners:
-                _listeners[-1](f"compiling {kernels} kernels, function {self.count}")
+            for listener in _listeners[-1:]:  # one at most; another thread may remove it
+                listener(f"compiling {kernels} kernels, function {self.count}")
 
         def on_end(self, happening):
             pass
