@@ -109,7 +109,7 @@ def test_what_is_needed_is_less_than_what_the_paper_counts_and_no_activation_is_
         (10, 16),
     ]
     gradients = [item for item in needed.items if item.kind == "activation gradients"]
-    assert [i.elements // 32 for i in gradients] == [2048]
+    assert [(i.layer, i.elements // 32) for i in gradients] == [("2 BatchNorm", 2048)]
 
 
 def test_each_optimizer_remembers_its_numbers_of_every_parameter():

@@ -152,6 +152,15 @@ def test_with_few_rows_of_several_factors_more_than_one_is_believed_in():
     assert np.median(found) >= 3
 
 
+def test_no_more_factors_are_learned_than_asked_for_whether_or_not_entries_are_missing():
+    values, _ = samples(1, noise=0.01)
+    holed = values.copy()
+    holed[::5, 0] = np.nan
+    for rows in (values, holed):
+        found = [learn_prior(rows, largest_rank=most).rows.factors.loadings.shape[1] for most in (1, 2)]
+        assert found == [1, 2]
+
+
 def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
     values, rng = samples(2)
     kept = learn_belief(values[1:])

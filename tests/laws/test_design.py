@@ -235,3 +235,10 @@ def test_a_design_may_only_use_what_is_allowed():
         assert allowed[greedy_design(y, 3, criterion=criterion, allowed=allowed)].all()
         assert allowed[exhaustive_design(y, 3, criterion=criterion, allowed=allowed)].all()
         assert not relaxed_design(y, 3, criterion=criterion, allowed=allowed).weights[~allowed].any()
+
+
+def test_the_signs_of_an_embedding_change_nothing_about_its_relaxed_design():
+    y = np.random.default_rng(0).uniform(size=(3, 12))
+    for criterion in "DAE":
+        one, other = (relaxed_design(sign * y, 4, criterion=criterion) for sign in (1, -1))
+        assert (one.weights == other.weights).all() and one.bound == other.bound

@@ -1,16 +1,19 @@
 """Laws of the embedding and of predicting a row from a few of its entries."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from refimpl.peppp.estimate import Estimate
+from refimpl.peppp.estimators.calibration import NORMAL_90
 from refimpl.peppp.estimators.design import d_optimal, random_design
 from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimators.methods import METHODS
 from refimpl.peppp.estimators.regression import predict
-from refimpl.peppp.evaluation import METRICS, leave_one_out
+from refimpl.peppp.evaluation import METRICS, _coverage, leave_one_out
 from refimpl.peppp.frontier import budget_regret, convergence, hyper_diff, inverted_distance, recommend, regret
 from refimpl.peppp.matrix import sampling
 
@@ -241,3 +244,16 @@ def test_a_row_of_which_nothing_was_sampled_is_left_out():
         errors, memory, n_measurements=2, method="ed-mf", rank=1, meta_training="uniform", ratio=0.5, memory_cap_mb=4
     )
     assert np.isfinite(found["budget_regret"]).all()
+
+
+@pytest.mark.parametrize("band", [None, 2.0])
+def test_coverage_counts_what_was_not_measured_and_lies_in_the_band_or_on_its_edge(band):
+    learned = SimpleNamespace(band=lambda n: band)
+    width = NORMAL_90 if band is None else band
+    modelled, deviation = np.zeros(5), np.full(5, 0.125)
+    true = np.array([0.0, width / 8, -width / 8, width / 7, width / 2])
+    assert _coverage(learned, true, [0], modelled, deviation) == 0.5
+    assert _coverage(learned, true, [0, 4], modelled, deviation) == 2 / 3
+    assert _coverage(learned, modelled + 0.5, [0], modelled + 0.5, deviation) == 1
+    assert np.isnan(_coverage(learned, true, np.arange(5), modelled, deviation))
+    assert np.isnan(_coverage(learned, true, [0], modelled, None))

@@ -250,6 +250,10 @@ def test_one_point_is_its_own_knee_and_of_two_the_smaller_is():
     assert knee([3, 1, 1], [0.25, 0.5, 0.5]) == 1  # a duplicate: the lower index
 
 
+def test_errors_that_do_not_come_near_zero_do_not_hide_a_knee():
+    assert knee([1, 2, 3], [0.9, 0.7, 0.6]) == 1
+
+
 def test_knees_as_deep_to_a_relative_1e_9_are_ties_and_deeper_ones_are_not():
     memory = [0.0, 1.0, 2.0, 4.0]  # the two in the middle lie 1/4 below the chord, if e is 0
     for e, index in ((0.0, 1), (1e-10, 1), (1e-8, 2), (-1e-8, 1)):

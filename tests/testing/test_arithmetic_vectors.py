@@ -70,3 +70,12 @@ def test_rounding_sums_twice_is_found_on_the_pipe():
     wrong = rf.encode(wide, "float8_e4m3fn")
     report = verify(vectors, [b"".join(b"%02x\n" % code for code in wrong.tolist())])
     assert [(r.name, r.failed > 0) for r in report.failures] == [("add", True)]
+
+
+def test_beside_the_pairs_of_chosen_codes_stand_neighbours_of_equal_and_of_opposite_signs():
+    lines = lines_of(Vectors("add", Behaviour("float16"), "1"))
+    pairs = [divmod(int(line.split(" ")[0], 16), 1 << 16) for line in lines]
+    chosen = {a for a, _ in pairs}
+    near = [(a, b) for a, b in pairs if b not in chosen]
+    assert {(b - a) % (1 << 15) for a, b in near} == {0, 1, 2, 3}
+    assert {(a ^ b) >> 15 for a, b in near} == {0, 1}
