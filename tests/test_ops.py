@@ -5,6 +5,7 @@ import pytest
 
 from refimpl import ops
 from refimpl.formats import CodeBook
+from refimpl.ops.rounding import RoundingRule
 
 VALUES = np.array([[0.3, -1.06, 500.0, 0.0], [-0.0, 2.0**-20, 17.0, -448.0]], np.float32)
 ROUNDED = [[0.3125, -1.0, np.nan, 0.0], [-0.0, 0.0, 16.0, -448.0]]  # E4M3FN; 17 is a tie
@@ -352,3 +353,7 @@ def test_values_are_the_finite_values_in_order():
         assert (np.diff(values) > 0).all() and np.isfinite(values).all()
         assert not np.signbit(values[values == 0]).any()
         assert values.tolist() == format_of(name).values()
+
+
+def test_the_rule_made_of_nothing_is_that_of_a_call_without_options():
+    assert RoundingRule() == RoundingRule.of("encode", None)

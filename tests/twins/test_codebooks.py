@@ -180,3 +180,7 @@ def test_quantile_values_are_those_of_numpy():
     means = (edges[1:] + edges[:-1]) / 2
     expected = means / np.abs(means).max()
     assert np.allclose(ops.quantile_codebook(x, 4).book, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_dynamic_map_has_a_value_for_every_code_however_few_its_decades():
+    assert [len(dynamic_values(bits, exponent_bits)) for bits, exponent_bits in ((5, 1), (8, 4))] == [32, 256]
