@@ -119,7 +119,10 @@ BAD = {
     ],
     "Rounding: scaling": [lambda: rf.nn.Rounding(format="int8", per="row", scaling="delayed")],
     "preset: unknown policy 'fp9'; did you mean 'fp8'": [lambda: rf.nn.preset("fp9")],
-    "warm_up: fraction": [lambda: schedules.warm_up(0, schedules.constant())],
+    "warm_up: fraction": [
+        lambda: schedules.warm_up(0, schedules.constant()),
+        lambda: schedules.warm_up(1.5, schedules.constant()),
+    ],
     "Convolution: channels": [lambda: layers.Convolution(0, 4)],
     "Convolution: filters": [lambda: layers.Convolution(1, 4.0)],
     "Convolution: stride": [lambda: layers.Convolution(1, 4, stride=0)],

@@ -230,6 +230,7 @@ BAD_FORMATS = {
     "unknown specials": dict(exponent_bits=4, mantissa_bits=3, specials="finite"),
     "fnuz needs a sign bit": dict(exponent_bits=4, mantissa_bits=3, signed=False, specials="fnuz"),
     "ieee needs": dict(exponent_bits=4, mantissa_bits=0),
+    "ieee needs exponent_bits": dict(exponent_bits=0, mantissa_bits=3),
     "without subnormals": dict(exponent_bits=0, mantissa_bits=3, specials="fn", has_subnormals=False),
     "leave a finite value above zero": dict(exponent_bits=0, mantissa_bits=1, specials="fn"),
     "bias is": dict(exponent_bits=4, mantissa_bits=3, bias=1.5),
