@@ -8,7 +8,8 @@ import pytest
 import refimpl as rf
 from refimpl.autodiff import Tensor
 from refimpl.nn.attention import Attention, Embedding, MeanOfTokens, Positions
-from refimpl.nn.layers import BatchNorm, Convolution, Dropout, Linear, Pass, ReLU, Round, Sequential
+from refimpl.nn.layer import Pass
+from refimpl.nn.layers import BatchNorm, Convolution, Dropout, Linear, ReLU, Round, Sequential
 from refimpl.nn.rounder import Rounder
 
 NOTHING = Rounder(rf.nn.presets.float32(), 0)

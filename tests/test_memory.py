@@ -6,7 +6,7 @@ import pytest
 import refimpl as rf
 from refimpl.autodiff import Tensor
 from refimpl.nn import Precision, transformer
-from refimpl.nn.layers import Pass
+from refimpl.nn.layer import Pass
 from refimpl.nn.rounder import Rounder
 from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
 from refimpl.peppp.memory import KINDS, MIXED_PRECISION, count

@@ -103,7 +103,7 @@ def test_the_loss_scale_decides_whether_three_exponent_bits_are_enough():
 def test_the_error_of_the_history_is_the_training_images_before_each_step():
     """At a rate too small to move a weight, that of the network as drawn, each batch by its own statistics."""
     from refimpl.autodiff import Tensor
-    from refimpl.nn.layers import Pass
+    from refimpl.nn.layer import Pass
     from refimpl.nn.rounder import Rounder
 
     model = rf.nn.cnn()

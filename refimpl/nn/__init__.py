@@ -1,6 +1,6 @@
 """Networks that train in any precision.
 
-`layers` and `models` say what is computed, `precision` what is rounded to which format (`presets`
+`layer` says what a layer is, `layers` and `models` what is computed, `precision` what is rounded to which format (`presets`
 has what people use), `optimizer` how weights move, `training` runs the loop.
 """
 

@@ -10,7 +10,8 @@ import numpy as np
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.layers import Kept, Layer, Linear, Round, Sequential
+from refimpl.nn.layer import Kept, Layer
+from refimpl.nn.layers import Linear, Round, Sequential
 from refimpl.nn.products import product
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refimpl.nn.error_bounds import LARGEST, UNIT, gamma
-from refimpl.nn.layers import BatchNorm, Convolution, Layer, ReLU, Round, Sequential
+from refimpl.nn.layer import Layer
+from refimpl.nn.layers import BatchNorm, Convolution, ReLU, Round, Sequential
 
 
 @dataclass

@@ -13,18 +13,8 @@ from typing import Literal
 from refimpl import _arguments as check
 from refimpl.nn.attention import Embedding, ImageRows, LayerNorm, MeanOfTokens, Positions, encoder_block
 from refimpl.nn.blocks import basic_block
-from refimpl.nn.layers import (
-    AveragePool,
-    BatchNorm,
-    Convolution,
-    Flatten,
-    Layer,
-    Linear,
-    MaxPool,
-    ReLU,
-    Round,
-    Sequential,
-)
+from refimpl.nn.layer import Layer
+from refimpl.nn.layers import AveragePool, BatchNorm, Convolution, Flatten, Linear, MaxPool, ReLU, Round, Sequential
 
 Stage = int | Literal["M"]
 """Filters of a convolution, or "M" for a pooling that halves the image."""

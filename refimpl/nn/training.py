@@ -20,7 +20,8 @@ from refimpl.nn import checkpoint as checkpoints
 from refimpl.nn import checks
 from refimpl.nn.engine.compiling import told
 from refimpl.nn.engine.program import NetworkProgram, network_program
-from refimpl.nn.layers import Pass, Sequential
+from refimpl.nn.layer import Pass
+from refimpl.nn.layers import Sequential
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision

@@ -11,7 +11,7 @@ import pytest
 import refimpl as rf
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.layers import Pass
+from refimpl.nn.layer import Pass
 from refimpl.nn.optimizer import SGD
 from refimpl.nn.rounder import Rounder
 

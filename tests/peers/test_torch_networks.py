@@ -15,7 +15,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.autodiff import Tensor
-from refimpl.nn.layers import BatchNorm, Pass
+from refimpl.nn.layer import Pass
+from refimpl.nn.layers import BatchNorm
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -8,7 +8,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.nn.engine.program import network_program
-from refimpl.nn.layers import Flatten, Kept, Layer, Linear, Round, Sequential
+from refimpl.nn.layer import Kept, Layer
+from refimpl.nn.layers import Flatten, Linear, Round, Sequential
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.rounding_error import forward_error_bound
 from refimpl.peppp import configuration

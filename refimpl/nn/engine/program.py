@@ -19,7 +19,8 @@ import numpy as np
 from refimpl.nn.engine.workspace import LINE, Block, Workspace
 
 if TYPE_CHECKING:
-    from refimpl.nn.layers import Layer, Round, Sequential
+    from refimpl.nn.layer import Layer
+    from refimpl.nn.layers import Round, Sequential
     from refimpl.nn.rounder import Rounder
 
 Backward = Callable[[Block], "Block | None"]
