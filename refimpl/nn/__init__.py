@@ -1,7 +1,7 @@
 """Networks that train in any precision.
 
-`layer` says what a layer is, `layers` and `models` what is computed, `precision` what is rounded to which format (`presets`
-has what people use), `optimizer` how weights move, `training` runs the loop.
+`layer` says what a layer is, `layers` and `models` what is computed, `precision` what is rounded to which
+format (`presets` has what people use), `optimizer` how weights move, `training` runs the loop.
 """
 
 from refimpl.nn import exactness, presets, schedules
