@@ -224,15 +224,17 @@ class _Cache(FunctionCache):
         return place / f"{self._prefix}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
     def load(self, key):
-        """Return the entry of a key, or None."""
+        """Return the entry of a key, or None: where there is none, or not the bytes that were written."""
         place = directory()
-        if place is None:
-            return None
         try:
-            with open(self._path(place, key), "rb") as file:
-                return pickle.load(file) if pickle.load(file) == key else None
-        except (OSError, EOFError, pickle.UnpicklingError):
+            content = b"" if place is None else self._path(place, key).read_bytes()
+        except OSError:
             return None
+        checksum, entry = content[:32], content[32:]
+        if hashlib.sha256(entry).digest() != checksum:
+            return None
+        known, data = pickle.loads(entry)
+        return data if known == key else None
 
     def save(self, key, data):
         """Write an entry, whole or not at all: other processes load and save at the same time."""
@@ -242,7 +244,8 @@ class _Cache(FunctionCache):
         with contextlib.suppress(OSError):  # a full disk, say: it is compiled again next time
             place.mkdir(parents=True, exist_ok=True)
             with writing(self._path(place, key)) as file:
-                file.write(dumps(key) + dumps(data))
+                entry = dumps((key, data))
+                file.write(hashlib.sha256(entry).digest() + entry)
 
 
 class _Implementation(CompileResultCacheImpl):

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import numba
-import numpy as np
 import pytest
 
 import refimpl
@@ -167,9 +166,28 @@ def test_what_is_compiled_while_a_kernel_file_is_edited_is_not_saved(here, monke
     assert not list((here / "refimpl").rglob("*.nbc"))
     monkeypatch.setattr(_compiled, "_STAMP", _compiled._digest())
     assert function(1.5) == 2.5
+    assert len(list((here / "refimpl").rglob("*.nbc"))) == 1
+
+
+@pytest.mark.parametrize("at", [0, 31, 32, 40, 0.5, -1])
+def test_a_damaged_entry_is_compiled_anew(here, monkeypatch, at):
+    """A flipped bit at a place of the file, or the file cut there, whatever stands there."""
+    monkeypatch.setattr(_compiled, "_STAMP", _compiled._digest())
+    function = _compiled.compiled(lambda x: x + 1)
+    assert function(1.5) == 2.5
     (saved,) = (here / "refimpl").rglob("*.nbc")
-    saved.write_bytes(b"damaged")
-    assert _compiled.compiled(function.py_func)(np.float64(2.5)) == 3.5
+    content = saved.read_bytes()
+    place = int(at * len(content)) if isinstance(at, float) else at % len(content)
+    flipped = bytearray(content)
+    flipped[place] ^= 4
+    again = _compiled.compiled(function.py_func)
+    (kinds,) = function.signatures
+    key = again._cache._index_key(kinds, again.targetctx.codegen())
+    assert again._cache.load(key) is not None
+    for damaged in (bytes(flipped), content[:place]):
+        saved.write_bytes(damaged)
+        assert again._cache.load(key) is None
+    assert again(1.5) == 2.5 and again._cache.load(key) is not None
 
 
 SOMEBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
