@@ -194,11 +194,8 @@ class OptimizerState:
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
 
-    def _sgd_at_once(self) -> Callable | None:
-        """Return a function that does a step of SGD in one pass, the same bits; None where there is none."""
-        from refimpl.nn.engine.optimizer_steps import sgd_and_round
-        from refimpl.nn.engine.rounding import ROUND_PART
-
+    def _sgd_at_once(self) -> tuple[int, Callable] | None:
+        """Return the streams and a function for the arguments of SGD in one pass; None where there is none."""
         rule, rounder, f = self.rule, self.rounder, np.float32
         if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
             return None
@@ -212,26 +209,34 @@ class OptimizerState:
         unscale_first = rounder.precision.gradients_rounded == "unscaled"
         momentum, decay = f(rule.momentum), f(rule.weight_decay)
 
-        def step(rate, gradient, loss_scale):
-            with rounder.drawing(streams):
-                sgd_and_round(
-                    gradient,
-                    self.master_weights,
-                    self.weights,
-                    self.state[0],
-                    f(1 / loss_scale),
-                    unscale_first,
-                    f(rate),
-                    momentum,
-                    decay,
-                    self.steps == 1,
-                    rule.nesterov,
-                    *sites,
-                    rounder.noise,
-                    ROUND_PART.value,
-                )
+        def arguments(rate, gradient, loss_scale):
+            return (
+                gradient,
+                self.master_weights,
+                self.weights,
+                self.state[0],
+                f(1 / loss_scale),
+                unscale_first,
+                f(rate),
+                momentum,
+                decay,
+                self.steps == 1,
+                rule.nesterov,
+                *sites,
+                rounder.noise,
+            )
 
-        return step
+        return streams, arguments
+
+    def calls(self) -> list[tuple[Callable, tuple]]:
+        """Return the calls of kernels that a step in one pass makes, to be compiled beside those of the network."""
+        from refimpl.nn.engine.optimizer_steps import sgd_and_round
+        from refimpl.nn.engine.rounding import ROUND_PART
+
+        if self._at_once is None:
+            return []
+        _, arguments = self._at_once
+        return [(sgd_and_round, (*arguments(1.0, self.weights, 1.0), ROUND_PART))]
 
     def _round_by(self, rounder: Rounder) -> None:
         """Round by this rounder from now on."""
@@ -266,8 +271,13 @@ class OptimizerState:
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
         """
         if self._at_once is not None and not guarded and self.rounder.plan is None:
+            from refimpl.nn.engine.optimizer_steps import sgd_and_round
+            from refimpl.nn.engine.rounding import ROUND_PART
+
             self.steps += 1
-            self._at_once(rate, gradient, loss_scale)
+            streams, arguments = self._at_once
+            with self.rounder.drawing(streams):
+                sgd_and_round(*arguments(rate, gradient, loss_scale), ROUND_PART.value)
             return True
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":

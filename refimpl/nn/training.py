@@ -283,8 +283,10 @@ class TrainingState:
         if any(self.options.values()) or (self.rounder.plan, self.rounder.watch) != (None, None):
             return None
         if images.shape not in self._programs:
-            served = images.dtype != np.float64
-            program = network_program(self.model, images.shape, self.rounder, training=True) if served else None
+            program = None
+            if images.dtype != np.float64:
+                beside = self.optimizer.calls()
+                program = network_program(self.model, images.shape, self.rounder, training=True, beside=beside)
             self._programs = {images.shape: program}
         return self._programs[images.shape]
 

@@ -16,6 +16,8 @@ import pytest
 import refimpl
 from refimpl.kernels import _compiled
 from refimpl.nn.engine import compiling
+from refimpl.nn.engine.optimizer_steps import sgd_and_round
+from refimpl.nn.training import EpochRecord, TrainingState
 
 PACKAGE = Path(refimpl.__file__).parent
 TRAIN = """
@@ -74,6 +76,14 @@ def test_every_kernel_is_kept_under_the_digest_of_all():
                 if isinstance(value, numba.core.dispatcher.Dispatcher):
                     inlined = value.targetoptions.get("inline") == "always"
                     assert inlined or isinstance(value._cache, _compiled._Cache), f"{module.name}.{name}"
+
+
+def test_the_optimizer_s_kernel_is_compiled_ahead_with_the_types_of_a_step():
+    digits = refimpl.data.load("digits")
+    state = TrainingState(refimpl.nn.cnn(), digits, refimpl.nn.preset("peppp"), refimpl.nn.SGD(), 0, False)
+    (ahead,) = (kinds for kernel, kinds in compiling._jobs(state.optimizer.calls()) if kernel is sgd_and_round)
+    state.step(digits.train_images[:32], digits.train_labels[:32], 0.05, EpochRecord())
+    assert sgd_and_round.signatures == [ahead]
 
 
 def test_only_the_decorator_calls_numba():

@@ -11,7 +11,7 @@ Where a layer or a rounding has no program, `network_program` returns None: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +34,11 @@ class NotServed(Exception):  # noqa: N818  (says what, not that something is wro
 
 
 def network_program(
-    model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool
+    model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool, beside: Sequence[Call] = ()
 ) -> NetworkProgram | None:
     """Return the NetworkProgram of a network for batches of this shape, None where there is none."""
     try:
-        return NetworkProgram(model, shape, rounder, training=training)
+        return NetworkProgram(model, shape, rounder, training=training, beside=beside)
     except NotServed:
         return None
 
@@ -186,6 +186,8 @@ class NetworkProgram:
     rounder : Rounder
     training : bool
         Whether there is a backward pass.
+    beside : sequence of (kernel, arguments)
+        What else a step calls: compiled with the kernels of the network, where the cache does not have it.
 
     Attributes
     ----------
@@ -194,7 +196,15 @@ class NetworkProgram:
     logits : ndarray of float32, shape (batch, classes)
     """
 
-    def __init__(self, model: Sequential, shape: tuple[int, ...], rounder: Rounder, *, training: bool):
+    def __init__(
+        self,
+        model: Sequential,
+        shape: tuple[int, ...],
+        rounder: Rounder,
+        *,
+        training: bool,
+        beside: Sequence[Call] = (),
+    ):
         from refimpl.kernels._by_address import Address
         from refimpl.nn.engine import losses
         from refimpl.nn.engine.compiling import compile_ahead
@@ -231,7 +241,7 @@ class NetworkProgram:
             [(kernel, tuple(map(view, arguments))) for kernel, arguments in calls]
             for calls in (forward_calls, backward_calls)
         ]
-        compile_ahead([call for calls in bound for call in calls])
+        compile_ahead([*beside, *(call for calls in bound for call in calls)])
         self._forward, self._backward = (
             [(kernel, tuple(a.value if isinstance(a, Address) else a for a in found)) for kernel, found in calls]
             for calls in bound
