@@ -26,17 +26,11 @@ def trained(monkeypatch):
     """Train nothing: give each configuration its error in TRUE, and note the settings asked for."""
     asked = []
 
-    def train(task, configuration, settings):
+    def train(task, configuration, settings, fingerprint):
         asked.append((task, configuration, settings))
         error = float(TRUE[ERRORS.columns.index(configuration)])
-        return {
-            "task": task,
-            "configuration": configuration,
-            "data": DIGITS.fingerprint,
-            "error": error,
-            "seconds": 0.0,
-            "diverged": False,
-        }
+        known = {"task": "digits", "configuration": configuration, "seed": settings.seed, "data": fingerprint}
+        return known | {"error": error, "seconds": 0.0, "diverged": False, "fall": 0.0}
 
     monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     return asked
@@ -109,18 +103,18 @@ def test_settings_given_on_the_command_line_reach_the_training(trained, tmp_path
     assert (settings.seed, settings.epochs, settings.loss_scale) == (4, 2, 8.0)
 
 
-def test_a_task_whose_arrays_are_not_the_packaged_ones_is_refused():
-    changed = dataclasses.replace(DIGITS, train_labels=np.zeros_like(DIGITS.train_labels))
-    with pytest.raises(ValueError, match="train_labels of the task is something else"):
-        Study(ERRORS, changed)
+def test_a_matrix_with_a_row_made_from_the_same_images_is_refused_whatever_it_is_called(tmp_path):
+    errors = ErrorMatrix(TRUE[None], ["x"], ERRORS.columns, images=[DIGITS.marks])
+    mine = dataclasses.replace(DIGITS, name="mine", images_from="")
+    for task in (DIGITS, mine):
+        with pytest.raises(ValueError, match=f"row 'x', made from the images of {task.name}"):
+            Study(errors, task)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"images_from": ["digits"]}])
-def test_a_matrix_with_a_row_of_the_data_set_itself_is_refused(metadata):
-    name = "x" if metadata else "digits"
-    errors = ErrorMatrix(TRUE[None], [name], ERRORS.columns, metadata=metadata)
-    with pytest.raises(ValueError, match=f"row '{name}', made from the images of digits"):
-        Study(errors, DIGITS)
+def test_a_row_of_other_images_may_have_any_name():
+    marks = [data.load("greek-ten").marks] * 2
+    errors = ErrorMatrix([TRUE, TRUE], ["digits", "b"], ERRORS.columns, images=marks)
+    assert Study(errors, DIGITS, measurements=1).names == ERRORS.columns
 
 
 def test_what_peppp_has_is_listed_and_there_without_another_import():

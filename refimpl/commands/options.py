@@ -104,6 +104,34 @@ def add_network(command, models: tuple[str, ...]) -> None:
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
 
 
+def add_training(command) -> None:
+    """Declare how every cell of a sweep or a study is trained; `settings` reads it."""
+    command.add_argument(
+        "--model",
+        default="cnn",
+        metavar="NAME",
+        help="network, such as mlp, resnet18 or one of your own as package.module:function (default cnn)",
+    )
+    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
+    command.add_argument("--learning-rate", type=float, default=0.05, metavar="X", help="at the start; default 0.05")
+    command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
+
+
+def settings(options):
+    """Return how cells are trained, from the options that `add_training` declared and the seed."""
+    from refimpl.peppp import Settings
+
+    return Settings(
+        model=options.model,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        loss_scale=options.loss_scale,
+        seed=options.seed,
+    )
+
+
 def add_quiet(command) -> None:
     """Declare what silences a command that shows how far it is."""
     command.add_argument("--quiet", action="store_true", help="show no progress; results stay")

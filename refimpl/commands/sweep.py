@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from refimpl.commands.options import add_running, declare, positive, writable
+from refimpl.commands.options import add_running, add_training, declare, positive, settings, writable
 
 
 def add(commands) -> None:
@@ -15,13 +15,19 @@ def add(commands) -> None:
         _sweep,
         help="train tasks x configurations into an error matrix",
         description="Train every task in every configuration.  Killed at any moment and started "
-        "again it continues; with the defaults it makes the matrix that ships with the package.",
+        "again it continues; without arguments it makes the matrix that ships with the package.",
         examples=("--tasks digits latin-small-ten --epochs 2 --out few", "--memory-cap-mb 0.4 --dry-run"),
     )
-    command.add_argument("--tasks", nargs="+", metavar="NAME", help="or path of your own (default: the glyph tasks)")
+    command.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="NAME",
+        help="or path of your own, with settings of its own as in digits@model=mlp,loss_scale=1 "
+        "(default: the rows of the matrix that ships, three trainings each)",
+    )
     command.add_argument("--configurations", nargs="+", metavar="NAME", help="such as e4m3+e8m7 (default: all 99)")
-    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
+    add_training(command)
+    command.add_argument("--repeats", type=positive, metavar="N", help="trainings of each cell, each from its own seed")
     command.add_argument("--memory-cap-mb", type=float, metavar="MB", help="do not train what needs more memory")
     command.add_argument("--dry-run", action="store_true", help="only say how many cells, how long, how much memory")
     command.add_argument(
@@ -31,15 +37,16 @@ def add(commands) -> None:
 
 
 def _sweep(options) -> int:
-    from refimpl import data
-    from refimpl.peppp import CONFIGURATIONS, Settings, plan_sweep, run_sweep
+    from refimpl.peppp import CONFIGURATIONS, plan_sweep, run_sweep
+    from refimpl.peppp.shipped import REPEATS, ROWS
 
     directory = options.out or "sweep"
     what = {
-        "tasks": options.tasks or data.meta_training_names(),
+        "tasks": options.tasks or ROWS,
         "configurations": options.configurations or [c.name for c in CONFIGURATIONS],
         "directory": directory,
-        "settings": Settings(epochs=options.epochs, loss_scale=options.loss_scale, seed=options.seed),
+        "settings": settings(options),
+        "repeats": options.repeats or (1 if options.tasks else REPEATS),
         "memory_cap_mb": options.memory_cap_mb,
     }
     if options.dry_run:

@@ -12,7 +12,7 @@ of Python; nothing is downloaded. The path of files you have does as well as a n
 (1437, 8, 8, 1)
 """
 
-from refimpl.data.catalogue import load, meta_training_names, names
+from refimpl.data.catalogue import load, names
 from refimpl.data.files import cifar100_superclasses, read_cifar10, read_cifar100, read_folder, read_idx, read_npz
 from refimpl.data.task import Task
 from refimpl.data.text import TokenTask
@@ -22,7 +22,6 @@ __all__ = [
     "TokenTask",
     "cifar100_superclasses",
     "load",
-    "meta_training_names",
     "names",
     "read_cifar10",
     "read_cifar100",

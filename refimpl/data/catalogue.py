@@ -3,11 +3,11 @@
 import os
 
 from refimpl._arguments import unknown
-from refimpl.data import digits, glyph_tasks, text
+from refimpl.data import digits, drawn_tasks, glyph_tasks, text
 from refimpl.data.files import local
 from refimpl.data.task import Task
 
-__all__ = ["load", "meta_training_names", "names"]
+__all__ = ["load", "names"]
 
 
 def load(name: str | os.PathLike) -> Task:
@@ -38,7 +38,7 @@ def load(name: str | os.PathLike) -> Task:
     >>> load("digits")
     Task('digits': 1437 train, 360 test, 8x8x1, 10 classes, images from 'digits')
     >>> load("latin-small-ten")
-    Task('latin-small-ten': 1440 train, 360 test, 8x8x1, 10 classes, images from 'latin-small')
+    Task('latin-small-ten': 1440 train, 1440 test, 8x8x1, 10 classes, images from 'latin-small')
     >>> load("digit")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
@@ -51,6 +51,8 @@ def load(name: str | os.PathLike) -> Task:
         return digits.task()
     if name in glyph_tasks.names():
         return glyph_tasks.task(name)
+    if name in drawn_tasks.names():
+        return drawn_tasks.task(name)
     if name == text.NAME:
         return text.task()
     if local.is_path(name):
@@ -59,7 +61,7 @@ def load(name: str | os.PathLike) -> Task:
 
 
 def names() -> tuple[str, ...]:
-    """List the names of all tasks: the digits, then the glyph tasks, then the text.
+    """List the names of all tasks: the digits, the glyph tasks, the drawn tasks, the text.
 
     Returns
     -------
@@ -70,20 +72,4 @@ def names() -> tuple[str, ...]:
     >>> names()[:4]
     ('digits', 'latin-capitals-clean', 'latin-capitals-noisy', 'latin-capitals-ten')
     """
-    return (digits.NAME, *glyph_tasks.names(), text.NAME)
-
-
-def meta_training_names() -> tuple[str, ...]:
-    """List the glyph tasks: related to the digits, and sharing no image with them.
-
-    Returns
-    -------
-    tuple of str
-        Three tasks for each of six alphabets; see `refimpl.data.glyph_tasks`.
-
-    Examples
-    --------
-    >>> len(meta_training_names())
-    18
-    """
-    return glyph_tasks.names()
+    return (digits.NAME, *glyph_tasks.names(), *drawn_tasks.names(), text.NAME)

@@ -28,7 +28,7 @@ shifted at random, averaged over each pixel's area and rounded to 0 .. 16 like t
   -3 .. 3 is added (standard deviation 2.8 of 16), clipped to 0 .. 16;
 - ``ten``: ``clean``, of the first ten characters only.
 
-**Sizes.** 1440 training and 360 test images, classes and fonts taken in turn, then shuffled.
+**Sizes.** 1440 training and 1440 test images, classes and fonts taken in turn, then shuffled.
 
 All random numbers come from the raw words of NumPy's Philox generator, keyed by the task's place in
 the family (1 .. 18); from there on everything is integer arithmetic, so that the images are the
@@ -137,7 +137,7 @@ def held_out_fonts() -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:
-    """Make one glyph task: 1440 training images and 360 of the held-out fonts for testing.
+    """Make one glyph task: 1440 training images and 1440 of the held-out fonts for testing.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def task(name: str) -> Task:
     Examples
     --------
     >>> task("greek-clean")
-    Task('greek-clean': 1440 train, 360 test, 8x8x1, 26 classes, images from 'greek')
+    Task('greek-clean': 1440 train, 1440 test, 8x8x1, 26 classes, images from 'greek')
     """
     choice("task", "glyph task", name, names())
     alphabet, _, condition_name = name.rpartition("-")
@@ -168,7 +168,7 @@ def task(name: str) -> Task:
     bitmaps = bitmaps[:, : condition.most_classes]
     random = np.random.Philox(key=1 + names().index(name))
     train_images, train_labels = _draw(1440, bitmaps[~held_out], condition, random)
-    test_images, test_labels = _draw(360, bitmaps[held_out], condition, random)
+    test_images, test_labels = _draw(1440, bitmaps[held_out], condition, random)
     return Task(
         name=name,
         train_images=train_images,

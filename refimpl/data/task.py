@@ -9,6 +9,8 @@ from refimpl import _arguments as check
 
 __all__ = ["Task"]
 
+MARKS = 256  # hashes kept of a task's images
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -29,8 +31,8 @@ class Task:
     classes : int
         Number of classes, at least 2.
     images_from : str
-        Name of the set of source images. Two tasks with the same one share images, so neither
-        may be used to learn about the other.
+        Name of the set of source images, or "" where only the images themselves tell. Two tasks with the
+        same one share images, so neither may be used to learn about the other (see `marks`).
 
     Raises
     ------
@@ -86,9 +88,30 @@ class Task:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    @property
+    def marks(self) -> np.ndarray:
+        """Marks by which shared images are found, whatever a data set is called, uint64 of shape (at most 258,).
+
+        The least 256 hashes of the images, each brought to 0 .. 255 (an image of one colour has none), and one
+        of `images_from`, twice over, where there is such a name. Of two tasks that share a part of their images
+        they share about that part.
+        """
+        found = {_hash(name) for name in (f"{self.images_from}", f"again {self.images_from}") if self.images_from}
+        hashes = set()
+        for images in (self.train_images, self.test_images):
+            for image in np.rint(images * 255).astype(np.int32):
+                if image.min() < image.max():
+                    hashes.add(_hash(f"{image.shape}", image.tobytes()))
+        return np.array(sorted(found | set(sorted(hashes)[:MARKS])), np.uint64)
+
     def __repr__(self):
         size = "x".join(map(str, self.train_images.shape[1:]))
         return (
             f"{type(self).__name__}({self.name!r}: {len(self.train_labels)} train, {len(self.test_labels)} test, "
             f"{size}, {self.classes} classes, images from {self.images_from!r})"
         )
+
+
+def _hash(text: str, content: bytes = b"") -> int:
+    digest = hashlib.blake2b(text.encode(errors="surrogateescape") + content, digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1  # 0 is no mark

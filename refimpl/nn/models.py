@@ -6,7 +6,10 @@ before batch norm; the input and the logits are rounded to the high format.
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import sys
 from collections.abc import Callable
 from typing import Literal
 
@@ -235,7 +238,8 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     Parameters
     ----------
     name : str
-        One of `NETWORKS`.
+        One of `NETWORKS`, or ``package.module:function`` of a function of one's own, which is given
+        the shape of an input and the number of classes and returns a network.
     shape : tuple of int
         Of one input: (height, width, channels), or (places,) of tokens.
     classes : int
@@ -245,7 +249,8 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     Raises
     ------
     ValueError
-        For an unknown name, and a network that cannot take such inputs.
+        For an unknown name, a function that cannot be imported or returns something else, and a network that
+        cannot take such inputs.
 
     Examples
     --------
@@ -254,6 +259,8 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     >>> network("transformer", (16,), 8, words=512).output_shape((16,))
     (8,)
     """
+    if isinstance(name, str) and ":" in name:
+        return _own(name, tuple(shape), classes)
     check.choice("network", "network", name, NETWORKS)
     shape = tuple(check.sequence("network", "shape", shape, "(8, 8, 1)"))
     if (len(shape) == 1) != (words is not None) or len(shape) not in (1, 3):
@@ -269,3 +276,24 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     if name == "lenet":
         return lenet(channels=shape[2], classes=classes, size=shape[0])
     return NETWORKS[name](channels=shape[2], classes=classes)
+
+
+def _own(name: str, shape: tuple[int, ...], classes: int) -> Sequential:
+    """Return what a function somewhere else makes; its module is found here or on Python's path."""
+    module, _, function = name.partition(":")
+    allowed = "package.module:function of a function that takes (shape, classes) and returns a network"
+    path = os.getcwd()
+    try:
+        sys.path.insert(0, path)  # as python -m does
+        made = getattr(importlib.import_module(module), function)(shape, classes)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            check.message("network", "name", repr(name), allowed, f"{type(error).__name__}: {error}")
+        ) from error
+    finally:
+        sys.path.remove(path)
+    check.instance("network", f"what {name} returned", made, Sequential, "a Sequential of layers")
+    got = made.output_shape(shape)
+    if got != (classes,):
+        raise check.wrong_value("network", f"the output of {name}", got, f"({classes},), a number for each class")
+    return made

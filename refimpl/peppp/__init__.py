@@ -23,22 +23,24 @@ if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
     from refimpl.peppp.estimate import Estimate
     from refimpl.peppp.evaluation import leave_one_out, paired_difference
     from refimpl.peppp.matrix.error_matrix import ErrorMatrix
-    from refimpl.peppp.study import Study, compare, estimate_frontier, meta_training
+    from refimpl.peppp.shipped import meta_training
+    from refimpl.peppp.study import Study, compare, estimate_frontier
+    from refimpl.peppp.sweeping.cell import Settings
     from refimpl.peppp.sweeping.plan import plan_sweep
-    from refimpl.peppp.sweeping.sweep import Settings, run_sweep
+    from refimpl.peppp.sweeping.sweep import run_sweep
 
 _HOMES = {
     "CONFIGURATIONS": "configs",
     "Configuration": "configs",
     "ErrorMatrix": "matrix.error_matrix",
     "Estimate": "estimate",
-    "Settings": "sweeping.sweep",
+    "Settings": "sweeping.cell",
     "Study": "study",
     "compare": "study",
     "configuration": "configs",
     "estimate_frontier": "study",
     "leave_one_out": "evaluation",
-    "meta_training": "study",
+    "meta_training": "shipped",
     "paired_difference": "evaluation",
     "plan_sweep": "sweeping.plan",
     "run_sweep": "sweeping.sweep",

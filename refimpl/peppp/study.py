@@ -7,7 +7,6 @@ import os
 import tempfile
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from importlib import resources
 
 import numpy as np
 
@@ -15,42 +14,17 @@ from refimpl import data
 from refimpl._arguments import instance, integer, message
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.checks import memory_cap
-from refimpl.peppp.configs import CONFIGURATIONS, configuration
+from refimpl.peppp.configs import configuration
 from refimpl.peppp.estimate import Estimate
 from refimpl.peppp.estimators.methods import BEST, learn
 from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes, sweep
+from refimpl.peppp.sweeping.cell import Settings, batch_fits, memory_of
 
-__all__ = ["Study", "compare", "estimate_frontier", "meta_training"]
+__all__ = ["Study", "compare", "estimate_frontier"]
 
 RANK = 5  # of the embedding, as in the paper
-
-
-def meta_training(task: data.Task) -> ErrorMatrix:
-    """Return the error matrix that ships with the package, as far as `task` may learn from it.
-
-    Its rows are the glyph tasks, which share no image with the digits; rows of tasks made from the
-    same images as `task` are left out.  Made by ``refimpl sweep`` with its defaults.
-
-    Parameters
-    ----------
-    task : Task
-
-    Returns
-    -------
-    ErrorMatrix
-        Errors of 18 tasks (15 for a glyph task) x the 99 configurations.
-
-    Examples
-    --------
-    >>> meta_training(data.load("digits")).values.shape
-    (18, 99)
-    """
-    with resources.as_file(resources.files("refimpl.peppp") / "meta_training.npz") as path:
-        errors = ErrorMatrix.load(path, columns=[c.name for c in CONFIGURATIONS])
-    related = zip(errors.rows, errors.metadata["images_from"], strict=True)
-    return errors.without_rows([name for name, source in related if source == task.images_from])
 
 
 class Study:
@@ -103,23 +77,16 @@ class Study:
         instance("Study", "task", task, data.Task, "a Task, as of data.load(name)")
         self.measurements = integer("Study", "measurements", measurements)
         cap = memory_cap("Study", memory_cap_mb)
-        known = data.load(task.name)  # what the workers will load and train
-        for part in ("train_images", "train_labels", "test_images", "test_labels"):
-            if not np.array_equal(getattr(known, part), getattr(task, part)):
-                allowed = f"that of data.load({task.name!r}), which is what would be trained"
-                raise ValueError(message("Study", f"{part} of the task", "something else", allowed))
-        related = errors.metadata.get("images_from", [None] * len(errors.rows))
-        for row, source in zip(errors.rows, related, strict=False):
-            if row == task.name or source == task.images_from:
-                raise ValueError(
-                    f"the matrix to learn from has the row {row!r}, made from the images of "
-                    f"{task.name}: leave it out, or the estimate would know what it is to predict"
-                )
+        for row in errors.rows_sharing(task.marks)[:1]:
+            raise ValueError(
+                f"the matrix to learn from has the row {row!r}, made from the images of "
+                f"{task.name}: leave it out, or the estimate would know what it is to predict"
+            )
         self.task, self.names, self.memory_cap_mb = task, errors.columns, cap
-        self.settings = sweep.Settings(seed=seed)
-        sweep.batch_fits(task, self.settings.batch_size)
+        self.settings = Settings(seed=seed)
+        batch_fits(task, self.settings.batch_size)
         formats = [configuration(name) for name in self.names]
-        self.memory_mb = sweep.memory_of(task, formats, self.settings.batch_size)
+        self.memory_mb = memory_of(task, formats, self.settings)
         self.allowed = self.memory_mb <= (np.inf if cap is None else cap)
         count = int(self.allowed.sum())
         if not count:
@@ -240,9 +207,11 @@ class Study:
             yield stack.enter_context(contextlib.closing(sweep.Journal(directory, self.settings)))
 
     def _train(self, columns, journal, **running) -> np.ndarray:
-        cells = [(self.task.name, self.names[i]) for i in columns]
-        sweep.train_cells(cells, journal, self.settings, **running)
-        return journal.row("error", self.task, self.names)
+        cells = [(self.task, self.names[i], self.settings.seed) for i in columns]
+        trained = sweep.train_cells(cells, journal, self.settings, **running)
+        errors = np.full(len(self.names), np.nan)
+        errors[columns] = [cell["error"] for cell in trained]
+        return errors
 
 
 def estimate_frontier(

@@ -31,6 +31,7 @@ ROOMS = {  # room: the rooms it may import
 ROOMS["__init__"] = {*ROOMS} - {"commands", "__main__", "_arguments", "_files"}  # loaded when asked for
 EXTRA = {
     "peppp/sweeping/sweep.py": {"nn", "nn.engine", "__init__"},
+    "peppp/sweeping/cell.py": {"nn"},
     "peppp/sweeping/journal.py": {"__init__"},
     "peppp/study.py": {"__init__"},
 }

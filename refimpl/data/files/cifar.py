@@ -71,7 +71,7 @@ def read_cifar100(
     check.choice("read_cifar100", "labels", labels, ("fine", "coarse"))
     column, classes = (1, 100) if labels == "fine" else (0, 20)
     parts = [(pixels, known[:, column]) for pixels, known in _cifar100("read_cifar100", directory, records)]
-    return making.task(f"cifar100-{labels}", parts, classes, "cifar100")
+    return making.task(f"cifar100-{labels}", parts, classes)
 
 
 def cifar100_superclasses(
@@ -79,8 +79,7 @@ def cifar100_superclasses(
 ) -> list[Task]:
     """Read the 20 superclasses of CIFAR-100 as tasks of five classes each, as PEPPP did.
 
-    Classes are numbered in the order of their fine labels.  All tasks say ``images_from``
-    "cifar100-<i>": they share no image.
+    Classes are numbered in the order of their fine labels.  They share no image.
 
     Raises
     ------

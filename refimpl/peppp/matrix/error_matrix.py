@@ -39,7 +39,11 @@ class ErrorMatrix:
     seconds : array_like of float, shape (rows, columns), optional
         Duration of each training in seconds, >= 0; nan where not measured.
     metadata : dict, optional
-        Anything JSON can hold: settings, seed, version.
+        Anything JSON can hold: settings, seed, version; not of single rows, and no key ``images``.
+    repeats : array_like of float, shape (k, rows, columns), optional
+        Errors of single trainings from different seeds, nan where there were fewer; `values` are their means.
+    images : sequence of array_like of uint64, length rows, optional
+        Marks of the images each row was made from (`refimpl.data.Task.marks`); empty where not known.
 
     Raises
     ------
@@ -67,6 +71,8 @@ class ErrorMatrix:
     memory_mb: NDArray[np.float64] | None
     seconds: NDArray[np.float64] | None
     metadata: dict[str, Any]
+    repeats: NDArray[np.float64] | None
+    images: tuple[NDArray[np.uint64], ...] | None
 
     def __init__(
         self,
@@ -76,6 +82,8 @@ class ErrorMatrix:
         memory_mb: ArrayLike | None = None,
         seconds: ArrayLike | None = None,
         metadata: Mapping[str, Any] | None = None,
+        repeats: ArrayLike | None = None,
+        images: Sequence[ArrayLike] | None = None,
     ):
         fields = self.__dict__  # frozen for everyone else
         fields["rows"], fields["columns"] = names("ErrorMatrix", "row", rows), names("ErrorMatrix", "column", columns)
@@ -89,6 +97,36 @@ class ErrorMatrix:
         except (TypeError, ValueError) as error:
             raise ValueError(message("ErrorMatrix", "metadata", str(error), "what JSON can hold")) from None
         fields["metadata"] = instance("ErrorMatrix", "metadata", copied, dict, "a dict")
+        if "images" in copied:
+            raise ValueError(message("ErrorMatrix", "metadata", "with a key 'images'", "any other key"))
+        fields["repeats"] = None if repeats is None else self._repeated(repeats)
+        fields["images"] = None if images is None else self._marks(images)
+
+    def _repeated(self, repeats: ArrayLike) -> NDArray[np.float64]:
+        """Return errors of single trainings, checked to be those that the values are the means of."""
+        array = numbers("ErrorMatrix", "repeats", repeats, (None, len(self.rows), len(self.columns)))
+        if len(array) == 0:
+            raise ValueError(message("ErrorMatrix", "repeats", "empty", "at least one training of each cell"))
+        parts = np.stack([self._part("repeats", part, 1.0, "an error in [0, 1], or nan") for part in array])
+        mean = np.nanmean(np.concatenate([parts, np.where(np.isnan(parts).all(axis=0), 0.0, np.nan)[None]]), axis=0)
+        differ = ~np.isclose(mean, self.values, rtol=0, atol=1e-9) & ~(np.isnan(self.values) & (mean == 0))
+        for i, j in np.argwhere(differ)[:1]:
+            place = f"values[{self.rows[i]!r}, {self.columns[j]!r}]"
+            raise ValueError(
+                message("ErrorMatrix", place, f"{self.values[i, j]}", f"the mean of its repeats, {mean[i, j]}")
+            )
+        parts.setflags(write=False)
+        return parts
+
+    def _marks(self, images: Sequence[ArrayLike]) -> tuple[NDArray[np.uint64], ...]:
+        marks = tuple(np.array(of_row, dtype=np.uint64) for of_row in images)
+        if len(marks) != len(self.rows):
+            raise ValueError(
+                message("ErrorMatrix", "images", f"of {len(marks)} rows", f"marks of all {len(self.rows)}")
+            )
+        for of_row in marks:
+            of_row.setflags(write=False)
+        return marks
 
     def _part(self, name: str, got: ArrayLike, largest: float, allowed: str) -> NDArray[np.float64]:
         """Return a matrix of this one's shape as a checked read-only copy."""
@@ -150,7 +188,27 @@ class ErrorMatrix:
         i, j = [self._index("row", name) for name in rows], [self._index("column", name) for name in columns]
         cells = np.ix_(np.array(i, dtype=np.intp), np.array(j, dtype=np.intp))
         memory, seconds = (None if part is None else part[cells] for part in (self.memory_mb, self.seconds))
-        return ErrorMatrix(self.values[cells], rows, columns, memory, seconds, self.metadata)
+        repeats = None if self.repeats is None else self.repeats[:, *cells]
+        images = None if self.images is None else [self.images[k] for k in i]
+        return ErrorMatrix(self.values[cells], rows, columns, memory, seconds, self.metadata, repeats, images)
+
+    def rows_sharing(self, marks: ArrayLike) -> tuple[str, ...]:
+        """Return the names of the rows made from images that marks say are there too.
+
+        Two marks in common are enough: one may be chance, where images are small and plain.
+
+        Parameters
+        ----------
+        marks : array_like of uint64
+            Of a task: `refimpl.data.Task.marks`.
+
+        Returns
+        -------
+        tuple of str
+            In the order of the rows; none where the matrix has no marks.
+        """
+        known = self.images or [np.empty(0, np.uint64)] * len(self.rows)
+        return tuple(row for row, own in zip(self.rows, known, strict=True) if np.isin(own, marks).sum() > 1)
 
     def without_rows(self, names: Iterable[str]) -> ErrorMatrix:
         """Return the matrix without the named rows, as when one task is held out.
@@ -235,20 +293,35 @@ class ErrorMatrix:
             for m in (self, other)
         ]
         timed = self.seconds is not None or other.seconds is not None
-        return ErrorMatrix(values, rows, columns, memory, seconds if timed else None, alike)
+        repeats = None
+        if self.repeats is not None or other.repeats is not None:
+            a, b = (m._spread("values" if m.repeats is None else "repeats", rows, columns, 3) for m in (self, other))
+            most = max(len(a), len(b))
+            a, b = (np.pad(part, ((0, most - len(part)), (0, 0), (0, 0)), constant_values=np.nan) for part in (a, b))
+            repeats = np.where(first, a, b)
+        images = None
+        if self.images is not None or other.images is not None:
+            known: dict[str, list] = {row: [] for row in rows}
+            for m in (self, other):
+                for row, marks in zip(m.rows, m.images or (), strict=m.images is not None):
+                    known[row].append(marks)
+            images = [np.unique(np.concatenate([np.empty(0, np.uint64), *marks])) for marks in known.values()]
+        return ErrorMatrix(values, rows, columns, memory, seconds if timed else None, alike, repeats, images)
 
-    def _spread(self, name: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
+    def _spread(self, name: str, rows: Sequence[str], columns: Sequence[str], axes: int = 2) -> NDArray[np.float64]:
         """Return a part in the places it has among more rows and columns, nan elsewhere."""
-        wide, part = np.full((len(rows), len(columns)), np.nan), getattr(self, name)
+        part = getattr(self, name)
+        part = part[None] if part is not None and part.ndim < axes else part
+        wide = np.full((*(() if part is None else part.shape[:-2]), len(rows), len(columns)), np.nan)
         if part is not None:
-            wide[np.ix_([rows.index(r) for r in self.rows], [columns.index(c) for c in self.columns])] = part
+            wide[..., [[rows.index(r)] for r in self.rows], [columns.index(c) for c in self.columns]] = part
         return wide
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of names, errors and memories: the same for the same content, wherever from."""
         digest = hashlib.sha256(json.dumps([self.rows, self.columns]).encode())
-        for part in (self.values, self.memory_mb):
+        for part in (self.values, self.memory_mb, *([] if self.repeats is None else [self.repeats])):
             canonical = np.full(0, 0.0) if part is None else np.where(np.isnan(part), -1.0, part)
             digest.update((canonical + 0.0).astype("<f8").tobytes())
         return digest.hexdigest()
@@ -290,7 +363,7 @@ class ErrorMatrix:
         ----------
         path : path-like
             An npz file with the arrays ``values``, ``rows`` and ``columns``, and possibly
-            ``memory_mb``, ``seconds`` and ``metadata`` (a JSON string).
+            ``memory_mb``, ``seconds``, ``repeats``, ``images`` and ``metadata`` (a JSON string).
         columns : sequence of str, optional
             Column names the file must have, in this order; default any.
 

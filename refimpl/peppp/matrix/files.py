@@ -1,9 +1,10 @@
 """Files of error matrices: npz and CSV, as the fields that `ErrorMatrix` is made of.
 
-CSV is for spreadsheets and other programs: one line a cell, ``task,configuration,error,memory_mb,seconds``;
-an empty field is an unmeasured error or a number there is none of.  A first line ``# {...}`` holds the
-metadata as JSON.  A table is read too: configurations in the first line, a task and its errors in each
-further one.  Files are written atomically and read without unpickling anything.
+CSV is for spreadsheets and other programs: one line a cell, ``task,configuration,error,memory_mb,seconds``,
+and where trainings were repeated ``error_1,error_2,...``, of which ``error`` is the mean; an empty field is an
+unmeasured error or a number there is none of.  A first line ``# {...}`` holds the metadata as JSON, and under
+``images`` the marks of the images of each row.  A table is read too: configurations in the first line, a task
+and its errors in each further one.  Files are written atomically and read without unpickling anything.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ __all__ = ["MATRICES", "read_csv", "read_npz", "write_csv", "write_npz"]
 MATRICES = ("values", "memory_mb", "seconds")
 """Fields that are matrices; the first is never missing."""
 
+REPEAT = "error_"
+"""Beginning of the name of a CSV file's column with single trainings."""
+
+KINDS = {name: ("fiu", 2, "a matrix of numbers") for name in MATRICES}
+KINDS |= {name: ("U", 1, "a list of strings") for name in ("rows", "columns")}
+KINDS |= {"repeats": ("fiu", 3, "matrices of numbers"), "images": ("u", 2, "a matrix of unsigned integers")}
+"""Of the arrays in an npz file: kind, number of axes, and both in words."""
+
 FIELDS = ("task", "configuration", "error", "memory_mb", "seconds")
 
 
@@ -44,6 +53,12 @@ def write_npz(path: Path, fields: Mapping[str, Any]) -> None:
     arrays = {name: fields[name] for name in MATRICES if fields[name] is not None}
     arrays |= {name: np.array(fields[name], dtype=np.str_) for name in ("rows", "columns")}
     arrays["metadata"] = np.array(json.dumps(fields["metadata"], sort_keys=True))
+    if fields["repeats"] is not None:
+        arrays["repeats"] = fields["repeats"]
+    if fields["images"] is not None:  # rows of one length: 0 is no mark
+        arrays["images"] = np.zeros((len(fields["images"]), max(map(len, fields["images"]), default=0)), np.uint64)
+        for row, marks in zip(arrays["images"], fields["images"], strict=True):
+            row[: len(marks)] = marks
     with writing(path) as file:
         np.savez_compressed(file, **arrays)
 
@@ -62,17 +77,18 @@ def read_npz(path: Path) -> dict[str, Any]:
             raise pickled from None
         raise _refusal(path, "truncated, damaged or not an npz file", "a complete npz file") from None
     fields: dict[str, Any] = {}
-    for name in (*MATRICES, "rows", "columns"):
+    for name, (kinds, axes, what) in KINDS.items():
         if name not in arrays:
             if name in ("values", "rows", "columns"):
                 raise _refusal(path, f"a file without the array {name!r}", "one that ErrorMatrix.save wrote")
             continue
-        array, matrix = arrays[name], name in MATRICES
+        array = arrays[name]
         kind = getattr(getattr(array, "dtype", None), "kind", "")  # a file beside the arrays comes as bytes
-        if kind not in ("fiu" if matrix else "U") or array.ndim != (2 if matrix else 1):
-            allowed = f"{'a matrix of numbers' if matrix else 'a list of strings'} under {name!r}"
-            raise _refusal(path, f"a file with something else under {name!r}", allowed)
-        fields[name] = array if matrix else array.tolist()
+        if kind not in kinds or array.ndim != axes:
+            raise _refusal(path, f"a file with something else under {name!r}", f"{what} under {name!r}")
+        fields[name] = array.tolist() if axes == 1 else array
+    if "images" in fields:
+        fields["images"] = [marks[marks != 0] for marks in fields["images"]]
     if "metadata" in arrays:
         fields["metadata"] = _metadata(path, str(arrays["metadata"]))
     return fields
@@ -88,12 +104,15 @@ def _metadata(path: Path, text: str) -> Any:
 def write_csv(path: Path, fields: Mapping[str, Any]) -> None:
     """Write the fields of an ErrorMatrix, every number with the digits that give it back exactly."""
     text = io.StringIO(newline="")
-    text.write(f"# {json.dumps(fields['metadata'], sort_keys=True)}\n")
+    marks = {} if fields["images"] is None else {"images": [row.tolist() for row in fields["images"]]}
+    text.write(f"# {json.dumps(fields['metadata'] | marks, sort_keys=True)}\n")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
+    repeats = () if fields["repeats"] is None else fields["repeats"]
+    writer.writerow([*FIELDS, *(f"{REPEAT}{k + 1}" for k in range(len(repeats)))])
     for i, task in enumerate(fields["rows"]):
         for j, configuration in enumerate(fields["columns"]):
-            cells = (None if fields[name] is None else fields[name][i, j] for name in MATRICES)
+            parts = (*(fields[name] for name in MATRICES), *repeats)
+            cells = (None if part is None else part[i, j] for part in parts)
             known = ("" if cell is None or np.isnan(cell) else repr(float(cell)) for cell in cells)
             writer.writerow([task, configuration, *known])
     with writing(path) as file:
@@ -123,7 +142,8 @@ def read_csv(path: Path) -> dict[str, Any]:
         if len(row) != len(head):
             raise _refusal(path, f"of {len(row)} fields in line {line}", f"{len(head)}, as in the first line")
     cells = head[:3] == list(FIELDS[:3])
-    return (_read_cells if cells else _read_table)(path, table) | {"metadata": metadata}
+    images = metadata.pop("images", None) if isinstance(metadata, dict) else None
+    return (_read_cells if cells else _read_table)(path, table) | {"metadata": metadata, "images": images}
 
 
 def _number(path, line, text) -> float:
@@ -143,7 +163,7 @@ def _read_table(path, table) -> dict[str, Any]:
 
 def _read_cells(path, table) -> dict[str, Any]:
     head = table[0][1]
-    names = [name for name in FIELDS[2:] if name in head]
+    names = [name for name in head[2:] if name in FIELDS or name.startswith(REPEAT)]
     cells: dict[tuple[str, str], list[float]] = {}
     for line, row in table[1:]:
         cell = dict(zip(head, row, strict=True))
@@ -157,5 +177,6 @@ def _read_cells(path, table) -> dict[str, Any]:
         arrays[:, rows.index(task), columns.index(configuration)] = numbers
     parts = dict(zip(names, arrays, strict=True))
     # a part that no cell has is a part the matrix does not have
-    optional = {name: part for name, part in parts.items() if name != "error" and not np.isnan(part).all()}
-    return {"values": parts["error"], "rows": rows, "columns": columns, **optional}
+    optional = {name: parts[name] for name in MATRICES[1:] if name in parts and not np.isnan(parts[name]).all()}
+    repeats = [part for name, part in parts.items() if name.startswith(REPEAT)]
+    return {"values": parts["error"], "rows": rows, "columns": columns, "repeats": repeats or None, **optional}

@@ -1,14 +1,17 @@
-"""The journal of a sweep: a line of JSON for every cell trained, on the disk as soon as it is."""
+"""The journal of a sweep: a line of JSON for every cell trained, on the disk as soon as it is.
+
+Each line ends with a checksum of the rest of it, ``"crc"``; a line whose checksum, or whose error, is not as it
+must be is not believed: that cell is trained again.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable
+import zlib
 from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
 
 import refimpl
 from refimpl._arguments import message
@@ -20,10 +23,10 @@ class Journal:
     """The cells trained so far, in a file that only grows.
 
     The first line says how the cells are trained; each further line is a cell, known by its task,
-    its configuration and the fingerprint of the images and labels it was trained on: where the files
-    of a data set have changed since, its old cells are not used.  A last line cut short by a kill is
-    dropped: that cell is trained again.  While it is open nobody else may write to it (where the file
-    system has locks).
+    its configuration, its seed and the fingerprint of the images and labels it was trained on: where the
+    files of a data set have changed since, its old cells are not used.  A last line cut short by a kill is
+    dropped, a damaged one passed over: those cells are trained again.  While it is open nobody else may
+    write to it (where the file system has locks).
 
     Parameters
     ----------
@@ -64,31 +67,29 @@ class Journal:
             self._append(self._head(settings))
 
     @classmethod
-    def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str, str], dict]:
+    def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str, int, str], dict]:
         """Return the cells of a journal, which another process may be writing; none without one."""
         path = Path(directory) / JOURNAL
         return cls._parse(path, path.read_bytes(), settings)[0] if path.exists() else {}
 
     @staticmethod
     def _head(settings) -> dict:
-        return {"journal": 2, "version": refimpl.__version__, **asdict(settings)}
+        return {"journal": 3, "version": refimpl.__version__, **asdict(settings)}
 
     @classmethod
     def _parse(cls, path, content: bytes, settings):
         """Return the cells, and how many bytes are complete lines; 0 for a journal that is new."""
         head = cls._head(settings)
         complete, newline, cut = content.rpartition(b"\n")
-        lines = complete.splitlines()
-        if not lines and json.dumps(head).encode().startswith(cut):  # new, or killed at its start
+        lines = complete.split(b"\n") if newline else []
+        if not lines and _line(head).startswith(cut):  # new, or killed at its start
             return {}, 0
-        damaged = ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
-        try:
-            written, *cells = map(json.loads, lines)
-            different = [k for k in head if written.get(k) != head[k]]
-        except (ValueError, AttributeError):
-            raise damaged from None
-        if different:
-            key = different[0]
+        written = _record(lines[0]) if lines else None
+        if written is None or "journal" not in written:
+            raise ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
+        for key in head:
+            if written.get(key) == head[key]:
+                continue
             if key in ("journal", "version"):
                 raise ValueError(
                     f"journal: {path} was written by another version ({key} {written.get(key)!r}, "
@@ -98,16 +99,13 @@ class Journal:
                 f"journal: {path} was written with {key}={written.get(key)!r}, now it is "
                 f"{head[key]!r}; use the same again or another directory"
             )
-        try:
-            by_key = {cls.key(cell): cell for cell in cells}
-        except (TypeError, KeyError):
-            raise damaged from None
-        return by_key, len(complete) + len(newline)
+        cells = [cell for cell in map(_record, lines[1:]) if cell is not None and _is_cell(cell)]
+        return {cls.key(cell): cell for cell in cells}, len(complete) + len(newline)
 
     @staticmethod
-    def key(cell: dict) -> tuple[str, str, str]:
-        """Return what a cell is known by: task, configuration, fingerprint of the data."""
-        return cell["task"], cell["configuration"], cell["data"]
+    def key(cell: dict) -> tuple[str, str, int, str]:
+        """Return what a cell is known by: task, configuration, seed, fingerprint of the data."""
+        return cell["task"], cell["configuration"], cell["seed"], cell["data"]
 
     def _lock(self) -> None:
         """Keep other writers out until the file is closed, however this process ends."""
@@ -126,7 +124,7 @@ class Journal:
             return
 
     def _append(self, record: dict) -> None:
-        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.write(_line(record) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -135,11 +133,37 @@ class Journal:
         self._append(cell)
         self.cells[self.key(cell)] = cell
 
-    def row(self, what: str, task, configurations: Iterable[str]) -> np.ndarray:
-        """Return the "error" or "seconds" of a task in these configurations, nan where not trained."""
-        cells = (self.cells.get((task.name, c, task.fingerprint), {}) for c in configurations)
-        return np.array([cell.get(what, np.nan) for cell in cells], float)
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _line(record: dict) -> bytes:
+    """Return a record as a line, with a checksum at its end."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}'.encode()
+
+
+def _record(line: bytes) -> dict | None:
+    """Return what `_line` wrote, or None where it did not write this."""
+    try:
+        record = json.loads(line)
+        del record["crc"]
+        return record if _line(record) == line else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _is_cell(record: dict) -> bool:
+    """Tell whether a record holds what a cell must."""
+    kinds = {
+        "task": str,
+        "configuration": str,
+        "seed": int,
+        "data": str,
+        "error": (int, float),
+        "seconds": (int, float),
+    }
+    if not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+        return False
+    return 0 <= record["error"] <= 1 and 0 <= record["seconds"] < math.inf

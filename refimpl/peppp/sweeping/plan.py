@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refimpl import data
+from refimpl.peppp.sweeping.cell import Settings, first_batches, name_of, row_of, train_cell
 from refimpl.peppp.sweeping.journal import Journal
-from refimpl.peppp.sweeping.sweep import Settings, cells_of, train_cell
+from refimpl.peppp.sweeping.sweep import Row, cells_of
 
 __all__ = ["SweepPlan", "plan_sweep"]
 
@@ -41,21 +41,22 @@ class SweepPlan:
 
 
 def plan_sweep(
-    tasks: Sequence[str],
+    tasks: Sequence[Row],
     configurations: Sequence[str],
     directory: str | os.PathLike,
     *,
     settings: Settings | None = None,
+    repeats: int = 1,
     memory_cap_mb: float | None = None,
 ) -> SweepPlan:
     """Say what `run_sweep` would do, without doing it or writing anything.
 
-    The time is estimated from the journal's cells, or from one epoch of the first cell; it is
-    taken to grow with the number of images.
+    The time of a row is that of its cells in the journal, or reckoned from a few batches of that very network on
+    that very data, which are trained for it.
 
     Parameters
     ----------
-    tasks, configurations, directory, settings, memory_cap_mb
+    tasks, configurations, directory, settings, repeats, memory_cap_mb
         As for `run_sweep`.
 
     Returns
@@ -74,27 +75,35 @@ def plan_sweep(
     (1, 0, 1, True)
     """
     settings = settings or Settings()
-    cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb)
+    cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb, repeats)
     kept = Journal.peek(directory, settings)
-    loaded = [data.load(name) for name in tasks]
-    data_of = {task.name: task.fingerprint for task in loaded}
-    images = {task.name: len(task.train_labels) + len(task.test_labels) for task in loaded}
-    known = {key[:2]: cell for key, cell in kept.items() if data_of.get(key[0]) == key[2]}
-    rest = [cell for cell in cells if cell not in known]
-    if known:
-        seconds = sum(cell["seconds"] for cell in known.values())
-        pace = seconds / sum(images[task] for task, _ in known)
-    elif rest:
-        task, name = rest[0]
-        short = replace(settings, epochs=1)
-        train_cell(task, name, short)  # compiles, or reads what was compiled
-        pace = train_cell(task, name, short)["seconds"] * settings.epochs / images[task]
-    else:
-        pace = 0.0
+    rest: dict[Row, list[str]] = {}
+    seconds = 0.0
+    for row in tasks:
+        task, how = row_of(row, settings)
+        names = [(name_of(row), name, seed, task.fingerprint) for owner, name, seed in cells if owner is row]
+        known = [kept[key] for key in names if key in kept]
+        rest[row] = [key[1] for key in names if key not in kept]
+        if rest[row]:
+            each = np.mean([cell["seconds"] for cell in known]) if known else _seconds(task, how, rest[row][0])
+            seconds += len(rest[row]) * float(each)
+    left = sum(map(len, rest.values()))
     return SweepPlan(
         cells=len(cells),
-        trained=len(cells) - len(rest),
-        over_cap=memory_mb.size - len(cells),
-        seconds=pace * sum(images[task] for task, _ in rest),
+        trained=len(cells) - left,
+        over_cap=memory_mb.size * repeats - len(cells),
+        seconds=seconds,
         largest_mb=float(memory_mb[memory_mb <= (memory_cap_mb or np.inf)].max()),
     )
+
+
+def _seconds(task, how: Settings, configuration: str) -> float:
+    """Reckon how long a cell takes: from the steps of one epoch of one batch, and of one of three."""
+    took = []
+    for batches in (1, 1, 3):  # the first compiles, or reads what was compiled
+        short = first_batches(task, how, batches)
+        took.append((train_cell(short, configuration, replace(how, epochs=1))["seconds"], len(short.train_labels)))
+    (_, (least, few), (more, many)) = took
+    per_image = (more - least) / (many - few) if many > few else least / few
+    # as many test images as training images were gone through in each; they take about a third of the time
+    return max(per_image, 0.0) * (how.epochs * 0.75 * len(task.train_labels) + 0.25 * len(task.test_labels))

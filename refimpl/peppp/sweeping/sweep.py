@@ -3,7 +3,7 @@
 Every trained cell is appended to a journal, ``cells.jsonl``, as one line of JSON, the moment it
 is done; a sweep that is killed and started again reads the journal and trains what is missing.
 The same cell gives the same error in any process, so the finished matrix does not depend on how
-often the sweep was interrupted.
+often the sweep was interrupted. What a row is, and how a cell is trained: `cell`.
 """
 
 from __future__ import annotations
@@ -16,118 +16,48 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 import refimpl
 from refimpl import data, nn
-from refimpl._arguments import FLOAT32, Interval, instance, integer, message, names, number, seed, wrong_kind
+from refimpl._arguments import Interval, instance, integer, message, names, wrong_kind
 from refimpl.nn.engine.compiling import told
 from refimpl.nn.training import STARTING
-from refimpl.peppp import memory
 from refimpl.peppp.checks import memory_cap
-from refimpl.peppp.configs import Configuration, configuration
+from refimpl.peppp.configs import configuration
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes
+from refimpl.peppp.sweeping.cell import Settings, batch_fits, first_batches, memory_of, name_of, row_of, train_cell
 from refimpl.peppp.sweeping.journal import Journal
 
-__all__ = ["Journal", "Settings", "arithmetic", "memory_of", "run_sweep", "train_cell", "train_cells"]
+__all__ = ["Journal", "Settings", "arithmetic", "run_sweep", "train_cells"]
 
 MATRIX = "errors.npz"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How every cell is trained; the defaults are those of the embedded meta-training matrix."""
-
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 0.05
-    loss_scale: float = 1000.0
-    seed: int = 0
-
-    def __post_init__(self):
-        integer("Settings", "epochs", self.epochs, Interval(1))
-        integer("Settings", "batch_size", self.batch_size, Interval(1))
-        number("Settings", "learning_rate", self.learning_rate, FLOAT32)
-        seed("Settings", self.seed)
-        nn.Precision(loss_scale=self.loss_scale)  # raises where the scale makes no sense
-
-
-def train_cell(task_name: str, configuration_name: str, settings: Settings) -> dict:
-    """Train the small CNN on one task in one configuration.
-
-    Returns
-    -------
-    dict
-        ``task configuration data error seconds diverged``: ``data`` is the fingerprint of the images
-        and labels, ``error`` that on the test images.
-
-    Examples
-    --------
-    >>> cell = train_cell("digits", "e4m3+e8m7", Settings(epochs=1))
-    >>> 0 <= cell["error"] <= 1
-    True
-    """
-    task, formats = data.load(task_name), configuration(configuration_name)
-    result = nn.fit(
-        _network(task),
-        task,
-        precision=nn.Precision(low=formats.low, high=formats.high, loss_scale=settings.loss_scale),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-    )
-    return {
-        "task": task_name,
-        "configuration": configuration_name,
-        "data": task.fingerprint,
-        "error": result.test_error,
-        "seconds": round(result.seconds, 3),
-        "diverged": result.diverged,
-    }
-
-
-def _network(task: data.Task) -> nn.layers.Sequential:
-    words = getattr(task, "words", None)  # of a task of text, which the network refuses
-    return nn.network("cnn", task.train_images.shape[1:], task.classes, words=words)
-
-
-def memory_of(task: data.Task, configurations: Iterable[Configuration], batch_size: int = 32) -> np.ndarray:
-    """Return the memory, in MB of 2^20 bytes, of training the small CNN in each configuration.
-
-    Examples
-    --------
-    >>> memory_of(data.load("digits"), [configuration("e3m1+e6m7")]).round(3).tolist()
-    [0.283]
-    """
-    network, shape = _network(task), task.train_images.shape[1:]
-    return np.array([memory.count(network, shape, c, batch_size=batch_size).total_mb for c in configurations])
-
-
-def batch_fits(task: data.Task, batch_size: int) -> None:
-    """Raise ValueError where a batch is larger than a task's training set."""
-    if batch_size > len(task.train_labels):
-        allowed = f"at most {len(task.train_labels)}, the number of its training images"
-        raise ValueError(message(task.name, "batch_size", f"{batch_size}", allowed))
+Row = str | data.Task
+Cell = tuple[Row, str, int]
+"""Row, configuration, seed."""
 
 
 def train_cells(
-    cells: Iterable[tuple[str, str]],
+    cells: Iterable[Cell],
     journal: Journal,
     settings: Settings,
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: bool = True,
-) -> None:
-    """Train the (task, configuration) cells that the journal does not have yet.
+) -> list[dict]:
+    """Train the (row, configuration, seed) cells that the journal does not have yet; return all of them.
 
     Parameters
     ----------
+    cells : iterable of (str or Task, str, int)
+        Rows as `cell.row_of` reads them.
     executor : concurrent.futures.Executor, optional
         Where to train, instead of in processes of this machine: anything that runs
         ``submit(function, *arguments)`` elsewhere and returns a future, such as
@@ -138,6 +68,11 @@ def train_cells(
         trained in this process.
     progress : bool
         Show a bar with the time left.
+
+    Returns
+    -------
+    list of dict
+        As `cell.train_cell` returns them, in the order asked for.
 
     Raises
     ------
@@ -153,9 +88,11 @@ def train_cells(
     processes.not_while_starting()
     check_running(jobs, executor)
     cells = list(dict.fromkeys(cells))
-    data_of = {task: data.load(task).fingerprint for task in dict(cells)}
-    missing = [cell for cell in cells if (*cell, data_of[cell[0]]) not in journal.cells]
+    data_of = {row: row_of(row, settings)[0].fingerprint for row in dict.fromkeys(cell[0] for cell in cells)}
+    keys = [(name_of(row), name, seed, data_of[row]) for row, name, seed in cells]
+    missing = [cell for cell, key in zip(cells, keys, strict=True) if key not in journal.cells]
     jobs = min(jobs or processes.processors(), len(missing))
+    work = [(row, name, replace(settings, seed=seed), data_of[row]) for row, name, seed in missing]
     with (
         tqdm(total=len(missing), unit="cell", disable=not progress or not missing) as bar,
         told(bar.set_postfix_str) if progress else nullcontext(),
@@ -168,23 +105,25 @@ def train_cells(
             bar.update()
 
         if executor is not None:
-            futures = [executor.submit(train_cell, *cell, settings) for cell in missing]
+            futures = [executor.submit(train_cell, *arguments) for arguments in work]
             _keep_as_they_come(futures, keep, bar.write)
         elif jobs <= 1:
-            for task, name in missing:
-                keep(train_cell(task, name, settings))
+            for arguments in work:
+                keep(train_cell(*arguments))
         else:
-            _train_in_processes(missing, settings, jobs, keep, bar.write)
+            _train_in_processes(work, jobs, keep, bar.write)
+    return [journal.cells[key] for key in keys]
 
 
-def _train_in_processes(cells, settings: Settings, jobs: int, keep: Callable, say: Callable) -> None:
+def _train_in_processes(work, jobs: int, keep: Callable, say: Callable) -> None:
     """Train cells in worker processes and keep each in this one as it finishes."""
     # Kernels compiled once here are read from Numba's cache by the workers.
-    train_cell("digits", cells[0][1], Settings(epochs=1, batch_size=512))
+    for task, how in {how.model: (task, how) for task, how in (row_of(w[0], w[2]) for w in work[::-1])}.values():
+        train_cell(first_batches(task, how), work[0][1], replace(how, epochs=1))
     pool = processes.pool(jobs, processes.follow_parent)
     try:
         with processes.without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
-            futures = [pool.submit(train_cell, task, name, settings) for task, name in cells]
+            futures = [pool.submit(train_cell, *arguments) for arguments in work]
         _keep_as_they_come(futures, keep, say)
     except KeyboardInterrupt:
         # Cells are kept by now, unless a second Ctrl-C said not to wait: then workers end at once.
@@ -225,11 +164,12 @@ def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable)
 
 
 def run_sweep(
-    tasks: Sequence[str],
+    tasks: Sequence[Row],
     configurations: Sequence[str],
     directory: str | os.PathLike,
     *,
     settings: Settings | None = None,
+    repeats: int = 1,
     jobs: int | None = None,
     executor: Executor | None = None,
     memory_cap_mb: float | None = None,
@@ -242,11 +182,18 @@ def run_sweep(
 
     Parameters
     ----------
-    tasks, configurations : sequence of str
-        Names known to `refimpl.data.load` and `refimpl.peppp.configuration`.
+    tasks : sequence of str or Task
+        Rows: names known to `refimpl.data.load`, each with settings of its own behind an ``@`` if it has some
+        (``greek-ten@model=lenet,loss_scale=1``), or tasks in memory.
+    configurations : sequence of str
+        Known to `refimpl.peppp.configuration`.
     directory : path
         Receives ``cells.jsonl`` as cells are trained and ``errors.npz`` when all are.
-    settings, jobs, executor, progress
+    settings : Settings, optional
+        How cells are trained.
+    repeats : int, default 1
+        Trainings of each cell, from the seed of the settings on. More of them can be asked for later.
+    jobs, executor, progress
         As in `train_cells`.
     memory_cap_mb : float, optional
         Cells that need more memory are not trained and stay nan in the matrix.
@@ -254,7 +201,8 @@ def run_sweep(
     Returns
     -------
     ErrorMatrix
-        With memory in MB of 2^20 bytes, seconds per cell, and how it was made.
+        With memory in MB of 2^20 bytes, seconds per cell, the repeats, marks of the images of each row, and
+        how it was made.
 
     Raises
     ------
@@ -267,29 +215,30 @@ def run_sweep(
     processes.not_while_starting()
     check_running(jobs, executor)
     settings = settings or Settings()
-    cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb)
+    repeats = integer("run_sweep", "repeats", repeats, Interval(1))
+    cells, memory_mb = cells_of(tasks, configurations, settings, memory_cap_mb, repeats)
     journal = Journal(directory, settings)
     try:
-        train_cells(cells, journal, settings, jobs=jobs, executor=executor, progress=progress)
-        capped = {} if memory_cap_mb is None else {"memory_cap_mb": memory_cap_mb}
-        loaded = [data.load(t) for t in tasks]
-        errors = ErrorMatrix(
-            np.array([journal.row("error", t, configurations) for t in loaded]),
-            tasks,
-            configurations,
-            memory_mb,
-            np.array([journal.row("seconds", t, configurations) for t in loaded]),
-            metadata={
-                "network": "cnn",
-                "version": refimpl.__version__,
-                "images_from": [t.images_from for t in loaded],
-                "arithmetic": arithmetic(),
-                **capped,
-                **asdict(settings),
-            },
-        )
+        trained = train_cells(cells, journal, settings, jobs=jobs, executor=executor, progress=progress)
     finally:
         journal.close()
+    rows = [name_of(row) for row in tasks]
+    found = {what: np.full((repeats, *memory_mb.shape), np.nan) for what in ("error", "seconds", "fall")}
+    for cell in trained:
+        place = cell["seed"] - settings.seed, rows.index(cell["task"]), configurations.index(cell["configuration"])
+        for what, values in found.items():
+            values[place] = cell[what]
+    capped = {} if memory_cap_mb is None else {"memory_cap_mb": memory_cap_mb}
+    errors = ErrorMatrix(
+        found["error"].mean(axis=0),
+        rows,
+        configurations,
+        memory_mb,
+        found["seconds"].mean(axis=0),
+        metadata={"version": refimpl.__version__, "arithmetic": arithmetic(), **capped, **asdict(settings)},
+        repeats=found["error"] if repeats > 1 else None,
+        images=[row_of(row, settings)[0].marks for row in tasks],
+    )
     errors.save(Path(directory) / MATRIX)
     return errors
 
@@ -303,27 +252,30 @@ def check_running(jobs: int | None, executor: Executor | None) -> None:
         raise wrong_kind("train_cells", "executor", executor, allowed)
 
 
-def cells_of(tasks, configurations, settings, memory_cap_mb):
+def cells_of(tasks, configurations, settings, memory_cap_mb, repeats=1) -> tuple[list[Cell], np.ndarray]:
     """Return the cells to train and the memory of all, shape (tasks, configurations); checked."""
     instance("run_sweep", "settings", settings, Settings, "refimpl.peppp.Settings(...)")
     cap = memory_cap("run_sweep", memory_cap_mb)
-    for what, listed in (("task", tasks), ("configuration", configurations)):
+    rows = [name_of(row) for row in tasks] if isinstance(tasks, (list, tuple)) else tasks
+    for what, listed in (("task", rows), ("configuration", configurations)):
         if not names("run_sweep", what, listed):
             raise ValueError(message("run_sweep", f"{what}s", "empty", "at least one name"))
     formats = [configuration(name) for name in configurations]
     memory_mb = np.empty((len(tasks), len(formats)))
-    for i, name in enumerate(tasks):
-        task = data.load(name)
-        batch_fits(task, settings.batch_size)
-        memory_mb[i] = memory_of(task, formats, settings.batch_size)
+    for i, row in enumerate(tasks):
+        task, how = row_of(row, settings)
+        batch_fits(task, how.batch_size)
+        memory_mb[i] = memory_of(task, formats, how)
     within = memory_mb <= (np.inf if cap is None else cap)
     if not within.any():
         raise ValueError(
             f"run_sweep: a memory cap of {cap} MB admits no cell; the smallest needs "
             f"{memory_mb.min():.4f} MB: raise the cap"
         )
-    every = itertools.product(tasks, configurations)
-    return [cell for cell, fits in zip(every, within.ravel(), strict=True) if fits], memory_mb
+    seeds = range(settings.seed, settings.seed + repeats)
+    fits = dict(zip(itertools.product(range(len(tasks)), configurations), within.ravel(), strict=True))
+    every = itertools.product(seeds, range(len(tasks)), configurations)
+    return [(tasks[i], name, seed) for seed, i, name in every if fits[i, name]], memory_mb
 
 
 def arithmetic() -> str:
