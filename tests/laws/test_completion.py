@@ -116,6 +116,12 @@ def test_cross_validation_finds_the_rank_of_a_noisy_matrix():
         assert rank_by_cross_validation(noisy, largest=5, penalty=0.01) == rank
 
 
+def test_cross_validation_does_not_hold_out_the_only_entry_of_a_row_or_of_a_column():
+    values, _ = matrix(0, 20, 15)
+    values[0, 1:] = values[:5, 1] = values[6:, 1] = np.nan
+    assert rank_by_cross_validation(values, largest=4, penalty=0.001) == 2
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(0.05, 1), seeds)
 def test_uniform_samples_keep_something_of_every_row_and_column(ratio, seed):

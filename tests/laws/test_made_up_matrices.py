@@ -14,6 +14,7 @@ from refimpl import data
 from refimpl.papers.peppp import KNOWN, meta_test
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, estimate_frontier, leave_one_out
 from refimpl.peppp.estimators.methods import BEST, METHODS
+from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.study import Study
 
 DIGITS = data.load("digits")
@@ -47,6 +48,10 @@ def made_up(rows, columns, *, noise=0.02, missing=0.0, memories=None, constant=0
     gone[np.arange(rows), np.arange(rows) % columns] = False  # something of every row ...
     gone[np.arange(columns) % rows, np.arange(columns)] = False  # ... and column is measured
     return np.where(gone, np.nan, values), memory
+
+
+def test_the_standard_error_of_two_rows_is_half_the_distance_of_their_differences():
+    assert paired_difference([0.5, 0.25], [0.25, 0.5]) == (0.0, pytest.approx(0.25, rel=1e-15))
 
 
 def scores(values, memory, method, **options):

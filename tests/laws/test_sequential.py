@@ -70,6 +70,23 @@ def test_the_knowledge_gradient_takes_a_column_of_largest_worth_by_its_eleven_po
     assert each[found[0]] >= max(each) - 1e-11
 
 
+@settings(deadline=None, max_examples=50)
+@given(seeds)
+def test_the_knowledge_gradient_chooses_by_what_everything_measured_so_far_says(seed):
+    belief, rng = problem(seed, columns=6)
+    memory, errors = rng.integers(1, 4, 6).astype(float), rng.uniform(size=6)
+    strategy = sequential.knowledge_gradient(
+        belief, 5, memory=memory, weights=np.ones(6), allowed=np.ones(6, bool), first=2
+    )
+    chosen = next(strategy).tolist()
+    while len(chosen) < 5:
+        found = strategy.send(errors[chosen[2:][-1:] or chosen]).item()
+        after = belief.given(chosen, errors[chosen])
+        each = {j: worth(after, memory, j, ELEVEN, WEIGHTS) for j in range(6) if j not in chosen}
+        assert each[found] >= max(each.values()) - 1e-11
+        chosen.append(found)
+
+
 @settings(deadline=None, max_examples=30)
 @given(seeds)
 def test_eleven_points_find_the_worth_of_a_column_to_three_hundredths_of_the_slopes_spread(seed):

@@ -168,6 +168,13 @@ def test_quantile_codes_are_used_equally_often():
     assert (np.abs(share[2:-2] - 1 / 16) < 0.005).all()
 
 
+def test_quantile_books_have_up_to_256_values():
+    x = np.arange(999)
+    assert len(ops.quantile_codebook(x, 8).book) == 256
+    with pytest.raises(ValueError, match="bits is 9; allowed is an integer, 1 to 8"):
+        ops.quantile_codebook(x, 9)
+
+
 def _scale_of(x, bits):
     """The largest magnitude of the values before the book divides them by it."""
     edges = np.quantile(x.astype(float), np.linspace(0, 1, 2**bits + 1))

@@ -134,6 +134,7 @@ def test_blocks(fmt, dtype, alike):
         numbers(dtype),
         numbers(dtype)[:17],
         np.zeros(3, dtype),
+        np.full(17, np.nan, dtype),
         np.linspace(-3, 9, 80, dtype=dtype).reshape(2, 40),
     ):
         rules = (None,) if fmt == "nvfp4" else ("floor", "ceil", "even", "nearest")

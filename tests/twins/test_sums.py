@@ -167,6 +167,14 @@ def test_an_exact_sum_does_not_depend_on_the_order_of_its_terms():
         assert first == rf.dot(a[turn], b[turn], fmt, order="exact")
 
 
+@pytest.mark.parametrize(
+    ("fmt", "least"), [("float32", 2.0**-149), ("posit8_2", 2.0**-24), ("posit16_2", 2.0**-56), ("posit32_2", 2.0**-120)]
+)
+def test_an_exact_sum_of_squares_of_the_smallest_value_is_their_number_times_the_square(fmt, least):
+    x = np.full(3072, least)
+    assert rf.dot(x, x, fmt, accumulate="e10m23", order="exact") == 3072 * least**2
+
+
 def test_sums_along_axes_are_the_sums_of_their_lines():
     x = rf.quantize(np.random.default_rng(3).standard_normal((3, 4, 5)), "e4m3fn")
     for axis in (0, 1, -1):
