@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -346,9 +347,11 @@ def _map(function: Callable, items: range, jobs: int, progress: bool, label: str
                 bar.update()
             return
         with processes.pool(jobs) as pool:
+            results = pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs)))
+            workers = multiprocessing.active_children()
             try:
-                for result in pool.map(function, items, chunksize=max(1, len(items) // (4 * jobs))):
+                for result in results:
                     yield result
                     bar.update()
             except BrokenProcessPool:
-                raise RuntimeError(processes.NO_WORKERS) from None
+                raise RuntimeError(processes.why_broken(workers)) from None

@@ -5,6 +5,7 @@ Every row is a level times a curve that falls with memory, plus a few factors an
 range, and bands are ordered. Which method is better is judged elsewhere, on real matrices.
 """
 
+import signal
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from refimpl import data
 from refimpl.papers.peppp import KNOWN, meta_test
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, estimate_frontier, leave_one_out
 from refimpl.peppp.estimators.methods import BEST, METHODS
-from refimpl.peppp.evaluation import paired_difference
+from refimpl.peppp.evaluation import _map, paired_difference
 from refimpl.peppp.study import Study
 
 DIGITS = data.load("digits")
@@ -121,6 +122,11 @@ def test_two_processes_score_as_one_does_to_the_bit():
     one, two = (scores(values, memory, BEST, jobs=jobs, seed=3) for jobs in (1, 2))
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_a_worker_that_is_killed_is_said_to_have_been_killed():
+    with pytest.raises(RuntimeError, match="^a worker process was killed"):
+        list(_map(signal.raise_signal, [signal.SIGKILL] * 2, 2, False, ""))
 
 
 def test_an_entry_that_was_not_measured_is_never_looked_at():

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +93,20 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, workers))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="reads Linux's /proc")
+def test_a_worker_killed_before_it_has_trained_anything_is_said_to_have_been_killed(tmp_path):
+    process = subprocess.Popen([*COMMAND, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    deadline, workers = time.monotonic() + 120, []
+    while not workers and process.poll() is None and time.monotonic() < deadline:
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            workers = [pid for pid in file.read().split() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)  # of this test's own sweep
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and lines(tmp_path) == 1
+    assert said.splitlines()[-1].startswith("refimpl sweep: a worker process was killed, perhaps for lack of memory")
+    assert "run the same again" in said and "__main__" not in said
 
 
 def alive(pid):
@@ -265,6 +281,30 @@ def test_cells_that_fail_are_named_and_the_others_kept(tmp_path, uninterrupted):
     assert lines(tmp_path) == 1 + 3
     errors = run_sweep(*arguments, settings=SETTINGS, jobs=1, progress=False)
     assert errors.values.tobytes() == uninterrupted.values.tobytes()
+
+
+class InTurn(Future):
+    """Fails when it is asked, and then the other one does."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+        self.set_exception(OSError("disk gone"))
+
+    def result(self, timeout=None):
+        self.other.set_exception(BrokenProcessPool("worker gone"))
+        return super().result(timeout)
+
+
+def test_of_failures_of_two_kinds_the_first_is_named(tmp_path):
+    class Executor:
+        lost = [last := Future(), InTurn(last)]
+
+        def submit(self, *_):
+            return self.lost.pop()
+
+    with pytest.raises(RuntimeError, match="2 of 2 cells.*the first because of OSError: disk gone"):
+        run_sweep(TASKS, FORMATS[:1], tmp_path, settings=SETTINGS, executor=Executor(), progress=False)
 
 
 def test_cells_over_the_memory_cap_are_not_run(tmp_path, uninterrupted):

@@ -168,7 +168,8 @@ def test_an_exact_sum_does_not_depend_on_the_order_of_its_terms():
 
 
 @pytest.mark.parametrize(
-    ("fmt", "least"), [("float32", 2.0**-149), ("posit8_2", 2.0**-24), ("posit16_2", 2.0**-56), ("posit32_2", 2.0**-120)]
+    ("fmt", "least"),
+    [("float32", 2.0**-149), ("posit8_2", 2.0**-24), ("posit16_2", 2.0**-56), ("posit32_2", 2.0**-120)],
 )
 def test_an_exact_sum_of_squares_of_the_smallest_value_is_their_number_times_the_square(fmt, least):
     x = np.full(3072, least)

@@ -8,6 +8,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
@@ -16,7 +17,17 @@ NO_WORKERS = (
     "it calls here must stand under `if __name__ == '__main__':`, and the script in a file; or give "
     "jobs=1"
 )
-"""Why a pool of processes may be broken from the start."""
+KILLED = "a worker process was killed, perhaps for lack of memory; run the same again, with fewer jobs if need be"
+
+
+def why_broken(workers: list) -> str:
+    """Say why the pool of these processes is broken; the others end with the one that did."""
+    deadline = time.monotonic() + 5
+    codes: set[int | None] = set()
+    while not codes and time.monotonic() < deadline:
+        time.sleep(0.01)
+        codes = {worker.exitcode for worker in workers} - {None, -signal.SIGTERM}
+    return NO_WORKERS if 1 in codes else KILLED
 
 
 def processors() -> int:
@@ -34,7 +45,7 @@ def not_while_starting() -> None:
     """End this process, quietly, if it is a worker that is only just importing the user's script.
 
     Without this, a script that trains outside ``if __name__ == "__main__":`` would train again in
-    each of its workers.  The parent process raises `NO_WORKERS` instead.
+    each of its workers.  The parent process raises an error with `NO_WORKERS` instead.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(1)

@@ -136,7 +136,7 @@ def _train_in_processes(work, jobs: int, keep: Callable, say: Callable) -> None:
 
 def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable) -> None:
     """Keep each cell as it finishes; let one that failed not hold up the others."""
-    waiting, failed = set(futures), []
+    waiting, failed, workers = set(futures), [], multiprocessing.active_children()
 
     def settle(some):
         for future in as_completed(some):
@@ -154,8 +154,8 @@ def _keep_as_they_come(futures: Sequence[Future], keep: Callable, say: Callable)
         say("interrupted: finishing the cells in training (Ctrl-C again drops them)")
         settle([f for f in waiting if not f.cancel()])
         raise
-    if len(failed) == len(futures) and isinstance(failed[0], BrokenProcessPool):
-        raise RuntimeError(processes.NO_WORKERS) from None
+    if failed and isinstance(failed[0], BrokenProcessPool):
+        raise RuntimeError(f"{processes.why_broken(workers)}; what was trained is kept") from None
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(futures)} cells could not be trained, the first because of "
