@@ -225,7 +225,7 @@ def test_a_step_that_leaves_nothing_but_nan_behind_is_divergence_even_if_it_was_
 
 def test_a_file_that_is_not_a_checkpoint_is_not_taken_for_one(tmp_path):
     np.savez(tmp_path / "run.npz", settings=np.frombuffer(b"{}", np.uint8))
-    refused(lambda: rf.nn.fit(rf.nn.mlp(), FEW, checkpoint=tmp_path / "run.npz"), "run.npz is not a checkpoint")
+    refused(lambda: rf.nn.fit(rf.nn.mlp(), FEW, checkpoint=tmp_path / "run.npz"), "run.npz is damaged, or not a check")
 
 
 def test_a_loss_beyond_float32_once_scaled_is_divergence_and_not_silence():

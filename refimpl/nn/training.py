@@ -331,8 +331,6 @@ class TrainingState:
         if found is None:
             return
         arrays, kept = found
-        if "identity" not in kept:
-            raise ValueError(f"fit: {path} is not a checkpoint of a training run; name another file")
         wrong = [k for k in identity if kept["identity"].get(k) != identity[k]]
         if wrong:
             raise ValueError(

@@ -119,13 +119,38 @@ def test_a_checkpoint_cut_short_gives_way_to_the_one_before(tmp_path):
     assert fit(**SETTINGS["stochastic"], checkpoint=path) == whole
 
 
+def test_whatever_byte_is_changed_or_wherever_it_is_cut_it_is_read_whole_or_gives_way_to_the_one_before(tmp_path):
+    """Of the directory at the end of the file every bit; of all of it, 1000 bytes and lengths."""
+    path, rng = tmp_path / "run.npz", np.random.default_rng(0)
+    of = {n: ({f"layer {i} w": np.arange(3.0 + i) * n for i in range(3)}, {"n": n}) for n in (1, 2)}
+    for n in of:
+        checkpoint.save(path, *of[n])
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    damaged = [
+        content[:i] + bytes([content[i] ^ 1 << bit]) + content[i + 1 :]
+        for i in range(start, len(content))
+        for bit in range(8)
+    ]
+    for i in rng.integers(0, len(content), 1000):
+        damaged += [content[:i], content[:i] + rng.bytes(1) + content[i + 1 :]]
+    found = []
+    for one in damaged:
+        path.write_bytes(one)
+        arrays, settings = checkpoint.load(path)
+        found.append(settings["n"])
+        expected = of[found[-1]][0]
+        assert {k: a.tolist() for k, a in arrays.items()} == {k: a.tolist() for k, a in expected.items()}
+    assert {*found} == {1, 2}
+
+
 def test_a_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "run.npz"
     checkpoint.save(path, {"x": np.arange(1000)}, {"n": 1})
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is damaged, and there is no older one.*move it away"):
+    with pytest.raises(ValueError, match="run.npz is damaged, or not .* and there is no older one.*move it away"):
         checkpoint.load(path)
 
 
