@@ -25,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     title, options = "refimpl", None
     try:
         _listen()
+        for stream in (sys.stdout, sys.stderr):  # names of files may have bytes that are no UTF-8
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         options = _read(arguments)
         title = f"refimpl {options.command}"
         return options.run(options)

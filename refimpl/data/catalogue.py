@@ -21,7 +21,7 @@ def load(name: str | os.PathLike) -> Task:
         One of `names`, or the path of a data set: an npz file, a directory with the files of
         CIFAR-10, CIFAR-100 (``PATH#3`` for its fourth superclass), MNIST or its like, or one with a
         folder of images for each class (``PATH#32x32`` to bring them to one size): see
-        `refimpl.data.files.local`.
+        `refimpl.data.files.local`.  What was read, and how, is in the task's `note`, one line.
 
     Returns
     -------

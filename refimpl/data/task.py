@@ -1,5 +1,6 @@
 """What a data set is to the rest of the package: four arrays, a number of classes, an origin."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class Task:
     images_from : str
         Name of the set of source images, or "" where only the images themselves tell. Two tasks with the
         same one share images, so neither may be used to learn about the other (see `marks`).
+    note : str
+        One line on how it was read from files: layout, scale, split, what was left out. No part of `fingerprint`.
 
     Raises
     ------
@@ -56,11 +59,13 @@ class Task:
     test_labels: np.ndarray
     classes: int
     images_from: str
+    note: str = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self):
         caller = type(self).__name__
         check.instance(caller, "name", self.name, str, "a string")
         check.instance(caller, "images_from", self.images_from, str, "a string")
+        check.instance(caller, "note", self.note, str, "a string")
         check.integer(caller, "classes", self.classes, check.Interval(2))
         for part in ("train", "test"):
             images = check.of_dtype(caller, f"{part}_images", getattr(self, f"{part}_images"), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import LINES, MARKS, axes
+from refimpl.plots.canvas import LINES, MARKS, axes, write_title
 
 
 def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str = "", ax=None):
@@ -36,7 +36,7 @@ def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str =
     _draw(ax, terms, sums, every=max(len(terms) // 8, 1))
     ax.set_xlabel("terms added")
     ax.set_ylabel("sum")
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
 
@@ -66,7 +66,7 @@ def staircases(x, rounded: dict[str, np.ndarray], *, title: str = "", ax=None):
     _draw(ax, x, rounded, every=max(len(x) // 12, 1))
     ax.set_xlabel("value")
     ax.set_ylabel("rounded value")
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
 

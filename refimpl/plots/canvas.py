@@ -27,3 +27,8 @@ def _looked_at(ax):
     if not hasattr(ax, "plot"):
         raise wrong_kind("plots", "ax", ax, "Matplotlib's Axes")
     return ax
+
+
+def write_title(ax, text: str) -> None:
+    """Write a title as it is: names of files may hold dollars, and bytes that are no UTF-8."""
+    ax.set_title(text.encode(errors="backslashreplace").decode(), parse_math=False)

@@ -7,7 +7,7 @@ import numpy as np
 from refimpl.formats import format as format_of
 from refimpl.numerics.metrics import error_profile
 from refimpl.numerics.tails import fit_student_t
-from refimpl.plots.canvas import axes, panels
+from refimpl.plots.canvas import axes, panels, write_title
 
 _STYLES = (
     ("#2166ac", "-", "o"),
@@ -243,10 +243,10 @@ def certificate(result, *, title: str = "", ax=None):
         yscale="log",
         xlim=ends,
         ylim=(floor / 2, top),
-        title=title,
         xlabel=rf"tolerance $\Gamma$ (of {result.outputs})",
         ylabel=rf"floating-point error $\delta$ (of {result.outputs})",
     )
+    write_title(ax, title)
     ax.legend(fontsize=8, loc="lower left")
     return ax.figure
 

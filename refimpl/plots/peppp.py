@@ -6,7 +6,7 @@ import numpy as np
 
 from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.frontier import non_dominated
-from refimpl.plots.canvas import axes, panels
+from refimpl.plots.canvas import axes, panels, write_title
 
 HATCHES = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
 
@@ -110,7 +110,7 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
     ax.set_xlabel("training memory (MB of $2^{20}$ bytes)")
     ax.set_ylabel("test error (fraction misclassified)")
     ax.set_ylim(bottom=0)
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
 
@@ -158,7 +158,7 @@ def memory(memory, *, title: str = "", ax=None):
     ax.invert_yaxis()
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel(f"MB of $2^{{20}}$ bytes (total {memory.total_mb:.4g})")
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
 

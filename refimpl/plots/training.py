@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import LINES, MARKS, axes
+from refimpl.plots.canvas import LINES, MARKS, axes, write_title
 
 
 def error_lines(
@@ -49,7 +49,7 @@ def error_lines(
     ax.set_xlabel(label)
     ax.set_ylabel("test error (fraction misclassified)")
     ax.set_ylim(bottom=0)
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
 
@@ -93,6 +93,6 @@ def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float |
         ax.axhspan(target - radius, target + radius, color="0.9", zorder=0, label="halting radius")
     ax.set_xlabel("step")
     ax.set_ylabel("weight")
-    ax.set_title(title)
+    write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
-
-import numpy as np
 
 from refimpl import _arguments as check
+from refimpl._files import read_arrays
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
 NAMES = (("train_images", "train_labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test"))
 
 
+@making.naming
 def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Task:
     """Read a task from an npz file of four arrays.
 
     They are called ``train_images train_labels test_images test_labels`` or ``x_train y_train
-    x_test y_test``: images uint8, or floats in [0, 1], of shape (n, height, width) or (n, height,
-    width, channels); labels integers from 0.
+    x_test y_test``; others in the file are left out.  Images are of shape (n, height, width), or
+    (n, height, width, channels) or (n, channels, height, width) with 1, 3 or 4 channels.  Labels are
+    integers from 0 or from 1, of shape (n,) or (n, 1).
+
+    Intensities become float32 in [0, 1]: uint8 is divided by 255, uint16 by 65535; other numbers stay as they
+    are where all lie in [0, 1], and else (standardized ones) the least of all images becomes 0 and the largest
+    1, by one linear map.  `Task.note` says which.
 
     Parameters
     ----------
@@ -32,46 +35,20 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Task:
     ------
     ValueError
         For a file that is missing, damaged or holds pickled objects, and for arrays that are
-        missing, do not fit each other, or hold NaN.
+        missing, larger than 4 GiB, do not fit each other or hold NaN, and where the shape does not tell
+        which axis is that of the channels.
     """
     path = check.path("read_npz", "path", path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = next((n for n in NAMES if set(n) <= set(file.files)), None)
-            if names is None:
-                raise ValueError(
-                    f"{path}: holds {', '.join(file.files) or 'nothing'}, expected "
-                    f"{' or '.join(', '.join(n) for n in NAMES)}"
-                )
-            arrays = [file[n] for n in names]
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError):
-        raise ValueError(f"{path}: is not an npz file, or cut short or damaged") from None
+        held = read_arrays(path, only={n for names in NAMES for n in names})
     except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise ValueError(f"{path}: holds pickled objects, which are never read; save plain arrays") from None
-        raise
-    pairs = []
-    for images, labels, which in ((*arrays[:2], "training"), (*arrays[2:], "test")):
-        if labels.dtype.kind not in "iu" or labels.ndim != 1 or len(labels) != len(images):
-            raise ValueError(
-                f"{path}: the {which} labels are {labels.dtype} {labels.shape}, expected integers "
-                f"({len(images)},), one for each image"
-            )
-        if images.ndim not in (3, 4) or images.size == 0:
-            raise ValueError(
-                f"{path}: the {which} images have the shape {images.shape}, expected (n, height, width) "
-                "or (n, height, width, channels)"
-            )
-        if images.dtype != np.uint8:
-            if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):
-                raise ValueError(
-                    f"{path}: the {which} images are {images.dtype} from {images.min()} to {images.max()}, "
-                    "expected uint8, or finite floats in [0, 1]"
-                )
-        pairs.append((images, labels.astype(np.int64)))
-    if min(labels.min() for _, labels in pairs) < 0:
-        raise ValueError(f"{path}: a label is below 0; number the classes from 0")
-    classes = int(max(labels.max() for _, labels in pairs)) + 1
-    return making.task(name or path.stem, pairs, classes)
+        raise ValueError(f"{path}: is {error}") from None
+    names = next((n for n in NAMES if set(n) <= held.keys()), None)
+    if names is None:
+        raise ValueError(
+            f"{path}: holds {', '.join(held) or 'nothing'}, expected {' or '.join(', '.join(n) for n in NAMES)}"
+        )
+    images, labels, test_images, test_labels = (held.pop(n) for n in names)
+    return making.task(
+        path, name or path.stem, [(images, labels), (test_images, test_labels)], left_out=", ".join(held)
+    )

@@ -21,6 +21,7 @@ from refimpl.data.task import Task
 _PIXELS = 3 * 32 * 32
 
 
+@making.naming
 def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) -> Task:
     """Read CIFAR-10 from a directory with its six files.
 
@@ -44,9 +45,10 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
     parts = [_read(folder / f"data_batch_{i}.bin", 1, (10,), records) for i in range(1, 6)]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     test_pixels, test_labels = _read(folder / "test_batch.bin", 1, (10,), records)
-    return making.task("cifar10", [(pixels, labels[:, 0]), (test_pixels, test_labels[:, 0])], 10)
+    return making.task(folder, "cifar10", [(pixels, labels[:, 0]), (test_pixels, test_labels[:, 0])], 10)
 
 
+@making.naming
 def read_cifar100(
     directory: str | os.PathLike,
     *,
@@ -71,9 +73,10 @@ def read_cifar100(
     check.choice("read_cifar100", "labels", labels, ("fine", "coarse"))
     column, classes = (1, 100) if labels == "fine" else (0, 20)
     parts = [(pixels, known[:, column]) for pixels, known in _cifar100("read_cifar100", directory, records)]
-    return making.task(f"cifar100-{labels}", parts, classes)
+    return making.task(Path(directory), f"cifar100-{labels}", parts, classes)
 
 
+@making.naming
 def cifar100_superclasses(
     directory: str | os.PathLike, *, records: tuple[int | None, int | None] = (50_000, 10_000)
 ) -> list[Task]:
@@ -90,6 +93,7 @@ def cifar100_superclasses(
     return [_superclass(directory, files, coarse) for coarse in range(20)]
 
 
+@making.naming
 def cifar100_superclass(
     directory: str | os.PathLike, coarse: int, *, records: tuple[int | None, int | None] = (50_000, 10_000)
 ) -> Task:
@@ -109,7 +113,7 @@ def _superclass(directory, files, coarse: int) -> Task:
             "it should have five; the file is damaged or not CIFAR-100"
         )
     pairs = [(part[0][mine], np.searchsorted(fine, part[1][mine, 1])) for part, mine in zip(files, chosen, strict=True)]
-    return making.task(f"cifar100-{coarse}", pairs, 5)
+    return making.task(Path(directory), f"cifar100-{coarse}", pairs, 5)
 
 
 def _cifar100(caller: str, directory, records):
@@ -125,13 +129,16 @@ def _records(caller: str, records) -> int | None:
 
 
 def _read(path: Path, labels: int, classes: tuple[int, ...], records: int | None):
-    """Return pixels (n, 32, 32, 3) and labels (n, labels) of one file."""
-    raw = np.frombuffer(making.content(path), np.uint8)
+    """Return pixels (n, 3, 32, 32) and labels (n, labels) of one file."""
     size = labels + _PIXELS
     wanted = f"{records} records of {size} bytes" if records else f"records of {size} bytes"
-    if raw.size == 0 or raw.size % size or (records and raw.size != records * size):
-        raise ValueError(f"{path}: has {raw.size} bytes, expected {wanted}; it is cut short, or not the binary version")
-    raw = raw.reshape(-1, size)
+    try:
+        held = path.stat().st_size
+        if held == 0 or held % size or (records and held != records * size):
+            raise ValueError(f"{path}: has {held} bytes, expected {wanted}; it is cut short, or not the binary version")
+        raw = np.fromfile(path, np.uint8).reshape(-1, size)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the directory that holds it") from None
     for column, limit in enumerate(classes):
         wrong = np.flatnonzero(raw[:, column] >= limit)
         if wrong.size:
@@ -139,5 +146,4 @@ def _read(path: Path, labels: int, classes: tuple[int, ...], records: int | None
                 f"{path}: record {wrong[0]} has the label {raw[wrong[0], column]}, allowed are 0 to "
                 f"{limit - 1}; the file is damaged or not this data set"
             )
-    pixels = raw[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return pixels, raw[:, :labels].astype(np.int64)
+    return raw[:, labels:].reshape(-1, 3, 32, 32), raw[:, :labels].astype(np.int64)

@@ -7,16 +7,24 @@ MNIST database of handwritten digits*.
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
+import re
+import struct
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from refimpl import _arguments as check
+from refimpl._files import DEFLATE, LARGEST
 from refimpl.data.files import making
 from refimpl.data.task import Task
 
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_NAME = re.compile(r"(?:(.+)-)?(train|test|t10k)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 
 
 def read_array(path: str | os.PathLike) -> np.ndarray:
@@ -30,30 +38,68 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        For a file that is missing, not an IDX file, or not as long as its header says; it is named.
+        For a file that is missing, not an IDX file, not as long as its header says, or larger than 4 GiB; it is
+        named.
     """
     path = check.path("read_array", "path", path)
-    raw = making.content(path)
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _TYPES or not raw[3]:
-        raise ValueError(f"{path}: begins with {raw[:4].hex() or 'nothing'}, which is not the header of an IDX file")
-    axes, dtype = raw[3], np.dtype(_TYPES[raw[2]])
-    start = 4 + 4 * axes
-    if len(raw) < start:
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            held = raw.seek(0, os.SEEK_END)
+            raw.seek(0)
+            if not packed:
+                return _array(path, raw, held, "")
+            with gzip.open(raw) as unpacked:
+                return _array(path, unpacked, DEFLATE * held, "gzip ")
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ValueError(f"{path}: the gzip file is cut short or damaged; get it again") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the directory that holds it") from None
+
+
+def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int, kind: str) -> np.ndarray:
+    """Read an array from a file of at most so many bytes, which are all of a plain one."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or not 1 <= head[3] <= 4:
+        raise ValueError(f"{path}: begins with {head.hex() or 'nothing'}, which is not the header of an IDX file")
+    axes, dtype = head[3], np.dtype(_TYPES[head[2]])
+    sizes = file.read(4 * axes)
+    if len(sizes) < 4 * axes:
         raise ValueError(f"{path}: its header is cut short; get the file again")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, 4))
-    expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
-    if len(raw) != expected:
+    shape = struct.unpack(f">{axes}I", sizes)
+    size = dtype.itemsize * math.prod(shape)
+    expected = 4 + 4 * axes + size
+    if size > LARGEST:
+        raise ValueError(f"{path}: says that it holds {size} bytes of shape {shape}, more than the {LARGEST} allowed")
+    content = file.read(size) if expected <= most else b""
+    if len(content) < size or file.read(1):
         raise ValueError(
-            f"{path}: has {len(raw)} bytes, a file of shape {shape} has {expected}; it is cut short or damaged"
+            f"{path}: has not the {expected} bytes of a {kind}file of shape {shape}; it is cut short or damaged"
         )
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int | None = 10) -> Task:
+def sets(directory: Path) -> dict[str, dict[tuple[str, str], Path]]:
+    """Return the IDX files of a directory: by set ("" or such as "letters"), then by part and content."""
+    found: dict[str, dict[tuple[str, str], Path]] = {}
+    for path in making.listed(directory):
+        name = _NAME.fullmatch(path.name)
+        if name and path.is_file():
+            subset, part, what = (name[1] or "").rpartition("-")[2], name[2].replace("t10k", "test"), name[3]
+            found.setdefault(subset, {}).setdefault((part, what), path)  # the plain one, which comes first
+    return found
+
+
+@making.naming
+def read_idx(
+    directory: str | os.PathLike, *, name: str = "mnist", classes: int | None = 10, subset: str | None = None
+) -> Task:
     """Read a data set in MNIST's four files from a directory, each plain or with ``.gz``.
 
     They are called ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
-    ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``.
+    ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``; or with a dot before ``idx``, ``test`` for ``t10k``,
+    and the name of a set before, as in ``emnist-letters-train-images-idx3-ubyte.gz``.  Intensities are divided
+    by 255.  (EMNIST's images lie on their side in its files, and stay so.)
 
     Parameters
     ----------
@@ -61,7 +107,9 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
     name : str
         Of the task.
     classes : int or None
-        None: as many as the labels say.
+        None: as many as the labels say, which may then begin at 1, as those of EMNIST's letters.
+    subset : str, optional
+        Which set, such as ``letters``, where the directory holds several.
 
     Raises
     ------
@@ -71,8 +119,18 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
     folder, pairs = check.path("read_idx", "directory", directory), []
     if classes is not None:
         check.integer("read_idx", "classes", classes, check.Interval(2))
-    for part in ("train", "t10k"):
-        images, labels = (_find(folder, f"{part}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    held = sets(folder)
+    subset = next(iter(held)) if subset is None and len(held) == 1 else subset or ""
+    if subset not in held:
+        raise ValueError(
+            f"{folder}: holds {'the sets ' + ', '.join(held) if held else 'no IDX files'}; "
+            f"name one of them, as in {folder}#{next(iter(held), 'letters')}"
+        )
+    for part in ("train", "test"):
+        for what in ("images", "labels"):
+            if (part, what) not in held[subset]:
+                raise ValueError(f"{folder}: has no {part} {what} beside {next(iter(held[subset].values())).name}")
+        images, labels = (held[subset][part, what] for what in ("images", "labels"))
         pixels, known = read_array(images), read_array(labels)
         if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
             raise ValueError(
@@ -88,14 +146,6 @@ def read_idx(directory: str | os.PathLike, *, name: str = "mnist", classes: int 
                 f"{labels}: label {known.max()} of image {int(known.argmax())}, allowed are "
                 f"0 to {classes - 1}; give more classes"
             )
-        pairs.append((pixels, known.astype(np.int64)))
-    if classes is None:
-        classes = int(max(known.max() for _, known in pairs)) + 1
-    return making.task(name, pairs, classes)
-
-
-def _find(directory: Path, name: str) -> Path:
-    for candidate in (directory / name, directory / f"{name}.gz"):
-        if candidate.exists():
-            return candidate
-    raise ValueError(f"{directory}: has neither {name} nor {name}.gz; give the directory that holds them")
+        pairs.append((pixels, known))
+    others = ", ".join(f"the set {other or 'without a name'}" for other in held if other != subset)
+    return making.task(folder, name, pairs, classes, left_out=others)

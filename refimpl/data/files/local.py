@@ -8,12 +8,15 @@ a directory with ``data_batch_1.bin``          `read_cifar10`
 one with ``train.bin`` and ``test.bin``        `read_cifar100`, fine labels; ``PATH#coarse`` for the
                                                20 superclasses as classes, ``PATH#0`` .. ``PATH#19``
                                                for one superclass as a task of five classes
-one with ``train-images-idx3-ubyte`` or .gz    `read_idx`
+one with ``train-images-idx3-ubyte`` or .gz    `read_idx`; ``PATH#letters`` where it holds several sets, as
+                                               EMNIST's does
 one with folders                               `read_folder`; ``PATH#32x24`` to bring images to that
                                                height and width, ``PATH#32x24-grey`` or ``PATH#grey``
+one with one folder alone, or with ``raw``     what that folder is, as unpacked archives have it
 =============================================  =====================================================
 
-The path, with what follows ``#``, is the task's name: processes that train it read it again.
+The path, with what follows ``#``, is the task's name: processes that train it read it again.  `Task.note` says
+in one line what was read: shape, layout, scale of the intensities, how split, and what was left out.
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from pathlib import Path
 from refimpl.data.files.arrays import read_npz
 from refimpl.data.files.cifar import cifar100_superclass, read_cifar10, read_cifar100
 from refimpl.data.files.folders import read_folder
-from refimpl.data.files.idx import read_idx
+from refimpl.data.files.idx import read_idx, sets
+from refimpl.data.files.making import listed
 from refimpl.data.task import Task
+
+CIFAR10, CIFAR100 = {"data_batch_1.bin", "test_batch.bin"}, {"train.bin", "test.bin"}
 
 
 def is_path(name: str) -> bool:
@@ -63,13 +69,28 @@ def _read(path: Path, option: str) -> Task:
                 "unpacked, or of class folders"
             )
         return _without_option(read_npz, path, option)
-    held = {p.name for p in path.iterdir()}
-    if {"data_batch_1.bin", "test_batch.bin"} & held:
+    task = _of_directory(inner := _inner(path), option)
+    return task if inner == path else replace(task, note=f"{task.note}; found in {inner}")
+
+
+def _inner(path: Path) -> Path:
+    """Return the directory further in, where there is one alone, or a ``raw`` with IDX files."""
+    held = listed(path)
+    folders = [p for p in held if p.is_dir()]
+    raw = [p for p in folders if p.name == "raw" and sets(p)]
+    if {p.name for p in held} & (CIFAR10 | CIFAR100) or sets(path) or not raw and len(folders) != 1:
+        return path
+    return _inner((raw or folders)[0])
+
+
+def _of_directory(path: Path, option: str) -> Task:
+    held = {p.name for p in listed(path)}
+    if CIFAR10 & held:
         return _without_option(read_cifar10, path, option)
-    if {"train.bin", "test.bin"} & held:
+    if CIFAR100 & held:
         return _cifar100(path, option)
-    if any(name.startswith("train-images-idx3-ubyte") for name in held):
-        return _without_option(lambda p: read_idx(p, classes=None), path, option)
+    if sets(path):
+        return read_idx(path, classes=None, subset=option or None)
     if {"data_batch_1", "meta", "batches.meta"} & held:
         raise ValueError(f"{path}: holds CIFAR as pickles, which are never read; get the binary version")
     if any((path / name).is_dir() for name in held):

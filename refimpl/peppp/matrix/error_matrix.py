@@ -408,5 +408,5 @@ class ErrorMatrix:
     def _of(cls, path, fields) -> ErrorMatrix:
         try:
             return cls(**fields)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: {error}") from None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from refimpl._arguments import message
-from refimpl._files import writing
+from refimpl._files import read_arrays, writing
 
 __all__ = ["MATRICES", "read_csv", "read_npz", "write_csv", "write_npz"]
 
@@ -65,39 +65,31 @@ def write_npz(path: Path, fields: Mapping[str, Any]) -> None:
 
 def read_npz(path: Path) -> dict[str, Any]:
     """Return the fields of an ErrorMatrix, from an npz file of whatever content; raises ValueError."""
-    content = _content(path)
-    pickled = _refusal(path, "a file with a pickle, which was not unpickled", "an npz file of plain arrays")
-    if content[:1] == b"\x80":  # how a pickle of protocol 2 or later begins
-        raise pickled
     try:
-        with np.lib.npyio.NpzFile(io.BytesIO(content), own_fid=True, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # damaged archives raise a dozen kinds, from zipfile down to struct
-        if "allow_pickle" in str(error):
-            raise pickled from None
-        raise _refusal(path, "truncated, damaged or not an npz file", "a complete npz file") from None
+        held = read_arrays(path)
+    except ValueError as error:
+        raise _refusal(path, str(error), "a complete npz file of plain arrays") from None
     fields: dict[str, Any] = {}
     for name, (kinds, axes, what) in KINDS.items():
-        if name not in arrays:
+        if name not in held:
             if name in ("values", "rows", "columns"):
                 raise _refusal(path, f"a file without the array {name!r}", "one that ErrorMatrix.save wrote")
             continue
-        array = arrays[name]
-        kind = getattr(getattr(array, "dtype", None), "kind", "")  # a file beside the arrays comes as bytes
-        if kind not in kinds or array.ndim != axes:
+        array = held[name]
+        if array.dtype.kind not in kinds or array.ndim != axes:
             raise _refusal(path, f"a file with something else under {name!r}", f"{what} under {name!r}")
         fields[name] = array.tolist() if axes == 1 else array
     if "images" in fields:
         fields["images"] = [marks[marks != 0] for marks in fields["images"]]
-    if "metadata" in arrays:
-        fields["metadata"] = _metadata(path, str(arrays["metadata"]))
+    if "metadata" in held:
+        fields["metadata"] = _metadata(path, str(held["metadata"]))
     return fields
 
 
 def _metadata(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(path, f"a file with metadata that is not JSON ({error})", "a JSON object") from None
 
 
