@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import tempfile
 import warnings
 import zipfile
@@ -54,21 +55,40 @@ def writing(path: str | os.PathLike, *, text: bool = False, keep: str | os.PathL
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no directory {path.parent}; make it")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    mark = f"@{platform.node()}.writing"
+    _clear(path.parent, mark)
+    beside = path.with_name(f".{path.name}.{os.getpid()}{mark}")
     try:
-        with open(beside, "w" if text else "wb", encoding="utf-8" if text else None) as file:
+        with naming(path), open(beside, "w" if text else "wb", encoding="utf-8" if text else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(beside, path)
-    except OSError as error:
-        if error.errno is not None:
-            error.filename = error.filename or str(path)  # a full disk does not say where
-        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _clear(directory: Path, mark: str) -> None:
+    """Delete what was being written by processes of this machine that were killed."""
+    for left in directory.glob(f".*{mark}") if os.name == "posix" else ():
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                os.kill(int(left.name.removesuffix(mark).rpartition(".")[2]), 0)
+            except ProcessLookupError:
+                left.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Let an OSError say which file it is about: a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
+        raise
 
 
 def refusal(path: str | os.PathLike) -> str | None:
@@ -82,7 +102,7 @@ def refusal(path: str | os.PathLike) -> str | None:
     if there == path:
         return None if os.access(path, os.W_OK) else "permission denied"
     try:
-        with tempfile.TemporaryDirectory(dir=there):
+        with tempfile.TemporaryFile(dir=there):  # has no name that a kill could leave behind
             return None
     except OSError as error:
         return f"nothing can be made in {there}: {error.strerror}"

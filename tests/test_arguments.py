@@ -1,6 +1,9 @@
 """Arguments are refused in one grammar, and files are written whole or not at all."""
 
+import errno
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +97,34 @@ def test_a_file_is_written_whole_or_what_was_there_stays(tmp_path, text):
         file.write("new" if text else b"new")
         raise RuntimeError
     assert place.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_write_and_what_a_running_one_writes_stays(tmp_path):
+    killed = "import os, sys\nfrom refimpl._files import writing\nwith writing(sys.argv[1]): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", killed, tmp_path / "one"])
+    assert [p.suffix for p in tmp_path.iterdir()] == [".writing"]
+    with writing(tmp_path / "two"):
+        left = [p.name.rpartition("@")[0] for p in tmp_path.iterdir()]
+        assert left == [f".two.{os.getpid()}"]
+        with writing(tmp_path / "three"):
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["three", "two"]
+
+
+def test_a_place_is_tried_without_a_directory_that_a_kill_would_leave_there(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(os, "mkdir", lambda *_: made.append(_))
+    assert refusal(tmp_path / "new") is None and not made
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device: .*file'$"), writing(tmp_path / "file"):
+        pass
+    assert not os.listdir(tmp_path)
 
 
 def test_the_file_before_is_kept_where_asked(tmp_path):

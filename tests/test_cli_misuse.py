@@ -193,17 +193,17 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(run, tmp_pat
 )
 def test_a_directory_in_which_nothing_can_be_made_is_found_out_before_the_work(refused, tmp_path, monkeypatch, line):
     """As below /proc: there, root has every right and can make nothing."""
-    closed, make = tmp_path / "closed", tempfile.mkdtemp
+    closed, make = tmp_path / "closed", tempfile.TemporaryFile
     closed.mkdir()
 
-    def refuse(suffix, prefix, dir):
+    def refuse(dir):
         if dir == closed:
             raise FileNotFoundError(2, "No such file or directory")
-        return make(suffix, prefix, dir)
+        return make(dir=dir)
 
     for work in ("peppp.sweeping.sweep.train_cell", "nn.fit", "numerics.measure"):
         monkeypatch.setattr(f"refimpl.{work}", None)
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     words, out = ([line], closed / "a" / "b")
     if line.endswith("--checkpoint"):
         words, out = [line, closed / "run.npz"], tmp_path / "out"

@@ -1,5 +1,6 @@
 """Nothing measured is lost: a sweep killed at any moment continues and ends with the same matrix."""
 
+import errno
 import json
 import os
 import signal
@@ -221,6 +222,18 @@ def test_two_runs_cannot_share_a_directory_but_one_may_look_on(tmp_path, capsys)
     assert first.path.read_bytes() == content
     first.close()
     Journal(tmp_path, SETTINGS).close()
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_journal(tmp_path, capsys, monkeypatch):
+    Journal(tmp_path, SETTINGS).close()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", lambda *_: cell(TASKS[0], DIGITS.fingerprint))
+    assert main(["sweep", *WORDS, "--jobs", "1", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith(f"No space left on device: '{tmp_path / 'cells.jsonl'}'\n")
 
 
 def test_a_script_without_a_guard_is_told_of_it_and_trains_nothing_twice(tmp_path):

@@ -24,6 +24,7 @@ import numpy as np
 import refimpl
 from refimpl import data, nn
 from refimpl._arguments import Interval, instance, integer, message, names, wrong_kind
+from refimpl._files import naming
 from refimpl.nn.engine.compiling import told
 from refimpl.nn.training import STARTING
 from refimpl.peppp.checks import memory_cap
@@ -100,7 +101,8 @@ def train_cells(
         bar.set_postfix_str(STARTING)
 
         def keep(cell):
-            journal.add(cell)
+            with naming(journal.path):
+                journal.add(cell)
             bar.set_postfix_str(f"{cell['task']} {cell['configuration']} error {cell['error']:.3f}")
             bar.update()
 
