@@ -1,7 +1,8 @@
 """How well does estimation from a few measurements work?  Leave each task out and see.
 
 Everything a method chooses (rank, noise, weights, the width of its bands) it chooses from the other
-tasks, so what is measured here is what a user with a new task would have met.
+tasks, so what is measured here is what a user with a new task would have met. And where trainings were repeated,
+what is measured of a task is one training of each cell, and it is scored by the others: luck is not knowledge.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from refimpl.peppp import frontier as fronts
 from refimpl.peppp.checks import memories, memory_cap, observed_errors
 from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.calibration import NORMAL_90
-from refimpl.peppp.estimators.methods import BEST, METHODS, Learned, learn
+from refimpl.peppp.estimators.methods import BASELINES, BEST, METHODS, Learned, learn
 from refimpl.peppp.matrix import sampling
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes
@@ -51,6 +52,8 @@ class _Options:
     ratio: float
     leak: bool
     groups: NDArray[np.str_]
+    cap_fraction: float | None
+    features: NDArray[np.float64] | None
 
 
 def leave_one_out(
@@ -64,6 +67,10 @@ def leave_one_out(
     plug_in: bool = True,
     duplicates: fronts.Duplicates = "keep",
     memory_cap_mb: float | None = None,
+    cap_fraction: float | None = None,
+    truth: ArrayLike | None = None,
+    measured_repeat: int = 0,
+    features: ArrayLike | None = None,
     meta_training: Sampling = "full",
     ratio: float = 0.2,
     leak: bool = False,
@@ -77,7 +84,8 @@ def leave_one_out(
     ----------
     errors : ErrorMatrix or array_like of float, shape (rows, columns)
         Errors in [0, 1]; nan where not measured. Of a held-out row exist only the columns in which
-        it was measured, and some row that is learned from too.
+        it was measured, and some row that is learned from too. Of a matrix with repeats, what is measured of a
+        held-out row is one of them, and the mean of the others is the truth.
     memory_mb : array_like of float, shape (rows, columns) or (columns,), optional
         Memory of each entry, in MB (2^20 bytes), finite and not all 0; may be left out where
         `errors` is an ErrorMatrix that has it.
@@ -85,18 +93,27 @@ def leave_one_out(
         Entries measured of the held-out row, exactly. With a sequence the results get one more
         axis in front, and what a method learns is learned once for all of them.
     method : str, default the best one
-        A name in `methods.METHODS`.
+        A name in `methods.METHODS` or `methods.BASELINES`.
     rank : int, default 5
         Rank of the embedding; methods with a Gaussian belief choose their own by held-out rows.
     seed : int, default 0
         Seed of the random choices; the held-out row's index is mixed in.
     plug_in : bool, default True
         Whether measured errors replace predictions in the frontier metrics and `relative_error`;
-        the paper's released code does not. The regrets always use them.
+        the paper's released code does not. The regrets always use them, but for methods that know what part of
+        a measured error is luck.
     duplicates : {"keep", "eliminate"}, default "keep"
         Meaning of the frontiers in `convergence` and `hyper_diff`; see `frontier.non_dominated`.
     memory_cap_mb : float, optional
         Only configurations within it exist; default none.
+    cap_fraction : float, optional
+        The same as a part of each row's own range, from its least memory (0) to its largest (1).
+    truth : array_like of float, shape (rows, columns), optional
+        What estimates are scored by; default as said under `errors`. The errors then are what is measured.
+    measured_repeat : int, default 0
+        Which of the repeats is measured; the matrix must have another one.
+    features : array_like of float, shape (columns, d), optional
+        For the method "gp", which knows nothing else of the configurations.
     meta_training : {"full", "uniform", "memory-biased"}, default "full"
         Which entries of the other rows are known; see `sampling`. Where their propensities differ,
         methods that complete the matrix weight by their inverse, as the paper does. A row of which
@@ -155,8 +172,14 @@ def leave_one_out(
     names = [str(i) for i in range(len(values))] if groups is None else sequence(caller, "groups", groups, "['a', 'b']")
     choice(caller, "duplicates", duplicates, fronts.DUPLICATES)
     choice(caller, "meta_training", meta_training, get_args(Sampling))
+    measured, true = _measured_and_true(caller, errors, values, truth, measured_repeat)
+    draws = errors.repeats if isinstance(errors, ErrorMatrix) else None
+    if cap_fraction is not None:
+        cap_fraction = number(caller, "cap_fraction", cap_fraction, Interval(0, 1))
+    if (features is None) == (method == "gp"):
+        raise ValueError(message(caller, "features", "given" if features is not None else "none", "for 'gp' alone"))
     options = _Options(
-        choice(caller, "method", method, METHODS),
+        choice(caller, "method", method, METHODS | BASELINES),
         (),
         rank,
         integer(caller, "seed", seed, NOT_NEGATIVE),
@@ -167,13 +190,23 @@ def leave_one_out(
         number(caller, "ratio", ratio, Interval(0, 1, open_low=True)),
         leak,
         of_shape(caller, "groups", np.array(names, dtype=np.str_), (len(values),)),
+        cap_fraction,
+        None if features is None else numbers(caller, "features", features, (values.shape[1], None)),
     )
     jobs = integer(caller, "jobs", jobs, Interval(1))
-    options = _possible(caller, options, counts, values, memory)
-    fold = functools.partial(_fold, values=values, memory=memory, options=options)
-    folds = np.array(list(_map(fold, range(len(values)), jobs, progress, method)))
+    options = _possible(caller, options, counts, values, measured, memory)
+    fold = functools.partial(
+        _fold, values=values, memory=memory, options=options, measured=measured, true=true, draws=draws
+    )
+    if options.sampling == "full":  # then all rows of a group learn from the same
+        parts = [np.flatnonzero(options.groups == group) for group in dict.fromkeys(options.groups.tolist())]
+    else:
+        parts = [np.array([i]) for i in range(len(values))]
+    scores = np.empty((len(values), len(options.counts), len(METRICS)))
+    for rows, of_rows in zip(parts, _map(fold, parts, jobs, progress, method), strict=True):
+        scores[rows] = of_rows
     # rows x counts x metrics, to a dict of counts x rows
-    by_metric = dict(zip(METRICS, folds.transpose(2, 1, 0), strict=True))
+    by_metric = dict(zip(METRICS, scores.transpose(2, 1, 0), strict=True))
     return by_metric if several else {name: scores[0] for name, scores in by_metric.items()}
 
 
@@ -191,7 +224,21 @@ def _matrices(caller, errors, memory_mb) -> tuple[NDArray[np.float64], NDArray[n
     return values, memory
 
 
-def _possible(caller, given: _Options, counts, values, memory) -> _Options:
+def _measured_and_true(caller, errors, values, truth, repeat):
+    """Return what is measured of each row when it is held out, and what it is scored by, as matrices."""
+    draws = errors.repeats if isinstance(errors, ErrorMatrix) else None
+    if truth is not None:
+        return values, numbers(caller, "truth", truth, values.shape)
+    if draws is None:
+        return values, values
+    repeat = integer(caller, "measured_repeat", repeat, Interval(0, len(draws) - 1), "the repeats there are")
+    others = np.delete(draws, repeat, axis=0)
+    known = ~np.isnan(others).all(axis=0)
+    true = np.where(known, np.nansum(others, axis=0) / np.maximum((~np.isnan(others)).sum(axis=0), 1), np.nan)
+    return np.where(known, draws[repeat], np.nan), np.where(np.isnan(draws[repeat]), np.nan, true)
+
+
+def _possible(caller, given: _Options, counts, values, measured, memory) -> _Options:
     """Return the options with rank and numbers of measurements, or refuse what cannot work, before any work."""
     rest = min(int(np.count_nonzero(given.groups != group)) for group in given.groups)
     if rest < 2:
@@ -199,7 +246,7 @@ def _possible(caller, given: _Options, counts, values, memory) -> _Options:
     embeds = "mf" in given.method or "bo" in given.method
     hint = "as many rows are left to learn from" if embeds else ""
     rank = integer(caller, "rank", given.rank, Interval(1, rest if embeds else math.inf), hint)
-    measurable = [_existing(i, values[given.groups != g], values, memory, given) for i, g in enumerate(given.groups)]
+    measurable = [_existing(i, values[given.groups != g], measured, memory, given) for i, g in enumerate(given.groups)]
     fewest = int(np.argmin([there.sum() for there in measurable]))
     most, least = int(measurable[fewest].sum()), rank if embeds else 1
     if most < max(least, 2):
@@ -212,10 +259,13 @@ def _possible(caller, given: _Options, counts, values, memory) -> _Options:
     return replace(given, rank=rank, counts=numbers_of)
 
 
-def _existing(i, known, values, memory, options) -> NDArray[np.bool_]:
+def _existing(i, known, measured, memory, options) -> NDArray[np.bool_]:
     """Mark the columns that row i can be measured in and that the known rows say something of."""
     cap = np.inf if options.memory_cap_mb is None else options.memory_cap_mb
-    return (memory[i] <= cap) & ~np.isnan(values[i]) & ~np.isnan(known).all(axis=0)
+    if options.cap_fraction is not None:
+        least, most = memory[i].min(), memory[i].max()
+        cap = min(cap, least + options.cap_fraction * (most - least))
+    return (memory[i] <= cap) & ~np.isnan(measured[i]) & ~np.isnan(known).all(axis=0)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
@@ -250,45 +300,61 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(first)))
 
 
-def _fold(i, **how) -> list[tuple[float, ...]]:
-    """Score one held-out row, once for each number of measurements."""
+def _fold(rows, **how) -> list[list[tuple[float, ...]]]:
+    """Score held-out rows that learn from the same others, each once for each number of measurements."""
     try:
         with threadpool_limits(1, user_api="blas"):  # of small matrices, more threads are slower
-            return _scores(i, **how)
+            return _scores(rows, **how)
     except ValueError as error:
-        raise ValueError(f"leave_one_out: with row {i} held out, {error}") from None
+        raise ValueError(f"leave_one_out: with row {rows[0]} held out, {error}") from None
 
 
-def _scores(i, *, values, memory, options: _Options):
-    known, others, propensity = _known(i, values, memory, options)
-    exists = _existing(i, known, values, memory, options)
-    true, mb = values[i, exists], memory[i, exists]
-    sampled = np.ix_(~np.isnan(known[:, exists]).all(axis=1), exists)  # other rows teach nothing
-    learned = learn(
-        options.method,
-        known[sampled],
-        memory[others][sampled],
-        rank=options.rank,
-        propensity=None if propensity is None else propensity[sampled],
-    )
-    scale, duplicates = float(memory.max()), options.duplicates
+def _scores(rows, *, values, memory, options: _Options, measured, true, draws):
+    known, others, propensity = _known(rows[0], values, memory, options)
+    fitted: dict[bytes, Learned] = {}
+    scores = []
+    for i in rows:
+        exists = _existing(i, known, measured, memory, options)
+        if exists.tobytes() not in fitted:
+            sampled = np.ix_(~np.isnan(known[:, exists]).all(axis=1), exists)  # other rows teach nothing
+            seen = (
+                None
+                if draws is None
+                else np.where(np.isnan(known), np.nan, draws[:, others])[:, sampled[0], sampled[1]]
+            )
+            fitted[exists.tobytes()] = learn(
+                options.method,
+                known[sampled],
+                memory[others][sampled],
+                rank=options.rank,
+                propensity=None if propensity is None else propensity[sampled],
+                repeats=seen,
+                features=None if options.features is None else options.features[exists],
+            )
+        learned = fitted[exists.tobytes()]
+        of_row = measured[i, exists], true[i, exists], memory[i, exists]
+        scores.append(_scores_of_row(i, learned, *of_row, float(memory.max()), options))
+    return scores
+
+
+def _scores_of_row(i, learned: Learned, measured, true, mb, scale, options: _Options):
+    duplicates = options.duplicates
     allowed = np.ones(len(true), dtype=bool)
     scores = []
     for n in options.counts:
-        strategy = learned.strategy(n, memory=mb, allowed=allowed, seed=(options.seed, i))
-        chosen, errors = sequential.measure_by(strategy, lambda columns: true[columns])
+        strategy = learned.strategy(n, memory=mb, allowed=allowed, seed=(options.seed, int(i)))
+        chosen, errors = sequential.measure_by(strategy, lambda columns: measured[columns])
         modelled, deviation = learned.predict(chosen, errors)
-        predicted = modelled.copy()
-        predicted[chosen] = errors
-        shown = predicted if options.plug_in else modelled
+        best = learned.best(chosen, errors)
+        shown = best if options.plug_in else modelled
         expected = learned.frontier(chosen, errors, mb)
         front = shown if expected is None else expected
         scores.append(
             (
                 fronts.convergence(mb, true, front, memory_scale=scale, duplicates=duplicates),
                 fronts.hyper_diff(mb, true, front, memory_scale=scale, duplicates=duplicates),
-                fronts.regret(true, fronts.recommend(mb, predicted)),
-                fronts.budget_regret(mb, true, predicted),
+                fronts.regret(true, fronts.recommend(mb, best)),
+                fronts.budget_regret(mb, true, best),
                 fronts.inverted_distance(mb, true, front, memory_scale=scale, duplicates=duplicates),
                 _relative(true - shown, true),
                 _coverage(learned, true, chosen, modelled, deviation),
@@ -336,7 +402,7 @@ def _coverage(learned: Learned, true, chosen, modelled, deviation) -> float:
     return float(inside[unmeasured].mean())
 
 
-def _map(function: Callable, items: range, jobs: int, progress: bool, label: str) -> Iterator:
+def _map(function: Callable, items: list, jobs: int, progress: bool, label: str) -> Iterator:
     """Yield function(item) in order, in this process or in several."""
     from tqdm import tqdm
 

@@ -11,12 +11,12 @@ from contextlib import nullcontext
 import numpy as np
 
 from refimpl import data
-from refimpl._arguments import instance, integer, message
+from refimpl._arguments import choice, instance, integer, message
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.checks import memory_cap
 from refimpl.peppp.configs import configuration
 from refimpl.peppp.estimate import Estimate
-from refimpl.peppp.estimators.methods import BEST, learn
+from refimpl.peppp.estimators.methods import BEST, METHODS, learn
 from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 from refimpl.peppp.sweeping import processes, sweep
@@ -99,7 +99,8 @@ class Study:
         for kind, names, axis in (("row", errors.rows, 1), ("column", errors.columns, 0)):
             for i in np.flatnonzero(unmeasured.all(axis=axis))[:1]:
                 raise ValueError(message("Study", f"{kind} {names[i]!r} of errors", "all nan", "some measured entry"))
-        self.learned = learn(method, errors.values, errors.memory_mb, rank=rank)
+        choice("Study", "method", method, METHODS)
+        self.learned = learn(method, errors.values, errors.memory_mb, rank=rank, repeats=errors.repeats)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
         if count < fewest:
@@ -238,6 +239,7 @@ def estimate_frontier(
 
     Examples
     --------
+    >>> from refimpl.peppp import meta_training
     >>> task = data.load("digits")
     >>> estimate = estimate_frontier(meta_training(task), task, jobs=1, progress=False)
     >>> len(estimate.chosen), len(estimate.names)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.calibration import NORMAL_90, LeftOut, band_width, rehearse
 from refimpl.peppp.estimators.factors import probabilistic_pca
@@ -171,7 +172,11 @@ def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
 def test_bands_are_as_wide_as_heavier_tails_demand():
     rng = np.random.default_rng(0)
     heavy = np.clip(0.5 + 0.01 * rng.standard_t(3, (2000, 6)), 0, 1)
-    rehearsed = rehearse(learn_prior(heavy).left_out, heavy, 1, weights=np.ones(6))
+
+    def choose(rows, row, there):
+        return sequential.by_variance(rows, 1, memory=np.arange(6), weights=np.ones(6), allowed=there)
+
+    rehearsed = rehearse(learn_prior(heavy).left_out, heavy[None], choose)
     width = band_width(rehearsed)
     # of t with 3 degrees of freedom: half width of the middle 90 % over standard deviation
     assert width == pytest.approx(2.353 / np.sqrt(3), abs=0.1)
@@ -180,9 +185,49 @@ def test_bands_are_as_wide_as_heavier_tails_demand():
 
 def test_a_band_is_the_quantile_of_unmeasured_residuals_and_nothing_where_all_is_certain_and_right():
     after = Belief(np.array([0.5, 0.5, 0.5]), np.diag([0.01, 0.04, 0.0]))
-    left = LeftOut(0, np.array([0.6, 0.1, 0.5]), np.array([2]), after)  # residuals 1, 2 and, measured, 0
-    assert band_width([left], 0.5) == pytest.approx(1.5)
+    left = LeftOut(0, np.array([[0.6, 0.1, 0.5]]), np.array([2]), after)  # residuals 1, 2 and, measured, 0
+    assert band_width([left], 0.5) == pytest.approx(1.0)
     assert band_width([left], 1.0) == pytest.approx(2.0)
-    certain = LeftOut(0, np.array([0.5, 0.25]), np.array([], int), Belief(np.array([0.5, 0.25]), np.zeros((2, 2))))
+    certain = LeftOut(0, np.array([[0.5, 0.25]]), np.array([], int), Belief(np.array([0.5, 0.25]), np.zeros((2, 2))))
     assert band_width([certain]) == 0.0
+    # a column known in one row of three counts as much as one known in all: half of the weight lies at 3
+    sure = Belief(np.full(2, 0.5), 0.01 * np.eye(2))
+    rows = [LeftOut(i, np.array([[0.5, 0.8 if i == 0 else np.nan]]), np.array([], int), sure) for i in range(3)]
+    assert band_width(rows, 0.49) == 0.0 and band_width(rows, 0.51) == pytest.approx(3.0)
     assert band_width([]) == band_width([left._replace(measured=np.arange(3))]) == NORMAL_90
+
+
+def test_what_part_of_a_deviation_comes_again_is_learned_from_repeats_and_believed():
+    """Rows around a common mean, their own deviations of variance .02 and luck of .06: a quarter is believed."""
+    rng = np.random.default_rng(0)
+    own = 0.5 + np.sqrt(0.02) * rng.standard_normal((400, 6))
+    draws = own + np.sqrt(0.06) * rng.standard_normal((3, 400, 6))
+    draws = 0.5 + (draws - 0.5) / 4  # within [0, 1]
+    rows = learn_prior(draws.mean(axis=0), repeats=draws).rows
+    after = rows.given([0], [0.7])
+    assert after.mean[0] == pytest.approx(0.5 + 0.2 / 4, abs=0.01)
+    often = rows.given([0], [0.7], counts=[3])
+    assert often.mean[0] == pytest.approx(0.5 + 0.2 / 2, abs=0.015)
+    # the truth is the row's own error: how far from it what is believed is expected to be
+    assert np.sqrt(after.covariance[0, 0]) == pytest.approx(np.sqrt(0.02 * 0.75) / 4, rel=0.15)
+    assert after.deviation[0] == pytest.approx(np.sqrt(0.02 * 0.75 + 0.06) / 4, rel=0.1)  # of another training
+
+
+def test_without_repeats_what_is_measured_is_exact():
+    rows = learn_prior(np.random.default_rng(1).uniform(size=(20, 5))).rows
+    after = rows.given([3, 1], [0.125, 0.75])
+    assert after.mean[[3, 1]].tolist() == [0.125, 0.75] and after.deviation[[3, 1]].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_belief_with_luck_is_conditioned_as_the_joint_gaussian_of_errors_and_trainings(seed):
+    rng = np.random.default_rng(seed)
+    root, luck, mean = rng.standard_normal((5, 5)), rng.uniform(0.5, 2, 5), rng.standard_normal(5)
+    belief = Belief(mean, root @ root.T, luck)
+    columns, errors, counts = [4, 1], np.array([0.3, -0.2]), np.array([1, 3])
+    after = belief.given(columns, errors, counts)
+    pick = np.eye(5)[columns]
+    joint = pick @ belief.covariance @ pick.T + np.diag(luck[columns] / counts)
+    gain = belief.covariance @ pick.T @ np.linalg.inv(joint)
+    np.testing.assert_allclose(after.mean, mean + gain @ (errors - pick @ mean), rtol=1e-9)
+    np.testing.assert_allclose(after.covariance, belief.covariance - gain @ pick @ belief.covariance, atol=1e-9)

@@ -150,12 +150,12 @@ def test_no_other_fraction_brings_the_hypervolumes_nearer(seed):
     for row in range(5):
         memory[row], after, _ = uncertain(seed + row)
         true = rng.multivariate_normal(after.mean, after.covariance, method="eigh").clip(0, 1)
-        left.append(LeftOut(row, true, np.array([], dtype=int), after))
+        left.append(LeftOut(row, true[None], np.array([], dtype=int), after))
     corner = (memory.max(), 1.0)
 
     def missed(fraction):
         total = 0.0
-        for mb, (_, true, _, after) in zip(memory, left, strict=True):
+        for mb, (_, (true,), _, after) in zip(memory, left, strict=True):
             least = expected_least([mb], [after.mean], [after.covariance])[0]
             shown = expected_frontier(mb, after.mean.clip(0, 1), least, fraction)
             total += abs(fronts.hypervolume(mb, shown, corner) - fronts.hypervolume(mb, true, corner))

@@ -149,14 +149,9 @@ def test_a_frontier_has_ordered_bands_around_what_is_predicted(rows, kind, monke
     values, memory = made_up(rows + 1, 99, **KINDS[kind])
     truth = dict(zip(names, values[0], strict=True))
 
-    def train(task, name, settings):
-        return {
-            "task": task,
-            "configuration": name,
-            "data": DIGITS.fingerprint,
-            "error": float(truth[name]),
-            "seconds": 0.0,
-        }
+    def train(task, name, settings, fingerprint):
+        known = {"task": "digits", "configuration": name, "seed": settings.seed, "data": fingerprint}
+        return known | {"error": float(truth[name]), "seconds": 0.0, "diverged": False, "fall": 0.0}
 
     monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     errors = ErrorMatrix(

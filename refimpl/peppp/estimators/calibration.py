@@ -2,15 +2,15 @@
 
 A belief states a standard deviation for each prediction, and where the frontier is to be expected.
 Whether those are honest is measured, not assumed: rows are left out in turn and estimated from a few
-of their entries. The band is as many standard deviations wide as it takes to hold 90 % of the others;
-the frontier goes as far from the predictions towards its expectation as was right for most.
+of their entries, by the strategy that is used for new ones. The band is as many standard deviations wide as it takes
+to hold 90 % of the others; the frontier goes as far from the predictions towards its expectation as was right for most.
 
 *Source*: cross-conformal prediction (Vovk, 2015), with standardized residuals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,10 @@ NORMAL_90 = 1.6448536269514722
 
 
 class LeftOut(NamedTuple):
-    """A row that was left out, and what was believed of it after a few of its entries."""
+    """A row that was left out, and what was believed of it after a few of its entries.
+
+    `true`, shape (trainings, columns), are the trainings that were not measured; nan where there was none.
+    """
 
     row: int
     true: NDArray[np.float64]
@@ -38,20 +41,21 @@ class LeftOut(NamedTuple):
 
 
 def rehearse(
-    parts: Iterable[tuple[ScaledNoise, NDArray[np.intp]]], values: ArrayLike, n: int, *, weights: NDArray[np.float64]
+    parts: Iterable[tuple[ScaledNoise, NDArray[np.intp]]],
+    draws: NDArray[np.float64],
+    choose: Callable[[ScaledNoise, int, NDArray[np.bool_]], sequential.Strategy],
 ) -> list[LeftOut]:
-    """Estimate each row from `n` of its entries and what was learned without it.
+    """Estimate each row from a few of its entries and what was learned without it, as a new row will be.
 
     Parameters
     ----------
     parts : iterable of (ScaledNoise, ndarray of int)
         What was learned, each with the rows that were left out of it; from `prior.learn_prior`.
-    values : array_like of float, shape (rows, columns)
-        Complete.
-    n : int
-        Entries that will be measured of a new row.
-    weights : ndarray of float64, shape (columns,)
-        For `sequential.variance_reduction`, which chooses them.
+    draws : ndarray of float64, shape (trainings, rows, columns)
+        Errors; nan where not measured. The first training of a row is what is measured of it; the others are
+        the truth, or the first itself where there is only one.
+    choose : callable
+        Of what was learned, the row and the columns that were measured in it, returns the strategy that will be used.
 
     Returns
     -------
@@ -62,14 +66,14 @@ def rehearse(
     Rows are exchangeable, entries of one row are not independent: what is learned from these holds on
     average over rows. The kind of belief (rank, noise) was chosen on all rows together.
     """
-    errors = np.asarray(values, dtype=np.float64)
-    everything = np.ones(errors.shape[1], dtype=bool)
     left = []
     for learned, rows in parts:
-        chosen = sequential.variance_reduction(learned.factors.belief, n, weights=weights, allowed=everything)
         for row in rows:
-            after = learned.given(chosen, errors[row, chosen])
-            left.append(LeftOut(int(row), errors[row], chosen, after))
+            there = ~np.isnan(draws[0, row])
+            strategy = choose(learned, int(row), there)
+            chosen, errors = sequential.measure_by(strategy, draws[0, row].__getitem__)
+            true = draws[1:, row] if len(draws) > 1 else draws[:, row]
+            left.append(LeftOut(int(row), true, chosen, learned.given(chosen, errors)))
     return left
 
 
@@ -85,24 +89,32 @@ def band_width(rehearsed: Sequence[LeftOut], level: float = 0.9) -> float:
     Returns
     -------
     float
-        The `level` quantile of |error - prediction| / deviation over the unmeasured entries of
-        all rows; `NORMAL_90` where there are none.
+        The `level` quantile of |error - prediction| / deviation over the unmeasured entries of all rows,
+        each column counting as much as it would if it were known in every row; `NORMAL_90` where there are none.
 
     Examples
     --------
-    >>> from refimpl.peppp.estimators.prior import learn_prior
-    >>> rng = np.random.default_rng(0)
-    >>> values = 0.5 + 0.1 * rng.standard_normal((60, 8)).clip(-3, 3)
-    >>> rehearsed = rehearse(learn_prior(values).left_out, values, 2, weights=np.ones(8))
-    >>> 1.4 < band_width(rehearsed) < 1.9
-    True
+    >>> left = LeftOut(0, np.array([[0.4, 0.5, 0.8]]), np.array([1]), Belief(np.full(3, 0.5), 0.01 * np.eye(3)))
+    >>> round(band_width([left], 1.0), 6)
+    3.0
     """
-    of_rows = [
-        np.delete(np.abs(true - after.mean) / np.maximum(after.deviation, 1e-150), measured)
-        for _, true, measured, after in rehearsed
-    ]
-    residuals = np.concatenate(of_rows) if of_rows else np.empty(0)
-    return float(np.quantile(residuals, level)) if residuals.size else NORMAL_90
+    if not rehearsed:
+        return NORMAL_90
+    residuals = np.array(
+        [np.abs(left.true - left.after.mean) / np.maximum(left.after.deviation, 1e-150) for left in rehearsed]
+    )
+    for of_row, left in zip(residuals, rehearsed, strict=True):
+        of_row[:, left.measured] = np.nan
+    known = ~np.isnan(residuals)
+    if not known.any():
+        return NORMAL_90
+    often = known.any(axis=1).sum(axis=0)  # in how many rows each column is known
+    weights = np.broadcast_to(1 / np.maximum(often, 1), known.shape)[known]
+    return float(np.quantile(residuals[known], level, weights=weights, method="inverted_cdf"))
+
+
+def _positive(deviation):
+    return np.maximum(deviation, 1e-150)
 
 
 def frontier_fraction(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
@@ -128,10 +140,11 @@ def frontier_fraction(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
     Examples
     --------
     >>> after = Belief(np.array([0.5, 0.5]), 0.01 * np.eye(2))
-    >>> low = LeftOut(0, np.array([0.5, 0.45]), np.array([], int), after)
+    >>> low = LeftOut(0, np.array([[0.5, 0.45]]), np.array([], int), after)
     >>> round(frontier_fraction([low], [[1.0, 2.0]]), 3)
     0.0
     """
+    rehearsed = [left for left in rehearsed if not np.isnan(left.true).all(axis=0).any()]
     if not rehearsed:
         return 1.0
     sizes = np.asarray(memory, dtype=np.float64)[[left.row for left in rehearsed]]
@@ -144,7 +157,7 @@ def frontier_fraction(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
         predicted = np.clip(left.after.mean, 0.0, 1.0)
         volume = fronts.hypervolume(mb, predicted, corner)
         lowered = expected_frontier(mb, predicted, low, 1.0)
-        misses.append(fronts.hypervolume(mb, left.true, corner) - volume)
+        misses.append(fronts.hypervolume(mb, np.nanmean(left.true, axis=0), corner) - volume)
         gains.append(fronts.hypervolume(mb, lowered, corner) - volume)
     missing, gained = np.array(misses), np.maximum(gains, 1e-12 * corner[0])
     order = np.argsort(missing / gained)

@@ -57,7 +57,9 @@ def learn_belief(values: ArrayLike, **options) -> Belief:
     return learn_prior(values, **options).belief
 
 
-def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) -> Prior:
+def learn_prior(
+    values: ArrayLike, *, repeats: ArrayLike | None = None, largest_rank: int = 6, folds: int = 10
+) -> Prior:
     """Learn what to expect of a new row, choosing how detailed to be by held-out rows.
 
     Candidates are probabilistic PCA with 1 to `largest_rank` factors and noise that is the same
@@ -71,6 +73,9 @@ def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) ->
     values : array_like of float, shape (rows, columns)
         Errors of other tasks, in [0, 1]; nan where not measured (then the noise is the same for
         all columns and the rank is chosen by held-out entries).
+    repeats : array_like of float, shape (k, rows, columns), optional
+        The single trainings that `values` are the means of; what differs between those of one cell is luck.
+        Without them nothing is known of it, and what is measured will be taken for exact.
     largest_rank : int, default 6
     folds : int, default 10
         Parts into which the rows are dealt (row i to part i modulo `folds`); each is left out once.
@@ -99,39 +104,77 @@ def learn_prior(values: ArrayLike, *, largest_rank: int = 6, folds: int = 10) ->
     values = observed_errors("learn_prior", "values", values)
     largest_rank = integer("learn_prior", "largest_rank", largest_rank, Interval(1))
     folds = integer("learn_prior", "folds", folds, Interval(2))
+    luck, trainings = _luck(repeats)
+
+    def rows(factors, count, probabilities):
+        more = 1 + 1 / count  # the mean's own uncertainty
+        widened = Factors(factors.mean, factors.loadings * np.sqrt(more), factors.noise * more)
+        return ScaledNoise(widened, probabilities, None if luck is None else luck * more, trainings)
+
+    alike = (SCALES == 1).astype(float)
     if np.isnan(values).any():
         factors = _learn_from_incomplete(values, min(largest_rank, 4))
-        return Prior(ScaledNoise(_widened(factors, len(values)), (SCALES == 1).astype(float)))
+        rank = factors.loadings.shape[1]
+        parts = [held for held in _parts(len(values), folds) if not np.isnan(values[~held]).all(axis=0).any()]
+        left_out = []
+        for held in parts:
+            try:
+                without = probabilistic_pca(values[~held], rank)
+            except ValueError:  # too few entries are left
+                continue
+            left_out.append((rows(without, (~held).sum(), alike), np.flatnonzero(held)))
+        return Prior(rows(factors, len(values), alike), tuple(left_out))
     ranks, parts = _ranks_and_parts(values, largest_rank, folds)
     fitted = [_candidates(values[~held], ranks) for held in parts]
     kind = _best_kind(values, parts, fitted, len(ranks)) if parts else 0
-    probabilities = (SCALES == 1).astype(float)
-    without = [_widened(f[kind], (~held).sum()) for held, f in zip(parts, fitted, strict=True)]
+    probabilities = alike
     if parts:
         likely = [
-            ScaledNoise(f, probabilities).log_density(values[held]) for f, held in zip(without, parts, strict=True)
+            rows(f[kind], (~held).sum(), alike).log_density(values[held]) for held, f in zip(parts, fitted, strict=True)
         ]
         probabilities = learn_probabilities(np.concatenate(likely))
-    everything = _widened(_candidates(values, ranks)[kind], len(values))
     return Prior(
-        ScaledNoise(everything, probabilities),
-        tuple((ScaledNoise(f, probabilities), np.flatnonzero(held)) for f, held in zip(without, parts, strict=True)),
+        rows(_candidates(values, ranks)[kind], len(values), probabilities),
+        tuple(
+            (rows(f[kind], (~held).sum(), probabilities), np.flatnonzero(held))
+            for held, f in zip(parts, fitted, strict=True)
+        ),
     )
 
 
-def _ranks_and_parts(values, largest_rank, folds):
-    """Return ranks worth trying, and the rows of each part as masks (none if too few rows are left)."""
-    rows, columns = values.shape
+def _luck(repeats) -> tuple[NDArray[np.float64] | None, float]:
+    """Return the variance between trainings of the same cell, for each column, and how many there are of a cell.
+
+    A column's is the mean over the rows, with two more cells of the mean over all columns.
+    """
+    if repeats is None:
+        return None, 1.0
+    draws = np.asarray(repeats, dtype=np.float64)
+    count = (~np.isnan(draws)).sum(axis=0)
+    often = count >= 2
+    if not often.any():
+        return None, 1.0
+    centred = draws - np.where(often, np.nansum(draws, axis=0) / np.maximum(count, 1), np.nan)
+    variance = np.nansum(centred**2, axis=0) / np.maximum(count - 1, 1)
+    cells = often.sum(axis=0)
+    general = variance[often].mean()
+    luck = (np.where(often, variance, 0.0).sum(axis=0) + 2 * general) / (cells + 2)  # as of two cells more
+    return luck, float(count[count > 0].mean())
+
+
+def _parts(rows: int, folds: int) -> list[NDArray[np.bool_]]:
+    """Return the rows of each part as masks (none if too few rows are left)."""
     folds = min(folds, rows)
     fewest = rows - -(-rows // folds)  # rows left when the largest part is held out
+    return [np.arange(rows) % folds == f for f in range(folds if fewest >= 2 else 0)]
+
+
+def _ranks_and_parts(values, largest_rank, folds):
+    """Return ranks worth trying, and the rows of each part as masks."""
+    rows, columns = values.shape
+    fewest = rows - -(-rows // min(folds, rows))
     ranks = range(1, max(1, min(largest_rank, fewest - 2, columns - 1)) + 1)
-    return ranks, [np.arange(rows) % folds == f for f in range(folds if fewest >= 2 else 0)]
-
-
-def _widened(factors: Factors, rows: int) -> Factors:
-    """Return factors learned from a number of rows, with their mean's uncertainty in the covariance."""
-    more = 1 + 1 / rows
-    return Factors(factors.mean, factors.loadings * np.sqrt(more), factors.noise * more)
+    return ranks, _parts(rows, folds)
 
 
 def _candidates(values, ranks) -> list[Factors]:

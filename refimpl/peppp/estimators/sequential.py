@@ -7,6 +7,7 @@ parallel.
 Notation
 --------
 m, S     mean and covariance of the belief (`refimpl.peppp.estimators.belief`)
+l_c      luck: variance of a single training of column c about its expected error
 w_c      weight of column c: how often it stood on the frontier of another task
 caps     the distinct memory values; under each cap a configuration is to be recommended
 
@@ -18,6 +19,7 @@ optimization (1998).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Protocol
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
@@ -28,7 +30,14 @@ from refimpl.peppp.checks import measurements
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.embedding import first_largest
 
-__all__ = ["frontier_frequency", "knowledge_gradient", "measure_by", "variance_reduction"]
+__all__ = ["frontier_frequency", "knowledge_gradient", "measure_by", "most_useful", "variance_reduction"]
+
+
+class Rows(Protocol):
+    """What is believed of a row, which more is measured of."""
+
+    def given(self, columns: ArrayLike, errors: ArrayLike) -> Belief: ...
+
 
 Strategy = Generator[NDArray[np.intp], NDArray[np.float64], None]
 
@@ -68,7 +77,7 @@ def frontier_frequency(values: ArrayLike, memory: ArrayLike) -> NDArray[np.float
 def variance_reduction(belief: Belief, n: int, *, weights: ArrayLike, allowed: ArrayLike) -> NDArray[np.intp]:
     """Choose columns greedily so that the weighted variance left over is small.
 
-    Measuring j lowers the sum over c of w_c Var(e_c) by sum_c w_c S_cj^2 / S_jj: take the largest,
+    Measuring j lowers the sum over c of w_c Var(e_c) by sum_c w_c S_cj^2 / (S_jj + l_j): take the largest,
     condition on it (which needs no measured value), repeat.
 
     Parameters
@@ -95,12 +104,12 @@ def variance_reduction(belief: Belief, n: int, *, weights: ArrayLike, allowed: A
     >>> variance_reduction(belief, 2, weights=np.ones(3), allowed=np.ones(3, bool))
     array([0, 2])
     """
-    covariance = belief.covariance.copy()
+    covariance, luck = belief.covariance.copy(), 0.0 if belief.luck is None else belief.luck
     weights = np.asarray(weights, dtype=np.float64)
     open_ = np.array(allowed, dtype=bool)
     chosen = []
     for _ in range(n):
-        variance = np.maximum(np.diag(covariance), 1e-300)
+        variance = np.maximum(np.diag(covariance) + luck, 1e-300)
         gain = np.where(open_, weights @ covariance**2 / variance, -np.inf)
         best = first_largest(gain)
         chosen.append(best)
@@ -109,25 +118,26 @@ def variance_reduction(belief: Belief, n: int, *, weights: ArrayLike, allowed: A
     return np.array(chosen, dtype=np.intp)
 
 
-def by_variance(belief, n, *, memory, weights, allowed, first=FIRST) -> Strategy:
+def by_variance(rows, n, *, memory, weights, allowed, first=FIRST) -> Strategy:
     """Measure what `variance_reduction` chooses, all at once."""
-    yield variance_reduction(belief, n, weights=weights, allowed=allowed)
+    yield variance_reduction(rows.given([], []), n, weights=weights, allowed=allowed)
 
 
 def knowledge_gradient(
-    belief: Belief, n: int, *, memory: ArrayLike, weights: ArrayLike, allowed: ArrayLike, first: int = FIRST
+    rows: Rows, n: int, *, memory: ArrayLike, weights: ArrayLike, allowed: ArrayLike, first: int = FIRST
 ) -> Strategy:
     """Measure a few columns to find out what kind of task this is, then the most useful next one.
 
     The first columns are chosen by `variance_reduction`. From then on, for each candidate j the
-    belief's mean after measuring it is m + z S_j / sqrt(S_jj) with z standard normal. Under each
+    belief's mean after measuring it is m + z S_j / sqrt(S_jj + l_j) with z standard normal. Under each
     memory cap one would recommend the smallest mean; j is worth how much lower that is expected to
-    get, averaged over z (by Gauss and Hermite's eleven points) and over all caps. Measure the column
+    get, averaged over z (by Gauss and Hermite's eleven points) and over caps. Measure the column
     of largest worth, update, repeat.
 
     Parameters
     ----------
-    belief : Belief
+    rows : Belief or ScaledNoise
+        What is believed before anything is measured; its ``given(columns, errors)`` says what is believed after.
     n : int
         Number of columns.
     memory : array_like of float, shape (columns,)
@@ -153,27 +163,28 @@ def knowledge_gradient(
     columns = np.flatnonzero(allowed)
     columns = columns[np.argsort(memory[columns], kind="stable")]
     starts = np.flatnonzero(np.append(True, np.diff(memory[columns]) > 0))  # of each memory level
-    chosen = variance_reduction(belief, min(first, n), weights=weights, allowed=allowed)
+    chosen = variance_reduction(rows.given([], []), min(first, n), weights=weights, allowed=allowed)
     errors = yield chosen
-    belief = belief.given(chosen, errors)
+    while len(chosen) < n:
+        best = most_useful(rows.given(chosen, errors), columns, starts, ~np.isin(columns, chosen))
+        error = yield np.array([best])
+        chosen, errors = np.append(chosen, best), np.append(errors, error)
+
+
+def most_useful(belief: Belief, columns, starts, open_) -> int:
+    """Return the column of largest worth; `columns` by ascending memory, `starts` of each memory level."""
     mean, covariance = belief.mean[columns], belief.covariance[np.ix_(columns, columns)]
-    open_ = ~np.isin(columns, chosen)
-    for _ in range(n - len(chosen)):
-        candidates = np.flatnonzero(open_)
-        variance = np.maximum(np.diag(covariance)[candidates], 1e-300)
-        change = covariance[candidates] / np.sqrt(variance)[:, None]
-        worth = np.zeros(len(candidates))
-        for z, weight in zip(OUTCOMES, WEIGHTS, strict=True):
-            levels = np.minimum.reduceat(mean + z * change, starts, axis=1)
-            worth -= weight * np.minimum.accumulate(levels, axis=1).mean(axis=1)
-        # the smallest means without measuring are the same for all: subtract, so that ties show
-        worth = worth + _least_under_caps(mean, starts)
-        best = int(candidates[np.argmax(worth >= worth.max() - 1e-12)])
-        error = yield columns[[best]]
-        gain = covariance[best] / max(covariance[best, best], 1e-300)
-        mean = mean + gain * (error[0] - mean[best])
-        covariance = covariance - np.outer(gain, covariance[best])
-        open_[best] = False
+    luck = np.zeros(len(columns)) if belief.luck is None else belief.luck[columns]
+    candidates = np.flatnonzero(open_)
+    variance = np.maximum(np.diag(covariance)[candidates] + luck[candidates], 1e-300)
+    change = covariance[candidates] / np.sqrt(variance)[:, None]
+    worth = np.zeros(len(candidates))
+    for z, weight in zip(OUTCOMES, WEIGHTS, strict=True):
+        levels = np.minimum.reduceat(mean + z * change, starts, axis=1)
+        worth -= weight * np.minimum.accumulate(levels, axis=1).mean(axis=1)
+    # the smallest means without measuring are the same for all: subtract, so that ties show
+    worth = worth + _least_under_caps(mean, starts)
+    return int(columns[candidates[np.argmax(worth >= worth.max() - 1e-12)]])
 
 
 def _least_under_caps(mean, starts) -> float:

@@ -188,7 +188,7 @@ class ErrorMatrix:
         i, j = [self._index("row", name) for name in rows], [self._index("column", name) for name in columns]
         cells = np.ix_(np.array(i, dtype=np.intp), np.array(j, dtype=np.intp))
         memory, seconds = (None if part is None else part[cells] for part in (self.memory_mb, self.seconds))
-        repeats = None if self.repeats is None else self.repeats[:, *cells]
+        repeats = None if self.repeats is None else self.repeats[:, cells[0], cells[1]]
         images = None if self.images is None else [self.images[k] for k in i]
         return ErrorMatrix(self.values[cells], rows, columns, memory, seconds, self.metadata, repeats, images)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,10 +47,11 @@ class Settings:
 
     def __post_init__(self):
         if callable(self.model):
-            object.__setattr__(self, "model", f"{self.model.__module__}:{self.model.__qualname__}")
+            name = f"{self.model.__module__}:{getattr(self.model, '__qualname__', type(self.model).__name__)}"
+            object.__setattr__(self, "model", name)
         instance("Settings", "model", self.model, str, "the name of a network, or package.module:function")
         if ":" not in self.model and self.model not in nn.models.NETWORKS:
-            raise unknown("Settings", "model", self.model, nn.models.NETWORKS, "or package.module:function")
+            raise unknown("Settings", "model", self.model, list(nn.models.NETWORKS), "or package.module:function")
         integer("Settings", "epochs", self.epochs, Interval(1))
         integer("Settings", "batch_size", self.batch_size, Interval(1))
         number("Settings", "learning_rate", self.learning_rate, FLOAT32)
@@ -58,7 +59,7 @@ class Settings:
         nn.Precision(loss_scale=self.loss_scale)  # raises where the scale makes no sense
 
 
-VARIED = {f.name: type(f.default) for f in fields(Settings) if f.name != "seed"}
+VARIED: dict[str, type] = {"model": str, "epochs": int, "batch_size": int, "learning_rate": float, "loss_scale": float}
 """What a row may set for itself."""
 
 
@@ -91,7 +92,7 @@ def split(row: str, settings: Settings) -> tuple[str, Settings]:
     for part in given.split(","):
         key, _, text = part.partition("=")
         if key not in VARIED:
-            raise unknown(row, "setting", key, VARIED)
+            raise unknown(row, "setting", key, list(VARIED))
         try:
             changes[key] = VARIED[key](text)
         except ValueError:

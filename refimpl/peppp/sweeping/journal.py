@@ -156,14 +156,8 @@ def _record(line: bytes) -> dict | None:
 
 def _is_cell(record: dict) -> bool:
     """Tell whether a record holds what a cell must."""
-    kinds = {
-        "task": str,
-        "configuration": str,
-        "seed": int,
-        "data": str,
-        "error": (int, float),
-        "seconds": (int, float),
-    }
-    if not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+    known = [isinstance(record.get(key), str) for key in ("task", "configuration", "data")]
+    known += [isinstance(record.get(key), int | float) for key in ("seed", "error", "seconds")]
+    if not all(known):
         return False
     return 0 <= record["error"] <= 1 and 0 <= record["seconds"] < math.inf
