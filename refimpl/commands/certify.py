@@ -6,8 +6,6 @@ from pathlib import Path
 
 from refimpl.commands.options import add_network, add_results, declare, place, positive, short, writable, write_results
 
-MODELS = ("cnn", "lenet", "mlp", "resnet8", "vgg")
-
 
 def add(commands) -> None:
     """Declare the command and its options."""
@@ -22,7 +20,7 @@ def add(commands) -> None:
         "run implies it; and the fraction that is.",
         examples=("mlp digits", "cnn digits --precision bfloat16 --checkpoint cnn.npz"),
     )
-    add_network(command, MODELS)
+    add_network(command)
     command.add_argument(
         "--precision",
         default="float16",

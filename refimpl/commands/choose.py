@@ -9,7 +9,6 @@ from typing import Any
 from refimpl._arguments import POSITIVE, Interval, integer, number
 from refimpl.commands.options import add_network, add_results, declare, positive, short, writable, write_results
 
-MODELS = ("cnn", "lenet", "mlp", "resnet8", "resnet14", "transformer", "vgg")
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
 PREDICTED = 20  # policies at least, for a rank correlation to mean anything
 
@@ -26,7 +25,7 @@ def add(commands) -> None:
         "tolerance, and train with them.  e4m3 and e5m2 mean OCP's formats here.",
         examples=("mlp digits", "cnn digits --candidates int8,int4 --scalings row,32 --tolerance 0.05"),
     )
-    add_network(command, MODELS)
+    add_network(command)
     command.add_argument(
         "--candidates",
         type=_list,
@@ -83,7 +82,7 @@ def _choose(options) -> int:
     training: dict[str, Any] = {"progress": not options.quiet}
     if options.model == "transformer":
         training |= {"optimizer": nn.Adam(), "learning_rate": 0.003}
-    directory = Path(options.out or f"choose-{options.model}-{short(task.name)}")
+    directory = Path(options.out or f"choose-{options.model.replace(':', '-')}-{short(task.name)}")
     writable(directory / "choose.png", directory / "choose.json")
     evidence = numerics.measure(make(), task, candidates, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)

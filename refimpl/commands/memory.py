@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import declare, place, positive, writable
-
-MODELS = ("cnn", "mlp", "resnet18", "vgg11")
-SMALLEST_OF_VGG11 = 32
+from refimpl.commands.options import add_model, declare, place, positive, writable
 
 
 def add(commands) -> None:
@@ -20,7 +17,7 @@ def add(commands) -> None:
         "--accounting needed; the paper's networks took images of 32x32 and 64x64 (--resolution).",
         examples=("cnn", "resnet18 --resolution 32 --low e5m10 --high e8m23 --accounting needed"),
     )
-    command.add_argument("model", metavar="MODEL", choices=MODELS, help=", ".join(MODELS))
+    add_model(command)
     command.add_argument(
         "--low", default="e4m3", metavar="FORMAT", help="of weights, activations, their gradients (default e4m3)"
     )
@@ -106,11 +103,6 @@ def _network(options):
     shape, where = task.train_images.shape[1:], task.name
     if options.resolution:
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"
-    if options.model == "vgg11" and min(shape[:2]) < SMALLEST_OF_VGG11:
-        raise ValueError(
-            f"vgg11 halves its images five times, and those of {where} are {shape[0]}x{shape[1]}; "
-            f"give --resolution {SMALLEST_OF_VGG11} or more, or --data with larger ones"
-        )
     classes = options.classes or task.classes
     words = None if options.resolution else getattr(task, "words", None)
     return nn.network(options.model, shape, classes, words=words), shape, where

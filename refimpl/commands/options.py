@@ -98,9 +98,19 @@ def short(name: str) -> str:
     return Path(name).absolute().name.replace("#", "-")
 
 
-def add_network(command, models: tuple[str, ...]) -> None:
+def add_model(command) -> None:
+    """Declare the network of a command that takes one; `refimpl.nn.network` reads it."""
+    command.add_argument(
+        "model",
+        metavar="MODEL",
+        help="cnn, lenet, mlp, resnet8, resnet14, resnet18, transformer, vgg, vgg11, or a network of your own as "
+        "package.module:function, which takes (shape, classes)",
+    )
+
+
+def add_network(command) -> None:
     """Declare the network and the data of a command that trains one."""
-    command.add_argument("model", metavar="MODEL", choices=models, help=", ".join(models))
+    add_model(command)
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
 
 

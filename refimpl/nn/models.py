@@ -231,6 +231,9 @@ NETWORKS: dict[str, Callable[..., Sequential]] = {
 }
 """Every network by name."""
 
+OWN = "package.module:function, which takes (shape, classes) and returns a network"
+"""How a network of one's own is named."""
+
 
 def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | None = None) -> Sequential:
     """Return a network by name, made for inputs of a shape.
@@ -259,10 +262,23 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
     >>> network("transformer", (16,), 8, words=512).output_shape((16,))
     (8,)
     """
-    if isinstance(name, str) and ":" in name:
-        return _own(name, tuple(shape), classes)
-    check.choice("network", "network", name, NETWORKS)
     shape = tuple(check.sequence("network", "shape", shape, "(8, 8, 1)"))
+    if isinstance(name, str) and ":" in name:
+        made = _own(name, shape, classes)
+    else:
+        made = _known(check.choice("network", "network", name, NETWORKS, f"or {OWN}"), shape, classes, words)
+    try:
+        got = made.output_shape(shape)
+    except Exception as error:
+        hint = f"{_said(error)}; take larger images or another network"
+        raise check.wrong_value("network", "the shape of an input", shape, f"what {name} takes", hint) from error
+    if got != (classes,):
+        raise check.wrong_value("network", f"the output of {name}", got, f"({classes},), a number for each class")
+    return made
+
+
+def _known(name: str, shape: tuple[int, ...], classes: int, words: int | None) -> Sequential:
+    """Return one of `NETWORKS`, with what it must be told of its inputs."""
     if (len(shape) == 1) != (words is not None) or len(shape) not in (1, 3):
         allowed = "(height, width, channels) without words, and (places,) with them"
         raise check.wrong_value("network", "shape", shape, allowed, f"words is {words}")
@@ -281,19 +297,27 @@ def network(name: str, shape: tuple[int, ...], classes: int, *, words: int | Non
 def _own(name: str, shape: tuple[int, ...], classes: int) -> Sequential:
     """Return what a function somewhere else makes; its module is found here or on Python's path."""
     module, _, function = name.partition(":")
-    allowed = "package.module:function of a function that takes (shape, classes) and returns a network"
     path = os.getcwd()
+    sys.path.insert(0, path)  # as python -m does
     try:
-        sys.path.insert(0, path)  # as python -m does
-        made = getattr(importlib.import_module(module), function)(shape, classes)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ValueError(
-            check.message("network", "name", repr(name), allowed, f"{type(error).__name__}: {error}")
-        ) from error
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever a module of one's own raises
+        allowed = "that of a module in this directory or on Python's path"
+        raise ValueError(check.message("network", f"the module of {name}", _said(error), allowed)) from error
     finally:
         sys.path.remove(path)
-    check.instance("network", f"what {name} returned", made, Sequential, "a Sequential of layers")
-    got = made.output_shape(shape)
-    if got != (classes,):
-        raise check.wrong_value("network", f"the output of {name}", got, f"({classes},), a number for each class")
+    if not callable(getattr(found, function, None)):
+        known = [key for key, value in vars(found).items() if callable(value) and key[0] != "_"]
+        raise check.unknown("network", f"function of {module}", function, known, "give a def at the top of a module")
+    try:
+        made = getattr(found, function)(shape, classes)
+    except Exception as error:
+        raise ValueError(check.message("network", f"{name}{shape, classes}", _said(error), OWN)) from error
+    if not isinstance(made, Sequential):
+        raise check.wrong_value("network", f"what {name} returned", made, "a refimpl.nn.layers.Sequential")
     return made
+
+
+def _said(error: Exception) -> str:
+    """Return an error as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -171,7 +171,7 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
     check_precision(caller, precision)
     for layer in model.every_layer():
         if type(layer).error_bound is nn.Layer.error_bound:
-            allowed = "layers with a method error_bound"
+            allowed = "layers with a method error_bound, such as those of mlp, cnn, lenet, vgg and resnet8"
             raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {allowed}")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
