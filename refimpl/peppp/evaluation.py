@@ -140,8 +140,8 @@ def leave_one_out(
         divided by the largest of the whole matrix (the estimated frontier is where the method
         expects the true one, if it says so: `estimators.methods.Learned.frontier`); ``relative_error``
         ||e - predicted|| / ||e|| (infinite for a row of zeros not predicted as such);
-        ``coverage``, the fraction of unmeasured entries inside their 90 % band (nan for methods
-        without standard deviations, and where everything was measured).
+        ``coverage``, the fraction of unmeasured entries, each single training of them, inside their 90 % band (nan
+        for methods without standard deviations, and where everything was measured).
 
     Raises
     ------
@@ -172,7 +172,7 @@ def leave_one_out(
     names = [str(i) for i in range(len(values))] if groups is None else sequence(caller, "groups", groups, "['a', 'b']")
     choice(caller, "duplicates", duplicates, fronts.DUPLICATES)
     choice(caller, "meta_training", meta_training, get_args(Sampling))
-    measured, true = _measured_and_true(caller, errors, values, truth, measured_repeat)
+    measured, true, others = _measured_and_true(caller, errors, values, truth, measured_repeat)
     draws = errors.repeats if isinstance(errors, ErrorMatrix) else None
     if cap_fraction is not None:
         cap_fraction = number(caller, "cap_fraction", cap_fraction, Interval(0, 1))
@@ -196,7 +196,7 @@ def leave_one_out(
     jobs = integer(caller, "jobs", jobs, Interval(1))
     options = _possible(caller, options, counts, values, measured, memory)
     fold = functools.partial(
-        _fold, values=values, memory=memory, options=options, measured=measured, true=true, draws=draws
+        _fold, values=values, memory=memory, options=options, measured=measured, true=true, others=others, draws=draws
     )
     if options.sampling == "full":  # then all rows of a group learn from the same
         parts = [np.flatnonzero(options.groups == group) for group in dict.fromkeys(options.groups.tolist())]
@@ -225,17 +225,19 @@ def _matrices(caller, errors, memory_mb) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _measured_and_true(caller, errors, values, truth, repeat):
-    """Return what is measured of each row when it is held out, and what it is scored by, as matrices."""
+    """Return what is measured of each row when it is held out, what it is scored by, and the trainings that this is
+    the mean of."""
     draws = errors.repeats if isinstance(errors, ErrorMatrix) else None
     if truth is not None:
-        return values, numbers(caller, "truth", truth, values.shape)
+        true = numbers(caller, "truth", truth, values.shape)
+        return values, true, true[None]
     if draws is None:
-        return values, values
+        return values, values, values[None]
     repeat = integer(caller, "measured_repeat", repeat, Interval(0, len(draws) - 1), "the repeats there are")
     others = np.delete(draws, repeat, axis=0)
     known = ~np.isnan(others).all(axis=0)
     true = np.where(known, np.nansum(others, axis=0) / np.maximum((~np.isnan(others)).sum(axis=0), 1), np.nan)
-    return np.where(known, draws[repeat], np.nan), np.where(np.isnan(draws[repeat]), np.nan, true)
+    return np.where(known, draws[repeat], np.nan), np.where(np.isnan(draws[repeat]), np.nan, true), others
 
 
 def _possible(caller, given: _Options, counts, values, measured, memory) -> _Options:
@@ -309,8 +311,8 @@ def _fold(rows, **how) -> list[list[tuple[float, ...]]]:
         raise ValueError(f"leave_one_out: with row {rows[0]} held out, {error}") from None
 
 
-def _scores(rows, *, values, memory, options: _Options, measured, true, draws):
-    known, others, propensity = _known(rows[0], values, memory, options)
+def _scores(rows, *, values, memory, options: _Options, measured, true, others, draws):
+    known, learned_rows, propensity = _known(rows[0], values, memory, options)
     fitted: dict[bytes, Learned] = {}
     scores = []
     for i in rows:
@@ -320,24 +322,24 @@ def _scores(rows, *, values, memory, options: _Options, measured, true, draws):
             seen = (
                 None
                 if draws is None
-                else np.where(np.isnan(known), np.nan, draws[:, others])[:, sampled[0], sampled[1]]
+                else np.where(np.isnan(known), np.nan, draws[:, learned_rows])[:, sampled[0], sampled[1]]
             )
             fitted[exists.tobytes()] = learn(
                 options.method,
                 known[sampled],
-                memory[others][sampled],
+                memory[learned_rows][sampled],
                 rank=options.rank,
                 propensity=None if propensity is None else propensity[sampled],
                 repeats=seen,
                 features=None if options.features is None else options.features[exists],
             )
         learned = fitted[exists.tobytes()]
-        of_row = measured[i, exists], true[i, exists], memory[i, exists]
+        of_row = measured[i, exists], true[i, exists], others[:, i, exists], memory[i, exists]
         scores.append(_scores_of_row(i, learned, *of_row, float(memory.max()), options))
     return scores
 
 
-def _scores_of_row(i, learned: Learned, measured, true, mb, scale, options: _Options):
+def _scores_of_row(i, learned: Learned, measured, true, others, mb, scale, options: _Options):
     duplicates = options.duplicates
     allowed = np.ones(len(true), dtype=bool)
     scores = []
@@ -357,7 +359,7 @@ def _scores_of_row(i, learned: Learned, measured, true, mb, scale, options: _Opt
                 fronts.budget_regret(mb, true, best),
                 fronts.inverted_distance(mb, true, front, memory_scale=scale, duplicates=duplicates),
                 _relative(true - shown, true),
-                _coverage(learned, true, chosen, modelled, deviation),
+                _coverage(learned, others, chosen, modelled, deviation),
             )
         )
     return scores
@@ -390,15 +392,15 @@ def _relative(missed, true) -> float:
     return float(distance / size)
 
 
-def _coverage(learned: Learned, true, chosen, modelled, deviation) -> float:
-    """Return the fraction of the unmeasured entries inside their 90 % band."""
-    unmeasured = np.ones(len(true), dtype=bool)
-    unmeasured[chosen] = False
+def _coverage(learned: Learned, others, chosen, modelled, deviation) -> float:
+    """Return the fraction of the unmeasured entries inside their 90 % band, of (trainings, columns)."""
+    unmeasured = ~np.isnan(others)
+    unmeasured[:, chosen] = False
     if deviation is None or not unmeasured.any():
         return float("nan")
     band = learned.band(len(chosen))
     width = NORMAL_90 if band is None else band
-    inside = np.abs(true - modelled) <= width * deviation
+    inside = np.abs(others - modelled) <= width * deviation
     return float(inside[unmeasured].mean())
 
 

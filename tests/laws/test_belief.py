@@ -204,10 +204,10 @@ def test_what_part_of_a_deviation_comes_again_is_learned_from_repeats_and_believ
     draws = own + np.sqrt(0.06) * rng.standard_normal((3, 400, 6))
     draws = 0.5 + (draws - 0.5) / 4  # within [0, 1]
     rows = learn_prior(draws.mean(axis=0), repeats=draws).rows
-    after = rows.given([0], [0.7])
-    assert after.mean[0] == pytest.approx(0.5 + 0.2 / 4, abs=0.01)
-    often = rows.given([0], [0.7], counts=[3])
-    assert often.mean[0] == pytest.approx(0.5 + 0.2 / 2, abs=0.015)
+    after = rows.given([0], [0.55])
+    assert after.mean[0] == pytest.approx(0.5 + 0.05 / 4, abs=0.003)
+    often = rows.given([0], [0.55], counts=[3])
+    assert often.mean[0] == pytest.approx(0.5 + 0.05 / 2, abs=0.004)
     # the truth is the row's own error: how far from it what is believed is expected to be
     assert np.sqrt(after.covariance[0, 0]) == pytest.approx(np.sqrt(0.02 * 0.75) / 4, rel=0.15)
     assert after.deviation[0] == pytest.approx(np.sqrt(0.02 * 0.75 + 0.06) / 4, rel=0.1)  # of another training

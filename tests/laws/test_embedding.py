@@ -252,8 +252,11 @@ def test_coverage_counts_what_was_not_measured_and_lies_in_the_band_or_on_its_ed
     width = NORMAL_90 if band is None else band
     modelled, deviation = np.zeros(5), np.full(5, 0.125)
     true = np.array([0.0, width / 8, -width / 8, width / 7, width / 2])
+    true = true[None]  # of one training
     assert _coverage(learned, true, [0], modelled, deviation) == 0.5
     assert _coverage(learned, true, [0, 4], modelled, deviation) == 2 / 3
-    assert _coverage(learned, modelled + 0.5, [0], modelled + 0.5, deviation) == 1
+    two = np.concatenate([true, 0 * true])  # and another one, all of it inside
+    assert _coverage(learned, two, [0], modelled, deviation) == 0.75
+    assert _coverage(learned, true * 0 + 0.5, [0], modelled + 0.5, deviation) == 1
     assert np.isnan(_coverage(learned, true, np.arange(5), modelled, deviation))
     assert np.isnan(_coverage(learned, true, [0], modelled, None))

@@ -1,4 +1,4 @@
-"""Laws of noise whose size is a row's own, and of where the true frontier is to be expected."""
+"""Laws of rows that differ in scale, and of where the true frontier is to be expected."""
 
 import numpy as np
 import pytest
@@ -11,58 +11,84 @@ from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.calibration import LeftOut, frontier_fraction
 from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
 from refimpl.peppp.estimators.factors import Factors, closed_form
-from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_probabilities
+from refimpl.peppp.estimators.scaled_rows import SCALES, ScaledRows, learn_probabilities
 
 seeds = st.integers(0, 2**32)
 
 
-def rows_of(seed, columns=6, rank=2):
+def rows_of(seed, columns=6, rank=2, lucky=False):
     rng = np.random.default_rng(seed)
     factors = Factors(
         rng.uniform(size=columns), 0.2 * rng.standard_normal((columns, rank)), 0.01 * rng.uniform(0.5, 2, columns)
     )
-    return ScaledNoise(factors, rng.dirichlet(np.ones(len(SCALES)))), rng
+    luck = 0.01 * rng.uniform(0.5, 1.2, columns) if lucky else None
+    return ScaledRows(factors, rng.dirichlet(np.ones(len(SCALES))), luck, 3.0 if lucky else 1.0), rng
 
 
-def of_scale(factors, scale):
-    """The Gaussian of rows whose noise has that scale, written out."""
-    return Belief(factors.mean, factors.loadings @ factors.loadings.T + np.diag(scale * factors.noise))
-
-
-@settings(deadline=None, max_examples=30)
-@given(seeds)
-def test_the_density_of_a_row_is_that_of_a_gaussian_for_every_scale(seed):
-    rows, rng = rows_of(seed)
-    values = rng.uniform(size=(4, 6))
-    constant = 3 * np.log(2 * np.pi)
-    for k, scale in enumerate(SCALES):
-        gaussian = of_scale(rows.factors, scale)
-        expected = multivariate_normal.logpdf(values, gaussian.mean, gaussian.covariance)
-        np.testing.assert_allclose(rows.log_density(values)[:, k] - constant, expected, rtol=1e-6)
+def of_scales(rows, far, scale):
+    """The Gaussian of rows of these scales, written out, with the luck of a training."""
+    w, noise = rows.factors.loadings, rows.factors.noise
+    if rows.luck is None:
+        return Belief(rows.factors.mean, far * w @ w.T + np.diag(scale * noise))
+    return Belief(rows.factors.mean, far * w @ w.T + np.diag(noise - rows.luck / 3), scale * rows.luck)
 
 
 @settings(deadline=None, max_examples=30)
-@given(seeds, st.integers(0, 5))
-def test_a_row_of_which_entries_are_known_is_the_mixture_over_scales(seed, n):
-    rows, rng = rows_of(seed)
-    columns, errors = np.arange(n), rng.uniform(size=n)
+@given(seeds, st.booleans())
+def test_the_density_of_a_row_is_that_of_a_gaussian_for_all_scales(seed, lucky):
+    rows, rng = rows_of(seed, lucky=lucky)
+    values, seen = rng.uniform(size=6), [0, 2, 3, 5]
+    values[[1, 4]] = np.nan
+    for k, (far, scale) in enumerate(SCALES):
+        gaussian = of_scales(rows, far, scale)
+        covariance = gaussian.covariance + (np.diag(gaussian.luck / 3) if lucky else 0)
+        expected = multivariate_normal.logpdf(values[seen], gaussian.mean[seen], covariance[np.ix_(seen, seen)])
+        np.testing.assert_allclose(rows.log_density(values)[k] - 2 * np.log(2 * np.pi), expected, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.integers(0, 5), st.booleans())
+def test_a_row_of_which_entries_are_known_is_the_mixture_over_scales(seed, n, lucky):
+    rows, rng = rows_of(seed, lucky=lucky)
+    columns, errors, counts = np.arange(n), rng.uniform(size=n), rng.integers(1, 4, n)
     probabilities, parts = [], []
-    for scale, probability in zip(SCALES, rows.probabilities, strict=True):
-        gaussian = of_scale(rows.factors, scale)
-        parts.append(gaussian.given(columns, errors))
+    for (far, scale), probability in zip(SCALES, rows.probabilities, strict=True):
+        gaussian = of_scales(rows, far, scale)
+        parts.append(gaussian.given(columns, errors, counts))
         density = 1.0
         if n:
-            density = multivariate_normal.pdf(errors, gaussian.mean[:n], gaussian.covariance[:n, :n])
+            of_errors = gaussian.covariance[:n, :n] + (np.diag(gaussian.luck[:n] / counts) if lucky else 0)
+            density = multivariate_normal.pdf(errors, gaussian.mean[:n], of_errors)
         probabilities.append(probability * density)
     probabilities = np.array(probabilities) / np.sum(probabilities)
     mean = sum(c * p.mean for c, p in zip(probabilities, parts, strict=True))
     covariance = sum(
         c * (p.covariance + np.outer(p.mean - mean, p.mean - mean)) for c, p in zip(probabilities, parts, strict=True)
     )
-    found = rows.given(columns, errors)
-    assert found.mean[:n].tolist() == errors.tolist()
-    np.testing.assert_allclose(found.mean, mean, atol=1e-8)
-    np.testing.assert_allclose(found.covariance, covariance, atol=1e-8)
+    found = rows.given(columns, errors, counts)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-4)  # what is less probable than 1e-6 is left out
+    np.testing.assert_allclose(found.covariance, covariance, atol=1e-4)
+    if lucky:
+        np.testing.assert_allclose(found.luck, (probabilities @ SCALES[:, 1]) * rows.luck, rtol=1e-3)
+    else:
+        assert found.mean[:n].tolist() == errors.tolist() and found.luck is None
+
+
+def test_a_row_far_from_all_others_is_followed_there():
+    """Ten deviations out: believing it to be like the others would expect its neighbour half way back."""
+    factors = Factors(np.full(3, 0.5), np.full((3, 1), 0.03), np.full(3, 0.03**2))
+    near = (SCALES == 1).all(axis=1).astype(float)
+    also_far = np.where(SCALES[:, 1] == 1, 1 / 4, 0.0)
+    stays, follows = (ScaledRows(factors, p).given([0, 1], [0.8, 0.8]).mean[2] for p in (near, also_far))
+    assert stays == pytest.approx(0.5 + 0.3 * 2 / 3) and follows > 0.76
+
+
+def test_how_lucky_a_row_is_tells_the_variance_between_its_trainings():
+    rows, rng = rows_of(1, columns=40, lucky=True)
+    for k in (3, 6, 9):  # among the twelve scales of luck
+        variance = SCALES[k, 1] * rows.luck * rng.chisquare(2, 40) / 2
+        density = rows.log_density(rows.factors.mean, variance)
+        assert abs(int(np.argmax(density)) % 12 - k) <= 1
 
 
 def test_how_often_rows_are_noisy_is_learned_from_them():
@@ -70,9 +96,9 @@ def test_how_often_rows_are_noisy_is_learned_from_them():
     factors = rows.factors
     quiet = rng.random(300) < 0.75
     deviations = rng.standard_normal((300, 40)) * np.sqrt(factors.noise)
-    scale = np.where(quiet, SCALES[2], SCALES[8])[:, None]
+    scale = np.where(quiet, SCALES[2, 1], SCALES[8, 1])[:, None]
     values = factors.mean + rng.standard_normal((300, 2)) @ factors.loadings.T
-    probabilities = learn_probabilities(rows.log_density(values + np.sqrt(scale) * deviations))
+    probabilities = learn_probabilities([rows.log_density(row) for row in values + np.sqrt(scale) * deviations])
     assert probabilities[1:4].sum() == pytest.approx(quiet.mean(), abs=0.02)
     assert probabilities[7:10].sum() == pytest.approx(1 - quiet.mean(), abs=0.02)
 

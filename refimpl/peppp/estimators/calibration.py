@@ -20,7 +20,7 @@ from refimpl.peppp import frontier as fronts
 from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.expected_frontier import expected_frontier, expected_least
-from refimpl.peppp.estimators.noise_scale import ScaledNoise
+from refimpl.peppp.estimators.scaled_rows import ScaledRows
 
 __all__ = ["NORMAL_90", "LeftOut", "band_width", "frontier_fraction", "rehearse"]
 
@@ -41,15 +41,15 @@ class LeftOut(NamedTuple):
 
 
 def rehearse(
-    parts: Iterable[tuple[ScaledNoise, NDArray[np.intp]]],
+    parts: Iterable[tuple[ScaledRows, NDArray[np.intp]]],
     draws: NDArray[np.float64],
-    choose: Callable[[ScaledNoise, int, NDArray[np.bool_]], sequential.Strategy],
+    choose: Callable[[ScaledRows, int, NDArray[np.bool_]], sequential.Strategy],
 ) -> list[LeftOut]:
     """Estimate each row from a few of its entries and what was learned without it, as a new row will be.
 
     Parameters
     ----------
-    parts : iterable of (ScaledNoise, ndarray of int)
+    parts : iterable of (ScaledRows, ndarray of int)
         What was learned, each with the rows that were left out of it; from `prior.learn_prior`.
     draws : ndarray of float64, shape (trainings, rows, columns)
         Errors; nan where not measured. The first training of a row is what is measured of it; the others are

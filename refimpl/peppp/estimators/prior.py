@@ -1,13 +1,13 @@
 """What other tasks make us expect of a new one, as detailed as held-out tasks bear out.
 
 Rows of other tasks are taken as draws of probabilistic PCA (`factors`) with deviations that may differ
-between configurations. How many factors, how uneven the deviations, and how much their size differs
-between rows (`noise_scale`), is chosen by rows that were left out of the fit.
+between configurations. How many factors, how uneven the deviations, and how much rows differ in size
+(`scaled_rows`), is chosen by rows that were left out of the fit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from refimpl._arguments import Interval, integer
 from refimpl.peppp.checks import observed_errors
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.factors import LEAST_NOISE, Factors, closed_form, probabilistic_pca
-from refimpl.peppp.estimators.noise_scale import SCALES, ScaledNoise, learn_probabilities
+from refimpl.peppp.estimators.scaled_rows import SCALES, ScaledRows, learn_probabilities
 from refimpl.peppp.estimators.sequential import FIRST, variance_reduction
 
 __all__ = ["Prior", "learn_belief", "learn_prior"]
@@ -28,15 +28,15 @@ class Prior:
 
     Parameters
     ----------
-    rows : ScaledNoise
+    rows : ScaledRows
         Learned from all rows.
-    left_out : tuple of (ScaledNoise, ndarray of int)
+    left_out : tuple of (ScaledRows, ndarray of int)
         The same kind of thing learned from all rows but some, and the indices of those; empty if
         entries are missing or there are too few rows to leave any out.
     """
 
-    rows: ScaledNoise
-    left_out: tuple[tuple[ScaledNoise, NDArray[np.intp]], ...] = ()
+    rows: ScaledRows
+    left_out: tuple[tuple[ScaledRows, NDArray[np.intp]], ...] = ()
 
     @property
     def belief(self) -> Belief:
@@ -104,62 +104,65 @@ def learn_prior(
     values = observed_errors("learn_prior", "values", values)
     largest_rank = integer("learn_prior", "largest_rank", largest_rank, Interval(1))
     folds = integer("learn_prior", "folds", folds, Interval(2))
-    luck, trainings = _luck(repeats)
+    luck, trainings, variance = _luck(repeats)
 
     def rows(factors, count, probabilities):
         more = 1 + 1 / count  # the mean's own uncertainty
         widened = Factors(factors.mean, factors.loadings * np.sqrt(more), factors.noise * more)
-        return ScaledNoise(widened, probabilities, None if luck is None else luck * more, trainings)
+        return ScaledRows(widened, probabilities, None if luck is None else luck * more, trainings)
 
-    alike = (SCALES == 1).astype(float)
+    alike = np.full(len(SCALES), 1 / len(SCALES))
     if np.isnan(values).any():
-        factors = _learn_from_incomplete(values, min(largest_rank, 4))
-        rank = factors.loadings.shape[1]
-        parts = [held for held in _parts(len(values), folds) if not np.isnan(values[~held]).all(axis=0).any()]
-        left_out = []
-        for held in parts:
-            try:
-                without = probabilistic_pca(values[~held], rank)
-            except ValueError:  # too few entries are left
-                continue
-            left_out.append((rows(without, (~held).sum(), alike), np.flatnonzero(held)))
-        return Prior(rows(factors, len(values), alike), tuple(left_out))
-    ranks, parts = _ranks_and_parts(values, largest_rank, folds)
-    fitted = [_candidates(values[~held], ranks) for held in parts]
-    kind = _best_kind(values, parts, fitted, len(ranks)) if parts else 0
-    probabilities = alike
-    if parts:
-        likely = [
-            rows(f[kind], (~held).sum(), alike).log_density(values[held]) for held, f in zip(parts, fitted, strict=True)
-        ]
-        probabilities = learn_probabilities(np.concatenate(likely))
+        everything, left_out = _fit_incomplete(values, min(largest_rank, 4), folds)
+    else:
+        ranks, parts = _ranks_and_parts(values, largest_rank, folds)
+        fitted = [_candidates(values[~held], ranks) for held in parts]
+        kind = _best_kind(values, parts, fitted, len(ranks)) if parts else 0
+        everything = _candidates(values, ranks)[kind]
+        left_out = [(candidates[kind], held) for candidates, held in zip(fitted, parts, strict=True)]
+    without = [(rows(factors, (~held).sum(), alike), np.flatnonzero(held)) for factors, held in left_out]
+    likely = [
+        learned.log_density(values[i], None if variance is None else variance[i])
+        for learned, held in without
+        for i in held
+    ]
+    probabilities = learn_probabilities(likely) if likely else (SCALES == 1).all(axis=1).astype(float)
     return Prior(
-        rows(_candidates(values, ranks)[kind], len(values), probabilities),
-        tuple(
-            (rows(f[kind], (~held).sum(), probabilities), np.flatnonzero(held))
-            for held, f in zip(parts, fitted, strict=True)
-        ),
+        rows(everything, len(values), probabilities),
+        tuple((replace(learned, probabilities=probabilities), held) for learned, held in without),
     )
 
 
-def _luck(repeats) -> tuple[NDArray[np.float64] | None, float]:
-    """Return the variance between trainings of the same cell, for each column, and how many there are of a cell.
+def _fit_incomplete(values, largest_rank, folds):
+    """Return factors of all rows, and of all but some with the mask of these, where that leaves enough entries."""
+    factors = _learn_from_incomplete(values, largest_rank)
+    left_out = []
+    for held in _parts(len(values), folds):
+        try:
+            left_out.append((probabilistic_pca(values[~held], factors.loadings.shape[1]), held))
+        except ValueError:
+            continue
+    return factors, left_out
+
+
+def _luck(repeats) -> tuple[NDArray[np.float64] | None, float, NDArray[np.float64] | None]:
+    """Return the variance between trainings for each column, how many there are of a cell, the variance for each cell.
 
     A column's is the mean over the rows, with two more cells of the mean over all columns.
     """
     if repeats is None:
-        return None, 1.0
+        return None, 1.0, None
     draws = np.asarray(repeats, dtype=np.float64)
     count = (~np.isnan(draws)).sum(axis=0)
     often = count >= 2
     if not often.any():
-        return None, 1.0
+        return None, 1.0, None
     centred = draws - np.where(often, np.nansum(draws, axis=0) / np.maximum(count, 1), np.nan)
     variance = np.nansum(centred**2, axis=0) / np.maximum(count - 1, 1)
     cells = often.sum(axis=0)
     general = variance[often].mean()
     luck = (np.where(often, variance, 0.0).sum(axis=0) + 2 * general) / (cells + 2)  # as of two cells more
-    return luck, float(count[count > 0].mean())
+    return np.maximum(luck, LEAST_NOISE), float(count[count > 0].mean()), np.where(often, variance, np.nan)
 
 
 def _parts(rows: int, folds: int) -> list[NDArray[np.bool_]]:

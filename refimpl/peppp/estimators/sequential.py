@@ -44,6 +44,9 @@ Strategy = Generator[NDArray[np.intp], NDArray[np.float64], None]
 FLOOR = 0.1
 """Added to every weight, so that columns never yet on a frontier count too."""
 
+CAP_SHARE = 0.3
+"""Weight of the user's own cap, the largest that is allowed, among all caps; the others share the rest equally."""
+
 FIRST = 4
 """Columns the knowledge gradient lets `variance_reduction` choose before anything is known."""
 
@@ -131,12 +134,13 @@ def knowledge_gradient(
     The first columns are chosen by `variance_reduction`. From then on, for each candidate j the
     belief's mean after measuring it is m + z S_j / sqrt(S_jj + l_j) with z standard normal. Under each
     memory cap one would recommend the smallest mean; j is worth how much lower that is expected to
-    get, averaged over z (by Gauss and Hermite's eleven points) and over caps. Measure the column
+    get, averaged over z (by Gauss and Hermite's eleven points) and over caps, of which the user's own counts
+    for more (`CAP_SHARE`). Measure the column
     of largest worth, update, repeat.
 
     Parameters
     ----------
-    rows : Belief or ScaledNoise
+    rows : Belief or ScaledRows
         What is believed before anything is measured; its ``given(columns, errors)`` says what is believed after.
     n : int
         Number of columns.
@@ -178,17 +182,15 @@ def most_useful(belief: Belief, columns, starts, open_) -> int:
     candidates = np.flatnonzero(open_)
     variance = np.maximum(np.diag(covariance)[candidates] + luck[candidates], 1e-300)
     change = covariance[candidates] / np.sqrt(variance)[:, None]
+    caps = np.full(len(starts), (1 - CAP_SHARE) / len(starts))
+    caps[-1] += CAP_SHARE
     worth = np.zeros(len(candidates))
     for z, weight in zip(OUTCOMES, WEIGHTS, strict=True):
         levels = np.minimum.reduceat(mean + z * change, starts, axis=1)
-        worth -= weight * np.minimum.accumulate(levels, axis=1).mean(axis=1)
+        worth -= weight * (np.minimum.accumulate(levels, axis=1) @ caps)
     # the smallest means without measuring are the same for all: subtract, so that ties show
-    worth = worth + _least_under_caps(mean, starts)
+    worth = worth + np.minimum.accumulate(np.minimum.reduceat(mean, starts)) @ caps
     return int(columns[candidates[np.argmax(worth >= worth.max() - 1e-12)]])
-
-
-def _least_under_caps(mean, starts) -> float:
-    return float(np.minimum.accumulate(np.minimum.reduceat(mean, starts)).mean())
 
 
 def measure_by(
