@@ -191,12 +191,16 @@ def batch_fits(task: data.Task, batch_size: int) -> None:
 
 
 def first_batches(task: data.Task, settings: Settings, batches: int = 1) -> data.Task:
-    """Return the beginning of a task, to compile what training it needs, or to see how long that takes."""
-    count = settings.batch_size * batches
+    """Return the beginning of a task, to compile what training it needs, or to see how long that takes.
+
+    Labels are made up: every class must occur, and data may be sorted by class.
+    """
+    count = max(settings.batch_size * batches, task.classes)
+    images = task.train_images[:count]
     return replace(
         task,
-        train_images=task.train_images[:count],
-        train_labels=task.train_labels[:count],
+        train_images=images,
+        train_labels=np.arange(len(images)) % task.classes,
         test_images=task.test_images[:count],
         test_labels=task.test_labels[:count],
     )

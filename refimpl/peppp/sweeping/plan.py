@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -97,13 +98,26 @@ def plan_sweep(
     )
 
 
+ENOUGH = 0.3
+"""Seconds that an epoch of some batches must take to tell how long a whole training does."""
+
+
 def _seconds(task, how: Settings, configuration: str) -> float:
-    """Reckon how long a cell takes: from the steps of one epoch of one batch, and of one of three."""
-    took = []
-    for batches in (1, 1, 3):  # the first compiles, or reads what was compiled
-        short = first_batches(task, how, batches)
-        took.append((train_cell(short, configuration, replace(how, epochs=1))["seconds"], len(short.train_labels)))
-    (_, (least, few), (more, many)) = took
-    per_image = (more - least) / (many - few) if many > few else least / few
-    # as many test images as training images were gone through in each; they take about a third of the time
-    return max(per_image, 0.0) * (how.epochs * 0.75 * len(task.train_labels) + 0.25 * len(task.test_labels))
+    """Reckon how long a cell takes: from an epoch of one batch, and of more until they take long enough."""
+
+    def work(task, epochs=1):  # in images trained on; what is only gone through takes about a third of the time
+        return epochs * len(task.train_labels) + len(task.test_labels) / 3
+
+    def epoch(short):
+        started = time.perf_counter()
+        train_cell(short, configuration, replace(how, epochs=1))
+        return time.perf_counter() - started, work(short)
+
+    epoch(first_batches(task, how))  # compiles, or reads what was compiled
+    batches = 1
+    least, few = more, many = epoch(first_batches(task, how))
+    while more < ENOUGH and many < work(task):
+        batches *= 4
+        more, many = epoch(first_batches(task, how, batches))
+    each = max(more - least, 0.0) / (many - few) if many > few else least / few
+    return least + each * max(work(task, how.epochs) - few, 0.0)
