@@ -10,7 +10,7 @@ from refimpl.nn.layer import Pass
 from refimpl.nn.rounder import Rounder
 from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
 from refimpl.peppp.memory import KINDS, MIXED_PRECISION, count
-from refimpl.peppp.sweeping.sweep import memory_of
+from refimpl.peppp.sweeping.cell import Settings, memory_of
 
 
 def by_hand(channels, size, classes, low, high, batch=32):
@@ -80,7 +80,7 @@ def test_the_parameters_counted_are_those_drawn():
 
 
 def test_memory_grows_with_each_width_and_there_are_many_ties():
-    memory = memory_of(rf.data.load("digits"), CONFIGURATIONS).reshape(11, 9)
+    memory = memory_of(rf.data.load("digits"), CONFIGURATIONS, Settings()).reshape(11, 9)
     bits = np.array([[c.low_bits + 1j * c.high_bits for c in CONFIGURATIONS]]).reshape(11, 9)
     for i in range(11):
         order = np.argsort(bits[i].imag, kind="stable")
