@@ -44,6 +44,7 @@ from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.frontier import convergence, hypervolume, knee, non_dominated, recommend, regret
 from refimpl.peppp.matrix.sampling import memory_biased_sample, sample, uniform_sample
 from refimpl.peppp.memory import count
+from refimpl.peppp.sweeping.cell import row_of
 
 RNG = np.random.default_rng(0)
 FINE = np.clip(RNG.uniform(size=(9, 2)) @ RNG.uniform(size=(2, 7)) / 2, 0.01, 1)
@@ -86,6 +87,10 @@ def study(**changes):
 def counted(**changes):
     fine = {"network": nn.cnn(), "shape": (8, 8, 1), "configuration": configuration("e4m3+e8m7")}
     return count(**fine | changes)
+
+
+def trained_as(row):
+    return row_of(row, Settings())
 
 
 ROW = np.array([[1.0, 2.0, 3.0]])
@@ -340,6 +345,21 @@ REFUSED = {  # who refuses: what is given, and what the message names
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"seed": -1}, "seed is -1"),
         ({"loss_scale": 1e39}, "loss_scale"),
+    ],
+    trained_as: [
+        (("digits@",), "unknown data set 'digits@'"),
+        (("digits@epochs",), "unknown data set 'digits@epochs'"),
+        (("@epochs=3",), "unknown data set ''"),
+        (("digits@epochs=",), "digits@epochs=: epochs is ''; allowed is of type int"),
+        (("digits@epochs=3.5",), "epochs is '3.5'"),
+        (("digits@epochs=0",), "digits@epochs=0: ", "epochs is 0; allowed is an integer, at least 1"),
+        (("digits@epochs=3,epochs=3",), "digits@epochs=3,epochs=3: epochs is given twice"),
+        (("digits@epochs=3,",), "unknown setting ''"),
+        (("digits@seed=3",), "unknown setting 'seed'; allowed are model, epochs"),
+        (("digits@epoch=3",), "did you mean 'epochs'"),
+        (("digits@learning_rate=1e400",), "digits@learning_rate=1e400: ", "learning_rate is inf"),
+        (("digits@loss_scale=nan",), "digits@loss_scale=nan: ", "loss_scale is nan"),
+        (("digits@model=cmn",), "digits@model=cmn: ", "unknown model 'cmn'"),
     ],
 }
 

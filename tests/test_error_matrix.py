@@ -1,6 +1,8 @@
 """The error matrix, its file, and the names of the paper's configurations."""
 
+import dataclasses
 import io
+import os
 import pickle
 import zipfile
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refimpl import data
 from refimpl.peppp.configs import CONFIGURATIONS, HIGH, LOW, configuration
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
@@ -27,22 +30,24 @@ def small(**changes):
 
 def assert_same(a, b):
     assert (a.rows, a.columns, a.metadata) == (b.rows, b.columns, b.metadata)
-    for name in ("values", "memory_mb", "seconds"):
+    for name in ("values", "memory_mb", "seconds", "repeats"):
         x, y = getattr(a, name), getattr(b, name)
         assert (x is None) == (y is None)
         assert x is None or (x.tobytes() == y.tobytes() and x.shape == y.shape)
+    assert (a.images is None) == (b.images is None)
+    assert a.images is None or [m.tolist() for m in a.images] == [m.tolist() for m in b.images]
 
 
 names = st.lists(st.text("abcé +木", min_size=1, max_size=5), unique=True, max_size=4)
 
 
 @given(names, names, st.booleans(), st.data())
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path_factory, rows, columns, bare, data):
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path_factory, rows, columns, bare, drawn):
     def draw(largest, allow_nan):
         cell = st.floats(0, largest)
         cell = cell | st.just(np.nan) if allow_nan else cell
         size = len(rows) * len(columns)
-        cells = data.draw(st.lists(cell, min_size=size, max_size=size))
+        cells = drawn.draw(st.lists(cell, min_size=size, max_size=size))
         return np.array(cells, dtype=float).reshape(len(rows), len(columns))
 
     extra = {} if bare else {"memory_mb": draw(1e6, False), "seconds": draw(1e6, True)}
@@ -232,6 +237,79 @@ def test_a_csv_that_is_not_an_error_matrix_is_refused_by_line(tmp_path, text, na
     if text is not None:
         (tmp_path / "errors.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     refused(tmp_path / "errors.csv", name, ErrorMatrix.load_csv)
+
+
+def test_names_of_files_that_are_no_utf_8_go_into_csv_and_npz_and_come_back(tmp_path):
+    named = ErrorMatrix([[0.5], [0.25]], rows=[os.fsdecode(b"caf\xe9.npz"), "\ud800é"], columns=["x"])
+    named.save_csv(tmp_path / "errors.csv")
+    named.save(tmp_path / "errors.npz")
+    assert_same(ErrorMatrix.load_csv(tmp_path / "errors.csv"), named)
+    assert_same(ErrorMatrix.load(tmp_path / "errors.npz"), named)
+
+
+IMAGES = {"mine": data.load("digits"), "yours": data.load("greek-ten"), "other": data.load("dots")}
+
+
+def repeated():
+    """Three rows of known images and one of unknown, trained up to three times."""
+    runs = np.array([[[r / 8 + k / 32 + c / 64 for c in range(3)] for r in range(4)] for k in range(3)])
+    runs[2, :2], runs[1:, 3], runs[:, 0, 1] = np.nan, np.nan, np.nan
+    values = np.full((4, 3), np.nan)
+    for r, c in np.argwhere(~np.isnan(runs[0])):
+        values[r, c] = np.mean([e for e in runs[:, r, c] if e == e])
+    images = [*(task.marks for task in IMAGES.values()), []]
+    return ErrorMatrix(values, [*IMAGES, "unknown"], [*"abc"], repeats=runs, images=images)
+
+
+def by_npz(errors, path):
+    errors.save(path)
+    return ErrorMatrix.load(path)
+
+
+def by_csv(errors, path):
+    errors.save_csv(path)
+    return ErrorMatrix.load_csv(path)
+
+
+TRIPS = {
+    "nowhere": lambda errors, path: errors,
+    "npz": by_npz,
+    "CSV": by_csv,
+    "a selection": lambda errors, path: errors.select(rows=["unknown", "other", "mine"], columns=["c", "a"]),
+    "leaving one out": lambda errors, path: errors.without_rows(["mine"]),
+    "merging rows": lambda errors, path: errors.select(rows=["other", "mine"]).merge(
+        errors.select(rows=["unknown", "yours"])
+    ),
+    "merging columns": lambda errors, path: errors.select(columns=["b"]).merge(errors.select(columns=["c", "a"])),
+    "merging with what is known of no images": lambda errors, path: (
+        ErrorMatrix([[0.5]], ["new"], ["a"]).merge(errors).without_rows(["new"])
+    ),
+    "all in turn": lambda errors, path: by_npz(by_csv(errors.merge(errors), path).select(rows=errors.rows[::-1]), path),
+}
+
+
+@pytest.mark.parametrize("trip", TRIPS.values(), ids=TRIPS)
+def test_repeats_and_images_go_with_their_rows_wherever_these_go(tmp_path, trip):
+    before = repeated()
+    after = trip(before, tmp_path / "errors")
+    for i, row in enumerate(after.rows):
+        for j, column in enumerate(after.columns):
+            runs = before.repeats[:, before.rows.index(row), before.columns.index(column)]
+            np.testing.assert_array_equal(after.repeats[:, i, j], runs)
+        assert after.images[i].tolist() == before.images[before.rows.index(row)].tolist()
+    for name, task in IMAGES.items():  # the guard against leakage, both ways
+        renamed = dataclasses.replace(task, name="renamed", images_from="")
+        half = dataclasses.replace(
+            renamed, train_images=task.train_images[::2], train_labels=task.train_labels[::2], classes=task.classes
+        )
+        for same in (task, renamed, half):
+            assert after.rows_sharing(same.marks) == ((name,) if name in after.rows else ())
+    assert after.rows_sharing(data.load("curves").marks) == ()
+
+
+def test_a_matrix_of_unknown_images_shares_none(tmp_path):
+    assert small().rows_sharing(IMAGES["mine"].marks) == ()
+    assert by_csv(by_npz(small(), tmp_path / "errors"), tmp_path / "errors").images is None
 
 
 def test_memory_known_in_both_parts_agrees_to_a_relative_1e_9():

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -260,6 +261,67 @@ def test_a_damaged_journal_is_refused_and_left_alone(tmp_path, content):
     assert (tmp_path / "cells.jsonl").read_bytes() == content
 
 
+def test_any_flipped_bit_of_a_journal_is_told_or_changes_nothing(tmp_path, capsys):
+    journal = Journal(tmp_path, SETTINGS)
+    for seed in range(3):
+        journal.add(cell(TASKS[0], "x") | {"seed": seed, "error": seed / 7})
+    journal.close()
+    content = journal.path.read_bytes()
+    head = content.index(b"\n")
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        journal.path.write_bytes(flipped)
+        if place // 8 <= head:
+            with pytest.raises(ValueError, match="damaged or not a journal"):
+                Journal(tmp_path, SETTINGS)
+            assert journal.path.read_bytes() == flipped
+            continue
+        again = Journal(tmp_path, SETTINGS)
+        again.close()
+        told = "not believed" in capsys.readouterr().err
+        assert again.cells.items() <= journal.cells.items() and told == (again.cells != journal.cells)
+
+
+@pytest.mark.parametrize("error", [-0.25, 1.5, float("nan"), float("inf"), "0.5", None])
+def test_an_error_in_a_journal_that_is_none_is_told_and_not_believed(tmp_path, capsys, error):
+    journal = Journal(tmp_path, SETTINGS)
+    journal.add(cell(TASKS[0], "x"))
+    journal.add(cell(TASKS[1], "x") | {"error": error})
+    journal.close()
+    again = Journal(tmp_path, SETTINGS)
+    again.close()
+    assert [key[0] for key in again.cells] == TASKS[:1]
+    assert capsys.readouterr().err == f"journal: 1 line is damaged or cut short in {journal.path} and not believed\n"
+
+
+def test_repeats_asked_for_later_train_only_the_seeds_that_are_new(tmp_path, monkeypatch):
+    trained = []
+
+    def counted(row, configuration, settings, fingerprint):
+        trained.append((row, configuration, settings.seed))
+        return train_cell(row, configuration, settings, fingerprint)
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", counted)
+    settings = Settings(model="mlp", epochs=1, seed=5)
+
+    def swept(place, repeats):
+        trained.clear()
+        found = run_sweep(
+            TASKS, FORMATS[:2], tmp_path / place, settings=settings, repeats=repeats, jobs=1, progress=False
+        )
+        return found, set(trained), len(trained)
+
+    once, *_ = swept("later", 1)
+    later, new, count = swept("later", 2)
+    scratch, *_ = swept("scratch", 2)
+    assert (new, count) == ({(row, name, 6) for row in TASKS for name in FORMATS[:2]}, 4)
+    assert later.repeats.shape == (2, 2, 2) and later.repeats[0].tobytes() == once.values.tobytes()
+    assert later.repeats.tobytes() == scratch.repeats.tobytes() and later.fingerprint == scratch.fingerprint
+    first, *_, count = swept("later", 1)  # fewer again: nothing is lost, nothing is trained
+    assert first.fingerprint == once.fingerprint and count == 0
+
+
 def test_seconds_and_settings_are_kept_with_the_matrix(uninterrupted):
     assert (uninterrupted.seconds > 0).all()
     assert uninterrupted.metadata["epochs"] == 4 and uninterrupted.metadata["seed"] == 0
@@ -369,6 +431,53 @@ def test_a_dry_run_says_what_it_would_do(tmp_path, capsys):
     assert main([*arguments, "--dry-run", "--out", str(tmp_path / "sweep")]) == 0
     assert "3 cells, 0 of them trained" in capsys.readouterr().out
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("images", [40, 2000])
+def test_the_time_of_a_dry_run_is_that_of_epochs_of_the_steps_it_has_seen(tmp_path, monkeypatch, images):
+    """On a clock that shows 90 ms a cell, 3 ms for an image trained on, 1 ms for one gone through."""
+    clock = [0.0]
+
+    def timed(task, configuration, settings):
+        assert configuration == FORMATS[1] and settings.model == "resnet18"
+        assert task.train_images.shape[1:] == (32, 32, 3)
+        clock[0] += 0.09 + 0.003 * settings.epochs * len(task.train_labels) + 0.001 * len(task.test_labels)
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.plan.train_cell", timed)
+    monkeypatch.setattr("refimpl.peppp.sweeping.plan.time.perf_counter", lambda: clock[0])
+    task = colours(images)
+    plan = plan_sweep([task], FORMATS[1:], tmp_path, settings=Settings(model="resnet18", epochs=7), repeats=3)
+    assert plan.seconds == pytest.approx(3 * 2 * (0.09 + 0.003 * 7 * images + 0.001 * len(task.test_labels)))
+
+
+def colours(images, tests=60):
+    """A task of images like CIFAR's."""
+    rng = np.random.default_rng(0)
+    train, test = (rng.random((count, 32, 32, 3), dtype=np.float32) for count in (images, tests))
+    return data.Task("colours", train, np.arange(images) % 10, test, np.arange(tests) % 10, 10, "")
+
+
+@pytest.mark.slow
+def test_a_dry_run_and_any_executor_take_the_papers_network_on_images_like_cifars(tmp_path, capsys, monkeypatch):
+    task, file, seen = colours(40, 20), str(tmp_path / "few.npz"), []
+    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    np.savez(file, **{part: getattr(task, part) for part in parts})
+
+    def watched(task, configuration, settings):
+        seen.append((settings.model, task.train_images.shape[1:]))
+        return train_cell(task, configuration, settings)
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.plan.train_cell", watched)
+    words = ["--tasks", file, "--configurations", *FORMATS[:2], "--model", "resnet18", "--epochs", "90"]
+    assert main(["sweep", *words, "--dry-run", "--jobs", "1", "--out", str(tmp_path / "none")]) == 0
+    minutes = float(re.search(r"about ([\d.]+) minutes of training for the other 2", capsys.readouterr().out)[1])
+    assert minutes > 0 and set(seen) == {("resnet18", (32, 32, 3))}
+    assert not (tmp_path / "none").exists()
+    settings = Settings(model="resnet18", epochs=1)
+    with ThreadPoolExecutor(1) as executor:
+        elsewhere = run_sweep([file], FORMATS[:1], tmp_path / "a", settings=settings, executor=executor, progress=False)
+    here = run_sweep([file], FORMATS[:1], tmp_path / "b", settings=settings, jobs=1, progress=False)
+    assert elsewhere.values.tobytes() == here.values.tobytes()
 
 
 def test_dask_where_it_is_not_installed_is_refused_with_the_remedy(tmp_path, capsys, monkeypatch):

@@ -29,6 +29,9 @@ MATRICES = ("values", "memory_mb", "seconds")
 REPEAT = "error_"
 """Beginning of the name of a CSV file's column with single trainings."""
 
+LONE = "surrogatepass"
+"""How CSV holds what stands in a name for bytes that are no UTF-8, as in the names of files."""
+
 KINDS = {name: ("fiu", 2, "a matrix of numbers") for name in MATRICES}
 KINDS |= {name: ("U", 1, "a list of strings") for name in ("rows", "columns")}
 KINDS |= {"repeats": ("fiu", 3, "matrices of numbers"), "images": ("u", 2, "a matrix of unsigned integers")}
@@ -108,13 +111,13 @@ def write_csv(path: Path, fields: Mapping[str, Any]) -> None:
             known = ("" if cell is None or np.isnan(cell) else repr(float(cell)) for cell in cells)
             writer.writerow([task, configuration, *known])
     with writing(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors=LONE))
 
 
 def read_csv(path: Path) -> dict[str, Any]:
     """Return the fields of an ErrorMatrix, from either kind of CSV; raises ValueError, naming the line."""
     try:
-        text = _content(path).decode("utf-8-sig")
+        text = _content(path).decode("utf-8-sig", LONE)
     except UnicodeDecodeError as error:
         raise _refusal(path, f"not UTF-8 text ({error})", "a CSV file") from None
     metadata, before = {}, 0

@@ -69,7 +69,8 @@ def row_of(row: str | data.Task, settings: Settings) -> tuple[data.Task, Setting
     Raises
     ------
     ValueError
-        For a data set that `refimpl.data.load` does not know, and for a setting there is none of.
+        For a data set that `refimpl.data.load` does not know, for a setting there is none of or given twice, and for
+        a value that `Settings` refuses; the message begins with the row.
 
     Examples
     --------
@@ -93,11 +94,16 @@ def split(row: str, settings: Settings) -> tuple[str, Settings]:
         key, _, text = part.partition("=")
         if key not in VARIED:
             raise unknown(row, "setting", key, list(VARIED))
+        if key in changes:
+            raise ValueError(message(row, key, "given twice", "once"))
         try:
             changes[key] = VARIED[key](text)
         except ValueError:
             raise ValueError(message(row, key, repr(text), f"of type {VARIED[key].__name__}")) from None
-    return name, replace(settings, **changes)
+    try:
+        return name, replace(settings, **changes)
+    except ValueError as error:
+        raise ValueError(f"{row}: {error}") from None
 
 
 def name_of(row: str | data.Task) -> str:

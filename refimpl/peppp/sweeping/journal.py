@@ -1,7 +1,7 @@
 """The journal of a sweep: a line of JSON for every cell trained, on the disk as soon as it is.
 
 Each line ends with a checksum of the rest of it, ``"crc"``; a line whose checksum, or whose error, is not as it
-must be is not believed: that cell is trained again.
+must be is not believed, which is said on standard error: that cell is trained again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -58,11 +59,14 @@ class Journal:
         try:
             self._lock()
             self._file.seek(0)
-            self.cells, length = self._parse(self.path, self._file.read(), settings)
+            self.cells, length, damaged = self._parse(self.path, self._file.read(), settings)
         except ValueError:
             self.close()
             raise
         self._file.truncate(length)
+        if damaged:
+            said = "1 line is" if damaged == 1 else f"{damaged} lines are"
+            print(f"journal: {said} damaged or cut short in {self.path} and not believed", file=sys.stderr)
         if not length:
             self._append(self._head(settings))
 
@@ -78,12 +82,12 @@ class Journal:
 
     @classmethod
     def _parse(cls, path, content: bytes, settings):
-        """Return the cells, and how many bytes are complete lines; 0 for a journal that is new."""
+        """Return the cells, how many bytes are complete lines (0 for a new journal), how many lines are damaged."""
         head = cls._head(settings)
         complete, newline, cut = content.rpartition(b"\n")
         lines = complete.split(b"\n") if newline else []
         if not lines and _line(head).startswith(cut):  # new, or killed at its start
-            return {}, 0
+            return {}, 0, 0
         written = _record(lines[0]) if lines else None
         if written is None or "journal" not in written:
             raise ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
@@ -100,7 +104,8 @@ class Journal:
                 f"{head[key]!r}; use the same again or another directory"
             )
         cells = [cell for cell in map(_record, lines[1:]) if cell is not None and _is_cell(cell)]
-        return {cls.key(cell): cell for cell in cells}, len(complete) + len(newline)
+        damaged = len(lines) - 1 - len(cells) + (cut != b"")
+        return {cls.key(cell): cell for cell in cells}, len(complete) + len(newline), damaged
 
     @staticmethod
     def key(cell: dict) -> tuple[str, str, int, str]:
