@@ -283,6 +283,17 @@ REFUSED = {  # who refuses: what is given, and what the message names
         ({"metadata": {"when": object()}}, "metadata"),
         ({"metadata": {"loss": NAN}}, "metadata"),
         ({"metadata": ["a"]}, "metadata is ['a']"),
+        ({"images": 3}, "images is 3"),
+        ({"images": [[1, 2]]}, "images is of 1 rows; allowed is marks of all 9"),
+        *(
+            ({"images": [[1], [wrong]] + [[]] * 7}, "images['task 1'] is [")
+            for wrong in (-1, 1.5, "5", None, [1], 2**64)
+        ),
+        ({"images": [5] + [[]] * 8}, "images['task 0'] is 5"),
+        ({"repeats": [FINE, FINE + 0.01]}, "the mean of its repeats"),
+        ({"repeats": FINE}, "repeats is of shape (9, 7)"),
+        ({"repeats": np.empty((0, 9, 7))}, "repeats is empty"),
+        ({"repeats": [but(2, 3, 1.5)]}, "repeats['task 2', 'd'] is 1.5"),
     ],
     matrix().merge: [((3,), "other is 3"), ((matrix(),), {"on_conflict": "both"}, "'both'")],
     matrix().select: [({"rows": ["task 10"]}, "did you mean 'task 1'"), ({"columns": ["A"]}, "did you mean 'a'")],

@@ -229,6 +229,8 @@ def test_a_plain_table_of_errors_is_read(tmp_path, newline):
         ("task,x\na,1.5\n", "values['a', 'x'] is 1.5"),
         ("task,configuration,error\na,x,0.5\na,x,0.5\n", "a second time in line 3"),
         ("# [\ntask,x\na,0.5\n", "not JSON"),
+        ('# {"images": [[-1]]}\ntask,x\na,0.5\n', "images['a'] is [-1]"),
+        ('# {"images": 3}\ntask,x\na,0.5\n', "images is 3"),
         (b"\xff\xfe", "UTF-8"),
         (None, "No such file"),
     ],

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl._arguments import choice, instance, message, names, numbers, of_shape, unknown
+from refimpl._arguments import choice, instance, message, names, numbers, of_shape, sequence, unknown, wrong_value
 from refimpl.peppp.matrix import files
 
 __all__ = ["ErrorMatrix"]
@@ -119,14 +119,23 @@ class ErrorMatrix:
         return parts
 
     def _marks(self, images: Sequence[ArrayLike]) -> tuple[NDArray[np.uint64], ...]:
-        marks = tuple(np.array(of_row, dtype=np.uint64) for of_row in images)
-        if len(marks) != len(self.rows):
+        given = sequence("ErrorMatrix", "images", images, "[task.marks]", 0)
+        if len(given) != len(self.rows):
             raise ValueError(
-                message("ErrorMatrix", "images", f"of {len(marks)} rows", f"marks of all {len(self.rows)}")
+                message("ErrorMatrix", "images", f"of {len(given)} rows", f"marks of all {len(self.rows)}")
             )
-        for of_row in marks:
-            of_row.setflags(write=False)
-        return marks
+        marks = []
+        for row, of_row in zip(self.rows, given, strict=True):
+            try:
+                marks.append(np.array(of_row, dtype=np.uint64))
+                same = np.array_equal(marks[-1], np.array(of_row, dtype=object))
+            except (TypeError, ValueError, OverflowError):
+                same = False
+            if not same or marks[-1].ndim != 1:
+                allowed = "a list of integers of 64 bits, as Task.marks"
+                raise wrong_value("ErrorMatrix", f"images[{row!r}]", of_row, allowed)
+            marks[-1].setflags(write=False)
+        return tuple(marks)
 
     def _part(self, name: str, got: ArrayLike, largest: float, allowed: str) -> NDArray[np.float64]:
         """Return a matrix of this one's shape as a checked read-only copy."""
