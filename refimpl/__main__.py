@@ -12,6 +12,7 @@ COMMANDS = (
     "format",
     "frontier",
     "memory",
+    "next",
     "reproduce",
     "sweep",
     "vectors",

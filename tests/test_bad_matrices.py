@@ -17,6 +17,7 @@ from refimpl.peppp import (
     Estimate,
     Settings,
     Study,
+    TaskStudy,
     configuration,
     estimate_frontier,
     leave_one_out,
@@ -81,7 +82,20 @@ def estimate(**changes):
 
 
 def study(**changes):
-    return Study(**{"errors": ERRORS, "task": DIGITS} | changes)
+    return TaskStudy(**{"errors": ERRORS, "task": DIGITS} | changes)
+
+
+def table(**changes):
+    return Study(**{"errors": FINE} | changes)
+
+
+def twice():
+    study = table(measured={"1": 0.5})
+    study.observe("1", 0.5)
+
+
+def early():
+    table(method="ed-mf", rank=2, measured={"1": 0.5}).recommend()
 
 
 def counted(**changes):
@@ -307,8 +321,9 @@ REFUSED = {  # who refuses: what is given, and what the message names
         ({"chosen": []}, "chosen is []; allowed is what was measured, [0]"),
         ({"memory_cap_mb": "1"}, "memory_cap_mb is '1'"),
         ({"memory_cap_mb": 0.5}, "memory_cap_mb is 0.5; allowed is at least 1, which the smallest"),
-        ({"half_width": ["x", "y"]}, "half_width is"),
-        ({"half_width": [0.5]}, "half_width is of shape (1,)"),
+        ({"band": [["x", "y"]] * 2}, "band is"),
+        ({"band": [[0.5, 0.5]]}, "band is of shape (1, 2)"),
+        ({"error": [0.5]}, "error is of shape (1,)"),
     ],
     study: [
         ({"errors": ERRORS.values}, "errors is an array", "an ErrorMatrix"),
@@ -322,13 +337,44 @@ REFUSED = {  # who refuses: what is given, and what the message names
         ({"measurements": True}, "measurements is True"),
         ({"method": "ed-mf", "measurements": 4}, "4 measurements", "5 (the rank"),
         ({"method": "best"}, "method 'best'"),
-        ({"memory_cap_mb": 0.1}, "0.1 MB admits no configuration; the smallest, e3m1+e6m7, needs 0.2832"),
+        ({"memory_cap_mb": 0.1}, "0.1 MB admits no configuration; the cheapest, e3m1+e6m7, needs 0.2832"),
         ({"memory_cap_mb": 0.284, "method": "ed-mf"}, "0.284 MB admits 1 configuration", "at least 5"),
         *(({"memory_cap_mb": cap}, f"memory_cap_mb is {cap!r}") for cap in ("1", NAN, np.inf, -1.0, 0.0)),
+        ({"rank": 0, "method": "ed-mf"}, "rank is 0"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"settings": {}}, "settings is {}", "a Settings"),
+    ],
+    table: [
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2.5}, "seed is 2.5"),
-        ({"rank": 0, "method": "ed-mf"}, "rank is 0"),
+        ({"errors": but(1, 2, 1.5)}, "errors['1', '2'] is 1.5", "losses=True"),
+        ({"errors": but(1, 2, -0.5)}, "errors['1', '2'] is -0.5", "in [0, 1]"),
+        ({"errors": but(1, 2, -0.5), "losses": True}, "errors['1', '2'] is -0.5", "at least 0"),
+        ({"errors": but(1, EVERY, NAN)}, "row '1' of errors is all nan"),
+        ({"errors": but(EVERY, 2, NAN)}, "column '2' of errors is all nan"),
+        ({"errors": [0.5, 0.5]}, "errors is of shape (2,)"),
+        ({"errors": np.empty((0, 3))}, "errors is of shape (0, 3)"),
+        ({"errors": "table.csv"}, "errors is 'table.csv'"),
+        ({"names": ["a"]}, "errors is of shape (9, 7), with 1 names"),
+        ({"names": ["a"] * 7}, "configuration 'a' is named twice"),
+        ({"costs": np.arange(7)}, "the cost of '0' is 0.0", "above 0"),
+        ({"costs": -MEMORY}, "the cost of '0' is -1.0"),
+        ({"costs": MEMORY * NAN}, "the cost of '0' is nan"),
+        ({"costs": [1.0, 2.0]}, "costs is of shape (2,)", "(7,) or (9, 7)"),
+        ({"costs": {"0": 1.0}}, "costs is without '1'"),
+        ({"costs": {str(i): 1.0 for i in range(8)}}, "unknown configuration in costs '7'"),
+        ({"costs": MEMORY, "cap": 0.5}, "a cap of 0.5 admits no configuration; the cheapest, 0, needs 1"),
+        ({"cap": 0}, "cap is 0"),
+        ({"measurements": 8}, "8 measurements", "1 (what the method needs) to 7"),
+        ({"losses": 1}, "losses is 1"),
+        ({"method": "best"}, "method 'best'"),
+        ({"measured": {"x": 0.5}}, "unknown configuration 'x'"),
+        ({"measured": {"1": 1.5}}, "the error of 1 is 1.5"),
+        ({"measured": {"1": -1.5}, "losses": True}, "the loss of 1 is -1.5"),
+        ({"measured": {"1": "low"}}, "the error of 1 is 'low'"),
     ],
+    twice: [({}, "configuration '1' is observed twice", "repeated trainings")],
+    early: [({}, "the number observed is 1; allowed is at least 2")],
     counted: [
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"batch_size": 0}, "batch_size is 0"),
@@ -466,7 +512,10 @@ def test_nothing_is_trained_or_written_where_it_cannot_be_run(more, name, tmp_pa
 
 def test_a_study_learns_from_a_matrix_measured_in_part():
     truth = ERRORS.values.mean(axis=0)
-    found, complete = (Study(errors, DIGITS).estimate(truth) for errors in (partly(3, 7), ERRORS))
+    found, complete = (
+        Study(e, measured=dict(zip(e.columns[:9], truth[:9], strict=False))) for e in (partly(3, 7), ERRORS)
+    )
+    found, complete = found.estimate(), complete.estimate()
     assert found.band is not None and complete.band is not None
     assert np.abs(found.predicted - truth).mean() < 0.02
 

@@ -10,7 +10,7 @@ import pytest
 
 from refimpl import data, peppp
 from refimpl.__main__ import main
-from refimpl.peppp import Estimate, Study, compare, meta_training
+from refimpl.peppp import Estimate, Settings, TaskStudy, compare, meta_training
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.estimators.design import d_optimal
 from refimpl.peppp.estimators.embedding import svd_embedding
@@ -37,7 +37,7 @@ def trained(monkeypatch):
 
 
 def test_ed_mf_trains_the_d_optimal_design_of_the_rank_five_embedding(trained):
-    study = Study(ERRORS, DIGITS, measurements=7, method="ed-mf", seed=3)
+    study = TaskStudy(ERRORS, DIGITS, measurements=7, method="ed-mf", settings=Settings(seed=3))
     found = study.measure(jobs=1, progress=False)
     chosen = d_optimal(svd_embedding(ERRORS.values, 5), 7)
     assert sorted(found.chosen) == sorted(chosen)
@@ -47,9 +47,9 @@ def test_ed_mf_trains_the_d_optimal_design_of_the_rank_five_embedding(trained):
 
 
 def test_a_configuration_exactly_at_the_cap_is_within_it(trained):
-    memory = Study(ERRORS, DIGITS).memory_mb
+    memory = TaskStudy(ERRORS, DIGITS).costs
     cap = float(np.median(memory))
-    found = Study(ERRORS, DIGITS, memory_cap_mb=cap).measure(jobs=1, progress=False)
+    found = TaskStudy(ERRORS, DIGITS, memory_cap_mb=cap).measure(jobs=1, progress=False)
     assert np.array_equal(found.allowed, memory <= cap) and (memory == cap).any()
     assert memory[found.chosen].max() <= cap
 
@@ -108,13 +108,13 @@ def test_a_matrix_with_a_row_made_from_the_same_images_is_refused_whatever_it_is
     mine = dataclasses.replace(DIGITS, name="mine", images_from="")
     for task in (DIGITS, mine):
         with pytest.raises(ValueError, match=f"row 'x', made from the images of {task.name}"):
-            Study(errors, task)
+            TaskStudy(errors, task)
 
 
 def test_a_row_of_other_images_may_have_any_name():
     marks = [data.load("greek-ten").marks] * 2
     errors = ErrorMatrix([TRUE, TRUE], ["digits", "b"], ERRORS.columns, images=marks)
-    assert Study(errors, DIGITS, measurements=1).names == ERRORS.columns
+    assert TaskStudy(errors, DIGITS, measurements=1).names == ERRORS.columns
 
 
 def test_what_peppp_has_is_listed_and_there_without_another_import():

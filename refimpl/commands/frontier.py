@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_running, declare, place, positive, short, writable, write_results
+from refimpl.commands.options import (
+    add_running,
+    add_training,
+    declare,
+    place,
+    positive,
+    settings,
+    short,
+    writable,
+    write_results,
+)
 
 
 def add(commands) -> None:
@@ -14,11 +24,17 @@ def add(commands) -> None:
         help="estimate a data set's error-memory frontier from a few trainings",
         description="Train a few of the 99 low-precision configurations, chosen by what other tasks "
         "taught and by what was found so far, predict the others, and say which to buy.",
-        examples=("digits", "digits --memory-cap-mb 0.35", "photographs/ --matrix sweep/errors.npz --out results"),
+        examples=(
+            "digits",
+            "digits --memory-cap-mb 0.35",
+            "photographs/ --model resnet18 --epochs 40 --batch-size 128",
+            "photographs/ --matrix sweep/errors.npz --repeats 2 --out results",
+        ),
     )
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
+    command.add_argument("--measurements", type=positive, metavar="N", help="configurations to train (default 8)")
     command.add_argument(
-        "--measurements", type=positive, default=8, metavar="N", help="configurations to train (default 8)"
+        "--repeats", type=positive, default=1, metavar="N", help="trainings of each, whose mean counts (default 1)"
     )
     command.add_argument(
         "--method",
@@ -30,9 +46,15 @@ def add(commands) -> None:
         "--memory-cap-mb", type=float, metavar="MB", help="consider only configurations within this memory"
     )
     command.add_argument(
-        "--matrix", metavar="FILE", type=place, help="error matrix to learn from (default: the one that ships)"
+        "--matrix",
+        metavar="FILE",
+        type=place,
+        help="error matrix to learn from, npz or CSV (default: that which ships)",
     )
-    command.add_argument("--exhaustive", action="store_true", help="also train all the others, and compare")
+    command.add_argument(
+        "--exhaustive", action="store_true", help="also train all of them from another seed, and compare"
+    )
+    add_training(command)
     add_running(command, "frontier-DATA")
 
 
@@ -40,20 +62,23 @@ def _frontier(options) -> int:
     from pathlib import Path
 
     from refimpl import data, plots
-    from refimpl.peppp import Study, compare
+    from refimpl.peppp import TaskStudy, compare
 
     task = data.load(options.data)
     errors = _errors(options.matrix, task)
-    study = Study(
+    study = TaskStudy(
         errors,
         task,
         measurements=options.measurements,
         method=options.method,
         memory_cap_mb=options.memory_cap_mb,
-        seed=options.seed,
+        settings=settings(options),
+        repeats=options.repeats,
     )
     directory = Path(options.out or f"frontier-{short(task.name)}")
     writable(directory / "frontier.png", directory / "frontier.json")
+    if task.note:
+        print(task.note)
     print(
         f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}"
@@ -62,12 +87,12 @@ def _frontier(options) -> int:
     running = {"directory": directory, "jobs": options.jobs, "progress": not options.quiet}
     found = study.measure(**running)
     true = study.measure_all(**running) if options.exhaustive else None
-    print("\n".join([*_measured(found), *_estimated(found), *_advice(found)]))
+    print("\n".join([*measured(found), *estimated(found), *advice(found)]))
     record = {"data": task.name, "seed": options.seed, "method": options.method, **found.to_dict()}
     if true is not None:
         record["true"] = dict(zip(found.names, true.tolist(), strict=True))
         record["comparison"] = compare(found, true)
-        print("\nestimated against true frontier")
+        print("\nestimated against the frontier of another training of all")
         for name, value in record["comparison"].items():
             print(f"  {name:<34} {value:.4f}")
 
@@ -83,45 +108,48 @@ def _errors(matrix, task):
     """The errors to learn from: those that ship, or a matrix's, as far as it was measured."""
     import numpy as np
 
-    from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, meta_training
+    from refimpl.peppp import ErrorMatrix, meta_training
 
     if matrix is None:
         return meta_training(task)
-    errors = ErrorMatrix.load(matrix, columns=[c.name for c in CONFIGURATIONS])
-    measured = ~np.isnan(errors.values).all(axis=0)  # the others were over a sweep's memory cap
-    if not measured.any():
+    errors = (ErrorMatrix.load_csv if matrix.lower().endswith(".csv") else ErrorMatrix.load)(matrix)
+    known = ~np.isnan(errors.values).all(axis=0)  # the others were over a sweep's memory cap
+    if not known.any():
         raise ValueError(f"{matrix} has nothing but nan; measure something, see refimpl sweep")
-    return errors.select(columns=np.array(errors.columns)[measured].tolist())
+    return errors.select(columns=np.array(errors.columns)[known].tolist())
 
 
-def _measured(found):
-    """Lines: what was trained, in the order of choice."""
-    yield "\nmeasured, in the order of choice    memory MB      error"
+def measured(found, cost: str = "memory MB", form: str = ".3f"):
+    """Lines: what was trained, in the order of choice; `form` is that of numbers."""
+    yield f"\n{'measured, in the order of choice':<34} {cost:>10}      error"
     for i in found.chosen:
-        yield f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.measured[i]:>10.3f}"
+        yield f"  {found.names[i]:<32} {found.memory_mb[i]:>10{form}} {found.measured[i]:>10{form}}"
 
 
-def _estimated(found):
+def estimated(found, cost: str = "memory MB", form: str = ".3f"):
     """Lines: the frontier from small to large, measured or predicted."""
     import numpy as np
 
-    yield "\nestimated frontier                  memory MB      error"
+    yield f"\n{'estimated frontier':<34} {cost:>10}      error"
     marks = {found.knee: "  <- knee"} | {found.recommended: "  <- recommended"}
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
-        if found.band is not None and how == "predicted":
-            how += f" ({found.band[0][i]:.3f} to {found.band[1][i]:.3f})"
-        yield (f"  {found.names[i]:<32} {found.memory_mb[i]:>10.3f} {found.error[i]:>10.3f} {how}{marks.get(i, '')}")
+        if found.band is not None and found.band[0][i] < found.band[1][i]:
+            how += f" ({found.band[0][i]:{form}} to {found.band[1][i]:{form}})"
+        numbers = f"{found.memory_mb[i]:>10{form}} {found.error[i]:>10{form}}"
+        yield f"  {found.names[i]:<32} {numbers} {how}{marks.get(i, '')}"
 
 
-def _advice(found):
-    """Lines: what to buy."""
+def advice(found, unit: str = " MB", form: str = ".3f"):
+    """Lines: what to know, and what to buy."""
 
     def one(i):
-        return f"{found.names[i]}, {found.memory_mb[i]:.3f} MB, error {found.error[i]:.3f}"
+        return f"{found.names[i]}, {found.memory_mb[i]:{form}}{unit}, error {found.error[i]:{form}}"
 
+    yield ""
+    yield from found.notes
     if found.memory_cap_mb is not None:
-        yield f"\nrecommended within {found.memory_cap_mb:g} MB: {one(found.recommended)}"
+        yield f"recommended within {found.memory_cap_mb:g}{unit}: {one(found.recommended)}"
         return
-    yield f"\nrecommended: {one(found.recommended)}"
+    yield f"recommended: {one(found.recommended)}"
     yield f"knee: {one(found.knee)}"

@@ -3,7 +3,8 @@
 ================  ==========================================================================
 `configs`         the 99 configurations
 `memory`          what training in each needs
-`study`           one data set: choose a few configurations, train them, predict the rest
+`study`           one new task: what to train next, what to expect of the rest, what to pick
+`task_study`      the same for a data set, whose configurations are trained here
 `estimate`        what came out
 `frontier`        the trade of memory against error: what is worth buying, and how good an
                   estimated frontier is
@@ -18,16 +19,28 @@ import importlib
 
 TYPE_CHECKING = False  # by its name, type checkers take it for true
 if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
-    from refimpl.peppp import configs, estimate, estimators, evaluation, frontier, matrix, memory, study, sweeping
+    from refimpl.peppp import (
+        configs,
+        estimate,
+        estimators,
+        evaluation,
+        frontier,
+        matrix,
+        memory,
+        study,
+        sweeping,
+        task_study,
+    )
     from refimpl.peppp.configs import CONFIGURATIONS, Configuration, configuration
     from refimpl.peppp.estimate import Estimate
     from refimpl.peppp.evaluation import leave_one_out, paired_difference
     from refimpl.peppp.matrix.error_matrix import ErrorMatrix
     from refimpl.peppp.shipped import meta_training
-    from refimpl.peppp.study import Study, compare, estimate_frontier
+    from refimpl.peppp.study import Study
     from refimpl.peppp.sweeping.cell import Settings
     from refimpl.peppp.sweeping.plan import plan_sweep
     from refimpl.peppp.sweeping.sweep import run_sweep
+    from refimpl.peppp.task_study import TaskStudy, compare, estimate_frontier
 
 _HOMES = {
     "CONFIGURATIONS": "configs",
@@ -36,9 +49,10 @@ _HOMES = {
     "Estimate": "estimate",
     "Settings": "sweeping.cell",
     "Study": "study",
-    "compare": "study",
+    "TaskStudy": "task_study",
+    "compare": "task_study",
     "configuration": "configs",
-    "estimate_frontier": "study",
+    "estimate_frontier": "task_study",
     "leave_one_out": "evaluation",
     "meta_training": "shipped",
     "paired_difference": "evaluation",
@@ -52,6 +66,7 @@ __all__ = [
     "Estimate",
     "Settings",
     "Study",
+    "TaskStudy",
     "compare",
     "configs",
     "configuration",
@@ -69,6 +84,7 @@ __all__ = [
     "run_sweep",
     "study",
     "sweeping",
+    "task_study",
 ]
 
 

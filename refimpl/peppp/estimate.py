@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl._arguments import FRACTION, Interval, every, integer, message, names, numbers, sequence
+from refimpl._arguments import FRACTION, Interval, every, flag, integer, message, names, numbers, sequence
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.checks import memory_cap
 
@@ -27,22 +27,31 @@ class Estimate:
     names : sequence of str, length n
         Configurations.
     memory_mb : array_like of float, shape (n,)
-        Memory of each, in MB (2^20 bytes).
+        Memory of each, in MB (2^20 bytes); of a `Study` with costs of its own, these, in their unit.
     predicted : array_like of float, shape (n,)
-        Predicted error of each, in [0, 1].
+        Predicted error of each, in [0, 1]; a loss is at least 0.
     measured : array_like of float, shape (n,)
-        Measured error in [0, 1]; nan where not measured.
+        Measured error (the mean, of several trainings); nan where not measured.
     chosen : sequence of int, length m
         The measured configurations in the order of choice.
     memory_cap_mb : float, optional
         Largest memory allowed, in MB; default none.
-    half_width : array_like of float, shape (n,), optional
-        Half width of the band that holds nine in ten errors of its kind, around `predicted`; from
-        methods that state one. It is 0 where measured.
+    error : array_like of float, shape (n,), optional
+        The best knowledge of each error; default what was measured, and `predicted` elsewhere. Methods that
+        know how far single trainings scatter believe what was measured only in part.
+    band : (array_like of float, array_like of float), of shape (n,) each, optional
+        Lower and upper ends between which one more training comes out nine times in ten, from methods that
+        state them.
     frontier_error : array_like of float, shape (n,), optional
-        As the best knowledge of each error, but on the frontier the least error that any
+        As `error`, but on the frontier the least error that any
         configuration within that memory is expected to have, from methods that state it: the true
         frontier lies below the predictions (`expected_frontier`).
+    losses : bool, default False
+        Whether errors are losses, which may be above 1.
+    trusted : bool, default True
+        Whether a configuration may be recommended that was only predicted, if some allowed one was measured.
+    notes : sequence of str, optional
+        What whoever reads the estimate should know, a line each.
 
     Raises
     ------
@@ -69,8 +78,12 @@ class Estimate:
     measured: Vector
     chosen: NDArray[np.intp]
     memory_cap_mb: float | None
-    half_width: Vector | None
+    error: Vector
+    band: tuple[Vector, Vector] | None
     frontier_error: Vector | None
+    losses: bool
+    trusted: bool
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -80,28 +93,36 @@ class Estimate:
         measured: ArrayLike,
         chosen: Sequence[int] | NDArray[np.integer],
         memory_cap_mb: float | None = None,
-        half_width: ArrayLike | None = None,
+        error: ArrayLike | None = None,
+        band: tuple[ArrayLike, ArrayLike] | None = None,
         frontier_error: ArrayLike | None = None,
+        losses: bool = False,
+        trusted: bool = True,
+        notes: Sequence[str] = (),
     ):
         fields = self.__dict__  # frozen for everyone else
         fields["names"] = _names(names)
         fields["memory_cap_mb"] = memory_cap("Estimate", memory_cap_mb)
+        fields["losses"], fields["trusted"] = flag("Estimate", "losses", losses), flag("Estimate", "trusted", trusted)
+        fields["notes"] = tuple(notes)
+        within = Interval(0) if losses else FRACTION
         fields["memory_mb"] = self._vector("memory_mb", memory_mb, Interval(0))
-        fields["predicted"] = self._vector("predicted", predicted, FRACTION)
-        fields["measured"] = self._vector("measured", measured, FRACTION, nan=True)
-        width, front = half_width, frontier_error
-        fields["half_width"] = None if width is None else self._vector("half_width", width, Interval(0))
-        fields["frontier_error"] = None if front is None else self._vector("frontier_error", front, FRACTION)
+        fields["predicted"] = self._vector("predicted", predicted, within)
+        fields["measured"] = self._vector("measured", measured, within, nan=True)
         known = ~np.isnan(self.measured)
-        if self.half_width is not None:
-            fields["half_width"] = np.where(known, 0.0, self.half_width)
+        best = np.where(known, self.measured, self.predicted) if error is None else error
+        fields["error"] = self._vector("error", best, within)
+        ends = None if band is None else numbers("Estimate", "band", band, (2, len(self.names)))
+        fields["band"] = None if ends is None else tuple(self._vector("band", end, within) for end in ends)
+        front = frontier_error
+        fields["frontier_error"] = None if front is None else self._vector("frontier_error", front, within)
         n = Interval(0, len(self.names) - 1)
         order = [integer("Estimate", "chosen", i, n) for i in sequence("Estimate", "chosen", chosen, "[0, 3]", 0)]
         if sorted(order) != np.flatnonzero(known).tolist():
             allowed = f"what was measured, {np.flatnonzero(known).tolist()}, in some order"
             raise ValueError(message("Estimate", "chosen", f"{order}", allowed))
         fields["chosen"] = np.array(order, dtype=np.intp)
-        for array in fields.values():
+        for array in (*fields.values(), *(self.band or ())):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)
         if not self.allowed.any():
@@ -119,19 +140,6 @@ class Estimate:
         return every("Estimate", name, array, holds, f"a finite number, {interval}{', or nan' if nan else ''}")
 
     @property
-    def error(self) -> Vector:
-        """The best knowledge of each error: measured where measured, else predicted."""
-        return np.where(np.isnan(self.measured), self.predicted, self.measured)
-
-    @property
-    def band(self) -> tuple[Vector, Vector] | None:
-        """Lower and upper end of the 90 % band of each error, in [0, 1]; None if there is none."""
-        if self.half_width is None:
-            return None
-        low, high = self.error - self.half_width, self.error + self.half_width
-        return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-
-    @property
     def allowed(self) -> NDArray[np.bool_]:
         """Mask of the configurations within the memory cap."""
         return self.memory_mb <= (np.inf if self.memory_cap_mb is None else self.memory_cap_mb)
@@ -144,8 +152,13 @@ class Estimate:
 
     @property
     def recommended(self) -> int:
-        """Index of the allowed configuration of smallest error; see `frontier.recommend`."""
-        return fronts.recommend(self.memory_mb, self.error, self.memory_cap_mb)
+        """Index of the allowed configuration of smallest error (see `frontier.recommend`).
+
+        Among those measured, if predictions are not `trusted`.
+        """
+        among = self.allowed if self.trusted else self.allowed & ~np.isnan(self.measured)
+        candidates = np.flatnonzero(among if among.any() else self.allowed)
+        return int(candidates[fronts.recommend(self.memory_mb[candidates], self.error[candidates])])
 
     @property
     def knee(self) -> int:
@@ -160,7 +173,7 @@ class Estimate:
         -------
         dict
             ``memory_cap_mb`` (None without a cap); ``chosen``, names in the order of choice;
-            ``frontier``, names by ascending memory; ``recommended`` and ``knee``, names;
+            ``frontier``, names by ascending memory; ``recommended`` and ``knee``, names; ``notes``;
             ``configurations``, one record each with ``name``, ``memory_mb``, ``error``,
             ``predicted``, ``measured`` (None if not), ``band`` (None if none), ``allowed`` and
             ``frontier``.
@@ -174,6 +187,7 @@ class Estimate:
             "frontier": [self.names[i] for i in by_memory if frontier[i]],
             "recommended": self.names[self.recommended],
             "knee": self.names[self.knee],
+            "notes": list(self.notes),
             "configurations": [
                 {
                     "name": name,
@@ -188,6 +202,23 @@ class Estimate:
                 for i, name in enumerate(self.names)
             ],
         }
+
+    def to_frame(self):
+        """Return the estimate as a pandas DataFrame, a row for each configuration; pandas must be installed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by name, with the columns ``cost``, ``error``, ``predicted``, ``measured``, ``low`` and ``high``
+            (the band, if there is one), ``allowed``, ``frontier``.
+        """
+        import pandas
+
+        low_high = {} if self.band is None else dict(zip(("low", "high"), self.band, strict=True))
+        errors = {"error": self.error, "predicted": self.predicted, "measured": self.measured}
+        masks = {"allowed": self.allowed, "frontier": self.frontier}
+        columns = {"cost": self.memory_mb, **errors, **low_high, **masks}
+        return pandas.DataFrame(columns, index=pandas.Index(self.names, name="configuration"))
 
 
 def _names(got: Sequence[str]) -> tuple[str, ...]:

@@ -1,271 +1,379 @@
-"""Study one data set: choose a few configurations, train them, predict the rest."""
+"""Study a new task by a table of earlier ones: what to train next, what to expect of the rest, what to pick.
+
+Trainings happen wherever they do: a study is asked what to train (`Study.suggest`), told what came out
+(`Study.observe`), and asked what to believe (`Study.estimate`, `Study.recommend`).  Configurations and tasks have
+any names, costs any unit.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from concurrent.futures import Executor
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from refimpl import data
-from refimpl._arguments import choice, instance, integer, message
-from refimpl.peppp import frontier as fronts
-from refimpl.peppp.checks import memory_cap
-from refimpl.peppp.configs import configuration
+from refimpl._arguments import (
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    choice,
+    flag,
+    integer,
+    message,
+    number,
+    numbers,
+    unknown,
+)
+from refimpl._arguments import names as distinct
+from refimpl._arguments import seed as seed_of
 from refimpl.peppp.estimate import Estimate
-from refimpl.peppp.estimators.methods import BEST, METHODS, learn
-from refimpl.peppp.estimators.sequential import measure_by
+from refimpl.peppp.estimators.methods import BEST, METHODS, Believed, learn
+from refimpl.peppp.estimators.sequential import FIRST, most_useful, variance_reduction
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
-from refimpl.peppp.sweeping import processes, sweep
-from refimpl.peppp.sweeping.cell import Settings, batch_fits, memory_of
 
-__all__ = ["Study", "compare", "estimate_frontier"]
+__all__ = ["LogLogistic", "Study", "Suggestion"]
 
 RANK = 5  # of the embedding, as in the paper
+MEASUREMENTS = 8
+
+Vector = NDArray[np.float64]
+
+
+class Suggestion(NamedTuple):
+    """What to train next, and why."""
+
+    name: str
+    why: str
+
+
+class LogLogistic(NamedTuple):
+    """Brings losses from 0 to infinity into [0, 1], so that equal *ratios* of usual losses are equal distances.
+
+    The distribution function of the log-logistic distribution, 1 / (1 + (middle / loss)^(1 / scale)): that of
+    the logistic distribution, of the logarithm. It grows with the loss, is nearly straight in the logarithm
+    of usual losses, and turns diverged ones, infinite too, into nearly 1. A task whose losses are all twice another's
+    is that one shifted.
+
+    >>> usual = LogLogistic(4.0, 1.0)
+    >>> usual(np.array([0.0, 1.0, 4.0, 16.0, np.inf]))
+    array([0. , 0.2, 0.5, 0.8, 1. ])
+    >>> usual.inverse(np.array([0.2, 0.5, 0.8])).round(12)
+    array([ 1.,  4., 16.])
+    """
+
+    middle: float
+    scale: float
+
+    @classmethod
+    def of(cls, losses: Vector) -> LogLogistic:
+        """Return the one for a table: its median is 1/2, and nine in ten of its losses are within about .1 to .9."""
+        found = np.log(losses[(losses > 0) & (losses < np.inf)])
+        if not len(found):
+            return cls(1.0, 1.0)
+        low, middle, high = np.quantile(found, (0.05, 0.5, 0.95))
+        return cls(float(np.exp(middle)), float(high - low) / 4 or 1.0)
+
+    def __call__(self, losses: Vector) -> Vector:
+        with np.errstate(divide="ignore", over="ignore"):
+            return 1 / (1 + np.exp((np.log(self.middle) - np.log(losses)) / self.scale))
+
+    def inverse(self, values: Vector) -> Vector:
+        """Return losses; what is within a thousandth of 0 or 1 as if it were a thousandth away."""
+        inside = np.clip(values, 1e-3, 1 - 1e-3)
+        return self.middle * (inside / (1 - inside)) ** self.scale
 
 
 class Study:
-    """A data set, what other tasks teach about it, and the configurations to train on it.
+    """A new task, what earlier ones teach about it, and what has been measured of it.
 
     Parameters
     ----------
-    errors : ErrorMatrix
-        Errors of other tasks; its columns are the configurations considered. Where some are nan,
-        the estimate has no band.
-    task : Task
-        One that `refimpl.data.load` knows.
-    measurements : int
-        Number of configurations to train, from the fewest the method needs (the rank of the
-        embedding, or 1) to the number that fits under the cap.
+    errors : ErrorMatrix, array_like of float, shape (tasks, configurations), or pandas DataFrame
+        Errors in [0, 1] of earlier tasks, nan where not measured. An ErrorMatrix and a DataFrame name rows and
+        columns; those of a plain array are ``"0"``, ``"1"``, ..., or `names`.
+    costs : array_like of float, shape (configurations,) or (tasks, configurations), mapping from names, optional
+        What each configuration costs (memory, time, money), above 0, in any unit. With a row for each
+        earlier task, the new one is taken to cost their mean. Default the memory of an ErrorMatrix, likewise, or
+        all the same.
+    names : sequence of str, optional
+        Of the configurations, where the table does not name them.
+    measurements : int, optional
+        How many configurations shall be trained, warm starts counted, from the fewest the method needs (the rank
+        of the embedding, or 1); default 8, or as many as there are under the cap.
     method : str
         A name in `methods.METHODS`; default the best one. ``"ed-mf"`` is the paper's.
-    memory_cap_mb : float, optional
-        Only configurations within it are trained or recommended; MB of 2^20 bytes.
+    cap : float, optional
+        Only configurations that cost at most this are suggested or recommended.
+    losses : bool, default False
+        Whether errors are losses, such as perplexities: any numbers from 0 on, lower is better. They are learned from
+        as `LogLogistic` transforms them, and come back as losses.
     rank : int
         Of the embedding, for the methods that have one.
     seed : int
-        Of the trainings, and of methods that choose at random.
+        Of methods that choose at random.
+    measured : mapping from names to float, optional
+        What has been measured of the new task already; nan where nothing was.
 
     Attributes
     ----------
     names : tuple of str
-    memory_mb : ndarray of float64, shape (configurations,)
+    costs : ndarray of float64, shape (configurations,)
+    allowed : ndarray of bool, shape (configurations,)
+        Those within the cap.
     learned : methods.Learned
 
     Raises
     ------
-    ValueError
-        Before anything is trained: for an incomplete matrix, a cap below the smallest
-        configuration, a number of measurements out of range, an unknown method.
+    ValueError, TypeError
+        For errors outside [0, 1] and losses below 0, rows or columns without any, costs that are not above 0, names
+        that are unknown or come twice, a cap below the least cost, a number of measurements out of range.
+
+    Examples
+    --------
+    >>> earlier = np.linspace(0.9, 0.3, 6)[:, None] * [0.5, 0.6, 0.9]
+    >>> table = ErrorMatrix(earlier, [f"task {i}" for i in range(6)], ["fp32", "bf16", "int8"])
+    >>> study = Study(table, {"fp32": 4, "bf16": 2, "int8": 1}, cap=2)
+    >>> study.suggest().name
+    'bf16'
+    >>> study.observe("bf16", 0.3)
+    >>> study.recommend(), study.estimate().error.round(3)
+    ('bf16', array([0.25, 0.3 , 0.45]))
     """
+
+    unit = ""
 
     def __init__(
         self,
-        errors: ErrorMatrix,
-        task: data.Task,
+        errors: ErrorMatrix | ArrayLike,
+        costs: ArrayLike | Mapping[str, float] | None = None,
         *,
-        measurements: int = 8,
+        names: Sequence[str] | None = None,
+        measurements: int | None = None,
         method: str = BEST,
-        memory_cap_mb: float | None = None,
+        cap: float | None = None,
+        losses: bool = False,
         rank: int = RANK,
         seed: int = 0,
+        measured: Mapping[str, float] | None = None,
     ):
-        instance("Study", "errors", errors, ErrorMatrix, "an ErrorMatrix, as of meta_training(task)")
-        instance("Study", "task", task, data.Task, "a Task, as of data.load(name)")
-        self.measurements = integer("Study", "measurements", measurements)
-        cap = memory_cap("Study", memory_cap_mb)
-        for row in errors.rows_sharing(task.marks)[:1]:
-            raise ValueError(
-                f"the matrix to learn from has the row {row!r}, made from the images of "
-                f"{task.name}: leave it out, or the estimate would know what it is to predict"
-            )
-        self.task, self.names, self.memory_cap_mb = task, errors.columns, cap
-        self.settings = Settings(seed=seed)
-        batch_fits(task, self.settings.batch_size)
-        formats = [configuration(name) for name in self.names]
-        self.memory_mb = memory_of(task, formats, self.settings)
-        self.allowed = self.memory_mb <= (np.inf if cap is None else cap)
+        self.losses = flag("Study", "losses", losses)
+        rows, self.names, values = _table(errors, names, self.losses)
+        known = errors if isinstance(errors, ErrorMatrix) else None
+        self.costs, earlier = _costs(costs, self.names, values.shape, None if known is None else known.memory_mb)
+        self.cap = None if cap is None else number("Study", "cap", cap, POSITIVE)
+        self.allowed = self.costs <= (np.inf if self.cap is None else self.cap)
         count = int(self.allowed.sum())
         if not count:
-            smallest = int(self.memory_mb.argmin())
+            cheapest = int(self.costs.argmin())
             raise ValueError(
-                f"a memory cap of {cap} MB admits no configuration; the smallest, {self.names[smallest]}, "
-                f"needs {self.memory_mb[smallest]:.4f} MB: raise the cap"
+                f"a cap of {cap}{self.unit} admits no configuration; the cheapest, {self.names[cheapest]}, "
+                f"needs {self.costs[cheapest]:.4f}{self.unit}: raise the cap"
             )
-        unmeasured = np.isnan(errors.values)
-        for kind, names, axis in (("row", errors.rows, 1), ("column", errors.columns, 0)):
+        unmeasured = np.isnan(values)
+        for kind, named, axis in (("row", rows, 1), ("column", self.names, 0)):
             for i in np.flatnonzero(unmeasured.all(axis=axis))[:1]:
-                raise ValueError(message("Study", f"{kind} {names[i]!r} of errors", "all nan", "some measured entry"))
+                raise ValueError(message("Study", f"{kind} {named[i]!r} of errors", "all nan", "some measured entry"))
         choice("Study", "method", method, METHODS)
-        self.learned = learn(method, errors.values, errors.memory_mb, rank=rank, repeats=errors.repeats)
+        self._scale = LogLogistic.of(values) if losses else None
+        repeats = None if known is None or known.repeats is None else self._scaled(known.repeats)
+        self.learned = learn(method, self._scaled(values), earlier, rank=rank, repeats=repeats)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
         if count < fewest:
             raise ValueError(
-                f"a memory cap of {cap} MB admits {count} configuration{'s'[: count > 1]}; the "
+                f"a cap of {cap}{self.unit} admits {count} configuration{'s'[: count > 1]}; the "
                 f"design needs at least {fewest}, {why}: raise the cap"
             )
+        self.measurements = (
+            min(MEASUREMENTS, count) if measurements is None else integer("Study", "measurements", measurements)
+        )
         if not fewest <= self.measurements <= count:
             raise ValueError(
-                f"{measurements} measurements; allowed are {fewest} ({why}) to "
-                f"{count} (the configurations under the memory cap)"
+                f"{measurements} measurements; allowed are {fewest} ({why}) to {count} "
+                "(the configurations under the cap)"
             )
+        self._seed = seed_of("Study", seed)
+        self._seen: dict[int, list[float]] = {}
         if fewest > 1:  # a design that cannot be made shall fail now, not after training
             next(self._strategy())
+        for name, error in ({} if measured is None else dict(measured)).items():
+            if not (isinstance(error, float) and np.isnan(error)):
+                self.observe(name, error)
 
-    def _strategy(self):
-        return self.learned.strategy(
-            self.measurements, memory=self.memory_mb, allowed=self.allowed, seed=self.settings.seed
-        )
+    def suggest(self) -> Suggestion | None:
+        """Return what to train next; None when as many configurations were observed as `measurements` says.
 
-    def measure(
-        self,
-        directory: str | os.PathLike | None = None,
-        *,
-        jobs: int | None = None,
-        executor: Executor | None = None,
-        progress: bool = True,
-    ) -> Estimate:
-        """Train the configurations the method asks for and predict the others.
-
-        Parameters
-        ----------
-        directory : path, optional
-            Where trained cells are kept, so that an interrupted study can be continued; by
-            default they are not.
-        jobs, executor
-            As for `sweep.train_cells`.
-        progress : bool
-            Show a bar.
+        That is what the method asks for when it is told what was observed. Where something was observed that it would
+        not have asked for (a warm start), a Gaussian belief takes that in and asks for what is then most
+        useful; other methods go on with their design.
 
         Returns
         -------
-        Estimate
+        Suggestion or None
+            With ``name`` and ``why``.
+        """
+        columns, errors, counts = self._observed()
+        open_ = self.allowed & ~np.isin(np.arange(len(self.names)), columns)
+        if len(columns) >= self.measurements or not open_.any():
+            return None
+        strategy, observed = self._strategy(), dict(zip(columns.tolist(), errors, strict=True))
+        asked, strange = next(strategy), set(observed)
+        while observed.keys() >= (wanted := set(asked.tolist())):
+            strange -= wanted
+            asked = strategy.send(np.array([observed[i] for i in asked.tolist()]))
+        first = next(int(i) for i in asked if int(i) not in observed)
+        begun = len(columns) < FIRST
+        if isinstance(self.learned, Believed) and strange - wanted:
+            first = self._most_useful(self.learned, columns, errors, counts, open_)
+        if not isinstance(self.learned, Believed):
+            why = f"the design of {self.learned.method} asks for it"
+        elif begun or self.learned.method != BEST:
+            why = "of what is not measured yet, it tells most about the others"
+        else:
+            why = "measuring it is expected to improve what to pick under the caps there are most"
+        return Suggestion(self.names[first], why)
+
+    def _most_useful(self, learned: Believed, columns, errors, counts, open_) -> int:
+        """Return what a Gaussian belief would measure next, whatever was measured before."""
+        rows = learned.prior.rows
+        if len(columns) < FIRST or learned.method != BEST:
+            belief = rows.given([], []).given(columns, errors, counts)
+            return int(variance_reduction(belief, 1, weights=learned.weights, allowed=open_)[0])
+        order = np.flatnonzero(self.allowed)
+        order = order[np.argsort(self.costs[order], kind="stable")]
+        levels = np.flatnonzero(np.append(True, np.diff(self.costs[order]) > 0))
+        return most_useful(rows.given(columns, errors, counts), order, levels, open_[order])
+
+    def observe(self, name: str, error: float) -> None:
+        """Take in the error, or loss, that a training of a configuration came to.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an unknown configuration, an error out of range, and a second one of the same configuration where the
+            method has not learned from repeated trainings how far they scatter (a matrix with `repeats`).
+        """
+        if name not in self.names:
+            raise unknown("observe", "configuration", name, self.names)
+        allowed = NOT_NEGATIVE if self.losses else FRACTION
+        value = number("observe", f"the {'loss' if self.losses else 'error'} of {name}", error, allowed)
+        seen = self._seen.get(column := self.names.index(name), [])
+        if seen and not self.learned.knows_luck:
+            hint = "averages need a matrix of earlier tasks with repeated trainings, and a method that learns from them"
+            raise ValueError(message("observe", f"configuration {name!r}", "observed twice", "each once", hint))
+        self._seen[column] = [*seen, value]
+
+    def estimate(self, cap: float | None = None) -> Estimate:
+        """Return what is known and believed, given what has been observed.
+
+        Parameters
+        ----------
+        cap : float, optional
+            Another one than the study's.
 
         Raises
         ------
         ValueError
-            If the directory cannot be used, or another process is using it.
-        RuntimeError
-            As `sweep.train_cells`: a script calls this under ``if __name__ == "__main__":``.
+            If fewer configurations were observed than the method needs.
         """
-        from tqdm import tqdm
-
-        sweep.check_running(jobs, executor)
-        with (
-            self._journal(directory) as journal,
-            tqdm(total=self.measurements, unit="training", disable=not progress) as bar,
-            sweep.told(bar.set_postfix_str) if progress else nullcontext(),
-        ):
-            bar.set_postfix_str(sweep.STARTING)
-
-            def train(columns):
-                errors = self._train(columns, journal, jobs=jobs, executor=executor, progress=False)[columns]
-                bar.set_postfix_str(f"{self.names[columns[-1]]} error {errors[-1]:.3f}")
-                bar.update(len(columns))
-                return errors
-
-            return self._estimate(train)
-
-    def measure_all(
-        self,
-        directory: str | os.PathLike | None = None,
-        *,
-        jobs: int | None = None,
-        executor: Executor | None = None,
-        progress: bool = True,
-    ) -> np.ndarray:
-        """Train every configuration and return the errors, to compare an estimate with."""
-        sweep.check_running(jobs, executor)
-        with self._journal(directory) as journal:
-            every = np.arange(len(self.names))
-            return self._train(every, journal, jobs=jobs, executor=executor, progress=progress)
-
-    def estimate(self, errors: np.ndarray) -> Estimate:
-        """Return the estimate of a study whose trainings give `errors`, shape (configurations,)."""
-        return self._estimate(lambda columns: errors[columns])
-
-    def _estimate(self, measure) -> Estimate:
-        chosen, errors = measure_by(self._strategy(), measure)
+        columns, errors, counts = self._observed()
+        needed = self.learned.fewest
+        if len(columns) < needed > 1:
+            raise ValueError(message("estimate", "the number observed", f"{len(columns)}", f"at least {needed}"))
         measured = np.full(len(self.names), np.nan)
-        measured[chosen] = errors
-        predicted, deviation = self.learned.predict(chosen, errors)
-        band = self.learned.band(len(chosen))
-        width = None if band is None or deviation is None else band * deviation
-        frontier = self.learned.frontier(chosen, errors, self.memory_mb)
-        return Estimate(self.names, self.memory_mb, predicted, measured, chosen, self.memory_cap_mb, width, frontier)
+        measured[columns] = [np.mean(self._seen[i]) for i in columns.tolist()]
+        predicted, deviation = self.learned.predict(columns, errors, counts)
+        best = self.learned.best(columns, errors, counts)
+        width, band = self.learned.band(len(columns)), None
+        if width is not None and deviation is not None:
+            low, high = best - width * deviation, best + width * deviation
+            band = self._unscaled(np.clip(low, 0, 1)), self._unscaled(np.clip(high, 0, 1))
+        front = self.learned.frontier(columns, errors, self.costs, counts)
+        expected = self._unscaled(best)
+        if not self.learned.knows_luck:  # as it was, to the last digit
+            expected[columns] = measured[columns]
+        return Estimate(
+            self.names,
+            self.costs,
+            self._unscaled(predicted),
+            measured,
+            columns,
+            self.cap if cap is None else cap,
+            error=expected,
+            band=band,
+            frontier_error=None if front is None else self._unscaled(front),
+            losses=self.losses,
+        )
 
-    @contextlib.contextmanager
-    def _journal(self, directory):
-        """Open the journal in a directory, or in one that is gone afterwards; keep others out."""
-        processes.not_while_starting()
-        with contextlib.ExitStack() as stack:
-            if directory is None:
-                directory = stack.enter_context(tempfile.TemporaryDirectory())
-            yield stack.enter_context(contextlib.closing(sweep.Journal(directory, self.settings)))
+    def recommend(self, cap: float | None = None) -> str:
+        """Return the configuration of smallest expected error within a cap, by default the study's."""
+        return self.names[self.estimate(cap).recommended]
 
-    def _train(self, columns, journal, **running) -> np.ndarray:
-        cells = [(self.task, self.names[i], self.settings.seed) for i in columns]
-        trained = sweep.train_cells(cells, journal, self.settings, **running)
-        errors = np.full(len(self.names), np.nan)
-        errors[columns] = [cell["error"] for cell in trained]
-        return errors
+    @property
+    def count(self) -> int:
+        """How many configurations were observed."""
+        return len(self._seen)
 
+    def _observed(self) -> tuple[NDArray[np.intp], Vector, Vector]:
+        """Return the columns observed, their mean errors as the method sees them, and of how many trainings."""
+        columns = np.array(list(self._seen), dtype=np.intp)
+        means = np.array([self._scaled(np.array(seen)).mean() for seen in self._seen.values()])
+        return columns, means, np.array([len(seen) for seen in self._seen.values()], dtype=np.float64)
 
-def estimate_frontier(
-    errors: ErrorMatrix,
-    task: data.Task,
-    *,
-    budget: int = 8,
-    method: str = BEST,
-    memory_cap_mb: float | None = None,
-    seed: int = 0,
-    directory: str | os.PathLike | None = None,
-    jobs: int | None = None,
-    executor: Executor | None = None,
-    progress: bool = True,
-) -> Estimate:
-    """Train `budget` informative configurations on a task and predict all the others.
+    def _strategy(self):
+        return self.learned.strategy(self.measurements, memory=self.costs, allowed=self.allowed, seed=self._seed)
 
-    Parameters and errors as for `Study`, its `measure`, and `sweep.train_cells`.
+    def _scaled(self, errors: Vector) -> Vector:
+        return errors if self._scale is None else self._scale(errors)
 
-    Returns
-    -------
-    Estimate
-        Its `frontier` and `recommended` say what to buy.
-
-    Examples
-    --------
-    >>> from refimpl.peppp import meta_training
-    >>> task = data.load("digits")
-    >>> estimate = estimate_frontier(meta_training(task), task, jobs=1, progress=False)
-    >>> len(estimate.chosen), len(estimate.names)
-    (8, 99)
-    """
-    study = Study(errors, task, measurements=budget, method=method, memory_cap_mb=memory_cap_mb, seed=seed)
-    return study.measure(directory, jobs=jobs, executor=executor, progress=progress)
+    def _unscaled(self, values: Vector) -> Vector:
+        return values if self._scale is None else self._scale.inverse(values)
 
 
-def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
-    """Score an estimate against the measured errors of all configurations, shape (configurations,).
+def _table(errors: Any, given: Any, losses: bool) -> tuple[tuple[str, ...], tuple[str, ...], Vector]:
+    """Return names of rows and columns, and errors in range, of any kind of table."""
+    held = isinstance(errors, ErrorMatrix)
+    values = errors.values if held else np.ascontiguousarray(numbers("Study", "errors", errors, (None, None)))
+    if held:
+        found = errors.rows, errors.columns
+    elif hasattr(errors, "columns") and hasattr(errors, "index"):  # a DataFrame, without importing pandas
+        found = errors.index, errors.columns
+    else:
+        found = range(len(values)), range(values.shape[1]) if given is None else given
+    pairs = zip(("row", "configuration"), found, strict=True)
+    rows, columns = (distinct("Study", kind, list(map(str, labels))) for kind, labels in pairs)
+    if given is not None and (got := distinct("Study", "configuration", given)) != columns:
+        raise ValueError(message("Study", "names", f"{list(got)}", f"what the table calls them, {list(columns)}"))
+    if not len(columns) == values.shape[1] > 0 or not rows:
+        allowed = f"of {values.shape[1]} columns and of at least one row and column"
+        raise ValueError(message("Study", "errors", f"of shape {values.shape}, with {len(columns)} names", allowed))
+    good = (values >= 0) & (losses | (values <= 1)) | np.isnan(values)
+    for i, j in np.argwhere(~good)[:1]:
+        allowed = f"{'a loss, at least 0' if losses else 'an error in [0, 1]'}, or nan where not measured"
+        hint = "" if losses or values[i, j] < 0 else "losses=True learns from any numbers from 0 on"
+        raise ValueError(message("Study", f"errors[{rows[i]!r}, {columns[j]!r}]", f"{values[i, j]}", allowed, hint))
+    return rows, columns, values
 
-    Returns
-    -------
-    dict
-        ``convergence``, ``HyperDiff``, ``regret of the recommendation`` and ``budget regret``, as
-        defined in `refimpl.peppp.frontier`, among the configurations within the cap. The first two
-        are of the frontier where it is expected, if the method says where.
-    """
-    allowed = estimate.allowed
-    memory, error, true_allowed = (estimate.memory_mb[allowed], estimate.error[allowed], true[allowed])
-    expected = estimate.frontier_error
-    front = error if expected is None else expected[allowed]
-    return {
-        "convergence": fronts.convergence(memory, true_allowed, front),
-        "HyperDiff": fronts.hyper_diff(memory, true_allowed, front),
-        "regret of the recommendation": fronts.regret(true, estimate.recommended, allowed),
-        "budget regret": fronts.budget_regret(memory, true_allowed, error),
-    }
+
+def _costs(got: Any, columns: tuple[str, ...], shape: tuple[int, int], known: Vector | None) -> tuple[Vector, Vector]:
+    """Return what each configuration costs, shape (columns,), and did in earlier tasks, shape (rows, columns)."""
+    if got is None:
+        got = np.ones(shape) if known is None else known
+    elif hasattr(got, "items"):  # a mapping, or a pandas Series or DataFrame
+        given = {str(name): cost for name, cost in got.items()}
+        for name in (*given, *columns):
+            if name not in columns:
+                raise unknown("Study", "configuration in costs", name, columns)
+            if name not in given:
+                raise ValueError(message("Study", "costs", f"without {name!r}", "a cost for every configuration"))
+        got = np.transpose([given[name] for name in columns])
+    found = numbers("Study", "costs", got)
+    if found.shape not in (shape, shape[1:]):
+        raise ValueError(message("Study", "costs", f"of shape {found.shape}", f"{shape[1:]} or {shape}"))
+    for place in np.argwhere(~((found > 0) & (found < np.inf)))[:1]:
+        allowed = "a finite number, above 0"
+        raise ValueError(message("Study", f"the cost of {columns[place[-1]]!r}", f"{found[tuple(place)]}", allowed))
+    if found.ndim == 2:
+        return found.mean(axis=0), found
+    return found, np.broadcast_to(found, shape) if known is None else known

@@ -179,11 +179,17 @@ def test_an_estimate_prefers_measured_errors_and_respects_the_cap():
     assert estimate(memory_cap_mb=None).knee == 1
 
 
-def test_a_band_is_around_what_is_predicted_and_has_no_width_where_measured():
-    low, high = estimate(half_width=[0.25, 0.25, 0.5, 0.0625]).band
-    assert low.tolist() == [0.25, 0.25, 0.0, 0.0625]
-    assert high.tolist() == [0.75, 0.25, 0.875, 0.1875]
-    assert estimate().band is None
+def test_where_single_trainings_are_believed_in_part_that_is_recommended_from():
+    e = estimate(error=[0.5, 0.3, 0.29, 0.0])
+    assert e.recommended == 2 and e.measured[1] == 0.25
+    assert e.frontier.tolist() == [True, True, True, False]
+
+
+def test_predictions_that_are_not_trusted_are_not_recommended_while_anything_was_measured():
+    assert estimate(memory_cap_mb=None, trusted=False).recommended == 1
+    nothing = {"measured": [np.nan] * 4, "chosen": []}
+    assert estimate(memory_cap_mb=None, trusted=False, **nothing).recommended == 1
+    assert estimate(trusted=False, predicted=[0.5, 0.3, 0.1, 0.1], **nothing).recommended == 2
 
 
 def test_rows_of_a_held_out_row_s_group_are_left_out_too():
@@ -221,7 +227,7 @@ def test_an_estimate_survives_json():
 
     record = json.loads(json.dumps(estimate().to_dict(), allow_nan=False))
     assert record["chosen"] == ["b"] and record["frontier"] == ["a", "b"]
-    assert record["recommended"] == "b" and record["knee"] == "a"
+    assert record["recommended"] == "b" and record["knee"] == "a" and record["notes"] == []
     assert record["configurations"][3] == {
         "name": "d",
         "memory_mb": 4.0,

@@ -197,7 +197,10 @@ def test_every_method_estimates_a_frontier(method):
         [c.name for c in CONFIGURATIONS],
         memory_mb=np.broadcast_to(memory, (8, 99)),
     )
-    found = Study(errors, DIGITS, method=method, measurements=6).estimate(values[0])
+    study = Study(errors, method=method, measurements=6)
+    while (suggested := study.suggest()) is not None:
+        study.observe(suggested.name, values[0][errors.columns.index(suggested.name)])
+    found = study.estimate()
     assert len(set(found.chosen.tolist())) == 6
     assert ((found.predicted >= 0) & (found.predicted <= 1)).all()
     assert np.array_equal(found.measured[found.chosen], values[0][found.chosen])

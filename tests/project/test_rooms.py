@@ -33,7 +33,7 @@ EXTRA = {
     "peppp/sweeping/sweep.py": {"nn", "nn.engine", "__init__"},
     "peppp/sweeping/cell.py": {"nn"},
     "peppp/sweeping/journal.py": {"__init__"},
-    "peppp/study.py": {"__init__"},
+    "peppp/task_study.py": {"__init__"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -18,7 +18,7 @@ import pytest
 
 from refimpl import data
 from refimpl.__main__ import main
-from refimpl.peppp import ErrorMatrix, Settings, Study, meta_training, plan_sweep, run_sweep
+from refimpl.peppp import ErrorMatrix, Settings, TaskStudy, meta_training, plan_sweep, run_sweep
 from refimpl.peppp.sweeping.cell import train_cell
 from refimpl.peppp.sweeping.journal import Journal, _line
 from refimpl.peppp.sweeping.sweep import arithmetic
@@ -219,7 +219,7 @@ def test_two_runs_cannot_share_a_directory_but_one_may_look_on(tmp_path, capsys)
     assert status.returncode == 2 and status.stderr.count("\n") == 1
     assert f"another process is training into {tmp_path}; wait until it is done" in status.stderr
     with pytest.raises(ValueError, match="another process is training into"):
-        Study(ERRORS, DIGITS).measure(tmp_path, progress=False)
+        TaskStudy(ERRORS, DIGITS).measure(tmp_path, progress=False)
     assert plan_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS).trained == 1
     assert first.path.read_bytes() == content
     first.close()

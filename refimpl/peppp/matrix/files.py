@@ -21,7 +21,7 @@ import numpy as np
 from refimpl._arguments import message
 from refimpl._files import read_arrays, writing
 
-__all__ = ["MATRICES", "read_csv", "read_npz", "write_csv", "write_npz"]
+__all__ = ["MATRICES", "fill_csv", "read_csv", "read_npz", "write_csv", "write_npz"]
 
 MATRICES = ("values", "memory_mb", "seconds")
 """Fields that are matrices; the first is never missing."""
@@ -139,6 +139,31 @@ def read_csv(path: Path) -> dict[str, Any]:
     cells = head[:3] == list(FIELDS[:3])
     images = metadata.pop("images", None) if isinstance(metadata, dict) else None
     return (_read_cells if cells else _read_table)(path, table) | {"metadata": metadata, "images": images}
+
+
+def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
+    """Write errors of a task into the empty fields of a CSV that `read_csv` reads, of either kind; leave the rest.
+
+    Raises ValueError, before anything is written, where one is there already.
+    """
+    table = [row for row in csv.reader(io.StringIO(_content(Path(path)).decode("utf-8-sig"), newline=""))]
+    head = next(row for row in table if row and not row[0].startswith("# {"))
+    if head[:3] != list(FIELDS[:3]):
+        row = next(row for row in table if row and row is not head and row[0] == task)
+        fields = {name: (row, head.index(name)) for name in errors}
+    else:
+        there = {row[1]: (row, 2) for row in table if row and row[0] == task}
+        fields = {name: there.get(name, ([task, name, *[""] * (len(head) - 2)], 2)) for name in errors}
+        table += [row for name, (row, _) in fields.items() if name not in there]
+    for name, (row, place) in fields.items():
+        if not np.isnan(_number(path, name, row[place])):
+            allowed = "an empty field: leave what was observed, or empty it in the file"
+            raise _refusal(Path(path), f"a table with {row[place]!r} for {name!r} of {task!r}", allowed)
+        row[place] = repr(float(errors[name]))
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(table)
+    with writing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _number(path, line, text) -> float:

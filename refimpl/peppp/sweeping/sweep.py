@@ -122,15 +122,24 @@ def _train_in_processes(work, jobs: int, keep: Callable, say: Callable) -> None:
     # Kernels compiled once here are read from Numba's cache by the workers.
     for task, how in {how.model: (task, how) for task, how in (row_of(w[0], w[2]) for w in work[::-1])}.values():
         train_cell(first_batches(task, how), work[0][1], replace(how, epochs=1))
+    others = multiprocessing.active_children()
+    workers: list = []
     pool = processes.pool(jobs, processes.follow_parent)
     try:
+        futures = []
         with processes.without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
-            futures = [pool.submit(train_cell, *arguments) for arguments in work]
+            for arguments in work:  # by and by, workers are started
+                futures.append(pool.submit(train_cell, *arguments))
+                workers += [child for child in multiprocessing.active_children() if child not in [*others, *workers]]
         _keep_as_they_come(futures, keep, say)
-    except KeyboardInterrupt:
-        # Cells are kept by now, unless a second Ctrl-C said not to wait: then workers end at once.
-        for worker in multiprocessing.active_children():
+    except (KeyboardInterrupt, RuntimeError) as error:
+        why = processes.why_broken(workers) if isinstance(error, BrokenProcessPool) else ""
+        # Cells are kept by now, unless a second Ctrl-C said not to wait: then workers end at once. And a broken pool
+        # waits forever for a worker that was started after it ended the others.
+        for worker in workers:
             worker.terminate()
+        if why:
+            raise RuntimeError(f"{why}; what was trained is kept") from None
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,0 +1,126 @@
+"""``refimpl next``: what to train next, by a table of errors of trainings made elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+
+from refimpl.commands.frontier import advice, estimated, measured
+from refimpl.commands.options import declare, place, positive
+
+
+def add(commands) -> None:
+    """Declare the command and its options."""
+    command = declare(
+        commands,
+        "next",
+        _next,
+        help="say what to train next, by a CSV table of errors measured elsewhere",
+        description="Read a table of errors, a line for each task and a column for each configuration, empty where "
+        "nothing was measured. Say which configuration to train next on the new task and why, and what is to be "
+        "expected of those that were not. A line named cost, if there is one, holds what configurations cost, in any "
+        "unit. Results go into the same table, by hand or by --observe.",
+        examples=(
+            "table.csv",
+            "table.csv --observe bf16=0.131 --cap 2.5",
+            "perplexities.csv --losses --task mine --measurements 5",
+        ),
+    )
+    command.add_argument("table", metavar="TABLE.csv", type=place, help="names in the first line and the first column")
+    command.add_argument("--task", metavar="NAME", help="line of the new task (default the last)")
+    command.add_argument("--costs", metavar="NAME", default="cost", help="line of the costs (default cost)")
+    command.add_argument(
+        "--cap", type=float, metavar="COST", help="consider only configurations that cost at most this"
+    )
+    command.add_argument("--measurements", type=positive, metavar="N", help="configurations to train (default 8)")
+    command.add_argument("--losses", action="store_true", help="errors are losses, any numbers from 0 on")
+    command.add_argument(
+        "--observe",
+        action="append",
+        default=[],
+        type=_observation,
+        metavar="NAME=ERROR",
+        help="write what a training of the new task came to into the table first; may be given several times",
+    )
+    command.add_argument("--method", default="knowledge-gradient", metavar="NAME", help="as of refimpl frontier")
+
+
+def _observation(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ERROR, such as bf16=0.131") from None
+
+
+def _next(options) -> int:
+    from refimpl.peppp.matrix.files import fill_csv
+
+    study, task = _study(options)
+    for name, error in options.observe:
+        study.observe(name, error)
+    if options.observe:
+        fill_csv(options.table, task, dict(options.observe))
+        print(f"wrote {', '.join(f'{name}={error:g}' for name, error in options.observe)} into {options.table}")
+    found = study.estimate() if study.count >= study.learned.fewest else None
+    if found is not None:
+        print("\n".join([*measured(found, "cost", ".4g"), *estimated(found, "cost", ".4g"), *advice(found, "", ".4g")]))
+    suggested = study.suggest()
+    if suggested is None:
+        print(f"\nnothing more to train: {study.count} of {study.measurements} configurations are measured")
+        return 0
+    name = suggested.name
+    print(f"\ntrain next: {name}, cost {study.costs[study.names.index(name)]:.4g}; {suggested.why}")
+    left = study.measurements - study.count
+    print(
+        f"({study.count} of {study.measurements} measured; then {left - 1} more, unless --measurements says otherwise)"
+    )
+    print(f"then: refimpl next {options.table} --observe {name}={'LOSS' if options.losses else 'ERROR'}")
+    return 0
+
+
+def _study(options):
+    """Return the study that a table is of, with what was measured already, and the name of the new task."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from refimpl.peppp import ErrorMatrix, Study
+    from refimpl.peppp.matrix.files import read_csv
+
+    held = read_csv(Path(options.table))
+    rows, values = list(held["rows"]), np.array(held["values"], dtype=float)
+    costs = None
+    if options.costs in rows:
+        costs = values[rows.index(options.costs)]
+    elif options.costs != "cost":
+        raise ValueError(f"--costs is {options.costs!r}; allowed is the name of a line of {options.table}: {rows}")
+    kept = [i for i, row in enumerate(rows) if row != options.costs]
+    if not kept or options.task not in (None, *(rows[i] for i in kept)):
+        names = [rows[i] for i in kept]
+        raise ValueError(f"--task is {options.task!r}; allowed is the name of a line of {options.table}: {names}")
+    task = options.task or rows[kept[-1]]
+    earlier = [i for i in kept if rows[i] != task]
+    if not earlier:
+        raise ValueError(f"{options.table} has no task but {task!r}; allowed is at least one more to learn from")
+    here = rows.index(task)
+    if costs is None and "memory_mb" in held:
+        costs = held["memory_mb"][here]
+    columns: list[str] = held["columns"]
+    errors: ErrorMatrix | np.ndarray = values[earlier]
+    if not options.losses:  # checked by names of rows, with what is known of repeats
+        repeats = None if held.get("repeats") is None else np.array(held["repeats"])[:, earlier]
+        errors = ErrorMatrix(values[earlier], [rows[i] for i in earlier], columns, repeats=repeats)
+    study = Study(
+        errors,
+        None if costs is None else dict(zip(columns, costs.tolist(), strict=True)),
+        names=columns,
+        measurements=options.measurements,
+        method=options.method,
+        cap=options.cap,
+        losses=options.losses,
+        measured=dict(zip(columns, values[here].tolist(), strict=True)),
+    )
+    low, high = study.costs.min(), study.costs.max()
+    said = "no costs, all taken for the same" if costs is None else f"costs from {low:.4g} to {high:.4g}"
+    print(f"{task}: learned from {len(earlier)} other tasks; {said}")
+    return study, task
