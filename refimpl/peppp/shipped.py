@@ -15,7 +15,7 @@ from refimpl import data
 from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
 
-__all__ = ["REPEATS", "ROWS", "meta_training"]
+__all__ = ["REPEATS", "ROWS", "family", "meta_training"]
 
 REPEATS = 3  # trainings of each cell, from the seeds 0, 1 and 2
 
@@ -93,3 +93,15 @@ def meta_training(task: data.Task) -> ErrorMatrix:
     with resources.as_file(resources.files("refimpl.peppp") / "meta_training.npz") as path:
         errors = ErrorMatrix.load(path, columns=[c.name for c in CONFIGURATIONS])
     return errors.without_rows(errors.rows_sharing(task.marks))
+
+
+def family(row: str) -> str:
+    """Return which images a row of `ROWS` is made from: an alphabet, a family of drawings, or the text.
+
+    Examples
+    --------
+    >>> family("latin-small-ten@model=mlp"), family("dots-noisy"), family("topics")
+    ('latin-small', 'dots', 'topics')
+    """
+    name, _, condition = row.partition("@")[0].rpartition("-")
+    return name if condition in ("clean", "noisy", "ten") else row.partition("@")[0]
