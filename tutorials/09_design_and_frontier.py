@@ -130,7 +130,7 @@ said("random high memory, free against capped", free, capped, "convergence")
 
 # %% [markdown]
 # **6. Acceleration was switched off in the solver**, which then stopped before it had converged: see
-# `08_error_matrix_and_embedding`.
+# `08_why_eight_tell_of_ninety_nine`.
 #
 # **7. What was measured was not used.**  Plugging it in corrects the frontier where it is known:
 
