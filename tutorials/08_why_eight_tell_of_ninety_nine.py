@@ -118,8 +118,8 @@ ax.figure
 # ## All tasks, each forgotten in turn
 #
 # With a task, all made from the same images are forgotten.  Seed 0 is measured, the others judge.  *Relative error*
-# says how far predictions are off.  *Budget regret* says how much worse what one would buy is than the
-# best, on average over all memory caps; it is given with its standard error.
+# says how far predictions are off, in the median task.  *Budget regret* says how much worse what one would buy is
+# than the best, on average over all memory caps; the difference is given with its standard error.
 
 # %%
 groups = [family(row) for row in errors.rows]
