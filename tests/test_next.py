@@ -1,6 +1,7 @@
 """A study of any table: asked what to train, told what came out, it recommends; in Python and by `refimpl next`."""
 
 import csv
+import shlex
 
 import numpy as np
 import pytest
@@ -140,12 +141,14 @@ def written(path, new, losses=1.0):
 def test_the_whole_loop_on_a_csv_file(tmp_path, capsys, losses):
     path, unit = tmp_path / "table.csv", 40.0 if losses else 1.0
     rows = written(path, {}, unit)
-    words, trained = ["next", str(path), "--measurements", "5", *losses], []
-    assert main(words) == 0
+    trained = []
+    assert main(["next", str(path), "--measurements", "5", *losses]) == 0
     while "nothing more to train" not in (said := capsys.readouterr().out):
         name = said.partition("train next: ")[2].partition(", cost")[0]
         trained.append(name)
-        assert main([*words, "--observe", f"{name}={unit * NEW[name]}"]) == 0
+        words = shlex.split(said.partition("then: refimpl ")[2])
+        assert words[-1] == f"{name}={'LOSS' if losses else 'ERROR'}"
+        assert main([*words[:-1], f"{name}={unit * NEW[name]}"]) == 0
     study = Study(unit * EARLIER, COSTS, names=NAMES, measurements=5, losses=bool(losses))
     assert trained == asked(study, {name: unit * error for name, error in NEW.items()})
     assert f"recommended: {study.recommend()}," in said

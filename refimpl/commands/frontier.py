@@ -119,9 +119,13 @@ def _errors(matrix, task):
     return errors.select(columns=np.array(errors.columns)[known].tolist())
 
 
+def _what(found) -> str:
+    return "loss" if found.losses else "error"
+
+
 def measured(found, cost: str = "memory MB", form: str = ".3f"):
     """Lines: what was trained, in the order of choice; `form` is that of numbers."""
-    yield f"\n{'measured, in the order of choice':<34} {cost:>10}      error"
+    yield f"\n{'measured, in the order of choice':<34} {cost:>10} {_what(found):>10}"
     for i in found.chosen:
         yield f"  {found.names[i]:<32} {found.memory_mb[i]:>10{form}} {found.measured[i]:>10{form}}"
 
@@ -130,7 +134,7 @@ def estimated(found, cost: str = "memory MB", form: str = ".3f"):
     """Lines: the frontier from small to large, measured or predicted."""
     import numpy as np
 
-    yield f"\n{'estimated frontier':<34} {cost:>10}      error"
+    yield f"\n{'estimated frontier':<34} {cost:>10} {_what(found):>10}"
     marks = {found.knee: "  <- knee"} | {found.recommended: "  <- recommended"}
     for i in sorted(np.flatnonzero(found.frontier), key=lambda i: found.memory_mb[i]):
         how = "predicted" if np.isnan(found.measured[i]) else "measured"
@@ -144,7 +148,7 @@ def advice(found, unit: str = " MB", form: str = ".3f"):
     """Lines: what to know, and what to buy."""
 
     def one(i):
-        return f"{found.names[i]}, {found.memory_mb[i]:{form}}{unit}, error {found.error[i]:{form}}"
+        return f"{found.names[i]}, {found.memory_mb[i]:{form}}{unit}, {_what(found)} {found.error[i]:{form}}"
 
     yield ""
     yield from found.notes

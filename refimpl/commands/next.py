@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from refimpl.commands.frontier import advice, estimated, measured
 from refimpl.commands.options import declare, place, positive
@@ -74,8 +75,17 @@ def _next(options) -> int:
     print(
         f"({study.count} of {study.measurements} measured; then {left - 1} more, unless --measurements says otherwise)"
     )
-    print(f"then: refimpl next {options.table} --observe {name}={'LOSS' if options.losses else 'ERROR'}")
+    print(f"then: {_again(options)} --observe {shlex.quote(name)}={'LOSS' if options.losses else 'ERROR'}")
     return 0
+
+
+def _again(options) -> str:
+    """Return the command line, without what was observed."""
+    words = ["refimpl", "next", options.table, *["--losses"] * options.losses]
+    for option in ("task", "costs", "cap", "measurements", "method"):
+        if (value := getattr(options, option)) not in (None, "cost", "knowledge-gradient"):
+            words += [f"--{option}", f"{value}"]
+    return shlex.join(words)
 
 
 def _study(options):

@@ -43,6 +43,20 @@ def test_what_the_readme_shows_of_commands_is_what_they_print(capsys):
         assert capsys.readouterr().out == expected
 
 
+def test_the_loop_on_a_table_and_the_network_of_one_s_own_run_as_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (table,) = re.findall(r"^```csv\n(.*?)^```$", README, re.M | re.S)
+    Path("perplexities.csv").write_text(table, encoding="utf-8")
+    (network,) = re.findall(r"^```python\n# my_networks.py\n(.*?)^```$", README, re.M | re.S)
+    Path("my_networks.py").write_text(network, encoding="utf-8")
+    shown = re.findall(r"^\$ refimpl (next .*)\n((?:[^`$].*\n|\n)+)", README, re.M)
+    assert len(shown) == 2
+    for words, expected in shown:
+        assert main(words.split()) == 0
+        assert capsys.readouterr().out == expected
+    assert main(["memory", "my_networks:small"]) == 0
+
+
 def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
     """Rows of the README against what a step does: a residual network's roles as they come, and formats."""
     rows = re.findall(r"^\| (\d) \| `([a-z ]+)` \| (high|low) \|", README, re.M)
