@@ -1,9 +1,9 @@
 """Real data that ships with the package or with Python, as small classification tasks.
 
-`load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, a
-family of eighteen printed-character tasks to learn from beforehand, and chapters of Python's own
-manual. Everything is read from two small files beside this one, without pickle, and from a module
-of Python; nothing is downloaded. The path of files you have does as well as a name: CIFAR, IDX
+`load` makes a `Task` from its name and `names` lists what there is: the handwritten digits, eighteen
+tasks of printed characters and ten that are drawn, to learn from beforehand, and chapters of Python's
+own manual. Everything is read from two small files beside this one, without pickle, and from a module
+of Python, or drawn; nothing is downloaded. The path of files you have does as well as a name: CIFAR, IDX
 (MNIST), folders of images, npz; the `read_` functions read them with more options.
 `ATTRIBUTION.md` says whose work the data are.
 

@@ -1,4 +1,4 @@
-"""The family of eighteen printed-character tasks, for learning before the real task comes.
+"""Eighteen tasks of printed characters, for learning before the real task comes; `drawn_tasks` has others.
 
 The rule of the family, fixed before any network was trained on it: six alphabets x three
 conditions.
