@@ -342,8 +342,8 @@ def _scores(rows, *, values, memory, options: _Options, measured, true, others, 
 def _scores_of_row(i, learned: Learned, measured, true, others, mb, scale, options: _Options):
     duplicates = options.duplicates
     allowed = np.ones(len(true), dtype=bool)
-    scores = []
-    for n in options.counts:
+    scores = {}
+    for n in sorted(options.counts, reverse=True):  # fewer measurements are rehearsed with the first of more
         strategy = learned.strategy(n, memory=mb, allowed=allowed, seed=(options.seed, int(i)))
         chosen, errors = sequential.measure_by(strategy, lambda columns: measured[columns])
         modelled, deviation = learned.predict(chosen, errors)
@@ -351,18 +351,16 @@ def _scores_of_row(i, learned: Learned, measured, true, others, mb, scale, optio
         shown = best if options.plug_in else modelled
         expected = learned.frontier(chosen, errors, mb)
         front = shown if expected is None else expected
-        scores.append(
-            (
-                fronts.convergence(mb, true, front, memory_scale=scale, duplicates=duplicates),
-                fronts.hyper_diff(mb, true, front, memory_scale=scale, duplicates=duplicates),
-                fronts.regret(true, fronts.recommend(mb, best)),
-                fronts.budget_regret(mb, true, best),
-                fronts.inverted_distance(mb, true, front, memory_scale=scale, duplicates=duplicates),
-                _relative(true - shown, true),
-                _coverage(learned, others, chosen, modelled, deviation),
-            )
+        scores[n] = (
+            fronts.convergence(mb, true, front, memory_scale=scale, duplicates=duplicates),
+            fronts.hyper_diff(mb, true, front, memory_scale=scale, duplicates=duplicates),
+            fronts.regret(true, fronts.recommend(mb, best)),
+            fronts.budget_regret(mb, true, best),
+            fronts.inverted_distance(mb, true, front, memory_scale=scale, duplicates=duplicates),
+            _relative(true - shown, true),
+            _coverage(learned, others, chosen, modelled, deviation),
         )
-    return scores
+    return [scores[n] for n in options.counts]
 
 
 def _known(i, values, memory, options: _Options):

@@ -298,6 +298,7 @@ class Believed(Learned):
         self._first, self._memory = first, given.memory
         self._draws = given.values[None] if given.draws is None else given.draws
         self._calibrations: dict[int, tuple[float, float]] = {}
+        self._rehearsed: dict[int, Columns] = {}  # of rows, what was measured in them
 
     def _calibrated(self, n: int) -> tuple[float, float]:
         """Return how wide the band and how low the frontier is, worked out once for each n."""
@@ -306,9 +307,14 @@ class Believed(Learned):
             def choose(learned, row, there):
                 memory = np.arange(self.columns) if self._memory is None else self._memory[row]
                 few = min(n, int(there.sum()) - 1)  # one at least is left to compare with
-                return self._strategy(learned, few, memory, there) if few > 0 else iter(())
+                if few <= len(known := self._rehearsed.get(row, ())):  # what is measured first does not depend on n
+                    return (columns for columns in [known[:few]] if few > 0)
+                return self._strategy(learned, few, memory, there)
 
             left = rehearse(self._left_out(), self._draws, choose)
+            self._rehearsed |= {
+                of.row: of.measured for of in left if len(of.measured) > len(self._rehearsed.get(of.row, ()))
+            }
             fraction = 1.0 if self._memory is None else frontier_fraction(left, self._memory)
             self._calibrations[n] = band_width(left), fraction
         return self._calibrations[n]

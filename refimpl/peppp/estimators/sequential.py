@@ -44,7 +44,7 @@ Strategy = Generator[NDArray[np.intp], NDArray[np.float64], None]
 FLOOR = 0.1
 """Added to every weight, so that columns never yet on a frontier count too."""
 
-CAP_SHARE = 0.3
+CAP_SHARE = 0.2
 """Weight of the user's own cap, the largest that is allowed, among all caps; the others share the rest equally."""
 
 FIRST = 4
