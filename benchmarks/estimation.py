@@ -13,7 +13,7 @@ released   the 87 x 99 matrix released with PEPPP (where REFIMPL_PEPPP_DATA or -
 
 Regret is how much larger the true error of what is recommended is than the least true error within the cap; budget
 regret is its mean over all caps. A quarter, half, three quarters: the caps at these parts of each row's range, given
-before anything is measured. Less ... is the paired difference from another method, with its standard error over rows.
+before anything is measured. Less this is the paired difference from another method, with its standard error over rows.
 Takes about 15 minutes on two idle cores.
 """
 
@@ -42,14 +42,15 @@ def main():
     parser.add_argument("--data", metavar="DIR")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="NAME")
     parser.add_argument("--only", nargs="+", choices=("noise", "images", "network", "released"), metavar="PART")
     options = parser.parse_args()
     shipped = meta_training(data.load("digits"))
     networks = [row.partition("model=")[2].partition(",")[0] for row in shipped.rows]
     parts = {
         "noise": lambda: noise(shipped, networks),
-        "images": lambda: held_out(shipped, [family(row) for row in shipped.rows], options.jobs),
-        "network": lambda: held_out(shipped, networks, options.jobs, caps={"no cap": None}),
+        "images": lambda: held_out(shipped, [family(row) for row in shipped.rows], options),
+        "network": lambda: held_out(shipped, networks, options, caps=("no cap",)),
         "released": lambda: released(options),
     }
     found = {}
@@ -83,24 +84,27 @@ def noise(errors, networks):
     return found
 
 
-def held_out(errors, groups, jobs, caps=CAPS):
+def held_out(errors, groups, options, caps=CAPS):
     """Print regrets with groups of rows left out together, means over the seed that is measured."""
     features = bits(errors.columns)
     scores: dict = {}
-    runs = [(method, cap, repeat) for method in METHODS for cap in caps for repeat in range(len(errors.repeats))]
+    methods = dict.fromkeys((BEST, *options.methods))
+    runs = [(method, cap, repeat) for method in methods for cap in caps for repeat in range(len(errors.repeats))]
     for method, cap, repeat in tqdm(runs, leave=False):
+        counts = COUNTS if cap != "1/4" else COUNTS[:-1]  # of some rows, fewer than 15 are within that cap
         found = leave_one_out(
             errors,
-            n_measurements=COUNTS,
+            n_measurements=counts,
             method=method,
             groups=groups,
-            cap_fraction=caps[cap],
+            cap_fraction=CAPS[cap],
             measured_repeat=repeat,
             features=features if method == "gp" else None,
-            jobs=jobs,
+            jobs=options.jobs,
         )
+        missing = np.full((len(COUNTS) - len(counts), len(errors.rows)), np.nan)
         here = scores.setdefault(method, {})
-        here.setdefault(cap, []).append(found["regret"])
+        here.setdefault(cap, []).append(np.vstack([found["regret"], missing]))
         if cap == "no cap":
             here.setdefault("budget", []).append(found["budget_regret"])
             here.setdefault("coverage", []).append(found["coverage"])
@@ -121,13 +125,17 @@ def table(scores, columns, counts):
         print(
             f"\n  n = {n:<21}"
             + "".join(f"{name:>9}" for name in columns)
-            + f"   coverage   less {BEST}'s, budget, no cap"
+            + f"   coverage   {BEST} less this, each with its standard error"
         )
         for method, of in scores.items():
             means = [float(np.mean(of[name][k])) for name in columns]
-            pairs = [paired_difference(scores[BEST][name][k], of[name][k]) for name in columns]
+            pairs = [
+                paired_difference(scores[BEST][name][k], of[name][k])
+                for name in columns
+                if np.isfinite(of[name][k]).all()
+            ]
             cover = "" if np.isnan(of["coverage"][k]).all() else f"{np.nanmean(of['coverage'][k]):.3f}"
-            said = "  ".join(f"{mean:+.4f} ({error:.4f})" for mean, error in pairs[:2]) if method != BEST else ""
+            said = "  ".join(f"{mean:+.4f} ({error:.4f})" for mean, error in pairs) if method != BEST else ""
             print(f"  {method:<25}" + "".join(f"{mean:9.4f}" for mean in means) + f"   {cover:<9}  {said}")
             kept.append({"n": n, "method": method, "means": means, "best less this": pairs, "coverage": cover})
     return {"columns": columns, "rows": kept}

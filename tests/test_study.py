@@ -10,7 +10,8 @@ import pytest
 
 from refimpl import data, peppp
 from refimpl.__main__ import main
-from refimpl.peppp import Estimate, Settings, TaskStudy, compare, meta_training
+from refimpl.nn.layers import Flatten, Linear, Round, Sequential
+from refimpl.peppp import Estimate, Settings, TaskStudy, compare, estimate_frontier, meta_training
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.estimators.design import d_optimal
 from refimpl.peppp.estimators.embedding import svd_embedding
@@ -34,6 +35,22 @@ def trained(monkeypatch):
 
     monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
     return asked
+
+
+def everywhere(monkeypatch, error, fall):
+    """Let every training come to one error, and to one fall of the training error in its last quarter."""
+
+    def train(task, configuration, settings, fingerprint):
+        known = {"task": task.name, "configuration": configuration, "seed": settings.seed, "data": fingerprint}
+        return known | {"error": error, "seconds": 0.0, "diverged": False, "fall": fall}
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
+
+
+def advised(capsys, tmp_path):
+    """Return what `refimpl frontier` says last, above where it wrote."""
+    assert main(["frontier", "digits", "--measurements", "3", "--quiet", "--jobs", "1", "--out", str(tmp_path)]) == 0
+    return capsys.readouterr().out.split("\n\n")[-1]
 
 
 def test_ed_mf_trains_the_d_optimal_design_of_the_rank_five_embedding(trained):
@@ -96,11 +113,74 @@ def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_pat
     assert f"regret of the recommendation       {best:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("error", "none"), [(0.89, True), (0.7, False)])
+def test_where_nothing_beats_the_commonest_class_that_is_said_and_only_what_was_trained_recommended(
+    monkeypatch, tmp_path, capsys, error, none
+):
+    guess = 1 - np.bincount(DIGITS.test_labels).max() / len(DIGITS.test_labels)
+    assert 0.7 < guess - 0.1 < 0.89
+    everywhere(monkeypatch, error, 0.0)
+    said = advised(capsys, tmp_path)
+    record = json.loads((tmp_path / "frontier.json").read_text())
+    assert (f"always answering the commonest class (error {guess:.3f}): none is recommended" in said) == none
+    assert not none or record["recommended"] in record["chosen"]
+    assert len(record["notes"]) == none
+
+
+@pytest.mark.parametrize(("fall", "over"), [(0.2, False), (0.001, True)])
+def test_training_that_has_not_converged_is_said_to_have_not(monkeypatch, tmp_path, capsys, fall, over):
+    everywhere(monkeypatch, 0.3, fall)
+    said = advised(capsys, tmp_path)
+    assert (
+        f"has not converged: in the best configuration trained the error on the training images fell by {fall}" in said
+    ) != over
+
+
+def test_repeats_train_each_chosen_configuration_from_the_next_seeds_and_believe_their_mean(monkeypatch):
+    asked = []
+
+    def train(task, configuration, settings, fingerprint):
+        asked.append((configuration, settings.seed))
+        known = {"task": "digits", "configuration": configuration, "seed": settings.seed, "data": fingerprint}
+        return known | {"error": 0.25 + settings.seed / 8, "seconds": 0.0, "diverged": False, "fall": 0.0}
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.sweep.train_cell", train)
+    study = TaskStudy(ERRORS, DIGITS, measurements=2, repeats=3, settings=Settings(seed=1))
+    found = study.measure(jobs=1, progress=False)
+    assert sorted(asked) == sorted((found.names[i], seed) for i in found.chosen for seed in (1, 2, 3))
+    assert found.measured[found.chosen].tolist() == [0.5, 0.5]
+    asked.clear()
+    assert study.measure_all(jobs=1, progress=False).tolist() == [0.75] * 99  # of a seed that was not measured
+    assert {seed for _, seed in asked} == {4}
+
+
 def test_settings_given_on_the_command_line_reach_the_training(trained, tmp_path):
     words = "--tasks digits --configurations e4m3+e8m7 --seed 4 --epochs 2 --loss-scale 8 --jobs 1 --quiet --out"
     assert main(["sweep", *words.split(), str(tmp_path)]) == 0
     (_, _, settings), *_ = trained
     assert (settings.seed, settings.epochs, settings.loss_scale) == (4, 2, 8.0)
+
+
+def one_layer(shape, classes):
+    """Return a network of one's own."""
+    return Sequential([Round("input"), Flatten(), Linear(int(np.prod(shape)), classes), Round("logits")])
+
+
+def test_a_task_in_memory_and_a_network_of_one_s_own_are_studied():
+    few = dataclasses.replace(
+        DIGITS, name="few", train_images=DIGITS.train_images[:64], train_labels=DIGITS.train_labels[:64]
+    )
+    settings = Settings(model=one_layer, epochs=1)
+    found = estimate_frontier(ERRORS, few, budget=2, settings=settings, jobs=1, progress=False)
+    assert len(found.chosen) == 2 and not np.isnan(found.measured[found.chosen]).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in data.names() if name != "digits"])
+def test_every_data_set_that_ships_has_a_frontier(name, tmp_path, capsys):
+    words = "--epochs 1 --measurements 2 --quiet --jobs 1 --out"
+    assert main(["frontier", name, *words.split(), str(tmp_path)]) == 0
+    assert "recommended" in capsys.readouterr().out and (tmp_path / "frontier.png").stat().st_size > 10_000
 
 
 def test_a_matrix_with_a_row_made_from_the_same_images_is_refused_whatever_it_is_called(tmp_path):

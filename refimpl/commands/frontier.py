@@ -72,13 +72,15 @@ def _frontier(options) -> int:
         measurements=options.measurements,
         method=options.method,
         memory_cap_mb=options.memory_cap_mb,
-        settings=settings(options),
+        settings=settings(options, task),
         repeats=options.repeats,
     )
     directory = Path(options.out or f"frontier-{short(task.name)}")
     writable(directory / "frontier.png", directory / "frontier.json")
     if task.note:
         print(task.note)
+    if options.model is None and study.settings.model != "cnn":
+        print(f"{task.name} has rows of tokens: the network is {study.settings.model} (--model)")
     print(
         f"{task.name}: learned from {len(errors.rows)} other tasks; training "
         f"{study.measurements} of {len(study.names)} configurations, chosen by {options.method}"

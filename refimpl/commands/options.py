@@ -118,9 +118,9 @@ def add_training(command) -> None:
     """Declare how every cell of a sweep or a study is trained; `settings` reads it."""
     command.add_argument(
         "--model",
-        default="cnn",
         metavar="NAME",
-        help="network, such as mlp, resnet18 or one of your own as package.module:function (default cnn)",
+        help="network, such as mlp, resnet18 or one of your own as package.module:function (default cnn; for one data "
+        "set of rows of tokens transformer)",
     )
     command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
     command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
@@ -128,12 +128,13 @@ def add_training(command) -> None:
     command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
 
 
-def settings(options):
-    """Return how cells are trained, from the options that `add_training` declared and the seed."""
+def settings(options, task=None):
+    """Return how cells are trained, on a data set if there is one, by the options of `add_training` and the seed."""
+    from refimpl.data import TokenTask
     from refimpl.peppp import Settings
 
     return Settings(
-        model=options.model,
+        model=options.model or ("transformer" if isinstance(task, TokenTask) else "cnn"),
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
