@@ -124,6 +124,7 @@ def test_where_nothing_beats_the_commonest_class_that_is_said_and_only_what_was_
     record = json.loads((tmp_path / "frontier.json").read_text())
     assert (f"always answering the commonest class (error {guess:.3f}): none is recommended" in said) == none
     assert not none or record["recommended"] in record["chosen"]
+    assert ("the best of what was trained:" in said) == none and ("recommended:" in said) != none
     assert len(record["notes"]) == none
 
 

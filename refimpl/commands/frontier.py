@@ -152,10 +152,14 @@ def advice(found, unit: str = " MB", form: str = ".3f"):
     def one(i):
         return f"{found.names[i]}, {found.memory_mb[i]:{form}}{unit}, {_what(found)} {found.error[i]:{form}}"
 
+    within = "" if found.memory_cap_mb is None else f" within {found.memory_cap_mb:g}{unit}"
     yield ""
     yield from found.notes
-    if found.memory_cap_mb is not None:
-        yield f"recommended within {found.memory_cap_mb:g}{unit}: {one(found.recommended)}"
+    if not found.trusted:
+        yield f"the best of what was trained{within}: {one(found.recommended)}"
+        return
+    if within:
+        yield f"recommended{within}: {one(found.recommended)}"
         return
     yield f"recommended: {one(found.recommended)}"
     yield f"knee: {one(found.knee)}"

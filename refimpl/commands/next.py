@@ -71,10 +71,7 @@ def _next(options) -> int:
         return 0
     name = suggested.name
     print(f"\ntrain next: {name}, cost {study.costs[study.names.index(name)]:.4g}; {suggested.why}")
-    left = study.measurements - study.count
-    print(
-        f"({study.count} of {study.measurements} measured; then {left - 1} more, unless --measurements says otherwise)"
-    )
+    print(f"({study.count} of {study.measurements} measured)")
     print(f"then: {_again(options)} --observe {shlex.quote(name)}={'LOSS' if options.losses else 'ERROR'}")
     return 0
 
