@@ -315,3 +315,20 @@ def test_tasks_that_ship_say_nothing_and_the_line_is_no_part_of_what_a_task_is()
     assert dataclasses.replace(digits, note="as found").fingerprint == digits.fingerprint
     with pytest.raises(TypeError, match="Task: note is None; allowed is a string"):
         dataclasses.replace(digits, note=None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "memory mlp --data DATA",
+        "frontier DATA --model mlp --epochs 1 --measurements 1 --batch-size 4 --quiet --jobs 1 --out OUT",
+        "choose mlp DATA --quiet --out OUT",
+        "certify mlp DATA --epochs 1 --quiet --out OUT",
+    ],
+)
+def test_each_command_says_first_what_was_read_as_what(words, tmp_path, run):
+    rng = np.random.default_rng(0)
+    images, labels = rng.uniform(size=(40, 3, 6, 5)).astype(np.float32), np.arange(40) % 2
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images[::2], y_test=labels[::2])
+    status, printed, _ = run(words.replace("DATA", str(tmp_path / "mine.npz")).replace("OUT", str(tmp_path / "out")))
+    assert status == 0 and "read as (n, channels, height, width)" in printed.splitlines()[0]

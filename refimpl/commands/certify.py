@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refimpl.commands.options import add_network, add_results, declare, place, positive, short, writable, write_results
+from refimpl.commands.options import (
+    add_network,
+    add_results,
+    declare,
+    place,
+    positive,
+    say_read,
+    short,
+    writable,
+    write_results,
+)
 
 
 def add(commands) -> None:
@@ -60,6 +70,7 @@ def run(options) -> int:
         model, task.test_images, precision, outputs=options.outputs, seed=options.seed, progress=not options.quiet
     )
     summary = found.summary()
+    say_read(task)
     print(f"{task.name}: {options.model} trained in float32, test error {trained.test_error:.3f}")
     print(f"{len(found.gamma)} test images in {options.precision}, by {options.outputs}\n")
     print(f"proved to be classified alike         {summary['proved']:>7.1%}   Gamma > 2 x bound")

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from refimpl._arguments import POSITIVE, Interval, integer, number
-from refimpl.commands.options import add_network, add_results, declare, positive, short, writable, write_results
+from refimpl.commands.options import (
+    add_network,
+    add_results,
+    declare,
+    positive,
+    say_read,
+    short,
+    writable,
+    write_results,
+)
 
 METRICS = ("backward-error", "relative-error", "noise", "underflow")
 PREDICTED = 20  # policies at least, for a rank correlation to mean anything
@@ -87,6 +96,7 @@ def _choose(options) -> int:
     evidence = numerics.measure(make(), task, candidates, seed=options.seed, **training)
     assignment = numerics.choose(evidence, tolerance=options.tolerance, metric=metric)
     directory.mkdir(parents=True, exist_ok=True)
+    say_read(task)
     print(
         f"{options.model} on {task.name}: {metric} of each operand in each candidate, tolerance {options.tolerance:g}"
     )

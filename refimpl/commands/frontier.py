@@ -8,6 +8,7 @@ from refimpl.commands.options import (
     declare,
     place,
     positive,
+    say_read,
     settings,
     short,
     writable,
@@ -77,8 +78,7 @@ def _frontier(options) -> int:
     )
     directory = Path(options.out or f"frontier-{short(task.name)}")
     writable(directory / "frontier.png", directory / "frontier.json")
-    if task.note:
-        print(task.note)
+    say_read(task)
     if options.model is None and study.settings.model != "cnn":
         print(f"{task.name} has rows of tokens: the network is {study.settings.model} (--model)")
     print(

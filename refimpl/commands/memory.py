@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_model, declare, place, positive, writable
+from refimpl.commands.options import add_model, declare, place, positive, say_read, writable
 
 
 def add(commands) -> None:
@@ -56,7 +56,7 @@ def _memory(options) -> int:
     from refimpl.peppp.memory import count
 
     writable(options.picture)
-    network, shape, where = _network(options)
+    network, shape, where, task = _network(options)
     memory = count(
         network,
         shape,
@@ -71,6 +71,7 @@ def _memory(options) -> int:
     title += "".join(f", {how}" for how in _departures(options))
     if options.picture:
         _draw(memory, title, options.picture)
+    say_read(task)
     print(f"{title}\n")
     for heading, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):
         print(f"{heading:<24}      bytes percent")
@@ -96,7 +97,7 @@ def _departures(options):
 
 
 def _network(options):
-    """The network, the shape of its images, and what to call them."""
+    """The network, the shape of its images, what to call them, and the data set."""
     from refimpl import data, nn
 
     task = data.load(options.data)
@@ -105,7 +106,7 @@ def _network(options):
         shape, where = (options.resolution, options.resolution, 3), f"{options.resolution}x{options.resolution}x3"
     classes = options.classes or task.classes
     words = None if options.resolution else getattr(task, "words", None)
-    return nn.network(options.model, shape, classes, words=words), shape, where
+    return nn.network(options.model, shape, classes, words=words), shape, where, task
 
 
 def _draw(memory, title, path):

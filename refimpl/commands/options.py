@@ -93,6 +93,12 @@ def _finite(data):
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+def say_read(task) -> None:
+    """Say what was read as what, of a data set of one's own; those that ship are known."""
+    if task.note:
+        print(task.note)
+
+
 def short(name: str) -> str:
     """Return what to call a data set in a file's name: of a path, the last part."""
     return Path(name).absolute().name.replace("#", "-")
