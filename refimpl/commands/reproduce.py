@@ -15,7 +15,7 @@ def add(commands) -> None:
         help="recompute a paper's tables and figures",
         description="Recompute a paper's tables and figures from its released data, each beside "
         "the published or released value.  With two processes on two idle cores: figures, "
-        "meta-training, meta-test and ranking take up to a minute each, settings about four.",
+        "meta-training, meta-test and ranking take up to a minute each, settings about six.",
         examples=("peppp --only figures --data matrices/ --out peppp",),
     )
     command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
