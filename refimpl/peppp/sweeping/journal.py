@@ -162,7 +162,7 @@ def _record(line: bytes) -> dict | None:
 def _is_cell(record: dict) -> bool:
     """Tell whether a record holds what a cell must."""
     known = [isinstance(record.get(key), str) for key in ("task", "configuration", "data")]
-    known += [isinstance(record.get(key), int | float) for key in ("seed", "error", "seconds")]
+    known += [isinstance(record.get(key), int | float) for key in ("seed", "error", "seconds", "fall")]
     if not all(known):
         return False
     return 0 <= record["error"] <= 1 and 0 <= record["seconds"] < math.inf
