@@ -14,7 +14,8 @@ released   the 87 x 99 matrix released with PEPPP (where REFIMPL_PEPPP_DATA or -
 Regret is how much larger the true error of what is recommended is than the least true error within the cap; budget
 regret is its mean over all caps. A quarter, half, three quarters: the caps at these parts of each row's range, given
 before anything is measured. Less this is the paired difference from another method, with its standard error over rows.
-Takes about 15 minutes on two idle cores.
+The part images takes 11 minutes on two cores with --methods knowledge-gradient ed-mf mean-row everything-once
+random-high-memory.
 """
 
 import argparse
