@@ -4,7 +4,9 @@
 
 Parts:
 
-noise      what part of the shipped matrix's task x configuration interaction comes again with another seed
+noise      what part of the task x configuration interaction comes again with another seed, and its ratio to what
+           trainings scatter by: of the shipped matrix, or of --matrix, as `refimpl sweep --repeats` writes it. A recipe
+           (epochs, batch, learning rate, loss scale) is the better to learn by, the larger the ratio
 images     rows of one family of images are left out together; a row is measured from one seed, and the mean of the
            other two is the truth; each seed is measured once
 network    the same, rows of one network left out together
@@ -19,6 +21,7 @@ random-high-memory.
 """
 
 import argparse
+import itertools
 import json
 import re
 from pathlib import Path
@@ -27,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from refimpl import data
-from refimpl.peppp import leave_one_out, meta_training, paired_difference
+from refimpl.peppp import ErrorMatrix, leave_one_out, meta_training, paired_difference
 from refimpl.peppp.estimators.methods import BEST
 from refimpl.peppp.matrix.released import load_released
 from refimpl.peppp.shipped import family
@@ -43,13 +46,14 @@ def main():
     parser.add_argument("--data", metavar="DIR")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--matrix", metavar="FILE", help="npz, for the part noise")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="NAME")
     parser.add_argument("--only", nargs="+", choices=("noise", "images", "network", "released"), metavar="PART")
     options = parser.parse_args()
     shipped = meta_training(data.load("digits"))
-    networks = [row.partition("model=")[2].partition(",")[0] for row in shipped.rows]
+    networks = [network(row) for row in shipped.rows]
     parts = {
-        "noise": lambda: noise(shipped, networks),
+        "noise": lambda: noise(shipped if options.matrix is None else ErrorMatrix.load(options.matrix)),
         "images": lambda: held_out(shipped, [family(row) for row in shipped.rows], options),
         "network": lambda: held_out(shipped, networks, options, caps=("no cap",)),
         "released": lambda: released(options),
@@ -62,13 +66,21 @@ def main():
         Path(options.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def noise(errors, networks):
+def network(row):
+    """Return the network of a row of a sweep, if its name says one."""
+    return row.partition("model=")[2].partition(",")[0]
+
+
+def noise(errors):
     """Print how far trainings scatter, and what of the interaction repeats."""
     draws, mean = errors.repeats, errors.values
+    if draws is None or len(draws) < 2 or np.isnan(draws).any():
+        raise SystemExit("the matrix has not every cell trained at least twice: refimpl sweep --repeats 2")
+    networks = [network(row) for row in errors.rows]
     luck = draws.var(axis=0, ddof=1)
     found = {"deviation of a training": float(np.sqrt(luck.mean()))}
-    for network in dict.fromkeys(networks):
-        found[f"  of {network}"] = float(np.sqrt(luck[np.array(networks) == network].mean()))
+    for name in dict.fromkeys(networks):
+        found[f"  of {name or 'rows that name no network'}"] = float(np.sqrt(luck[np.array(networks) == name].mean()))
     for what, columns in (("all columns", slice(None)), ("the 50 best", np.argsort(mean.mean(axis=0))[:50])):
         some = draws[:, :, columns]
         parts = (
@@ -77,11 +89,12 @@ def noise(errors, networks):
             - some.mean(axis=2, keepdims=True)
             + some.mean(axis=(1, 2), keepdims=True)
         )
-        again = np.mean([(parts[a] * parts[b]).mean() for a, b in ((0, 1), (0, 2), (1, 2))])
+        again = np.mean([(parts[a] * parts[b]).mean() for a, b in itertools.combinations(range(len(parts)), 2)])
         found[f"interaction that repeats, {what}"] = float(np.sqrt(max(again, 0)))
         found[f"  part of its variance, {what}"] = float(again / (parts**2).mean())
+        found[f"  ratio to a training's deviation, {what}"] = float(np.sqrt(max(again, 0) / luck[:, columns].mean()))
     for name, value in found.items():
-        print(f"  {name:<46} {value:.3f}")
+        print(f"  {name:<50} {value:.3f}")
     return found
 
 

@@ -63,6 +63,20 @@ def test_a_warm_start_counts_and_is_not_asked_for_again():
     assert np.array_equal(study.estimate().error, by_hand.estimate().error) and by_hand.suggest() is None
 
 
+def test_a_warm_start_beyond_the_cap_teaches_and_leaves_the_trainings_within_it():
+    cap = float(COSTS[3])
+    study = Study(EARLIER, COSTS, names=NAMES, cap=cap, measurements=4, measured={NAMES[9]: NEW[NAMES[9]]})
+    before = study.estimate().error
+    assert not np.array_equal(before, Study(EARLIER, COSTS, names=NAMES, cap=cap).estimate().error)
+    assert sorted(asked(study)) == NAMES[:4] and study.count == 4
+
+
+def test_the_band_of_a_measured_loss_is_that_loss_where_nothing_is_known_of_luck():
+    losses = {name: 37.3 * error for name, error in NEW.items()}
+    found = Study(37.3 * EARLIER, COSTS, names=NAMES, losses=True, measured=losses).estimate()
+    assert found.band[0].tolist() == found.band[1].tolist() == found.error.tolist() == list(losses.values())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_and_costs_in_other_units_are_answered_alike(method):
     """Halved perplexities, bytes instead of megabytes: the same trainings, the same pick, the same scores."""

@@ -99,8 +99,8 @@ class Study:
     names : sequence of str, optional
         Of the configurations, where the table does not name them.
     measurements : int, optional
-        How many configurations shall be trained, warm starts counted, from the fewest the method needs (the rank
-        of the embedding, or 1); default 8, or as many as there are under the cap.
+        How many configurations within the cap shall be trained, warm starts counted, from the fewest the method
+        needs (the rank of the embedding, or 1); default 8, or as many as there are under the cap.
     method : str
         A name in `methods.METHODS`; default the best one. ``"ed-mf"`` is the paper's.
     cap : float, optional
@@ -215,7 +215,7 @@ class Study:
         """
         columns, errors, counts = self._observed()
         open_ = self.allowed & ~np.isin(np.arange(len(self.names)), columns)
-        if len(columns) >= self.measurements or not open_.any():
+        if self.count >= self.measurements or not open_.any():
             return None
         strategy, observed = self._strategy(), dict(zip(columns.tolist(), errors, strict=True))
         asked, strange = next(strategy), set(observed)
@@ -291,8 +291,9 @@ class Study:
             band = self._unscaled(np.clip(low, 0, 1)), self._unscaled(np.clip(high, 0, 1))
         front = self.learned.frontier(columns, errors, self.costs, counts)
         expected = self._unscaled(best)
-        if not self.learned.knows_luck:  # as it was, to the last digit
-            expected[columns] = measured[columns]
+        if not self.learned.knows_luck:  # as it was, to the last digit, for nothing is known of luck
+            for values in (expected, *(band or ())):
+                values[columns] = measured[columns]
         return Estimate(
             self.names,
             self.costs,
@@ -312,8 +313,8 @@ class Study:
 
     @property
     def count(self) -> int:
-        """How many configurations were observed."""
-        return len(self._seen)
+        """How many of the configurations within the cap were observed."""
+        return int(self.allowed[list(self._seen)].sum())
 
     def _observed(self) -> tuple[NDArray[np.intp], Vector, Vector]:
         """Return the columns observed, their mean errors as the method sees them, and of how many trainings."""
