@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pytest
 
+from refimpl import plots
 from refimpl.__main__ import main
 from refimpl.peppp import ErrorMatrix, Study, compare
 from refimpl.peppp.study import LogLogistic
@@ -184,9 +185,20 @@ def test_a_table_with_a_line_for_each_cell_is_filled_too(tmp_path, capsys):
     assert np.array_equal(again.memory_mb, errors.memory_mb)
 
 
+def test_what_is_expected_is_drawn_with_its_own_costs_and_losses(tmp_path, capsys):
+    written(tmp_path / "table.csv", {}, 40.0)
+    words = ["next", str(tmp_path / "table.csv"), "--losses", "--picture", str(tmp_path / "next.svg")]
+    assert main([*words, "--observe", "format 1=12.5"]) == 0
+    study = Study(40 * EARLIER, COSTS, names=NAMES, losses=True, measured={"format 1": 12.5})
+    axes = plots.frontier(study.estimate(), cost="hours").axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("hours", "loss", "log")
+    assert (tmp_path / "next.svg").read_bytes().startswith(b"<?xml") and "wrote" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--picture", "next.txt"], "--picture is 'next.txt'; allowed is the name of a .png, .pdf or .svg"),
         (["--observe", "format 1=0.2", "--observe", "format 1=0.3"], "'format 1' is observed twice"),
         (["--observe", "format 0=0.2"], "'format 0' is observed twice"),
         (["--observe", "format 99=0.2"], "unknown configuration 'format 99'"),

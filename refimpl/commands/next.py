@@ -6,7 +6,7 @@ import argparse
 import shlex
 
 from refimpl.commands.frontier import advice, estimated, measured
-from refimpl.commands.options import declare, place, positive
+from refimpl.commands.options import declare, place, positive, writable, write_results
 
 
 def add(commands) -> None:
@@ -42,6 +42,7 @@ def add(commands) -> None:
         metavar="NAME=ERROR",
         help="write what a training of the new task came to into the table first; may be given several times",
     )
+    command.add_argument("--picture", type=place, metavar="FILE", help="draw what is expected, such as next.png")
     command.add_argument("--method", default="knowledge-gradient", metavar="NAME", help="as of refimpl frontier")
 
 
@@ -54,8 +55,15 @@ def _observation(text: str) -> tuple[str, float]:
 
 
 def _next(options) -> int:
+    from pathlib import Path
+
+    from refimpl import plots
     from refimpl.peppp.matrix.files import fill_csv
 
+    writable(options.picture)
+    picture = None if options.picture is None else Path(options.picture)
+    if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--picture is {options.picture!r}; allowed is the name of a .png, .pdf or .svg file")
     study, task = _study(options)
     for name, error in options.observe:
         study.observe(name, error)
@@ -65,6 +73,9 @@ def _next(options) -> int:
     found = study.estimate() if study.count >= study.learned.fewest else None
     if found is not None:
         print("\n".join([*measured(found, "cost", ".4g"), *estimated(found, "cost", ".4g"), *advice(found, "", ".4g")]))
+        if picture is not None:
+            title = f"{task}: {study.count} configurations measured, {len(study.names) - study.count} predicted"
+            write_results(picture.parent, {picture.name: plots.frontier(found, title=title, cost="cost")})
     suggested = study.suggest()
     if suggested is None:
         print(f"\nnothing more to train: {study.count} of {study.measurements} configurations are measured")

@@ -11,7 +11,10 @@ from refimpl.plots.canvas import axes, panels, write_title
 HATCHES = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
 
 
-def frontier(estimate, *, true=None, title: str = "", ax=None):
+MEMORY = "training memory (MB of $2^{20}$ bytes)"
+
+
+def frontier(estimate, *, true=None, title: str = "", cost: str = MEMORY, ax=None):
     """Draw an estimated error-memory frontier.
 
     Parameters
@@ -20,6 +23,8 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
     true : array_like of float, shape (configurations,), optional
         Measured errors of all configurations, whose frontier is drawn beside.
     title : str
+    cost : str
+        What the costs of a study are, where they are not memory.
     ax : matplotlib Axes, optional
 
     Returns
@@ -107,9 +112,12 @@ def frontier(estimate, *, true=None, title: str = "", ax=None):
         fontsize=9,
         zorder=8,
     )
-    ax.set_xlabel("training memory (MB of $2^{20}$ bytes)")
-    ax.set_ylabel("test error (fraction misclassified)")
-    ax.set_ylim(bottom=0)
+    ax.set_xlabel(cost)
+    ax.set_ylabel("loss" if estimate.losses else "test error (fraction misclassified)")
+    if estimate.losses:
+        ax.set_yscale("log")  # learned from nearly so
+    else:
+        ax.set_ylim(bottom=0)
     write_title(ax, title)
     ax.legend(fontsize=8)
     return ax.figure
@@ -182,7 +190,7 @@ def released(errors):
     cifar.plot(memory[~front], error[~front], "o", color="0.7", ms=4, label="dominated")
     order = np.flatnonzero(front)[np.argsort(memory[front])]
     cifar.plot(memory[order], error[order], "s-", drawstyle="steps-post", label="non-dominated")
-    cifar.set(title="CIFAR-10", xlabel="training memory (MB of $2^{20}$ bytes)", ylabel="test error")
+    cifar.set(title="CIFAR-10", xlabel=MEMORY, ylabel="test error")
     cifar.legend(fontsize=8)
     bits = np.array([c.low_bits for c in CONFIGURATIONS])
     fronts = [non_dominated(m, e) for m, e in zip(errors.memory_mb, errors.values, strict=True)]
