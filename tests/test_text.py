@@ -67,5 +67,5 @@ def test_a_python_without_its_help_topics_is_refused(monkeypatch):
 def test_what_takes_images_refuses_text_in_one_line(capsys, tmp_path):
     from refimpl.__main__ import main
 
-    assert main(["frontier", "topics", "--out", str(tmp_path / "out")]) == 2
+    assert main(["frontier", "topics", "--model", "cnn", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()

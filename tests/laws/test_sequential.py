@@ -48,7 +48,7 @@ def worth(belief, memory, column, z, weights):
 
     def least(mean):
         each = np.array([mean[..., memory <= cap].min(axis=-1) for cap in caps])
-        return 0.7 * each.mean(axis=0) + 0.3 * each[-1]
+        return 0.8 * each.mean(axis=0) + 0.2 * each[-1]
 
     return least(belief.mean) - weights @ least(belief.mean + z[:, None] * step)
 
