@@ -41,7 +41,7 @@ def test_each_column_lowers_the_weighted_variance_more_than_any_other_would(seed
 
 
 def worth(belief, memory, column, z, weights):
-    """How much the least mean under each cap falls when `column` is measured, averaged over z: three tenths of it
+    """How much the least mean under each cap falls when `column` is measured, averaged over z: a fifth of it
     under the user's own cap, which is the largest, the rest shared by all."""
     step = belief.covariance[column] / belief.deviation[column]
     caps = np.unique(memory)
