@@ -373,6 +373,7 @@ REFUSED = {  # who refuses: what is given, and what the message names
         ({"measured": {"1": -1.5}, "losses": True}, "the loss of 1 is -1.5"),
         ({"measured": {"1": "low"}}, "the error of 1 is 'low'"),
     ],
+    learn: [(("gp", FINE, MEMORY), {}, "features is none", "'gp'")],
     twice: [({}, "configuration '1' is observed twice", "repeated trainings")],
     early: [({}, "the number observed is 1; allowed is at least 2")],
     counted: [

@@ -173,16 +173,32 @@ def test_the_whole_loop_on_a_csv_file(tmp_path, capsys, losses):
     assert {n: float(e) for n, e in zip(NAMES, mine[1:], strict=True) if e} == {n: unit * NEW[n] for n in trained}
 
 
-def test_a_table_with_a_line_for_each_cell_is_filled_too(tmp_path, capsys):
-    path = tmp_path / "cells.csv"
-    new = np.full((1, 12), np.nan)
-    errors = ErrorMatrix(np.vstack([EARLIER, new]), [*map(str, range(15)), "mine"], NAMES, memory_mb=[COSTS] * 16)
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_table_with_a_line_for_each_cell_is_filled_too(tmp_path, capsys, repeated):
+    path, rows = tmp_path / "cells.csv", [*map(str, range(15)), "mine"]
+    values = np.vstack([EARLIER, np.full((1, 12), np.nan)])
+    more = {"repeats": np.stack([values, values])} if repeated else {}
+    marks = [[i + 1, 2**63 + i] for i in range(16)]
+    errors = ErrorMatrix(
+        values, rows, NAMES, memory_mb=[COSTS] * 16, images=marks, metadata={"a": 'said "so", twice'}, **more
+    )
     errors.save_csv(path)
     assert main(["next", str(path), "--observe", f"{NAMES[1]}=0.5"]) == 0
     assert f"costs from {COSTS[0]:.4g} to {COSTS[-1]:.4g}" in capsys.readouterr().out
     again = ErrorMatrix.load_csv(path)
-    assert again.values[-1, 1] == 0.5 and np.array_equal(again.values[:-1], EARLIER)
-    assert np.array_equal(again.memory_mb, errors.memory_mb)
+    assert again.values[-1, 1] == 0.5 and np.isnan(again.values[-1]).sum() == 11
+    assert np.array_equal(again.values[:-1], EARLIER) and np.array_equal(again.memory_mb, errors.memory_mb)
+    assert again.metadata == errors.metadata and [of.tolist() for of in again.images] == marks
+    assert not repeated or (again.repeats[0, -1, 1] == 0.5 and np.isnan(again.repeats[1, -1, 1]))
+
+
+def test_names_that_are_no_utf_8_and_a_comment_stay_as_they_were(tmp_path):
+    path = tmp_path / "table.csv"
+    before = '# {"by": "us, \\"all\\" of us"}\ntask,a\udcff,error_1,b\none,0.5,0.4,0.25\ntwo,0.25,0.2,0.125\nmine,,,\n'
+    path.write_bytes(before.encode(errors="surrogatepass"))
+    assert main(["next", str(path), "--observe", "b=0.5"]) == 0
+    after = path.read_bytes().decode(errors="surrogatepass")
+    assert after == before.replace("mine,,,\n", "mine,,,0.5\n")
 
 
 def test_what_is_expected_is_drawn_with_its_own_costs_and_losses(tmp_path, capsys):

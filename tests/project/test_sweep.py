@@ -112,6 +112,19 @@ def test_a_worker_killed_before_it_has_trained_anything_is_said_to_have_been_kil
     assert "run the same again" in said and "__main__" not in said
 
 
+@pytest.mark.parametrize("error", [ValueError("bad value(s) in fds_to_keep"), BrokenPipeError()])
+def test_a_pool_that_breaks_while_it_starts_a_worker_is_said_to_have_lost_one(tmp_path, monkeypatch, error):
+    """What Python raises when a worker is killed just as the next one is being started."""
+
+    class Breaking(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            raise error
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.processes.pool", lambda jobs, initializer: Breaking(jobs))
+    with pytest.raises(RuntimeError, match="a worker process was killed, .* what was trained is kept"):
+        run_sweep(TASKS, FORMATS, tmp_path, settings=SETTINGS, jobs=2, progress=False)
+
+
 def alive(pid):
     """Tell whether a process runs: it exists and is not a zombie."""
     try:

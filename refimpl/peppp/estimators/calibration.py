@@ -113,10 +113,6 @@ def band_width(rehearsed: Sequence[LeftOut], level: float = 0.9) -> float:
     return float(np.quantile(residuals[known], level, weights=weights, method="inverted_cdf"))
 
 
-def _positive(deviation):
-    return np.maximum(deviation, 1e-150)
-
-
 def frontier_fraction(rehearsed: Sequence[LeftOut], memory: ArrayLike) -> float:
     """Find how far the frontier goes from the predictions (0) towards its expectation (1).
 

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from refimpl._arguments import Interval, choice, integer, numbers, of_shape
+from refimpl._arguments import Interval, choice, integer, message, numbers, of_shape
 from refimpl.peppp.checks import mask, measurements, memories, observed_errors, seeds, vectors
 from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.calibration import band_width, frontier_fraction, rehearse
@@ -226,6 +226,8 @@ def learn(
     if propensity is not None:
         weights = of_shape("learn", "propensity", inverse_propensity(propensity), errors.shape)
     draws = None if repeats is None else numbers("learn", "repeats", repeats, (None, *errors.shape))
+    if method == "gp" and features is None:
+        raise ValueError(message("learn", "features", "none", "numbers for each configuration, for the method 'gp'"))
     with threadpool_limits(1, user_api="blas"):  # more threads than one wait for each other here
         known = None if features is None else numbers("learn", "features", features, (errors.shape[1], None))
         return (METHODS | BASELINES)[method](method, Given(errors, sizes, rank, weights, draws, known))
@@ -427,19 +429,11 @@ class MeanRow(Learned):
         return self._mean.copy(), None
 
 
-class Everything(Learned):
+class Everything(HighMemory):
     """The baseline that learns nothing and trains every configuration once."""
-
-    def __init__(self, method: str, given: Given):
-        super().__init__(method, given.values.shape[1])
 
     def _choose(self, n, memory, allowed, seed):
         yield np.flatnonzero(allowed)
-
-    def _expect(self, columns, errors, counts):
-        predicted = np.ones(self.columns)
-        predicted[columns] = errors
-        return predicted, None
 
 
 METHODS: dict[str, Callable[[str, Given], Learned]] = {

@@ -116,14 +116,8 @@ def write_csv(path: Path, fields: Mapping[str, Any]) -> None:
 
 def read_csv(path: Path) -> dict[str, Any]:
     """Return the fields of an ErrorMatrix, from either kind of CSV; raises ValueError, naming the line."""
-    try:
-        text = _content(path).decode("utf-8-sig", LONE)
-    except UnicodeDecodeError as error:
-        raise _refusal(path, f"not UTF-8 text ({error})", "a CSV file") from None
-    metadata, before = {}, 0
-    if text.startswith("#"):
-        first, _, text = text.partition("\n")
-        metadata, before = _metadata(path, first[1:]), 1
+    comment, text = _text(path)
+    metadata, before = (_metadata(path, comment[1:]), 1) if comment else ({}, 0)
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         table = [(before + reader.line_num, row) for row in reader if row]
@@ -146,8 +140,10 @@ def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
 
     Raises ValueError, before anything is written, where one is there already.
     """
-    table = [row for row in csv.reader(io.StringIO(_content(Path(path)).decode("utf-8-sig"), newline=""))]
-    head = next(row for row in table if row and not row[0].startswith("# {"))
+    comment, text = _text(Path(path))
+    table = list(csv.reader(io.StringIO(text, newline="")))
+    head = next(row for row in table if row)
+    also = []
     if head[:3] != list(FIELDS[:3]):
         row = next(row for row in table if row and row is not head and row[0] == task)
         fields = {name: (row, head.index(name)) for name in errors}
@@ -155,15 +151,27 @@ def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
         there = {row[1]: (row, 2) for row in table if row and row[0] == task}
         fields = {name: there.get(name, ([task, name, *[""] * (len(head) - 2)], 2)) for name in errors}
         table += [row for name, (row, _) in fields.items() if name not in there]
+        also = [i for i, name in enumerate(head) if name == f"{REPEAT}1"]  # of one training, that is the mean
     for name, (row, place) in fields.items():
         if not np.isnan(_number(path, name, row[place])):
             allowed = "an empty field: leave what was observed, or empty it in the file"
             raise _refusal(Path(path), f"a table with {row[place]!r} for {name!r} of {task!r}", allowed)
-        row[place] = repr(float(errors[name]))
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(table)
+        for field in (place, *also):
+            row[field] = repr(float(errors[name]))
+    filled = io.StringIO(newline="")
+    csv.writer(filled, lineterminator="\n").writerows(table)
     with writing(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(f"{comment}{filled.getvalue()}".encode(errors=LONE))
+
+
+def _text(path: Path) -> tuple[str, str]:
+    """Return the comment in the first line, if there is one, and what follows."""
+    try:
+        text = _content(path).decode("utf-8-sig", LONE)
+    except UnicodeDecodeError as error:
+        raise _refusal(path, f"not UTF-8 text ({error})", "a CSV file") from None
+    comment, end, rest = text.partition("\n")
+    return (comment + end, rest) if text.startswith("#") else ("", text)
 
 
 def _number(path, line, text) -> float:

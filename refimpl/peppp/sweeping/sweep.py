@@ -129,7 +129,10 @@ def _train_in_processes(work, jobs: int, keep: Callable, say: Callable) -> None:
         futures = []
         with processes.without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
             for arguments in work:  # by and by, workers are started
-                futures.append(pool.submit(train_cell, *arguments))
+                try:
+                    futures.append(pool.submit(train_cell, *arguments))
+                except (ValueError, BrokenPipeError) as error:  # it broke while it started a worker
+                    raise BrokenProcessPool(str(error)) from error
                 workers += [child for child in multiprocessing.active_children() if child not in [*others, *workers]]
         _keep_as_they_come(futures, keep, say)
     except (KeyboardInterrupt, RuntimeError) as error:
