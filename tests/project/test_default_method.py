@@ -47,6 +47,16 @@ def test_fifteen_trainings_are_no_worse_than_training_everything_once():
     assert less(15, "budget_regret", "everything-once") > 0
 
 
+def test_fifteen_trainings_are_as_good_as_what_the_belief_makes_of_all_of_them():
+    assert less(15, "budget_regret", "everything-shrunk") > -1
+
+
+def test_measuring_everything_once_is_not_surely_better_than_measuring_nothing():
+    bound, nothing = (scores(name)["budget_regret"][0] for name in ("everything-shrunk", "mean-row"))
+    difference, error = paired_difference(bound, nothing)
+    assert -2 * error < difference < 0  # README says so; a better model of luck may change it
+
+
 @pytest.mark.parametrize("other", ["ed-mf", "mean-row"])
 @pytest.mark.parametrize("n", COUNTS)
 def test_what_is_recommended_without_a_cap_is_no_worse_by_more_than_one_standard_error(n, other):

@@ -18,6 +18,7 @@ gp                 at random, then largest expected improvement on    a Gaussian
 random-high-memory at random among those of largest memory            nothing: 1 if not measured
 mean-row           nothing                                            the mean of the other tasks
 everything-once    everything, however many were asked for            nothing
+everything-shrunk  the same                                           a Gaussian belief, of all of it
 ================== ================================================== ==========================
 
 ``bo-mf-released`` and ``bo-full-released`` measure where the expected improvement is *smallest*,
@@ -436,6 +437,23 @@ class Everything(HighMemory):
         yield np.flatnonzero(allowed)
 
 
+class EverythingShrunk(Believed):
+    """The bound: what the belief makes of one training of every configuration.
+
+    No choice of what to train once can know more, so what this does not reach is beyond every strategy that trains
+    nothing twice and believes alike.
+    """
+
+    def _choose(self, n, memory, allowed, seed):
+        yield np.flatnonzero(allowed)
+
+    def band(self, n):
+        return None
+
+    def frontier(self, columns, errors, memory, counts=None):
+        return None
+
+
 METHODS: dict[str, Callable[[str, Given], Learned]] = {
     "knowledge-gradient": Believed,
     "variance-reduction": Believed,
@@ -453,5 +471,6 @@ BASELINES: dict[str, Callable[[str, Given], Learned]] = {
     "gp": Optimized,
     "mean-row": MeanRow,
     "everything-once": Everything,
+    "everything-shrunk": EverythingShrunk,
 }
 """What methods are compared with, by name: each leaves out the other tasks, or the measurements, or the choice."""
