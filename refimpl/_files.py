@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import platform
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -110,6 +112,22 @@ def refusal(path: str | os.PathLike) -> str | None:
 
 class _Refusal(ValueError):
     pass
+
+
+def checked_line(record: dict) -> bytes:
+    """Return a record as a line of JSON, with a checksum at its end."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}'.encode()
+
+
+def read_checked(line: bytes) -> dict | None:
+    """Return what `checked_line` wrote, or None where it did not write this."""
+    try:
+        record = json.loads(line)
+        del record["crc"]
+        return record if checked_line(record) == line else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def read_arrays(path: str | os.PathLike, only: Collection[str] = ()) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""``refimpl reproduce``: a paper's claims, recomputed."""
+"""``refimpl reproduce``: the claims of a paper, checked."""
 
 from __future__ import annotations
 
-from refimpl._files import writing
-from refimpl.commands.options import add_quiet, declare, place, positive, writable
+from refimpl.commands.options import add_quiet, declare, place, positive, seed, writable
 
 
 def add(commands) -> None:
@@ -12,55 +11,76 @@ def add(commands) -> None:
         commands,
         "reproduce",
         _reproduce,
-        help="recompute a paper's tables and figures",
-        description="Recompute a paper's tables and figures from its released data, each beside "
-        "the published or released value.  With two processes on two idle cores: figures, "
-        "meta-training, meta-test and ranking take up to a minute each, settings about six.",
-        examples=("peppp --only figures --data matrices/ --out peppp",),
+        help="check the claims of a paper, one by one",
+        description="Without a paper, list the papers, their claims, and the verdict of the full run that ships.  "
+        "With one, check its claims: what was published, what comes out here, and a verdict.  Results are kept "
+        "as they come; given again, the command goes on.",
+        examples=("", "bfloat16 --quick", "peppp --only settings --data matrices/"),
     )
-    command.add_argument("paper", metavar="PAPER", choices=("peppp",), help="peppp")
-    command.add_argument("--data", metavar="DIR", help="where the released matrices lie (default: REFIMPL_PEPPP_DATA)")
-    command.add_argument(
-        "--only",
-        nargs="+",
-        metavar="PART",
-        choices=("figures", "meta-training", "meta-test", "settings", "ranking"),
-        help="figures, meta-training, meta-test, settings, ranking (default all)",
-    )
+    command.add_argument("paper", metavar="PAPER", nargs="?", help="one of those listed without it")
+    command.add_argument("--only", nargs="+", metavar="CLAIM", help="only these claims (default all)")
+    command.add_argument("--quick", action="store_true", help="in minutes, by fewer and smaller trainings")
+    command.add_argument("--seed", type=seed, default=0, metavar="N", help="of all that is random (default 0)")
     command.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default 2)")
-    command.add_argument("--out", metavar="DIR", type=place, help="also write tables and pictures there")
+    command.add_argument("--data", metavar="DIR", help="where PEPPP's matrices lie (default: REFIMPL_PEPPP_DATA)")
+    command.add_argument("--out", metavar="DIR", type=place, help="directory of results (default reproduce-PAPER)")
     add_quiet(command)
+    command.set_defaults(continues=True)
 
 
 def _reproduce(options) -> int:
+    from refimpl.papers.catalogue import claims, paper
+
+    if options.paper is None:
+        for name in ("only", "out", "data", "quick"):
+            if getattr(options, name):
+                raise ValueError(f"--{name}: a paper must be named; refimpl reproduce lists them")
+        return _list()
+    return _check(paper(options.paper), claims(paper(options.paper), options.only), options)
+
+
+def _list() -> int:
+    from refimpl.papers.catalogue import NAMES, paper, results, verdicts
+
+    rows = verdicts()
+    for name in NAMES:
+        of, ran = paper(name), results(name)
+        when = f"  (full run of {ran['date']}, version {ran['version']}, seed {ran['seed']})" if ran else ""
+        print(f"{name}: {of.title}, {of.source}{when}")
+        for _, claim, verdict, why in (row for row in rows if row[0] == name):
+            print(f"  {claim:<28} {verdict}{f': {why}' if why else ''}")
+        print()
+    return 0
+
+
+def _check(paper, claims, options) -> int:
+    import time
     from pathlib import Path
 
-    from refimpl.papers import peppp as reproduce
-    from refimpl.peppp.matrix.released import load_released
+    from refimpl import plots
+    from refimpl.commands.options import write_results
+    from refimpl.papers.catalogue import report
+    from refimpl.papers.claim import Bench
 
-    errors = load_released(options.data)
-    out = None if options.out is None else Path(options.out)
-    if out is not None:
-        writable(out / "tables.txt", out / "figures.png")
-        out.mkdir(parents=True, exist_ok=True)
-    running = {"jobs": options.jobs, "progress": not options.quiet}
-    parts = {
-        "figures": lambda: reproduce.figures(errors),
-        "meta-training": lambda: [reproduce.meta_training_by_ratio(errors)],
-        "meta-test": lambda: [reproduce.meta_test(errors, **running)],
-        "settings": lambda: [reproduce.settings(errors, **running)],
-        "ranking": lambda: [reproduce.ranking(errors, **running)],
-    }
-    text = ""
-    for name in options.only or parts:
-        for table in parts[name]():
-            print(f"{table}\n")
-            text += f"{table}\n\n"
-    if out is not None:
-        from refimpl import plots
-
-        with writing(out / "tables.txt", text=True) as file:
-            file.write(text)
-        plots.released(errors).savefig(out / "figures.png", dpi=130)
-        print(f"wrote {out / 'tables.txt'} and {out / 'figures.png'}")
+    out = Path(options.out or f"reproduce-{paper.name}")
+    writable(out / "results.json", out / "trainings.jsonl")
+    bench = Bench(
+        out, quick=options.quick, seed=options.seed, jobs=options.jobs, progress=not options.quiet, data=options.data
+    )
+    print(f"{paper.title}, {paper.source}")
+    done, pictures = {}, {}
+    for claim in claims:
+        print(f"\n{claim.name}\n  published: {claim.published}", flush=True)
+        begun = time.monotonic()
+        found = claim.check(bench)
+        done[claim.name] = found, time.monotonic() - begun
+        for table in found.tables:
+            print("\n" + "\n".join(f"  {line}" for line in str(table).splitlines()))
+        print(f"\n  verdict: {found.verdict}: {found.why}")
+        if found.left_out:
+            print(f"  left out, for --quick: {found.left_out}")
+        for chart in found.charts:
+            pictures[f"{claim.name}-{chart.name}.png"] = plots.chart(chart)
+    print()
+    write_results(out, {**pictures, "results.json": report(paper, bench, done)})
     return 0

@@ -3,6 +3,7 @@
 from refimpl.plots.arithmetic import running_sums, staircases
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.numerics import assignment, certificate, errors_with_t, operands, predicted, relative_error, tails
+from refimpl.plots.papers import chart
 from refimpl.plots.peppp import frontier, memory, released
 from refimpl.plots.training import error_lines, weight_paths
 
@@ -10,6 +11,7 @@ __all__ = [
     "assignment",
     "bit_layout",
     "certificate",
+    "chart",
     "error_lines",
     "errors_with_t",
     "predicted",

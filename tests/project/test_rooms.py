@@ -35,6 +35,7 @@ EXTRA = {
     "peppp/sweeping/journal.py": {"__init__"},
     "peppp/task_study.py": {"__init__"},
 }
+EXTRA |= {f"papers/{path.name}": {"__init__"} for path in PACKAGE.glob("papers/*.py")}  # as users import it
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -18,9 +18,10 @@ import pytest
 
 from refimpl import data
 from refimpl.__main__ import main
+from refimpl._files import checked_line
 from refimpl.peppp import ErrorMatrix, Settings, TaskStudy, meta_training, plan_sweep, run_sweep
 from refimpl.peppp.sweeping.cell import train_cell
-from refimpl.peppp.sweeping.journal import Journal, _line
+from refimpl.peppp.sweeping.journal import Journal
 from refimpl.peppp.sweeping.sweep import arithmetic
 
 DIGITS = data.load("digits")
@@ -201,7 +202,7 @@ def test_a_journal_of_another_version_is_refused_with_the_remedy(tmp_path):
     file = tmp_path / "cells.jsonl"
     head = json.loads(file.read_bytes()) | {"journal": 2}
     del head["crc"]
-    file.write_bytes(_line(head) + b"\n")
+    file.write_bytes(checked_line(head) + b"\n")
     with pytest.raises(ValueError, match="another version .journal 2, now 3.; choose another dir"):
         Journal(tmp_path, SETTINGS)
 

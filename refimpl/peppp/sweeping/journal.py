@@ -6,16 +6,15 @@ must be is not believed, which is said on standard error: that cell is trained a
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 
 import refimpl
 from refimpl._arguments import message
+from refimpl._files import checked_line, read_checked
 
 JOURNAL = "cells.jsonl"
 
@@ -86,9 +85,9 @@ class Journal:
         head = cls._head(settings)
         complete, newline, cut = content.rpartition(b"\n")
         lines = complete.split(b"\n") if newline else []
-        if not lines and _line(head).startswith(cut):  # new, or killed at its start
+        if not lines and checked_line(head).startswith(cut):  # new, or killed at its start
             return {}, 0, 0
-        written = _record(lines[0]) if lines else None
+        written = read_checked(lines[0]) if lines else None
         if written is None or "journal" not in written:
             raise ValueError(f"journal: {path} is damaged or not a journal; move it away or choose another directory")
         for key in head:
@@ -103,7 +102,7 @@ class Journal:
                 f"journal: {path} was written with {key}={written.get(key)!r}, now it is "
                 f"{head[key]!r}; use the same again or another directory"
             )
-        cells = [cell for cell in map(_record, lines[1:]) if cell is not None and _is_cell(cell)]
+        cells = [cell for cell in map(read_checked, lines[1:]) if cell is not None and _is_cell(cell)]
         damaged = len(lines) - 1 - len(cells) + (cut != b"")
         return {cls.key(cell): cell for cell in cells}, len(complete) + len(newline), damaged
 
@@ -129,7 +128,7 @@ class Journal:
             return
 
     def _append(self, record: dict) -> None:
-        self._file.write(_line(record) + b"\n")
+        self._file.write(checked_line(record) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -141,22 +140,6 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _line(record: dict) -> bytes:
-    """Return a record as a line, with a checksum at its end."""
-    text = json.dumps(record)
-    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}'.encode()
-
-
-def _record(line: bytes) -> dict | None:
-    """Return what `_line` wrote, or None where it did not write this."""
-    try:
-        record = json.loads(line)
-        del record["crc"]
-        return record if _line(record) == line else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
 
 
 def _is_cell(record: dict) -> bool:

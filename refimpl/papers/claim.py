@@ -1,0 +1,347 @@
+"""What a claim of a paper is, how it is checked, and what comes of that.
+
+A claim is a function: it runs the experiment through the public API and returns a `Finding`, with a verdict that
+could have been another.  What it trains it trains through `Bench.each`, which keeps every result in a file, so that
+whatever interrupts, nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+import refimpl
+from refimpl._arguments import choice
+from refimpl._files import checked_line, read_checked
+from refimpl.peppp.sweeping import processes
+
+__all__ = [
+    "Bench",
+    "Chart",
+    "Claim",
+    "Finding",
+    "Paper",
+    "Table",
+    "Verdict",
+    "compare",
+    "less",
+    "like",
+    "more",
+    "paired",
+    "table",
+    "worst",
+]
+
+Verdict = Literal["holds", "holds only with the flaw", "does not hold here", "cannot be checked here"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+SURE = 2.0
+"""Standard errors that a difference must be away from what it is held to."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column heads, rows of strings, and a remark."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    remark: str = ""
+
+    def __str__(self) -> str:
+        cells = [self.heads, *self.rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.heads))]
+
+        def line(row):
+            first, *others = (
+                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
+            return "  " + "  ".join([first, *others])
+
+        remark = [self.remark] if self.remark else []
+        return "\n".join([self.title, line(self.heads), *map(line, self.rows), *remark])
+
+
+def table(title, heads, rows, remark="") -> Table:
+    """Make a table of anything that has a text."""
+    return Table(title, tuple(heads), tuple(tuple(map(str, row)) for row in rows), remark)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What a picture shows; `refimpl.plots.chart` draws it.
+
+    Attributes
+    ----------
+    name : str
+        Of its file, without an ending.
+    kind : str
+        ``lines``: each series has x, y, and perhaps standard errors; ``bars``: groups, named by `labels`, of a bar
+        for each series; ``points``: unconnected; ``pie``: one series, slices named by `labels`; ``grid``: one series,
+        a matrix in colours.
+    series : mapping of name to sequence
+        For lines and points (x, y) or (x, y, errors); for bars y or (y, errors) as arrays; for pie and grid an array.
+    log : str
+        Axes that are logarithmic: ``""``, ``"x"``, ``"y"`` or ``"xy"``.
+    """
+
+    name: str
+    title: str
+    series: Mapping[str, Any]
+    kind: Literal["lines", "bars", "points", "pie", "grid"] = "lines"
+    x: str = ""
+    y: str = ""
+    log: Literal["", "x", "y", "xy"] = ""
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came out.
+
+    Attributes
+    ----------
+    verdict : str
+        One of `VERDICTS`.
+    why : str
+        One line, with the numbers that decided.
+    numbers : dict
+        Everything measured, in types that JSON can hold.
+    tables, charts
+        To be read and looked at.
+    left_out : str
+        What a quick run did not do.
+    """
+
+    verdict: Verdict
+    why: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    left_out: str = ""
+
+    def __post_init__(self):
+        choice("Finding", "verdict", self.verdict, VERDICTS)
+
+
+class Claim(NamedTuple):
+    """One claim: its name, what was published, in our words, and the function that checks it."""
+
+    name: str
+    published: str
+    check: Callable[[Bench], Finding]
+
+
+class Paper(NamedTuple):
+    """A paper and its claims."""
+
+    name: str
+    title: str
+    source: str
+    claims: tuple[Claim, ...]
+
+
+class Bench:
+    """Where claims are checked: how thoroughly, from which seed, and where results are kept.
+
+    Parameters
+    ----------
+    directory : path, optional
+        Where results are kept as they come; without one they are not.
+    quick : bool, default False
+        Whether a claim is checked in a minute or so rather than well.
+    seed : int, default 0
+        Of everything random; runs of different seeds share no draw.
+    jobs : int, default 1
+    progress : bool, default False
+    data : path, optional
+        Where the matrices released with PEPPP lie.
+
+    Examples
+    --------
+    >>> bench = Bench(seed=3)
+    >>> bench.seeds(5)
+    range(3000, 3005)
+    >>> bench.each(divmod, [(7, 2), (9, 4)])
+    [[3, 1], [2, 1]]
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike | None = None,
+        *,
+        quick: bool = False,
+        seed: int = 0,
+        jobs: int = 1,
+        progress: bool = False,
+        data: str | os.PathLike | None = None,
+    ):
+        self.quick, self.seed, self.jobs, self.progress, self.data = quick, seed, jobs, progress, data
+        self._kept: dict[str, Any] = {}
+        self._cut = b""
+        self._path = None if directory is None else Path(directory) / "trainings.jsonl"
+        if self._path is not None and self._path.exists():
+            written = self._path.read_bytes()
+            self._cut = b"\n" if written and not written.endswith(b"\n") else b""  # a kill left half a line
+            for record in map(read_checked, written.split(b"\n")):
+                if record is not None and record.get("version") == refimpl.__version__:
+                    self._kept[record["case"]] = record["found"]
+
+    def seeds(self, count: int, quick: int | None = None) -> range:
+        """Return so many seeds; of a quick run `quick`, if given."""
+        first = 1000 * self.seed
+        return range(first, first + (count if quick is None or not self.quick else quick))
+
+    def each(self, function: Callable[..., Any], cases: Sequence[tuple], label: str = "") -> list[Any]:
+        """Return what a function says of each case, in order, as JSON holds it.
+
+        What is known from an earlier run is not worked out again; what is new is kept as soon as it is there.
+
+        Parameters
+        ----------
+        function : callable
+            Of a module, so that other processes find it; what it returns JSON must be able to hold.
+        cases : sequence of tuple
+            Its arguments: numbers, texts, truth values, tuples of them.
+        label : str
+            Of the progress bar.
+        """
+        from tqdm import tqdm
+
+        names = [json.dumps([function.__module__, function.__qualname__, *case]) for case in cases]
+        missing = {name: case for name, case in zip(names, cases, strict=True) if name not in self._kept}
+        with tqdm(total=len(missing), desc=label, disable=not (self.progress and missing), leave=False) as bar:
+            for name, found in self._work(function, missing):
+                self._keep(name, found)
+                bar.update()
+        return [self._kept[name] for name in names]
+
+    def _work(self, function, missing):
+        if self.jobs <= 1 or len(missing) <= 1:
+            for name, case in missing.items():
+                yield name, function(*case)
+            return
+        with processes.pool(min(self.jobs, len(missing)), processes.follow_parent) as pool:
+            try:
+                futures = {pool.submit(function, *case): name for name, case in missing.items()}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BrokenProcessPool:
+                raise RuntimeError(processes.KILLED) from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, name: str, found: Any) -> None:
+        self._kept[name] = json.loads(json.dumps(found))
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            record = {"case": name, "version": refimpl.__version__, "found": found}
+            with open(self._path, "ab") as file:
+                file.write(self._cut + checked_line(record) + b"\n")
+            self._cut = b""
+
+
+def paired(a, b) -> tuple[float, float]:
+    """Return the mean of a - b over seeds, and its standard error.
+
+    >>> paired([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
+    (0.25, 0.144...)
+    """
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))
+
+
+def less(difference: tuple[float, float], by: float = 0.0) -> Verdict:
+    """Return the verdict on "a is less than b, by more than `by`", given `paired(a, b)`.
+
+    It holds where the difference is below by two standard errors, and does not where it is above by as much;
+    between them so many seeds cannot tell.
+
+    >>> less((-0.3, 0.1)), less((0.3, 0.1)), less((-0.1, 0.1))
+    ('holds', 'does not hold here', 'cannot be checked here')
+    """
+    return _judge(-difference[0] - by, difference[1])
+
+
+def like(difference: tuple[float, float], within: float) -> Verdict:
+    """Return the verdict on "a is no worse than b, by more than `within`", given `paired(a, b)` of errors or losses.
+
+    >>> like((0.001, 0.002), 0.01), like((0.03, 0.002), 0.01), like((0.001, 0.02), 0.01)
+    ('holds', 'does not hold here', 'cannot be checked here')
+    """
+    return _judge(within - difference[0], difference[1])
+
+
+def more(difference: tuple[float, float], by: float = 0.0) -> Verdict:
+    """Return the verdict on "a is more than b, by more than `by`", given `paired(a, b)`."""
+    return _judge(difference[0] - by, difference[1])
+
+
+def _judge(room: float, error: float) -> Verdict:
+    """Return whether something is surely above 0, surely below, or neither; nan, of what diverged, is below."""
+    if room > SURE * error:
+        return "holds"
+    return "cannot be checked here" if room >= -SURE * error else "does not hold here"
+
+
+def compare(
+    found: Mapping[str, Mapping[str, Any]],
+    baseline: str,
+    judges: Mapping[str, Callable[[tuple[float, float]], Verdict]],
+    *,
+    title: str,
+    what: str = "test error",
+    left_out: str = "",
+) -> Finding:
+    """Return what comes of several ways of training, each beside one of them, seed by seed.
+
+    Parameters
+    ----------
+    found : mapping of group to mapping of way to array_like, shape (seeds,)
+        Groups are networks, say; a way that a group has not is left out there.
+    baseline : str
+        The way that others are compared with.
+    judges : mapping of way to function
+        Each takes `paired` of a way and the baseline, and returns the verdict; the claim gets the worst.
+    title, what, left_out : str
+
+    Examples
+    --------
+    >>> errors = {"mlp": {"float32": [0.1, 0.2, 0.3], "to nearest": [0.5, 0.5, 0.6]}}
+    >>> compare(errors, "float32", {"to nearest": more}, title="Digits").why
+    'mlp, to nearest: +0.3333 (0.0333)'
+    """
+    rows, verdicts, said, numbers = [], [], [], {}
+    for group, of in found.items():
+        for way, values in of.items():
+            values = np.asarray(values, dtype=np.float64)
+            difference = paired(values, of[baseline])
+            if way in judges:
+                verdicts.append(judges[way](difference))
+                said.append(f"{group}, {way}: {difference[0]:+.4f} ({difference[1]:.4f})")
+            numbers[f"{group}, {way}"] = {"found": values.tolist(), f"less {baseline}": difference}
+            less_it = "" if way == baseline else f"{difference[0]:+.4f} ({difference[1]:.4f})"
+            rows.append((group, way, f"{values.mean():.4f}", f"{values.std(ddof=1):.4f}", less_it))
+    ways = list(dict.fromkeys(way for of in found.values() for way in of))
+    series = {}
+    for group, of in found.items():
+        many = [np.asarray(of.get(way, [np.nan, np.nan]), dtype=np.float64) for way in ways]
+        series[group] = np.array([[m.mean() for m in many], [m.std(ddof=1) for m in many]])
+    heads = ("", "", what, "seeds' deviation", f"less {baseline} (s.e.)")
+    chart = Chart("means", title, series, "bars", y=f"{what}; lines: deviation of seeds", labels=ways)
+    return Finding(worst(verdicts), "; ".join(said), numbers, (table(title, heads, rows),), (chart,), left_out=left_out)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict on all of several: it holds if all do, and does not if any does not."""
+    order = ("does not hold here", "cannot be checked here", "holds only with the flaw", "holds")
+    return min(verdicts, key=order.index)

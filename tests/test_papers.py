@@ -1,0 +1,152 @@
+"""Claims of papers: verdicts follow from what was found, and what was trained is kept."""
+
+import json
+
+import numpy as np
+import pytest
+
+from refimpl.__main__ import main
+from refimpl.papers import catalogue
+from refimpl.papers.claim import VERDICTS, Bench, Chart, Finding, compare, less, like, more, paired, worst
+from refimpl.plots import chart
+
+CLAIMS = [(name, claim) for name in catalogue.NAMES for claim in catalogue.paper(name).claims]
+
+
+@pytest.mark.parametrize(
+    ("a", "less_by", "verdict"),
+    [(0.1, 0.0, "holds"), (0.9, 0.0, "does not hold here"), (0.1, 0.5, "does not hold here")],
+)
+def test_a_difference_of_many_standard_errors_decides(a, less_by, verdict):
+    other = [0.5, 0.51, 0.49]
+    difference = paired([a, a, a], other)
+    assert less(difference, less_by) == verdict
+    assert more(paired(other, [a, a, a]), less_by) == verdict
+
+
+def test_a_difference_within_the_noise_decides_nothing():
+    noisy = paired([0.1, 0.9, 0.4], [0.5, 0.5, 0.5])
+    assert less(noisy) == more(noisy) == like(noisy, 0.1) == "cannot be checked here"
+
+
+def test_alike_is_within_the_margin_by_two_standard_errors():
+    assert like((0.0, 0.004), 0.01) == "holds"
+    assert like((0.0, 0.006), 0.01) == "cannot be checked here"
+    assert like((0.03, 0.004), 0.01) == "does not hold here"
+    assert like((np.nan, np.nan), 0.01) == less((np.nan, np.nan)) == "does not hold here"
+
+
+def test_a_claim_is_as_good_as_its_worst_part():
+    assert worst(VERDICTS) == "does not hold here"
+    assert worst(["holds", "cannot be checked here"]) == "cannot be checked here"
+    assert worst(["holds", "holds"]) == "holds"
+
+
+def test_ways_are_compared_seed_by_seed():
+    found = {"net": {"base": [0.1, 0.4], "worse": [0.3, 0.6]}, "other": {"base": [0.1, 0.2], "worse": [0.0, 0.1]}}
+    both = compare(found, "base", {"worse": more}, title="")
+    assert both.verdict == "does not hold here"
+    assert both.numbers["net, worse"]["less base"] == pytest.approx((0.2, 0.0))
+    assert compare({"net": found["net"]}, "base", {"worse": more}, title="").verdict == "holds"
+
+
+def noted(path, x):
+    """Return x * x, and note that it was worked out."""
+    with open(path, "a") as file:
+        file.write(f"{x} ")
+    return x * x
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_trained_is_not_trained_again(tmp_path, jobs):
+    note = str(tmp_path / "note")
+    assert Bench(tmp_path).each(noted, [(note, 2), (note, 3)]) == [4, 9]
+    assert Bench(tmp_path, jobs=jobs).each(noted, [(note, 4), (note, 3), (note, 5)]) == [16, 9, 25]
+    assert sorted((tmp_path / "note").read_text().split()) == ["2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("end", [b'{"case": "half', b"\x00\xff\n"])
+def test_what_a_kill_left_half_written_is_trained_again(tmp_path, end):
+    note = str(tmp_path / "note")
+    Bench(tmp_path).each(noted, [(note, 2)])
+    with open(tmp_path / "trainings.jsonl", "ab") as file:
+        file.write(end)
+    assert Bench(tmp_path).each(noted, [(note, 2), (note, 3)]) == [4, 9]
+    assert Bench(tmp_path).each(noted, [(note, 2), (note, 3)]) == [4, 9]
+    assert (tmp_path / "note").read_text() == "2 3 "
+
+
+def test_a_changed_result_in_the_file_is_not_believed(tmp_path):
+    Bench(tmp_path).each(divmod, [(9, 2)])
+    path = tmp_path / "trainings.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"[4, 1]", b"[4, 7]"))
+    assert Bench(tmp_path).each(divmod, [(9, 2)]) == [[4, 1]]
+
+
+def test_runs_of_different_seeds_share_none():
+    assert not set(Bench(seed=1).seeds(10)) & set(Bench(seed=2).seeds(10))
+
+
+def test_every_claim_has_a_name_of_its_own_and_says_what_was_published():
+    assert len({(name, claim.name) for name, claim in CLAIMS}) == len(CLAIMS)
+    assert all(claim.published and claim.check.__doc__ for _, claim in CLAIMS)
+
+
+def test_the_list_names_every_claim_with_the_verdict_that_ships(capsys):
+    assert main(["reproduce"]) == 0
+    shown = capsys.readouterr().out
+    for name, claim, verdict, why in catalogue.verdicts():
+        assert name in shown and f"  {claim:<28} {verdict}" in shown and why in shown
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+def test_what_ships_is_a_full_run_of_claims_there_are(name):
+    shipped = catalogue.results(name)
+    if not shipped:
+        pytest.skip(f"no full run of {name} ships yet")
+    assert shipped["paper"] == name and not shipped["quick"]
+    assert list(shipped["claims"]) == [claim.name for claim in catalogue.paper(name).claims]
+    assert {of["verdict"] for of in shipped["claims"].values()} <= set(VERDICTS)
+
+
+def test_a_paper_is_checked_and_its_results_and_pictures_written(tmp_path, capsys, monkeypatch):
+    line = Chart("line", "a line", {"a": ([1, 2], [3, 4])})
+    found = Finding("holds", "because", {"x": [1.0]}, (), (line,), "much")
+    claims = tuple(catalogue.Claim(name, "they say", lambda bench: found) for name in ("one", "two"))
+    paper = catalogue.Paper("bfloat16", "A paper", "nowhere", claims)
+    monkeypatch.setattr(catalogue, "paper", lambda name: paper)
+    assert main(["reproduce", "bfloat16", "--quick", "--only", "two", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "verdict: holds: because" in shown and "left out, for --quick: much" in shown
+    report = json.loads((tmp_path / "out/results.json").read_text())
+    assert report["claims"]["two"]["verdict"] == "holds" and report["quick"] and "one" not in report["claims"]
+    assert (tmp_path / "out/two-line.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("reproduce nothing", "'nothing'"),
+        ("reproduce bfloat16 --only nothing", "'nothing'"),
+        ("reproduce --quick", "--quick: a paper must be named"),
+    ],
+)
+def test_an_unknown_paper_or_claim_is_refused_before_anything_is_written(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_chart_shows_every_number_it_is_given():
+    lines = chart(Chart("a", "both", {"x": ([1, 2], [1, 2], [0.1, 0.1]), "y": ([1, 4], [2, 1])}, log="xy")).axes[0]
+    assert [line.get_xydata().tolist() for line in lines.lines if line.get_marker() in "os"] == [
+        [[1, 1], [2, 2]],
+        [[1, 2], [4, 1]],
+    ]
+    assert lines.get_xscale() == lines.get_yscale() == "log" and lines.get_title() == "both"
+    bars = chart(Chart("a", "", {"x": np.array([[1, 2], [0.1, 0.1]]), "y": [3, 4]}, "bars", labels=("a", "b"))).axes[0]
+    assert [bar.get_height() for bar in bars.patches] == [1, 2, 3, 4]
+    pie = chart(Chart("a", "", {"x": [1, 2, 5]}, "pie", labels=("a", "b", "c"))).axes[0]
+    assert [text.get_text() for text in pie.texts][:3] == ["a: 1", "b: 2", "c: 5"]
+    grid = chart(Chart("a", "", {"tau": [[1, 2], [3, 4]]}, "grid")).axes[0]
+    assert grid.images[0].get_array().tolist() == [[1, 2], [3, 4]]
