@@ -74,7 +74,7 @@ def test_current_scaling_moves_the_largest_value_into_the_top_binade_exactly():
     assert rounder.plan[0][-1] == 2.0**27
 
 
-@pytest.mark.parametrize(("largest", "scale"), [(448, 1), (449, 0.5), (224, 2), (1e-30, 2.0**100)])
+@pytest.mark.parametrize(("largest", "scale"), [(448, 1), (449, 0.5), (224, 2), (1e-30, 2.0**108)])
 def test_scales_are_the_largest_powers_of_two_that_do_not_overflow(largest, scale):
     rounder = Rounder(Precision(roles={"weight": Rounding(format="e4m3fn", scaling="current")}), seed=0)
     rounder.plan = {}
@@ -101,19 +101,46 @@ def test_each_row_is_rounded_like_a_tensor_of_its_own_whatever_its_magnitude(fmt
                 np.testing.assert_array_equal(got, np.concatenate(alone))
 
 
-def test_scales_stay_within_what_float32_holds_and_leave_alone_what_tells_them_nothing():
+def test_scales_reach_the_ends_of_float32_and_leave_alone_what_tells_them_nothing():
     for fmt, largest, scale in [
-        ("int8", 2.0**-130, 2.0**100),
+        ("int8", 2.0**-130, 127 * 2.0**130),
         ("int8", 254.0, 0.5),
         ("int8", 0.0, 1.0),
         ("int8", np.inf, 1.0),
-        ("e2m1fn", 2.0**-149, 2.0**100),
+        ("e2m1fn", 2.0**-149, 2.0**151),
         ("e2m1fn", 2.0**100, 2.0**-98),
-        ("e2m1fn", 3e38, 2.0**-100),
+        ("e2m1fn", 2e38, 2.0**-125),
         ("e2m1fn", np.inf, 1.0),
     ]:
         with np.errstate(invalid="ignore"):
-            assert rounded(F32([largest]), "weight", format=fmt, scaling="current")[1] == scale
+            found, got = rounded(F32([largest]), "weight", format=fmt, scaling="current")
+            assert got == scale
+            if 0 < largest < np.inf:
+                assert found == pytest.approx(largest, rel=0.25)
+
+
+def test_a_tensor_at_the_end_of_float32_is_rounded_like_the_same_tensor_in_its_middle():
+    x = F32([1e34, 3.3e33, -5e31, 0])
+    middle, _ = rounded(x / F32(2.0**100), "weight", format="e4m3fn", scaling="current")
+    found, _ = rounded(x, "weight", format="e4m3fn", scaling="current")
+    assert np.array_equal(found, middle * F32(2.0**100))
+
+
+@pytest.mark.parametrize("fmt", ["int8", "e4m3", "e2m1fn", "e2m1fn_flush", "e4m3fn", "float16", "bfloat16"])
+@pytest.mark.parametrize("rounding", ["ties_to_even", "stochastic", "toward_zero"])
+@pytest.mark.parametrize("scaling", ["none", "current"])
+def test_a_tensor_s_nan_stays_nan_in_every_format(fmt, rounding, scaling):
+    if fmt == "int8" and rounding == "toward_zero":
+        return  # refused
+    x = F32([1.0, np.nan, -np.nan, 2.0])
+    found, _ = rounded(x, "weight", format=fmt, rounding=rounding, scaling=scaling)
+    assert np.isnan(found).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("policy", [presets.int8(), presets.peppp(), Precision(roles={"weight": "e2m1fn"})])
+def test_a_rate_that_makes_nan_of_the_weights_is_divergence_in_formats_without_nan_too(policy):
+    result = rf.nn.fit(rf.nn.mlp(), DIGITS, precision=policy, epochs=2, learning_rate=1e25)
+    assert result.diverged and result.test_error == 0.9
 
 
 def test_formats_train_if_float32_holds_them_but_for_a_binade_at_the_top():

@@ -35,11 +35,22 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from refimpl import _arguments as check
-from refimpl.formats import OTHER_NAMES, OVERFLOWS, ROUNDINGS, FloatFormat, IntFormat, Overflow, RoundingMode
+from refimpl.formats import (
+    OTHER_NAMES,
+    OVERFLOWS,
+    ROUNDINGS,
+    BlockFormat,
+    CodeBook,
+    FloatFormat,
+    IntFormat,
+    Overflow,
+    PositFormat,
+    RoundingMode,
+)
 from refimpl.formats import format as format_of
 from refimpl.nn.loss_scale import LossScale
 
@@ -57,8 +68,8 @@ ROLES = {
 """The roles, and which of PEPPP's two formats each takes."""
 
 TRAINABLE = (
-    "a signed integer format, or a floating-point format with a sign and a zero, at most 23 mantissa bits "
-    "and an exponent range within float32's"
+    "a signed integer format, or a floating-point format with a sign and a zero or a posit, of at most 23 mantissa "
+    "bits and a range within float32's, in which training computes"
 )
 
 PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
@@ -66,7 +77,9 @@ PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
 
 Scaling = Literal["none", "current", "delayed"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
+Underflow = Literal["minpos", "zero"]
 GradientsRounded = Literal["unscaled", "scaled"]
+Format = FloatFormat | IntFormat | PositFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +88,12 @@ class Rounding:
 
     Parameters
     ----------
-    format : FloatFormat, IntFormat or name
+    format : FloatFormat, IntFormat, PositFormat or name
     rounding : RoundingMode
-        Integers take ``ties_to_even`` and ``stochastic``.
+        Integers take ``ties_to_even`` and ``stochastic``, posits ``ties_to_even``.
     overflow : str
-        As in `refimpl.quantize`.
+        As in `refimpl.quantize`.  Posits have but one way: numbers saturate, infinities become NaR.  NaN (and
+        NaR, which float32 holds as NaN) stays NaN in every format, so that training says that it diverged.
     scaling : str
         ``none``; ``current``: each tensor is multiplied by the power of two that brings its
         largest magnitude to the top binade of the format, rounded, and divided again, both
@@ -90,6 +104,9 @@ class Rounding:
         What shares a scale: the ``tensor``; each ``row``, the vectors whose products are summed;
         or a number of neighbours in such a vector.  All but the first are for the roles of
         products alone, and always scale by the current magnitude.
+    underflow : str, optional
+        Of posits alone.  ``minpos``, the default and the standard: below the smallest value all but
+        zero becomes that.  ``zero``: up to its half they become zero, as they do in floats.
 
     Raises
     ------
@@ -107,6 +124,7 @@ class Rounding:
     overflow: Overflow = "saturate"
     scaling: Scaling = "none"
     per: Literal["tensor", "row"] | int = "tensor"
+    underflow: Underflow | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
@@ -127,19 +145,40 @@ class Rounding:
             check.choice("Rounding", f"rounding of {self.format}", self.rounding, ("ties_to_even", "stochastic"))
             if self.scaling == "none":
                 object.__setattr__(self, "scaling", "current")
-        elif not (isinstance(self.format, FloatFormat) and _within_float32(self.format)):
-            raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE)
+        elif not within_float32(self.format):
+            kind = {BlockFormat: "a block format", CodeBook: "a code book"}.get(type(self.format))
+            hint = f"{self.format} is {kind}, whose scales training does not keep" if kind else ""
+            raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE, hint)
+        if not isinstance(self.format, PositFormat):
+            if self.underflow is not None:
+                raise check.wrong_value("Rounding", "underflow", self.underflow, f"None for {self.format}, no posit")
+            return
+        for name, only in (("rounding", "ties_to_even"), ("scaling", "none")):
+            if (got := getattr(self, name)) != only:
+                hint = "posits round to even on their codes" if name == "rounding" else "posits are densest around 1"
+                raise check.wrong_value("Rounding", f"{name} of {self.format}", got, only, hint)
+        if self.underflow is not None:
+            check.choice("Rounding", "underflow", self.underflow, get_args(Underflow))
+
+    def __repr__(self) -> str:
+        """Name all settings, `underflow` only where it is given: a run's noise is drawn from this text."""
+        named = [f.name for f in fields(self) if f.name != "underflow" or self.underflow is not None]
+        return f"Rounding({', '.join(f'{name}={getattr(self, name)!r}' for name in named)})"
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
         per = "" if self.per == "tensor" else f" per {'' if self.per == 'row' else 'block of '}{self.per}"
-        return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}"
+        underflow = "" if self.underflow is None else f", underflow to {self.underflow}"
+        return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}{underflow}"
 
 
-def _within_float32(fmt: FloatFormat) -> bool:
-    """Tell whether float32, in which training computes, holds the format (but for its top binade)."""
+def within_float32(fmt) -> bool:
+    """Tell whether float32, in which training computes, holds a float (but for its top binade) or a posit."""
+    if isinstance(fmt, PositFormat):
+        return fmt.bits - 3 - fmt.exponent_bits <= 23 and fmt.max <= 2.0**127
     return (
-        fmt.signed
+        isinstance(fmt, FloatFormat)
+        and fmt.signed
         and fmt.has_zero
         and fmt.mantissa_bits <= 23
         and fmt.max < 2.0**129
@@ -160,10 +199,11 @@ class Precision:
 
     Parameters
     ----------
-    low, high : FloatFormat, IntFormat or name, optional
+    low, high : FloatFormat, IntFormat, PositFormat or name, optional
         The two formats of the table above; without them nothing is rounded but what `roles` says.
     rounding, overflow : str
-        Of `low` and `high`: the paper's formats round stochastically and saturate.
+        Of `low` and `high`: the paper's formats round stochastically and saturate.  Posits want
+        ``ties_to_even``.
     loss_scale : float or LossScale
         The loss is multiplied by it before the backward pass, and weight gradients are divided by
         it again.  A number is a constant scale.
@@ -193,14 +233,14 @@ class Precision:
     ('e5m10', None)
     """
 
-    low: FloatFormat | IntFormat | str | None = None
-    high: FloatFormat | IntFormat | str | None = None
+    low: Format | str | None = None
+    high: Format | str | None = None
     rounding: RoundingMode = "stochastic"
     overflow: Overflow = "saturate"
     loss_scale: float | LossScale = 1000.0
     gradients_rounded: GradientsRounded = "unscaled"
-    roles: Mapping[str, Rounding | FloatFormat | IntFormat | str | None] = field(default_factory=dict)
-    layers: Mapping[str, Mapping[str, Rounding | FloatFormat | IntFormat | str | None]] = field(default_factory=dict)
+    roles: Mapping[str, Rounding | Format | str | None] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Rounding | Format | str | None]] = field(default_factory=dict)
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
@@ -242,7 +282,7 @@ class Precision:
                 found = _rounding(mapping[role], found)
         return found
 
-    def format_of(self, role: str, layer: str = "") -> FloatFormat | IntFormat | None:
+    def format_of(self, role: str, layer: str = "") -> Format | None:
         """Return the format of a role in a layer, None where it stays in float32."""
         rounding = self.rounding_of(role, layer)
         return None if rounding is None else rounding.format

@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import IntFormat
+from refimpl.formats import FloatFormat, IntFormat, PositFormat
 from refimpl.nn.precision import PRODUCT_ROLES, ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
 
 _ROLES = list(ROLES)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Rounder:
@@ -124,8 +125,10 @@ class Rounder:
         elif rounding.rule.scaling == "none":
             rounding(flat, result, self.seed, self.calls)
         else:
-            scale = rounding.scale(self._largest(flat, rounding.rule.scaling, f"{role} {layer} {which}"))
-            rounding.scaled(flat, result, scale, self.seed, self.calls)
+            largest = self._largest(flat, rounding.rule.scaling, f"{role} {layer} {which}")
+            found = rounding.scales(np.array(largest))
+            scale = float(found)
+            rounding.scaled(flat, result, found, self.seed, self.calls)
         if self.plan is not None:
             self.plan[self.calls] = (role, layer, x.shape, rounding.rule, scale)
         self.calls += 1
@@ -153,7 +156,10 @@ class Rounder:
 
 
 class TensorRounding:
-    """A Rounding with what the kernels need to know about it."""
+    """A Rounding with what the kernels need to know about it.
+
+    NaN stays NaN, in formats without one too: training has to see that it diverged.
+    """
 
     def __init__(self, rounding: Rounding):
         from refimpl.kernels.float32_codes import fits_float32, float32_target
@@ -169,9 +175,10 @@ class TensorRounding:
             largest = np.float32(fmt.max if self.unscaled else np.inf)
         self.largest_bits = largest.view(np.uint32)
         self.site: np.ndarray | None = None  # what kernels want to know, if there is one for this rounding
-        if rounding.rounding in ("ties_to_even", "stochastic") and fits_float32(fmt):
+        if isinstance(fmt, FloatFormat) and rounding.rounding in ("ties_to_even", "stochastic") and fits_float32(fmt):
             how = STOCHASTIC if rounding.rounding == "stochastic" else TO_EVEN
             target = float32_target(fmt, rounding.overflow)
+            target = target._replace(nan_bits=np.float32(np.nan).view(np.uint32), nan_sign_flip=np.uint32(0))
             self.site = np.array([(how, 0, 0, self.largest_bits, *target)], SITE)
 
     def __call__(self, flat: np.ndarray, result: np.ndarray, seed: np.uint64, stream: int) -> None:
@@ -181,44 +188,43 @@ class TensorRounding:
 
             round_part(flat, result, 0, self.site, np.array([seed, stream, 0], np.uint64))
         else:
+            is_posit = isinstance(self.format, PositFormat)
             ops.quantize(
                 flat,
                 self.format,
                 rounding=self.rule.rounding,
-                overflow=self.rule.overflow,
+                overflow="overflow" if is_posit else self.rule.overflow,
                 seed=int(seed),
                 stream=stream,
                 out=result,
             )
+            if self.rule.underflow == "zero":
+                result[np.abs(flat) <= self.format.smallest / 2] = 0
+            if not is_posit and self.format.nan_code is None:
+                result[np.isnan(flat)] = np.nan
 
-    def scale(self, magnitude: float) -> float:
-        """Return what to multiply by, so that this magnitude is within the format."""
-        if not 0 < magnitude < math.inf:
-            return 1.0
-        if isinstance(self.rule.format, IntFormat):
-            return min(self.largest / magnitude, 2.0**100)  # float32 must hold it
-        # a power of two, so that scaling is exact; 2^100 away from what float32 cannot hold
-        exponent = math.floor(math.log2(self.largest)) - math.frexp(magnitude)[1] + 1
-        if math.ldexp(magnitude, exponent) > self.largest:
-            exponent -= 1
-        return 2.0 ** max(-100, min(100, exponent))
-
-    def scaled(self, flat, result, scale: float, seed, stream) -> None:
-        """Round x scale, and divide by scale again."""
-        self(flat * np.float32(scale), result, seed, stream)
-        result /= np.float32(scale)
+    def scaled(self, flat, result, scale, seed, stream) -> None:
+        """Round x scale, and divide by scale again; one scale, or one for each element."""
+        # in float32, which is faster and gives the same bits, where it holds all scales
+        scale = scale.astype(np.float32) if np.all(_in_float32(scale)) else scale
+        self((flat * scale).astype(np.float32, copy=False), result, seed, stream)
+        np.divide(result, scale, out=result, casting="same_kind")
 
     def scales(self, magnitudes: np.ndarray) -> np.ndarray:
-        """Return `scale` of each magnitude, as float32."""
+        """Return what brings each magnitude to the top of the format: float64, but rounded to float32 if that holds it.
+
+        For floats they are powers of two, so that scaling is exact.
+        """
         usual = (magnitudes > 0) & (magnitudes < math.inf)
         wide = np.where(usual, magnitudes, 1).astype(np.float64)
         if isinstance(self.rule.format, IntFormat):
-            found = np.minimum(self.largest / wide, 2.0**100)
+            found = self.largest / wide
         else:
             exponent = math.floor(math.log2(self.largest)) - np.frexp(wide)[1] + 1
             exponent -= np.ldexp(wide, exponent) > self.largest
-            found = np.ldexp(1.0, np.clip(exponent, -100, 100))
-        return np.where(usual, found, 1).astype(np.float32)
+            found = np.ldexp(1.0, exponent)
+        found = np.where(usual, found, 1.0)
+        return np.where(_in_float32(found), np.minimum(found, _LARGEST).astype(np.float32), found)
 
     def by_vectors(self, x, result, seed, stream) -> None:
         """Round vectors along the last axis, or blocks of neighbours in them, each by its own scale."""
@@ -227,5 +233,9 @@ class TensorRounding:
         starts = np.arange(0, length, size)
         largest = np.maximum.reduceat(np.abs(x), starts, axis=-1)
         scale = np.repeat(self.scales(largest), np.diff([*starts, length]), axis=-1)
-        self((x * scale).reshape(-1), result.reshape(-1), seed, stream)
-        result /= scale
+        self.scaled(x.reshape(-1), result.reshape(-1), scale.reshape(-1), seed, stream)
+
+
+def _in_float32(scale: np.ndarray) -> np.ndarray:
+    """Tell which scales are, in all their bits, float32's."""
+    return (scale >= 2.0**-126) & (scale <= _LARGEST)
