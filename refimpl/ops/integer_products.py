@@ -38,8 +38,10 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
 
     Notes
     -----
-    The accumulators add the codes' own products; then sum (a - za) (b - zb) = sum a b - za sum b
-    - zb sum a + k za zb, so that zero points cost one pass over each matrix and not a wider product.
+    Where no sum can leave int32, sums of floats hold them exactly, and NumPy makes them; elsewhere a kernel
+    adds one product after the other.  The accumulators add the codes' own products; then
+    sum (a - za) (b - zb) = sum a b - za sum b - zb sum a + k za zb, so that zero points cost one pass over
+    each matrix and not a wider product.
 
     *Source*: Jacob et al., arXiv 1712.05877, and FBGEMM, arXiv 2101.05615; `refimpl.spec.integers`.
 
@@ -65,15 +67,7 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
             text = _arguments.message(caller, f"zero_points[{i}]", f"of shape {zero.shape}", f"(), {one} or {other}")
             raise ValueError(text)
     a_zero, b_zero = a_zero.astype(np.int64).reshape(-1, 1), b_zero.astype(np.int64).reshape(1, -1)
-    from refimpl.kernels import integer_products as kernel
-
-    out = np.empty((m, n), np.int64)
-    wrong, terms = kernel.products(a, np.ascontiguousarray(b.T), out)
-    if wrong >= 0:
-        raise OverflowError(
-            f"matmul_int: the accumulator of the result at index {divmod(wrong, n)} leaves int32 "
-            f"after {terms} of {k} terms of a and b; split the sum, or use narrower codes"
-        )
+    out = _products(a, b)
     out += k * a_zero * b_zero - a_zero * b.sum(axis=0) - b_zero * a.sum(axis=1, keepdims=True)
     if (bad := (out < INT32.min) | (out > INT32.max)).any():
         index = _arguments.first(bad)
@@ -82,6 +76,24 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
             "split the sum, or use narrower codes"
         )
     return out.astype(np.int32)
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the products of the codes themselves (int64), as int32 accumulators give them."""
+    most = a.shape[1] * int(abs(a).max(initial=0)) * int(abs(b).max(initial=0))
+    if most <= INT32.max:  # whole numbers that floats hold, whatever the order of their sums
+        exact = np.float32 if most <= 2**24 else np.float64
+        return (a.astype(exact) @ b.astype(exact)).astype(np.int64)
+    from refimpl.kernels import integer_products as kernel
+
+    out = np.empty((a.shape[0], b.shape[1]), np.int64)
+    wrong, terms = kernel.products(a, np.ascontiguousarray(b.T), out)
+    if wrong >= 0:
+        raise OverflowError(
+            f"matmul_int: the accumulator of the result at index {divmod(wrong, out.shape[1])} leaves int32 "
+            f"after {terms} of {a.shape[1]} terms of a and b; split the sum, or use narrower codes"
+        )
+    return out
 
 
 def product_table(first: Coded, second: Coded) -> np.ndarray:

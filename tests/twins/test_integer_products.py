@@ -63,6 +63,19 @@ def test_a_sum_that_leaves_int32_and_comes_back_has_left_it():
         rf.matmul_int(a, b)
 
 
+@pytest.mark.parametrize("terms", [4, 200, 1000, 40_000])
+def test_products_are_exact_near_every_bound_that_floats_and_accumulators_have(terms):
+    a = np.resize([255, 255, 254], (2, terms)).astype(np.uint8)
+    b = np.resize([127, -127, 126, -125], (terms, 3)).astype(
+        np.int8
+    )  # at most 2^24; 2^31; beyond, though the sum is not
+    exact = sum(int(x) * int(y) for x, y in zip(a[1], b[:, 2], strict=True))
+    assert rf.matmul_int(a, b)[1, 2] == exact
+    assert rf.matmul_int(a, abs(b) // 2)[0, 0] == sum(
+        int(x) * (abs(int(y)) // 2) for x, y in zip(a[0], b[:, 0], strict=True)
+    )
+
+
 def test_a_result_beyond_int32_is_reported_though_the_accumulator_held_the_sum():
     a, b = np.full((1, 40000), 0), np.full((40000, 1), 200)
     with pytest.raises(OverflowError, match="the result"):
