@@ -5,6 +5,8 @@ Images are (batch, height, width, channels), convolution weights (rows, columns,
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from refimpl.autodiff.tensor import primitive
@@ -20,6 +22,7 @@ def convolve(
     groups: int = 1,
     by_patches: bool = False,
     exact: bool = False,
+    sums=None,
     needed=(True, True),
 ):
     """Cross-correlate images with a bank of filters, zeros around the border.
@@ -30,12 +33,15 @@ def convolve(
 
     float32 takes the direct path of `refimpl.kernels.direct_convolution`; float64, and float32
     where `by_patches`, goes through patches, which says the same in fewer words.  With `exact`,
-    float32 is summed in float64 and rounded once: see `refimpl.autodiff.networks.matmul`.
+    float32 is summed in float64 and rounded once, and `sums` computes the three products instead: see
+    `refimpl.autodiff.networks.matmul`.
     """
     _fits(x.shape, weight.shape, stride, padding, groups)
     filters = weight.shape[3] // groups
     channels = x.shape[3] // groups
     convolution = _patches if by_patches or x.dtype != np.float32 else _in_float64 if exact else _direct
+    if sums is not None:
+        convolution = partial(_by_windows, sums=sums)
     parts = []
     for g in range(groups):
         part = x[..., g * channels : (g + 1) * channels] if groups > 1 else x
@@ -90,6 +96,35 @@ def _patches(x, weight, stride, padding, needed):
         return dx, (patches.T @ dy).reshape(weight.shape) if needed[1] else None
 
     return (patches @ matrix).reshape(batch, down, across, filters), vjp
+
+
+def _by_windows(x, weight, stride, padding, needed, sums):
+    """Convolve by products of matrices in which every result, a pixel's gradient too, is one sum."""
+    forward, left, right = sums
+    batch, height, width, channels = x.shape
+    rows, columns, _, filters = weight.shape
+    windows = _windows(np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))), rows, columns, stride)
+    down, across = windows.shape[1:3]
+    windows = windows.reshape(-1, rows * columns * channels)
+
+    def vjp(dy):
+        dw = right(windows.T, dy.reshape(-1, filters)).reshape(weight.shape) if needed[1] else None
+        if not needed[0]:
+            return None, dw
+        # what went into outputs at a stride comes back from them, spread out as far, by the filters turned round
+        spread = np.zeros((batch, height + 2 * padding + rows - 1, width + 2 * padding + columns - 1, filters), x.dtype)
+        spread[:, rows - 1 :: stride, columns - 1 :: stride][:, :down, :across] = dy
+        back = _windows(spread, rows, columns, 1)[:, padding : padding + height, padding : padding + width]
+        turned = weight[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, channels)
+        return left(back.reshape(-1, rows * columns * filters), turned).reshape(x.shape), dw
+
+    return forward(windows, weight.reshape(-1, filters)).reshape(batch, down, across, filters), vjp
+
+
+def _windows(x, rows, columns, stride):
+    """Return (batch, down, across, rows, columns, channels): what each output position sees."""
+    every = np.lib.stride_tricks.sliding_window_view(x, (rows, columns), axis=(1, 2))
+    return every[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
 
 
 def _in_float64(x, weight, stride, padding, needed):

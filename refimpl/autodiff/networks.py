@@ -8,7 +8,7 @@ from refimpl.autodiff.tensor import primitive
 
 
 @primitive
-def matmul(a, b, *, exact: bool = False, needed=(True, True)):
+def matmul(a, b, *, exact: bool = False, sums=None, needed=(True, True)):
     """Matrix product: (..., n, k) with (k, m), or with (..., k, m) of the same leading axes.
 
     A float32 matrix b is handled as a 1x1 convolution, whose order of summation is stated
@@ -18,34 +18,38 @@ def matmul(a, b, *, exact: bool = False, needed=(True, True)):
     two float32 is exact there, and so is the sum, in any order, if every product is a multiple of
     some 2^q and their magnitudes add up to at most 2^(53 + q): `refimpl.nn.exactness` says for
     which formats that always holds.
+
+    `sums`, three functions of two stacks of matrices, compute a b, dy b' and a' dy instead.
     """
     if a.ndim < 1 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or b.shape[:-2] not in ((), a.shape[:-2]):
         raise ValueError(
             f"matmul: shapes {a.shape} and {b.shape} do not fit; give (..., n, k) and (k, m), or "
             "(..., k, m) with the same leading axes"
         )
+    if sums is not None:
+        return _by(a, b, needed, *sums)
     if exact and a.dtype == np.float32:
         return _in_float64(a, b, needed)
     if b.ndim == 2 and a.dtype == np.float32:
         return _as_convolution(a, b, needed)
 
-    return _by_blas(a, b, needed)
+    return _by(a, b, needed)
 
 
-def _by_blas(a, b, needed):
+def _by(a, b, needed, forward=np.matmul, left=np.matmul, right=np.matmul):
     def vjp(dy):
-        da = dy @ np.swapaxes(b, -1, -2) if needed[0] else None
+        da = left(dy, np.swapaxes(b, -1, -2)) if needed[0] else None
         if not needed[1]:
             return da, None
         if b.ndim == 2:
-            return da, a.reshape(-1, a.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
-        return da, np.swapaxes(a, -1, -2) @ dy
+            return da, right(a.reshape(-1, a.shape[-1]).T, dy.reshape(-1, dy.shape[-1]))
+        return da, right(np.swapaxes(a, -1, -2), dy)
 
-    return a @ b, vjp
+    return forward(a, b), vjp
 
 
 def _in_float64(a, b, needed):
-    y, back = _by_blas(a.astype(np.float64), b.astype(np.float64), needed)
+    y, back = _by(a.astype(np.float64), b.astype(np.float64), needed)
 
     def vjp(dy):
         gradients = back(dy.astype(np.float64))

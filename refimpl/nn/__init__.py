@@ -8,13 +8,15 @@ from refimpl.nn import exactness, presets, schedules
 from refimpl.nn.loss_scale import LossScale
 from refimpl.nn.models import cnn, lenet, mlp, network, resnet8, resnet14, resnet18, transformer, vgg, vgg11
 from refimpl.nn.optimizer import SGD, Adam, AdamW
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.nn.precision import SUM_ROLES, Accumulator, Precision, Rounding
 from refimpl.nn.presets import preset
 from refimpl.nn.rounding_plan import rounding_plan
 from refimpl.nn.training import Result, fit
 
 __all__ = [
     "SGD",
+    "SUM_ROLES",
+    "Accumulator",
     "Adam",
     "AdamW",
     "LossScale",

@@ -11,7 +11,7 @@ from refimpl._files import refusal
 from refimpl.nn.attention import Embedding
 from refimpl.nn.layers import Sequential
 from refimpl.nn.optimizer import SGD, Optimizer
-from refimpl.nn.precision import Precision
+from refimpl.nn.precision import SUM_ROLES, Precision
 
 FIELDS = ("name", "classes", "train_images", "train_labels", "test_images", "test_labels")
 
@@ -66,6 +66,14 @@ def patterns(model, precision: Precision) -> None:
     for pattern in precision.layers:
         if not fnmatch.filter(names, pattern):
             raise check.unknown("fit", "pattern of precision.layers", pattern, names)
+
+
+def sums(exact_sums: bool, precision: Precision) -> None:
+    """Refuse exact sums under a policy that says how sums are accumulated."""
+    if exact_sums and any(
+        role in SUM_ROLES for roles in (precision.roles, *precision.layers.values()) for role in roles
+    ):
+        raise check.wrong_value("fit", "exact_sums", True, "False where the policy states an Accumulator")
 
 
 def switch_of(given, epochs: int) -> tuple[int, Precision] | None:

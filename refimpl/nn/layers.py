@@ -339,8 +339,8 @@ class Linear(Layer):
         return (*shape[:-1], self.outputs)
 
     def __call__(self, x, run):
-        weight = self.parameters["weight"]
-        return product(p.matmul, x, weight, run.rounder, self.name, exact=run.exact) + self.parameters["bias"]
+        weight, bias = (self.parameters[name] for name in ("weight", "bias"))
+        return product(p.matmul, x, weight, run.rounder, self.name, bias=bias, exact=run.exact)
 
     def program(self, writer, x):
         """Write a convolution of an image one pixel high, and a bias."""

@@ -26,7 +26,15 @@ are rounded only where a policy says so, right where they are multiplied and now
 ``product gradient``  the gradient of their product, before the two products it goes into
 ====================  ==================================================================================
 
-Sums of products run in float32: it is what goes into them and comes out that is rounded.
+Sums of products run in float32: it is what goes into them and comes out that is rounded, unless a policy
+gives the role of a sum an `Accumulator`:
+
+==================  ====================================================================================
+``product``         each value of a product, a layer's bias the last of its terms
+``left gradient``   of the left operand: each value is one sum, of all outputs it went into
+``right gradient``  of the right operand: over the batch, and over the positions of images and sequences
+==================  ====================================================================================
+
 *Source*: PEPPP's released code and QPyTorch's OptimLP.
 """
 
@@ -74,6 +82,9 @@ TRAINABLE = (
 
 PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
 """The roles of what is multiplied, see `refimpl.nn.products`."""
+
+SUM_ROLES = ("product", "left gradient", "right gradient")
+"""The roles of the sums of products, forward and backward."""
 
 Scaling = Literal["none", "current", "delayed"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
@@ -172,6 +183,52 @@ class Rounding:
         return f"{self.format.name}, {self.rounding}, {self.overflow}{scaling}{per}{underflow}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accumulator:
+    """Say how sums of products are added up: what `refimpl.matmul` calls `accumulate` and `order`.
+
+    Each product is exact; to add one to the sum, and nothing else, rounds, to nearest.
+
+    Parameters
+    ----------
+    format : FloatFormat, PositFormat or name
+        Of the sum, so also of the result: one that float32 holds, with NaN or NaR.
+    order : str
+        ``sequential``: rounded after every addition; ``exact``: the true sum, rounded once (for
+        posits: the quire); ``pairwise`` and ``kahan``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other formats and orders.
+
+    Notes
+    -----
+    Computed in integers, a hundred times as slowly as float32's sums.
+
+    Examples
+    --------
+    >>> quire = Accumulator(format="posit8_2", order="exact")
+    >>> policy = Precision(low="posit8_2", high="posit16_2", rounding="ties_to_even", loss_scale=1.0,
+    ...                    roles=dict.fromkeys(SUM_ROLES, quire))
+    >>> policy.accumulator_of("left gradient").order
+    'exact'
+    """
+
+    format: Any  # a name where it is given, the format of that name afterwards
+    order: Literal["sequential", "pairwise", "kahan", "exact"] = "sequential"
+
+    def __post_init__(self):
+        object.__setattr__(self, "format", format_of(self.format))
+        check.choice("Accumulator", "order", self.order, ("sequential", "pairwise", "kahan", "exact"))
+        has_nan = isinstance(self.format, PositFormat) or getattr(self.format, "nan_code", None) is not None
+        if not (within_float32(self.format) and has_nan):
+            allowed = (
+                "a floating-point format with NaN that float32 holds, such as float16, or a posit, such as posit8_2"
+            )
+            raise check.wrong_value("Accumulator", "format", str(self.format), allowed)
+
+
 def within_float32(fmt) -> bool:
     """Tell whether float32, in which training computes, holds a float (but for its top binade) or a posit."""
     if isinstance(fmt, PositFormat):
@@ -212,7 +269,8 @@ class Precision:
         the paper's code does, so that the scale protects activation gradients alone;
         ``scaled``: after, as mixed-precision training does, so that it protects both.
     roles : mapping of role to Rounding, format, name or None
-        What single roles do instead; None leaves them in float32.
+        What single roles do instead; None leaves them in float32.  The roles of sums take an
+        `Accumulator`.
     layers : mapping of pattern to such a mapping
         What single layers do instead.  Patterns are those of the shell, for layers' names as
         `refimpl.nn.rounding_plan` prints them, such as ``"1 Convolution"`` or ``"*Linear"``;
@@ -239,8 +297,8 @@ class Precision:
     overflow: Overflow = "saturate"
     loss_scale: float | LossScale = 1000.0
     gradients_rounded: GradientsRounded = "unscaled"
-    roles: Mapping[str, Rounding | Format | str | None] = field(default_factory=dict)
-    layers: Mapping[str, Mapping[str, Rounding | Format | str | None]] = field(default_factory=dict)
+    roles: Mapping[str, Rounding | Accumulator | Format | str | None] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Rounding | Accumulator | Format | str | None]] = field(default_factory=dict)
 
     def __post_init__(self):
         if (self.low is None) != (self.high is None):
@@ -257,7 +315,14 @@ class Precision:
         for where, mapping in (("roles", self.roles), *((f"layers[{k!r}]", v) for k, v in layers.items())):
             check.instance("Precision", where, mapping, Mapping, "a dict of roles, such as {'momentum': 'float16'}")
             for role, given in mapping.items():
-                check.choice("Precision", f"role in {where}", role, (*ROLES, *PRODUCT_ROLES))
+                check.choice("Precision", f"role in {where}", role, (*ROLES, *PRODUCT_ROLES, *SUM_ROLES))
+                if role in SUM_ROLES or isinstance(given, Accumulator):
+                    kinds = (Accumulator, type(None)) if role in SUM_ROLES else (Rounding,)
+                    allowed = (
+                        "an Accumulator" if role in SUM_ROLES else f"a Rounding; an Accumulator is for {SUM_ROLES}"
+                    )
+                    check.instance("Precision", f"{role} in {where}", given, kinds, allowed)
+                    continue
                 rounding = _rounding(given, default)
                 if rounding is not None and rounding.per != "tensor" and role in ROLES:
                     allowed = f"tensor, for all roles but {', '.join(PRODUCT_ROLES)}"
@@ -281,6 +346,14 @@ class Precision:
             if role in mapping and fnmatch.fnmatchcase(layer, pattern):
                 found = _rounding(mapping[role], found)
         return found
+
+    def accumulator_of(self, role: str, layer: str = "") -> Accumulator | None:
+        """Return how the sums of a role of `SUM_ROLES` are added up in a layer, None for float32."""
+        found = self.roles.get(role)
+        for pattern, mapping in self.layers.items():
+            if role in mapping and fnmatch.fnmatchcase(layer, pattern):
+                found = mapping[role]
+        return found  # type: ignore[return-value]  # __post_init__ saw to it
 
     def format_of(self, role: str, layer: str = "") -> Format | None:
         """Return the format of a role in a layer, None where it stays in float32."""

@@ -14,14 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from refimpl import ops
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.nn.precision import PRODUCT_ROLES
+from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator
 from refimpl.nn.rounder import Rounder
+
+FLOAT32 = Accumulator(format="float32")
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,16 @@ class Product:
         return self.multiply is p.convolve
 
 
-def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, **options) -> Tensor:
-    """Return multiply(a, b, **options), rounding and watching as the rounder says."""
+def product(
+    multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: str, *, bias: Tensor | None = None, **options
+) -> Tensor:
+    """Return multiply(a, b, **options) + bias, rounding, summing and watching as the rounder says.
+
+    Where an accumulator is stated, the bias is the last term of each of its sums.
+    """
     if not rounder.rounds_products(layer) and rounder.watch is None:
-        return multiply(a, b, **options)
+        y = multiply(a, b, **options)
+        return y if bias is None else y + bias
     images = multiply is p.convolve
 
     def rounded(x, role):
@@ -73,7 +83,31 @@ def product(multiply: Callable, a: Tensor, b: Tensor, rounder: Rounder, layer: s
             watch(Product(layer, tensors, multiply, options, needed))
         return rounded(dy, PRODUCT_ROLES[2])
 
-    return p.rounded(multiply(*forward, **options), backward=back)
+    how = [rounder.precision.accumulator_of(role, layer) for role in SUM_ROLES]
+    if any(how):
+        options["sums"] = [partial(sums_of_products, how=each or FLOAT32) for each in how]
+        if bias is not None:
+            x, weight = forward
+            ones = np.ones((*x.shape[:-1], 1), np.float32)
+            forward = [p.concatenate(x, ones, axis=x.data.ndim - 1), p.concatenate(weight, bias.reshape(1, -1), axis=0)]
+            bias = None
+    y = p.rounded(multiply(*forward, **options), backward=back)
+    return y if bias is None else y + bias
+
+
+def sums_of_products(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarray:
+    """Return a b as an accumulator sums it: (..., m, k) by (k, n) or (..., k, n), float32.
+
+    >>> x = np.full((1, 4096), 1, np.float32)
+    >>> [sums_of_products(x, x.T, Accumulator(format="float16", order=o)).item() for o in ("sequential", "exact")]
+    [2048.0, 4096.0]
+    """
+    if b.ndim == 2:
+        rows = a.reshape(-1, a.shape[-1])
+        y = ops.matmul(rows, b, "float32", accumulate=how.format, order=how.order)
+        return y.reshape(*a.shape[:-1], b.shape[1])
+    pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
+    return np.stack([sums_of_products(*pair, how) for pair in pairs]).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def round_operand(rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat, PositFormat
-from refimpl.nn.precision import PRODUCT_ROLES, ROLES, Precision, Rounding
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SUM_ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
@@ -62,8 +62,10 @@ class Rounder:
         return self._roundings[key]
 
     def rounds_products(self, layer: str) -> bool:
-        """Tell whether operands or gradients of a layer's products are rounded."""
-        return any(self.rounding(role, layer) is not None for role in PRODUCT_ROLES)
+        """Tell whether operands or gradients of a layer's products are rounded, or their sums."""
+        return any(self.rounding(role, layer) is not None for role in PRODUCT_ROLES) or any(
+            self.precision.accumulator_of(role, layer) is not None for role in SUM_ROLES
+        )
 
     def override(self, role: str, layer: str, **changes) -> None:
         """Change how a role is rounded in a layer, where it is rounded."""

@@ -174,6 +174,7 @@ def fit(
     factors = checks.factors(schedule)
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
+    checks.sums(exact_sums, precision)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
     switch = checks.switch_of(switch, epochs)
     if watch is not None:

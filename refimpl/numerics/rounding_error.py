@@ -55,7 +55,7 @@ from refimpl.autodiff import Tensor
 from refimpl.formats import FloatFormat
 from refimpl.nn import layers as nn
 from refimpl.nn.error_bounds import SLACK, Bounds
-from refimpl.nn.precision import Precision
+from refimpl.nn.precision import SUM_ROLES, Precision
 
 AT_ONCE = 64  # images
 
@@ -173,6 +173,8 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
         if type(layer).error_bound is nn.Layer.error_bound:
             allowed = "layers with a method error_bound, such as those of mlp, cnn, lenet, vgg and resnet8"
             raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {allowed}")
+        if any(precision.accumulator_of(role, layer.name) for role in SUM_ROLES):
+            raise ValueError(f"{caller}: there is no bound for an Accumulator; allowed are sums in float32")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
             rounding = precision.rounding_of(role, layer.name)

@@ -64,11 +64,18 @@ def test_a_policy_without_products_and_one_that_rounds_them_to_float32_train_to_
 
 
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn", "float8_e5m2"])
-def test_scales_of_many_magnitudes_are_those_of_each(fmt):
-    scaled = TensorRounding(Rounding(format=fmt, scaling="current"))
+def test_scales_bring_any_magnitude_to_the_top_of_the_format(fmt):
+    """The largest code for integers; the top binade for floats, by a power of two."""
+    scaled, largest = TensorRounding(Rounding(format=fmt, scaling="current")), rf.format(fmt).max
     magnitudes = np.float32([0.0, np.inf, 1e-45, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3e38])
-    one_by_one = [np.float32(scaled.scale(float(m))) for m in magnitudes]
-    assert np.array_equal(scaled.scales(magnitudes), one_by_one)
+    scales = scaled.scales(magnitudes)
+    assert scales[:2].tolist() == [1, 1]
+    top = magnitudes[2:].astype(np.float64) * scales[2:]
+    if fmt == "int8":
+        assert np.allclose(top, largest, rtol=2.0**-23, atol=0)
+    else:
+        assert (np.frexp(scales)[0] == 0.5).all() and (np.frexp(top)[1] <= np.frexp(largest)[1]).all()
+        assert ((top <= largest) & (2 * top > largest)).all()
 
 
 @pytest.mark.parametrize("fmt", ["int8", "e4m3fn"])
