@@ -8,6 +8,7 @@
 `sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
 `matmul_int`                             products of integer codes in int32 accumulators
+`matmul_int16`                           the same in 16-bit accumulators, outliers apart
 `matmul_lookup`, `product_table`         products of codes of 4 bits, looked up
 `quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
 `quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
@@ -24,7 +25,7 @@ from refimpl.ops.arithmetic import add, compare, div, fma, mul, sqrt, sub
 from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.floats import decode, encode, quantize, values
-from refimpl.ops.integer_products import matmul_int, matmul_lookup, product_table
+from refimpl.ops.integer_products import matmul_int, matmul_int16, matmul_lookup, product_table
 from refimpl.ops.integers import decode_int, quantize_int
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
@@ -44,6 +45,7 @@ __all__ = [
     "fma",
     "matmul",
     "matmul_int",
+    "matmul_int16",
     "matmul_lookup",
     "mul",
     "pack_bits",

@@ -10,7 +10,7 @@ from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.floats import decode
 
-INT32 = np.iinfo(np.int32)
+INT16, INT32 = np.iinfo(np.int16), np.iinfo(np.int32)
 Coded = IntFormat | FloatFormat | PositFormat | CodeBook | str
 
 
@@ -76,6 +76,65 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
             "split the sum, or use narrower codes"
         )
     return out.astype(np.int32)
+
+
+def matmul_int16(a, b, *, dense_bits: int = 7, pairs: int | None = None) -> np.ndarray:
+    """Return the product of two matrices of codes, summed in 16 bits that saturate, outliers of `b` apart.
+
+    Two products at a time are added and saturated, as the vector instructions for 8-bit codes do; so many
+    `pairs` are summed in 16 bits, saturating, before they go to int32.  Codes of `b` of more than `dense_bits`
+    bits are taken out into a sparse matrix, and multiplied in int32.
+
+    Parameters
+    ----------
+    a, b : array_like of integers, (m, k) and (k, n)
+        Codes from 0 to 255, and from -128 to 127; k is at most 65793, so that int32 holds all sums.
+    dense_bits : int
+        1 to 8; with 8 nothing is taken out.
+    pairs : int, optional
+        Default: as many as cannot saturate, 2^(7 - dense_bits); but one for 8 bits, of which a pair may saturate.
+
+    Returns
+    -------
+    ndarray of int32, (m, n)
+        By default, and with all pairs that cannot saturate, exactly `matmul_int`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other codes, shapes that do not fit, and numbers out of range.
+
+    Notes
+    -----
+    *Source*: FBGEMM, arXiv 2101.05615; `refimpl.spec.integers.dot16`.
+
+    Examples
+    --------
+    >>> a, b = [[255, 255, 1]], [[127], [127], [-3]]
+    >>> matmul_int16(a, b).tolist(), matmul_int16(a, b, dense_bits=8).tolist()
+    ([[64767]], [[32764]])
+    """
+    caller = "matmul_int16"
+    x = arrays.integers(caller, "a", a, 0, 255, "a code from 0 to 255").astype(np.int32)
+    y = arrays.integers(caller, "b", b, -128, 127, "a code from -128 to 127").astype(np.int32)
+    arrays.matrices(caller, x, y)
+    k = x.shape[1]
+    if k > INT32.max // (255 * 128):
+        allowed = f"at most {INT32.max // (255 * 128)} columns"
+        raise ValueError(_arguments.message(caller, "a", f"of shape {x.shape}", allowed, "split the sum"))
+    reach = 1 << (_arguments.integer(caller, "dense_bits", dense_bits, _arguments.Interval(1, 8)) - 1)
+    if pairs is None:
+        pairs = max(1, INT16.max // (2 * 255 * reach))
+    group = 2 * _arguments.integer(caller, "pairs", pairs, _arguments.Interval(1))
+    outlying = (y < -reach) | (y >= reach)
+    out, dense = _products(x, np.where(outlying, y, 0)).astype(np.int32), np.where(outlying, 0, y)
+    for start in range(0, k, group):
+        narrow = np.zeros_like(out)
+        for i in range(start, min(start + group, k), 2):
+            pair = x[:, i : i + 2] @ dense[i : i + 2]
+            narrow = (narrow + pair.clip(INT16.min, INT16.max)).clip(INT16.min, INT16.max)
+        out += narrow
+    return out
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from refimpl.papers.claim import Bench, Claim, Finding, Paper
 
 __all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts"]
 
-NAMES = ("bfloat16", "deepgemm")
+NAMES = ("bfloat16", "deepgemm", "fbgemm")
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
 

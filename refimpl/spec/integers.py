@@ -98,3 +98,28 @@ def dot(a: Sequence[int], b: Sequence[int], a_zero: int = 0, b_zero: int = 0) ->
     if not INT32_MIN <= result <= INT32_MAX:
         raise OverflowError(f"the result is {result}")
     return result
+
+
+def dot16(a: Sequence[int], b: Sequence[int], dense_bits: int = 7, pairs: int = 1) -> int:
+    """Return the sum of a * b over codes 0 .. 255 and -128 .. 127, added up in 16 bits that saturate.
+
+    Two products at a time are added and saturated, as vector instructions do; `pairs` of these pairs are summed
+    in 16 bits, saturating, before they are added to a wide sum.  Codes of `b` of more than `dense_bits` bits are
+    outliers: they are taken out, and their products added to the wide sum at once.
+
+    >>> dot16([255, 255], [127, 127]), dot16([255, 255], [127, 127], dense_bits=8)
+    (64770, 32767)
+    """
+    reach = 1 << (dense_bits - 1)
+    wide = sum(x * y for x, y in zip(a, b, strict=True) if not -reach <= y < reach)
+    dense = [x * y if -reach <= y < reach else 0 for x, y in zip(a, b, strict=True)]
+    for start in range(0, len(dense), 2 * pairs):
+        group, narrow = dense[start : start + 2 * pairs], 0
+        for i in range(0, len(group), 2):
+            narrow = _saturated16(narrow + _saturated16(sum(group[i : i + 2])))
+        wide += narrow
+    return wide
+
+
+def _saturated16(total: int) -> int:
+    return min(max(total, -(2**15)), 2**15 - 1)

@@ -84,6 +84,31 @@ def test_a_result_beyond_int32_is_reported_though_the_accumulator_held_the_sum()
         spec.dot([0] * 40000, [200] * 40000, -300, 0)
 
 
+@pytest.mark.parametrize("dense_bits", [1, 4, 6, 7, 8])
+@pytest.mark.parametrize("pairs", [None, 1, 3, 100])
+@pytest.mark.parametrize("terms", [0, 1, 8, 51])
+def test_sums_in_16_bits_saturate_as_defined(dense_bits, pairs, terms):
+    a, b = codes("uint8", (3, terms)), codes("int8_full", (terms, 4))
+    a[0], b[:, 0] = 255, 127
+    got = rf.matmul_int16(a, b, dense_bits=dense_bits, pairs=pairs)
+    taken = pairs or max(1, 2 ** (7 - dense_bits))
+    assert got.dtype == np.int32
+    assert got.tolist() == [
+        [spec.dot16(a[i].tolist(), b[:, j].tolist(), dense_bits, taken) for j in range(4)] for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("dense_bits", range(1, 8))
+def test_sums_in_16_bits_are_exact_once_outliers_are_apart_and_not_with_one_pair_more(dense_bits):
+    worst = (1 << (dense_bits - 1)) - 1 or -1
+    for b in (codes("int8_full", (1000, 3)), np.full((1000, 3), worst), np.full((1000, 3), -(1 << (dense_bits - 1)))):
+        a = np.full((2, 1000), 255)
+        assert (rf.matmul_int16(a, b, dense_bits=dense_bits) == rf.matmul_int(a, b)).all()
+    least = np.full((1000, 3), -(1 << (dense_bits - 1)))
+    wrong = rf.matmul_int16(a, least, dense_bits=dense_bits, pairs=2 ** (7 - dense_bits) + 1)
+    assert (wrong > rf.matmul_int(a, least)).all()
+
+
 FEW = [
     "uint2",
     "int2",
