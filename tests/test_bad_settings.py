@@ -217,6 +217,14 @@ def test_a_layer_that_stands_twice_is_refused_if_it_learns_and_welcome_if_not():
     rf.nn.fit(network(layers.Linear(64, 64), layers.ReLU()), FEW, epochs=1)
 
 
+def test_batch_norm_of_one_value_is_refused_and_of_one_image_of_many_pixels_is_not():
+    flat = layers.Sequential([layers.Flatten(), layers.Linear(64, 16), layers.BatchNorm(16), layers.Linear(16, 10)])
+    refused(lambda: rf.nn.fit(flat, FEW, batch_size=1), "fit: batch_size is 1; allowed is at least 2", "'2 BatchNorm'")
+    refused(lambda: rf.nn.rounding_plan(flat, FEW, rf.Precision(), batch_size=1), "'2 BatchNorm'")
+    rf.nn.fit(flat, FEW, epochs=1, batch_size=2)
+    rf.nn.fit(rf.nn.cnn(), FEW, epochs=1, batch_size=1)
+
+
 def test_a_step_that_leaves_nothing_but_nan_behind_is_divergence_even_if_it_was_the_last():
     result = rf.nn.fit(rf.nn.mlp(), FEW, epochs=1, batch_size=96, learning_rate=1e37)
     assert math.isfinite(result.history[0]["loss"])

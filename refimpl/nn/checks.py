@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import math
 
 import numpy as np
 
 from refimpl import _arguments as check
 from refimpl._files import refusal
 from refimpl.nn.attention import Embedding
-from refimpl.nn.layers import Sequential
+from refimpl.nn.layers import BatchNorm, Sequential
 from refimpl.nn.optimizer import SGD, Optimizer
 from refimpl.nn.precision import SUM_ROLES, Precision
 
 FIELDS = ("name", "classes", "train_images", "train_labels", "test_images", "test_labels")
 
 
-def factors(schedule) -> list[float]:
-    """Return a schedule's factors at eight points of training, having looked at them."""
+def factors(schedule, steps: int) -> str:
+    """Return a text that tells a schedule from others: its factor at every step, having looked at them."""
     check.function("fit", "schedule", schedule, "a function of the fraction of training done, such as cosine()")
-    return [
-        check.number("fit", f"the schedule's factor at {i / 8}", schedule(i / 8), check.FLOAT32_OR_0) for i in range(8)
-    ]
+    digest, shown = hashlib.sha256(), []
+    for i in range(steps):
+        name = f"the schedule's factor at {i / steps:g}"
+        factor = check.number("fit", name, schedule(i / steps), check.FLOAT32_OR_0)
+        digest.update(f"{factor!r} ".encode())
+        if i % max(steps // 4, 1) == 0:
+            shown.append(f"{factor:g}")
+    return f"factors {', '.join(shown)} on the way ({digest.hexdigest()[:8]})"
 
 
 def model_and_task(model, task) -> None:
@@ -74,6 +81,14 @@ def sums(exact_sums: bool, precision: Precision) -> None:
         role in SUM_ROLES for roles in (precision.roles, *precision.layers.values()) for role in roles
     ):
         raise check.wrong_value("fit", "exact_sums", True, "False where the policy states an Accumulator")
+
+
+def batch_norms(model, shape: tuple[int, ...], batch_size: int) -> None:
+    """Refuse batches in which batch norm sees but one value of a channel: it makes zero of any such."""
+    for name, layer, output in model.walk(shape):
+        if isinstance(layer, BatchNorm) and batch_size * math.prod(output[:-1]) == 1:
+            hint = f"of one value, batch norm (layer {name!r}) makes a constant"
+            raise check.wrong_value("fit", "batch_size", batch_size, "at least 2", hint)
 
 
 def switch_of(given, epochs: int) -> tuple[int, Precision] | None:

@@ -65,6 +65,7 @@ def rounding_plan(
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
     checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    checks.batch_norms(model, task.train_images.shape[1:], batch_size)
     optimizer, seed = checks.optimizer_of(optimizer), integer("fit", "seed", seed, NOT_NEGATIVE)
     run = TrainingState(model, task, precision, optimizer, seed, layer_by_layer=False)
     run.rounder.plan = {}

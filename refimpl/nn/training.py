@@ -148,7 +148,8 @@ def fit(
     ------
     ValueError, TypeError
         Before training: where shapes do not fit (the layer is named), for labels that are not integers
-        or out of range, NaN in images, a class without images, a batch larger than the set,
+        or out of range, NaN in images, a class without images, a batch larger than the set, batch norm
+        of a single value,
         settings that make no sense, and a checkpoint of other settings or that cannot be written.
     OSError
         If a checkpoint cannot be written; the one before is still there.
@@ -171,11 +172,12 @@ def fit(
     learning_rate = check.number("fit", "learning_rate", learning_rate, check.FLOAT32)
     if schedule is None:
         schedule = linear(check.number("fit", "final_rate", final_rate, check.FLOAT32_OR_0))
-    factors = checks.factors(schedule)
     checks.model_and_task(model, task)
     checks.patterns(model, precision)
     checks.sums(exact_sums, precision)
     steps = checks.steps_of_an_epoch(len(task.train_images), batch_size)
+    checks.batch_norms(model, task.train_images.shape[1:], batch_size)
+    factors = checks.factors(schedule, epochs * steps)
     switch = checks.switch_of(switch, epochs)
     if watch is not None:
         check.function("fit", "watch", watch, "a function of the step and the number of steps")
@@ -427,7 +429,9 @@ def logits(
 
 def _identity(model, task, precision, optimizer, epochs, batch_size, rate, factors, seed, shuffle, exact_sums, switch):
     """Return what must be the same for a checkpoint to be continued."""
-    digest = hashlib.sha256(task.train_images.tobytes() + task.train_labels.tobytes())
+    digest = hashlib.sha256()
+    for part in (task.train_images, task.train_labels, task.test_images, task.test_labels):
+        digest.update(np.ascontiguousarray(part))
     identity = {
         "model": repr(model),
         "task": f"{task.name} {digest.hexdigest()[:16]}",

@@ -202,6 +202,18 @@ def test_a_checkpoint_of_other_settings_is_refused_by_naming_the_difference(tmp_
             rf.nn.fit(**{"model": rf.nn.mlp(), "task": DIGITS, "epochs": 1, "checkpoint": path, **other})
 
 
+def test_a_schedule_that_differs_in_one_step_and_other_test_images_are_other_settings(tmp_path):
+    """A schedule of steps at .51 and at .6 has the same factor at every eighth of training."""
+    path, steps = tmp_path / "run.npz", rf.nn.schedules.steps
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, schedule=steps(0.51))
+    with pytest.raises(ValueError, match=r"another schedule: 'factors 1, 1, 1, 0.1 on the way"):
+        rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, schedule=steps(0.6))
+    with pytest.raises(ValueError, match="another task"):
+        other = dataclasses.replace(DIGITS, test_images=1 - DIGITS.test_images)
+        rf.nn.fit(rf.nn.mlp(), other, epochs=1, checkpoint=path, schedule=steps(0.51))
+    rf.nn.fit(rf.nn.mlp(), DIGITS, epochs=1, checkpoint=path, schedule=steps(0.51))
+
+
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
     assert checkpoint.load(tmp_path / "none.npz") is None
 
