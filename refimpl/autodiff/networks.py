@@ -75,9 +75,12 @@ def _as_convolution(a, b, needed):
 
 
 @primitive
-def softmax(x):
-    """exp(x) / sum(exp(x)) over the last axis."""
-    y = np.exp(x - x.max(axis=-1, keepdims=True))
+def softmax(x, *, causal: bool = False):
+    """exp(x) / sum(exp(x)) over the last axis; if causal, row i of (..., n, n) takes its first i + 1 elements alone."""
+    if causal:
+        x = np.where(np.tri(x.shape[-1], dtype=bool), x, x.dtype.type(-np.inf))
+    y = x - x.max(axis=-1, keepdims=True)
+    np.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
     return y, lambda dy: (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)
 
@@ -150,23 +153,24 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @primitive
 def cross_entropy(logits, *, labels):
-    """Mean over the batch of -log softmax(logits)[label]; logits (batch, classes), labels integers.
+    """Mean over all labels of -log softmax(logits)[label]; logits (..., classes), labels integers (...).
 
     In float64, so that the last bit of a machine's exp and log, where they differ, is rounded away.
     """
     labels = np.ascontiguousarray(labels, np.int64)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+    if logits.ndim < 2 or labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits of shape {logits.shape} and labels of shape {labels.shape}; give "
-            "(batch, classes) and (batch,)"
+            "(batch, classes) and (batch,), or (batch, places, classes) and (batch, places)"
         )
-    if labels.size and not (0 <= labels.min() and labels.max() < logits.shape[1]):
+    if labels.size and not (0 <= labels.min() and labels.max() < logits.shape[-1]):
         raise ValueError(
-            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, allowed are 0 to {logits.shape[1] - 1}"
+            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, allowed are 0 to {logits.shape[-1] - 1}"
         )
 
+    labels = labels.reshape(-1)
     batch = np.arange(len(labels))
-    wide = logits.astype(np.float64)
+    wide = logits.reshape(-1, logits.shape[-1]).astype(np.float64)
     above = wide - wide.max(axis=1, keepdims=True)
     exponentials = np.exp(above)
     totals = np.add.accumulate(exponentials, axis=1)[:, -1:]
@@ -175,7 +179,7 @@ def cross_entropy(logits, *, labels):
     def vjp(dy):
         probabilities = exponentials / totals
         probabilities[batch, labels] -= 1
-        return ((probabilities * (float(dy) / len(labels))).astype(logits.dtype),)
+        return ((probabilities * (float(dy) / len(labels))).astype(logits.dtype).reshape(logits.shape),)
 
     return logits.dtype.type(np.add.accumulate(losses)[-1] / len(labels)), vjp
 

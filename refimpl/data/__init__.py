@@ -15,13 +15,14 @@ of Python, or drawn; nothing is downloaded. The path of files you have does as w
 from refimpl.data.catalogue import load, names
 from refimpl.data.files import cifar100_superclasses, read_cifar10, read_cifar100, read_folder, read_idx, read_npz
 from refimpl.data.task import Task
-from refimpl.data.text import TokenTask
+from refimpl.data.text import TokenTask, manual
 
 __all__ = [
     "Task",
     "TokenTask",
     "cifar100_superclasses",
     "load",
+    "manual",
     "names",
     "read_cifar10",
     "read_cifar100",

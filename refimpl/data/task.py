@@ -71,7 +71,7 @@ class Task:
             images = check.of_dtype(caller, f"{part}_images", getattr(self, f"{part}_images"), np.float32)
             labels = check.of_dtype(caller, f"{part}_labels", getattr(self, f"{part}_labels"), np.int64)
             self._check_images(f"{part}_images", images)
-            check.of_shape(caller, f"{part}_labels", labels, (len(images),))
+            self._check_labels(f"{part}_labels", labels, images)
             known = (labels >= 0) & (labels < self.classes)
             check.every(caller, f"{part}_labels", labels, known, f"a class, 0 to {self.classes - 1}")
         check.of_shape(caller, "test_images", self.test_images, (None, *self.train_images.shape[1:]))
@@ -82,6 +82,9 @@ class Task:
             raise check.wrong_value("Task", field, images.shape, "a shape without a zero")
         held = (images >= 0) & (images <= 1)
         check.every("Task", field, images, held, "a number in [0, 1]", "divide by the largest intensity")
+
+    def _check_labels(self, field: str, labels: np.ndarray, images: np.ndarray) -> None:
+        check.of_shape(type(self).__name__, field, labels, (len(images),))
 
     @property
     def fingerprint(self) -> str:

@@ -5,8 +5,21 @@ format (`presets` has what people use), `optimizer` how weights move, `training`
 """
 
 from refimpl.nn import exactness, presets, schedules
+from refimpl.nn.language import bits_per_token, generate
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.models import cnn, lenet, mlp, network, resnet8, resnet14, resnet18, transformer, vgg, vgg11
+from refimpl.nn.models import (
+    cnn,
+    language_model,
+    lenet,
+    mlp,
+    network,
+    resnet8,
+    resnet14,
+    resnet18,
+    transformer,
+    vgg,
+    vgg11,
+)
 from refimpl.nn.optimizer import SGD, Adam, AdamW
 from refimpl.nn.precision import SUM_ROLES, Accumulator, Precision, Rounding
 from refimpl.nn.presets import preset
@@ -23,9 +36,12 @@ __all__ = [
     "Precision",
     "Result",
     "Rounding",
+    "bits_per_token",
     "cnn",
     "exactness",
     "fit",
+    "generate",
+    "language_model",
     "lenet",
     "mlp",
     "network",

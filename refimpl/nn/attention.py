@@ -1,4 +1,4 @@
-"""Layers of a transformer encoder: embedding, layer norm, attention, made of primitives."""
+"""Layers of a transformer: embedding, layer norm, attention, made of primitives."""
 
 from __future__ import annotations
 
@@ -50,6 +50,22 @@ class Embedding(Layer):
         if wrong.any():
             raise ValueError(f"{self}: got the token {x[wrong][0]}; allowed is an integer from 0 to {self.words - 1}")
         return x.astype(np.int64)
+
+
+@dataclass
+class Unembedding(Layer):
+    """Logits of every token of an `Embedding`, x W^T with W its table: the same parameters, counted there alone."""
+
+    embedding: Embedding
+
+    def output_shape(self, shape):
+        if shape[-1] != self.embedding.features:
+            raise ValueError(f"{self}: takes {self.embedding.features} features, got shape {shape}")
+        return (*shape[:-1], self.embedding.words)
+
+    def __call__(self, x, run):
+        table = self.embedding.parameters["weight"].transpose()
+        return product(p.matmul, x, table, run.rounder, self.name, exact=run.exact)
 
 
 @dataclass
@@ -148,16 +164,19 @@ class MeanOfTokens(Layer):
 class Attention(Layer):
     """Multi-head self-attention: softmax(q k^T / sqrt(d)) v for each head, d = features / heads.
 
+    If `causal`, each place attends to itself and to those before it alone.
     Rounding points: queries, keys and values; the attention weights; the mixed values.  Its products are those
     of the four linear layers inside, ``scores`` (q k^T) and ``mix`` (the attention weights by v).
     """
 
     features: int
     heads: int
+    causal: bool = False
 
     def __post_init__(self):
         check.integer("Attention", "features", self.features, check.Interval(1))
         check.integer("Attention", "heads", self.heads, check.Interval(1))
+        check.flag("Attention", "causal", self.causal)
         if self.features % self.heads:
             raise ValueError(f"{self}: features must be a multiple of heads")
         self.projections = [Linear(self.features, self.features, initializer="xavier") for _ in range(3)]
@@ -203,7 +222,7 @@ class Attention(Layer):
         keys = k.transpose(0, 1, 3, 2)
         of_scores, of_mix = self.products()
         scores = product(p.matmul, q, keys, run.rounder, of_scores, exact=run.exact)
-        weights = self.points[3](p.softmax(scores * (1 / math.sqrt(size))), run)
+        weights = self.points[3](p.softmax(scores * (1 / math.sqrt(size)), causal=self.causal), run)
         mixed = product(p.matmul, weights, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
         return self.output(self.points[4](mixed, run), run)
@@ -234,15 +253,15 @@ class Sum(Layer):
         return self.round_sum(x + self.main(x, run), run)
 
 
-def encoder_block(features: int, heads: int, hidden: int) -> Sequential:
-    """Return one block of an encoder, normalizing first: attention, then two linear layers.
+def block(features: int, heads: int, hidden: int, *, causal: bool = False) -> Sequential:
+    """Return one block of a transformer, normalizing first: attention, then two linear layers.
 
-    >>> encoder_block(32, 4, 64).output_shape((8, 32))
+    >>> block(32, 4, 64).output_shape((8, 32))
     (8, 32)
     """
     return Sequential(
         [
-            Sum(Sequential([LayerNorm(features), Round("activation"), Attention(features, heads)])),
+            Sum(Sequential([LayerNorm(features), Round("activation"), Attention(features, heads, causal)])),
             Sum(
                 Sequential(
                     [

@@ -40,14 +40,16 @@ def model_and_task(model, task) -> None:
     for part in ("train", "test"):
         _arrays(part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), classes)
     check.of_shape("fit", "test_images", task.test_images, (None, *task.train_images.shape[1:]))
-    present = np.bincount(np.asarray(task.train_labels, np.int64), minlength=classes)
-    if not present.all():
+    labels = np.asarray(task.train_labels, np.int64)
+    present = np.bincount(labels.reshape(-1), minlength=classes)
+    if labels.ndim == 1 and not present.all():
         missing = int(np.argmin(present))
         raise ValueError(f"fit: class {missing} of {task.name} has no training image; add some, or leave it out")
     outputs = model.output_shape(task.train_images.shape[1:])
-    if outputs != (classes,):
-        hint = f"build the network with classes={classes}"
-        raise check.wrong_value("fit", "the shape of the network's outputs", outputs, f"({classes},)", hint)
+    if outputs != (*labels.shape[1:], classes):
+        hint = f"build the network with classes={classes}" if labels.ndim == 1 else "take rf.nn.language_model"
+        allowed = str((*labels.shape[1:], classes))
+        raise check.wrong_value("fit", "the shape of the network's outputs", outputs, allowed, hint)
     for layer in model.layers[:1]:
         if isinstance(layer, Embedding):
             layer.tokens(task.train_images)
@@ -105,8 +107,8 @@ def _arrays(part: str, images, labels, classes: int) -> None:
     check.of_dtype("fit", f"{part}_images", images, np.float32)
     if getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
         raise check.wrong_kind("fit", f"{part}_labels", labels, "an array of integers")
-    if labels.shape != images.shape[:1] or not images.size:
-        allowed = f"one label for each of at least one image; {part}_images is {check.shown(images)}"
+    if labels.shape not in (images.shape[:1], images.shape[:2]) or not images.size:
+        allowed = f"one label for each of at least one image, or for each token; {part}_images is {check.shown(images)}"
         raise check.wrong_value("fit", f"{part}_labels", labels, allowed)
     check.finite("fit", f"{part}_images", images)
     check.every("fit", f"{part}_labels", labels, (labels >= 0) & (labels < classes), f"a class, 0 to {classes - 1}")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from refimpl import _arguments as check
-from refimpl.nn.attention import Embedding, ImageRows, LayerNorm, MeanOfTokens, Positions, encoder_block
+from refimpl.nn.attention import Embedding, ImageRows, LayerNorm, MeanOfTokens, Positions, Unembedding, block
 from refimpl.nn.blocks import basic_block
 from refimpl.nn.layer import Layer
 from refimpl.nn.layers import AveragePool, BatchNorm, Convolution, Flatten, Linear, MaxPool, ReLU, Round, Sequential
@@ -91,8 +91,8 @@ def resnet(*, channels: int = 3, classes: int = 10, widths: tuple[int, ...], blo
     ]
     before = widths[0]
     for stage, width in enumerate(widths):
-        for block in range(blocks):
-            layers.append(basic_block(before, width, stride=2 if stage and not block else 1))
+        for i in range(blocks):
+            layers.append(basic_block(before, width, stride=2 if stage and not i else 1))
             before = width
     return Sequential([*layers, AveragePool(), Linear(before, classes), Round("logits")])
 
@@ -216,11 +216,39 @@ def transformer(
             *start,
             Positions(places, features),
             Round("activation"),
-            *(encoder_block(features, heads, hidden) for _ in range(blocks)),
+            *(block(features, heads, hidden) for _ in range(blocks)),
             LayerNorm(features),
             MeanOfTokens(),
             Round("activation"),
             Linear(features, classes),
+            Round("logits"),
+        ]
+    )
+
+
+def language_model(
+    *, words: int = 96, places: int = 64, features: int = 64, heads: int = 4, blocks: int = 2, tied: bool = True
+) -> Sequential:
+    """Return a transformer that foretells, at each of `places` tokens, the next one of `words`.
+
+    Its attention is causal, its inner layers have 4 x `features` units; if `tied`, the rows of the
+    embedding are those of the last layer too.
+
+    >>> language_model().output_shape((64,)), language_model().parameter_total()
+    ((64, 96), 110336)
+    """
+    check.integer("language_model", "blocks", blocks, check.NOT_NEGATIVE)
+    check.flag("language_model", "tied", tied)
+    embedding = Embedding(words, features)
+    return Sequential(
+        [
+            embedding,
+            Positions(places, features),
+            Round("activation"),
+            *(block(features, heads, 4 * features, causal=True) for _ in range(blocks)),
+            LayerNorm(features),
+            Round("activation"),
+            Unembedding(embedding) if tied else Linear(features, words, initializer="xavier"),
             Round("logits"),
         ]
     )

@@ -63,6 +63,7 @@ CASES = {
         normal(2),
     ),
     "cross_entropy": (lambda z: p.cross_entropy(z, labels=LABELS), normal(4, 5)),
+    "cross_entropy, of places": (lambda z: p.cross_entropy(z, labels=LABELS.reshape(2, 2)), normal(2, 2, 5)),
     "sqrt": (p.sqrt, 1 + abs(normal(5))),
     "tanh": (p.tanh, normal(5)),
     "sigmoid": (p.sigmoid, 5 * normal(9)),
@@ -75,6 +76,7 @@ CASES = {
     "embedding": (lambda t: p.embedding(t, tokens=np.array([[0, 4], [4, 4]])), normal(5, 3)),
     "matmul of two stacks": (p.matmul, normal(2, 5, 3), normal(2, 3, 4)),
     "softmax": (p.softmax, normal(2, 3, 5)),
+    "softmax, causal": (lambda x: p.softmax(x, causal=True), normal(2, 4, 4)),
     "layer_norm": (p.layer_norm, normal(2, 3, 5), normal(5), normal(5)),
     "convolve, grouped": (
         lambda x, w: p.convolve(x, w, stride=2, padding=1, groups=2),
