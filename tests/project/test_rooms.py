@@ -20,7 +20,7 @@ ROOMS = {  # room: the rooms it may import
     "data": set(),
     "peppp": {"formats", "data"},
     "numerics": {"formats", "ops", "autodiff", "nn", "peppp"},
-    "papers": {"formats", "ops", "nn", "data", "peppp", "numerics"},
+    "papers": {"formats", "ops", "autodiff", "nn", "data", "peppp", "numerics"},
     "plots": {"formats", "ops", "peppp", "numerics", "papers"},
     "testing": {"formats", "spec", "ops"},
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "papers", "plots", "testing"},
