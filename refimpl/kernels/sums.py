@@ -1,8 +1,9 @@
 """Sums of products with a stated accumulator; the definitions are `refimpl.spec.sums`.
 
-Two paths.  `products` computes in integers, for all formats, orders and modes, with the operations of
+Three paths.  `products` computes in integers, for all formats, orders and modes, with the operations of
 `refimpl.kernels.arithmetic`.  `products_in_float32` adds in float32's own vectors, sequentially and
-with ties to even, where rounding twice is proved harmless (see `refimpl.ops.sums`).
+with ties to even, where rounding twice is proved harmless (see `refimpl.ops.sums`).  `products_in_float64` adds
+in float64 to odd, which a second rounding to at most 51 bits cannot see.
 
 *The exact sum* is a number of fixed point, in limbs of 32 bits that are kept in int64, so that 2^31
 terms can be added before a carry has to move.
@@ -14,6 +15,8 @@ from refimpl.kernels._compiled import compiled
 from refimpl.kernels.arithmetic import add, mul, negate, pack, unpack
 from refimpl.kernels.float32_codes import quantize_ties_to_even
 from refimpl.kernels.float_codes import FINITE, STOCHASTIC, TOWARD_NEGATIVE, ZERO, leading_zeros
+from refimpl.kernels.float_codes import pack as pack_float
+from refimpl.kernels.float_codes import unpack as unpack_float
 from refimpl.kernels.random_bits import random_words_from
 
 ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
@@ -22,6 +25,7 @@ COLUMNS = 1024  # of a row of sums that stays in the first-level cache
 
 _0, _1, _32, _64 = (np.uint64(k) for k in (0, 1, 32, 64))
 _LIMB = np.uint64(0xFFFFFFFF)
+_52, _MAGNITUDE, _SIGN = np.uint64(52), np.uint64((1 << 63) - 1), np.uint64(1 << 63)
 
 
 @compiled
@@ -216,3 +220,58 @@ def products_in_float32(a, b, out, target):
                 for j in range(end - start):
                     exact[j] = total[j] + factor * row[j]
                 quantize_ties_to_even(exact.view(np.uint32), total.view(np.uint32), target)
+
+
+def dropped_bits(fmt) -> np.ndarray:
+    """Return for each exponent field of float64 how many bits of the significand a format drops there.
+
+    uint64 (2048,); 0 where nothing is left of it, or where ties do not go by its last bit.
+    """
+    exponent = np.arange(2048) - 1023
+    if hasattr(fmt, "nar_code"):
+        regime = exponent >> fmt.exponent_bits
+        left = fmt.bits - 1 - np.where(regime >= 0, regime + 2, 1 - regime) - fmt.exponent_bits
+    else:
+        left = fmt.mantissa_bits - np.maximum(fmt.min_exponent - exponent, 0)
+        left[(exponent > fmt.maxexp) | (not fmt.has_subnormals) & (exponent < fmt.min_exponent)] = 0
+    return np.where((left >= 1) & (exponent > -1023) & (exponent < 1024), 52 - left, 0).astype(np.uint64)
+
+
+@compiled
+def products_in_float64(a, b, out, dropped, largest, wide, f, mode):
+    """Write the sums of products into out, added one after the other, each sum rounded to a Layout f.
+
+    a: float64 (m, k); b: float64 (k, n), whose products float64 holds; out: float64 (m, n); dropped: of
+    `dropped_bits`; largest: bits of the format's largest value; wide: fields of float64; mode: ties to even.
+    """
+    m, terms, n = a.shape[0], a.shape[1], b.shape[1]
+    sums, errors = np.empty(n), np.empty(n)
+    bits = sums.view(np.uint64)
+    for i in range(m):
+        total = out[i]
+        total[:] = 0.0
+        for k in range(terms):
+            factor, row = a[i, k], b[k]
+            for j in range(n):  # the sum, and exactly how far it is off
+                term = factor * row[j]
+                s = total[j] + term
+                back = s - total[j]
+                errors[j] = (total[j] - (s - back)) + (term - back)
+                sums[j] = s
+            for j in range(n):
+                magnitude, sign = bits[j] & _MAGNITUDE, bits[j] & _SIGN
+                if errors[j] != 0.0 and magnitude < np.uint64(0x7FF0000000000000):
+                    # to odd: cut, and a last bit that says that something was cut
+                    magnitude = (magnitude - np.uint64((errors[j] < 0.0) != (sums[j] < 0.0))) | _1
+                drop = dropped[magnitude >> _52]
+                rounded = (magnitude + ((_1 << drop) >> _1) - _1 + ((magnitude >> drop) & _1)) >> drop << drop
+                if drop == _0 or rounded > largest:
+                    rounded = magnitude | sign
+                    if magnitude != _0:
+                        code = pack(unpack_float(rounded, wide), f, mode, _0)
+                        kind, negative, significand, exponent = unpack(code, f)
+                        rounded = pack_float(kind, negative, significand, exponent, wide, mode, _0)
+                    bits[j] = rounded
+                else:
+                    bits[j] = rounded | sign
+            total[:] = sums

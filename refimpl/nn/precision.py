@@ -204,7 +204,7 @@ class Accumulator:
 
     Notes
     -----
-    Computed in integers, a hundred times as slowly as float32's sums.
+    Ten to a hundred times as slow as training with float32's sums.
 
     Examples
     --------

@@ -441,7 +441,7 @@ def _identity(model, task, precision, optimizer, epochs, batch_size, rate, facto
     """Return what must be the same for a checkpoint to be continued."""
     digest = hashlib.sha256()
     for part in (task.train_images, task.train_labels, task.test_images, task.test_labels):
-        digest.update(np.ascontiguousarray(part))
+        digest.update(part.tobytes())
     identity = {
         "model": repr(model),
         "task": f"{task.name} {digest.hexdigest()[:16]}",

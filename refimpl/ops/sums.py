@@ -14,7 +14,7 @@ from refimpl.formats import FloatFormat, Overflow, PositFormat, RoundingMode
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.definitions import DEFINITIONS, kernels
-from refimpl.ops.floats import Number
+from refimpl.ops.floats import Number, quantize
 from refimpl.ops.rounding import RoundingRule, SumRounding, known
 
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
@@ -129,8 +129,9 @@ def matmul(
     *Speed*: sequential sums with ties to even run in float32's vectors, two orders of magnitude faster
     than the rest, wherever adding in float32 and rounding again is rounding once: where products have
     no more bits p than the accumulator, 2 p + 1 <= 24, and the accumulator's smallest steps lie in
-    reach (float8 into float16, among others).  What takes more than two seconds shows a bar, on
-    terminals.
+    reach (float8 into float16, among others).  The others run in float64, one order faster, rounded to
+    odd before they are rounded to the format; so do exact ones if float64 holds them, as it does unless
+    the terms are spread far.  What takes more than two seconds shows a bar, on terminals.
 
     Examples
     --------
@@ -181,16 +182,22 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
                 _arguments.finite(caller, name, x, f"{into} has no NaN")
     kinds = [arrays.float_dtype(x) for x in (a, b)]
     dtype = holding(kinds[0] if caller == "sum" else np.result_type(*kinds), into)
-    codes = []
+    codes: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for x, kind, f, name, laid in zip((a, b), kinds, (first, second), names, arrange, strict=True):
         flat = np.ascontiguousarray(x, kind).reshape(-1)
-        coded = codes_of(caller, flat, f, 0, name, x.shape).reshape(x.shape)
-        codes.append(coded if laid is None else laid(coded))
+        for found, of in ((codes, codes_of(caller, flat, f, 0, name, x.shape)), (values, flat)):
+            of = of.reshape(x.shape)
+            found.append(of if laid is None else laid(of))
     x, y = codes
     use = kernels(x.size * y.shape[1])
-    nearest_in_turn = rule.mode == "ties_to_even" and order == "sequential"
-    if use is not DEFINITIONS and nearest_in_turn and _in_float32(first, second, into, rule):
+    nearest = use is not DEFINITIONS and rule.mode == "ties_to_even"
+    if nearest and order == "sequential" and _in_float32(first, second, into, rule):
         return _fast(x, y, first, second, into, rule).astype(dtype, copy=False)
+    if nearest and order == "sequential" and _products_in_float64(first, second):
+        return _in_turn(values[0], values[1], into, rule.for_kernels(use)).astype(dtype, copy=False)
+    if nearest and order == "exact" and (total := _exact_in_float64(values[0], values[1])) is not None:
+        return quantize(total, into, overflow=rule.overflow).astype(dtype, copy=False)
     arithmetic, sums = use.arithmetic, use.sums
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y.T)
     layouts = [arithmetic.layout(f) for f in (first, second, into)]
@@ -265,6 +272,55 @@ def _fast(x, y, first, second, into, rule: RoundingRule) -> np.ndarray:
 
     _by_rows(len(x), y.size, work, faster=64)
     return out
+
+
+def _products_in_float64(first, second) -> bool:
+    """Tell whether float64 holds every product of two formats."""
+    p, q = (
+        f.bits - 2 - f.exponent_bits if isinstance(f, PositFormat) else f.mantissa_bits + 1 for f in (first, second)
+    )
+    lowest, highest = _span(first, second)
+    return p + q <= 53 and lowest + 63 >= -1022 and highest <= 1023
+
+
+def _in_turn(x, y, into, mode) -> np.ndarray:
+    """Return the products of values (m, k) and (k, n), each sum rounded after every addition, as float64."""
+    from refimpl.kernels import arithmetic, float_codes, sums
+    from refimpl.ops.floats import format_of
+
+    x, y = (np.ascontiguousarray(v, np.float64) for v in (x, y))
+    out = np.empty((len(x), y.shape[1]))
+    about = sums.dropped_bits(into), np.float64(into.max).view(np.uint64), float_codes.fields(format_of("float64"))
+
+    def work(start, stop):
+        sums.products_in_float64(x[start:stop], y, out[start:stop], *about, arithmetic.layout(into), mode)
+
+    _by_rows(len(x), y.size, work, faster=16)
+    return out
+
+
+def _exact_in_float64(x, y) -> np.ndarray | None:
+    """Return the exact sums of products of values (m, k) and (k, n) as float64, None where it cannot hold them.
+
+    It does where all products are multiples of 2^q and the sum of their magnitudes is below 2^(53 + q).
+    """
+    x, y = (np.asarray(v, np.float64) for v in (x, y))
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    lowest = _lowest_bit(x).min(axis=1, initial=1023)[:, None] + _lowest_bit(y).min(axis=0, initial=1023)
+    with np.errstate(over="ignore"):
+        magnitudes = np.abs(x) @ np.abs(y)  # each a little off itself, which the last bit is for
+    if (lowest < -1022).any() or (np.frexp(magnitudes)[1] > 52 + lowest).any():
+        return None
+    return x @ y + 0.0  # and no minus zero
+
+
+def _lowest_bit(x: np.ndarray) -> np.ndarray:
+    """Return the exponent of the lowest bit of each float64, 1023 for zero."""
+    fraction, exponent = np.frexp(x)
+    significand = np.ldexp(np.abs(fraction), 53).astype(np.int64)
+    trailing = np.frexp((significand & -significand).astype(np.float64))[1] - 1
+    return np.where(x == 0, 1023, exponent - 53 + trailing)
 
 
 def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Sums of products: both paths are the definition, bit for bit, in every order and mode."""
+"""Sums of products: all paths are the definition, bit for bit, in every order and mode."""
 
 import numpy as np
 import pytest
@@ -130,8 +130,41 @@ def test_the_path_of_float32_gives_the_bits_of_the_other(monkeypatch):
             fast = rf.matmul(a, b, pair[0], **rules)
             with monkeypatch.context() as patched:
                 patched.setattr(operation, "_in_float32", lambda *_: False)
+                between = rf.matmul(a, b, pair[0], **rules)
+                patched.setattr(operation, "_products_in_float64", lambda *_: False)
                 slow = rf.matmul(a, b, pair[0], **rules)
-            assert same(fast, slow).all(), (pair, overflow)
+            assert same(fast, slow).all() and same(between, slow).all(), (pair, overflow)
+
+
+@pytest.mark.parametrize("order", ["sequential", "exact"])
+@pytest.mark.parametrize(
+    "into",
+    ["posit8_0", "posit8_2", "posit16_1", "posit6_3", "posit12_5", "float16", "bfloat16", "float32", "float8_e4m3fn"]
+    + ["float8_e4m3fnuz", "e4m3", "e5m10", "e2m0", "e4m3fn_flush", "binary8p3se", "e2m1", "e5m10fnuz"],
+)
+def test_the_paths_of_float64_give_the_bits_of_the_integers(into, order, monkeypatch):
+    """Spread over few binades and many, so that sums round to zero, subnormals and infinity; a row of minus zeros."""
+    rng, to = np.random.default_rng(9), rf.format(into)
+    taken = []
+    exactly = operation._exact_in_float64
+    for spread in (0, 1, 8, 30):
+        a, b = (rng.standard_normal(s) * 2.0 ** rng.integers(-spread, spread + 1, s) for s in ((9, 60), (60, 70)))
+        a, b = (rf.quantize(x, "bfloat16") for x in (a, b))
+        a[rng.random(a.shape) < 0.2], a[1] = 0, -0.0
+        a[2] = rf.quantize(a[2], "posit8_2")
+        if getattr(to, "nan_code", 0) is not None:
+            a[3, 5], a[4, 4], b[7, 3] = np.inf, np.nan, -np.inf
+        for overflow in ("overflow",) if isinstance(to, PositFormat) else ("overflow", "saturate", "propagate"):
+            rules = {"accumulate": into, "order": order, "overflow": overflow}
+            for x in (a, a[:2], a[5:]):
+                taken.append(exactly(x, b) is not None)
+                fast = rf.matmul(x, b, "float32", **rules)
+                with monkeypatch.context() as patched:
+                    patched.setattr(operation, "_products_in_float64", lambda *_: False)
+                    patched.setattr(operation, "_exact_in_float64", lambda *_: None)
+                    slow = rf.matmul(x, b, "float32", **rules)
+                assert same(fast, slow).all() and fast.dtype == slow.dtype, (spread, overflow)
+    assert getattr(to, "nan_code", 0) is not None or set(taken) == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -208,3 +241,11 @@ def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rule
     assert np.array_equal(rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules), whole)
     bar = {"unit": "block", "delay": 2, "leave": False, "disable": None}
     assert shown == [(4, bar)]
+
+
+def test_float64_is_not_computed_in_where_its_53_bits_could_run_out():
+    ones = np.ones((3, 1))
+    for top, served in ((2.0**50, True), (2.0**51, False), (2.0**60, False)):  # 2^51 + 1 + 2^51 has 53 bits
+        found = operation._exact_in_float64(np.array([[top, 1.0, -top]]), ones)
+        assert (found is not None) == served and (found is None or found == 1)
+    assert operation._exact_in_float64(np.array([[2.0**-600]]), np.array([[2.0**-600]])) is None
