@@ -324,6 +324,7 @@ def test_tasks_that_ship_say_nothing_and_the_line_is_no_part_of_what_a_task_is()
         "frontier DATA --model mlp --epochs 1 --measurements 1 --batch-size 4 --quiet --jobs 1 --out OUT",
         "choose mlp DATA --quiet --out OUT",
         "certify mlp DATA --epochs 1 --quiet --out OUT",
+        "sweep --tasks DATA@loss_scale=1 DATA --configurations e4m3+e8m7 --model mlp --batch-size 4 --dry-run",
     ],
 )
 def test_each_command_says_first_what_was_read_as_what(words, tmp_path, run):
@@ -332,3 +333,4 @@ def test_each_command_says_first_what_was_read_as_what(words, tmp_path, run):
     np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images[::2], y_test=labels[::2])
     status, printed, _ = run(words.replace("DATA", str(tmp_path / "mine.npz")).replace("OUT", str(tmp_path / "out")))
     assert status == 0 and "read as (n, channels, height, width)" in printed.splitlines()[0]
+    assert printed.count("channels, height") == 1

@@ -95,8 +95,10 @@ def test_every_claim_has_a_name_of_its_own_and_says_what_was_published():
 def test_the_list_names_every_claim_with_the_verdict_that_ships(capsys):
     assert main(["reproduce"]) == 0
     shown = capsys.readouterr().out
+    words = " ".join(shown.split())
     for name, claim, verdict, why in catalogue.verdicts():
-        assert name in shown and f"  {claim:<28} {verdict}" in shown and why in shown
+        assert f"{name}: " in shown and f"  {claim:<28} {verdict}\n" in shown
+        assert verdict == "holds" or " ".join(why.split()) in words
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)

@@ -40,16 +40,19 @@ def _reproduce(options) -> int:
 
 
 def _list() -> int:
+    import textwrap
+
     from refimpl.papers.catalogue import NAMES, paper, results, verdicts
 
     rows = verdicts()
     for name in NAMES:
         of, ran = paper(name), results(name)
-        when = f"  (full run of {ran['date']}, version {ran['version']}, seed {ran['seed']})" if ran else ""
+        when = f" (run of {ran['date']}, version {ran['version']}, seed {ran['seed']})" if ran else ""
         print(f"{name}: {of.title}, {of.source}{when}")
         for _, claim, verdict, why in (row for row in rows if row[0] == name):
-            print(f"  {claim:<28} {verdict}{f': {why}' if why else ''}")
-        print()
+            print(f"  {claim:<28} {verdict}")
+            if why and verdict != "holds":
+                print(textwrap.fill(why, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return 0
 
 

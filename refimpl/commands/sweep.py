@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from refimpl.commands.options import add_running, add_training, declare, positive, settings, writable
+from refimpl.commands.options import add_running, add_training, declare, positive, say_read, settings, writable
 
 
 def add(commands) -> None:
@@ -37,8 +37,11 @@ def add(commands) -> None:
 
 
 def _sweep(options) -> int:
+    from refimpl import data
+    from refimpl.data.files import local
     from refimpl.peppp import CONFIGURATIONS, plan_sweep, run_sweep
     from refimpl.peppp.shipped import REPEATS, ROWS
+    from refimpl.peppp.sweeping.cell import split
 
     directory = options.out or "sweep"
     what = {
@@ -49,6 +52,9 @@ def _sweep(options) -> int:
         "repeats": options.repeats or (1 if options.tasks else REPEATS),
         "memory_cap_mb": options.memory_cap_mb,
     }
+    for name in dict.fromkeys(split(row, what["settings"])[0] for row in options.tasks or ()):
+        if local.is_path(name):
+            say_read(data.load(name))
     if options.dry_run:
         print("\n".join(_plan(plan_sweep(**what), options.jobs)))
         return 0

@@ -4,7 +4,7 @@ from refimpl.plots.arithmetic import running_sums, staircases
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.numerics import assignment, certificate, errors_with_t, operands, predicted, relative_error, tails
 from refimpl.plots.papers import chart
-from refimpl.plots.peppp import frontier, memory, released
+from refimpl.plots.peppp import frontier, memory
 from refimpl.plots.training import error_lines, weight_paths
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "number_line",
     "operands",
     "relative_error",
-    "released",
     "rounding_modes",
     "running_sums",
     "staircases",

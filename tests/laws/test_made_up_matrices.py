@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from refimpl import data
-from refimpl.papers.peppp import KNOWN, meta_test
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix, estimate_frontier, leave_one_out
 from refimpl.peppp.estimators.methods import BEST, METHODS
 from refimpl.peppp.evaluation import _map, paired_difference
@@ -166,26 +165,6 @@ def test_a_frontier_has_ordered_bands_around_what_is_predicted(rows, kind, monke
     assert first.frontier.any() and 0 <= first.recommended < 99
     for one, other in zip((*first.band, first.predicted), (*again.band, again.predicted), strict=True):
         assert np.array_equal(one, other)
-
-
-def test_the_table_of_methods_shows_ours_beside_the_known_and_says_on_what_they_hang():
-    values, memory = made_up(9, 24)
-    errors = ErrorMatrix(
-        values,
-        [f"made up {i}" for i in range(9)],
-        [f"column {i}" for i in range(24)],
-        memory_mb=np.broadcast_to(memory, values.shape),
-    )
-    table = meta_test(errors)
-    assert table.heads == ("method", "metric", "known", "here")
-    assert {row[0] for row in table.rows} >= {*KNOWN, *METHODS} - {"ed-mf, n + 5, as released"}
-    by_name = {(row[0], row[1]): row for row in table.rows}
-    for name, numbers in KNOWN.items():
-        for metric, known in zip(("convergence", "hyper_diff", "regret"), numbers, strict=True):
-            assert by_name[name, metric][2] == known
-    text = " ".join(str(table).split())
-    for said in ("what the paper leaves unstated", "first five picks", "not scaled", "white noise"):
-        assert said in text
 
 
 @pytest.mark.parametrize("method", METHODS)

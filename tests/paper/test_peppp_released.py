@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refimpl.papers.peppp import figures, meta_training_by_ratio
+from refimpl.papers import peppp
+from refimpl.papers.claim import Bench
 from refimpl.peppp.configs import CONFIGURATIONS
 from refimpl.peppp.estimators.design import d_optimal
 from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
@@ -223,16 +224,18 @@ def test_choosing_the_largest_expected_improvement_finds_better_than_choosing_th
         assert difference < -3 * error
 
 
-def test_the_figures_print_what_the_authors_released_beside_what_comes_out_here():
-    tables = {table.title: table for table in figures(matrix())}
-    singular, widths, tau = tables.values()
-    for _, known, here in singular.rows[:10]:
-        assert known == here
-    assert abs(float(singular.rows[10][1]) - float(singular.rows[10][2])) < 1e-12
-    assert [row[2] for row in widths.rows] == ["190", "187", "158", "105", "85", "725"]
-    assert widths.rows[-1][-1] == "731"
-    for _, known, here in tau.rows:
-        assert known == here
+def test_claims_recompute_what_was_released_and_printed():
+    singular, widths, tau = (
+        check(Bench(data=DIRECTORY)) for check in (peppp.low_rank, peppp.frontier_widths, peppp.correlated)
+    )
+    assert singular.verdict == "holds" and abs(singular.numbers["part"] - 0.7795066891444642) < 1e-12
+    assert widths.verdict == "holds only with the flaw"
+    assert [row[1] for row in widths.tables[0].rows] == ["189", "186", "157", "105", "85", "722"]
+    assert [row[2] for row in widths.tables[0].rows] == ["189", "186", "157", "105", "85", "722"]
+    assert [row[3] for row in widths.tables[0].rows] == ["190", "187", "158", "105", "85", "725"]
+    assert widths.tables[0].rows[-1][-1] == "731"
+    assert tau.verdict == "holds"
+    assert [row[1] for row in tau.tables[0].rows] == ["0.2513", "-0.0099", "0.5394"]
 
 
 def test_released_files_that_are_absent_or_altered_are_refused(tmp_path, monkeypatch):
@@ -251,5 +254,5 @@ def test_released_files_that_are_absent_or_altered_are_refused(tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "expected"), [(0.1, (0.0911, 0.0475, 0.0347)), (0.2, (0.0622, 0.0276, 0.0100))])
 def test_completing_a_uniform_sample_is_as_good_as_known(ratio, expected):
-    found = [float(x) for x in meta_training_by_ratio(matrix(), (ratio,)).rows[0][2].split("/")]
-    assert found == pytest.approx(expected, rel=0.15)
+    found = peppp.completed(Bench(data=DIRECTORY)).numbers[f"uniform {ratio:g}"]["completed"]
+    assert np.mean(found, axis=0) == pytest.approx(expected, rel=0.15)

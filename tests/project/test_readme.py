@@ -36,8 +36,8 @@ def test_every_room_and_every_tutorial_is_named():
 
 
 def test_what_the_readme_shows_of_commands_is_what_they_print(capsys):
-    shown = re.findall(r"^\$ refimpl ((?:format|memory) .*)\n((?:[^`$].*\n|\n)+)", README, re.M)
-    assert len(shown) == 2
+    shown = re.findall(r"^\$ refimpl ((?:format|memory|reproduce).*)\n((?:[^`$].*\n|\n)+)", README, re.M)
+    assert len(shown) == 3
     for words, expected in shown:
         assert main(words.split()) == 0
         assert capsys.readouterr().out == expected

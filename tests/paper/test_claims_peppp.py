@@ -1,0 +1,138 @@
+"""PEPPP's claims: each verdict can be another, on matrices made for it and by breaking what it stands on."""
+
+import numpy as np
+import pytest
+
+from refimpl.papers import peppp
+from refimpl.papers.claim import Bench
+from refimpl.peppp import CONFIGURATIONS, ErrorMatrix
+from refimpl.peppp.estimators.completion import Completion
+
+NAMES = [c.name for c in CONFIGURATIONS]
+
+
+def matrix(values):
+    """Return errors of made-up tasks, with the memory of the low format's bits."""
+    memory = np.broadcast_to([float(c.low_bits * 100 + c.high_bits) for c in CONFIGURATIONS], values.shape)
+    return ErrorMatrix(values, [f"made up {i}" for i in range(len(values))], NAMES, memory_mb=memory)
+
+
+def few_factors(rows=14, noise=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    curve = np.linspace(0.9, 0.2, 99)
+    values = rng.uniform(0.3, 1, (rows, 1)) * curve + 0.05 * rng.standard_normal((rows, 1)) * np.sin(np.arange(99))
+    return np.clip(values + noise * rng.standard_normal(values.shape), 0, 1)
+
+
+@pytest.fixture
+def released(monkeypatch):
+    """Let a made-up matrix stand for the released one."""
+
+    def put(values):
+        monkeypatch.setattr(peppp, "load_released", lambda place: matrix(values))
+
+    return put
+
+
+def test_without_the_matrices_it_is_said_what_is_missing(monkeypatch):
+    monkeypatch.delenv("REFIMPL_PEPPP_DATA", raising=False)
+    found = peppp.low_rank(Bench())
+    assert found.verdict == "cannot be checked here" and "--data" in found.why
+
+
+def test_a_matrix_of_other_singular_values_is_not_the_published_one(released):
+    released(few_factors())
+    found = peppp.low_rank(Bench())
+    assert found.verdict == "does not hold here" and found.numbers["part"] == pytest.approx(1)
+
+
+def test_counts_that_are_the_poster_s_by_no_rule_are_said(released):
+    released(few_factors())
+    assert peppp.frontier_widths(Bench()).verdict == "does not hold here"
+
+
+def test_rows_that_rank_alike_are_correlated_and_random_ones_are_not(released):
+    released(few_factors(60))
+    alike = peppp.correlated(Bench())
+    released(np.random.default_rng(1).uniform(size=(60, 99)))
+    random = peppp.correlated(Bench())
+    assert alike.verdict == "holds" and alike.numbers["all pairs"][0] > 0.7
+    assert random.verdict != "holds" and abs(random.numbers["all pairs"][0]) < 0.02
+
+
+def test_few_factors_are_completed_and_a_completion_that_fills_in_zeros_is_none(released, monkeypatch):
+    released(few_factors(20))
+    found = peppp.completed(Bench(quick=True))
+    of = {name: np.mean(rows, axis=0)[0] for name, rows in list(found.numbers["uniform 0.2"].items())[:2]}
+    assert found.verdict == "holds" and of["completed"] < 0.7 * of["column means"]
+    zeros = lambda seen, **options: Completion(np.nan_to_num(seen), True, 1, np.zeros(1))  # noqa: E731
+    monkeypatch.setattr(peppp, "soft_impute", zeros)
+    assert peppp.completed(Bench(quick=True)).verdict == "does not hold here"
+
+
+def scored(ed_mf, others):
+    """Return scores of five data sets at two numbers of measurements."""
+    near = np.linspace(0.9, 1.1, 5)
+    return {
+        name: {metric: np.array([value * near] * 2) for metric in peppp.SCORED}
+        for name, value in {"ed-mf": ed_mf, **dict.fromkeys(peppp.RIVALS, others)}.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("released_rule", "one_rule", "verdict"),
+    [
+        ((0.1, 0.2), (0.1, 0.2), "holds"),
+        ((0.1, 0.2), (0.2, 0.1), "holds only with the flaw"),
+        ((0.2, 0.1), (0.2, 0.1), "does not hold here"),
+    ],
+)
+def test_outperforming_is_asked_of_both_rules(released_rule, one_rule, verdict):
+    found = peppp.judged({"as released": scored(*released_rule), "one rule": scored(*one_rule)}, (5, 10))
+    assert found.verdict == verdict
+    ratio = one_rule[1] / one_rule[0]
+    (chart,) = [c for c in found.charts if c.name == "convergence-one-rule"]
+    assert chart.series["bo-mf"][1] == pytest.approx([ratio, ratio])
+    assert chart.series["ed-mf"][1] == pytest.approx([1, 1])
+
+
+def test_one_rule_measures_as_often_for_every_method_and_the_released_one_does_not(released, monkeypatch):
+    runs = {}
+
+    def noted(bench, asked, label):
+        runs[label] = asked
+        return {name: {metric: np.ones((1, 3)) * [1, 2, 3] for metric in peppp.SCORED} for name in asked}
+
+    monkeypatch.setattr(peppp, "scores", noted)
+    released(few_factors())
+    peppp.outperforms(Bench(quick=True))
+    assert {counts for _, counts, _ in runs["one rule"].values()} == {(10,)}
+    assert runs["as released"]["ed-mf"][1] == (15,) and runs["as released"]["bo-mf"][0] == "bo-mf-released"
+    assert all(options == () for _, _, options in runs["one rule"].values())
+
+
+def test_ranks_and_settings_are_those_of_leave_one_out(released):
+    released(few_factors(9, noise=0.02))
+    found = peppp.settings(Bench(quick=True))
+    assert set(found.numbers) == {"ed-mf, full", "ed-mf, uniform 20 %"}
+    ranks = peppp.ranking(Bench(quick=True)).numbers["no cap, regret"]
+    assert sum(ranks.values()) == pytest.approx(sum(range(1, 8)))
+
+
+def test_the_figure_s_formula_lacks_zero_and_the_subnormals():
+    rows = {(name, bias): int(differ) for name, bias, _, differ in peppp.figure_format(Bench()).tables[0].rows}
+    # a zero exponent field has 2^m codes, none of which the formula without subnormals gives
+    assert [rows["e3m4", "3"], rows["e4m3", "7"], rows["e5m2", "15"]] == [2**4, 2**3, 2**2]
+    assert rows["e3m4", "7"] == 128
+
+
+@pytest.mark.parametrize(("narrow", "verdict"), [(0.5, "holds"), (0.1, "does not hold here")])
+def test_a_narrow_optimizer_is_judged_by_its_errors(monkeypatch, narrow, verdict):
+    monkeypatch.setattr(
+        peppp, "train", lambda low, high, seed, epochs: (narrow if high == low else 0.3) + 0.01 * (seed % 2)
+    )
+    assert peppp.wide_optimizer(Bench(quick=True)).verdict == verdict
+
+
+def test_a_narrow_optimizer_is_trained_as_its_name_says():
+    assert peppp.train("e4m1", "e4m1", 0, 1) != peppp.train("e4m1", "e8m7", 0, 1)
