@@ -26,7 +26,8 @@ class NGram:
     """Count what follows each context of up to `order` - 1 characters; interpolate."""
 
     def __init__(self, stretches, order):
-        self.order, self.after = order, defaultdict(Counter)
+        self.order = order
+        self.after: defaultdict[str, Counter] = defaultdict(Counter)
         for stretch in stretches:
             for i, character in enumerate(stretch):
                 for length in range(min(order, i + 1)):
