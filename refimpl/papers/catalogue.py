@@ -15,7 +15,7 @@ from refimpl.papers.claim import Bench, Claim, Finding, Paper
 
 __all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts"]
 
-NAMES = ("peppp", "bfloat16", "deepgemm", "fbgemm", "metric-driven")
+NAMES = ("bfloat16", "deepgemm", "fbgemm", "fp8-formats", "metric-driven", "peppp")
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from refimpl import numerics
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.formats import RoundingMode
-from refimpl.nn import Adam, Precision, Rounding
+from refimpl.nn import Precision, Rounding
 from refimpl.nn.layer import Pass
 from refimpl.nn.layers import Flatten, Linear, ReLU, Round, Sequential
 from refimpl.nn.precision import PRODUCT_ROLES
@@ -26,21 +26,8 @@ from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.evidence import METRICS
 from refimpl.numerics.tails import FORMATS, NUS
-from refimpl.papers.claim import (
-    Bench,
-    Chart,
-    Claim,
-    Finding,
-    Paper,
-    Verdict,
-    compare,
-    less,
-    like,
-    more,
-    paired,
-    table,
-    worst,
-)
+from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, Verdict, compare, less, more, paired, table, worst
+from refimpl.papers.studies import LIKE, WORSE, made, study
 
 OPERANDS = dict(zip(("activations", "weights", "gradients"), PRODUCT_ROLES, strict=True))
 Way = tuple[tuple[str, str, Literal["tensor", "row"] | int, RoundingMode], ...]
@@ -50,8 +37,6 @@ NEAREST: RoundingMode = "ties_to_even"
 RANDOM: RoundingMode = "stochastic"
 E4M3, E5M2 = FORMATS[1:]
 LARGER = 512.0
-WITHIN = 0.02
-"""Test error, of 0 to 1, within which a way is said to match float32."""
 
 
 @dataclass
@@ -85,18 +70,6 @@ def precision(ways: Way) -> Precision:
         for operand, fmt, per, rounding in ways
     }
     return Precision(roles=roles, loss_scale=1.0)
-
-
-def study(network: str) -> tuple[Any, dict[str, Any]]:
-    """Return what a network is trained on, and how."""
-    if network == "transformer":
-        return rf.data.load("topics"), {"optimizer": Adam(), "learning_rate": 0.003}
-    return rf.data.load("digits"), {}
-
-
-def made(network: str, task) -> Sequential:
-    """Return a new network for a task."""
-    return rf.nn.network(network, task.train_images.shape[1:], task.classes, words=getattr(task, "words", None))
 
 
 def train(network: str, planted: str, ways, epochs: int, seed: int) -> float:
@@ -140,10 +113,6 @@ def errors(bench: Bench, groups: dict[str, tuple[str, str, dict[str, Way]]]) -> 
 def networks(bench: Bench) -> tuple[str, ...]:
     """Return the plain networks; of a quick run the fastest."""
     return ("mlp",) if bench.quick else ("mlp", "cnn", "transformer")
-
-
-LIKE = functools.partial(like, within=WITHIN)
-WORSE = functools.partial(more, by=WITHIN)
 
 
 def left_out(bench: Bench, planted: bool = False) -> str:
