@@ -180,7 +180,7 @@ def values(*, signed):
 
 def test_the_state_uses_the_dynamic_map_of_the_code_books():
     """127 negative, 0, 128 positive, the extremes of the published map; unsigned 255 and 0."""
-    table, unsigned = (EightBit(1, signed=signed).table for signed in (True, False))
+    table, unsigned = (EightBit([1], signed=signed).table for signed in (True, False))
     assert np.array_equal(table, rf.format("dynamic8").values()) and np.array_equal(unsigned, values(signed=False))
     assert ((table < 0).sum(), (table > 0).sum(), table[-1]) == (127, 128, 1.0)
     assert table[0] == pytest.approx(-0.9929687, abs=1e-7)
@@ -188,7 +188,7 @@ def test_the_state_uses_the_dynamic_map_of_the_code_books():
 
 
 def test_a_block_is_no_larger_than_its_tensor():
-    kept = EightBit(5, signed=True, block=10**9)
+    kept = EightBit([5], signed=True, block=10**9)
     kept.write(np.arange(5, dtype=F))
     assert kept.largest.tolist() == [4.0] and kept.read()[-1] == 4.0
 
@@ -196,7 +196,7 @@ def test_a_block_is_no_larger_than_its_tensor():
 @pytest.mark.parametrize("signed", [True, False])
 def test_values_of_the_map_come_back_exactly(signed):
     table = values(signed=signed)
-    kept = EightBit(256, signed=signed, block=256)
+    kept = EightBit([256], signed=signed, block=256)
     kept.write(table * 3)
     np.testing.assert_array_equal(kept.read(), table * F(3))
 
@@ -204,7 +204,7 @@ def test_values_of_the_map_come_back_exactly(signed):
 def test_each_element_becomes_the_nearest_value_and_the_smaller_one_in_the_middle():
     table = values(signed=True)
     x = np.concatenate([np.random.default_rng(0).uniform(-1, 1, 254), [1.0, 0.0]]).astype(F)
-    kept = EightBit(256, signed=True, block=256)
+    kept = EightBit([256], signed=True, block=256)
     kept.write(x)
     nearest = np.abs(x[:, None].astype(float) - table).min(axis=1)
     assert (np.abs(kept.read() - x) <= nearest + 1e-7).all()
@@ -215,17 +215,47 @@ def test_each_element_becomes_the_nearest_value_and_the_smaller_one_in_the_middl
 
 def test_blocks_are_scaled_by_themselves_and_the_last_may_be_short():
     x = np.array([1.0, 0.5, 1e-6, 5e-7, 3.0], F)
-    kept = EightBit(5, signed=True, block=2)
+    kept = EightBit([5], signed=True, block=2)
     kept.write(x)
     assert kept.largest.tolist() == [1.0, F(1e-6), 3.0]
     assert abs(kept.read() - x).max() < 0.02 and abs(kept.read()[2:4] / x[2:4] - 1).max() < 0.03
+
+
+def test_every_tensor_begins_with_a_block_of_its_own_and_some_stay_in_float32():
+    x = np.array([1.0, 1e-6, 5e-7, 3.0, 0.3, 7.1], F)
+    kept = EightBit([1, 2, 1, 2], signed=True, block=256, exact=[False, False, True, False])
+    kept.write(x)
+    assert kept.largest.tolist() == [1.0, F(1e-6), F(7.1)] and kept.kept.tolist() == [3.0]
+    assert abs(kept.read() / x - 1).max() < 0.05 and kept.read()[3] == 3.0
+    assert kept.nbytes == 5 + 4 * 3 + 4
+
+
+def test_evenly_spaced_values_are_127_steps_to_each_side():
+    signed, unsigned = (EightBit([1], signed=signed, linear=True).table for signed in (True, False))
+    np.testing.assert_allclose(signed, np.arange(-127, 128) / 127, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(unsigned, np.arange(256) / 255, rtol=1e-6)
+
+
+def test_small_tensors_and_named_layers_keep_their_state_in_float32():
+    """Where all do, the optimizer is the one of 32 bits, to the last bit."""
+
+    def loss(**settings):
+        rule = Adam(**settings)
+        return rf.nn.fit(rf.nn.cnn(), DIGITS, optimizer=rule, learning_rate=0.005, epochs=1).history[0]["loss"]
+
+    exact = loss()
+    assert loss(state="8-bit", least=10**9) == loss(state="8-bit", unquantized=("*",)) == exact
+    assert (
+        len({exact, loss(state="8-bit"), loss(state="8-bit", least=100), loss(state="8-bit", unquantized=("*Linear",))})
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
     "rule",
     [
         SGD(state="8-bit"),
-        Adam(state="8-bit"),
+        Adam(state="8-bit", least=100),
         Adam(),
         AdamW(),
         SGD(nesterov=True),

@@ -2,12 +2,14 @@
 
 A code stands for one of 256 values in [-1, 1] whose spacing grows with their size, seven decades
 of them (`refimpl.formats.codebooks.dynamic_values`); each block of elements is divided by its largest
-magnitude first.
+magnitude first.  For comparison there is a map of equal spacing.
 
 *Source*: Dettmers et al. (arXiv 2110.02861) and the code released with it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,38 +17,66 @@ from refimpl.formats.codebooks import dynamic_values
 
 
 class EightBit:
-    """A float32 vector kept as one code for each element and one magnitude for each block.
+    """A float32 vector of tensors kept as one code for each element and one magnitude for each block.
 
     Parameters
     ----------
-    size : int
-        Elements.
+    sizes : sequence of int
+        Elements of each tensor; each begins with a new block.
     signed : bool
         Unsigned for what is never negative, such as Adam's second moment.
     block : int
-        Elements of a block; the last one may be shorter.
+        Elements of a block; the last one of a tensor may be shorter.
+    linear : bool
+        Whether values are equally spaced.
+    exact : sequence of bool, optional
+        Of each tensor: whether it is kept in float32 instead.
     """
 
-    def __init__(self, size: int, *, signed: bool, block: int = 256):
-        self.block = min(block, max(size, 1))
-        self.table = np.array(dynamic_values(signed=signed), np.float32)
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        signed: bool,
+        block: int = 256,
+        linear: bool = False,
+        exact: Sequence[bool] | None = None,
+    ):
+        exact = [False] * len(sizes) if exact is None else exact
+        self._exact = np.repeat(np.asarray(exact, bool), sizes)
+        kept = [size for size, as_it_is in zip(sizes, exact, strict=True) if not as_it_is]
+        ends = np.cumsum([0, *kept])
+        starts = [np.arange(end - size, end, block) for size, end in zip(kept, ends[1:], strict=True)]
+        self._starts = np.concatenate([np.zeros(0, np.int64), *starts])
+        self._lengths = np.diff([*self._starts, ends[-1]])
+        even = np.linspace(-1, 1, 255) if signed else np.linspace(0, 1, 256)
+        self.table = np.array(even if linear else dynamic_values(signed=signed), np.float32)
         self._between = (self.table[:-1] + self.table[1:]) / np.float32(2)
-        self.codes = np.full(size, np.searchsorted(self.table, 0), np.uint8)
-        self.largest = np.zeros(-(-size // self.block), np.float32)
+        self.codes = np.full(ends[-1], np.searchsorted(self.table, 0), np.uint8)
+        self.largest = np.zeros(self._starts.size, np.float32)
+        self.kept = np.zeros(self._exact.sum(), np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, magnitudes, and what is in float32."""
+        return self.codes.nbytes + self.largest.nbytes + self.kept.nbytes
 
     def read(self) -> np.ndarray:
         """Return the vector, decoded."""
-        return self.table[self.codes] * np.repeat(self.largest, self.block)[: self.codes.size]
+        found = np.empty(self._exact.size, np.float32)
+        found[self._exact] = self.kept
+        found[~self._exact] = self.table[self.codes] * np.repeat(self.largest, self._lengths)
+        return found
 
     def write(self, x: np.ndarray) -> None:
         """Keep the nearest of the values for each element, the smaller one in the middle.
 
         Not finite elements spoil their block, and nothing else.
         """
-        padded = np.zeros(self.largest.size * self.block, np.float32)
-        padded[: x.size] = x
-        blocks = padded.reshape(-1, self.block)
-        self.largest = np.abs(blocks).max(axis=1)
+        self.kept, x = x[self._exact], x[~self._exact]
+        if not x.size:
+            return
+        self.largest = np.maximum.reduceat(np.abs(x), self._starts)
         inverse = 1 / np.maximum(self.largest, np.float32(1e-38))
-        scaled = np.clip(blocks * inverse[:, np.newaxis], -1, 1).reshape(-1)[: x.size]
+        scaled = np.clip(x * np.repeat(inverse, self._lengths), -1, 1)
         self.codes = np.searchsorted(self._between, scaled, side="left").astype(np.uint8)

@@ -16,6 +16,7 @@ All parameters are treated alike.  The first forward pass uses the unrounded ini
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -28,7 +29,8 @@ from refimpl.nn.eight_bit import EightBit
 from refimpl.nn.rounder import Rounder
 
 Update = Literal["plain", "kahan", "stochastic"]
-State = Literal["rounded", "8-bit"]
+State = Literal["rounded", "8-bit", "8-bit linear"]
+EIGHT_BIT_PARTS = ("codes", "largest", "kept")
 _ROLES = ("weight gradient", "master weight", "weight", "momentum")  # in the order of rounding
 
 
@@ -44,15 +46,21 @@ class Optimizer:
         next in a second vector of their format, every operation rounded to it.
     state : str
         ``rounded`` as the policy says of the role momentum, or ``8-bit``: the block-wise dynamic map
-        instead.
+        instead; ``8-bit linear``: values equally spaced, which is worse.
     block : int
-        Elements of a block of 8-bit state.
+        Elements of a block of 8-bit state; the last one of a tensor may be shorter.
+    least : int
+        Tensors of fewer elements keep their state in float32 instead of 8 bits.
+    unquantized : tuple of str
+        Layers that do so too, by patterns as in `Precision.layers`, such as ``("*Embedding",)``.
     """
 
     weight_decay: float = 5e-4
     update: Update = "plain"
     state: State = "rounded"
     block: int = 256
+    least: int = 0
+    unquantized: tuple[str, ...] = ()
     signs: ClassVar[tuple[bool, ...]]  # of the state vectors: whether they take both
 
     def __post_init__(self):
@@ -61,6 +69,9 @@ class Optimizer:
         check.choice(caller, "state", self.state, get_args(State))
         check.number(caller, "weight_decay", self.weight_decay, check.FLOAT32_OR_0)
         check.integer(caller, "block", self.block, check.Interval(1))
+        check.integer(caller, "least", self.least, check.NOT_NEGATIVE)
+        if self.unquantized:
+            check.sequence(caller, "unquantized", self.unquantized, '("*Embedding",)')
 
     def propose(self, step, rate, weights, gradient, state, new, update) -> None:
         """Write new state and update of the step-th step (from 1)."""
@@ -185,8 +196,7 @@ class OptimizerState:
         self._new = [np.empty(size, np.float32) for _ in rule.signs]
         self.carried = np.zeros(size, np.float32) if rule.update == "kahan" else None
         self.state: list[np.ndarray | EightBit] = [
-            EightBit(size, signed=s, block=rule.block) if rule.state == "8-bit" else np.zeros(size, np.float32)
-            for s in rule.signs
+            np.zeros(size, np.float32) if rule.state == "rounded" else self._eight_bit(signed) for signed in rule.signs
         ]
         start = 0
         for tensor in self.tensors:
@@ -194,10 +204,20 @@ class OptimizerState:
             tensor.data = self.weights[start:end].reshape(tensor.shape)
             start = end
 
+    def _eight_bit(self, signed: bool) -> EightBit:
+        """Return a state of zeros in 8 bits."""
+        rule, sizes = self.rule, [tensor.data.size for tensor in self.tensors]
+        exact = [
+            size < rule.least or any(fnmatch.fnmatchcase(layer, pattern) for pattern in rule.unquantized)
+            for size, (layer, _, _) in zip(sizes, self.named, strict=True)
+        ]
+        linear = rule.state == "8-bit linear"
+        return EightBit(sizes, signed=signed, block=rule.block, linear=linear, exact=exact)
+
     def _sgd_at_once(self) -> tuple[int, Callable] | None:
         """Return the streams and a function for the arguments of SGD in one pass; None where there is none."""
         rule, rounder, f = self.rule, self.rounder, np.float32
-        if type(rule) is not SGD or rule.update == "kahan" or rule.state == "8-bit" or self.parts[1:]:
+        if type(rule) is not SGD or rule.update == "kahan" or rule.state != "rounded" or self.parts[1:]:
             return None
         sites = [site for role in _ROLES if (site := rounder.site(role, self.parts[0][0])) is not None]
         if len(sites) < len(_ROLES):
@@ -330,7 +350,7 @@ class OptimizerState:
             found["carried"] = self.carried
         for i, state in enumerate(self.state):
             if isinstance(state, EightBit):
-                found[f"state{i} codes"], found[f"state{i} largest"] = state.codes, state.largest
+                found |= {f"state{i} {part}": getattr(state, part) for part in EIGHT_BIT_PARTS}
             else:
                 found[f"state{i}"] = state
         return found
@@ -343,7 +363,8 @@ class OptimizerState:
             self.carried[:] = arrays["carried"]
         for i, state in enumerate(self.state):
             if isinstance(state, EightBit):
-                state.codes, state.largest = arrays[f"state{i} codes"], arrays[f"state{i} largest"]
+                for part in EIGHT_BIT_PARTS:
+                    setattr(state, part, arrays[f"state{i} {part}"])
             else:
                 state[:] = arrays[f"state{i}"]
 

@@ -15,7 +15,7 @@ from refimpl.papers.claim import Bench, Claim, Finding, Paper
 
 __all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts"]
 
-NAMES = ("bfloat16", "deepgemm", "fbgemm", "fp8-formats", "metric-driven", "peppp")
+NAMES = ("peppp", "bfloat16", "deepgemm", "eight-bit-optimizers", "fbgemm", "fp8-formats", "metric-driven")
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
 

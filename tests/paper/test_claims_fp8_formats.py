@@ -40,6 +40,7 @@ CHECKS = (  # a claim, the ways that must lose for it to hold, and ways that mak
     (paper.range_needed, ("gradients E4M3",), ()),
     (paper.scales_needed, ("no scales",), ()),
     (paper.scales_needed, ("no scales",), ("no scales", "FP8")),
+    (paper.range_alone, ("no scales, gradients E4M3",), ("no scales, gradients E4M3", "no scales")),
     (paper.delayed, (), ("FP8, scales delayed",)),
 )
 
