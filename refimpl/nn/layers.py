@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.nn import every_operation
 from refimpl.nn.error_bounds import LARGEST, SMALLEST, gamma, rounding_bound
 from refimpl.nn.initializers import RULES, Rule, draw
 from refimpl.nn.layer import Kept, Layer, name_layers
@@ -130,7 +133,10 @@ class Convolution(Layer):
 
 @dataclass
 class BatchNorm(Layer):
-    """Batch normalization; running statistics (never rounded) move by 0.1 and serve evaluation."""
+    """Batch normalization; running statistics move by 0.1 and serve evaluation.
+
+    They are rounded only under a policy with the role ``batch norm``.
+    """
 
     channels: int
     epsilon: float = 1e-5
@@ -162,12 +168,20 @@ class BatchNorm(Layer):
         return shape
 
     def __call__(self, x, run):
+        how = run.rounder.precision.accumulator_of("batch norm", self.name)
+        moments: Callable = p.moments
+        normalize: Callable = p.normalize
+        rounded: Callable = np.asarray
+        if how is not None:
+            q = every_operation.Calculator(how)
+            moments, normalize = partial(every_operation.moments, q=q), partial(every_operation.normalize, how=how)
+            rounded = q.round
         if run.training:
-            mean, variance = p.moments(x.data)
-            self.move(mean, variance, x.data.size // self.channels)
+            mean, variance = moments(x.data)
+            self.move(mean, variance, x.data.size // self.channels, rounded)
         else:
             mean, variance = self.mean, self.variance
-        return p.normalize(
+        return normalize(
             x,
             self.parameters["scale"],
             self.parameters["shift"],
@@ -181,6 +195,8 @@ class BatchNorm(Layer):
         """Write batch norm, with a rounding of x before it, a ReLU and a rounding after it in the same passes."""
         from refimpl.nn.engine import batch_norm as kernels
 
+        if writer.accumulates("batch norm", self):
+            return super().program(writer, x)
         vectors = writer.space.take((2, self.channels))
         scale, shift = (writer.parameter(self, name) for name in ("scale", "shift"))
         settings = np.float32(self.momentum), np.float32(self.epsilon), writer.training
@@ -217,12 +233,12 @@ class BatchNorm(Layer):
         fresh = np.where(largest * (1 + gamma(4)) > LARGEST, np.inf, fresh)
         return bounds.note((c - mean) * (a * scale) + shift, np.abs(a * scale) * d + fresh, fresh)
 
-    def move(self, mean: np.ndarray, variance: np.ndarray, count: int) -> None:
-        """Move the running statistics towards those of a batch of `count` values a channel."""
+    def move(self, mean: np.ndarray, variance: np.ndarray, count: int, rounded=np.asarray) -> None:
+        """Move the running statistics towards those of a batch of `count` values a channel, rounding what is kept."""
         unbiased = variance * np.float32(count / max(count - 1, 1))
         step = np.float32(self.momentum)
-        self.mean[:] = (1 - step) * self.mean + step * mean
-        self.variance[:] = (1 - step) * self.variance + step * unbiased
+        self.mean[:] = rounded((1 - step) * self.mean + step * mean)
+        self.variance[:] = rounded((1 - step) * self.variance + step * unbiased)
 
 
 @dataclass

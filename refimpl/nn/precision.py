@@ -35,6 +35,9 @@ gives the role of a sum an `Accumulator`:
 ``right gradient``  of the right operand: over the batch, and over the positions of images and sequences
 ==================  ====================================================================================
 
+An `Accumulator` of the roles ``batch norm`` and ``loss`` rounds every operation of theirs, forward and backward,
+to its format; left alone they are computed in float32 and float64.
+
 *Source*: PEPPP's released code and QPyTorch's OptimLP.
 """
 
@@ -85,6 +88,9 @@ PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
 
 SUM_ROLES = ("product", "left gradient", "right gradient")
 """The roles of the sums of products, forward and backward."""
+
+OPERATION_ROLES = ("batch norm", "loss")
+"""The roles of what is computed, backward too, with every operation rounded: see `refimpl.nn.every_operation`."""
 
 Scaling = Literal["none", "current", "delayed"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
@@ -311,16 +317,17 @@ class Precision:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, replace(default, format=getattr(self, name)).format)
         such = "a dict of patterns, such as {'*Linear': {'weight': None}}"
+        accumulated = (*SUM_ROLES, *OPERATION_ROLES)
         layers = check.instance("Precision", "layers", self.layers, Mapping, such)
         for where, mapping in (("roles", self.roles), *((f"layers[{k!r}]", v) for k, v in layers.items())):
             check.instance("Precision", where, mapping, Mapping, "a dict of roles, such as {'momentum': 'float16'}")
             for role, given in mapping.items():
-                check.choice("Precision", f"role in {where}", role, (*ROLES, *PRODUCT_ROLES, *SUM_ROLES))
-                if role in SUM_ROLES or isinstance(given, Accumulator):
-                    kinds = (Accumulator, type(None)) if role in SUM_ROLES else (Rounding,)
-                    allowed = (
-                        "an Accumulator" if role in SUM_ROLES else f"a Rounding; an Accumulator is for {SUM_ROLES}"
-                    )
+                check.choice("Precision", f"role in {where}", role, (*ROLES, *PRODUCT_ROLES, *accumulated))
+                if role in accumulated or isinstance(given, Accumulator):
+                    kinds = (Accumulator, type(None)) if role in accumulated else (Rounding,)
+                    allowed = "an Accumulator"
+                    if role not in accumulated:
+                        allowed = f"a Rounding; an Accumulator is for {', '.join(accumulated)}"
                     check.instance("Precision", f"{role} in {where}", given, kinds, allowed)
                     continue
                 rounding = _rounding(given, default)
@@ -348,7 +355,7 @@ class Precision:
         return found
 
     def accumulator_of(self, role: str, layer: str = "") -> Accumulator | None:
-        """Return how the sums of a role of `SUM_ROLES` are added up in a layer, None for float32."""
+        """Return the Accumulator of a role of `SUM_ROLES` or `OPERATION_ROLES` in a layer, None for float32."""
         found = self.roles.get(role)
         for pattern, mapping in self.layers.items():
             if role in mapping and fnmatch.fnmatchcase(layer, pattern):

@@ -5,7 +5,9 @@
 ``peppp``       PEPPP's: a low and a high format, stochastic rounding, loss scale 1000
 ``mixed``       weights, activations and gradients in a 16-bit format, float32 master weights and
                 optimizer; for float16 a dynamic loss scale
-``pure16``      everything, optimizer state too, in one 16-bit format, to nearest, no loss scale
+``pure16``      every tensor a step keeps, optimizer state too, in one 16-bit format, to nearest, no
+                loss scale; sums, batch norm and the loss are computed in float32, unless every
+                operation is to be rounded
 ``fp8``         weights, inputs and activations E4M3, gradients E5M2, each tensor scaled (currently
                 or delayed); weight gradients and optimizer in float32
 ``int8``        weights and activations int8 to nearest, gradients int8 stochastically, each tensor
@@ -20,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from refimpl._arguments import choice
+from refimpl._arguments import choice, flag
 from refimpl.formats import RoundingMode
 from refimpl.nn.loss_scale import LossScale
-from refimpl.nn.precision import Precision, Rounding, Scaling
+from refimpl.nn.precision import OPERATION_ROLES, SUM_ROLES, Accumulator, Precision, Rounding, Scaling
 
 
 def float32() -> Precision:
@@ -55,13 +57,29 @@ def mixed(format: str = "float16") -> Precision:
     )
 
 
-def pure16(format: str = "float16", *, rounding: RoundingMode = "ties_to_even") -> Precision:
-    """Return training in one 16-bit format for everything.
+def pure16(
+    format: str = "float16", *, rounding: RoundingMode = "ties_to_even", every_operation: bool = False
+) -> Precision:
+    """Return training with every tensor in one 16-bit format.
+
+    With `every_operation`, sums of products are rounded after every addition, batch norm and its statistics and
+    the loss after every operation.  What then still runs in float32 and is rounded at its end: an optimizer's
+    update, means over images, and softmax, layer norm and GELU of transformers.
 
     >>> pure16("bfloat16").format_of("momentum").name
     'bfloat16'
+    >>> pure16(every_operation=True).accumulator_of("loss").format.name
+    'float16'
     """
-    return Precision(low=format, high=format, rounding=rounding, overflow="overflow", loss_scale=1.0)
+    every = (*SUM_ROLES, *OPERATION_ROLES) if flag("pure16", "every_operation", every_operation) else ()
+    return Precision(
+        low=format,
+        high=format,
+        rounding=rounding,
+        overflow="overflow",
+        loss_scale=1.0,
+        roles={role: Accumulator(format=format) for role in every},
+    )
 
 
 def _scaled(values: Rounding, gradients: Rounding) -> Precision:

@@ -9,6 +9,7 @@ import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,7 +18,7 @@ from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
-from refimpl.nn import checks
+from refimpl.nn import checks, every_operation
 from refimpl.nn.engine.compiling import told
 from refimpl.nn.engine.program import NetworkProgram, network_program
 from refimpl.nn.layer import Pass
@@ -277,7 +278,9 @@ class TrainingState:
             record.note(program.forward(labels), program.logits, labels)
             return program.backward(self.scale.value) if self._loss_is_finite(record) else None
         logits = self.model(Tensor(images), self.forward)
-        loss = p.cross_entropy(logits, labels=labels)
+        how = self.rounder.precision.accumulator_of("loss")
+        cross_entropy = p.cross_entropy if how is None else partial(every_operation.cross_entropy, how=how)
+        loss = cross_entropy(logits, labels=labels)
         record.note(loss.data, logits.data, labels)
         if not self._loss_is_finite(record):
             return None

@@ -96,6 +96,10 @@ class Writer:
         """Return the place for the gradient of a layer's parameter."""
         return self._gradients[id(layer.parameters[name])]
 
+    def accumulates(self, role: str, layer: Layer) -> bool:
+        """Tell whether every operation of a layer is to be rounded."""
+        return self._rounder.precision.accumulator_of(role, layer.name) is not None
+
     def rounding(self, layer: Round | None, *, backward: bool = False) -> tuple | None:
         """Return what a kernel wants to know of a rounding, ``(site, noise, address)``; None if nothing is rounded."""
         if layer is None:
@@ -211,6 +215,8 @@ class NetworkProgram:
 
         tensors = model.tensors()
         if not tensors or any(t.data.dtype != np.float32 or not t.data.flags.c_contiguous for t in tensors):
+            raise NotServed
+        if training and rounder.precision.accumulator_of("loss"):
             raise NotServed
         self._rounder = rounder
         self._labels, self._scale = np.zeros(shape[0], np.int64), np.ones(1)
