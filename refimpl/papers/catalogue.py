@@ -15,7 +15,17 @@ from refimpl.papers.claim import Bench, Claim, Finding, Paper
 
 __all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts"]
 
-NAMES = ("peppp", "bfloat16", "deepgemm", "eight-bit-optimizers", "fbgemm", "fp8-formats", "metric-driven")
+NAMES = (
+    "peppp",
+    "bfloat16",
+    "deepgemm",
+    "eight-bit-optimizers",
+    "fbgemm",
+    "fp8-formats",
+    "metric-driven",
+    "sixteen-bit",
+    "maple",
+)
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
 

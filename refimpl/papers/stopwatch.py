@@ -13,15 +13,17 @@ from refimpl.papers.claim import SURE, paired
 __all__ = ["ratio", "seconds"]
 
 
-def seconds(ways: Mapping[str, Callable[[], object]], repeats: int, least: float = 0.02) -> dict[str, np.ndarray]:
-    """Return the seconds that one call of each takes, in one thread, (repeats,).
+def seconds(
+    ways: Mapping[str, Callable[[], object]], repeats: int, least: float = 0.02, *, threads: int = 1
+) -> dict[str, np.ndarray]:
+    """Return the seconds that one call of each takes, BLAS in so many threads, (repeats,).
 
     A call is repeated within a measurement until that takes `least` seconds; compiling is not counted.
 
     >>> seconds({"nothing": lambda: None}, 3, least=1e-4)["nothing"].shape
     (3,)
     """
-    with threadpool_limits(1):
+    with threadpool_limits(threads):
         calls = {}
         for name, way in ways.items():
             way()  # compiles
