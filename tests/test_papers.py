@@ -152,3 +152,6 @@ def test_a_chart_shows_every_number_it_is_given():
     assert [text.get_text() for text in pie.texts][:3] == ["a: 1", "b: 2", "c: 5"]
     grid = chart(Chart("a", "", {"tau": [[1, 2], [3, 4]]}, "grid")).axes[0]
     assert grid.images[0].get_array().tolist() == [[1, 2], [3, 4]]
+    graph = chart(Chart("a", "", {"x": (0, 0), "Q": (1, 0)}, "graph", labels=("x -> Q",))).axes[0]
+    assert [t.get_text() for t in graph.texts] == ["x", "Q", ""]
+    assert graph.texts[-1].xy == (1, 0) and graph.texts[-1].xyann == (0, 0)

@@ -322,7 +322,20 @@ def rewritten(bench: Bench) -> Finding:
     good = bool((found[:, 0] < 1e-5).all() and (found[:, 1] > 1e-3).all())
     near, far = found[:, 0].max(), found[:, 1].min()
     why = f"within {near:.1e} of products of rounded operands, {far:.1e} and more from exact ones"
-    return Finding("holds" if good else "does not hold here", why, {"distances": found.tolist()}, (shown,))
+    charts = (drawn("before", str), drawn("after", "Q({})".format))
+    return Finding("holds" if good else "does not hold here", why, {"distances": found.tolist()}, (shown,), charts)
+
+
+def drawn(when: str, quantized) -> Chart:
+    """Return the graph of a linear layer, forward and backward, with what every operand passes on its way."""
+    operands = ("x", "W", "dy")
+    dots = {"y = x W": ("x", "W"), "dW = x' dy": ("x", "dy"), "dx = dy W'": ("W", "dy")}
+    places = {name: (0.0, 2.0 - i) for i, name in enumerate(operands)}
+    places |= {quantized(name): (1.0, 2.0 - i) for i, name in enumerate(operands) if quantized(name) != name}
+    places |= {name: (2.0, 2.0 - i) for i, name in enumerate(dots)}
+    arrows = [f"{name} -> {quantized(name)}" for name in operands if quantized(name) != name]
+    arrows += [f"{quantized(name)} -> {dot}" for dot, names in dots.items() for name in names]
+    return Chart(f"graph-{when}", f"Figure 1: a linear layer, {when} the rewrite", places, "graph", labels=arrows)
 
 
 def ladder(network: str, count: int, seed: int) -> dict[str, list[float]]:

@@ -27,8 +27,9 @@ def chart(shown: Chart, ax=None):
     'seed'
     """
     ax = axes(ax, size=(7.2, 4.6))
-    {"lines": _lines, "points": _lines, "bars": _bars, "pie": _pie, "grid": _grid}[shown.kind](ax, shown)
-    if shown.kind != "pie":
+    kinds = {"lines": _lines, "points": _lines, "bars": _bars, "pie": _pie, "grid": _grid, "graph": _graph}
+    kinds[shown.kind](ax, shown)
+    if shown.kind not in ("pie", "graph"):
         ax.set_xlabel(shown.x)
         ax.set_ylabel(shown.y)
     if "x" in shown.log:
@@ -70,3 +71,15 @@ def _grid(ax, shown):
     ((name, values),) = shown.series.items()
     image = ax.imshow(np.asarray(values), aspect="auto", cmap="viridis")
     ax.figure.colorbar(image, ax=ax, label=name)
+
+
+def _graph(ax, shown):
+    for name, (x, y) in shown.series.items():
+        ax.text(x, y, name, ha="center", va="center", bbox={"boxstyle": "round", "facecolor": "white"})
+    for arrow in shown.labels:
+        start, end = (shown.series[name] for name in arrow.split(" -> "))
+        style = {"arrowstyle": "->", "shrinkA": 25, "shrinkB": 35, "color": "0.4"}
+        ax.annotate("", end, start, arrowprops=style)
+    low, high = np.min([*shown.series.values()], axis=0) - 0.5, np.max([*shown.series.values()], axis=0) + 0.5
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.set_axis_off()
