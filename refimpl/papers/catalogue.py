@@ -25,6 +25,7 @@ NAMES = (
     "metric-driven",
     "sixteen-bit",
     "maple",
+    "positnn",
 )
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
