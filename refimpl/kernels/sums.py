@@ -223,18 +223,20 @@ def products_in_float32(a, b, out, target):
 
 
 def dropped_bits(fmt) -> np.ndarray:
-    """Return for each exponent field of float64 how many bits of the significand a format drops there.
+    """Return for each exponent field of float64 how many bits a format drops there.
 
-    uint64 (2048,); 0 where nothing is left of it, or where ties do not go by its last bit.
+    uint64 (2048,); 0 where nothing is left of the significand, or where ties do not go by the last bit.  A posit
+    may drop all of the significand and go on with the exponent: behind its regime stand the lowest bits of that.
     """
     exponent = np.arange(2048) - 1023
     if hasattr(fmt, "nar_code"):
         regime = exponent >> fmt.exponent_bits
-        left = fmt.bits - 1 - np.where(regime >= 0, regime + 2, 1 - regime) - fmt.exponent_bits
+        left, of = fmt.bits - 1 - np.where(regime >= 0, regime + 2, 1 - regime), 52 + fmt.exponent_bits
     else:
+        of = 52
         left = fmt.mantissa_bits - np.maximum(fmt.min_exponent - exponent, 0)
         left[(exponent > fmt.maxexp) | (not fmt.has_subnormals) & (exponent < fmt.min_exponent)] = 0
-    return np.where((left >= 1) & (exponent > -1023) & (exponent < 1024), 52 - left, 0).astype(np.uint64)
+    return np.where((left >= 1) & (exponent > -1023) & (exponent < 1024), of - left, 0).astype(np.uint64)
 
 
 @compiled
@@ -264,7 +266,10 @@ def products_in_float64(a, b, out, dropped, largest, wide, f, mode):
                     # to odd: cut, and a last bit that says that something was cut
                     magnitude = (magnitude - np.uint64((errors[j] < 0.0) != (sums[j] < 0.0))) | _1
                 drop = dropped[magnitude >> _52]
-                rounded = (magnitude + ((_1 << drop) >> _1) - _1 + ((magnitude >> drop) & _1)) >> drop << drop
+                # a bias of 1024, a multiple of any 2^es, so that a posit's exponent is the lowest bits of the field
+                rounded = magnitude + (_1 << _52)
+                rounded = (rounded + ((_1 << drop) >> _1) - _1 + ((rounded >> drop) & _1)) >> drop << drop
+                rounded -= _1 << _52
                 if drop == _0 or rounded > largest:
                     rounded = magnitude | sign
                     if magnitude != _0:

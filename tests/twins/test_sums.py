@@ -139,7 +139,19 @@ def test_the_path_of_float32_gives_the_bits_of_the_other(monkeypatch):
 @pytest.mark.parametrize("order", ["sequential", "exact"])
 @pytest.mark.parametrize(
     "into",
-    ["posit8_0", "posit8_2", "posit16_1", "posit6_3", "posit12_5", "float16", "bfloat16", "float32", "float8_e4m3fn"]
+    [
+        "posit8_0",
+        "posit8_2",
+        "posit16_1",
+        "posit6_3",
+        "posit5_1",
+        "posit8_5",
+        "posit12_5",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float8_e4m3fn",
+    ]
     + ["float8_e4m3fnuz", "e4m3", "e5m10", "e2m0", "e4m3fn_flush", "binary8p3se", "e2m1", "e5m10fnuz"],
 )
 def test_the_paths_of_float64_give_the_bits_of_the_integers(into, order, monkeypatch):
