@@ -26,6 +26,7 @@ NAMES = (
     "sixteen-bit",
     "maple",
     "positnn",
+    "kbit",
 )
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
