@@ -11,7 +11,7 @@ def quick():
     return Bench(quick=True)
 
 
-def made_up(worse=0.0, rises=0.0, of=lambda way, batch: way.endswith(("float16", "sums too"))):
+def made_up(worse=0.0, rises=0.0, of=lambda way, batch: way.endswith(("float16", "every operation"))):
     """Return a stand-in of `train` in which some ways are worse."""
 
     def train(name, task, way, epochs, batch, seed):
@@ -24,20 +24,20 @@ def made_up(worse=0.0, rises=0.0, of=lambda way, batch: way.endswith(("float16",
 def test_a_policy_is_what_its_name_says():
     assert not sixteen_bit.policy("float32").rounds
     assert sixteen_bit.policy("mixed").format_of("master weight") is None
-    alone, sums = sixteen_bit.policy("float16"), sixteen_bit.policy("float16, sums too")
-    assert alone.format_of("momentum").name == sums.format_of("momentum").name == "float16"
-    assert sums.accumulator_of("right gradient").order == "sequential" and not alone.accumulator_of("product")
+    alone, every = sixteen_bit.policy("float16"), sixteen_bit.policy("float16, every operation")
+    assert alone.format_of("momentum").name == every.format_of("momentum").name == "float16"
+    assert every.accumulator_of("batch norm").format.name == "float16" and not alone.accumulator_of("product")
 
 
 def test_trainings_share_their_seed_and_differ_by_precision():
-    ways = ("float32", "float16", "float16, sums too", "float32, then float16")
+    ways = ("float32", "float16", "float16, every operation", "float32, then float16")
     found = [sixteen_bit.train("narrow mlp", "digits", way, 2, 240, 0) for way in ways]
     assert len({tuple(of[:3]) for of in found}) == 4
     assert all(of[2] < of[1] and abs(of[1] - found[0][1]) < 0.05 for of in found)
     assert found[3][1] == found[0][1]  # the first epoch is float32's
 
 
-@pytest.mark.parametrize("claim", ["parity", "sums_too", "continued"])
+@pytest.mark.parametrize("claim", ["parity", "every_operation", "continued"])
 @pytest.mark.parametrize(("worse", "verdict"), [(0.002, "holds"), (0.03, "does not hold here")])
 def test_sixteen_bits_match_within_a_point_and_not_beyond(monkeypatch, claim, worse, verdict):
     monkeypatch.setattr(sixteen_bit, "train", made_up(worse))
