@@ -38,7 +38,8 @@ def chart(shown: Chart, ax=None):
         ax.set_yscale("log")
     write_title(ax, shown.title)
     if shown.kind in ("lines", "points", "bars") and len(shown.series) > 1:
-        ax.legend(fontsize=8)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if shown.kind == "bars" else {}
+        ax.legend(fontsize=8, **beside)
     return ax.figure
 
 
