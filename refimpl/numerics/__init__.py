@@ -9,12 +9,14 @@
 `prediction`      whether the metric predicted what training came to
 `rounding_error`  how far a network in 16 bits is from itself in exact arithmetic
 `tolerance`       which of its answers that leaves standing
+`gptq`            weights rounded after training, errors made up for
 `sixteen_bit`     how 16-bit training fails and is cured
 ================  ====================================================================
 """
 
 from refimpl.numerics.capture import Capture, Distribution, capture
 from refimpl.numerics.evidence import Candidate, Evidence, candidates, measure
+from refimpl.numerics.gptq import gptq
 from refimpl.numerics.metrics import (
     backward_error,
     error_profile,
@@ -48,6 +50,7 @@ __all__ = [
     "fit_student_t",
     "floating_point_error",
     "forward_error_bound",
+    "gptq",
     "measure",
     "normwise_error",
     "overflow",

@@ -27,6 +27,7 @@ NAMES = (
     "maple",
     "positnn",
     "kbit",
+    "bf16-or-death",
 )
 """Each has a file of this room, with underlines for hyphens, that defines ``PAPER``."""
 
