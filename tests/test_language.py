@@ -15,12 +15,20 @@ from refimpl.peppp import configuration
 from refimpl.peppp.memory import count
 
 MANUAL = rf.data.manual(16)
+ROWS = MANUAL.test_images[:3], MANUAL.test_labels[:3]
 SMALL = {"places": 16, "features": 16, "heads": 2, "blocks": 1}
 ADAM = {"optimizer": rf.nn.Adam(epsilon=1e-4), "learning_rate": 0.005}  # 1e-8 is 0 in float16
 
 
-def drawn(**sizes):
+def drawn(factor=1.0, **sizes):
     model = rf.nn.language_model(**(SMALL | sizes))
+    model.initialize(np.random.default_rng(0))
+    model.layers[0].parameters["weight"].data *= np.float32(factor)
+    return model
+
+
+def classifier():
+    model = rf.nn.mlp()
     model.initialize(np.random.default_rng(0))
     return model
 
@@ -202,10 +210,33 @@ def test_characters_become_tokens_and_back():
     ("call", "message"),
     [
         (lambda: rf.data.manual(0), "manual: places is 0; allowed is an integer, 1 to 1024"),
-        (lambda: rf.nn.generate(rf.nn.mlp(), np.array([1]), 1), "generate: model is .*language_model"),
+        (lambda: rf.nn.generate(classifier(), np.array([1]), 1), "generate: model is .*language_model"),
+        (lambda: rf.nn.generate(rf.nn.language_model(), np.array([1]), 1), "generate: model is without weights"),
         (lambda: rf.nn.generate(drawn(), np.array([], int), 1), r"generate: start is \(0,\); allowed is at least one"),
         (lambda: rf.nn.generate(drawn(), np.array([[1]]), 1), r"generate: start is of shape \(1, 1\)"),
-        (lambda: rf.nn.generate(drawn(), np.array([96]), 1), "got the token 96"),
+        (lambda: rf.nn.generate(drawn(), np.array([96]), 1), r"start\[0\] is 96.0; allowed is an integer from 0 to 95"),
+        (lambda: rf.nn.generate(drawn(), np.array([np.nan]), 1), r"start\[0\] is nan; allowed is an integer"),
+        (lambda: rf.nn.generate(drawn(), "def ", 1), "generate: start is 'def '; allowed is real numbers"),
+        (lambda: rf.nn.generate(drawn(np.nan), np.array([1]), 1), r"network's logits\[0\] is nan; .*; it has diverged"),
+        (lambda: rf.nn.bits_per_token(None, *ROWS), "bits_per_token: model is None"),
+        (lambda: rf.nn.bits_per_token(rf.nn.language_model(), *ROWS), "bits_per_token: model is without weights"),
+        (lambda: rf.nn.bits_per_token(drawn(), ROWS[0][:0], ROWS[1][:0]), "allowed is one label for each of at least"),
+        (lambda: rf.nn.bits_per_token(drawn(), ROWS[0][:1], ROWS[1]), "bits_per_token: labels is .*one label for each"),
+        (
+            lambda: rf.nn.bits_per_token(drawn(), ROWS[0][:, :4], ROWS[1][:, :4]),
+            r"takes \(16, \d+\), got shape \(4, \d+\)",
+        ),
+        (
+            lambda: rf.nn.bits_per_token(drawn(), ROWS[0], ROWS[1] + 96),
+            r"labels\[0, 0\] is .*; allowed is a class, 0 to 95",
+        ),
+        (
+            lambda: rf.nn.bits_per_token(drawn(), ROWS[0], ROWS[1][:, 0]),
+            r"labels is of shape \(3,\); allowed is \(3, 16\)",
+        ),
+        (lambda: rf.nn.bits_per_token(drawn(), *ROWS, precision="e4m3"), "bits_per_token: precision is 'e4m3'"),
+        (lambda: text.encode(5), "encode: text is 5"),
+        (lambda: text.decode([1, 96]), r"decode: tokens\[1\] is 96.0; allowed is an integer from 0 to 95"),
         (lambda: rf.nn.generate(drawn(), np.array([1]), -1), "generate: count is -1"),
         (lambda: rf.nn.generate(drawn(), np.array([1]), 1, temperature=-1), "generate: temperature is -1"),
         (lambda: rf.nn.language_model(tied=2), "language_model: tied is 2"),

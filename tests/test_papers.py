@@ -1,6 +1,9 @@
 """Claims of papers: verdicts follow from what was found, and what was trained is kept."""
 
 import json
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -83,6 +86,28 @@ def test_a_changed_result_in_the_file_is_not_believed(tmp_path):
     assert Bench(tmp_path).each(divmod, [(9, 2)]) == [[4, 1]]
 
 
+def waited(path, seconds):
+    """Note that it was begun, and take so long."""
+    with open(path, "a") as file:
+        file.write(f"{seconds} ")
+    time.sleep(seconds)
+    return seconds
+
+
+def test_an_interrupt_ends_what_others_train_at_once_and_keeps_what_they_did(tmp_path):
+    note, kept = tmp_path / "note", tmp_path / "trainings.jsonl"
+
+    def interrupt():
+        while not (kept.exists() and note.read_text().count("99") == 2):
+            time.sleep(0.05)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        Bench(tmp_path, jobs=2).each(waited, [(str(note), 0), (str(note), 99), (str(note), 99.5)])
+    assert Bench(tmp_path).each(waited, [(str(note), 0)]) == [0] and note.read_text().split().count("0") == 1
+
+
 def test_runs_of_different_seeds_share_none():
     assert not set(Bench(seed=1).seeds(10)) & set(Bench(seed=2).seeds(10))
 
@@ -123,6 +148,26 @@ def test_a_paper_is_checked_and_its_results_and_pictures_written(tmp_path, capsy
     report = json.loads((tmp_path / "out/results.json").read_text())
     assert report["claims"]["two"]["verdict"] == "holds" and report["quick"] and "one" not in report["claims"]
     assert (tmp_path / "out/two-line.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_claims_checked_before_stay_in_the_results_of_the_same_seed(tmp_path, capsys, monkeypatch):
+    claims = tuple(
+        catalogue.Claim(name, "they say", lambda bench: Finding("holds", f"seed {bench.seed}"))
+        for name in ("one", "two")
+    )
+    monkeypatch.setattr(catalogue, "paper", lambda name: catalogue.Paper("bfloat16", "A paper", "nowhere", claims))
+
+    def run(*words):
+        assert main(["reproduce", "bfloat16", "--out", str(tmp_path), *words]) == 0
+        return {name: of["why"] for name, of in json.loads((tmp_path / "results.json").read_text())["claims"].items()}
+
+    assert run("--only", "two") == {"two": "seed 0"}
+    assert list(run("--only", "one")) == ["one", "two"]
+    assert "no longer" not in capsys.readouterr().out
+    assert run("--only", "two", "--seed", "7") == {"two": "seed 7"}
+    assert "of another --seed, --quick or version; no longer in it: one" in capsys.readouterr().out
+    (tmp_path / "results.json").write_text("[no report]")
+    assert run("--only", "two") == {"two": "seed 0"}
 
 
 @pytest.mark.parametrize(

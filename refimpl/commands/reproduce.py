@@ -40,8 +40,6 @@ def _reproduce(options) -> int:
 
 
 def _list() -> int:
-    import textwrap
-
     from refimpl.papers.catalogue import NAMES, paper, results, verdicts
 
     rows = verdicts()
@@ -52,7 +50,7 @@ def _list() -> int:
         for _, claim, verdict, why in (row for row in rows if row[0] == name):
             print(f"  {claim:<28} {verdict}")
             if why and verdict != "holds":
-                print(textwrap.fill(why, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
+                print(_wrapped(why, 6, 6))
     return 0
 
 
@@ -73,17 +71,41 @@ def _check(paper, claims, options) -> int:
     print(f"{paper.title}, {paper.source}")
     done, pictures = {}, {}
     for claim in claims:
-        print(f"\n{claim.name}\n  published: {claim.published}", flush=True)
+        print(f"\n{claim.name}\n{_wrapped(f'published: {claim.published}')}", flush=True)
         begun = time.monotonic()
         found = claim.check(bench)
         done[claim.name] = found, time.monotonic() - begun
         for table in found.tables:
             print("\n" + "\n".join(f"  {line}" for line in str(table).splitlines()))
-        print(f"\n  verdict: {found.verdict}: {found.why}")
+        print("\n" + _wrapped(f"verdict: {found.verdict}: {found.why}"))
         if found.left_out:
             print(f"  left out, for --quick: {found.left_out}")
         for chart in found.charts:
             pictures[f"{claim.name}-{chart.name}.png"] = plots.chart(chart)
     print()
-    write_results(out, {**pictures, "results.json": report(paper, bench, done)})
+    write_results(out, {**pictures, "results.json": _with_earlier(paper, report(paper, bench, done), out)})
     return 0
+
+
+def _wrapped(text: str, first: int = 2, others: int = 4) -> str:
+    import textwrap
+
+    whole = textwrap.TextWrapper(100, " " * first, " " * others, break_on_hyphens=False, break_long_words=False)
+    return whole.fill(text)
+
+
+def _with_earlier(paper, made, out):
+    """Return a report with the claims that were checked there before in the same way; say which are of another."""
+    import json
+
+    try:
+        before = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        kept = {name: of for name, of in before["claims"].items() if name not in made["claims"]}
+        alike = all(before[key] == made[key] for key in ("paper", "version", "seed", "quick"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return made
+    if kept and not alike:
+        print(f"results.json was of another --seed, --quick or version; no longer in it: {', '.join(kept)}")
+        return made
+    order = [claim.name for claim in paper.claims if claim.name in {**kept, **made["claims"]}]
+    return made | {"claims": {name: {**kept, **made["claims"]}[name] for name in order}}

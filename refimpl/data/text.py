@@ -192,6 +192,7 @@ def encode(text: str) -> np.ndarray:
     >>> encode("\\n A").tolist()
     [0, 1, 34]
     """
+    check.instance("encode", "text", text, str, "a text")
     numbers = {character: i for i, character in enumerate(CHARACTERS)}
     return np.array([numbers.get(character, numbers["?"]) for character in text.translate(_ASCII)], np.int64)
 
@@ -202,6 +203,9 @@ def decode(tokens: np.ndarray) -> str:
     >>> decode(encode("import this"))
     'import this'
     """
+    tokens = check.numbers("decode", "tokens", tokens, (None,))
+    known = (tokens >= 0) & (tokens < len(CHARACTERS)) & (tokens == np.floor(tokens))
+    check.every("decode", "tokens", tokens, known, f"an integer from 0 to {len(CHARACTERS) - 1}")
     return "".join(CHARACTERS[int(token)] for token in tokens)
 
 

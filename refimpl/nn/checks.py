@@ -38,7 +38,7 @@ def model_and_task(model, task) -> None:
         raise check.wrong_kind("fit", "task", task, "a Task, as refimpl.data.load returns it")
     classes = check.integer("fit", "task.classes", task.classes, check.Interval(1))
     for part in ("train", "test"):
-        _arrays(part, getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), classes)
+        arrays("fit", f"{part}_", getattr(task, f"{part}_images"), getattr(task, f"{part}_labels"), classes)
     check.of_shape("fit", "test_images", task.test_images, (None, *task.train_images.shape[1:]))
     labels = np.asarray(task.train_labels, np.int64)
     present = np.bincount(labels.reshape(-1), minlength=classes)
@@ -102,16 +102,16 @@ def switch_of(given, epochs: int) -> tuple[int, Precision] | None:
     return check.integer("fit", "switch", given[0], check.Interval(1, epochs - 1)), precision_of(given[1])
 
 
-def _arrays(part: str, images, labels, classes: int) -> None:
-    """Refuse images and labels that no network can be trained or tested on."""
-    check.of_dtype("fit", f"{part}_images", images, np.float32)
+def arrays(caller: str, part: str, images, labels, classes: int) -> None:
+    """Refuse images and labels that no network can be trained or tested on; `part` stands before their names."""
+    check.of_dtype(caller, f"{part}images", images, np.float32)
     if getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
-        raise check.wrong_kind("fit", f"{part}_labels", labels, "an array of integers")
+        raise check.wrong_kind(caller, f"{part}labels", labels, "an array of integers")
     if labels.shape not in (images.shape[:1], images.shape[:2]) or not images.size:
-        allowed = f"one label for each of at least one image, or for each token; {part}_images is {check.shown(images)}"
-        raise check.wrong_value("fit", f"{part}_labels", labels, allowed)
-    check.finite("fit", f"{part}_images", images)
-    check.every("fit", f"{part}_labels", labels, (labels >= 0) & (labels < classes), f"a class, 0 to {classes - 1}")
+        allowed = f"one label for each of at least one image, or for each token; {part}images is {check.shown(images)}"
+        raise check.wrong_value(caller, f"{part}labels", labels, allowed)
+    check.finite(caller, f"{part}images", images)
+    check.every(caller, f"{part}labels", labels, (labels >= 0) & (labels < classes), f"a class, 0 to {classes - 1}")
 
 
 def steps_of_an_epoch(images: int, batch_size) -> int:
@@ -119,10 +119,20 @@ def steps_of_an_epoch(images: int, batch_size) -> int:
     return images // check.integer("fit", "batch_size", batch_size, check.Interval(1, images))
 
 
-def precision_of(given) -> Precision:
+def trained(caller: str, model) -> Sequential:
+    """Return a network that has weights."""
+    check.instance(caller, "model", model, Sequential, "a network, such as refimpl.nn.language_model()")
+    if model.parameter_total() and not any(layer.parameters for layer in model.every_layer()):
+        raise ValueError(
+            check.message(caller, "model", "without weights", "one with them, as refimpl.nn.fit leaves it")
+        )
+    return model
+
+
+def precision_of(given, caller: str = "fit") -> Precision:
     """Return the policy, that of float32 for None."""
     allowed = "a refimpl.Precision, or refimpl.nn.preset(name)"
-    return Precision() if given is None else check.instance("fit", "precision", given, Precision, allowed)
+    return Precision() if given is None else check.instance(caller, "precision", given, Precision, allowed)
 
 
 def optimizer_of(given, **of_sgd) -> Optimizer:

@@ -39,8 +39,9 @@ def bits_per_token(
 
     Raises
     ------
-    ValueError
-        If there is not one label for each prediction.
+    ValueError, TypeError
+        For a network without weights, images that it does not take, and unless there is one label, a class, for each
+        prediction.
 
     Examples
     --------
@@ -51,7 +52,12 @@ def bits_per_token(
     >>> round(bits_per_token(model, task.test_images[:8], task.test_labels[:8]), 3), round(math.log2(96), 3)
     (6.585, 6.585)
     """
-    found = logits(model, images, _rounder(precision))
+    model = checks.trained("bits_per_token", model)
+    check.of_dtype("bits_per_token", "images", images, np.float32)
+    *shape, classes = model.output_shape(images.shape[1:])
+    checks.arrays("bits_per_token", "", images, labels, classes)
+    check.of_shape("bits_per_token", "labels", labels, (len(images), *shape))
+    found = logits(model, images, _rounder("bits_per_token", precision))
     return float(p.cross_entropy(found.astype(np.float64), labels=labels).data) / math.log(2)
 
 
@@ -88,8 +94,8 @@ def generate(
     Raises
     ------
     ValueError, TypeError
-        For a network that is no language model, a start without tokens or with others, a count or temperature
-        below 0.
+        For a network that is no language model or has no weights, a start without tokens or with others, a count or
+        temperature below 0, and logits that are not finite.
 
     Examples
     --------
@@ -99,32 +105,36 @@ def generate(
     >>> len(rf.data.text.decode(generate(model, rf.data.text.encode("def "), 5)))
     5
     """
-    such = "a network, such as refimpl.nn.language_model()"
-    layers = check.instance("generate", "model", model, Sequential, such).every_layer()
-    places = next((layer.places for layer in layers if isinstance(layer, Positions)), 0)
+    model = checks.trained("generate", model)
+    places = next((layer.places for layer in model.every_layer() if isinstance(layer, Positions)), 0)
     if not places or len(model.output_shape((places,))) != 2:
         raise check.wrong_kind("generate", "model", model, "one that foretells tokens, refimpl.nn.language_model()")
-    start = check.of_shape("generate", "start", check.array("generate", "start", start), (None,))
+    words = model.output_shape((places,))[-1]
+    start = check.numbers("generate", "start", start, (None,))
+    known = (start >= 0) & (start < words) & (start == np.floor(start))
+    check.every("generate", "start", start, known, f"an integer from 0 to {words - 1}")
     tokens = [int(token) for token in start]
     if not tokens:
         raise check.wrong_value("generate", "start", start.shape, "at least one token")
     count = check.integer("generate", "count", count, check.NOT_NEGATIVE)
     temperature = check.number("generate", "temperature", temperature, check.NOT_NEGATIVE)
     rng = np.random.default_rng(check.integer("generate", "seed", seed, check.NOT_NEGATIVE))
-    run = Pass(_rounder(precision), training=False)
+    run = Pass(_rounder("generate", precision), training=False)
     for _ in range(count):
         seen = tokens[-places:]
         window = np.zeros((1, places), np.float32)
         window[0, : len(seen)] = seen  # what comes after them does not matter to them
         last = model(Tensor(window), run).data[0, len(seen) - 1].astype(np.float64)
+        check.finite("generate", "the network's logits", last, "it has diverged; train it anew")
         if temperature:
-            chances = np.cumsum(np.exp((last - last.max()) / temperature))
+            with np.errstate(over="ignore"):  # far below the likeliest, in a low temperature
+                chances = np.cumsum(np.exp((last - last.max()) / temperature))
             tokens.append(int(np.searchsorted(chances, rng.random() * chances[-1], side="right")))
         else:
             tokens.append(int(last.argmax()))
     return np.array(tokens[len(start) :], np.int64)
 
 
-def _rounder(precision: Precision | None) -> Rounder:
-    precision = checks.precision_of(precision)
+def _rounder(caller: str, precision: Precision | None) -> Rounder:
+    precision = checks.precision_of(precision, caller)
     return Rounder(precision, precision.seed(0) ^ 1)

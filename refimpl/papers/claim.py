@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -231,15 +232,20 @@ class Bench:
             for name, case in missing.items():
                 yield name, function(*case)
             return
+        others = multiprocessing.active_children()
         with processes.pool(min(self.jobs, len(missing)), processes.follow_parent) as pool:
             try:
-                futures = {pool.submit(function, *case): name for name, case in missing.items()}
+                with processes.without_interrupts():  # workers inherit this: Ctrl-C is their parent's business
+                    futures = {pool.submit(function, *case): name for name, case in missing.items()}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
-            except BrokenProcessPool:
-                raise RuntimeError(processes.KILLED) from None
-            finally:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()).difference(others):
+                    worker.terminate()  # may have minutes to go
+                if isinstance(error, BrokenProcessPool):
+                    raise RuntimeError(processes.KILLED) from None
+                raise
 
     def _keep(self, name: str, found: Any) -> None:
         self._kept[name] = json.loads(json.dumps(found))
