@@ -128,7 +128,7 @@ def halts(bench: Bench) -> Finding:
         "halts at": ([r[0] for r in rows], [r[1] for r in rows]),
         "theorem": ([r[0] for r in rows], [r[2] for r in rows]),
     }
-    chart = Chart("radius", "The smaller the rate, the farther it halts", series, x="rate", y="distance", log="xy")
+    chart = Chart("radius", "Where descent halts, by rate", series, x="rate", y="distance", log="xy")
     grows = all(a[1] <= b[1] for a, b in zip(rows, rows[1:], strict=False))
     why = ", ".join(f"rate {r:g}: {f:.3f} >= {t:.3f}" for r, f, t in rows)
     return Finding("holds" if good and grows else "does not hold here", why, {"rows": rows}, (shown,), (chart,))

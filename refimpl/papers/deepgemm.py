@@ -89,6 +89,7 @@ def sizes(bench: Bench) -> Finding:
     heads = ("bits of weights", "of activations", "entries", "weights a byte")
     shown = table("Tables of products", heads, rows, "16 entries are what a vector unit looks up in one instruction.")
     why = "2^(b_w + b_a) entries, 16 for 2 by 2 bits, 256 for 4 by 4; 8 / b weights in a byte, read back as they were"
+    why = why if good else f"not {why}"
     return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,))
 
 
@@ -117,7 +118,8 @@ def bound(bench: Bench) -> Finding:
         rows.append((f"{one} x {other}", largest, terms, *sums))
     heads = ("", "largest product", "terms allowed", "their sum", "in 16 bits", "two terms more", "in 16 bits")
     shown = table("Sums of the worst products, K max |product| < 2^15", heads, rows)
-    why = ", ".join(f"{name}: {terms} terms" for name, _, terms, *_ in rows) + " are exact in 16 bits, two more wrap"
+    why = ", ".join(f"{name}: {terms} terms" for name, _, terms, *_ in rows)
+    why += " are exact in 16 bits, two more wrap" if good else " and two more: not all as the bound says"
     return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,))
 
 

@@ -217,8 +217,9 @@ def sixteen(bench: Bench) -> Finding:
     shown = table("Sums in 16 bits against sums in 32", heads, rows, remark)
     good = not any(apart) and any(together)
     few = rows[3][2]
+    share = f"up to {100 * max(apart):.2f} % of results are wrong" if any(apart) else "all results are exact"
     why = (
-        f"with outliers beyond 7 bits apart ({few} of normal weights) all results are exact; "
+        f"with outliers beyond 7 bits apart ({few} of normal weights) {share}; "
         f"without, up to {100 * max(together):.0f} % are wrong"
     )
     left_out = "larger matrices" if bench.quick else ""

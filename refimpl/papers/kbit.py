@@ -178,14 +178,7 @@ def small_blocks(bench: Bench) -> Finding:
     found = ladder(bench)
     ways = {f"blocks of {block}": f"int 4 {block}" for block in sorted(BLOCKS, reverse=True)}
     series = {f"{k} bits": (BLOCKS, [at(found, f"int {k} {b}").mean() for b in BLOCKS]) for k in (3, 4)}
-    chart = Chart(
-        "blocks",
-        "Integers: the smaller the block, the less is lost",
-        series,
-        x="block",
-        y="bits per character",
-        log="x",
-    )
+    chart = Chart("blocks", "Integers, loss by size of the block", series, x="block", y="bits per character", log="x")
     least = {name: way for name, way in ways.items() if name in (f"blocks of {BLOCKS[-1]}", f"blocks of {BLOCKS[0]}")}
     return beside(found, least, f"blocks of {BLOCKS[-1]}", less, "4-bit integers, mean over sizes", bench.quick, chart)
 

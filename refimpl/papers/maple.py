@@ -5,8 +5,9 @@ layers one by one, NumPy with one or two threads), what is rounded, how many ima
 are times of micro-kernels in it; what describes a network is counted from its layers.  One Gaussian process regression
 predicts logarithms of times, with the descriptor of the setting or with nothing but its name.
 
-How times and errors are summed up (the least of 25 repeats, the mean |log| of predicted over true time) was chosen after
-first verdicts had been seen on one busy machine: believe a verdict here that your own machine gives, by another --seed.
+How times and errors are summed up (the least of the repeats, the mean |log| of predicted over true time) was chosen
+after first verdicts had been seen on one busy machine: believe a verdict here that your own machine gives, by another
+--seed.
 """
 
 from __future__ import annotations

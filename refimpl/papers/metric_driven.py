@@ -407,7 +407,9 @@ PAPER = Paper(
             rewritten,
         ),
         Claim(
-            "operand-tails", "operands of products differ in their tails, as Student's t describes them", operand_tails
+            "operand-tails",
+            "Student's t describes the operands of products, of heavy and of light tails",
+            operand_tails,
         ),
         Claim("bounded-errors", "errors of FP8 stay far more bounded than INT8's as tails get heavier", bounded),
         Claim("metric-predicts", "a metric of products chooses formats, instead of training in each", predicts),

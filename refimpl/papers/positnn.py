@@ -102,7 +102,9 @@ def exponent_bits(bench: Bench) -> Finding:
     found = beside(bench, EIGHT, judges, title)
     standard, zero = (more(found.numbers[f"mlp, {way}"][f"less {EIGHT}"]) for way in list(judges)[:2])
     verdict: Verdict = "holds only with the flaw" if standard == "holds" != zero else standard
-    why = f"{found.why}. Without exponent bits all small gradients become 1/64: that is what fails"
+    why = found.why
+    if verdict == "holds only with the flaw":
+        why += ". What fails is that all small gradients become 1/64, the smallest posit, and none becomes 0"
     return Finding(verdict, why, found.numbers, found.tables, found.charts, found.left_out)
 
 
@@ -119,7 +121,13 @@ PAPER = Paper(
         Claim("like-float32", "8-bit posits train without loss when optimizer and loss are wider", trains_like_float32),
         Claim("wider-optimizer", "the optimizer and the loss need more than 8 bits", optimizer_is_wider),
         Claim("quire", "sums must be kept exact in a quire, not rounded after every addition", quire_is_needed),
-        Claim("exponent-bits", "without exponent bits posit8 does not train", exponent_bits),
-        Claim("underflow", "to take small values for zero, not the smallest posit, costs nothing", underflow),
+        Claim(
+            "exponent-bits",
+            "posit8 without exponent bits loses accuracy (reported: 88.15 % beside 90.42 %)",
+            exponent_bits,
+        ),
+        Claim(
+            "underflow", "nothing; asked here: may small values be taken for zero, not the smallest posit?", underflow
+        ),
     ),
 )

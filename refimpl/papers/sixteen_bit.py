@@ -152,7 +152,7 @@ def lemma(bench: Bench) -> Finding:
     good = not contradicted and sharp and not just_below["applies"]
     why = (
         f"{contradicted} counterexamples among {sum(of['applies'] for of in counts.values())} pairs it speaks of; "
-        "with delta a millionth above Gamma / 2 the class does change"
+        f"with delta a millionth above Gamma / 2 the class {'does change' if sharp else 'stays'}"
     )
     return Finding("holds" if good else "does not hold here", why, {"counts": counts}, (shown,))
 

@@ -48,6 +48,13 @@ def test_another_outcome_is_another_verdict(monkeypatch, changed, claim, verdict
     assert verdicts(monkeypatch, errors(**changed))[claim] == verdict
 
 
+def test_the_smallest_posit_is_blamed_only_where_zero_in_its_place_trains(monkeypatch):
+    (claim,) = (claim for claim in positnn.PAPER.claims if claim.name == "exponent-bits")
+    for changed, blamed in (({}, True), ({"no exponent bits": 0.01}, False)):
+        monkeypatch.setattr(positnn, "train", errors(**changed))
+        assert ("1/64" in claim.check(Bench(quick=True)).why) == blamed
+
+
 def test_each_way_is_what_it_is_called():
     eight = positnn.precision(*positnn.WAYS[positnn.EIGHT])
     assert eight.format_of("weight").name == eight.format_of("activation gradient").name == "posit8_2"
