@@ -8,7 +8,9 @@ import time
 import numpy as np
 import pytest
 
+import refimpl
 from refimpl.__main__ import main
+from refimpl._files import checked_line
 from refimpl.papers import catalogue
 from refimpl.papers.claim import VERDICTS, Bench, Chart, Finding, compare, less, like, more, paired, worst
 from refimpl.plots import chart
@@ -68,7 +70,9 @@ def test_what_was_trained_is_not_trained_again(tmp_path, jobs):
     assert sorted((tmp_path / "note").read_text().split()) == ["2", "3", "4", "5"]
 
 
-@pytest.mark.parametrize("end", [b'{"case": "half', b"\x00\xff\n"])
+@pytest.mark.parametrize(
+    "end", [b'{"case": "half', b"\x00\xff\n", checked_line({"version": refimpl.__version__, "other": 1}) + b"\n"]
+)
 def test_what_a_kill_left_half_written_is_trained_again(tmp_path, end):
     note = str(tmp_path / "note")
     Bench(tmp_path).each(noted, [(note, 2)])

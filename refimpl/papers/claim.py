@@ -195,7 +195,7 @@ class Bench:
             written = self._path.read_bytes()
             self._cut = b"\n" if written and not written.endswith(b"\n") else b""  # a kill left half a line
             for record in map(read_checked, written.split(b"\n")):
-                if record is not None and record.get("version") == refimpl.__version__:
+                if record and record.get("version") == refimpl.__version__ and {"case", "found"} <= record.keys():
                     self._kept[record["case"]] = record["found"]
 
     def seeds(self, count: int, quick: int | None = None) -> range:

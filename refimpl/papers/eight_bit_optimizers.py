@@ -138,8 +138,7 @@ def stable_helps(bench: Bench) -> Finding:
         }
         for state in ("linear", "linear, blocks")
     }
-    title = "What 8 bits lose, by embedding"
-    what = "test error beyond that of 32 bits with the same embedding"
+    title, what = "What 8 bits lose, beside 32 with the same embedding", "test error less that of 32 bits"
     return compare(excess, "as usual", {"stable": less}, title=title, what=what, left_out=left_out(bench))
 
 
