@@ -180,6 +180,7 @@ def test_claims_checked_before_stay_in_the_results_of_the_same_seed(tmp_path, ca
         ("reproduce nothing", "'nothing'"),
         ("reproduce bfloat16 --only nothing", "'nothing'"),
         ("reproduce --quick", "--quick: a paper must be named"),
+        ("reproduce bfloat16 --data .", "--data: bfloat16 needs no matrices"),
     ],
 )
 def test_an_unknown_paper_or_claim_is_refused_before_anything_is_written(words, said, tmp_path, monkeypatch, capsys):

@@ -36,6 +36,8 @@ def _reproduce(options) -> int:
             if getattr(options, name):
                 raise ValueError(f"--{name}: a paper must be named; refimpl reproduce lists them")
         return _list()
+    if options.data and paper(options.paper).name != "peppp":
+        raise ValueError(f"--data: {options.paper} needs no matrices; leave it out")
     return _check(paper(options.paper), claims(paper(options.paper), options.only), options)
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +69,7 @@ class Table:
             )
             return "  " + "  ".join([first, *others])
 
-        remark = [self.remark] if self.remark else []
+        remark = textwrap.wrap(self.remark, 98, break_on_hyphens=False)
         return "\n".join([self.title, line(self.heads), *map(line, self.rows), *remark])
 
 
