@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from refimpl import numerics
 from refimpl.__main__ import main
 from refimpl.peppp import CONFIGURATIONS, ErrorMatrix
 
@@ -202,7 +203,36 @@ def test_the_record_has_the_evidence_the_assignment_the_memory_and_the_quality(c
     assert {operand["chosen"] for operand in record["operands"]} == set(record["candidates"])
     assert 0.12 < record["memory_mb"]["as assigned"] / record["memory_mb"]["float32"] < 0.25
     assert abs(record["trained"]["as assigned"]["loss"] - record["trained"]["float32"]["loss"]) < 0.2
+    assert record["seeds"] == 3 and list(record["trained"]) == ["float32", "as assigned", "all int8"]
+    for row in record["trained"].values():
+        assert row["test_error"] == pytest.approx(np.mean(row["test_errors"])) and len(row["test_errors"]) == 3
     assert (chosen / "choose.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_trainings_from_the_same_seeds_are_compared_and_it_says_which_cannot_be_told_apart(run, tmp_path, monkeypatch):
+    """Differences of 0, 0.08 and 0.08 are two standard errors from 0, in float64 a bit more; of 0.3 to 0.32, fifty."""
+    more = {"float32": (0, 0, 0), "as assigned": (0, 0.08, 0.08), "all int8": (0.3, 0.31, 0.32)}
+    trained = []
+
+    def train(make, task, assignment, *, name, seeds, epochs, **training):
+        trained.append((name, seeds, epochs))
+        errors = tuple(a + b for a, b in zip((0.1, 0.2, 0.3), more[name], strict=True))
+        return numerics.prediction.Trained(name, 0.0, sum(errors) / 3, 0.5, 0, errors)
+
+    monkeypatch.setattr(numerics, "train", train)
+    _, printed, _ = run("choose mlp digits --seed 5 --quiet --out", tmp_path)
+    assert trained == [(name, (5, 6, 7), 10) for name in more]
+    assert re.search(r"^  float32 +0\.2000 +0\.5000$", printed, re.M)
+    assert re.search(r"^  as assigned +0\.2533 +\+0\.0533 \(0\.0267\) +0\.5000$", printed, re.M)
+    assert re.search(r"^  all int8 +0\.5100 +\+0\.3100 \(0\.0058\) +0\.5000$", printed, re.M)
+    assert "\ncannot be told apart (within two standard errors): float32 and as assigned\n" in printed
+    record = json.loads((tmp_path / "choose.json").read_text())
+    assert record["not_told_apart"] == [["float32", "as assigned"]]
+    assert record["trained"]["as assigned"]["more_than_float32"] == pytest.approx([0.16 / 3, 0.08 / 3])
+    more["as assigned"] = more["all int8"]
+    _, printed, _ = run("choose mlp digits --candidates int8 --tolerance 0.1 --quiet --out", tmp_path)
+    assert len(trained) == 5  # int8 everywhere is what was assigned
+    assert "all int8" not in printed and "told apart" not in printed
 
 
 def test_it_prints_a_row_for_every_operand_and_says_whose_e4m3_is_meant(run, tmp_path):

@@ -59,6 +59,7 @@ MISUSE = {  # a command line: what its one line of refusal names
     "choose resnet99 digits": "'resnet99'.*'resnet",
     "choose cnn topics": "'cnn'.*transformer.*tokens",
     "choose mlp digits --policies 3": "3.*at least 20",
+    "choose mlp digits --seeds 1": "--seeds is 1.*at least 2",
     "choose mlp digits --metric luck": "--metric 'luck'",
 }
 

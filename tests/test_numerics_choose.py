@@ -233,6 +233,10 @@ def test_training_as_assigned_is_as_good_as_in_float32(evidence):
     )
     assert exact.test_error < 0.1 and abs(chosen.test_error - exact.test_error) < 0.02
     assert chosen.loss == pytest.approx(exact.loss, rel=0.05) and chosen.loss != exact.loss
+    alone = [
+        rf.nn.fit(rf.nn.mlp(), DIGITS, precision=Precision(loss_scale=1.0), epochs=3, seed=seed) for seed in (0, 1)
+    ]
+    assert exact.test_errors == tuple(result.test_error for result in alone)
     # a format of one value and its negative learns nothing
     coarse = measure(rf.nn.mlp(), DIGITS, candidates(["int2"]), steps=1)
     hopeless = numerics.train(rf.nn.mlp, DIGITS, numerics.uniform(coarse, 0), epochs=1)

@@ -132,8 +132,8 @@ def test_the_picture_of_an_assignment_rings_what_was_chosen():
 def test_what_was_predicted_is_drawn_point_by_point():
     from refimpl.numerics.prediction import Trained
 
-    rows = [Trained("int8", 0.1, 0.1, 0.5, 0), Trained("mixture 0", 0.2, 0.2, 0.7, 0)]
-    (axes,) = rf.plots.predicted(rows, baseline=Trained("float32", 0.0, 0.1, 0.4, 0)).axes
+    rows = [Trained("int8", 0.1, 0.1, 0.5, 0, (0.1,)), Trained("mixture 0", 0.2, 0.2, 0.7, 0, (0.2,))]
+    (axes,) = rf.plots.predicted(rows, baseline=Trained("float32", 0.0, 0.1, 0.4, 0, (0.1,))).axes
     assert [v.tolist() for v in line(axes, "a mixture")] == [[0.2], [0.7]]
     assert line(axes, "float32")[1].tolist() == [0.4, 0.4]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def add(commands) -> None:
         help="give every operand of a network's products a format, by measured error",
         description="Train one epoch in float32, measure what each candidate would do to the operands "
         "of every product, forward and backward, give each operand the cheapest candidate within the "
-        "tolerance, and train with them.  e4m3 and e5m2 mean OCP's formats here.",
+        "tolerance, and train with them, in float32, and with the first candidate everywhere, from the same "
+        "seeds.  e4m3 and e5m2 mean OCP's formats here.",
         examples=("mlp digits", "cnn digits --candidates int8,int4 --scalings row,32 --tolerance 0.05"),
     )
     add_network(command)
@@ -59,7 +61,14 @@ def add(commands) -> None:
     command.add_argument(
         "--tolerance", type=float, default=0.01, metavar="X", help="the most the metric may be (default 0.01)"
     )
-    command.add_argument("--epochs", type=positive, default=3, metavar="N", help="default 3")
+    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    command.add_argument(
+        "--seeds",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="trainings of each, from --seed on; at least 2 (default 3)",
+    )
     command.add_argument(
         "--policies",
         type=positive,
@@ -73,6 +82,7 @@ def _choose(options) -> int:
     from refimpl import data, nn, numerics
 
     number("choose", "--tolerance", options.tolerance, POSITIVE)
+    integer("choose", "--seeds", options.seeds, Interval(2))
     options.continues = bool(options.policies)  # those are kept in a journal
     if options.policies is not None:
         integer("choose", "--policies", options.policies, Interval(PREDICTED))
@@ -108,15 +118,14 @@ def _choose(options) -> int:
     print(
         f"operands of one batch: {wide:.3f} MB in float32, {narrow:.3f} MB as assigned, {1 - narrow / wide:.0%} saved"
     )
-    training |= {"epochs": options.epochs, "seeds": (options.seed,)}
-    rows = {
-        "float32": numerics.train(make, task, None, name="float32", **training),
-        "as assigned": numerics.train(make, task, assignment, name="as assigned", **training),
-    }
-    print(f"\n{options.epochs} epochs              test error     loss")
-    for name, row in rows.items():
-        print(f"  {name:<20} {row.test_error:>10.3f} {row.loss:>8.4f}")
+    training |= {"epochs": options.epochs, "seeds": tuple(range(options.seed, options.seed + options.seeds))}
+    ways = {"float32": None, "as assigned": assignment}
+    first = numerics.uniform(evidence, 0, metric)
+    if first.counts() != assignment.counts():
+        ways[f"all {evidence.candidates[0].name}"] = first
+    rows = {name: numerics.train(make, task, way, name=name, **training) for name, way in ways.items()}
     record = _record(options, task, assignment, rows)
+    print("\n" + _compared(options, record))
     from refimpl import plots
 
     files = {"choose.png": plots.assignment(assignment), "choose.json": record}
@@ -154,6 +163,21 @@ def _table(assignment) -> str:
     return "\n".join(lines)
 
 
+def _compared(options, record) -> str:
+    """How each way trained beside float32, and which so many seeds do not tell from each other."""
+    head = f"{options.epochs} epochs, {options.seeds} seeds"
+    width = max(len(head) - 2, *map(len, record["trained"]))
+    lines = [f"{head:<{width + 2}}  test error  more than float32       loss"]
+    for name, row in record["trained"].items():
+        more = "{:+.4f} ({:.4f})".format(*row["more_than_float32"]) if name != "float32" else ""
+        lines.append(f"  {name:<{width}}  {row['test_error']:>10.4f}  {more:>17}  {row['loss']:>9.4f}")
+    lines.append("(in brackets the standard error of the difference, which is taken seed by seed)")
+    if record["not_told_apart"]:
+        pairs = "; ".join(" and ".join(pair) for pair in record["not_told_apart"])
+        lines.append(f"cannot be told apart (within two standard errors): {pairs}")
+    return "\n".join(lines)
+
+
 def _predict(options, make, task, metric, training, directory):
     from refimpl import numerics
 
@@ -174,11 +198,21 @@ def _predict(options, make, task, metric, training, directory):
 
 
 def _record(options, task, assignment, rows) -> dict:
+    from refimpl.papers.claim import SURE, paired
+
     evidence = assignment.evidence
+
+    def apart(a: str, b: str) -> tuple[float, float]:
+        return paired(rows[a].test_errors, rows[b].test_errors)
+
+    def told(mean: float, error: float) -> bool:  # three seeds are often two errors away, but for the last bits
+        return abs(mean) > SURE * error * (1 + 1e-9)
+
     return {
         "model": options.model,
         "data": task.name,
         "seed": options.seed,
+        "seeds": options.seeds,
         "epochs": options.epochs,
         "metric": assignment.metric,
         "tolerance": assignment.tolerance,
@@ -194,5 +228,6 @@ def _record(options, task, assignment, rows) -> dict:
             for c in assignment.choices
         ],
         "memory_mb": {"float32": assignment.memory(32).total_mb, "as assigned": assignment.memory().total_mb},
-        "trained": {name: vars(row) for name, row in rows.items()},
+        "trained": {name: vars(row) | {"more_than_float32": apart(name, "float32")} for name, row in rows.items()},
+        "not_told_apart": [pair for pair in combinations(rows, 2) if not told(*apart(*pair))],
     }

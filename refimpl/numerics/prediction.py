@@ -60,6 +60,8 @@ class Trained:
         Means over seeds, of the fraction misclassified and of the last epoch's loss.
     diverged : int
         Seeds whose training diverged; their loss counts as that of guessing.
+    test_errors : tuple of float
+        Of each seed: those of two policies trained from the same seeds are paired.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Trained:
     test_error: float
     loss: float
     diverged: int
+    test_errors: tuple[float, ...]
 
 
 def train(make: Callable, task, assignment: Assignment | None, *, name: str = "", seeds=(0,), **training) -> Trained:
@@ -99,6 +102,7 @@ def train(make: Callable, task, assignment: Assignment | None, *, name: str = ""
         float(np.mean([r.test_error for r in results])),
         float(np.mean([_loss(r, task) for r in results])),
         sum(r.diverged for r in results),
+        tuple(float(r.test_error) for r in results),
     )
 
 
@@ -182,7 +186,7 @@ def train_policies(
             try:
                 record = json.loads(line)
                 key = record.pop("key")
-                known[key] = Trained(**record)
+                known[key] = Trained(**record | {"test_errors": tuple(record["test_errors"])})
             except (ValueError, TypeError, KeyError):
                 continue  # half a line
     found = []
