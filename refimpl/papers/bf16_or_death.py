@@ -240,8 +240,8 @@ def losses(bench: Bench, planted: str, pairs: list[tuple[str, str]], title: str)
         of = {name: np.array([s[planted][name] for s in seeds]) for name in ("16 bits", *WAYS)}
         numbers[network] = {name: values[:, 1].tolist() for name, values in of.items()}
         points = {name: ([values[0, 2]], [values[:, 1].mean()]) for name, values in of.items()}
-        named = f"{network}: {title}", points, "points"
-        charts.append(Chart(network.replace(" ", "-"), *named, x="bytes of the network", y="loss, bits"))
+        name, x = network.replace(" ", "-"), "bytes of the network"
+        charts.append(Chart(name, f"{network}: {title}", points, "points", x=x, y="loss, bits"))
         for a, b in pairs:
             difference = paired(of[a][:, 1], of[b][:, 1])
             verdicts.append(less(difference))
