@@ -99,7 +99,6 @@ def test_nar_is_divergence():
         ("format is 'posit16_4'; allowed is", {"format": "posit16_4"}),  # up to 2^224
         ("format is 'nf4'; allowed is", {"format": "nf4"}),
         ("nf4 is a code book", {"format": "nf4"}),
-        ("mxfp4_e2m1 is a block format", {"format": "mxfp4"}),
     ],
 )
 def test_roundings_of_posits_that_make_no_sense_are_refused(words, settings):

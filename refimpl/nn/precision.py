@@ -96,7 +96,7 @@ Scaling = Literal["none", "current", "delayed"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 Underflow = Literal["minpos", "zero"]
 GradientsRounded = Literal["unscaled", "scaled"]
-Format = FloatFormat | IntFormat | PositFormat
+Format = FloatFormat | IntFormat | PositFormat | BlockFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ class Rounding:
 
     Parameters
     ----------
-    format : FloatFormat, IntFormat, PositFormat or name
+    format : FloatFormat, IntFormat, PositFormat, BlockFormat or name
+        Blocks (MX, NVFP4) are for the roles of products, cut along the vectors that are summed.
     rounding : RoundingMode
         Integers take ``ties_to_even`` and ``stochastic``, posits ``ties_to_even``.
     overflow : str
@@ -156,15 +157,17 @@ class Rounding:
             if self.scaling == "delayed":
                 raise check.wrong_value("Rounding", "scaling", self.scaling, "current, for rows and blocks")
             object.__setattr__(self, "scaling", "current")
-        if isinstance(self.format, IntFormat):
+        if isinstance(self.format, BlockFormat):
+            self._of_blocks(self.format.block_size)
+        elif isinstance(self.format, IntFormat):
             if not self.format.signed:
                 raise check.wrong_value("Rounding", "format", self.format.name, TRAINABLE)
             check.choice("Rounding", f"rounding of {self.format}", self.rounding, ("ties_to_even", "stochastic"))
             if self.scaling == "none":
                 object.__setattr__(self, "scaling", "current")
         elif not within_float32(self.format):
-            kind = {BlockFormat: "a block format", CodeBook: "a code book"}.get(type(self.format))
-            hint = f"{self.format} is {kind}, whose scales training does not keep" if kind else ""
+            book = isinstance(self.format, CodeBook)
+            hint = f"{self.format} is a code book, whose scales training does not keep" if book else ""
             raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE, hint)
         if not isinstance(self.format, PositFormat):
             if self.underflow is not None:
@@ -176,6 +179,17 @@ class Rounding:
                 raise check.wrong_value("Rounding", f"{name} of {self.format}", got, only, hint)
         if self.underflow is not None:
             check.choice("Rounding", "underflow", self.underflow, get_args(Underflow))
+
+    def _of_blocks(self, size: int) -> None:
+        """Check what a block format leaves to say, and set its `per`."""
+        if self.per not in ("tensor", size):
+            raise check.wrong_value("Rounding", f"per of {self.format}", self.per, f"its {size}, or left out")
+        if self.scaling == "delayed" or self.overflow != "saturate":
+            hint = "each block is scaled by its largest, and saturates"
+            got = (self.scaling, self.overflow)
+            raise check.wrong_value("Rounding", f"(scaling, overflow) of {self.format}", got, "left out", hint)
+        object.__setattr__(self, "per", size)
+        object.__setattr__(self, "scaling", "current")
 
     def __repr__(self) -> str:
         """Name all settings, `underflow` only where it is given: a run's noise is drawn from this text."""
@@ -315,7 +329,11 @@ class Precision:
         default = Rounding(format="float32", rounding=self.rounding, overflow=self.overflow)
         for name in ("low", "high"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, replace(default, format=getattr(self, name)).format)
+                of_role = replace(default, format=getattr(self, name))
+                if of_role.per != "tensor":
+                    allowed = f"a format of whole tensors; {of_role.format} is for {', '.join(PRODUCT_ROLES)} in roles="
+                    raise check.wrong_value("Precision", name, str(of_role.format), allowed)
+                object.__setattr__(self, name, of_role.format)
         such = "a dict of patterns, such as {'*Linear': {'weight': None}}"
         accumulated = (*SUM_ROLES, *OPERATION_ROLES)
         layers = check.instance("Precision", "layers", self.layers, Mapping, such)

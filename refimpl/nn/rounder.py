@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import FloatFormat, IntFormat, PositFormat
+from refimpl.formats import BlockFormat, FloatFormat, IntFormat, PositFormat
 from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SUM_ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
@@ -169,7 +169,7 @@ class TensorRounding:
 
         self.rule = rounding
         fmt = rounding.format
-        if isinstance(fmt, IntFormat):
+        if isinstance(fmt, (IntFormat, BlockFormat)):
             fmt = fmt.grid
         self.format, self.largest = fmt, fmt.max
         self.unscaled = rounding.scaling == "none"
@@ -230,6 +230,10 @@ class TensorRounding:
 
     def by_vectors(self, x, result, seed, stream) -> None:
         """Round vectors along the last axis, or blocks of neighbours in them, each by its own scale."""
+        if isinstance(self.rule.format, BlockFormat):
+            codes = ops.quantize_blocks(x, self.rule.format, rounding=self.rule.rounding, seed=int(seed), stream=stream)
+            result[...] = ops.decode_blocks(*codes[:2], self.rule.format, tensor_scale=codes.tensor_scale)
+            return
         length = x.shape[-1]
         size = length if self.rule.per == "row" else min(self.rule.per, length)
         starts = np.arange(0, length, size)
