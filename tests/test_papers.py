@@ -205,3 +205,10 @@ def test_a_chart_shows_every_number_it_is_given():
     graph = chart(Chart("a", "", {"x": (0, 0), "Q": (1, 0)}, "graph", labels=("x -> Q",))).axes[0]
     assert [t.get_text() for t in graph.texts] == ["x", "Q", ""]
     assert graph.texts[-1].xy == (1, 0) and graph.texts[-1].xyann == (0, 0)
+
+
+def test_exactly_two_standard_errors_decide_nothing():
+    tie = paired([0.1, 0.1, 0.1 + 0.3], [0.1, 0.1 + 0.1, 0.1])  # 0, -d and 3 d: the mean is 2 d / 3
+    exactly = (2 * tie[1], tie[1])
+    assert more(exactly) == less((-exactly[0], exactly[1])) == "cannot be checked here"
+    assert more(paired([0.0, 0.3, 0.3], [0.0, 0.0, 0.0])) == "cannot be checked here"
