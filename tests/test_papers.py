@@ -106,9 +106,13 @@ def test_an_interrupt_ends_what_others_train_at_once_and_keeps_what_they_did(tmp
             time.sleep(0.05)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        Bench(tmp_path, jobs=2).each(waited, [(str(note), 0), (str(note), 99), (str(note), 99.5)])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Bench(tmp_path, jobs=2).each(waited, [(str(note), 0), (str(note), 99), (str(note), 99.5)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert Bench(tmp_path).each(waited, [(str(note), 0)]) == [0] and note.read_text().split().count("0") == 1
 
 
