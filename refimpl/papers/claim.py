@@ -8,7 +8,6 @@ whatever interrupts, nothing is trained twice.
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import os
 import textwrap
@@ -24,6 +23,7 @@ import numpy as np
 import refimpl
 from refimpl._arguments import choice
 from refimpl._files import checked_line, read_checked
+from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.sweeping import processes
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "like",
     "more",
     "paired",
+    "said",
     "table",
     "worst",
 ]
@@ -258,14 +259,17 @@ class Bench:
             self._cut = b""
 
 
-def paired(a, b) -> tuple[float, float]:
-    """Return the mean of a - b over seeds, and its standard error.
+paired = paired_difference
+"""Mean of a - b over seeds, and its standard error."""
 
-    >>> paired([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
-    (0.25, 0.144...)
+
+def said(difference: tuple[float, float]) -> str:
+    """Return a difference with its standard error as text.
+
+    >>> said((-0.25, 0.125))
+    '-0.2500 (0.1250)'
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))
+    return f"{difference[0]:+.4f} ({difference[1]:.4f})"
 
 
 def less(difference: tuple[float, float], by: float = 0.0) -> Verdict:
@@ -329,16 +333,16 @@ def compare(
     >>> compare(errors, "float32", {"to nearest": more}, title="Digits").why
     'mlp, to nearest: +0.3333 (0.0333)'
     """
-    rows, verdicts, said, numbers = [], [], [], {}
+    rows, verdicts, told, numbers = [], [], [], {}
     for group, of in found.items():
         for way, values in of.items():
             values = np.asarray(values, dtype=np.float64)
             difference = paired(values, of[baseline])
             if way in judges:
                 verdicts.append(judges[way](difference))
-                said.append(f"{group}, {way}: {difference[0]:+.4f} ({difference[1]:.4f})")
+                told.append(f"{group}, {way}: {said(difference)}")
             numbers[f"{group}, {way}"] = {"found": values.tolist(), f"less {baseline}": difference}
-            less_it = "" if way == baseline else f"{difference[0]:+.4f} ({difference[1]:.4f})"
+            less_it = "" if way == baseline else said(difference)
             rows.append((group, way, f"{values.mean():.4f}", f"{values.std(ddof=1):.4f}", less_it))
     ways = list(dict.fromkeys(way for of in found.values() for way in of))
     series = {}
@@ -347,7 +351,7 @@ def compare(
         series[group] = np.array([[m.mean() for m in many], [m.std(ddof=1) for m in many]])
     heads = ("", "", what, "seeds' deviation", f"less {baseline} (s.e.)")
     chart = Chart("means", title, series, "bars", y=f"{what}; lines: deviation of seeds", labels=ways)
-    return Finding(worst(verdicts), "; ".join(said), numbers, (table(title, heads, rows),), (chart,), left_out=left_out)
+    return Finding(worst(verdicts), "; ".join(told), numbers, (table(title, heads, rows),), (chart,), left_out=left_out)
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:

@@ -16,7 +16,7 @@ import numpy as np
 import refimpl as rf
 from refimpl.formats import CodeBook
 from refimpl.formats.codebooks import dynamic_values
-from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, Verdict, less, more, paired, table, worst
+from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, Verdict, less, more, paired, said, table, worst
 
 LADDER = ((16, 1), (24, 2), (32, 2), (48, 2), (64, 3))
 """Features and blocks of the networks, of some 6,000 to 160,000 parameters."""
@@ -128,7 +128,7 @@ def four_bits(bench: Bench) -> Finding:
         for k in BITS:
             difference = paired(losses[k].mean(axis=1), losses[4].mean(axis=1))
             numbers[f"{kind}, {k} bits"] = {"loss": losses[k].mean(axis=0).tolist(), "less 4 bits": difference}
-            rows.append((f"{kind}, {k} bits", f"{losses[k].mean():.4f}", "" if k == 4 else _said(difference)))
+            rows.append((f"{kind}, {k} bits", f"{losses[k].mean():.4f}", "" if k == 4 else said(difference)))
             verdicts += [more(difference)] * (k != 4)
         series = {f"{k} bits": (2.0**x, y.mean(axis=1), y.std(axis=1, ddof=1)) for k, (x, y) in curves.items()}
         series["16 bits"] = tuple(_whole(found))
@@ -152,24 +152,20 @@ def _whole(found):
     return 2.0**x, y.mean(axis=1), y.std(axis=1, ddof=1)
 
 
-def _said(difference) -> str:
-    return f"{difference[0]:+.4f} ({difference[1]:.4f})"
-
-
 def beside(found, ways: Mapping[str, str], baseline: str, judge, title: str, quick: bool, chart: Chart) -> Finding:
     """Compare ways of rounding, means over sizes, seed by seed."""
-    rows, numbers, verdicts, said = [], {}, [], []
+    rows, numbers, verdicts, told = [], {}, [], []
     for label, name in ways.items():
         losses = at(found, name).mean(axis=0)
         difference = paired(losses, at(found, ways[baseline]).mean(axis=0))
         numbers[label] = {"loss": losses.tolist(), f"less {baseline}": difference}
-        rows.append((label, f"{losses.mean():.4f}", "" if label == baseline else _said(difference)))
+        rows.append((label, f"{losses.mean():.4f}", "" if label == baseline else said(difference)))
         if label != baseline:
             verdicts.append(judge(difference))
-            said.append(f"{label}: {_said(difference)}")
+            told.append(f"{label}: {said(difference)}")
     shown = table(title, ("", "bits per character", f"less {baseline} (s.e.)"), rows)
     verdict: Verdict = worst(verdicts)
-    why = f"less {baseline}: {', '.join(said)}"
+    why = f"less {baseline}: {', '.join(told)}"
     return Finding(verdict, why, numbers, (shown,), (chart,), QUICK_OUT if quick else "")
 
 

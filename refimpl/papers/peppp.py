@@ -29,6 +29,7 @@ from refimpl.papers.claim import (
     like,
     more,
     paired,
+    said,
     table,
     worst,
 )
@@ -199,7 +200,7 @@ def completed(bench: Bench, errors: ErrorMatrix) -> Finding:
         if ratio == 0.2:
             verdicts.append(less(difference))
             why = f"from 20 %, relative error {np.mean(found, axis=0)[0]:.4f}, "
-            why += f"less the column means' {_said(difference)}"
+            why += f"less the column means' {said(difference)}"
         rows.append((f"uniform {ratio:.0%}", _slashed(found), _slashed(plain), f"{settled}/{len(seeds)}"))
     mask, propensity = sampling.memory_biased_sample(memory, 0.2, seed=1000 * bench.seed)
     options: dict[str, Any]
@@ -235,10 +236,6 @@ def _completion_scores(errors, completed) -> list[float]:
 
 def _slashed(rows) -> str:
     return "/".join(f"{x:.4f}" for x in np.mean(rows, axis=0))
-
-
-def _said(difference) -> str:
-    return f"{difference[0]:+.4f} ({difference[1]:.4f})"
 
 
 def score(place: str | None, method: str, counts: tuple[int, ...], options: tuple, seed: int) -> dict:
@@ -288,10 +285,10 @@ def judged(found: Mapping[str, Scores], counts, left_out: str = "") -> Finding:
                 values = metrics[metric]
                 pairs = [paired(of["ed-mf"][metric][k], values[k]) for k in range(len(counts))]
                 numbers[f"{rule}, {name}, {metric}"] = {"mean": values.mean(axis=1).tolist(), "ed-mf less it": pairs}
-                rows.append((name, metric, _by_count(values), "" if name == "ed-mf" else "/".join(map(_said, pairs))))
+                rows.append((name, metric, _by_count(values), "" if name == "ed-mf" else "/".join(map(said, pairs))))
                 if name in RIVALS and metric in ("convergence", "hyper_diff"):
                     for n, pair in zip(counts, pairs, strict=True):
-                        beaten[rule] += [f"by {name} in {metric} at n = {n}, {_said(pair)}"] * (pair[0] >= 0)
+                        beaten[rule] += [f"by {name} in {metric} at n = {n}, {said(pair)}"] * (pair[0] >= 0)
         heads = ("method", "metric", f"{'/'.join(map(str, counts))} measurements", "ed-mf less it (s.e.)")
         remark = REMARK if rule == "as released" else ""
         tables.append(table(f"Each of {len(values[0])} data sets left out, {rule}", heads, rows, remark))
@@ -360,10 +357,10 @@ def settings(bench: Bench, errors: ErrorMatrix) -> Finding:
     rows = [(name, *(_by_count(of[metric]) for metric in SCORED)) for name, of in found.items()]
     numbers = {name: {metric: float(of[metric].mean()) for metric in SCORED} for name, of in found.items()}
     difference = paired(found["ed-mf, uniform 20 %"]["convergence"][0], found["ed-mf, full"]["convergence"][0])
-    why = f"ED-MF's convergence from a fifth less that from all: {_said(difference)}, a hundredth of the range allowed"
+    why = f"ED-MF's convergence from a fifth less that from all: {said(difference)}, a hundredth of the range allowed"
     if not bench.quick:
         leaked = (found[f"ed-mf, by memory{leak}"]["convergence"][0] for leak in (", leaked", ""))
-        why += f"; the released code's leak lowers it by memory by {_said(paired(*leaked))}"
+        why += f"; the released code's leak lowers it by memory by {said(paired(*leaked))}"
     shown = table("Settings, 10 measurements", ("method, meta-training", *SCORED), rows)
     out = "caps, sampling by memory, the leak, the default method" if bench.quick else ""
     return Finding(like(difference, 0.01), why, numbers, (shown,), (), out)
