@@ -16,7 +16,7 @@ import numpy as np
 import refimpl as rf
 from refimpl.formats import CodeBook
 from refimpl.formats.codebooks import dynamic_values
-from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, Verdict, less, more, paired, said, table, worst
+from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, compare, less, more, paired, said, table, worst
 
 LADDER = ((16, 1), (24, 2), (32, 2), (48, 2), (64, 3))
 """Features and blocks of the networks, of some 6,000 to 160,000 parameters."""
@@ -153,20 +153,12 @@ def _whole(found):
 
 
 def beside(found, ways: Mapping[str, str], baseline: str, judge, title: str, quick: bool, chart: Chart) -> Finding:
-    """Compare ways of rounding, means over sizes, seed by seed."""
-    rows, numbers, verdicts, told = [], {}, [], []
-    for label, name in ways.items():
-        losses = at(found, name).mean(axis=0)
-        difference = paired(losses, at(found, ways[baseline]).mean(axis=0))
-        numbers[label] = {"loss": losses.tolist(), f"less {baseline}": difference}
-        rows.append((label, f"{losses.mean():.4f}", "" if label == baseline else said(difference)))
-        if label != baseline:
-            verdicts.append(judge(difference))
-            told.append(f"{label}: {said(difference)}")
-    shown = table(title, ("", "bits per character", f"less {baseline} (s.e.)"), rows)
-    verdict: Verdict = worst(verdicts)
-    why = f"less {baseline}: {', '.join(told)}"
-    return Finding(verdict, why, numbers, (shown,), (chart,), QUICK_OUT if quick else "")
+    """Compare ways of rounding, means over sizes, seed by seed; `chart` shows more of them."""
+    losses = {label: at(found, name).mean(axis=0) for label, name in ways.items()}
+    judges = {label: judge for label in ways if label != baseline}
+    left_out = QUICK_OUT if quick else ""
+    of = compare({"all sizes": losses}, baseline, judges, title=title, what="bits per character", left_out=left_out)
+    return replace(of, charts=(chart,))
 
 
 def small_blocks(bench: Bench) -> Finding:
@@ -188,8 +180,7 @@ def data_types(bench: Bench) -> Finding:
     chart = Chart("types", "Loss by data type, blocks of 64", series, x="bits of a weight", y="bits per character")
     both = {name: way for name, way in ways.items() if name != "dynamic"}
     out = beside(found, both, "int", less, "4 bits, blocks of 64, mean over sizes", bench.quick, chart)
-    numbers = {**out.numbers, "dynamic": at(found, ways["dynamic"]).mean(axis=0).tolist()}
-    return Finding(out.verdict, out.why, numbers, out.tables, out.charts, out.left_out)
+    return replace(out, numbers={**out.numbers, "dynamic": at(found, ways["dynamic"]).mean(axis=0).tolist()})
 
 
 PAPER = Paper(
