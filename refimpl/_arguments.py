@@ -15,6 +15,7 @@ import difflib
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -257,13 +258,45 @@ def seed(caller: str, got: Any, name: str = "seed") -> int:
 
 
 def array(caller: str, name: str, got: Any) -> np.ndarray:
-    """Return an array, refusing lists whose rows differ in length."""
+    """Return an array, refusing lists whose rows differ in length, and masks, which would be lost.
+
+    Tensors of PyTorch, and what ml_dtypes has below 16 bits, come as an array of a dtype that is computed
+    with and holds their values: float32, int8 or uint8.
+    """
     import numpy as np
 
+    masked = sys.modules["numpy.ma"].MaskedArray if "numpy.ma" in sys.modules else ()
+    if isinstance(got, masked) or (isinstance(got, (list, tuple)) and any(isinstance(x, masked) for x in got)):
+        hint = "filled() puts values where it is masked, compressed() leaves them out"
+        raise TypeError(message(caller, name, "a masked array", "an array without a mask", hint))
+    if is_tensor(got):
+        got = _of_tensor(caller, name, got)
     try:
-        return np.asarray(got)
+        found = np.asarray(got)
     except ValueError:
         raise wrong_value(caller, name, got, "an array", "its rows differ in length") from None
+    name = found.dtype.name
+    if name.startswith(("float8_", "float6_", "float4_")):
+        return found.astype(np.float32)
+    return found.astype(name.rstrip("124") + "8") if name in _NARROW_INTEGERS else found
+
+
+_NARROW_INTEGERS = ("int1", "int2", "int4", "uint1", "uint2", "uint4")
+
+
+def is_tensor(got: Any) -> bool:
+    """Tell whether a thing is a tensor of PyTorch."""
+    return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(got).__mro__)
+
+
+def _of_tensor(caller: str, name: str, tensor: Any) -> np.ndarray:
+    """Return the values of a tensor, wherever it lies."""
+    try:
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+        bits = str(plain.dtype).removeprefix("torch.")
+        return (plain.float() if bits.startswith(("bfloat16", "float8")) else plain).numpy()
+    except (TypeError, RuntimeError, NotImplementedError):
+        raise wrong_kind(caller, name, tensor, "a dense tensor of real numbers of at least 8 bits") from None
 
 
 def numbers(caller: str, name: str, got: Any, shape: tuple[int | None, ...] | None = None) -> np.ndarray:

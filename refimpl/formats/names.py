@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from refimpl import _arguments
 from refimpl.formats.blocks import BLOCKS, BlockFormat, BlockName
@@ -15,6 +15,15 @@ from refimpl.formats.sheet import NumberFormat
 
 Format = FloatFormat | IntFormat | PositFormat | BlockFormat | CodeBook
 F = TypeVar("F", FloatFormat, IntFormat, PositFormat, BlockFormat, CodeBook)
+
+
+class Dtype(Protocol):
+    """A dtype of NumPy or PyTorch."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+
 
 _CATALOGUE: dict[str, Format] = {**FLOATS, **INTEGERS, **POSITS, **BLOCKS}  # type: ignore[dict-item]
 
@@ -57,10 +66,12 @@ _ALIASES: dict[str, str] = {
     "e2m1fn": "float4_e2m1fn",
     "mxfp4": "mxfp4_e2m1",
 }
-# Names that several formats go by.
+# Names that several formats go by; E4M3 and its like in capitals, as standards write them, too.
 _SEVERAL = {
     "e4m3": "e4m3fn (OCP FP8), e4m3 (every code finite)",
     "e5m2": "float8_e5m2 (OCP FP8), e5m2 (every code finite)",
+    "e8m0": "float8_e8m0fnu (OCP scale), e8m0 (signed, every code finite)",
+    "fp8_e4m3": "float8_e4m3fn (OCP FP8), float8_e4m3 (of IEEE's kind, the largest 240)",
     "fp8": "float8_e4m3fn, float8_e5m2",
     "float8": "float8_e4m3fn, float8_e5m2",
     "fp6": "float6_e2m3fn, float6_e3m2fn",
@@ -77,6 +88,7 @@ _SYSTEMATIC = re.compile(
     r"e(?P<e>\d+)m(?P<m>\d+)(b(?P<bias>-?\d+))?(?P<suffix>ieee|fnuz|fn|p3109e|p3109f|scale)?"
     r"(?P<unsigned>_unsigned)?(?P<flush>_flush)?"
 )
+_MACHINE = re.compile(r"(float|fp|f)(?P<bits>[468])_?(?P<fields>e\d+m\d+[a-z0-9]*)")
 _P3109 = re.compile(r"binary(?P<k>\d+)p(?P<p>\d+)(?P<sign>[su])(?P<domain>[ef])")
 _INTEGER = re.compile(r"(?P<u>u?)int(?P<bits>\d+)(?P<full>_full)?")
 _POSIT = re.compile(r"posit(?P<bits>\d+)_(?P<es>\d+)")
@@ -124,24 +136,25 @@ def format(name: BookName) -> CodeBook: ...
 @overload
 def format(name: F) -> F: ...
 @overload
-def format(name: str | NumberFormat) -> Any: ...
+def format(name: str | NumberFormat | type | Dtype) -> Any: ...
 def format(name):
-    """Return the format of a name; a format is returned as it is.
+    """Return the format of a name or a dtype; a format is returned as it is.
 
     Parameters
     ----------
-    name : str
-        A name of the catalogue (``float8_e4m3fn``, or short ``e4m3fn``), ``int8``, ``uint4``,
-        ``posit8_2``, ``binary8p3se`` (IEEE P3109: K bits, precision P, signed or unsigned,
+    name : str, or a dtype of NumPy, ml_dtypes or PyTorch, or a FormatInfo of gfloat
+        A name, in small letters or capitals.  Of the catalogue (``float8_e4m3fn``, or short ``e4m3fn``),
+        ``int8``, ``uint4``, ``posit8_2``, ``binary8p3se`` (IEEE P3109: K bits, precision P, signed or unsigned,
         extended or finite), ``mxfp4_e2m1``, ``nf4``, or a systematic one, ``e4m3``: E exponent and M
         mantissa bits and *every code finite* (the formats of the PEPPP paper), to which may be
         added ``b`` and a bias, a family (``ieee fn fnuz p3109e p3109f``), ``_unsigned``, and
-        ``_flush`` for no subnormals.
+        ``_flush`` for no subnormals.  Names of ONNX, StableHLO and safetensors (``F8E4M3FN``) are read, too.
+        A dtype of integers is one of all its codes: that of ``numpy.int8`` is ``int8_full``.
 
     Raises
     ------
     ValueError
-        If no format has this name; near names are suggested.
+        If no format has this name, for which near ones are suggested, or several have.
     TypeError
         For what is neither a name nor a format.
 
@@ -151,6 +164,12 @@ def format(name):
     (480.0, 448.0, 240.0)
     >>> format("e5m2").name, format("int8").max, format("binary8p3se").max
     ('e5m2', 127, 49152.0)
+    >>> import numpy as np
+    >>> format(np.float16).name, format(np.dtype("int8")).name, format("BF16").name
+    ('float16', 'int8_full', 'bfloat16')
+    >>> format("FP8")
+    Traceback (most recent call last):
+    ValueError: format: 'FP8' is what several formats are called; allowed are float8_e4m3fn, float8_e5m2
     """
     return read("format", "name", name)
 
@@ -167,12 +186,13 @@ _KINDS: dict[type, tuple[str, str]] = {
 
 def read(caller: str, name: str, got: Any, *kinds: type) -> Any:
     """Return the format that the argument `name` of `caller` is or names; of these kinds, if some are given."""
+    fmt: Any
     if isinstance(got, NumberFormat):
         fmt = got
     elif isinstance(got, str):
         fmt = _format_of(caller, got)
-    else:
-        raise _arguments.wrong_kind(caller, name, got, "a format or its name")
+    elif (fmt := _format_of_type(caller, name, got)) is None:
+        raise _arguments.wrong_kind(caller, name, got, "a format, its name or a dtype")
     if kinds and not isinstance(fmt, kinds):
         allowed = " or ".join(_KINDS[kind][0] for kind in kinds)
         serving = next((verb for kind, (_, verb) in _KINDS.items() if isinstance(fmt, kind)), "")
@@ -181,22 +201,75 @@ def read(caller: str, name: str, got: Any, *kinds: type) -> Any:
 
 
 def _format_of(caller: str, name: str) -> Format:
-    key = _ALIASES.get(name, name)
-    if key in _CATALOGUE:
-        return _CATALOGUE[key]
-    if key in BOOKS:
-        return named_book(key)
-    for pattern, make in ((_SYSTEMATIC, _float), (_P3109, _p3109), (_INTEGER, _integer), (_POSIT, _posit)):
-        if (fields := pattern.fullmatch(key)) and len(key) <= 40:
-            try:
-                return make(fields)
-            except ValueError as error:
-                raise ValueError(f"{caller}: there is no format {name!r}: {error}") from None
-    known = [*names(), *_ALIASES, "e4m3", "e8m7", "binary8p3se", "binary8p4se", "posit8_0"]
-    near = _SEVERAL.get(name.strip().lower()) or ", ".join(_arguments.nearest(name, known, 3))
+    small = name.strip().lower()
+    several = _SEVERAL.get(small)
+    for key in (name,) if several else (name, small):
+        key = _ALIASES.get(key, key)
+        if key not in _CATALOGUE and (machine := _MACHINE.fullmatch(key)):
+            key = f"float{machine['bits']}_{machine['fields']}"
+            several = _SEVERAL["fp8_e4m3"] if key == "float8_e4m3" else ""
+            key = "" if several else key if key in _CATALOGUE else key + "fn"
+        if key in _CATALOGUE:
+            return _CATALOGUE[key]
+        if key in BOOKS:
+            return named_book(key)
+        for pattern, make in ((_SYSTEMATIC, _float), (_P3109, _p3109), (_INTEGER, _integer), (_POSIT, _posit)):
+            if (fields := pattern.fullmatch(key)) and len(key) <= 40:
+                try:
+                    return make(fields)
+                except ValueError as error:
+                    raise ValueError(f"{caller}: there is no format {name!r}: {error}") from None
+    if several:
+        raise ValueError(f"{caller}: {name!r} is what several formats are called; allowed are {several}")
+    near = ", ".join(_arguments.nearest(name, [*names(), *_ALIASES, "e8m7", "binary8p3se", "posit8_0"], 3))
     hint = f"did you mean {near}?" if near else "`refimpl format --list` prints the named ones"
     raise ValueError(
         f"{caller}: unknown format {_arguments.shown(name)}; {hint} (any eEmM such as e5m2 is a format too)"
+    )
+
+
+def _format_of_type(caller: str, name: str, got: Any) -> Format | None:
+    """Return the format of a type of NumPy, ml_dtypes, PyTorch or gfloat, known by its module's name; or None."""
+    kind = got if isinstance(got, type) else type(got)
+    module = kind.__module__.partition(".")[0]
+    if module == "gfloat" and hasattr(got, "num_high_nans"):
+        return _of_gfloat(caller, name, got)
+    if module in ("numpy", "ml_dtypes") and (isinstance(got, type) or hasattr(got, "byteorder")):
+        text = got.__name__ if isinstance(got, type) else got.name
+    elif module == "torch" and kind.__name__ == "dtype":
+        text = str(got).removeprefix("torch.").removesuffix("_x2")  # two codes to a byte
+    else:
+        return None
+    text = re.sub(r"^(int\d+)$", r"\1_full", text)
+    if text not in _CATALOGUE:
+        raise _arguments.wrong_value(caller, name, got, "a dtype of floats, or of integers of at most 16 bits")
+    return _CATALOGUE[text]
+
+
+def _of_gfloat(caller: str, name: str, info: Any) -> FloatFormat:
+    extended, high = info.domain.name == "Extended", info.num_high_nans
+    specials: Any = {
+        (True, True, 2 ** (info.precision - 1) - 1): "ieee",
+        (True, False, 1): "fn",
+        (True, False, 0): "none",
+        (False, True, int(not info.is_signed)): "p3109_extended",
+        (False, False, int(not info.is_signed)): "fnuz" if info.is_signed else "p3109_finite",
+    }.get((info.has_nz, extended, high))
+    if info.precision == 1 and not info.has_subnormals:
+        specials = "e8m0"
+    if info.name.startswith("p3109") and specials == "fnuz":
+        specials = "p3109_finite"  # the same values by another name
+    if specials is None or info.is_twos_complement:
+        raise _arguments.wrong_value(
+            caller, name, info.name, "a format of gfloat whose special codes are of a known family"
+        )
+    return FloatFormat(
+        exponent_bits=info.expBits,
+        mantissa_bits=info.precision - 1,
+        bias=info.bias,
+        signed=info.is_signed,
+        specials=specials,
+        has_subnormals=info.has_subnormals,
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from refimpl import _arguments
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FLOATS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
@@ -55,7 +59,8 @@ def integers(caller: str, name: str, got, low: int, high: int, allowed: str = ""
     if x.size == 0 and x.dtype == np.float64:  # an empty list
         x = x.astype(np.uint8)
     if x.dtype.kind not in "iu":
-        raise _arguments.wrong_kind(caller, name, x if x.ndim else got, "integers")
+        hint = "its view as uint8 has the codes" if "float8" in str(getattr(got, "dtype", "")) else ""
+        raise _arguments.wrong_kind(caller, name, x if x.ndim and not hint else got, "integers", hint)
     info = np.iinfo(x.dtype)
     if info.min < low or info.max > high:  # in Python's integers, which no dtype bounds
         holds = (x >= low if info.min < low else True) & (x <= high if info.max > high else np.True_)
@@ -101,6 +106,39 @@ def dtype(caller: str, got) -> np.dtype:
     return wanted
 
 
+def answers_like(operation: F) -> F:
+    """Let an operation take `like`, and return its result as what that is: see `refimpl.quantize`."""
+
+    @functools.wraps(operation)
+    def answer(*args, like=None, **options):
+        caller = operation.__name__
+        if like is not None and not isinstance(like, np.ndarray) and not _arguments.is_tensor(like):
+            raise _arguments.wrong_kind(caller, "like", like, "an array or a tensor")
+        result = operation(*args, **options)
+        return result if like is None else _alike(caller, result, like)
+
+    return answer  # type: ignore[return-value]  # the same parameters and result
+
+
+def _alike(caller: str, result: np.ndarray, like) -> Any:
+    name, found = str(like.dtype).removeprefix("torch."), result
+    tensor: Any = None
+    if _arguments.is_tensor(like):
+        import torch
+
+        tensor = torch.from_numpy(result).to(like.device)
+    if is_float(result) and "float" in name:
+        with np.errstate(all="ignore"):
+            if tensor is None:
+                found = result.astype(like.dtype)
+            else:
+                tensor = tensor.to(like.dtype)
+            back = _arguments.array(caller, "like", found if tensor is None else tensor)
+            same = (back == result) | (np.isnan(back) & np.isnan(result))
+        _arguments.every(caller, "the result", result, same, f"a value of {name}, the dtype of like")
+    return found if tensor is None else tensor
+
+
 def result_in(caller: str, out, shape, dtype) -> None:
     """Refuse an `out` that the result does not fit."""
     allowed = f"a writable C-contiguous array of {dtype} and shape {shape}"
@@ -109,6 +147,12 @@ def result_in(caller: str, out, shape, dtype) -> None:
         got = f"an array of {out.dtype.newbyteorder('=') if out.dtype.isnative else out.dtype.str}"
         hint = "" if out.flags.c_contiguous and out.flags.writeable else "this one is read-only or has gaps"
         raise ValueError(_arguments.message(caller, "out", f"{got} and shape {out.shape}", allowed, hint))
+
+
+def own(caller: str, out: np.ndarray, x: np.ndarray, name: str) -> None:
+    """Refuse an `out` that shares memory with an operand."""
+    if np.may_share_memory(x, out):
+        raise ValueError(f"{caller}: out overlaps {name}; allowed is memory of its own")
 
 
 def code_dtype(bits: int) -> np.dtype:

@@ -11,16 +11,17 @@ from numpy.typing import DTypeLike
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, NanRule, Overflow, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
-from refimpl.formats.names import read
+from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
 from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
 
-Number = FloatFormat | PositFormat | str
+Number = FloatFormat | PositFormat | str | type | Dtype
 
 _FAST = ("ties_to_even", "stochastic")
 
 
+@arrays.answers_like
 def quantize(
     x,
     fmt: Number,
@@ -32,13 +33,16 @@ def quantize(
     seed: int | None = None,
     stream: int = 0,
     out: np.ndarray | None = None,
+    like=None,
 ) -> np.ndarray:
     """Round values to a format.
 
     Parameters
     ----------
     x : array_like of float16, bfloat16, float32, float64 or integers, any shape
-    fmt : FloatFormat, PositFormat or its name
+        Narrower types of ml_dtypes, and tensors of PyTorch that NumPy has no dtype for, are read as float32,
+        which holds their values.
+    fmt : FloatFormat, PositFormat, its name or a dtype
     rounding : str
         ``ties_to_even ties_to_away toward_zero toward_positive toward_negative to_odd``,
         ``stochastic``, or ``stochastic_a stochastic_b stochastic_c`` (IEEE P3109) with `random_bits`.
@@ -57,17 +61,20 @@ def quantize(
         Philox4x32-10 sequence (seed, stream).
     out : ndarray, optional
         Like the result and C-contiguous; may be x itself.
+    like : ndarray or tensor of PyTorch, optional
+        The result comes as a tensor where this is one, on its device; and in its dtype, where that is one of floats.
 
     Returns
     -------
-    ndarray
+    ndarray, or a tensor
         Shape of x; dtype of x, and float64 for integers.  Exact: every value is one of the format
         (rounded once more only where the dtype cannot hold it, as float32 cannot hold 2^128).
 
     Raises
     ------
     TypeError, ValueError
-        Before any work: for other dtypes, unknown modes, a missing seed, an `out` that does not fit.
+        Before any work: for other dtypes, unknown modes, a missing seed, an `out` that does not fit.  After it,
+        where the dtype of `like` does not hold a value of the result, which is named.
 
     Notes
     -----
@@ -147,7 +154,10 @@ def quantize(
     return out
 
 
-def encode(x, fmt: Number, *, out: np.ndarray | None = None, **options: Unpack[RoundingOptions]) -> np.ndarray:
+@arrays.answers_like
+def encode(
+    x, fmt: Number, *, out: np.ndarray | None = None, like=None, **options: Unpack[RoundingOptions]
+) -> np.ndarray:
     """Return the codes of values; parameters and errors as for `quantize`.
 
     Returns
@@ -169,8 +179,7 @@ def encode(x, fmt: Number, *, out: np.ndarray | None = None, **options: Unpack[R
         out = np.empty(x.shape, dtype)
     else:
         arrays.result_in("encode", out, x.shape, dtype)
-        if np.may_share_memory(x, out):
-            raise ValueError("encode: out overlaps x; allowed is memory of its own")
+        arrays.own("encode", out, x, "x")
     codes = out.reshape(-1)
     use = kernels(x.size)
     source = arrays.flat(x)
@@ -198,7 +207,10 @@ def encode(x, fmt: Number, *, out: np.ndarray | None = None, **options: Unpack[R
     return out
 
 
-def decode(codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray | None = None) -> np.ndarray:
+@arrays.answers_like
+def decode(
+    codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray | None = None, like=None
+) -> np.ndarray:
     """Return the values of codes.
 
     Parameters
@@ -207,7 +219,9 @@ def decode(codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray
     fmt : FloatFormat, PositFormat or its name
     dtype : float16, float32 or float64
     out : ndarray, optional
-        Of shape and dtype of the result, C-contiguous.
+        Of shape and dtype of the result, C-contiguous, with memory of its own.
+    like : ndarray or tensor of PyTorch, optional
+        As for `quantize`.
 
     Returns
     -------
@@ -233,6 +247,7 @@ def decode(codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray
     dtype = arrays.dtype("decode", dtype)
     if out is not None:
         arrays.result_in("decode", out, codes.shape, dtype)
+        arrays.own("decode", out, codes, "codes")
     use = kernels(codes.size)
     kernel, record = _kernel_of(of, use)
     if isinstance(of, FloatFormat) and not of.fits_float64 and dtype == np.float64:
