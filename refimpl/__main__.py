@@ -15,6 +15,7 @@ COMMANDS = (
     "next",
     "reproduce",
     "sweep",
+    "tutorials",
     "vectors",
     "verify",
     "warmup",
