@@ -10,6 +10,7 @@ import numpy as np
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.nn import every_operation
 from refimpl.nn.layer import Kept, Layer
 from refimpl.nn.layers import Linear, Round, Sequential
 from refimpl.nn.products import product
@@ -133,7 +134,10 @@ class LayerNorm(Layer):
         return shape
 
     def __call__(self, x, run):
-        return p.layer_norm(x, self.parameters["scale"], self.parameters["shift"], epsilon=self.epsilon)
+        how, vectors = run.every_operation("layer norm", self), (self.parameters["scale"], self.parameters["shift"])
+        if how is None:
+            return p.layer_norm(x, *vectors, epsilon=self.epsilon)
+        return every_operation.layer_norm(x, *vectors, epsilon=self.epsilon, how=how)
 
 
 @dataclass
@@ -141,7 +145,8 @@ class GELU(Layer):
     """x Phi(x), by its tanh formula."""
 
     def __call__(self, x, run):
-        return p.gelu(x)
+        how = run.every_operation("gelu", self)
+        return p.gelu(x) if how is None else every_operation.gelu(x, how=how)
 
     def kept_for_backward(self, output):
         return [Kept(math.prod(output), "high")]  # its input, as it comes out of the layer before
@@ -157,7 +162,8 @@ class MeanOfTokens(Layer):
         return shape[1:]
 
     def __call__(self, x, run):
-        return p.mean(x, axis=1)
+        how = run.every_operation("mean", self)
+        return p.mean(x, axis=1) if how is None else every_operation.mean(x, how=how)
 
 
 @dataclass
@@ -222,7 +228,12 @@ class Attention(Layer):
         keys = k.transpose(0, 1, 3, 2)
         of_scores, of_mix = self.products()
         scores = product(p.matmul, q, keys, run.rounder, of_scores, exact=run.exact)
-        weights = self.points[3](p.softmax(scores * (1 / math.sqrt(size)), causal=self.causal), run)
+        factor, how = 1 / math.sqrt(size), run.every_operation("softmax", self)
+        if how is None:
+            shares = p.softmax(scores * factor, causal=self.causal)
+        else:
+            shares = every_operation.softmax(scores, scale=factor, causal=self.causal, how=how)
+        weights = self.points[3](shares, run)
         mixed = product(p.matmul, weights, v, run.rounder, of_mix, exact=run.exact)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, places, self.features)
         return self.output(self.points[4](mixed, run), run)

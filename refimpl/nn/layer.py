@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from refimpl.nn.engine.program import Backward, Writer
     from refimpl.nn.engine.workspace import Block
     from refimpl.nn.error_bounds import Bounds
+    from refimpl.nn.precision import Accumulator
 
 
 @dataclass
@@ -30,6 +31,10 @@ class Pass:
     rounder: Rounder
     training: bool
     exact: bool = False
+
+    def every_operation(self, role: str, layer: Layer) -> Accumulator | None:
+        """Return how every operation of a layer is rounded, None where they are not."""
+        return self.rounder.precision.accumulator_of(role, layer.name)
 
 
 class Kept(NamedTuple):

@@ -168,7 +168,7 @@ class BatchNorm(Layer):
         return shape
 
     def __call__(self, x, run):
-        how = run.rounder.precision.accumulator_of("batch norm", self.name)
+        how = run.every_operation("batch norm", self)
         moments: Callable = p.moments
         normalize: Callable = p.normalize
         rounded: Callable = np.asarray
@@ -281,12 +281,13 @@ class AveragePool(Layer):
         return shape[-1:]
 
     def __call__(self, x, run):
-        return p.image_mean(x)
+        how = run.every_operation("mean", self)
+        return p.image_mean(x) if how is None else every_operation.mean(x, how=how)
 
     def program(self, writer, x):
         from refimpl.nn.engine import pooling as kernels
 
-        if len(x.shape) != 4:
+        if len(x.shape) != 4 or writer.accumulates("mean", self):
             return super().program(writer, x)
         pixels = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
         y = writer.space.take((x.shape[0], x.shape[3]), x.needs_gradient)

@@ -9,6 +9,9 @@ one step is, in float32, in the order of QPyTorch's OptimLP:
     the network's weights = Q_weight(w)
     state   = Q_momentum(state)           after the step: this update used it unrounded
 
+Where a policy has the role ``optimizer``, every operation of the update is rounded to its format
+(`refimpl.nn.every_operation`), not to float32.
+
 All parameters are treated alike.  The first forward pass uses the unrounded initial weights.
 *Source*: PEPPP's released code and QPyTorch's OptimLP.  Kahan's update: Zamirai et al. (arXiv
 2010.06192); eight-bit state: Dettmers et al. (2110.02861).
@@ -25,6 +28,7 @@ import numpy as np
 
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
+from refimpl.nn import every_operation
 from refimpl.nn.eight_bit import EightBit
 from refimpl.nn.rounder import Rounder
 
@@ -73,8 +77,8 @@ class Optimizer:
         if self.unquantized:
             check.sequence(caller, "unquantized", self.unquantized, '("*Embedding",)')
 
-    def propose(self, step, rate, weights, gradient, state, new, update) -> None:
-        """Write new state and update of the step-th step (from 1)."""
+    def propose(self, step, rate, weights, gradient, state, new, update, q=None) -> None:
+        """Write new state and update of the step-th step (from 1), every operation by a Calculator if there is one."""
         raise NotImplementedError
 
     def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> OptimizerState:
@@ -102,9 +106,13 @@ class SGD(Optimizer):
         check.number("SGD", "momentum", self.momentum, check.BELOW_ONE)
         check.flag("SGD", "nesterov", self.nesterov)
 
-    def propose(self, step, rate, weights, gradient, state, new, update):
+    def propose(self, step, rate, weights, gradient, state, new, update, q=None):
         from refimpl.nn.engine import optimizer_steps as kernel
 
+        if q is not None:
+            how = self.momentum, self.weight_decay, step == 1, self.nesterov
+            new[0][:], update[:] = every_operation.sgd(q, weights, gradient, state[0], rate, *how)
+            return
         kernel.sgd(
             weights,
             gradient,
@@ -142,9 +150,14 @@ class Adam(Optimizer):
         check.number("Adam", "epsilon", self.epsilon, check.FLOAT32_OR_0)
         check.flag("Adam", "decoupled", self.decoupled)
 
-    def propose(self, step, rate, weights, gradient, state, new, update):
+    def propose(self, step, rate, weights, gradient, state, new, update, q=None):
         from refimpl.nn.engine import optimizer_steps as kernel
 
+        if q is not None:
+            constants = self.beta1, self.beta2, self.epsilon, self.weight_decay, self.decoupled, step
+            found = every_operation.adam(q, weights, gradient, state[0], state[1], rate, *constants)
+            new[0][:], new[1][:], update[:] = found
+            return
         f = np.float32
         kernel.adam(
             weights,
@@ -220,7 +233,7 @@ class OptimizerState:
         if type(rule) is not SGD or rule.update == "kahan" or rule.state != "rounded" or self.parts[1:]:
             return None
         sites = [site for role in _ROLES if (site := rounder.site(role, self.parts[0][0])) is not None]
-        if len(sites) < len(_ROLES):
+        if len(sites) < len(_ROLES) or rounder.precision.accumulator_of("optimizer", self.parts[0][0]):
             return None
         streams = 0
         for site in sites:
@@ -311,7 +324,11 @@ class OptimizerState:
         self.steps += 1
         state = [s.read() if isinstance(s, EightBit) else s for s in self.state]
         w, update, new = self.master_weights, self._update, self._new
-        self.rule.propose(self.steps, rate, w, rounded, state, new, update)
+        for layer, _, start, end in self.parts:
+            how = self.rounder.precision.accumulator_of("optimizer", layer)
+            part = slice(start, end)
+            of_part = w[part], rounded[part], [s[part] for s in state], [n[part] for n in new], update[part]
+            self.rule.propose(self.steps, rate, *of_part, q=how and every_operation.Calculator(how))
         if self.carried is None:
             update += w
             self._round(update, "master weight", w)
@@ -378,8 +395,9 @@ def _parts(named, rounder: Rounder) -> list[tuple[str, str, int, int]]:
     parts: list[tuple[str, str, int, int]] = []
     last, start = None, 0
     for layer, name, tensor in named:
-        roundings = tuple(rounder.precision.rounding_of(role, layer) for role in _ROLES)
-        scaled = any(r is not None and r.scaling != "none" for r in roundings)
+        of_roles = [rounder.precision.rounding_of(role, layer) for role in _ROLES]
+        scaled = any(r is not None and r.scaling != "none" for r in of_roles)
+        roundings = (*of_roles, rounder.precision.accumulator_of("optimizer", layer))
         end = start + tensor.data.size
         if parts and roundings == last and not scaled:
             parts[-1] = (*parts[-1][:3], end)

@@ -35,8 +35,19 @@ gives the role of a sum an `Accumulator`:
 ``right gradient``  of the right operand: over the batch, and over the positions of images and sequences
 ==================  ====================================================================================
 
-An `Accumulator` of the roles ``batch norm`` and ``loss`` rounds every operation of theirs, forward and backward,
-to its format; left alone they are computed in float32 and float64.
+An `Accumulator` of one more role rounds every operation of it, forward and backward, to its format; left alone they
+are computed in float32 and float64:
+
+==============  ========================================================================================
+``batch norm``  with its running statistics
+``layer norm``
+``softmax``     attention's, and the factor 1/sqrt(d) before it
+``gelu``
+``mean``        over an image's pixels, or a sequence's places
+``loss``
+``optimizer``   what becomes of gradient, weights and state, up to the update.  To add that to the weights is
+                the last operation, and is rounded as the role ``master weight`` says
+==============  ========================================================================================
 
 *Source*: PEPPP's released code and QPyTorch's OptimLP.
 """
@@ -89,7 +100,7 @@ PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
 SUM_ROLES = ("product", "left gradient", "right gradient")
 """The roles of the sums of products, forward and backward."""
 
-OPERATION_ROLES = ("batch norm", "loss")
+OPERATION_ROLES = ("batch norm", "layer norm", "softmax", "gelu", "mean", "loss", "optimizer")
 """The roles of what is computed, backward too, with every operation rounded: see `refimpl.nn.every_operation`."""
 
 Scaling = Literal["none", "current", "delayed"]

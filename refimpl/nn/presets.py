@@ -6,8 +6,8 @@
 ``mixed``       weights, activations and gradients in a 16-bit format, float32 master weights and
                 optimizer; for float16 a dynamic loss scale
 ``pure16``      every tensor a step keeps, optimizer state too, in one 16-bit format, to nearest, no
-                loss scale; sums, batch norm and the loss are computed in float32, unless every
-                operation is to be rounded
+                loss scale; sums, normalization, the loss and the optimizer's update are computed in
+                float32, unless every operation is to be rounded
 ``fp8``         weights, inputs and activations E4M3, gradients E5M2, each tensor scaled (currently
                 or delayed); weight gradients and optimizer in float32
 ``int8``        weights and activations int8 to nearest, gradients int8 stochastically, each tensor
@@ -62,9 +62,10 @@ def pure16(
 ) -> Precision:
     """Return training with every tensor in one 16-bit format.
 
-    With `every_operation`, sums of products are rounded after every addition, batch norm and its statistics and
-    the loss after every operation.  What then still runs in float32 and is rounded at its end: an optimizer's
-    update, means over images, and softmax, layer norm and GELU of transformers.
+    With `every_operation`, sums of products are rounded after every addition, and normalization, softmax, GELU,
+    means, the loss and the optimizer's update after every operation.  What then still runs in float32 and is rounded
+    at its end: the sum of the gradients of a tensor that goes into several places (queries, keys and values; a
+    residual's two ways), or into each of a batch (positions, an embedding).
 
     >>> pure16("bfloat16").format_of("momentum").name
     'bfloat16'

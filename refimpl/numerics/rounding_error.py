@@ -173,7 +173,7 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
         if type(layer).error_bound is nn.Layer.error_bound:
             allowed = "layers with a method error_bound, such as those of mlp, cnn, lenet, vgg and resnet8"
             raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {allowed}")
-        if any(precision.accumulator_of(role, layer.name) for role in (*SUM_ROLES, "batch norm")):
+        if any(precision.accumulator_of(role, layer.name) for role in (*SUM_ROLES, "batch norm", "mean")):
             raise ValueError(f"{caller}: there is no bound for an Accumulator; allowed are sums in float32")
         roles = [layer.role] if isinstance(layer, nn.Round) else []
         for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
