@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
-from typing import Literal, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, Overflow, PositFormat, RoundingMode
-from refimpl.ops import arrays
+from refimpl.formats.units import MatrixUnit
+from refimpl.ops import arrays, units
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.floats import Number, quantize
@@ -29,6 +30,15 @@ class SumOptions(SumRounding, total=False):
     accumulate: Number | None
     order: Order
     chunk: int | None
+
+
+class ProductOptions(SumOptions, total=False):
+    """The keyword arguments of a product, of which `unit` leaves the other ones of a sum without a say."""
+
+    unit: str | MatrixUnit | None
+    initial: Any
+    scales: tuple | None
+    scale_format: Number | None
 
 
 def sum(x, fmt: Number, *, axis: int | None = None, **options: Unpack[SumOptions]) -> np.ndarray:
@@ -56,7 +66,7 @@ def sum(x, fmt: Number, *, axis: int | None = None, **options: Unpack[SumOptions
     return total.reshape(shape)
 
 
-def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[SumOptions]) -> np.ndarray:
+def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[ProductOptions]) -> np.ndarray:
     """Return the sum of the products of two vectors; parameters, result and errors as for `matmul`.
 
     Examples
@@ -68,6 +78,8 @@ def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[SumOptions]
     a, b = arrays.real("dot", "a", a), arrays.real("dot", "b", b)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(_arguments.message("dot", "a, b", f"of shapes {a.shape}, {b.shape}", "(n,), (n,)"))
+    if (got := _on_unit("dot", a[None, :], b[:, None], fmt, options)) is not None:
+        return got.reshape(())
     arrange = (lambda codes: codes[None, :], lambda codes: codes[:, None])
     return _products("dot", a, b, fmt, options, arrange).reshape(())
 
@@ -85,11 +97,15 @@ def matmul(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    unit: str | MatrixUnit | None = None,
+    initial=None,
+    scales: tuple | None = None,
+    scale_format: Number | None = None,
 ) -> np.ndarray:
     """Return the product of two matrices of values of a format.
 
     Every product is exact, and only what goes into the accumulator is rounded: each step is one
-    fused multiply-add.
+    fused multiply-add.  Or the product is made as a matrix unit of an accelerator makes it.
 
     Parameters
     ----------
@@ -110,6 +126,18 @@ def matmul(
         result, in C order, takes the random words e w, e w + 1, ..., one for each of its roundings,
         in order; w is the number of these, up to a multiple of 4.
 
+    unit : str or MatrixUnit
+        A matrix unit, by name (``hopper-fp8``; `refimpl.formats.units.UNITS` has all) or described; then it
+        decides order and rounding, and of the arguments above only `accumulate` has a say: ``float32``, the
+        default, or ``float16`` where the unit has it.  For longer k instructions follow one another, the
+        accumulator of one beginning the next.
+    initial : array_like, (m, n) or a number
+        With `unit`: what is added, the C of A B + C; values of float32, or of the accumulator's format.
+    scales : pair of array_like, (m, k / block) and (k / block, n)
+        With a unit that has block scales: those of `a` and of `b`, values of `scale_format`.
+    scale_format : FloatFormat or its name
+        By default the first that the unit takes: E8M0 of ``mxfp8`` and ``mxfp4``, E4M3 of ``nvfp4``.
+
     Returns
     -------
     ndarray (m, n)
@@ -120,7 +148,7 @@ def matmul(
     ------
     TypeError, ValueError
         As for `add`; for shapes that do not fit, an accumulator without a zero, and NaN or infinity
-        where the accumulator has no NaN.
+        where the accumulator has no NaN; for a format that the unit does not multiply.
 
     Notes
     -----
@@ -138,10 +166,13 @@ def matmul(
     >>> a, b = np.full((1, 64), 0.25), np.full((64, 1), 1.0)
     >>> matmul(a, b, "e4m3fn").item(), matmul(a, b, "e4m3fn", accumulate="float16").item()
     (4.0, 16.0)
+    >>> a, b = [[1.0] + [2.0**-14] * 31], np.ones((32, 1))  # Hopper keeps 13 bits behind the point, Blackwell 25
+    >>> [float(matmul(a, b, "float8_e5m2", unit=unit)[0, 0]) for unit in ("hopper-fp8", "blackwell-fp8")]
+    [1.0, 1.00189208984375]
     """
     a, b = arrays.real("matmul", "a", a), arrays.real("matmul", "b", b)
     arrays.matrices("matmul", a, b)
-    options: SumOptions = {
+    options: ProductOptions = {
         "accumulate": accumulate,
         "order": order,
         "chunk": chunk,
@@ -150,8 +181,34 @@ def matmul(
         "random_bits": random_bits,
         "seed": seed,
         "stream": stream,
+        "unit": unit,
+        "initial": initial,
+        "scales": scales,
+        "scale_format": scale_format,
     }
+    if (got := _on_unit("matmul", a, b, fmt, options)) is not None:
+        return got
     return _products("matmul", a, b, fmt, options)
+
+
+DEFAULTS = {"order": "sequential", "chunk": None, "rounding": "ties_to_even", "overflow": "overflow"}
+DEFAULTS |= {"random_bits": None, "seed": None, "stream": 0}
+
+
+def _on_unit(caller: str, a, b, fmt, options: ProductOptions) -> np.ndarray | None:
+    """Return what a unit makes of it, None where none is asked for; `options` keeps what is not a unit's."""
+    known(caller, options, ProductOptions)
+    given: dict[str, Any] = {name: options.pop(name, None) for name in ("unit", "initial", "scales", "scale_format")}  # type: ignore[misc]
+    unit = given.pop("unit")
+    if unit is None:
+        for name, got in given.items():
+            if got is not None:
+                raise _arguments.wrong_value(caller, name, got, "None without a unit")
+        return None
+    for name, default in DEFAULTS.items():
+        if (got := options.get(name, default)) != default:
+            raise _arguments.wrong_value(caller, name, got, f"{default!r} on a unit, which decides it itself")
+    return units.products(caller, a, b, fmt, unit, options.get("accumulate"), **given)
 
 
 def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None), names: str = "ab") -> np.ndarray:

@@ -1,0 +1,236 @@
+"""Products of matrices as matrix units make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refimpl import _arguments
+from refimpl.formats import FloatFormat
+from refimpl.formats.units import MatrixUnit
+from refimpl.formats.units import unit as named
+from refimpl.ops import arrays, floats
+from refimpl.ops.arithmetic import codes_of
+from refimpl.ops.definitions import DEFINITIONS, kernels
+
+DTYPES = {"float16": np.float16, "float64": np.float64}
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def products(caller: str, a, b, fmt, unit, accumulate=None, initial=None, scales=None, scale_format=None) -> np.ndarray:
+    """Return the product of values (m, k) and (k, n) on a unit, what `refimpl.matmul` says of it."""
+    chosen = named(unit, caller)
+    about = repr(unit) if isinstance(unit, str) else "the unit"
+    pair = tuple(_operand_format(caller, f, chosen, about) for f in (fmt if isinstance(fmt, tuple) else (fmt, fmt)))
+    if len(pair) != 2:
+        raise _arguments.wrong_value(caller, "fmt", fmt, "one format or a pair of formats")
+    chosen = _accumulating(caller, chosen, about, accumulate)
+    x, y = (_values(caller, v, f, name) for v, f, name in zip((a, b), pair, "ab", strict=True))
+    out = _first(caller, initial, (x.shape[0], y.shape[1]), chosen)
+    factors, scale_format = _scales(caller, scales, scale_format, chosen, about, x.shape, y.shape)
+    if x.shape[1] == 0:
+        pass
+    elif kernels(x.size * y.shape[1]) is DEFINITIONS:
+        _define(x, y, out, chosen, pair, factors, scale_format)
+    else:
+        _compute(x, y, out, chosen, pair, factors, scale_format)
+    return _written(out, chosen)
+
+
+def _operand_format(caller: str, fmt, unit: MatrixUnit, about: str) -> FloatFormat:
+    found = floats.float_format(caller, fmt)
+    if not isinstance(found, FloatFormat) or found.name not in unit.operands:
+        allowed = ", ".join(unit.operands)
+        raise _arguments.wrong_value(caller, "fmt", str(found), f"what {about} multiplies: {allowed}")
+    return found
+
+
+def _accumulating(caller: str, unit: MatrixUnit, about: str, accumulate) -> MatrixUnit:
+    """Return the unit with the accumulator that is asked for."""
+    own = "float64" if unit.into.name == "float64" else "float16" if unit.into.name == "float16" else "float32"
+    allowed = (own, *["float16"] * unit.float16)
+    if accumulate is None:
+        return unit
+    name = floats.float_format(caller, accumulate, "accumulate").name
+    if name not in allowed:
+        text = " or ".join(map(repr, allowed))
+        raise _arguments.wrong_value(caller, "accumulate", name, f"{text} on {about}")
+    return unit.accumulating(name)
+
+
+def _values(caller: str, x: np.ndarray, fmt: FloatFormat, name: str) -> np.ndarray:
+    """Return values as float64, refusing what is not a value of the format."""
+    if fmt.name == "float64":
+        return np.ascontiguousarray(x, np.float64)
+    flat = np.ascontiguousarray(x, arrays.float_dtype(x)).reshape(-1)
+    codes_of(caller, flat, fmt, 0, name, x.shape)
+    return flat.astype(np.float64).reshape(x.shape)
+
+
+def _first(caller: str, initial, shape: tuple[int, int], unit: MatrixUnit) -> np.ndarray:
+    """Return what accumulators begin with, as float64."""
+    if initial is None:
+        return np.zeros(shape)
+    c = arrays.real(caller, "initial", initial)
+    if c.shape not in (shape, ()):
+        raise ValueError(_arguments.message(caller, "initial", f"of shape {c.shape}", f"{shape}, that of the product"))
+    fmt = floats.format_of("float32" if unit.into.bits < 32 and unit.into.exponent_bits == 8 else unit.into.name)
+    return np.array(np.broadcast_to(_values(caller, c, fmt, "initial"), shape))
+
+
+def _scales(caller: str, scales, scale_format, unit: MatrixUnit, about: str, a_shape, b_shape):
+    """Return both sides' scales as float64, (m, blocks) and (blocks, n), and their format."""
+    if not unit.scales:
+        for name, got in (("scales", scales), ("scale_format", scale_format)):
+            if got is not None:
+                raise _arguments.wrong_value(caller, name, got, f"None: {about} has no block scales")
+        return None, None
+    if a_shape[1] % unit.terms:
+        raise _arguments.wrong_value(caller, "k", a_shape[1], f"a multiple of {unit.terms} on {about}")
+    blocks = a_shape[1] // unit.block
+    shapes = (a_shape[0], blocks), (blocks, b_shape[1])
+    found = scales if isinstance(scales, tuple) and len(scales) == 2 else (None, None)
+    if any(side is None for side in found):
+        text = f"a pair of arrays, of shapes {shapes[0]} and {shapes[1]}: a scale for every {unit.block} along k"
+        raise _arguments.wrong_kind(caller, "scales", scales, text)
+    if scale_format is None:
+        scale_format = unit.scales[0]
+    fmt = floats.float_format(caller, scale_format, "scale_format")
+    if fmt.name not in unit.scales:
+        raise _arguments.wrong_value(caller, "scale_format", fmt.name, f"one of {', '.join(unit.scales)} on {about}")
+    sides = []
+    for side, shape, name in zip(found, shapes, ("scales[0]", "scales[1]"), strict=True):
+        values = arrays.real(caller, name, side)
+        if values.shape != shape:
+            raise ValueError(_arguments.message(caller, name, f"of shape {values.shape}", str(shape)))
+        sides.append(np.abs(_values(caller, values, fmt, name)))
+    return tuple(sides), fmt
+
+
+def _define(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
+    """Answer few elements by the definition."""
+    from refimpl.spec import units as spec
+    from refimpl.spec.float_codes import from_float, to_float
+
+    def decoded(side):
+        return [[from_float(v) for v in row] for row in side.tolist()]
+
+    rows, columns, first = decoded(x), decoded(y.T), decoded(out)
+    both = [decoded(factors[0]), decoded(factors[1].T)] if factors else [[[]] * len(rows), [[]] * len(columns)]
+    for i, j in np.ndindex(*out.shape):
+        total = spec.dot(rows[i], columns[j], first[i][j], unit, pair, (both[0][i], both[1][j]), scale_format)
+        out[i, j] = to_float(total)
+
+
+def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
+    """Compute by kernels, on as many threads as there are."""
+    from refimpl.kernels import units as kernel
+    from refimpl.ops.sums import _by_rows
+
+    if unit.flush:
+        x, y = (np.where(np.abs(v) < f.smallest_normal, 0.0, v) for v, f in zip((x, y), pair, strict=True))
+    record = _record(kernel, unit, pair, scale_format)
+    fill = -x.shape[1] % unit.terms if unit.sum == "aligned" else 0
+    x, y = np.pad(x, ((0, 0), (0, fill))), np.pad(y, ((0, fill), (0, 0)))
+    a, b = (_split(v, f, unit) for v, f in zip((x, y), pair, strict=True))
+    none = np.zeros((1, 0))
+    scale_sides = [none, none] if factors is None else [factors[0], factors[1].T]
+    kinds = [_split(s, scale_format or pair[0], unit) for s in scale_sides]
+    finite = not any(part[2].any() for part in (a, b, *kinds))
+    if finite and _columns_at_once(unit, x, y):
+        for side, (_, exponents, _), axis in ((a, kinds[0], 1), (b, tuple(v.T for v in kinds[1]), 0)):
+            if unit.scales:
+                side[1][:] += np.repeat(exponents, unit.block, axis=axis)
+        _by_rows(
+            len(x), y.size, lambda s, e: kernel.aligned_products(a[0][s:e], a[1][s:e], b[0], b[1], out[s:e], record)
+        )
+        return
+    if unit.sum == "pairwise" and unit.terms & (unit.terms - 1) == x.shape[1] % unit.terms == 0:
+        single = x.astype(np.float32), y.astype(np.float32)
+        _by_rows(len(x), y.size, lambda s, e: kernel.pairwise_products(single[0][s:e], single[1], out[s:e], record))
+        return
+
+    def rows_of(parts, values, more):
+        return kernel.Operands(*map(np.ascontiguousarray, (*parts, values, *more)))
+
+    right = rows_of([v.T for v in b], y.T, kinds[1])
+
+    def work(s, e):
+        more = kinds[0] if factors is None else [v[s:e] for v in kinds[0]]
+        kernel.products(rows_of([v[s:e] for v in a], x[s:e], more), right, out[s:e], record)
+
+    _by_rows(len(x), y.size, work)
+
+
+def _columns_at_once(unit: MatrixUnit, x, y) -> bool:
+    """Tell whether `aligned_products` computes it."""
+    bits = max(unit.fraction_bits, *(unit.joined or (0,))) + 2 + (unit.terms + 1).bit_length()
+    small = np.abs(x).max(initial=0.0) * np.abs(y).max(initial=0.0) < 2.0 ** (unit.infinite_from or 1023)
+    usual = (unit.sum, unit.cut, unit.align, unit.carry_bits) == ("aligned", "toward_zero", "factors", None)
+    return usual and unit.inner == 1 and bits <= 53 and small
+
+
+def _split(x: np.ndarray, fmt: FloatFormat, unit: MatrixUnit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return significands (integers, in units of the last mantissa bit), exponents and kinds of values."""
+    from refimpl.kernels.units import FINITE, INFINITE, NAN
+
+    kinds = np.where(np.isnan(x), NAN, np.where(np.isinf(x), INFINITE, FINITE)).astype(np.int8)
+    bits = fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
+    if bits > 23:  # float64, of which only the values are used
+        return np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32), kinds
+    finite = np.where(kinds == FINITE, x, 0.0)
+    exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)
+    significands = np.trunc(np.ldexp(finite, bits - exponents))
+    exponents[significands == 0] = -126
+    significands[kinds == INFINITE] = np.sign(x[kinds == INFINITE])
+    return significands.astype(np.int32), exponents.astype(np.int32), kinds
+
+
+def _record(kernel, unit: MatrixUnit, pair, scale_format) -> Any:
+    """Return the unit as kernels take it."""
+
+    def kept(fmt):
+        return fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
+
+    def number(value):
+        return -1 if value is None else value
+
+    joined, accumulator = unit.joined or (None, None)
+    return kernel.Unit(
+        sum=("aligned", "pairwise", "fma").index(unit.sum),
+        terms=unit.terms,
+        bits=unit.fraction_bits,
+        cut=("toward_zero", "toward_negative", "ties_to_even", "to_odd").index(unit.cut),
+        by_products=unit.align == "products",
+        carry=number(unit.carry_bits),
+        halves=unit.halves,
+        joined=number(joined),
+        joined_accumulator=number(accumulator),
+        reach=number(unit.reach),
+        infinite_from=number(unit.infinite_from),
+        minus_zero=unit.minus_zero,
+        precision=unit.into.mantissa_bits + 1,
+        emin=unit.into.min_exponent,
+        emax=unit.into.maxexp - 1,
+        nearest=unit.rounding == "ties_to_even",
+        flush=unit.flush,
+        promote=unit.promote or 0,
+        block=unit.block,
+        inner=unit.inner,
+        fraction=sum(map(kept, pair)),
+        scale_fraction=2 * scale_format.mantissa_bits if scale_format is not None else 0,
+        lowest=sum(fmt.min_exponent for fmt in pair),
+    )
+
+
+def _written(out: np.ndarray, unit: MatrixUnit) -> np.ndarray:
+    """Return accumulators in their dtype, NaN as the unit writes it."""
+    with np.errstate(over="ignore"):  # there is none: values are those of the accumulator
+        found = out.astype(DTYPES.get(unit.into.name, np.float32))
+    if (nan := np.isnan(out)).any():
+        found[nan] = np.nan
+        if unit.nan_ones:
+            bits = np.uint16 if found.dtype == np.float16 else np.uint32
+            found.view(bits)[nan] = np.iinfo(bits).max >> 1
+    return found
