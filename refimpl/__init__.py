@@ -5,7 +5,7 @@ import importlib
 TYPE_CHECKING = False  # by its name, editors take it for true; importing typing would take time
 if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
     from refimpl import autodiff, data, formats, kernels, nn, numerics, ops, papers, peppp, plots, spec, testing
-    from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat, format
+    from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, MatrixUnit, PositFormat, format
     from refimpl.nn import Precision
     from refimpl.ops import (
         BlockCodes,
@@ -46,6 +46,7 @@ __all__ = [
     "CodeBook",
     "FloatFormat",
     "IntFormat",
+    "MatrixUnit",
     "PositFormat",
     "Precision",
     "add",
@@ -92,7 +93,9 @@ __all__ = [
 ]
 
 _ROOMS = frozenset("autodiff data formats kernels nn numerics ops papers peppp plots spec testing".split())
-_FORMATS = frozenset(name for name in __all__ if name.endswith("Format") or name in ("CodeBook", "format"))
+_FORMATS = frozenset(
+    name for name in __all__ if name.endswith("Format") or name in ("CodeBook", "MatrixUnit", "format")
+)
 
 if not TYPE_CHECKING:
 

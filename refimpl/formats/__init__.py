@@ -11,6 +11,7 @@ Standard library only.  How values are decoded, rounded and encoded stands in `r
 `names`      the catalogue: `format` (name to format) and `names`
 `sheet`      what all formats share, and a format on one sheet
 `modes`      the names of rounding modes, overflow and NaN rules
+`units`      `MatrixUnit`, how accelerators add products, and units by name
 ===========  ====================================================================
 """
 
@@ -32,6 +33,7 @@ from refimpl.formats.modes import (
 )
 from refimpl.formats.names import format, names, p3109_names
 from refimpl.formats.posits import PositFormat
+from refimpl.formats.units import MatrixUnit
 
 __all__ = [
     "NAN_RULES",
@@ -43,6 +45,7 @@ __all__ = [
     "CodeBook",
     "FloatFormat",
     "IntFormat",
+    "MatrixUnit",
     "NanRule",
     "Overflow",
     "PositFormat",

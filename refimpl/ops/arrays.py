@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,8 @@ CHUNK = 1 << 16  # elements: temporaries stay in the second-level cache
 # Below this many elements per thread, starting threads costs more than they save (measured by
 # benchmarks/formats.py).
 ELEMENTS_PER_THREAD = 1 << 22
+STEPS_PER_THREAD = 1 << 16  # of the integer kernel: some milliseconds
+STEPS_AT_ONCE = 1 << 22  # some tenths of a second, two seconds at most
 
 
 def real(caller: str, name: str, got) -> np.ndarray:
@@ -223,3 +225,24 @@ def _thread_count() -> int:
         numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]  # set when Numba is loaded
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
+
+
+def by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
+    """Call work(start, stop) on all rows, each of a number of steps; show a bar of what takes long.
+
+    The bar appears after two seconds, on terminals alone.
+    """
+    steps = max(steps, 1)
+    block = max(faster * STEPS_AT_ONCE // steps, 1)
+    starts: Iterable[int] = range(0, rows, block)
+    if block < rows:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
+    for begin in starts:
+        part = functools.partial(_moved, work, begin)
+        in_threads(min(block, rows - begin), part, least=max(faster * STEPS_PER_THREAD // steps, 1))
+
+
+def _moved(work, begin: int, start: int, stop: int) -> None:
+    work(begin + start, begin + stop)

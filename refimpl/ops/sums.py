@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from functools import partial
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -20,8 +18,6 @@ from refimpl.ops.rounding import RoundingRule, SumRounding, known
 
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
 ORDERS: tuple[Order, ...] = get_args(Order)
-STEPS_PER_THREAD = 1 << 16  # of the integer kernel: some milliseconds
-STEPS_AT_ONCE = 1 << 22  # some tenths of a second, two seconds at most
 
 
 class SumOptions(SumRounding, total=False):
@@ -191,7 +187,7 @@ def matmul(
     return _products("matmul", a, b, fmt, options)
 
 
-DEFAULTS = {"order": "sequential", "chunk": None, "rounding": "ties_to_even", "overflow": "overflow"}
+DEFAULTS: dict[str, Any] = {"order": "sequential", "chunk": None, "rounding": "ties_to_even", "overflow": "overflow"}
 DEFAULTS |= {"random_bits": None, "seed": None, "stream": 0}
 
 
@@ -268,7 +264,7 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
         rows, into_rows = x[start:stop], out[start:stop]
         sums.products(rows, y, into_rows, start, *layouts, mode, ORDERS.index(order), chunk or 1, *key, *fixed)
 
-    _by_rows(len(x), y.size, work)
+    arrays.by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)
 
 
@@ -327,7 +323,7 @@ def _fast(x, y, first, second, into, rule: RoundingRule) -> np.ndarray:
     def work(start, stop):
         sums.products_in_float32(x[start:stop], y, out[start:stop], target)
 
-    _by_rows(len(x), y.size, work, faster=64)
+    arrays.by_rows(len(x), y.size, work, faster=64)
     return out
 
 
@@ -352,7 +348,7 @@ def _in_turn(x, y, into, mode) -> np.ndarray:
     def work(start, stop):
         sums.products_in_float64(x[start:stop], y, out[start:stop], *about, arithmetic.layout(into), mode)
 
-    _by_rows(len(x), y.size, work, faster=16)
+    arrays.by_rows(len(x), y.size, work, faster=16)
     return out
 
 
@@ -378,24 +374,3 @@ def _lowest_bit(x: np.ndarray) -> np.ndarray:
     significand = np.ldexp(np.abs(fraction), 53).astype(np.int64)
     trailing = np.frexp((significand & -significand).astype(np.float64))[1] - 1
     return np.where(x == 0, 1023, exponent - 53 + trailing)
-
-
-def _by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
-    """Call work(start, stop) on all rows, each of a number of steps; show a bar of what takes long.
-
-    The bar appears after two seconds, on terminals alone.
-    """
-    steps = max(steps, 1)
-    block = max(faster * STEPS_AT_ONCE // steps, 1)
-    starts: Iterable[int] = range(0, rows, block)
-    if block < rows:
-        from tqdm import tqdm
-
-        starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
-    for begin in starts:
-        part = partial(_moved, work, begin)
-        arrays.in_threads(min(block, rows - begin), part, least=max(faster * STEPS_PER_THREAD // steps, 1))
-
-
-def _moved(work, begin: int, start: int, stop: int) -> None:
-    work(begin + start, begin + stop)

@@ -126,7 +126,6 @@ def _define(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
 def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
     """Compute by kernels, on as many threads as there are."""
     from refimpl.kernels import units as kernel
-    from refimpl.ops.sums import _by_rows
 
     if unit.flush:
         x, y = (np.where(np.abs(v) < f.smallest_normal, 0.0, v) for v, f in zip((x, y), pair, strict=True))
@@ -142,13 +141,15 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
         for side, (_, exponents, _), axis in ((a, kinds[0], 1), (b, tuple(v.T for v in kinds[1]), 0)):
             if unit.scales:
                 side[1][:] += np.repeat(exponents, unit.block, axis=axis)
-        _by_rows(
+        arrays.by_rows(
             len(x), y.size, lambda s, e: kernel.aligned_products(a[0][s:e], a[1][s:e], b[0], b[1], out[s:e], record)
         )
         return
     if unit.sum == "pairwise" and unit.terms & (unit.terms - 1) == x.shape[1] % unit.terms == 0:
         single = x.astype(np.float32), y.astype(np.float32)
-        _by_rows(len(x), y.size, lambda s, e: kernel.pairwise_products(single[0][s:e], single[1], out[s:e], record))
+        arrays.by_rows(
+            len(x), y.size, lambda s, e: kernel.pairwise_products(single[0][s:e], single[1], out[s:e], record)
+        )
         return
 
     def rows_of(parts, values, more):
@@ -160,7 +161,7 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
         more = kinds[0] if factors is None else [v[s:e] for v in kinds[0]]
         kernel.products(rows_of([v[s:e] for v in a], x[s:e], more), right, out[s:e], record)
 
-    _by_rows(len(x), y.size, work)
+    arrays.by_rows(len(x), y.size, work)
 
 
 def _columns_at_once(unit: MatrixUnit, x, y) -> bool:

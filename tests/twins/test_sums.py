@@ -249,7 +249,7 @@ def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rule
     whole = rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules)
     assert not shown
     rf.matmul(-a, b, "e4m3fn", accumulate="float16", **rules)  # no memory shall have the answer
-    monkeypatch.setattr(rf.ops.sums, "STEPS_AT_ONCE", 3 * 35 if rules else 2)
+    monkeypatch.setattr(rf.ops.arrays, "STEPS_AT_ONCE", 3 * 35 if rules else 2)
     assert np.array_equal(rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules), whole)
     bar = {"unit": "block", "delay": 2, "leave": False, "disable": None}
     assert shown == [(4, bar)]
