@@ -1,6 +1,9 @@
 # %% [markdown]
 # # What is a number?
 #
+# *Needs no other lesson.
+# Next: [02 rounding](02_rounding.ipynb).*
+#
 # To a machine, a pattern of bits.  **Claim: eight bits can mean very different sets of 256 numbers,
 # and a format is nothing but the rule that says which.**
 
@@ -86,3 +89,39 @@ for value, a, b in zip(x, int8, fp8, strict=True):
     print(f"{value:.3f} of the largest: relative error {a:.4f} in INT8, {b:.4f} in E4M3")
 assert int8[1] < fp8[1] and int8[2] == 1 > fp8[2]
 rf.plots.relative_error()
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Take `0xC5` apart by hand, as a code of `float8_e5m2` (bias 15).
+# 2. Up to which whole number does `float8_e4m3fn` hold all of them?  Say why before you try.
+# 3. How many finite values do `float8_e4m3fn` and `float8_e5m2` share?  Guess first: is one a subset of the other?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** `0xC5` is `1 10001 01`: negative, exponent field 17, mantissa 1.  The value is -(1 + 1/4) * 2^(17 - 15) = -5.
+
+# %%
+assert rf.decode([0xC5], "float8_e5m2")[0] == -(1 + 1 / 4) * 2 ** (17 - 15) == -5
+
+# %% [markdown]
+# **2.** Four significant bits, the hidden one included, hold all whole numbers up to 2^4 = 16.  17 needs five.
+
+# %%
+whole = np.arange(0, 30)
+held = rf.quantize(whole.astype(float), e4m3) == whole
+print("the first that is missing:", int(whole[~held][0]))
+assert whole[~held][0] == 17
+
+# %% [markdown]
+# **3.** Neither is a subset: E4M3 has mantissas that E5M2 lacks, E5M2 magnitudes beyond E4M3.
+
+# %%
+other = rf.decode(np.arange(256), e5m2)
+shared = np.intersect1d(finite, other[np.isfinite(other)])
+print(f"shared: {len(shared)} of {len(np.unique(finite))} values of E4M3")
+assert len(shared) == 135 and np.abs(shared).max() == 448
+
+# %% [markdown]
+# **Next:** [02 rounding](02_rounding.ipynb), what becomes of numbers that are not in the format.

@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Rounding
 #
+# *Needs [01 what is a number?](01_what_is_a_number.ipynb).
+# Next: [03 arithmetic](03_arithmetic.ipynb).*
+#
 # Most numbers are not in the format.  **Claim: which neighbour they become matters as much as the
 # format does, and a rounding that is wrong in a tiny way can be wrong in a large one.**
 
@@ -104,3 +107,51 @@ for name in ("float8_e4m3fn", "float8_e5m2"):
         print(f"{name:<14} {rule:<10}", rf.quantize(given, name, overflow=rule))
 assert np.isnan(rf.quantize([1e6], "float8_e4m3fn"))[0]
 assert rf.quantize([464.0, 464.1], "float8_e4m3fn", overflow="overflow")[0] == 448  # the tie is still in
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Between 16 and 32, E4M3 holds the even numbers.  Write down what the six modes make of 17 and of -17; then ask.
+# 2. Which is the smallest update that moves a 1 in bfloat16, rounded to nearest?  The next value after 1 is 1 + 2^-7.
+# 3. Random bits cost hardware.  `rounding="stochastic_a"` takes `random_bits=`: the mean of many roundings of 1.001 in
+#    bfloat16 should be 1.001.  What is it with 2 random bits, and with 8?  Why?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** 17 is a tie of 16 and 18.  The even one is 16 (its last mantissa bit is 0), the odd one 18.
+
+# %%
+found = {mode: rf.quantize([17.0, -17.0], fmt, rounding=mode).tolist() for mode in modes}
+print(found)
+assert found == {
+    "ties_to_even": [16, -16],
+    "ties_to_away": [18, -18],
+    "toward_zero": [16, -16],
+    "toward_positive": [18, -16],
+    "toward_negative": [16, -18],
+    "to_odd": [18, -18],
+}
+
+# %% [markdown]
+# **2.** Half a step, 2^-8, is a tie and goes to 1, which is even.  Anything above it moves.
+
+# %%
+half = 2.0**-8
+moved = rf.quantize([1 + half, 1 + half + 2.0**-40], "bfloat16")
+print(moved)
+assert moved.tolist() == [1, 1 + 2.0**-7]
+
+# %% [markdown]
+# **3.** 1.001 is 0.128 of a step above 1.  Two random bits know only quarters of a step, and cut 0.128 down to none of
+# them: **it never goes up, and the sum stands still again.**  Eight bits know 256ths.
+
+# %%
+x = np.full(100_000, 1.001)
+for bits in (2, 8):
+    up = rf.quantize(x, "bfloat16", rounding="stochastic_a", random_bits=bits, seed=0) - 1
+    print(f"{bits} random bits: mean {1 + up.mean():.6f}")
+    assert (up.mean() == 0) if bits == 2 else (abs(up.mean() - 0.001) < 0.0001)
+
+# %% [markdown]
+# **Next:** [03 arithmetic](03_arithmetic.ipynb), adding and multiplying, rounded once.

@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Arithmetic
 #
+# *Needs [02 rounding](02_rounding.ipynb).
+# Next: [04 integers](04_integers.ipynb).*
+#
 # A machine that adds in eight bits has to put the answer back into eight bits.  **Claim: compute
 # exactly and round once, and arithmetic in few bits is well behaved; most of what goes wrong is
 # rounding twice, or adding small things to large ones.**
@@ -148,3 +151,43 @@ for name, rules in {
 assert errors["float16, exact sum"] <= 2.0**-11 < errors["float16, chunks of 64"]
 assert errors["float16, chunks of 64"] < errors["float16, one by one"] < errors["bfloat16, one by one"]
 assert errors["E4M3, one by one"] > 0.5
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. bfloat16 counts to 256 by ones.  To what do float16 and E4M3 count?
+# 2. Addition in FP4 is not associative.  Is multiplication?  Try all triples.
+# 3. The product of two values of E4M3 has at most eight significant bits.  Through how wide a format may a product
+#    be computed and then rounded to E4M3?  Predict it, and try all pairs, as above for sums.
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** To 2^p, with p significant bits: 2^11 and 2^4.
+
+# %%
+reached = [float(rf.sum(np.ones(n), name)) for name, n in (("float16", 3000), (e4m3, 30))]
+print(reached)
+assert reached == [2048, 16]
+
+# %% [markdown]
+# **2.** No: a product that is rounded away, or too large, does not come back.
+
+# %%
+left, right = rf.mul(rf.mul(a, b, fp4), c, fp4), rf.mul(a, rf.mul(b, c, fp4), fp4)
+print(f"(a b) c differs from a (b c) for {int(np.sum(left != right))} of {left.size} triples")
+assert np.any(left != right) and np.array_equal(rf.mul(a, b, fp4), rf.mul(b, a, fp4))
+
+# %% [markdown]
+# **3.** Eight bits hold every product exactly, so nothing is rounded on the way, and nothing twice.  Seven do not.
+
+# %%
+once = rf.mul(x, y, e4m3, overflow="saturate")
+for bits in (6, 7, 8, 9):
+    wide = rf.FloatFormat(exponent_bits=8, mantissa_bits=bits - 1)
+    wrong = int(np.sum(rf.quantize(rf.mul(x, y, wide), e4m3, overflow="saturate") != once))
+    print(f"through {bits} bits: {wrong} wrong")
+    assert (wrong == 0) == (bits >= 8)
+
+# %% [markdown]
+# **Next:** [04 integers](04_integers.ipynb), numbers without exponents.

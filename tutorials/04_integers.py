@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Integers
 #
+# *Needs [01 what is a number?](01_what_is_a_number.ipynb).
+# Next: [05 automatic differentiation](05_autodiff.ipynb).*
+#
 # Eight-bit integers need no exponent and no rounding to add and multiply.  **Claim: once values are
 # codes, a scale and a zero point, a matrix product is integer arithmetic, exact to the last bit; all the
 # error is in the codes, and all the danger in the accumulator.**
@@ -127,3 +130,44 @@ for name, matrix in {
     as_float = abs(rf.quantize(matrix * scale, "float8_e4m3fn") / scale - matrix)[small]
     print(f"{name:<24} mean error int8 {as_int.mean():.4f}, E4M3 {as_float.mean():.4f}")
     assert (as_int.mean() < as_float.mean()) == (name == "all alike")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Quantize 0, 1, 2, 3 to `int4` by hand: what is the scale, and which are the codes?
+# 2. How many products of two `int8` codes, each -128 at worst, may be added in int32?
+# 3. Give each column of the last matrix a scale of its own (`axis=1`).  Which is better now, int8 or E4M3?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** The largest, 3, becomes the largest code, 7: the scale is 3/7, and the codes are 0, 7/3, 14/3, 7, rounded.
+
+# %%
+q, s, _ = rf.quantize_int([0.0, 1.0, 2.0, 3.0], "int4")
+assert q.tolist() == [0, 2, 5, 7] and np.isclose(float(s.item()), 3 / 7)
+
+# %% [markdown]
+# **2.** A product is at most 2^14, and 2^31 itself does not fit: one less than 2^31 / 2^14.
+
+# %%
+longest = 2**31 // 2**14 - 1
+ends = np.full((1, longest + 1), -128, np.int8)
+print(longest, "terms:", int(rf.matmul_int(ends[:, 1:], ends[:, 1:].T)[0, 0]))
+try:
+    rf.matmul_int(ends, ends.T)
+    raise AssertionError("should have been refused")
+except OverflowError:
+    print("one more: refused")
+
+# %% [markdown]
+# **3.** int8 again.  **A scale of its own for what is large is worth more than another format.**
+
+# %%
+q, s, z = rf.quantize_int(matrix, "int8", axis=1)
+per_column = abs(rf.decode_int(q, s, z, axis=1) - matrix)[small].mean()
+print(f"mean error: int8 with a scale for each column {per_column:.4f}, E4M3 {as_float.mean():.4f}")
+assert per_column < as_float.mean() / 2
+
+# %% [markdown]
+# **Next:** [05 automatic differentiation](05_autodiff.ipynb), from numbers to networks.

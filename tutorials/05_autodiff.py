@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Automatic differentiation, in one sitting
 #
+# *Needs no other lesson, but derivatives.
+# Next: [06 training in low precision](06_training_in_low_precision.ipynb).*
+#
 # **Claim: a framework that trains networks is a list of derivatives and a walk backwards.**  You
 # write the walk in ten lines; the derivatives are checked against the definition of a derivative.
 
@@ -10,6 +13,7 @@ import numpy as np
 import refimpl as rf
 from refimpl.autodiff import Tensor, check_gradient, primitive
 from refimpl.autodiff import primitives as p
+from refimpl.plots.canvas import panels
 
 x = Tensor([3.0, 4.0], requires_grad=True)
 y = (x * x).sum()
@@ -52,6 +56,28 @@ try:
     raise SystemExit("the checker slept")
 except AssertionError as complaint:
     print("caught:", str(complaint)[:90], "...")
+
+# %% [markdown]
+# **Why 1e-5?**  A long step sees the curve and not its tangent: the error falls with the square of the step.  A short
+# one subtracts two numbers that agree in most digits, and what is left is rounding: it *rises* as the step
+# falls.  The best step lies where the two meet, near the cube root of 2^-53.
+
+# %%
+steps = 10.0 ** np.arange(-11, 0)
+off = [check_gradient(p.exp, np.linspace(-1, 1, 7), seed=0, step=h, tolerance=1.0) for h in steps]
+best = float(steps[np.argmin(off)])
+print(f"best step {best:g}; the cube root of 2^-53 is {2.0 ** (-53 / 3):.1g}")
+assert 1e-7 < best < 1e-3 and off[0] > 100 * min(off) and off[-1] > 100 * min(off)
+
+(ax,) = panels(1, 1, size=(5.6, 3.8))
+ax.loglog(steps, off, "o-", label="found")
+ax.loglog(steps[6:], off[-1] * (steps[6:] / steps[-1]) ** 2, "--", color="0.5", label="square of the step")
+ax.loglog(steps[:7], 2.0**-53 / steps[:7], ":", color="0.5", label="2^-53 / step")
+ax.set(
+    xlabel="step of the difference", ylabel="relative difference of the derivative", title="two errors, one best step"
+)
+ax.legend(fontsize=8)
+ax.figure
 
 # %% [markdown]
 # **The walk.**  Every tensor remembers what it was made of.  Going through them newest first, each
@@ -122,3 +148,56 @@ guess = (p.relu(Tensor(task.test_images.reshape(-1, 64)) @ w1) @ w2).data.argmax
 error = np.mean(guess != task.test_labels)
 print(f"test error {error:.3f}")
 assert error < 0.15
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Write the primitive `root`, the square root, with its derivative, and let the checker judge it.
+# 2. Round both weights to E4M3 in the forward pass (`p.rounded`, gradients unrounded), and train the network
+#    again.  Does it still learn?
+# 3. Now be strict and use the true derivative of rounding.  What happens, and what do the gradients say?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** The derivative of the root is 1 / (2 root).
+
+
+# %%
+@primitive
+def root(x):
+    y = np.sqrt(x)
+    return y, lambda dy: (dy / (2 * y),)
+
+
+assert check_gradient(root, np.linspace(1, 2, 7), seed=0) < 1e-8
+
+# %% [markdown]
+# **2.** It learns as well as before: what is rounded is a copy, and `w` itself stays in float32.  **3.** Nothing is
+# learned at all.  The true derivative of a staircase is zero, and a gradient of zero moves nothing.
+
+
+# %%
+def train(backward, steps=150):
+    """Return the test error of the same network, its weights rounded to E4M3."""
+    rng = np.random.default_rng(0)
+    shapes = ((64, 32, 8), (32, 10, 6))
+    weights = [Tensor((rng.standard_normal((n, m)) / by).astype(np.float32), requires_grad=True) for n, m, by in shapes]
+
+    def forward(x):
+        first, second = (p.rounded(w, forward=lambda v: rf.quantize(v, "e4m3"), backward=backward) for w in weights)
+        return p.relu(Tensor(x) @ first) @ second
+
+    for _ in range(steps):
+        p.cross_entropy(forward(images), labels=task.train_labels).backward()
+        for w in weights:
+            w.data, w.grad = w.data - np.float32(0.5) * w.grad, None
+    return np.mean(forward(task.test_images.reshape(-1, 64)).data.argmax(axis=1) != task.test_labels)
+
+
+through, strict = train(lambda dy: dy), train(lambda dy: 0 * dy)
+print(f"test error: straight through {through:.3f}, by the true derivative {strict:.3f}, in float32 {error:.3f}")
+assert through < 0.15 < 0.5 < strict
+
+# %% [markdown]
+# **Next:** [06 training in low precision](06_training_in_low_precision.ipynb), the same walk, in eight bits.

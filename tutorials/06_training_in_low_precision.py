@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Training in low precision
 #
+# *Needs [02 rounding](02_rounding.ipynb) and [05 automatic differentiation](05_autodiff.ipynb).
+# Next: [07 memory](07_memory.ipynb).*
+#
 # **Claim: eight bits are enough to learn from, if you know what each bit is for.**  Mantissa bits
 # buy accuracy, one after the other.  Exponent bits buy range, and whether you need them is decided by
 # one number, the loss scale.
@@ -95,3 +98,53 @@ for name in ("float32", "peppp", "mixed", "pure16", "fp8", "int8"):
     error = rf.nn.fit(rf.nn.cnn(), task, precision=rf.nn.preset(name)).test_error
     print(f"{name:<8} test error {error:.3f}")
     assert error < 0.15
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. In `e3m2` without a loss scale nothing was learned.  Give five exponent bits to one role alone,
+#    `roles={"activation gradient": "e5m2"}`, and train again.
+# 2. If 1000 is a good loss scale, is ten million better?  Train `e4m3` with both.
+# 3. Low formats are rounded stochastically here.  Train `e4m1` with `rounding="ties_to_even"` too.  Which is better,
+#    and what would you look at before you believe it of other networks?
+
+# %% [markdown]
+# ## Solutions
+
+
+# %%
+def trained(low, **how):
+    """Return the mean test error over seeds."""
+    policy = rf.Precision(low=low, high="e8m7", **{"loss_scale": 1000.0, **how})
+    return float(np.mean([rf.nn.fit(rf.nn.cnn(), task, precision=policy, seed=s).test_error for s in range(SEEDS)]))
+
+
+# %% [markdown]
+# **1.** The range was missing where numbers are tiny, and nowhere else.
+
+# %%
+wide = trained("e3m2", loss_scale=1.0, roles={"activation gradient": "e5m2"})
+print(f"e3m2 without loss scale {np.mean(lost[0]):.3f}, with e5m2 for activation gradients {wide:.3f}")
+assert wide < lost[0] - 0.2
+
+# %% [markdown]
+# **2.** No: gradients leave the format at its other end.  A loss scale moves a window; it does not widen it.
+
+# %%
+scaled = {scale: trained("e4m3", loss_scale=scale) for scale in (1e3, 1e7)}
+print(scaled)
+assert scaled[1e7] > scaled[1e3] + 0.05
+
+# %% [markdown]
+# **3.** To nearest, by far: with one mantissa bit the dice add noise as large as the numbers.  Stochastic rounding pays
+# where many *small* things are added to a large one, as in tutorial 02; here the sums are kept in a wider format
+# already. Before you believe it elsewhere: other seeds, other networks, longer training, and which tensors were
+# rounded.
+
+# %%
+rules = {rule: trained("e4m1", rounding=rule) for rule in ("stochastic", "ties_to_even")}
+print(rules)
+assert rules["ties_to_even"] < rules["stochastic"] - 0.05
+
+# %% [markdown]
+# **Next:** [07 memory](07_memory.ipynb), what it costs.

@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Where does the memory of training go?
 #
+# *Needs [06 training in low precision](06_training_in_low_precision.ipynb).
+# Next: [08 why eight tell of ninety-nine](08_why_eight_tell_of_ninety_nine.ipynb).*
+#
 # A frontier trades error against memory, so memory had better be counted right.  It is counted
 # here from the layers of the network, without running anything.
 #
@@ -70,3 +73,47 @@ assert third.total_mb < needed.total_mb
 # %%
 assert math.isclose(sum(memory.by_layer().values()), memory.total_mb * 2**20)
 rf.plots.memory(memory, title="cnn, 32x32 images, batch 32, e4m3+e8m7")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Double the batch.  Which kinds of memory double?
+# 2. From which batch size on (a power of two) do VGG-11's activations outweigh its weights?
+# 3. For which of the two, the small CNN and VGG-11, do Adam's 8-bit states save a quarter?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** What there is one of for each image: activations, their gradients, the input.
+
+# %%
+twice = count(network, shape, narrow, batch_size=64).by_kind()
+print({kind: round(twice[kind] / kinds[kind], 2) for kind in kinds if kinds[kind]})
+assert twice["weights"] == kinds["weights"] and twice["activations"] == 2 * kinds["activations"]
+
+# %% [markdown]
+# **2.** From 16 on.
+
+# %%
+vgg = rf.nn.network("vgg11", shape, 10)
+batch = 1
+while (of := count(vgg, shape, narrow, batch_size=batch).by_kind())["activations"] < of["weights"]:
+    batch *= 2
+print("activations outweigh weights from a batch of", batch)
+assert batch == 16
+
+# %% [markdown]
+# **3.** For VGG-11, whose many weights each have two numbers of state.
+
+# %%
+saved = {}
+for name, model in (("small CNN", network), ("VGG-11", vgg)):
+    wide, slim = (
+        count(model, shape, narrow, accounting="needed", optimizer="adam", state_bits=bits).total_mb for bits in (32, 8)
+    )
+    saved[name] = 1 - slim / wide
+    print(f"{name:<10} {wide:8.2f} MB with 32-bit states, {slim:8.2f} with 8-bit: {saved[name]:.0%} saved")
+assert saved["small CNN"] < 0.02 and saved["VGG-11"] > 0.25
+
+# %% [markdown]
+# **Next:** [08 why eight tell of ninety-nine](08_why_eight_tell_of_ninety_nine.ipynb), why few trainings tell of many.

@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Why eight trainings tell of ninety-nine
 #
+# *Needs [00 which precision should I buy?](00_which_precision_to_buy.ipynb).
+# Next: [09 trainings elsewhere](09_trainings_elsewhere.ipynb).*
+#
 # Train many tasks in many precisions and write the test errors into a table, tasks down, precisions
 # across.  **Claim: the table is a few patterns and luck.  Eight trainings find out how much of each pattern
 # a new task has, and training all ninety-nine once hardly tells more, for the rest is luck.**
@@ -152,7 +155,46 @@ print(f"{eight['budget_regret'][task]:.3f} after eight trainings")
 assert eight["budget_regret"][task] < nothing["budget_regret"][task]
 
 # %% [markdown]
-# **Exercise.**  Is the special part of the *good* precisions luck?  Keep the fifty columns with the least mean
-# error and repeat the second cell: how does the correlation between two seeds change, and how much larger
-# than the luck is what is left?  Then forget rows by network (`row.partition("model=")[2].split(",")[0]`) and
-# not by images: is a new network harder to tell than new images?
+# ## Exercises
+#
+# 1. Is the special part of the *good* precisions luck?  Keep the fifty columns with the least mean error, and compare
+#    two seeds again.
+# 2. Is a new *network* harder to tell than new images?  Forget rows by network,
+#    `row.partition("model=")[2].split(",")[0]`, and not by images.
+# 3. What do two trainings tell, and four?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** No: it comes again as well, but it is about half as large.
+
+# %%
+good = np.argsort(errors.values.mean(axis=0))[:50]
+one, two, _ = (special(trained[:, good]) for trained in errors.repeats)
+print(
+    f"special part {one.std():.3f}, of it luck {(one - two).std() / np.sqrt(2):.3f}; "
+    f"correlation {np.corrcoef(one.ravel(), two.ravel())[0, 1]:.2f}"
+)
+assert one.std() < first.std() and np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.5
+
+# %% [markdown]
+# **2.** Somewhat.  With a network all that was known of its kind is forgotten.
+
+# %%
+networks = [row.partition("model=")[2].split(",")[0] for row in errors.rows]
+new = rf.peppp.leave_one_out(errors, n_measurements=8, method="knowledge-gradient", groups=networks)
+off = {"new images": np.median(eight["relative_error"]), "new network": np.median(new["relative_error"])}
+print(off)
+assert off["new images"] < off["new network"]
+
+# %% [markdown]
+# **3.** Most of it.  **The first few measurements tell most; each further one less.**
+
+# %%
+few = [rf.peppp.leave_one_out(errors, n_measurements=n, groups=groups) for n in (2, 4)]
+told = [np.median(found["relative_error"]) for found in (nothing, *few, eight)]
+print("relative error after none, two, four, eight:", np.round(told, 2))
+assert told == sorted(told, reverse=True) and told[0] - told[1] > told[2] - told[3]
+
+# %% [markdown]
+# **Next:** [09 trainings elsewhere](09_trainings_elsewhere.ipynb), the same with results of your own.

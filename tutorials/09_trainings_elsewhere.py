@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Trainings that happen elsewhere
 #
+# *Needs [00 which precision should I buy?](00_which_precision_to_buy.ipynb).
+# Next: [10 validate your own quantizer](10_validate_your_own.ipynb).*
+#
 # Your trainings take days, on machines that know nothing of this package, and end in a perplexity.  You have a table
 # of what you trained before.  **Claim: that is enough.  A `Study` of the table is asked what to train next, told
 # what came out, and says what to pick, in any unit and with any names.**
@@ -142,7 +145,61 @@ assert str(ELSEWHERE[asked[0]]) in line.split(",")
 
 # %% [markdown]
 # A table of pandas goes in as it is, and `study.estimate().to_frame()` comes out as one.
+
+# %% [markdown]
+# ## Exercises
 #
-# **Exercise.**  Let the new model have no outliers: give it the numbers of `aster` times 0.9.  What is picked within
-# 0.6 bytes now?  Then learn from the first six earlier models alone, and from three: is the pick still right,
-# and what do the bands say?
+# 1. Let the new model have no outliers: give it `aster`'s numbers times 0.9.  What is picked within 0.6 bytes?
+# 2. Learn from the first six earlier models alone, and then from three.  Does the pick of the first model change?  What
+#    do the bands say?
+# 3. Your trainings are noisy: each came out 5 % too high or too low, by the toss of a coin.  Is the pick still good?
+
+# %% [markdown]
+# ## Solutions
+
+
+# %%
+def picked(table, elsewhere, cap=0.6):
+    """Ask, train elsewhere, tell; return what is picked and how wide its band is."""
+    study = rf.peppp.Study(
+        table, cost, names=recipes, losses=True, measurements=4, measured={"bf16": elsewhere["bf16"]}
+    )
+    while (suggested := study.suggest()) is not None:
+        study.observe(suggested.name, elsewhere[suggested.name])
+    name = study.recommend(cap=cap)
+    estimate = study.estimate()
+    low, high = (end[recipes.index(name)] for end in estimate.band)
+    return name, high / low
+
+
+# %% [markdown]
+# **1.** The habit is right for a model like the others.
+
+# %%
+tame = dict(zip(recipes, 0.9 * earlier[0], strict=True))
+name, _ = picked(earlier, tame)
+print("picked:", name)
+assert tame[name] <= 1.02 * min(tame[n] for n in small)
+
+# %% [markdown]
+# **2.** It does.  None of the first six models minds integers, so six models know nothing of such a thing, and are
+# sure of it: `int4`.  Three say themselves that they know little.  **A table can tell only of what is in it.**
+
+# %%
+names, widths = zip(*(picked(earlier[:models], ELSEWHERE) for models in (12, 6, 3)), strict=True)
+for models, name, width in zip((12, 6, 3), names, widths, strict=True):
+    print(f"from {models:2} models: {name}, the band's upper end {width:.1f} times its lower; truth {ELSEWHERE[name]}")
+assert names[0] == pick and names[1] == habit and widths[2] > 5
+
+# %% [markdown]
+# **3.** Five percent is far less than what tells recipes apart here.
+
+# %%
+coin = np.random.default_rng(0).choice([0.95, 1.05], len(recipes))
+noisy = {name: ELSEWHERE[name] * by for name, by in zip(recipes, coin, strict=True)}
+name, _ = picked(earlier, noisy)
+print("picked:", name, "truth", ELSEWHERE[name])
+assert ELSEWHERE[name] < 0.9 * ELSEWHERE[habit]
+
+# %% [markdown]
+# **Next:** [10 validate your own quantizer](10_validate_your_own.ipynb), hold your own code to the definitions.

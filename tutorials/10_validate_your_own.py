@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Validate your own quantizer
 #
+# *Needs [02 rounding](02_rounding.ipynb).
+# Next: [11 choosing formats by measurement](11_choose_by_metric.ipynb).*
+#
 # You wrote a quantizer: in Python, in C, in hardware.  **Claim: one call finds what is wrong with it,
 # shows the smallest case bit by bit, and usually names the mistake.**  Here is one for OCP's FP8 E4M3,
 # written as many are: take the exponent, divide, round, multiply.
@@ -40,6 +43,16 @@ assert "ties_to_away" in report.diagnosis and "through float32" in report.diagno
 ties = next(result for result in report.failures if result.name == "ties")
 print(ties.failure.explanation)
 assert "half way" in ties.failure.explanation
+
+# %% [markdown]
+# Seen: between 1 and 2, E4M3 has the eighths, so every second sixteenth is a tie.
+# **Half of the ties are wrong**, those that should go down.
+
+# %%
+sixteenths = np.arange(1, 2 + 1 / 16, 1 / 16)
+by_definition, by_mine = rf.quantize(sixteenths, "float8_e4m3fn"), mine(sixteenths)
+assert np.sum(by_definition != by_mine) == 4
+rf.plots.staircases(sixteenths, {"definition": by_definition, "mine": by_mine}, title="E4M3 at the sixteenths")
 
 # %% [markdown]
 # First repair: `np.rint` rounds halves to even.  **The next report is shorter, and names what is left.**
@@ -109,3 +122,44 @@ assert found.format.name == "float8_e4m3fn" and found.rounding == "ties_to_even"
 found = rf.testing.identify(lambda x: rf.quantize(x, "bfloat16", rounding="to_odd"))
 print(found)
 assert (found.format.name, found.rounding) == ("bfloat16", "to_odd")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Many chips flush subnormal results to zero.  Break `right` that way, and see whether the report names it.
+# 2. Let `right` give 448 for everything beyond, infinity included.  It does not conform any more: to which
+#    `overflow=` rule does it?
+# 3. Which format and rounding has `lambda x: x.astype(np.float16)`?  Ask, and compare with what you know of NumPy.
+
+# %% [markdown]
+# ## Solutions
+
+
+# %%
+def flushing(x):
+    """Flush what comes out subnormal."""
+    y = right(x)
+    return np.where(np.abs(y) < 2.0**-6, np.copysign(0, x), y).astype(x.dtype)
+
+
+def saturating(x):
+    """Give the largest value for everything beyond it."""
+    y = right(x)
+    return np.where(np.isnan(y) & ~np.isnan(x), np.copysign(448, x), y).astype(x.dtype)
+
+
+print("1.", rf.testing.conform(flushing, "float8_e4m3fn").diagnosis)
+assert "subnormal" in rf.testing.conform(flushing, "float8_e4m3fn").diagnosis
+
+print("2.", rf.testing.conform(saturating, "float8_e4m3fn").diagnosis)
+passed = {
+    rule: rf.testing.conform(saturating, "float8_e4m3fn", overflow=rule).passed for rule in ("overflow", "saturate")
+}
+assert passed == {"overflow": False, "saturate": True}
+
+found = rf.testing.identify(lambda x: x.astype(np.float16))
+print("3.", found)
+assert (found.format.name, found.rounding) == ("float16", "ties_to_even")
+
+# %% [markdown]
+# **Next:** [11 choosing formats by measurement](11_choose_by_metric.ipynb), which format for which tensor.

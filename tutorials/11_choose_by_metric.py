@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Choosing formats by measurement
 #
+# *Needs [04 integers](04_integers.ipynb) and [06 training in low precision](06_training_in_low_precision.ipynb).
+# Next: [12 sixteen bits](12_sixteen_bit_training.ipynb).*
+#
 # Eight bits can be an integer, or a float with three or two bits of mantissa.  Which is best?
 #
 # **Claim: it depends on the tails of what is stored, and these can be measured before training.**
@@ -116,3 +119,49 @@ rf.plots.predicted(trained, label="backward error, mean over operands")
 # It ranks policies well, not perfectly.  A mean over operands forgets that one hopeless operand is enough
 # to spoil a network: see the mixtures above the others.  And it speaks of where training ends, not of how
 # fast it gets there: after two epochs, before the loss has settled, it predicts little.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Heavy tails want floats, if one scale serves the whole tensor.  And with a scale for each row
+#    (`scaling="row"`, nu = 2)?
+# 2. Half of the bits: is `int4` or `float4_e2m1fn` better for a Gaussian?  Guess from the first picture.
+# 3. Choose for the digits' perceptron at tolerances of 0.003, 0.01 and 0.1.  What is assigned, and why
+#    does a tenfold tolerance change nothing?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** int8 again: the largest value of a row is not as far from the others of its row.  **Finer scales are another
+# cure of tails.**
+
+# %%
+by_row = {row.format: row.backward_error for row in numerics.tail_table(nus=[2.0], size=128, scaling="row")}
+print({name: round(value, 4) for name, value in by_row.items()})
+assert by_row["int8"] < by_row["float8_e4m3fn"]
+
+# %% [markdown]
+# **2.** The float, even for a Gaussian.  With so few codes, most values lie in the lowest few steps below the largest,
+# and E2M1 is finer there.  **What is true of eight bits need not be true of four: measure.**
+
+# %%
+four_bits = numerics.tail_table(nus=[2.0, np.inf], formats=("int4", "float4_e2m1fn"), size=128)
+for row in four_bits:
+    print(f"{row.format:<14} nu {row.nu:<4g} {row.backward_error:.4f}")
+light = {row.format: row.backward_error for row in four_bits if row.nu == np.inf}
+assert light["float4_e2m1fn"] < light["int4"]
+
+# %% [markdown]
+# **3.** All candidates cost eight bits, so each operand gets the best of those within the tolerance, and the best
+# stays the best.  A tolerance that none meets is refused, with the least that would do.
+
+# %%
+of_digits = numerics.measure(rf.nn.mlp(), digits, candidates, steps=2)
+for tolerance in (0.003, 0.01, 0.1):
+    try:
+        print(tolerance, numerics.choose(of_digits, tolerance=tolerance).counts())
+    except ValueError as error:
+        print(tolerance, "refused:", error)
+
+# %% [markdown]
+# **Next:** [12 sixteen bits](12_sixteen_bit_training.ipynb), what can be proved, and what breaks.

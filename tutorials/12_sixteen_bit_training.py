@@ -1,6 +1,9 @@
 # %% [markdown]
 # # Sixteen bits: what is certain, what goes wrong, and three cures
 #
+# *Needs [06 training in low precision](06_training_in_low_precision.ipynb).
+# Next: [00 which precision should I buy?](00_which_precision_to_buy.ipynb).*
+#
 # **Claim: a network rounded to sixteen bits answers as it did in thirty-two, and for most images
 # that can be proved without running it.**  Training in sixteen bits alone works as well, once three
 # things are seen to: lost updates, Adam's epsilon, and batch norm's variance.
@@ -79,6 +82,10 @@ for i in np.flatnonzero(~found.same):
 # between two numbers is rounded away.  Let a weight descend to 1.37 on a parabola: the closer it
 # comes, the smaller its updates, and at some distance it can only stand still.  The smaller the learning
 # rate, the farther off that is.
+#
+# That distance can be computed beforehand.  Inside the *halting radius*, the shaded band of the picture, no update to
+# nearest moves the weight; so, coming from outside, **it stops before it enters**.  How long before, depends on where
+# in its octave the weight is: the radius counts with the narrowest gap of numbers, and gaps may be twice as wide.
 #
 # Two cures: round updates *stochastically*, so that one of many small updates counts as a large one; or
 # keep what rounding took and give it back next time, as *Kahan* does.
@@ -184,3 +191,53 @@ errors = {
 for name, found in errors.items():
     print(f"{name:<22} test error {found.mean():.3f}   seeds {np.round(found, 3)}")
     assert abs(found.mean() - errors["float32"].mean()) < 0.015
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. How many mantissa bits does it take to *prove* the class of 90 % of the test images, for the perceptron?  Try
+#    `e8m4` to `e8m13` by threes.
+# 2. The halting radius grows as the learning rate falls.  Compute it for 0.1 and 0.001, and let a weight descend with
+#    each in bfloat16.  Where does it stop?
+# 3. Batch norm failed in float16 for want of range.  Does bfloat16, with float32's range, cure it?  At what price?
+
+# %% [markdown]
+# ## Solutions
+#
+# **1.** Seven, bfloat16's, are enough.
+
+# %%
+proved = {m: certify(mlp, task.test_images, rf.nn.preset("pure16", f"e8m{m}")).proved.mean() for m in (4, 7, 10, 13)}
+print({f"e8m{m}": f"{part:.1%}" for m, part in proved.items()})
+assert proved[4] < 0.9 < proved[7] <= proved[10] <= proved[13]
+
+# %% [markdown]
+# **2.** Outside the radius, both times; at 0.001 it does not make a single step.  **A smaller learning rate is a
+# coarser one**, once updates are lost.
+
+# %%
+for rate in (0.1, 0.001):
+    away = abs(descend("plain", rate)[-1] - float(BEST))
+    print(f"rate {rate:g}: radius {sixteen_bit.halting_radius(rate, 1.37):.3f}, stopped {away:.3f} away")
+    assert away > 0.9 * sixteen_bit.halting_radius(rate, 1.37)
+
+# %% [markdown]
+# **3.** It does, at every scale.  The price is digits: its error is ten times that of float16 where float16 works.
+
+
+# %%
+def off_in(fmt, scale):
+    """Return the largest error of batch norm in a format."""
+    y = (np.random.default_rng(0).standard_normal((256, 8)) * scale).astype(np.float32)
+    exact = (y.astype(float) - y.mean(axis=0)) / y.std(axis=0)
+    return np.abs(sixteen_bit.batch_norm(y, fmt, epsilon=0.0) - exact).max()
+
+
+for scale in (1e-4, 1.0, 1000.0):
+    print(f"deviation {scale:<7g} off by {off_in('float16', scale):8.3g} in float16, {off_in('bfloat16', scale):.3g}")
+    assert off_in("bfloat16", scale) < 0.3
+assert off_in("bfloat16", 1.0) > 5 * off_in("float16", 1.0)
+
+# %% [markdown]
+# **Next:** [00 which precision should I buy?](00_which_precision_to_buy.ipynb), back to the beginning: which would you
+# buy now?.

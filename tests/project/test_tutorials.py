@@ -12,7 +12,7 @@ from refimpl.commands import tutorials as command
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "tutorials"
 TUTORIALS = sorted(HOME.glob("[0-9]*.py"))
-PICTURES = {"00": 1, "01": 3, "02": 1, "03": 1, "04": 1, "06": 2, "07": 1, "08": 2, "09": 1, "11": 4, "12": 2}
+PICTURES = dict(zip((path.stem[:2] for path in TUTORIALS), (1, 3, 1, 1, 1, 1, 2, 1, 2, 1, 1, 4, 2), strict=True))
 
 each = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
@@ -24,6 +24,17 @@ def test_every_picture_ends_its_cell_and_no_file_is_written(path):
     for cell in re.split(r"^# %%.*$", source, flags=re.M):
         for statement in ast.parse(cell).body[:-1]:
             assert "rf.plots." not in ast.unparse(statement)
+
+
+@each
+def test_a_lesson_says_what_it_needs_and_what_comes_next_and_ends_in_three_exercises_solved_with_assertions(path):
+    lesson, exercises, solutions = re.split(
+        r"^# ## (?:Exercises|Solutions)$", path.read_text(encoding="utf-8"), flags=re.M
+    )
+    assert re.match(r"# %% \[markdown\]\n# # .*\n#\n# \*Needs .*\n# Next: \[.*\]\(.*\.ipynb\)\.\*\n#\n", lesson)
+    assert re.findall(r"^# (\d)\. ", exercises, re.M) == ["1", "2", "3"]
+    assert all(re.search(rf'^(?:# |print\(").*\b{number}\.', solutions, re.M) for number in "123")
+    assert solutions.count("assert ") >= 2 and re.search(r"^# \*\*Next:\*\* \[", solutions, re.M)
 
 
 def test_the_wheel_holds_every_tutorial_and_both_pages():
@@ -77,5 +88,5 @@ def test_as_a_notebook_it_shows_its_pictures_and_leaves_nothing_where_the_reader
     nbclient = pytest.importorskip("nbclient")
     made = command.notebook(path)
     nbclient.execute(made, cwd=str(tmp_path), timeout=60, kernel_name="python3")
-    assert command.pictures(made) == PICTURES.get(path.stem[:2], 0)
+    assert command.pictures(made) == PICTURES[path.stem[:2]]
     assert not list(tmp_path.iterdir())
