@@ -1,11 +1,14 @@
-"""What the README says is so."""
+"""What the README and the guides say is so."""
 
 import doctest
 import itertools
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import refimpl as rf
 from refimpl.__main__ import main
@@ -13,12 +16,26 @@ from refimpl.nn.precision import ROLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tutorials/guides").glob("*.md")}
+PAGES = README + "".join(GUIDES.values())
 MAP = (ROOT / "refimpl/README.md").read_text(encoding="utf-8")
+SHOWN = r"^\$ refimpl (%s.*)\n((?:[^`$].*\n|\n)+)"  # a command, and what it prints
 
 
-def test_the_examples_of_the_readme_print_what_it_says():
-    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert found.attempted >= 8 and found.failed == 0
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "tutorials").glob("*/*.md"))], ids=lambda path: path.stem
+)
+def test_the_examples_print_what_the_page_says(path):
+    found = doctest.testfile(str(path), module_relative=False)
+    assert found.failed == 0 and (found.attempted > 0) == (">>> " in path.read_text(encoding="utf-8"))
+
+
+def test_the_readme_is_short_leads_to_every_guide_and_all_links_of_all_pages_exist():
+    assert len(README.splitlines()) <= 200
+    assert set(re.findall(r"\(tutorials/guides/(\w+)\.md\)", README)) == set(GUIDES)
+    for path in (ROOT / "README.md", *(ROOT / "tutorials").glob("*/*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)[)#]", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), (path.name, link)
 
 
 def test_the_first_two_shell_blocks_are_single_lines_that_run_the_main_job_and_the_tests():
@@ -35,8 +52,8 @@ def test_every_room_and_every_tutorial_is_named():
     assert folders == rooms and tutorials == set(re.findall(r"`(\d\d_\w+)`", README))
 
 
-def test_what_the_readme_shows_of_commands_is_what_they_print(capsys):
-    shown = re.findall(r"^\$ refimpl ((?:format|memory|reproduce).*)\n((?:[^`$].*\n|\n)+)", README, re.M)
+def test_what_is_shown_of_commands_is_what_they_print(capsys):
+    shown = re.findall(SHOWN % "(?:format|memory|reproduce)", PAGES, re.M)
     assert len(shown) == 3
     for words, expected in shown:
         assert main(words.split()) == 0
@@ -45,11 +62,11 @@ def test_what_the_readme_shows_of_commands_is_what_they_print(capsys):
 
 def test_the_loop_on_a_table_and_the_network_of_one_s_own_run_as_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (table,) = re.findall(r"^```csv\n(.*?)^```$", README, re.M | re.S)
+    (table,) = re.findall(r"^```csv\n(.*?)^```$", PAGES, re.M | re.S)
     Path("perplexities.csv").write_text(table, encoding="utf-8")
-    (network,) = re.findall(r"^```python\n# my_networks.py\n(.*?)^```$", README, re.M | re.S)
+    (network,) = re.findall(r"^```python\n# my_networks.py\n(.*?)^```$", PAGES, re.M | re.S)
     Path("my_networks.py").write_text(network, encoding="utf-8")
-    shown = re.findall(r"^\$ refimpl (next .*)\n((?:[^`$].*\n|\n)+)", README, re.M)
+    shown = re.findall(SHOWN % "next ", PAGES, re.M)
     assert len(shown) == 2
     for words, expected in shown:
         assert main(words.split()) == 0
@@ -57,9 +74,34 @@ def test_the_loop_on_a_table_and_the_network_of_one_s_own_run_as_shown(tmp_path,
     assert main(["memory", "my_networks:small"]) == 0
 
 
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_the_encoder_in_c_gets_the_answers_that_are_shown(tmp_path, monkeypatch, capsys):
+    page = GUIDES["check_an_implementation"]
+    (code,) = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
+    shown = re.findall(SHOWN % "vectors", page, re.M)
+    wrong, right = re.findall(r"`(0x8\w+)` in the place of `(.*?)`", page)[0]
+    for (words, expected), text in zip(shown, (code, code.replace(right, wrong)), strict=True):
+        (tmp_path / "encode.c").write_text(text, encoding="utf-8")
+        subprocess.run(["cc", "-O2", "-o", "encode", "encode.c"], cwd=tmp_path, check=True)
+        vectors, _, verify = words.split(" | ")
+        main(vectors.split())
+        answers = subprocess.run([tmp_path / "encode"], input=capsys.readouterr().out, capture_output=True, text=True)
+        (tmp_path / "answers").write_text(answers.stdout)
+        with open(tmp_path / "answers") as stream:
+            monkeypatch.setattr("sys.stdin", stream)
+            assert main(verify.removeprefix("refimpl ").split()) == ("NOT" in expected)
+        assert capsys.readouterr().out == expected
+
+
+def test_the_readme_s_report_is_the_end_of_the_guide_s():
+    pages = README, GUIDES["choose_a_precision"]
+    short, whole = (re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)[0] for page in pages)
+    assert short in whole  # which .ci/run compares with what the command prints
+
+
 def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
-    """Rows of the README against what a step does: a residual network's roles as they come, and formats."""
-    rows = re.findall(r"^\| (\d) \| `([a-z ]+)` \| (high|low) \|", README, re.M)
+    """Rows of the guide against what a step does: a residual network's roles as they come, and formats."""
+    rows = re.findall(r"^\| (\d) \| `([a-z ]+)` \| (high|low) \|", GUIDES["train_in_a_precision"], re.M)
     assert [int(number) for number, _, _ in rows] == list(range(1, 10))
     assert {role: which for _, role, which in rows} == ROLES
     task = rf.data.load("digits")
@@ -69,7 +111,7 @@ def test_the_table_of_roundings_is_the_policy_s_and_in_the_order_of_a_step():
     assert all(row["format"] == formats[ROLES[row["role"]]] for row in plan)
 
 
-def test_what_the_readme_says_is_never_rounded_is_not():
+def test_what_the_guide_says_is_never_rounded_is_not():
     """And where the rounding points of a residual block are: after these layers, and no others."""
     model = rf.nn.resnet8()
     task = rf.data.Task(

@@ -64,14 +64,16 @@ def snippets(text: str) -> str:
 
 
 def test_examples_type_check_and_misuses_do_not(tmp_path):
-    files = {"readme": snippets((ROOT / "README.md").read_text()), "uses": USES, "misuses": MISUSES}
+    pages = [ROOT / "README.md", *sorted((ROOT / "tutorials/guides").glob("*.md"))]
+    files = {f"page_{path.stem}": snippets(path.read_text(encoding="utf-8")) for path in pages}
+    files |= {"uses": USES, "misuses": MISUSES}
     for name, code in files.items():
         (tmp_path / f"{name}.py").write_text(code)
-    assert "rf.format(" in files["readme"]
+    assert "rf.quantize(" in files["page_README"]
     errors = mypy(*(tmp_path / f"{name}.py" for name in files)).splitlines()
     wrong = MISUSES.splitlines()[2:]
     found = {int(line.split(":")[1]) for line in errors if "misuses.py" in line}
-    assert [line for line in errors if re.search(r"(readme|uses)\.py:", line) and "misuses.py" not in line] == []
+    assert [line for line in errors if re.search(r"(page_\w+|uses)\.py:", line) and "misuses.py" not in line] == []
     assert [line for number, line in enumerate(wrong, 3) if number not in found] == []
 
 
