@@ -9,6 +9,7 @@ COMMANDS = (
     "certify",
     "choose",
     "conform",
+    "explore",
     "format",
     "frontier",
     "memory",

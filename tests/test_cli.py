@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -111,6 +113,17 @@ def test_a_task_does_not_learn_from_tasks_made_of_the_same_images():
     everything = meta_training(data.load("digits")).rows
     rows = meta_training(data.load("latin-small-ten")).rows
     assert rows == tuple(name for name in everything if not name.startswith("latin-small")) != everything
+
+
+def test_explore_prints_a_link_to_the_page_with_what_was_asked_and_opens_it(run, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda link: opened.append(link) or len(opened) == 1)
+    status, printed, _ = run("explore fp16 --value 1/3")
+    assert status == 0 and opened == [printed.strip()] and printed.startswith("file://")
+    page, state = urlsplit(printed.strip()).path, urlsplit(printed.strip()).fragment
+    assert "</html>" in Path(page).read_text() and parse_qs(state) == {"format": ["float16"], "value": ["1/3"]}
+    assert "no browser" in run("explore --code 0x2a")[1] and len(opened) == 2
+    assert run("explore e4m3fn --no-browser")[1].endswith("#format=float8_e4m3fn\n") and len(opened) == 2
 
 
 def test_format_prints_fields_special_codes_and_every_code_of_a_small_format(run):

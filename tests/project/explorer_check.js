@@ -1,0 +1,95 @@
+/* What tests/project/test_explorer.py runs in the page: VECTORS, from refimpl.spec, against the page's functions. */
+const tally = {}, wrong = [];
+const ask = (kind, what, got, expected) => {
+  tally[kind] = (tally[kind] ?? 0) + 1;
+  if (got !== expected && wrong.length < 30) wrong.push(`${kind} ${what}: got ${got}, expected ${expected}`);
+};
+const attemptText = action => { try { return action(); } catch (error) { return "refused"; } };
+const ratio = t => { const [n, d] = t.replace("-", "").split("/"); return rational(BigInt(n), BigInt(d)); };
+const read = t => { const negative = t[0] === "-", rest = t.replace("-", "");
+  return rest === "nan" ? nan(negative) : rest === "inf" ? infinite(negative) : { kind: "finite", negative, m: ratio(rest) }; };
+const same = (v, t) => { const e = read(t); return v.kind === e.kind && v.negative === e.negative && compare(v.m, e.m) === 0; };
+for (const [name, values] of VECTORS.decode ?? []) {
+  const f = readFormat(name);
+  values.split(" ").forEach((t, code) => {
+    const v = decode(BigInt(code), f);
+    ask("decode", `${name} ${code}`, same(v, t), true);
+    if (v.kind === "finite") ask("written", `${name} ${code}`, compare(parseNumber(typed(v)).m, v.m), 0);
+  });
+}
+for (const [name, values, rules] of VECTORS.encode ?? []) {
+  const f = readFormat(name), read_ = values.split(" ").map(read);
+  for (const [rounding, overflow, nanRule, randoms, bits, codes] of rules) codes.split(" ").forEach((code, i) =>
+    ask("encode", `${name} ${rounding} ${overflow} ${nanRule} ${values.split(" ")[i]}`,
+      attemptText(() => encode(read_[i], f, rounding, overflow, nanRule, BigInt(randoms[i % randoms.length]), bits).toString()), code));
+}
+for (const [name, x, below, above, tie] of VECTORS.near ?? []) {
+  const f = readFormat(name), rank = rankBelow(signed(read(x)), f), text = r => { const v = reduced(r); return `${v.n}/${v.d}`; };
+  ask("near", `${name} ${x}`, [valueAt(rank, f), valueAt(rank + 1n, f), tieBetween(rank, f)].map(text).join(" "), `${below} ${above} ${tie}`);
+}
+for (const [variant, nu, bits, ways] of VECTORS.ways ?? []) ask("ways", `${variant} ${nu}`, Number(waysUp(ratio(nu), variant, bits)), ways);
+for (const [name, texts, codes] of VECTORS.typed ?? [])
+  texts.forEach((t, i) => ask("typed", `${name} ${t}`, encode(parseNumber(t), readFormat(name)).toString(), codes[i]));
+for (const [name, code, decimals, hex] of VECTORS.written ?? []) {
+  const v = decode(BigInt(code), readFormat(name));
+  ask("written", `${name} ${code}`, `${decimal(signed(v))} ${hexFloat(v)}`, `${decimals} ${hex}`);
+}
+for (const [name, scale, zero, values, rounding, codes, decoded] of VECTORS.integers ?? []) {
+  const f = { ...readFormat(name), scale: ratio(scale), zero: BigInt(zero) };
+  values.split(" ").forEach((t, i) => ask("integers", `${name} ${rounding} ${t}`, Number(toSigned(encode(read(t), f, rounding), f)), codes[i]));
+  for (const [code, t] of decoded) ask("integers", `${name} ${code}`, same({ ...decode(toBits(BigInt(code), f), f), negative: t[0] === "-" }, t), true);
+}
+for (const [name, scale, values, codes, decoded] of VECTORS.books ?? []) {
+  const f = { ...readFormat(name), scale: ratio(scale) };
+  values.split(" ").forEach((t, i) => ask("books", `${name} ${t}`, Number(encode(read(t), f)), codes[i]));
+  decoded.split(" ").forEach((t, code) => ask("books", `${name} ${code}`, same(decode(BigInt(code), f), t), true));
+}
+for (const [name, rule, rounding, tensor, values, scaleCode, codes, decoded] of VECTORS.blocks ?? []) {
+  const f = readFormat(name), got = encodeBlock(values.split(" ").map(read), f, rule, ratio(tensor), rounding);
+  ask("blocks", `${name} ${rule} ${values}`, `${got.scaleCode}: ${got.codes}`, `${scaleCode}: ${codes}`);
+  const back = decodeBlock(got.scaleCode, got.codes, f, ratio(tensor)), expected = decoded.split(" ");
+  ask("blocks", `${name} decoded ${values}`, back.every((v, i) => same(v, expected[i])), true);
+}
+for (const [name, largest, scale] of VECTORS.tensors ?? [])
+  ask("tensors", `${name} ${largest}`, compare(tensorScale(ratio(largest), readFormat(name)), ratio(scale)), 0);
+for (const [given, name] of VECTORS.names ?? []) ask("names", given, attemptText(() => readFormat(given).name), name);
+if (VECTORS.page) {
+  const show = changes => { location.replace("#" + new URLSearchParams(changes)); readAddress(); render(); };
+  const errors = () => [...document.querySelectorAll("[role=alert]")].map(e => e.textContent).join("");
+  addEventListener("error", event => wrong.push(event.message));
+  ask("page", "the address", $("format").value + $("code").value + $("to").value, "float8_e5m20x34float4_e2m1fn");
+  document.querySelector("[data-bit='0']").click();
+  ask("page", "a bit", $("code").value + $("value").value + location.hash, "0x350.3125#format=float8_e5m2&code=0x35");
+  $("up").click();
+  ask("page", "the next value", $("code").value, "0x36");
+  for (const name of [...allNames(), "e4m3_flush", "e3m2scale", "binary8p1uf", "e16m46", "posit32_5", "e0m3"])
+    for (const value of ["0.3", "-1e-7", "1e30", "-0", "2.5", "448", "1/3"]) {
+      show({ format: name, value, to: name === "e4m3_flush" ? "int8" : "bfloat16", block: "nvfp4" });
+      ask("page", `${name} ${value}`, errors() + (document.querySelector("main").textContent.match(/undefined|\[object|null|function/) ?? ""), "");
+    }
+  for (const value of ["inf", "-inf", "nan", "-nan"]) for (const name of ["float8_e4m3fn", "e4m3", "posit8_2", "binary8p3uf", "float8_e8m0fnu"]) {
+    show({ format: name, value, to: "float8_e5m2" });
+    ask("page", `${name} ${value}`, errors(), "");
+  }
+  for (const changes of [{ format: "float9" }, { value: "1,5" }, { value: "1/0" }, { code: "0x100" }, { to: "e99m1" }, { values: "1 x" }, { format: "int8", scale: "0" }, { format: "int8", value: "nan" }]) {
+    show(changes);
+    ask("page", JSON.stringify(changes), errors().length > 10, true);
+  }
+  show({ format: "bfloat16", to: "float8_e4m3fn", value: "1.0626" });
+  ask("page", "double rounding", $("conversion").textContent.includes("Double rounding"), true);
+  show({ format: "float8_e4m3fn" });
+  for (const control of document.querySelectorAll("input, select, button"))
+    ask("page", "a label of " + control.id, Boolean(control.labels?.length || control.ariaLabel || control.textContent.trim()), true);
+  for (const picture of document.querySelectorAll("svg")) ask("page", "a picture's label", Boolean(picture.ariaLabel && picture.role === "img"), true);
+  const ids = [...document.querySelectorAll("[id]")].map(e => e.id);
+  ask("page", "ids", new Set(ids).size, ids.length);
+  document.body.style.width = "360px";
+  for (const name of ["float8_e4m3fn", "float64", "posit32_2", "mxfp4_e2m1"]) {
+    show({ format: name, value: "0.1" });
+    ask("page", `${name} on a phone`, document.body.scrollWidth <= 360, true);
+  }
+}
+const verdict = document.createElement("pre");
+verdict.id = "verdict";
+verdict.textContent = JSON.stringify({ tally, wrong });
+document.body.append(verdict);
