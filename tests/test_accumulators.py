@@ -73,6 +73,31 @@ def test_the_three_products_of_a_linear_layer_are_those_of_matmul_with_the_bias_
     assert np.array_equal(db, rf.sum(dy, "posit8_2", axis=0, accumulate=how.format, order=how.order))
 
 
+@pytest.mark.parametrize("fmt", ["posit8_2", "bfloat16", "float8_e4m3fn"])
+def test_products_may_be_rounded_before_they_are_added(fmt, monkeypatch):
+    monkeypatch.setattr(rf.nn.products, "PRODUCTS_AT_ONCE", 300)  # two rows at a time
+    layer, x, dy = linear(20, 7), posits(9, 20), posits(9, 7)
+    weight, bias = (layer.parameters[name].data for name in ("weight", "bias"))
+
+    def products(a, b):
+        total = np.zeros((len(a), b.shape[1]), np.float32)
+        for k in range(a.shape[1]):
+            total = rf.add(total, rf.quantize(np.float64(a[:, k, None]) * b[k], fmt).astype(np.float32), fmt)
+        return total
+
+    how = Accumulator(format=fmt, products="rounded")
+    y, dx, (dw, db) = through(layer, x, dy, how)
+    assert np.array_equal(y, products(np.hstack([x, np.ones((9, 1), np.float32)]), np.vstack([weight, bias])))
+    assert np.array_equal(dx, products(dy, weight.T))
+    assert np.array_equal(np.vstack([dw, db]), products(np.hstack([x, np.ones((9, 1), np.float32)]).T, dy))
+    assert not np.array_equal(y, through(layer, x, dy, Accumulator(format=fmt))[0])
+
+
+def test_a_policy_that_existed_before_products_could_be_rounded_draws_the_same_noise():
+    assert repr(Accumulator(format="float16")).endswith("order='sequential')")
+    assert "products='rounded'" in repr(Accumulator(format="float16", products="rounded"))
+
+
 def test_a_sequence_of_vectors_is_summed_over_all_of_its_places():
     layer, x, dy = linear(5, 3), posits(2, 4, 5), posits(2, 4, 3)
     flat = through(layer, x.reshape(8, 5), dy.reshape(8, 3), QUIRE)
@@ -194,6 +219,7 @@ def test_a_layer_and_a_product_within_attention_may_sum_otherwise():
         ("Accumulator: format is 'float64'", lambda: Accumulator(format="float64")),
         ("Accumulator: format is 'int8'", lambda: Accumulator(format="int8")),
         ("Accumulator: format is 'posit32_2'", lambda: Accumulator(format="posit32_2")),
+        ("Accumulator: unknown products 'none'", lambda: Accumulator(format="float16", products="none")),
         ("Accumulator: unknown order 'forward'", lambda: Accumulator(format="float16", order="forward")),
         (
             "Precision: product in roles is 'float16'; allowed is an Acc",

@@ -203,9 +203,7 @@ class Rounding:
         object.__setattr__(self, "scaling", "current")
 
     def __repr__(self) -> str:
-        """Name all settings, `underflow` only where it is given: a run's noise is drawn from this text."""
-        named = [f.name for f in fields(self) if f.name != "underflow" or self.underflow is not None]
-        return f"Rounding({', '.join(f'{name}={getattr(self, name)!r}' for name in named)})"
+        return _text(self)
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f", {self.scaling} scale"
@@ -218,7 +216,7 @@ class Rounding:
 class Accumulator:
     """Say how sums of products are added up: what `refimpl.matmul` calls `accumulate` and `order`.
 
-    Each product is exact; to add one to the sum, and nothing else, rounds, to nearest.
+    What is added to the sum is rounded to nearest, as `products` says before that too.
 
     Parameters
     ----------
@@ -227,6 +225,9 @@ class Accumulator:
     order : str
         ``sequential``: rounded after every addition; ``exact``: the true sum, rounded once (for
         posits: the quire); ``pairwise`` and ``kahan``.
+    products : str
+        ``exact``: added as they are, one fused multiply-add each; ``rounded``: each rounded to the format before it
+        is added, as units that multiply and add apart do.
 
     Raises
     ------
@@ -248,16 +249,30 @@ class Accumulator:
 
     format: Any  # a name where it is given, the format of that name afterwards
     order: Literal["sequential", "pairwise", "kahan", "exact"] = "sequential"
+    products: Literal["exact", "rounded"] = "exact"
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
         check.choice("Accumulator", "order", self.order, ("sequential", "pairwise", "kahan", "exact"))
+        check.choice("Accumulator", "products", self.products, ("exact", "rounded"))
         has_nan = isinstance(self.format, PositFormat) or getattr(self.format, "nan_code", None) is not None
         if not (within_float32(self.format) and has_nan):
             allowed = (
                 "a floating-point format with NaN that float32 holds, such as float16, or a posit, such as posit8_2"
             )
             raise check.wrong_value("Accumulator", "format", str(self.format), allowed)
+
+    def __repr__(self) -> str:
+        return _text(self)
+
+
+_LATER = {"underflow", "products"}
+
+
+def _text(record) -> str:
+    """Name all settings of a record, those that came later only where they are used: noise is drawn from this text."""
+    named = [f.name for f in fields(record) if f.name not in _LATER or getattr(record, f.name) != f.default]
+    return f"{type(record).__name__}({', '.join(f'{name}={getattr(record, name)!r}' for name in named)})"
 
 
 def within_float32(fmt) -> bool:

@@ -26,6 +26,7 @@ from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator
 from refimpl.nn.rounder import Rounder
 
 FLOAT32 = Accumulator(format="float32")
+PRODUCTS_AT_ONCE = 1 << 20  # that are rounded before they are added: 8 MB
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,24 @@ def sums_of_products(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarr
     """
     if b.ndim == 2:
         rows = a.reshape(-1, a.shape[-1])
-        y = ops.matmul(rows, b, "float32", accumulate=how.format, order=how.order)
+        if how.products == "rounded":
+            y = _sums_of_rounded(rows, b, how)
+        else:
+            y = ops.matmul(rows, b, "float32", accumulate=how.format, order=how.order)
         return y.reshape(*a.shape[:-1], b.shape[1])
     pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
     return np.stack([sums_of_products(*pair, how) for pair in pairs]).reshape(*a.shape[:-1], b.shape[-1])
+
+
+def _sums_of_rounded(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarray:
+    """Return the sums of products, each rounded by itself: (m, k) by (k, n), some rows at a time."""
+    y = np.empty((len(a), b.shape[1]), np.float32)
+    at_once = max(PRODUCTS_AT_ONCE // max(b.size, 1), 1)
+    for start in range(0, len(a), at_once):
+        part = slice(start, start + at_once)
+        products = ops.quantize(a[part, :, None].astype(np.float64) * b, how.format)
+        y[part] = ops.sum(products, how.format, axis=1, accumulate=how.format, order=how.order)
+    return y
 
 
 def round_operand(rounder: Rounder, x: np.ndarray, role: str, layer: str, images: bool) -> np.ndarray:

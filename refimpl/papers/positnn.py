@@ -1,9 +1,9 @@
 """PositNN (Raposo, Tomás, Roma, arXiv 2105.00053): training in posits, each part in a format of its own.
 
 Weights, activations and gradients have one format, the optimizer and the loss another; products are summed in a quire,
-which is exact, or rounded after every addition.  The settings are the paper's: SGD, learning rate 1/16, halved after
-every fifth of the epochs, momentum .5; formats of the standard have two exponent bits, those of older drafts none or
-one.
+which is exact, or every product and every sum is rounded.  The settings are the paper's: SGD, learning rate 1/16,
+halved after every fifth of the epochs, momentum .5; formats of the standard have two exponent bits, those of older
+drafts none or one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def precision(bits: int, optimizer: int, exponent: int, order: str, underflow: U
     roles |= dict.fromkeys(("logits", "logits gradient", "master weight", "momentum"), high)
     sums = {}
     if order != "float32":
-        quire = Accumulator(format=low.format, order="exact" if order == "quire" else "sequential")
-        sums = dict.fromkeys(SUM_ROLES, quire)
+        if order == "quire":
+            how = Accumulator(format=low.format, order="exact")
+        else:
+            how = Accumulator(format=low.format, products="rounded")
+        sums = dict.fromkeys(SUM_ROLES, how)
     return Precision(loss_scale=1.0, roles={**roles, **sums})
 
 
@@ -90,7 +93,7 @@ def optimizer_is_wider(bench: Bench) -> Finding:
 
 
 def quire_is_needed(bench: Bench) -> Finding:
-    """Round every sum after every addition."""
+    """Round every product, and the sum after every addition."""
     return beside(bench, EIGHT, {"without the quire": more}, TITLE)
 
 
