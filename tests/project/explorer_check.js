@@ -78,6 +78,14 @@ if (VECTORS.page) {
   show({ format: "bfloat16", to: "float8_e4m3fn", value: "1.0626" });
   ask("page", "double rounding", $("conversion").textContent.includes("Double rounding"), true);
   show({ format: "float8_e4m3fn" });
+  const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  document.querySelector(".here a").focus();
+  ["ArrowDown", "ArrowRight"].forEach(press);
+  ask("page", "arrow keys among codes", document.activeElement.ariaLabel, "code 0x3b, 1.375");
+  document.querySelector("[data-bit='7']").focus();
+  ["ArrowRight", "ArrowRight", "ArrowLeft"].forEach(press);
+  document.activeElement.click();
+  ask("page", "arrow keys among bits", $("code").value + document.activeElement.dataset.bit, "0x6a6");
   for (const control of document.querySelectorAll("input, select, button"))
     ask("page", "a label of " + control.id, Boolean(control.labels?.length || control.ariaLabel || control.textContent.trim()), true);
   for (const picture of document.querySelectorAll("svg")) ask("page", "a picture's label", Boolean(picture.ariaLabel && picture.role === "img"), true);
