@@ -37,6 +37,9 @@ GOOD = {
     "quantize_int": dict(x=X, fmt="uint8", affine=True, scale=0.5, zero_point=3, **SCALES),
     "quantize_int with a clip": dict(x=X, fmt="uint8", affine=True, clip=(-1, 1), **SCALES),
     "quantize_int with one limit": dict(x=X, fmt="int8", affine=False, clip=2.0),
+    "quantize_int as drawn": dict(x=X, fmt="uint8", affine=False, quotient="float32", axis=(0, 1), **DRAWN),
+    "requantize": dict(x=CODES, fmt="int8", multiplier=2**30, shift=-1, zero_point=3, rounding="gemmlowp"),
+    "fixed_multiplier": dict(scale=X[0][2:]),
     "decode_int": dict(codes=CODES, scale=0.5, zero_point=3, **SCALES),
     "matmul_int": dict(a=[[1, 2], [3, 4]], b=[[1, 2], [3, 4]], zero_points=(1, [2, 3])),
     "product_table": dict(first="int4", second="e2m1fn"),
@@ -131,7 +134,9 @@ AGREE = {
     "random": {"seed"},
     "tensor_scale": {"scale"},
     "c": {"a", "b"},
-    "fmt": {"x", "a", "b", "c", "codes", "out", "rounding", "overflow", "zero_point", "scales", "scale_rule",
+    "quotient": {"scale"},
+    "multiplier": {"x"},
+    "fmt": {"x", "seed", "a", "b", "c", "codes", "out", "rounding", "overflow", "zero_point", "scales", "scale_rule",
             "tensor_scale", "format", "clip", "affine"},
     "accumulate": {"x", "a", "b", "rounding", "overflow", "format"},
     "first": {"a", "b", "format"},
@@ -161,7 +166,7 @@ def fault(verb: str, call, argument: str, arguments: dict) -> str:
     except (TypeError, ValueError, OverflowError) as error:
         text = str(error)
         named = set(re.findall(r"\w+", text)) & ({argument} | AGREE.get(argument, set()))
-        if isinstance(error, OverflowError) and verb not in ("matmul_int", "matmul_lookup"):
+        if isinstance(error, OverflowError) and verb not in ("matmul_int", "matmul_lookup", "requantize"):
             return f"OverflowError: {text}"
         return "" if text.startswith(f"{verb}: ") and named else text or type(error).__name__
     except Exception as error:
@@ -237,6 +242,10 @@ BOUNDS = {  # a call with one integer, and the lowest and the highest it takes
     "codes of decode_int": (lambda v: rf.decode_int([v], 1.0), -(2**31), 2**32 - 1),
     "zero point of decode_int": (lambda v: rf.decode_int([0], 1.0, v), -(2**31), 2**31 - 1),
     "codes of matmul_int": (lambda v: rf.matmul_int([[v]], [[1]]), -(2**15), 2**16 - 1),
+    "sums of requantize": (lambda v: rf.requantize([v], "int8", multiplier=1), -(2**31), 2**31 - 1),
+    "multiplier": (lambda v: rf.requantize([1], "int8", multiplier=v), 0, 2**31 - 1),
+    "shift": (lambda v: rf.requantize([1], "int8", multiplier=1, shift=v), -31, 30),
+    "zero point of requantize": (lambda v: rf.requantize([1], "int4", multiplier=1, zero_point=v), -7, 7),
     "zero points": (lambda v: rf.matmul_int([[1]], [[1]], zero_points=(v, 0)), -(2**15), 2**16 - 1),
     "first codes of matmul_int16": (lambda v: rf.matmul_int16([[v]], [[1]]), 0, 255),
     "second codes of matmul_int16": (lambda v: rf.matmul_int16([[1]], [[v]]), -128, 127),

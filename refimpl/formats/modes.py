@@ -17,11 +17,13 @@ RoundingMode = Literal[
 ]
 Overflow = Literal["overflow", "saturate", "propagate"]
 NanRule = Literal["zero", "max", "raise"]
+Quotient = Literal["exact", "float32", "reciprocal", "fbgemm"]
 ScaleRule = Literal["floor", "ceil", "even", "nearest"]
 
 ROUNDINGS: tuple[RoundingMode, ...] = get_args(RoundingMode)
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 NAN_RULES: tuple[NanRule, ...] = get_args(NanRule)
+QUOTIENTS: tuple[Quotient, ...] = get_args(Quotient)
 SCALE_RULES: tuple[ScaleRule, ...] = get_args(ScaleRule)
 FAMILIES: tuple[Specials, ...] = get_args(Specials)
 

@@ -9,7 +9,10 @@ integer.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
+from refimpl.kernels.float_codes import _random_integer, round_away
 
+QUOTIENTS = ("exact", "float32", "reciprocal", "fbgemm")
+_FAR = 2.0**18  # steps: beyond every code, whatever the zero point
 _SMALLEST, _LARGEST = np.float32(2.0**-149), np.float32((2 - 2.0**-23) * 2.0**127)
 
 
@@ -24,7 +27,7 @@ def scale(x, scales, largest_code):
         largest = np.float32(0)
         for i in range(x.shape[1]):
             largest = max(largest, abs(x[row, i]))
-        scales[row] = _float32_scale(np.float64(largest), largest_code)
+        scales[row] = _within(_float32_scale(np.float64(largest), largest_code), largest_code)
 
 
 @compiled
@@ -32,6 +35,17 @@ def _float32_scale(width, steps):
     if width == 0:
         return np.float32(1)
     return np.float32(min(max(np.float32(width / steps), _SMALLEST), _LARGEST))
+
+
+@compiled
+def _within(scale, steps):
+    """Return the scale, or the largest float32 below it that times the steps rounds to a finite float32."""
+    if np.isfinite(np.float32(np.float64(scale) * np.float64(steps))):
+        return scale
+    most = np.float32(np.float64(_LARGEST) / np.float64(steps))
+    if np.isfinite(np.float32(np.float64(most) * np.float64(steps))):
+        return most
+    return np.nextafter(most, np.float32(0))
 
 
 @compiled
@@ -51,9 +65,9 @@ def affine(low, high, scales, zero_points, smallest, largest):
             scales[row], zero_points[row] = np.float32(1), min(max(0, smallest), largest)
             continue
         step = _float32_scale(width, largest - smallest)
-        zero = np.float64(smallest) - np.rint(below / np.float64(step))
-        scales[row] = step
-        zero_points[row] = np.int32(min(max(zero, smallest), largest))
+        zero = min(max(np.float64(smallest) - np.rint(below / np.float64(step)), smallest), largest)
+        scales[row] = _within(step, max(zero - smallest, largest - zero))
+        zero_points[row] = np.int32(zero)
 
 
 @compiled
@@ -67,6 +81,57 @@ def encode(x, codes, scales, zero_points, smallest, largest):
         step, zero = np.float64(scales[row]), np.float64(zero_points[row])
         for i in range(x.shape[1]):
             code = np.rint(np.float64(x[row, i]) / step) + zero
+            codes[row, i] = np.int32(min(max(code, smallest), largest))
+
+
+@compiled
+def _fused(x, inverse, zero):
+    """Return x * inverse + zero rounded once to float32: the sum rounded to odd in float64, then to float32."""
+    product, zero = np.float64(x) * np.float64(inverse), np.float64(zero)
+    total = product + zero
+    back = total - product
+    error = (product - (total - back)) + (zero - back)
+    if error != 0 and np.float64(total).view(np.uint64) & np.uint64(1) == np.uint64(0):
+        total = np.nextafter(total, np.inf if error > 0 else -np.inf)
+    return np.float64(np.float32(total))
+
+
+@compiled
+def encode_as(x, codes, scales, zero_points, smallest, largest, quotient, mode, words):
+    """Write clip(round(quotient) + zero point) of each row of x, in any mode.
+
+    As `encode`; quotient: index into QUOTIENTS; words: uint32 (rows, n), read by stochastic rounding alone.
+    The whole steps and 64 bits of the fraction come from remainders, which float64 has exactly.
+    """
+    for row in range(x.shape[0]):
+        scale, zero = scales[row], np.int64(zero_points[row])
+        inverse = np.float32(1) / scale
+        for i in range(x.shape[1]):
+            value, unit = np.float64(x[row, i]), np.float64(1)
+            if quotient == 0:
+                unit = np.float64(scale)
+            elif quotient == 1:
+                value = np.float64(np.float32(x[row, i] / scale))
+            elif quotient == 2:
+                value = np.float64(np.float32(x[row, i] * inverse))
+            else:
+                value = _fused(x[row, i], inverse, zero)
+            negative, value = value < 0, abs(value)
+            steps, fraction, rest = np.uint64(_FAR), np.uint64(0), np.float64(0)
+            if value < _FAR * unit:
+                rest = np.fmod(value, unit)
+                steps = np.uint64((value - rest) / unit)
+                for _ in range(4):
+                    moved = rest * 65536.0
+                    rest = np.fmod(moved, unit)
+                    fraction = (fraction << np.uint64(16)) | np.uint64((moved - rest) / unit)
+            random = _random_integer(words[row], i, mode)
+            steps += np.uint64(
+                round_away(steps & np.uint64(1) == np.uint64(0), fraction, rest != 0, negative, mode, random)
+            )
+            code = -np.int64(steps) if negative else np.int64(steps)
+            if quotient != 3:
+                code += zero
             codes[row, i] = np.int32(min(max(code, smallest), largest))
 
 

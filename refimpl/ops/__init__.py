@@ -7,6 +7,7 @@
 `fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
 `sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
+`requantize`, `fixed_multiplier`         int32 sums to codes, by a multiplier and a shift
 `matmul_int`                             products of integer codes in int32 accumulators
 `matmul_int16`                           the same in 16-bit accumulators, outliers apart
 `matmul_lookup`, `product_table`         products of codes of 4 bits, looked up
@@ -26,7 +27,7 @@ from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.floats import decode, encode, quantize, values
 from refimpl.ops.integer_products import matmul_int, matmul_int16, matmul_lookup, product_table
-from refimpl.ops.integers import decode_int, quantize_int
+from refimpl.ops.integers import decode_int, fixed_multiplier, quantize_int, requantize
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
 from refimpl.ops.sums import dot, matmul, sum
@@ -42,6 +43,7 @@ __all__ = [
     "div",
     "dot",
     "encode",
+    "fixed_multiplier",
     "fma",
     "matmul",
     "matmul_int",
@@ -56,6 +58,7 @@ __all__ = [
     "quantize_blocks",
     "quantize_codebook",
     "quantize_int",
+    "requantize",
     "sqrt",
     "sub",
     "sum",

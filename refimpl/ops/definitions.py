@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.formats import PositFormat
+from refimpl.formats import QUOTIENTS, PositFormat
 from refimpl.spec import arithmetic as spec_arithmetic
 from refimpl.spec import blocks as spec_blocks
 from refimpl.spec import float_codes as spec_floats
@@ -234,6 +234,20 @@ class Integers:
         for row, values in enumerate(x.tolist()):
             place = float(scales[row]), int(zero_points[row])
             codes[row] = [spec_integers.encode(value, _range(smallest, largest), *place) for value in values]
+
+    QUOTIENTS = QUOTIENTS
+
+    @staticmethod
+    def encode_as(x, codes, scales, zero_points, smallest, largest, quotient, mode, words):
+        """Write the codes of each row, of a quotient in a mode."""
+        fmt, how = _range(smallest, largest), QUOTIENTS[quotient]
+        for row, values in enumerate(x.tolist()):
+            place = float(scales[row]), int(zero_points[row]), mode.rounding, how
+            randoms = [mode.random(words[row], i) for i in range(len(values))]
+            codes[row] = [
+                spec_integers.encode(value, fmt, *place, random, mode.random_bits)
+                for value, random in zip(values, randoms, strict=True)
+            ]
 
     @staticmethod
     def decode(codes, x, scales, zero_points):

@@ -1,8 +1,12 @@
-"""Lay an array out in rows that share a scale, and put results back into its shape."""
+"""Lay an array out in rows that share a scale, and put results back into its shape.
+
+A tile is what shares a scale: the whole array; one index of an axis, or of several, and all of the others; so
+many neighbours along an axis; or a box of so many along several.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,81 +14,86 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.ops import arrays
 
+Axes = int | tuple[int, ...] | None
+
 
 @dataclass(frozen=True)
 class RowLayout:
-    """How the rows of `to_rows` lie in the array.
-
-    `moved` is the shape with the axis at its place (first where a row is an index, last where it is
-    a block of neighbours); scales have `scale_shape`.
-    """
+    """How the rows of `to_rows` lie in the array: a row is a tile, in C order of tiles and of elements in each."""
 
     caller: str
     shape: tuple[int, ...]
-    axis: int | None
-    block_size: int | None
+    tile: tuple[int, ...]
+    tiles: tuple[int, ...]
     scale_shape: tuple[int, ...]
+
+    def rows(self, x: np.ndarray) -> np.ndarray:
+        """Return an array as rows, tiles that are not full filled up with zeros."""
+        whole = tuple(n * t for n, t in zip(self.tiles, self.tile, strict=True))
+        if whole != self.shape:
+            filled = np.zeros(whole, x.dtype)
+            filled[tuple(map(slice, self.shape))] = x
+            x = filled
+        split = [size for pair in zip(self.tiles, self.tile, strict=True) for size in pair]
+        order = [*range(0, 2 * len(self.tile), 2), *range(1, 2 * len(self.tile), 2)]
+        rows = np.ascontiguousarray(x.reshape(split).transpose(order))
+        return rows.reshape(int(np.prod(self.tiles)), int(np.prod(self.tile)))
 
     def elements(self, rows: np.ndarray) -> np.ndarray:
         """Return values of the rows in the shape of the array."""
-        if self.axis is None:
-            return rows.reshape(self.shape)
-        if self.block_size is None:
-            moved = (self.shape[self.axis], *np.delete(self.shape, self.axis))
-            return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
-        length = self.shape[self.axis]
-        rest = tuple(np.delete(self.shape, self.axis))
-        full = rows.reshape(*rest, -(-length // self.block_size) * self.block_size)[..., :length]
-        return np.ascontiguousarray(np.moveaxis(full, -1, self.axis))
+        order = [place for i in range(len(self.tile)) for place in (i, len(self.tile) + i)]
+        whole = [n * t for n, t in zip(self.tiles, self.tile, strict=True)]
+        x = rows.reshape((*self.tiles, *self.tile)).transpose(order).reshape(whole)
+        return np.ascontiguousarray(x[tuple(map(slice, self.shape))]).reshape(self.shape)
 
     def scales(self, values: np.ndarray) -> np.ndarray:
         """Return one value for each row in the shape of the scales."""
-        if self.axis is None or self.block_size is None:
-            return values.reshape(self.scale_shape)
-        moved = (*np.delete(self.scale_shape, self.axis), self.scale_shape[self.axis])
-        return np.ascontiguousarray(np.moveaxis(values.reshape(moved), -1, self.axis))
+        return values.reshape(self.scale_shape)
 
     def rows_of(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return values given in (or broadcast to) the shape of the scales, one for each row."""
         try:
-            full = np.broadcast_to(values, self.scale_shape)
+            return np.broadcast_to(values, self.scale_shape).reshape(-1)
         except ValueError:
-            if values.ndim != 1 or values.size != math.prod(self.scale_shape):
+            one_axis = sum(n != 1 for n in self.scale_shape) == 1
+            if not one_axis or values.ndim != 1 or values.size != np.prod(self.scale_shape):
                 allowed = f"one that broadcasts to {self.scale_shape}"
                 text = _arguments.message(self.caller, name, f"of shape {values.shape}", allowed)
                 raise ValueError(text) from None
-            full = values.reshape(self.scale_shape)
-        if self.axis is not None and self.block_size is not None:
-            full = np.moveaxis(full, self.axis, -1)
-        return full.reshape(-1)
+            return values
 
 
-def to_rows(caller: str, x: np.ndarray, axis: int | None, block_size: int | None) -> tuple[np.ndarray, RowLayout]:
+def to_rows(caller: str, x: np.ndarray, axis: Axes, block_size: Axes) -> tuple[np.ndarray, RowLayout]:
     """Return x as C-contiguous rows that share a scale, and the layout that undoes it.
 
-    Without axis and block size there is one row; with an axis one for each of its indices; with a
-    block size one for each block along the axis (default: the last), the last block of an axis
-    filled up with zeros.
+    Without axis and block size there is one row; with an axis, or several, one for each of its indices; with a
+    block size one for each block along the axis (default: the last), and with several sizes for each box along as
+    many axes (default: the last ones).
     """
-    if block_size is not None:
-        block_size = _arguments.integer(caller, "block_size", block_size, _arguments.Interval(1))
-        axis = -1 if axis is None else axis
-    if axis is None:
-        return np.ascontiguousarray(x).reshape(1, -1), RowLayout(caller, x.shape, None, None, ())
-    axis = arrays.axis(caller, axis, x.ndim)
-    length = x.shape[axis]
     if block_size is None:
-        shape = tuple(length if i == axis else 1 for i in range(x.ndim))
-        rows = np.ascontiguousarray(np.moveaxis(x, axis, 0))
-        rows = rows.reshape(length, x.size // length if length else 0)
-        return rows, RowLayout(caller, x.shape, axis, None, shape)
-    block_size = min(block_size, max(length, 1))  # a block is as long as what there is
-    count = -(-length // block_size)
-    shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
-    last = np.moveaxis(x, axis, -1)
-    if count * block_size != length:
-        filled = np.zeros((*last.shape[:-1], count * block_size), x.dtype)
-        filled[..., :length] = last
-        last = filled
-    rows = np.ascontiguousarray(last).reshape(-1, block_size)
-    return rows, RowLayout(caller, x.shape, axis, block_size, shape)
+        along = [] if axis is None else axes(caller, axis, x.ndim)
+        tile = [1 if i in along else n for i, n in enumerate(x.shape)]
+        tiles = [n if i in along else 1 for i, n in enumerate(x.shape)]
+    else:
+        sizes = list(block_size) if isinstance(block_size, (tuple, list)) else [block_size]
+        sizes = [_arguments.integer(caller, "block_size", size, _arguments.Interval(1)) for size in sizes]
+        along = axes(caller, tuple(range(-len(sizes), 0)) if axis is None else axis, x.ndim)
+        if len(along) != len(sizes):
+            allowed = f"as many sizes as axes, {len(along)}"
+            raise _arguments.wrong_value(caller, "block_size", block_size, allowed, f"axis is {axis}")
+        tile = [1] * x.ndim
+        for i, size in zip(along, sizes, strict=True):
+            tile[i] = min(size, max(x.shape[i], 1))  # a block is as long as what there is
+        tiles = [-(-n // t) for n, t in zip(x.shape, tile, strict=True)]
+    shape = () if axis is None and block_size is None else tuple(tiles)
+    layout = RowLayout(caller, x.shape, tuple(tile), tuple(tiles), shape)
+    return layout.rows(x), layout
+
+
+def axes(caller: str, got: Axes | Sequence[int], dimensions: int) -> list[int]:
+    """Return the numbers of different axes, counted from the first."""
+    given = got if isinstance(got, (tuple, list)) else (got,)
+    found = [arrays.axis(caller, one, dimensions) for one in given]
+    if len(set(found)) < len(found) or not found:
+        raise _arguments.wrong_value(caller, "axis", got, "one axis, or different ones")
+    return found

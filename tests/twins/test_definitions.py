@@ -158,6 +158,9 @@ def test_integers(fmt, alike):
         for affine in (False, True):
             alike(lambda x=x, a=affine: rf.quantize_int(x, fmt, affine=a))
             alike(lambda x=x, a=affine: rf.quantize_int(x, fmt, affine=a, axis=0))
+            for quotient in ("exact", "float32", "fbgemm"):
+                how = {"rounding": "stochastic", "seed": 1, "quotient": quotient}
+                alike(lambda x=x, a=affine, how=how: rf.quantize_int(x, fmt, affine=a, **how))
         codes = rf.quantize_int(x, fmt)
         alike(lambda c=codes: rf.decode_int(*c))
 

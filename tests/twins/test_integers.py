@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from refimpl import ops
-from refimpl.formats import IntFormat
+from refimpl.formats import QUOTIENTS, ROUNDINGS, IntFormat
 from refimpl.formats.floats import to_float32
 from refimpl.spec import integers as spec
+from refimpl.spec.random_bits import random_word
 
 
 def rounded_to_float32(x: Fraction) -> float:
@@ -185,8 +186,170 @@ def test_a_given_clip_or_scale_takes_the_place_of_the_values():
     assert codes.tolist() == [0, 50, 125, 255]
     codes, scale, zero = ops.quantize_int(x, "uint8", scale=0.5, zero_point=10)
     assert codes.tolist() == [4, 9, 10, 28] and float(scale) == 0.5 and int(zero) == 10
-    codes, _, zero = ops.quantize_int(np.abs(x), "uint4", affine=False)
-    assert zero == 0 and codes.dtype == np.uint8 and codes.max() == 15
+
+
+def test_a_symmetric_unsigned_format_has_its_zero_in_the_middle():
+    x = np.array([-3.0, -0.5, 0.25, 9.0], np.float32)
+    codes, scale, zero = ops.quantize_int(x, "uint8", affine=False)
+    signed, same, _ = ops.quantize_int(x, "int8")
+    assert zero == 128 and codes.dtype == np.uint8 and scale == same
+    assert (codes - 128.0 == signed).all()
+    assert (ops.decode_int(codes, scale, zero) == ops.decode_int(signed, scale)).all()
+    assert ops.quantize_int(x, "uint4", affine=False, scale=1.0)[2] == 8
+
+
+# -- other modes and quotients ---------------------------------------------------------------------
+
+ODD_SCALES = [1.0, 0.3, 1 / 3, 7.0, 2.0**-100, 2.0**-127, 3e38, 1e-10]
+
+
+def ties(scale):
+    """Return quarters of steps, and the float32 numbers beside them."""
+    with np.errstate(over="ignore"):
+        x = (np.arange(-300, 300) * 0.25 * scale).astype(np.float32)
+    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))])
+    return np.r_[x[np.isfinite(x)], np.float32([3e38, -3e38, 1e-45, -1e-45, 0.0, -0.0])]
+
+
+@pytest.mark.parametrize("quotient", QUOTIENTS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_every_mode_and_quotient_is_as_defined(rounding, quotient):
+    drawn = {"random_bits": 3} if rounding[-2:] in ("_a", "_b", "_c") else {}
+    if rounding.startswith("stochastic"):
+        drawn |= {"seed": 5, "stream": 2}
+    fmt = IntFormat(bits=8, signed=False)
+    for scale in ODD_SCALES:
+        if quotient in ("reciprocal", "fbgemm") and scale < 2.0**-127:
+            continue
+        scale, x = float(np.float32(scale)), ties(scale)[::3]
+        got = ops.quantize_int(x, fmt, scale=scale, zero_point=77, rounding=rounding, quotient=quotient, **drawn)[0]
+        bits = drawn.get("random_bits", 32)
+        words = [random_word(i, 5, 2) >> (32 - bits) for i in range(len(x))]
+        expected = [
+            spec.encode(float(v), fmt, scale, 77, rounding, quotient, word, bits)
+            for v, word in zip(x, words, strict=True)
+        ]
+        assert got.tolist() == expected
+
+
+def test_random_words_go_by_element_in_c_order_whatever_the_tiles():
+    x = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    how = {"rounding": "stochastic", "seed": 3}
+    whole = ops.quantize_int(x, "int8", scale=0.1, **how)[0]
+    for tiles in ({"axis": 0}, {"axis": (0, 1)}, {"block_size": (4, 3)}, {"axis": 0, "block_size": 5}):
+        assert (ops.quantize_int(x, "int8", scale=0.1, **how, **tiles)[0] == whole).all()
+
+
+def test_a_scale_without_a_reciprocal_is_refused_where_it_is_multiplied_by():
+    for quotient in ("reciprocal", "fbgemm"):
+        with pytest.raises(ValueError, match="quantize_int: scale is .*; allowed is at least 2.9"):
+            ops.quantize_int([1.0], "int8", scale=2.0**-128, quotient=quotient)
+        ops.quantize_int([1.0], "int8", scale=np.nextafter(np.float32(2.0**-128), np.float32(1)), quotient=quotient)
+
+
+@pytest.mark.parametrize("name", ["int4", "int8", "int16", "uint8", "uint4", "uint16", "int8_full"])
+def test_what_is_finite_is_decoded_as_finite(name):
+    most = np.finfo(np.float32).max
+    for x in ([most, -most], [most, 0], [-most, 1], [most, -most / 3], [most / 2, -most]):
+        for affine in (False, True):
+            for less in (0, 1, 5):
+                x = np.float32(x) * (np.float32(1) - np.float32(2.0**-23) * less)
+                codes, scale, zero = ops.quantize_int(x, name, affine=affine)
+                back = ops.decode_int(codes, scale, zero)
+                assert np.isfinite(back).all() and (abs(back / 2 - x / 2) <= float(scale) / 2 * 1.01).all()
+
+
+# -- tiles -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", [(128, 128), (1, 128), (4, 3), (5, 1), (6, 8), (1, 1)])
+def test_a_tile_is_quantized_as_if_it_were_alone(tile):
+    x = np.random.default_rng(1).standard_normal((2, 6, 8)).astype(np.float32)
+    codes, scale, _ = ops.quantize_int(x, "int8", block_size=tile)
+    rows, columns = -(-6 // tile[0]), -(-8 // tile[1])
+    assert scale.shape == (2, rows, columns)
+    for i in range(2):
+        for j in range(rows):
+            for k in range(columns):
+                part = (i, slice(j * tile[0], (j + 1) * tile[0]), slice(k * tile[1], (k + 1) * tile[1]))
+                alone, one, _ = ops.quantize_int(x[part], "int8")
+                assert (codes[part] == alone).all() and scale[i, j, k] == one
+    assert (abs(ops.decode_int(codes, scale, block_size=tile) - x) <= scale.max() / 2 * 1.0001).all()
+
+
+def test_several_axes_have_a_scale_for_each_pair_of_their_indices():
+    x = np.random.default_rng(1).standard_normal((2, 6, 8)).astype(np.float32)
+    codes, scale, _ = ops.quantize_int(x, "int8", axis=(0, -1))
+    assert scale.shape == (2, 1, 8)
+    for i in range(2):
+        for k in range(8):
+            alone, one, _ = ops.quantize_int(x[i, :, k], "int8")
+            assert (codes[i, :, k] == alone).all() and scale[i, 0, k] == one
+    assert (ops.decode_int(codes, scale, axis=(2, 0)) == codes * scale).all()
+    for wrong in ({"axis": (0, 0)}, {"axis": ()}, {"axis": 0, "block_size": (2, 2)}, {"axis": (0, 3)}):
+        with pytest.raises(ValueError, match=r"quantize_int: (axis|block_size) is "):
+            ops.quantize_int(x, "int8", **wrong)
+
+
+# -- requantization --------------------------------------------------------------------------------
+
+
+def gemmlowp(x, multiplier, shift):
+    """TFLite's MultiplyByQuantizedMultiplier, as its C++ is written: division truncates, masks and thresholds."""
+    left, right = max(shift, 0), max(-shift, 0)
+    product = (x << left) * multiplier
+    nudge = 1 << 30 if product >= 0 else 1 - (1 << 30)
+    total = product + nudge
+    high = abs(total) // (1 << 31) * (1 if total >= 0 else -1)
+    mask = (1 << right) - 1
+    threshold = (mask >> 1) + (high < 0)
+    return (high >> right) + ((high & mask) > threshold)
+
+
+SUMS = [0, 1, -1, 2, -2, 3, -3, 5, -5, 127, -128, 1000, -1001, 2**20 + 1, -(2**25) - 3, 2**31 - 1, -(2**31)]
+
+
+@pytest.mark.parametrize("mode", [*(m for m in ROUNDINGS if "stochastic" not in m), "gemmlowp"])
+def test_requantized_sums_are_as_defined(mode):
+    rng = np.random.default_rng(0)
+    sums = np.r_[SUMS, rng.integers(-(2**31), 2**31, 40)]
+    for multiplier in (0, 1, 2**30, 2**31 - 1, 1518500250, 3 * 2**29):
+        for shift in (-31, -20, -9, -2, -1, 0):
+            got = ops.requantize(sums, "int8_full", multiplier=multiplier, shift=shift, zero_point=-3, rounding=mode)
+            fmt = IntFormat(bits=8, symmetric=False)
+            expected = [spec.requantize(int(x), multiplier, shift, fmt, -3, mode) for x in sums]
+            assert got.dtype == np.int8 and got.tolist() == expected
+            if mode == "gemmlowp":
+                assert expected == [min(max(gemmlowp(int(x), multiplier, shift) - 3, -128), 127) for x in sums]
+
+
+def test_requantization_moves_left_too_and_gemmlowp_does_not_beyond_int32():
+    int16 = IntFormat(bits=16)
+    for mode in ("ties_to_even", "gemmlowp"):
+        got = ops.requantize([3, -3, 100], int16, multiplier=2**30, shift=[1, 5, 7], rounding=mode)
+        assert got.tolist() == [3, -48, 6400]
+    with pytest.raises(OverflowError, match=r"requantize: x\[1\] is 1073741824"):
+        ops.requantize([1, 2**30], int16, multiplier=1, shift=1, rounding="gemmlowp")
+    assert ops.requantize([1, 2**30], int16, multiplier=2**30, shift=30).tolist() == [2**15 - 1] * 2
+    per_channel = ops.requantize(
+        [[4, 4], [8, 8]], "int8", multiplier=[2**30, 2**30], shift=[1, 0], zero_point=[[0], [1]]
+    )
+    assert per_channel.tolist() == [[4, 2], [9, 5]]
+    assert spec.saturating_doubling_high(-(2**31), -(2**31)) == 2**31 - 1
+
+
+def test_a_multiplier_and_a_shift_stand_for_a_scale_to_the_nearest_of_31_bits():
+    scales = np.r_[np.geomspace(2.0**-33, 2.0**29, 500), 0.5, 1.0, 0.75, 1 - 2.0**-40, 2.0**-32, 2.0**-31 * 0.99]
+    multiplier, shift = ops.fixed_multiplier(scales)
+    for scale, m, s in zip(scales.tolist(), multiplier.tolist(), shift.tolist(), strict=True):
+        assert (m, s) == spec.multiplier(scale)
+        if scale >= 2.0**-32:
+            assert 2**30 <= m < 2**31 and abs(Fraction(scale) - Fraction(m) * Fraction(2) ** (s - 31)) <= Fraction(
+                2
+            ) ** (s - 32)
+    for wrong in (0.0, -1.0, 2.0**30, np.nan):
+        with pytest.raises(ValueError, match="fixed_multiplier: scale is"):
+            ops.fixed_multiplier(wrong)
 
 
 def test_empty_arrays_and_zero_dimensions():
