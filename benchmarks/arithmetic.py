@@ -45,11 +45,11 @@ def check_products(a, b, found):
 def check_operation(operation, name, operands, found):
     """Hold a few results to the definition."""
     import refimpl as rf
-    from refimpl.spec import arithmetic
+    from refimpl.spec.operations import calculate
 
     fmt = rf.format(name)
     codes = [rf.encode(x[:50], fmt).tolist() for x in operands]
-    expected = [arithmetic.calculate(operation, several, fmt) for several in zip(*codes, strict=True)]
+    expected = [calculate(operation, several, fmt) for several in zip(*codes, strict=True)]
     if rf.encode(found[:50], fmt).tolist() != expected:
         sys.exit(f"{operation} {name}: the kernel is not what is defined")
 

@@ -39,11 +39,14 @@ class Layout(NamedTuple):
     posit: PositFields
 
 
-def layout(fmt) -> Layout:
-    """Return the Layout of a FloatFormat or PositFormat."""
+def layout(fmt, p3109: bool = False) -> Layout:
+    """Return the Layout of a FloatFormat or PositFormat; as P3109 sees it, without -0, if so asked."""
     if hasattr(fmt, "nar_code"):
         return Layout(True, FloatFields(*[0] * len(FloatFields._fields)), posits.fields(fmt))
-    return Layout(False, float_codes.fields(fmt), PositFields(0, 0))
+    fields = float_codes.fields(fmt)
+    if p3109 and fmt.specials == "ieee":
+        fields = fields._replace(p3109=float_codes.P3109_EXTENDED, has_minus_zero=0, nan_has_sign=0)
+    return Layout(False, fields, PositFields(0, 0))
 
 
 @compiled
@@ -208,27 +211,31 @@ def relation(a, b, posit):
 
 
 @compiled
-def calculate(operation, a, b, c, codes, f, mode, words):
+def calculate(operation, a, b, c, codes, fa, fb, fc, f, mode, words, p3109):
     """Write the code of the result of an operation (an index into OPERATIONS) on codes into codes.
 
-    a, b, c, codes: uint64 (n,), an operand the operation does not have being ignored; f: Layout;
-    words: uint32 (n,), one random word for each element, of any length where no mode asks.
+    a, b, c, codes: uint64 (n,), an operand the operation does not have being ignored; fa, fb, fc, f: their
+    Layouts, f that of codes; words: uint32 (n,), one random word for each element, of any length where no mode
+    asks; p3109: whether division by zero is NaN.
     Returns the index of the first result that is NaN, or -1.
     """
     first_nan = -1
     downward = mode.rounding == TOWARD_NEGATIVE and not f.is_posit
     for i in range(codes.size):
-        x = unpack(a[i], f)
+        x = unpack(a[i], fa)
         if operation == SQRT:
             exact = sqrt(x)
         elif operation == MUL:
-            exact = mul(x, unpack(b[i], f))
+            exact = mul(x, unpack(b[i], fb))
         elif operation == DIV:
-            exact = div(x, unpack(b[i], f))
+            y = unpack(b[i], fb)
+            exact = div(x, y)
+            if p3109 and y[0] == ZERO:
+                exact = NAN, False, _0, 0
         else:
-            y = unpack(b[i], f)
+            y = unpack(b[i], fb)
             if operation == FMA:
-                x, y = mul(x, y), unpack(c[i], f)
+                x, y = mul(x, y), unpack(c[i], fc)
             exact = add(x, negate(y) if operation == SUB else y, downward)
         random = _0
         if mode.rounding >= STOCHASTIC:
@@ -240,7 +247,7 @@ def calculate(operation, a, b, c, codes, f, mode, words):
 
 
 @compiled
-def relations(a, b, out, f):
+def relations(a, b, out, fa, fb):
     """Write the relation of codes a and b (uint64 (n,)) into out (uint8 (n,))."""
     for i in range(out.size):
-        out[i] = relation(unpack(a[i], f), unpack(b[i], f), f.is_posit)
+        out[i] = relation(unpack(a[i], fa), unpack(b[i], fb), fa.is_posit or fb.is_posit)

@@ -51,6 +51,7 @@ OVERFLOW, SATURATE, PROPAGATE = range(3)
 NAN_RULES = ("zero", "max")  # "raise" is the caller's business
 NAN_ZERO, NAN_MAX = range(2)
 ZERO, FINITE, INFINITE, NAN = range(4)  # kinds
+P3109_EXTENDED, P3109_FINITE = 1, 2  # families in which an overflow goes by other rules
 
 
 class FloatFields(NamedTuple):
@@ -66,7 +67,7 @@ class FloatFields(NamedTuple):
     has_minus_zero: int
     has_zero: int
     has_subnormals: int
-    overflows_to_max: int  # finite by its standard: overflow gives the largest value, not NaN
+    p3109: int  # 0, or P3109_EXTENDED or P3109_FINITE
 
 
 class Mode(NamedTuple):
@@ -92,7 +93,7 @@ def fields(fmt) -> FloatFields:
         int(fmt.has_minus_zero),
         int(fmt.has_zero),
         int(fmt.has_subnormals),
-        int(fmt.specials == "p3109_finite"),
+        {"p3109_extended": P3109_EXTENDED, "p3109_finite": P3109_FINITE}.get(fmt.specials, 0),
     )
 
 
@@ -168,7 +169,8 @@ def pack(kind, negative, significand, exponent, f, mode, random):
         return _code_of_zero(negative, f, mode.overflow)
     code = round_to_precision(significand, exponent, negative, f, mode, random)
     if negative and f.sign_shift < 0:
-        return _code_of_negative_in_unsigned(code, f, mode.overflow)
+        toward_zero = mode.rounding == TOWARD_ZERO or mode.rounding == TOWARD_POSITIVE
+        return _code_of_negative_in_unsigned(code, f, SATURATE if f.p3109 and toward_zero else mode.overflow)
     if code > np.uint64(f.max_code):
         return _code_of_overflow(negative, f, mode.rounding, mode.overflow, True)
     if code == _0 and f.has_zero:
@@ -279,11 +281,12 @@ def _code_of_overflow(negative, f, rounding, overflow, finite):
         return largest
     if finite and toward_zero:
         return largest
-    if finite and rounding == TO_ODD and (f.infinity_code < 0 or f.max_code % 2):
+    odd = f.max_code % 2 != 0 and (f.p3109 == 0 or f.sign_shift < 0)  # P3109 goes by the signedness
+    if finite and rounding == TO_ODD and (f.infinity_code < 0 or odd):
         return largest
     if f.infinity_code >= 0:
         return np.uint64(f.infinity_code) | sign
-    if overflow == PROPAGATE or f.overflows_to_max or f.nan_code == -1:
+    if overflow == PROPAGATE or f.p3109 == P3109_FINITE or f.nan_code == -1:
         return largest
     return _code_of_nan(negative, f, NAN_ZERO)
 

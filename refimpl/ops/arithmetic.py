@@ -1,13 +1,13 @@
 """Arithmetic in a format: every operation exact, then rounded once.
 
-Operands are values *of the format*, as hardware has them in its registers; what is not one is refused
+Operands are values *of their format*, as hardware has them in its registers; what is not one is refused
 and named, because rounding it silently would round twice.  Round first: ``add(quantize(x, fmt),
-quantize(y, fmt), fmt)``.
+quantize(y, fmt), fmt)``.  Formats may differ, of the operands and of the result.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -17,23 +17,36 @@ from refimpl.formats.floats import FLOATS
 from refimpl.ops import arrays, floats
 from refimpl.ops.definitions import kernels
 from refimpl.ops.floats import Number
-from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
+from refimpl.ops.operations import (
+    MOST_MANTISSA_BITS,
+    OperationOptions,
+    broadcast,
+    compute,
+    formats_of,
+    is_narrow,
+    look_up,
+    refuse_nan,
+)
+from refimpl.ops.rounding import RoundingRule, known
+from refimpl.spec import arithmetic as spec
+from refimpl.spec import operations as definitions
 
-MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
 Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
 
 
-def add(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return a + b, rounded once to the format.
 
     Parameters
     ----------
     a, b : array_like of float16, bfloat16, float32, float64 or integers, any shapes that broadcast
         Values of the format.
-    fmt : FloatFormat, PositFormat or its name
-        A float format of at most 25 significant bits whose values float64 holds, or a posit.
-    rounding, overflow, nan, random_bits, seed, stream
+    fmt : FloatFormat, PositFormat, its name or a dtype; or a tuple of these, one for each operand
+        Formats whose values float64 holds.
+    out_format : the same, optional
+        The format of the result, by default that of the operands.
+    rounding, overflow, nan, random_bits, seed, stream, random
         As for `quantize`: an infinite result (1 / 0) goes by `overflow` like an infinite input, a
         NaN that the format does not have (0 / 0) by `nan`.  Element i of the result, in C order,
         takes random word i.
@@ -47,21 +60,26 @@ def add(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        For an operand that is not a value of the format, which is named; for wider formats, unknown
+        For an operand that is not a value of its format, which is named; for wider formats, unknown
         modes, a missing seed; and for a NaN result where the format has none and ``nan="raise"``.
 
     Notes
     -----
     NaN operands, inf - inf, 0 * inf, 0 / 0, inf / inf and roots below zero give NaN, without a sign;
     x / 0 gives infinity.  A sum that is zero though its terms are not zeros of one sign is +0, and
-    -0 when rounding toward negative.  Posits: all of these are NaR.
+    -0 when rounding toward negative.  Posits: all of these are NaR.  If one of the formats is of P3109, its
+    rules hold: x / 0 is NaN, and zero has no sign.
 
-    *Source*: IEEE 754-2019, clauses 5.4.1 and 6; `refimpl.spec.arithmetic`.
+    Compiled for formats of at most 25 significant bits; float64 is some 100 times slower.
+
+    *Source*: IEEE 754-2019, clauses 5.4.1 and 6; IEEE P3109 interim report 4.0; `refimpl.spec.arithmetic`.
 
     Examples
     --------
     >>> add([1.0, 1.0, 448.0], [0.0625, 0.1875, 16.0], "e4m3fn").tolist()
     [1.0, 1.25, 448.0]
+    >>> add([1.0, 448.0], [2.0**-9, 64.0], ("e4m3fn", "bfloat16"), out_format="float16").tolist()
+    [1.001953125, 512.0]
     >>> add(0.1, 0.2, "e4m3fn")
     Traceback (most recent call last):
     ...
@@ -70,7 +88,7 @@ def add(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("add", (a, b), fmt, options)
 
 
-def sub(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return a - b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -81,7 +99,7 @@ def sub(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("sub", (a, b), fmt, options)
 
 
-def mul(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return a * b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -94,7 +112,7 @@ def mul(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("mul", (a, b), fmt, options)
 
 
-def div(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return a / b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -107,7 +125,7 @@ def div(a, b, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("div", (a, b), fmt, options)
 
 
-def sqrt(a, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return the square root of a, rounded once to the format; all else as for `add`.
 
     Examples
@@ -118,7 +136,7 @@ def sqrt(a, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("sqrt", (a,), fmt, options)
 
 
-def fma(a, b, c, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
+def fma(a, b, c, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
     """Return a * b + c, rounded once to the format: the product is not; all else as for `add`.
 
     Examples
@@ -131,7 +149,7 @@ def fma(a, b, c, fmt: Number, **options: Unpack[RoundingOptions]) -> np.ndarray:
     return _calculate("fma", (a, b, c), fmt, options)
 
 
-def compare(a, b, fmt: Number, relation: Relation) -> np.ndarray:
+def compare(a, b, fmt: Number | tuple[Number, ...], relation: Relation) -> np.ndarray:
     """Tell where a relation holds between values of a format.
 
     Parameters
@@ -161,17 +179,30 @@ def compare(a, b, fmt: Number, relation: Relation) -> np.ndarray:
     [True, True]
     """
     _arguments.choice("compare", "relation", relation, RELATIONS)
-    operands, fmt, _ = _operands("compare", (a, b), fmt)
-    kernel = kernels(operands[0].size).arithmetic
-    record = kernel.layout(fmt)
-    holds = np.isin(range(4), RELATIONS[relation])
+    formats, into = formats_of("compare", fmt, 2, "float64")
+    operands, _ = _operands("compare", (a, b), formats, into)
     out = np.empty(operands[0].shape, np.bool_)
     result = out.reshape(-1)
-    for part, codes in _codes("compare", operands, fmt, 0, out.size):
-        relations = np.empty(codes[0].size, np.uint8)
-        kernel.relations(codes[0], codes[1], relations, record)
-        result[part] = holds[relations]
+    for part, codes in _codes("compare", operands, formats, 0, out.size):
+        result[part] = holding_relation(codes, formats, relation)
     return out
+
+
+def holding_relation(codes, formats, relation: Relation) -> np.ndarray:
+    """Return where a relation holds between codes of two formats (uint64 (n,) each)."""
+    a, b = codes
+    holds = np.isin(range(4), RELATIONS[relation])
+    if all(map(is_narrow, formats)):
+        kernel, relations = kernels(a.size).arithmetic, np.empty(a.size, np.uint8)
+        kernel.relations(a, b, relations, *map(kernel.layout, formats))
+        return holds[relations]
+    posit = any(isinstance(fmt, PositFormat) for fmt in formats)
+
+    def case(x, y):
+        values = (definitions.decode(code, fmt) for code, fmt in zip((x, y), formats, strict=True))
+        return ("<", "==", ">", "unordered").index(spec.relation(*values, posit=posit)), 0
+
+    return holds[look_up(("compare", formats), [fmt.bits for fmt in formats], codes, case)[0]]
 
 
 # -- from values to codes and back -----------------------------------------------------------------
@@ -237,54 +268,44 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
     return codes.astype(np.uint64)
 
 
-def _operands(caller, operands, fmt):
-    """Return broadcast operands, the format, and the dtype of results."""
-    fmt = exact_format(caller, fmt)
+def _operands(caller, operands, formats, into):
+    """Return broadcast operands and the dtype of results."""
+    for name, fmt in zip(("fmt",) * len(formats) + ("out_format",), (*formats, into), strict=True):
+        if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
+            allowed, hint = "a format whose values float64 holds", "refimpl.codes has the operations on codes"
+            raise ValueError(_arguments.message(caller, name, str(fmt), allowed, hint))
     operands = [arrays.real(caller, name, x) for name, x in zip("abc", operands, strict=False)]
     kinds = [arrays.float_dtype(x) for x in operands]
-    try:
-        operands = np.broadcast_arrays(*operands)
-    except ValueError:
-        names, shapes = ", ".join("abc"[: len(operands)]), ", ".join(str(x.shape) for x in operands)
-        raise ValueError(_arguments.message(caller, names, f"of shapes {shapes}", "shapes that broadcast")) from None
-    return operands, fmt, holding(np.result_type(*kinds), fmt)
+    return broadcast(caller, "abc", operands), holding(np.result_type(*kinds), into)
 
 
-def _codes(caller, operands, fmt, start, stop):
+def _codes(caller, operands, formats, start, stop):
     """Yield parts of range(start, stop) and the codes of each operand there."""
     shape = operands[0].shape
     pieces = [arrays.chunks(x, start, stop) for x in operands]
     for several in zip(*pieces, strict=True):
         part = several[0][0]
-        named = zip("abc", several, strict=False)
-        codes = [codes_of(caller, x, fmt, part.start, name, shape) for name, (_, x) in named]
+        named = zip("abc", formats, several, strict=False)
+        codes = [codes_of(caller, x, fmt, part.start, name, shape) for name, fmt, (_, x) in named]
         yield part, codes
 
 
-def _calculate(caller: str, operands, fmt, options: RoundingOptions) -> np.ndarray:
+def _calculate(caller: str, operands, fmt, options: OperationOptions) -> np.ndarray:
     """Check, compute, return values: the body of every operation."""
-    operands, fmt, dtype = _operands(caller, operands, fmt)
-    rule = RoundingRule.of(caller, fmt, **known(caller, options, RoundingOptions))
-    refuses_nan = rule.refuses_nan(fmt)
-    if refuses_nan and arrays.is_float(operands[0]):
-        _arguments.every(caller, "a", operands[0], ~np.isnan(operands[0]), f"a number, for {fmt} has no NaN")
-    use = kernels(operands[0].size)
-    kernel = use.arithmetic
-    operation, record, mode = kernel.OPERATIONS.index(caller), kernel.layout(fmt), rule.for_kernels(use)
+    given: dict[str, Any] = dict(known(caller, options, OperationOptions))
+    formats, into = formats_of(caller, fmt, len(operands), given.pop("out_format", None))
+    operands, dtype = _operands(caller, operands, formats, into)
+    rule = RoundingRule.of(caller, into, operands[0].shape, **given)
+    refuses_nan = rule.refuses_nan(into)
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)
 
     def work(start, stop):
-        for part, codes in _codes(caller, operands, fmt, start, stop):
-            words = rule.words(codes[0].size, part.start)
-            a, b, c = (codes * 3)[:3]
-            into = np.empty(a.size, np.uint64)
-            first_nan = kernel.calculate(operation, a, b, c, into, record, mode, words)
+        for part, codes in _codes(caller, operands, formats, start, stop):
+            found, _, first_nan = compute(caller, codes, formats, into, rule, part.start)
             if refuses_nan and first_nan >= 0:
-                where = arrays.place("the result", part.start + first_nan, out.shape)
-                hint = "nan='zero' and nan='max' replace it"
-                raise ValueError(_arguments.message(caller, where, "NaN", f"a number, for {fmt} has no NaN", hint))
-            result[part] = values_of(into, fmt, dtype)
+                refuse_nan(caller, part.start + first_nan, into, out.shape)
+            result[part] = values_of(found, into, dtype)
 
     arrays.in_threads(out.size, work)
     return out

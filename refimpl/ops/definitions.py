@@ -21,6 +21,7 @@ from refimpl.spec import arithmetic as spec_arithmetic
 from refimpl.spec import blocks as spec_blocks
 from refimpl.spec import float_codes as spec_floats
 from refimpl.spec import integers as spec_integers
+from refimpl.spec import operations as spec_operations
 from refimpl.spec import posits as spec_posits
 from refimpl.spec import random_bits as spec_random_bits
 from refimpl.spec import sums as spec_sums
@@ -125,29 +126,34 @@ class Codes:
 class Arithmetic:
     """`kernels.arithmetic`."""
 
-    OPERATIONS = tuple(spec_arithmetic.OPERATIONS)
-    layout = staticmethod(_itself)
+    OPERATIONS = ("add", "sub", "mul", "div", "sqrt", "fma")
 
     @staticmethod
-    def calculate(operation, a, b, c, codes, fmt, mode, words):
+    def layout(fmt, p3109=False):
+        """Return the format as it is."""
+        return fmt
+
+    @staticmethod
+    def calculate(operation, a, b, c, codes, fa, fb, fc, fmt, mode, words, p3109):
         """Write the codes of results; return the index of the first that is NaN, or -1."""
         name = Arithmetic.OPERATIONS[operation]
+        count = spec_operations.OPERATIONS[name].operands
         first_nan = -1
         for i in range(codes.size):
-            operands = [_decode(x[i], fmt) for x in (a, b, c)[: spec_arithmetic.OPERANDS[name]]]
-            exact = spec_arithmetic.OPERATIONS[name](*operands, mode.rounding)
-            codes[i] = _encode(exact, fmt, mode, mode.random(words, i))
+            operands = [spec_operations.decode(int(x[i]), f, p3109) for x, f in ((a, fa), (b, fb), (c, fc))[:count]]
+            exact = spec_operations.exact(name, tuple(operands), mode.rounding, p3109)
+            how = mode.rounding, mode.overflow, mode.nan, mode.random(words, i), mode.random_bits
+            codes[i] = spec_operations.encode(exact, fmt, *how, p3109)
             if exact.kind == "nan" and first_nan < 0:
                 first_nan = i
         return first_nan
 
     @staticmethod
-    def relations(a, b, out, fmt):
+    def relations(a, b, out, fa, fb):
         """Write the relation of codes: 0 to 3 for less, equal, greater, unordered."""
+        posit = isinstance(fa, PositFormat) or isinstance(fb, PositFormat)
         for i in range(out.size):
-            relation = spec_arithmetic.relation(
-                _decode(a[i], fmt), _decode(b[i], fmt), posit=isinstance(fmt, PositFormat)
-            )
+            relation = spec_arithmetic.relation(_decode(a[i], fa), _decode(b[i], fb), posit=posit)
             out[i] = ("<", "==", ">", "unordered").index(relation)
 
 

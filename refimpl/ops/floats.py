@@ -32,6 +32,7 @@ def quantize(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    random=None,
     out: np.ndarray | None = None,
     like=None,
 ) -> np.ndarray:
@@ -59,6 +60,9 @@ def quantize(
     seed, stream : int
         64-bit integers, for stochastic rounding: element i, in C order, takes word i of the
         Philox4x32-10 sequence (seed, stream).
+    random : array_like of integers, optional
+        In place of a seed, R of every element itself: from 0 to 2^random_bits - 1 (2^32 - 1 for plain
+        ``stochastic``), of a shape that broadcasts to that of x.
     out : ndarray, optional
         Like the result and C-contiguous; may be x itself.
     like : ndarray or tensor of PyTorch, optional
@@ -85,7 +89,7 @@ def quantize(
     nu is cut to 32 bits: the probability is too small by less than 2^-32, never too large, and what
     is below 2^-32 of the smallest value becomes zero.
 
-    *Source*: IEEE P3109 interim report 3.2.2, IEEE 754-2019; `refimpl.spec.float_codes`, `refimpl.spec.posits`.
+    *Source*: IEEE P3109 interim report 4.0, IEEE 754-2019; `refimpl.spec.float_codes`, `refimpl.spec.posits`.
 
     Examples
     --------
@@ -103,6 +107,7 @@ def quantize(
         "random_bits": random_bits,
         "seed": seed,
         "stream": stream,
+        "random": random,
     }
     to, x, rule = _checked("quantize", x, fmt, options)
     dtype = arrays.float_dtype(x)
@@ -114,7 +119,7 @@ def quantize(
     result = arrays.bits_of(out.reshape(-1))
     use = kernels(x.size)
     source = arrays.flat(x)
-    if x.dtype == np.float32 and source is not None and rule.mode in _FAST and _is_fast(to, use):
+    if x.dtype == np.float32 and source is not None and rule.mode in _FAST and rule.given is None and _is_fast(to, use):
         fast, bits = use.float32_codes, arrays.bits_of(source)
         target = fast.float32_target(to, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
 
@@ -296,7 +301,7 @@ def float_format(caller: str, got, name: str = "fmt") -> Any:
 def _checked(caller: str, x, fmt, options: RoundingOptions) -> tuple[Any, np.ndarray, RoundingRule]:
     to = float_format(caller, fmt)
     x = arrays.real(caller, "x", x)
-    rule = RoundingRule.of(caller, to, **known(caller, options, RoundingOptions))
+    rule = RoundingRule.of(caller, to, x.shape, **known(caller, options, RoundingOptions))
     if rule.refuses_nan(to) and arrays.is_float(x):
         allowed = f"a number, for {to} has no NaN"
         _arguments.every(caller, "x", x, ~np.isnan(x), allowed, "nan='zero' and nan='max' replace it")

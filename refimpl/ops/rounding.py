@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
 
 from refimpl import _arguments
 from refimpl.formats import NAN_RULES, OTHER_NAMES, OVERFLOWS, ROUNDINGS, NanRule, Overflow, PositFormat, RoundingMode
+from refimpl.ops import arrays
 from refimpl.ops.definitions import kernels
 
 
@@ -27,6 +28,7 @@ class RoundingOptions(SumRounding, total=False):
     """The keyword arguments by which a call says how to round."""
 
     nan: NanRule
+    random: Any
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class RoundingRule:
     random_bits: int = 32
     seed: int = 0
     stream: int = 0
+    given: np.ndarray | None = field(default=None, repr=False, compare=False)  # words of `random`
 
     @classmethod
     def of(
         cls,
         caller: str,
         fmt,
+        shape: tuple[int, ...] = (),
         *,
         rounding="ties_to_even",
         overflow="overflow",
@@ -58,8 +62,12 @@ class RoundingRule:
         random_bits=None,
         seed=None,
         stream=0,
+        random=None,
     ) -> RoundingRule:
-        """Return the rule that the arguments of a public call make for a format, or refuse them."""
+        """Return the rule that the arguments of a public call make for a format, or refuse them.
+
+        shape: that of the result, which `random` has to fit.
+        """
         _arguments.choice(caller, "rounding", rounding, ROUNDINGS, meant=OTHER_NAMES)
         _arguments.choice(caller, "overflow", overflow, OVERFLOWS)
         _arguments.choice(caller, "nan", nan, NAN_RULES)
@@ -69,7 +77,12 @@ class RoundingRule:
         elif random_bits is not None:
             hint = "it belongs to stochastic_a, stochastic_b and stochastic_c"
             raise _arguments.wrong_value(caller, "random_bits", random_bits, f"None for {rounding}", hint)
-        if seed is not None or rounding.startswith("stochastic"):
+        stochastic, bits = rounding.startswith("stochastic"), 32 if random_bits is None else random_bits
+        given = None if random is None else _words_of(caller, random, bits, shape)
+        if given is not None and (seed is not None or not stochastic):
+            names, allowed = ("seed, random", "one of them") if stochastic else ("random", f"None for {rounding}")
+            raise ValueError(_arguments.message(caller, names, "given", allowed))
+        if seed is not None or (stochastic and given is None):
             seed = _arguments.seed(caller, seed)
         stream = _arguments.seed(caller, stream, "stream")
         if isinstance(fmt, PositFormat):
@@ -77,7 +90,7 @@ class RoundingRule:
                 if got != allowed:
                     hint = "posits round to even on their codes and never overflow"
                     raise _arguments.wrong_value(caller, name, got, f"{allowed!r} for {fmt}", hint)
-        return cls(rounding, overflow, nan, 32 if random_bits is None else random_bits, seed or 0, stream)
+        return cls(rounding, overflow, nan, bits, seed or 0, stream, given)
 
     @property
     def stochastic(self) -> bool:
@@ -88,6 +101,8 @@ class RoundingRule:
         """Return the random words of elements start, ..., start + count - 1 (start a multiple of 4)."""
         if not self.stochastic:
             return np.empty(0, np.uint32)
+        if self.given is not None:
+            return self.given[start : start + count]
         words = np.empty(-(-count // 4) * 4, np.uint32)
         generator = kernels(count).random_bits
         generator.random_words_from(words, np.uint64(self.seed), np.uint64(self.stream), np.uint64(start // 4))
@@ -101,6 +116,17 @@ class RoundingRule:
     def refuses_nan(self, fmt) -> bool:
         """Tell whether a NaN is an error: the format has none, and nothing is to take its place."""
         return self.nan == "raise" and not isinstance(fmt, PositFormat) and fmt.nan_code is None
+
+
+def _words_of(caller: str, random, bits: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return random integers of some bits as words of which they are the leading bits."""
+    random = arrays.integers(caller, "random", random, 0, 2**bits - 1)
+    try:
+        random = np.broadcast_to(random, shape)
+    except ValueError:
+        allowed = f"of a shape that broadcasts to the result's, {shape}"
+        raise ValueError(_arguments.message(caller, "random", f"of shape {random.shape}", allowed)) from None
+    return (random.astype(np.uint32) << np.uint32(32 - bits)).reshape(-1)
 
 
 def known(caller: str, options: Mapping[str, Any], of: type) -> Mapping[str, Any]:

@@ -2,9 +2,10 @@
 
     code of (a op b) = encode(the exact a op b)
 
-The functions on Values know no format: results are exact, but for the square root, which is cut to
-`ROOT_BITS` bits, the last of them odd where something was cut off, so that every format rounds it as
-it would round the root itself.  NaN, infinities and the signs of zeros are those of IEEE 754-2019:
+which is `refimpl.spec.operations.calculate`.  The functions on Values know no format: results are exact, but
+for the square root, which is cut to `ROOT_BITS` bits, the last of them odd where something was cut off, so
+that every format rounds it as it would round the root itself.  NaN, infinities and the signs of zeros are
+those of IEEE 754-2019:
 
 - a NaN operand gives NaN, and so do inf - inf, 0 * inf, 0 / 0, inf / inf, and roots below zero;
 - a finite value other than 0, divided by 0, is an infinity;
@@ -22,12 +23,9 @@ of them is the business of its `encode`, so that a posit's x / 0 is NaR.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 
-from refimpl.formats import FloatFormat, PositFormat
-from refimpl.spec import float_codes, posits
-from refimpl.spec.float_codes import RANDOM_BITS, Value, floor_log2
+from refimpl.spec.float_codes import Value, floor_log2
 
 ROOT_BITS = 192  # more than any boundary of rounding has, with the bits of a random number
 NAN = Value("nan", False)
@@ -110,36 +108,6 @@ def sqrt(a: Value, rounding: str = "ties_to_even") -> Value:
 def fma(a: Value, b: Value, c: Value, rounding: str = "ties_to_even") -> Value:
     """Return a * b + c, the product not rounded; 0 * inf + NaN is NaN, as all with NaN."""
     return add(mul(a, b), c, rounding)
-
-
-OPERATIONS: dict[str, Callable[..., Value]] = {"add": add, "sub": sub, "mul": mul, "div": div, "sqrt": sqrt, "fma": fma}
-OPERANDS = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
-
-
-def calculate(
-    operation: str,
-    codes: tuple[int, ...],
-    fmt: FloatFormat | PositFormat,
-    rounding: str = "ties_to_even",
-    overflow: str = "overflow",
-    nan: str = "zero",
-    random: int = 0,
-    random_bits: int = RANDOM_BITS,
-) -> int:
-    """Return the code of the result of an operation on codes, rounded once.
-
-    Parameters are those of `refimpl.spec.float_codes.encode`; posits take none.
-
-    >>> from refimpl.formats import format
-    >>> hex(calculate("add", (0x38, 0x20), format("float8_e4m3fn")))  # 1 + 0.125
-    '0x39'
-    """
-    if isinstance(fmt, PositFormat):
-        values = [posits.decode(code, fmt) for code in codes]
-        return posits.encode(OPERATIONS[operation](*values), fmt)
-    values = [float_codes.decode(code, fmt) for code in codes]
-    exact = OPERATIONS[operation](*values, rounding)
-    return float_codes.encode(exact, fmt, rounding, overflow, nan, random, random_bits)
 
 
 def relation(a: Value, b: Value, *, posit: bool = False) -> str:

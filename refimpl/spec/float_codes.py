@@ -3,7 +3,7 @@
 *Notation* (as IEEE P3109): for a positive X, Q is the exponent of the spacing of values around X,
 s = X * 2^-Q, f = floor(s) and nu = s - f the fraction that rounding has to decide on.
 
-*Sources*: IEEE P3109 interim report 3.2.2 (round, saturate, encode), IEEE 754-2019 (rounding modes),
+*Sources*: IEEE P3109 interim report 4.0 (round, saturate, encode), IEEE 754-2019 (rounding modes),
 OCP OFP8 (overflow).  Defaults give the same codes as casting float32 to the ml_dtypes type of the same name.
 """
 
@@ -105,6 +105,8 @@ def encode(
     >>> hex(encode(from_float(1.0), format("float8_e4m3fn")))
     '0x38'
     """
+    if fmt.specials.startswith("p3109"):
+        return project(value, fmt, rounding, overflow, random, random_bits)
     if value.kind == "nan":
         return _code_of_nan(value.negative, fmt, nan)
     if value.kind == "infinite":
@@ -120,6 +122,69 @@ def encode(
     if magnitude_code == 0 and fmt.has_zero:
         return _code_of_zero(value.negative, fmt, overflow)
     return magnitude_code | (fmt.sign_mask if value.negative else 0)
+
+
+def project(
+    value: Value,
+    fmt: FloatFormat,
+    rounding: str = "ties_to_even",
+    overflow: str = "overflow",
+    random: int = 0,
+    random_bits: int = RANDOM_BITS,
+) -> int:
+    """Return the code of a value by P3109's Project: round, saturate, encode; a zero has no sign, a NaN neither.
+
+    `encode` does so for the formats of P3109; for the external ones, such as float32, this is the standard's
+    own view of them: to_odd overflows to infinity, and -0 is not written.
+
+    >>> from refimpl.formats import format
+    >>> minus_five, unsigned = from_float(-5.0), format("binary8p3ue")
+    >>> [hex(project(minus_five, unsigned, mode)) for mode in ("ties_to_even", "toward_zero")]
+    ['0xff', '0x0']
+    """
+    nan = fmt.nan_code
+    assert nan is not None, f"{fmt} is no format of P3109"
+    if value.kind == "nan":
+        return nan
+    sign = fmt.sign_mask if value.negative else 0
+    infinite, code = value.kind == "infinite", 0
+    if not infinite:
+        if value.magnitude == 0:
+            return 0
+        code = round_to_precision(value.magnitude, value.negative, fmt, rounding, random, random_bits)
+        if code == 0 or (code <= fmt.max_code and (fmt.signed or not value.negative)):
+            return code and code | sign
+    extended = fmt.infinity_code is not None
+    match saturate(value.negative, infinite, fmt.signed, extended, rounding, overflow):
+        case "nan":
+            return nan
+        case "infinity":
+            return sign | fmt.max_code + 1
+    return 0 if value.negative and not fmt.signed else sign | fmt.max_code
+
+
+def saturate(negative: bool, infinite: bool, signed: bool, extended: bool, rounding: str, overflow: str) -> str:
+    """Return what P3109's Saturate makes of a value below Mlo, above Mhi or infinite: limit, infinity or nan.
+
+    The rules are those of interim report 4.0, in its order, where "overflow" is called SatNone; the letters
+    are those of its list.  All that was changed after 4.0, in drafts of July 2026, stands in this function,
+    too: there (f) is gone, and what is not said by (g) and (h) is NaN in a finite format.
+    """
+    if overflow == "saturate":
+        return "limit"
+    if overflow == "propagate":
+        return "infinity" if infinite and extended and (signed or not negative) else "limit"
+    if infinite:
+        if not negative:
+            return "infinity" if extended else "limit"  # (a), (b)
+        return "nan" if not signed else "infinity" if extended else "limit"  # (c) to (e)
+    if rounding == "to_odd" and not signed and extended and not negative:
+        return "limit"  # (f)
+    if rounding in ("toward_zero", "toward_positive" if negative else "toward_negative"):
+        return "limit"  # (g), (h)
+    if negative and not signed:
+        return "nan"  # (j)
+    return "infinity" if extended else "limit"  # (i), (k) to (m)
 
 
 def round_to_precision(
@@ -215,7 +280,7 @@ def _code_of_overflow(negative: bool, fmt: FloatFormat, rounding: str, overflow:
         return largest if fmt.infinity_code is None or fmt.max_code % 2 else fmt.infinity_code | sign
     if fmt.infinity_code is not None:
         return fmt.infinity_code | sign
-    if overflow == "propagate" or fmt.specials == "p3109_finite" or fmt.nan_code is None:
+    if overflow == "propagate" or fmt.nan_code is None:
         return largest
     return _code_of_nan(negative, fmt, "raise")
 

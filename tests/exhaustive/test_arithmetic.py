@@ -12,7 +12,7 @@ from refimpl.formats import format as format_of
 from refimpl.kernels import arithmetic as kernel
 from refimpl.kernels.float_codes import mode
 from refimpl.spec import arithmetic as spec
-from refimpl.spec import float_codes, posits
+from refimpl.spec import float_codes, operations, posits
 
 DETERMINISTIC = [rounding for rounding in ROUNDINGS if not rounding.startswith("stochastic")]
 EIGHT_BITS = [name for name in names() if isinstance(format_of(name), FloatFormat) and format_of(name).bits <= 8]
@@ -44,9 +44,9 @@ NO_WORDS = np.empty(0, np.uint32)
 def from_kernel(operation, codes, fmt, rounding="ties_to_even", overflow="overflow", nan="zero"):
     a, b, c = (list(codes) * 3)[:3]
     out = np.empty(a.size, np.uint64)
-    kernel.calculate(
-        kernel.OPERATIONS.index(operation), a, b, c, out, kernel.layout(fmt), mode(rounding, overflow, nan), NO_WORDS
-    )
+    layout, how = kernel.layout(fmt), mode(rounding, overflow, nan)
+    number = kernel.OPERATIONS.index(operation)
+    kernel.calculate(number, a, b, c, out, *[layout] * 4, how, NO_WORDS, operations.is_p3109(fmt))
     return out
 
 
@@ -62,19 +62,18 @@ def codes_of(fmt, operands, fraction=1.0, seed=0):
 
 def check(operation, fmt, codes, roundings):
     """Hold the kernel to the definition for tuples of codes, in each rounding mode."""
-    posit = isinstance(fmt, PositFormat)
-    decode = posits.decode if posit else float_codes.decode
-    values = [decode(code, fmt) for code in range(1 << fmt.bits)]
+    posit, p3109 = isinstance(fmt, PositFormat), operations.is_p3109(fmt)
+    values = [operations.decode(code, fmt) for code in range(1 << fmt.bits)]
     got = [from_kernel(operation, codes, fmt, rounding) for rounding in roundings]
     known = [{} for _ in roundings]
     for i, several in enumerate(zip(*(c.tolist() for c in codes), strict=True)):
         operands = [values[code] for code in several]
         # of the modes only toward negative has a say in the exact result: in the sign of its zero
-        exact = spec.OPERATIONS[operation](*operands)
+        exact = operations.exact(operation, tuple(operands), p3109=p3109)
         for k, rounding in enumerate(roundings):
             result = exact
             if exact.kind == "finite" and exact.magnitude == 0:
-                result = spec.OPERATIONS[operation](*operands, rounding)
+                result = operations.exact(operation, tuple(operands), rounding, p3109)
             key = (result.kind, result.negative, result.magnitude.numerator, result.magnitude.denominator)
             if key not in known[k]:
                 encoded = posits.encode(result, fmt) if posit else float_codes.encode(result, fmt, rounding)
@@ -154,7 +153,7 @@ def test_pairs_are_compared_as_defined(name):
     a, b = codes_of(fmt, 2, fraction=0.2)
     a, b = (np.append(a, np.arange(256, dtype=np.uint64)), np.append(b, np.arange(256, dtype=np.uint64)))
     found = np.empty(a.size, np.uint8)
-    kernel.relations(a, b, found, kernel.layout(fmt))
+    kernel.relations(a, b, found, kernel.layout(fmt), kernel.layout(fmt))
     decode = posits.decode if posit else float_codes.decode
     values = [decode(code, fmt) for code in range(1 << fmt.bits)]
     names = ("<", "==", ">", "unordered")

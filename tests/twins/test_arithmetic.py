@@ -10,7 +10,7 @@ import refimpl as rf
 from refimpl.formats import PositFormat
 from refimpl.kernels import arithmetic as kernel
 from refimpl.kernels.float_codes import mode
-from refimpl.spec import arithmetic as spec
+from refimpl.spec import operations as spec
 from refimpl.spec.random_bits import random_word
 
 DETERMINISTIC = ["ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"]
@@ -59,11 +59,11 @@ def check(fmt, operation, rounding, overflow="overflow", nan="zero", bits=32, co
     words = np.random.default_rng(seed).integers(0, 2**32, count, dtype=np.uint32)
     words[:4] = 0, 2**32 - 1, 2**31, 2**31 - 1
     got = np.empty(count, np.uint64)
-    kernel.calculate(
-        kernel.OPERATIONS.index(operation), *codes, got, kernel.layout(fmt), mode(rounding, overflow, nan, bits), words
-    )
+    layout, how = kernel.layout(fmt), mode(rounding, overflow, nan, bits)
+    number = kernel.OPERATIONS.index(operation)
+    kernel.calculate(number, *codes, got, *[layout] * 4, how, words, spec.is_p3109(fmt))
     for i in range(count):
-        several = tuple(int(c) for c in codes[: spec.OPERANDS[operation], i])
+        several = tuple(int(c) for c in codes[: spec.OPERATIONS[operation].operands, i])
         expected = spec.calculate(operation, several, fmt, rounding, overflow, nan, int(words[i]) >> (32 - bits), bits)
         assert int(got[i]) == expected, (str(fmt), operation, rounding, [hex(c) for c in several])
 
