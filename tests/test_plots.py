@@ -27,7 +27,7 @@ def test_the_frontier_picture_shows_the_roles_of_every_configuration(estimate):
     assert [v.tolist() for v in line(axes, "estimated dominated")] == [[3], [0.4]]
     assert [v.tolist() for v in line(axes, "beyond the limit")] == [[5], [0.1]]
     assert [v.tolist() for v in line(axes, "measured (selected informative)")] == [[2, 4], [0.3, 0.2]]
-    assert [v.tolist() for v in line(axes, "recommended")] == [[4], [0.2]]
+    assert [v.tolist() for v in line(axes, "recommended: d")] == [[4], [0.2]]
     assert line(axes, "memory limit")[0].tolist() == [4, 4]
 
 
@@ -170,6 +170,118 @@ def test_weight_paths_are_drawn_with_the_band_they_cannot_enter():
         assert line(axes, name)[1].tolist() == path
     (band,) = axes.patches
     assert band.get_y() == pytest.approx(1.17) and band.get_height() == pytest.approx(0.4)
+
+
+def every_picture():
+    """Return each public picture of `rf.plots`, of small data."""
+    from refimpl.numerics import candidates, choose, measure
+    from refimpl.numerics.prediction import Trained
+    from refimpl.papers.claim import Chart
+
+    rng = np.random.default_rng(0)
+    found = measure(rf.nn.mlp(widths=(8,)), rf.data.load("digits"), candidates(), steps=1)
+    names = ["float32", *(f"int{bits}, a scale per row" for bits in range(2, 12)), *("mixture 0", "mixture 1")]
+    trained = [Trained(n, 2.0**-i, 0.1, 0.5 + i / 10, 0, (0.1,)) for i, n in enumerate(names)]
+    gamma = np.geomspace(1e-3, 1, 40)
+    proof = rf.numerics.Certificate(gamma, gamma[::-1] / 99, gamma / 3, gamma > 2e-3, "logits")
+    costs, errors = np.linspace(0.3, 0.5, 30), np.linspace(0.4, 0.01, 30)
+    names = [f"e4m3+e{i}m7" for i in range(30)]
+    measured = np.where(np.arange(30) % 6, np.nan, errors)
+    chosen = np.flatnonzero(np.arange(30) % 6 == 0)
+    band = (np.maximum(errors - 0.1, 0), errors + 0.1)
+    guess = Estimate(names, costs, errors, measured, chosen, memory_cap_mb=0.49, band=band)
+    memory = rf.peppp.memory.count(rf.nn.cnn(), (8, 8, 1), rf.peppp.Configuration("e4m3", "e8m7"))
+    return {
+        "assignment": rf.plots.assignment(choose(found, tolerance=0.1)),
+        "bit_layout": rf.plots.bit_layout(["float16", "bfloat16", "float8_e4m3fn", "float4_e2m1fn"]),
+        "certificate": rf.plots.certificate(proof, title="proved and measured"),
+        "chart": rf.plots.chart(Chart("a", "Two", {"one": ([1, 2], [3, 4])}, x="seed", y="loss")),
+        "error_lines": rf.plots.error_lines(
+            [1, 2], {"e4": [[0.2, 0.3], [0.1, 0.1]]}, label="mantissa bits", baseline=0.05
+        ),
+        "errors_with_t": rf.plots.errors_with_t({n: rng.standard_t(3, 999) for n in ("int8", "float8_e4m3fn")}),
+        "frontier": rf.plots.frontier(guess, true=errors * 1.1, title="a task, a network, a seed"),
+        "memory": rf.plots.memory(memory, title="cnn"),
+        "number_line": rf.plots.number_line(["float4_e2m1fn", "float8_e4m3fn"], limit=8),
+        "operands": rf.plots.operands(found.capture, "2 Linear"),
+        "predicted": rf.plots.predicted(trained, baseline=trained[0], label="backward error"),
+        "relative_error": rf.plots.relative_error(),
+        "rounding_modes": rf.plots.rounding_modes(),
+        "running_sums": rf.plots.running_sums([0, 5], {"in turn": [0.0, 4.0]}, exact=[0, 5]),
+        "staircases": rf.plots.staircases([0.2, 0.8], {"int": [0.0, 1.0]}),
+        "tails": rf.plots.tails(rf.numerics.tail_table(nus=[2.0, np.inf], size=16, trials=1)),
+        "weight_paths": rf.plots.weight_paths({"nearest": [3.0, 2.0, 2.0]}, target=1.0, radius=0.5),
+    }
+
+
+@pytest.fixture(scope="module", params=["default", "dark_background"])
+def gallery(request):
+    from matplotlib import style
+
+    with style.context(request.param):
+        pictures = every_picture()
+        for figure in pictures.values():
+            figure._repr_png_()
+        yield pictures
+
+
+def test_every_public_picture_is_in_the_gallery(gallery):
+    assert set(gallery) == set(rf.plots.__all__)
+
+
+def test_no_text_lies_on_another_or_beyond_the_picture(gallery):
+    from matplotlib.text import Text
+
+    for name, figure in gallery.items():
+        beyond = {  # labels of ticks that are not drawn
+            label
+            for axes in figure.axes
+            for axis in (axes.xaxis, axes.yaxis)
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+            for label in (tick.label1, tick.label2)
+            if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        }
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in beyond]
+        boxes = [t.get_window_extent() for t in texts]
+        for i, box in enumerate(boxes):
+            inside = figure.bbox.padded(2)
+            assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1, (
+                name,
+                texts[i].get_text(),
+            )
+            for j in range(i):
+                assert not box.padded(-1).overlaps(boxes[j].padded(-1)), (
+                    name,
+                    texts[i].get_text(),
+                    texts[j].get_text(),
+                )
+
+
+def test_lines_and_words_stand_out_in_light_and_in_dark(gallery):
+    from matplotlib.colors import to_rgba
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+    def light(color, ground):
+        rgba = np.array(to_rgba(color))
+        rgb = rgba[:3] * rgba[3] + np.array(ground) * (1 - rgba[3])
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    for name, figure in gallery.items():
+        ground = to_rgba(figure.get_facecolor())[:3]
+        for artist in figure.findobj(lambda a: isinstance(a, (Line2D, Text)) and a.get_visible()):
+            if name == "bit_layout" and isinstance(artist, Line2D) and artist.get_linewidth() == 0.6:
+                continue  # on a light bar
+            dark, bright = sorted((light(artist.get_color(), ground), light(ground, ground)))
+            least = 3 if isinstance(artist, Text) else 1.3
+            assert (bright + 0.05) / (dark + 0.05) >= least, (name, artist)
+
+
+def test_axes_have_names(gallery):
+    for name, figure in gallery.items():
+        for axes in figure.axes:
+            words = (axes.get_xlabel(), axes.get_ylabel(), figure.get_supxlabel())
+            assert any(words), name
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ for i in sorted(np.flatnonzero(estimate.frontier), key=lambda i: estimate.memory
     name, memory, error = estimate.names[i], estimate.memory_mb[i], estimate.error[i]
     print(f"{name:<12} {memory:.3f} MB   error {error:.3f} (band {low:.3f} to {high:.3f}) {mark}")
 
-rf.plots.frontier(estimate, title="mine: eight measured, ninety-one predicted")
+rf.plots.frontier(estimate, title="digits, small CNN, ten epochs, seed 0: eight measured, ninety-one predicted")
 
 # %% [markdown]
 # ## Trainings are lucky

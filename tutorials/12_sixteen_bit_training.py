@@ -84,8 +84,8 @@ for i in np.flatnonzero(~found.same):
 # rate, the farther off that is.
 #
 # That distance can be computed beforehand.  Inside the *halting radius*, the shaded band of the picture, no update to
-# nearest moves the weight; so, coming from outside, **it stops before it enters**.  How long before, depends on where
-# in its octave the weight is: the radius counts with the narrowest gap of numbers, and gaps may be twice as wide.
+# nearest moves the weight; so, coming from outside, **it stops before it enters**.  Here it stops far before: just
+# above 2, the gaps between numbers are as wide as they get for their size, and the radius counts with the narrowest.
 #
 # Two cures: round updates *stochastically*, so that one of many small updates counts as a large one; or
 # keep what rounding took and give it back next time, as *Kahan* does.

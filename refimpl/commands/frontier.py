@@ -98,8 +98,11 @@ def _frontier(options) -> int:
         for name, value in record["comparison"].items():
             print(f"  {name:<34} {value:.4f}")
 
+    used, last = study.settings, options.seed + options.repeats - 1
+    seeds = f"seed {options.seed}" if options.repeats == 1 else f"seeds {options.seed} to {last}"
     title = (
-        f"{task.name}: {len(found.chosen)} configurations measured, {len(found.names) - len(found.chosen)} predicted"
+        f"{task.name}, {used.model}, {used.epochs} epochs, {seeds}: {len(found.chosen)} configurations measured, "
+        f"{len(found.names) - len(found.chosen)} predicted"
     )
     picture = plots.frontier(found, true=true, title=title)
     write_results(directory, {"frontier.png": picture, "frontier.json": record})

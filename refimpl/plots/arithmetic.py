@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import LINES, MARKS, axes, write_title
+from refimpl.plots.canvas import LINES, MARKS, axes, ink, write_title
 
 
 def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str = "", ax=None):
@@ -32,7 +32,7 @@ def running_sums(terms, sums: dict[str, np.ndarray], *, exact=None, title: str =
     """
     ax = axes(ax, size=(6.8, 4.4))
     if exact is not None:
-        ax.plot(terms, exact, color="0.8", lw=6, label="exact", solid_capstyle="round")
+        ax.plot(terms, exact, color=ink(0.2), lw=6, label="exact", solid_capstyle="round")
     _draw(ax, terms, sums, every=max(len(terms) // 8, 1))
     ax.set_xlabel("terms added")
     ax.set_ylabel("sum")
@@ -62,7 +62,7 @@ def staircases(x, rounded: dict[str, np.ndarray], *, title: str = "", ax=None):
     'rounded value'
     """
     ax = axes(ax, size=(6.8, 4.4))
-    ax.plot(x, x, color="0.8", lw=4, label="unrounded")
+    ax.plot(x, x, color=ink(0.2), lw=4, label="unrounded")
     _draw(ax, x, rounded, every=max(len(x) // 12, 1))
     ax.set_xlabel("value")
     ax.set_ylabel("rounded value")

@@ -29,6 +29,13 @@ def _looked_at(ax):
     return ax
 
 
+def ink(strength: float = 1.0):
+    """Return the colour of text, as the reader's style has it, light or dark; below `strength` 1 a grey of it."""
+    from matplotlib import rcParams
+
+    return rcParams["text.color"], strength
+
+
 def write_title(ax, text: str) -> None:
     """Write a title as it is: names of files may hold dollars, and bytes that are no UTF-8."""
     ax.set_title(text.encode(errors="backslashreplace").decode(), parse_math=False)

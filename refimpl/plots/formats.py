@@ -10,9 +10,9 @@ from refimpl import _arguments as check
 from refimpl.formats import FloatFormat, PositFormat, RoundingMode
 from refimpl.formats import format as format_of
 from refimpl.ops import decode, quantize
-from refimpl.plots.canvas import axes, panels
+from refimpl.plots.canvas import axes, ink, panels
 
-_COLORS = ("#2166ac", "#b2182b", "#1b7837", "#e08214", "#542788")
+_COLORS = ("#2166ac", "#b2182b", "#1b7837", "#e08214", "#8a5fc0")
 
 
 def _formats(caller: str, formats, kind) -> list:
@@ -86,7 +86,7 @@ def number_line(formats, *, limit: float | None = None, ax=None):
         values = decode(np.arange(1 << fmt.bits), fmt)
         values = np.unique(values[(values >= 0) & (values <= limit)])
         ax.vlines(values, row - 0.3, row + 0.3, color=_COLORS[row % 5], lw=0.9)
-        ax.plot([0, limit], [row, row], color="0.6", lw=0.6, zorder=0)
+        ax.plot([0, limit], [row, row], color=ink(0.4), lw=0.6, zorder=0)
     ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
     ax.invert_yaxis()
     ax.set_xlabel("value")
@@ -115,10 +115,11 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     for axis, mode in zip(row, modes, strict=True):
         y = quantize(x, fmt, rounding=mode)
         jump = np.flatnonzero(np.diff(y))
-        axis.plot(x, x, color="0.75", lw=0.8)
+        axis.plot(x, x, color=ink(0.25), lw=0.8)
         axis.plot(np.insert(x, jump + 1, np.nan), np.insert(y, jump + 1, np.nan), color="#2166ac", lw=2)
         axis.set_title(mode, fontsize=10)
         axis.set_aspect("equal")
         axis.grid(alpha=0.3)
-    row[0].figure.supxlabel(f"x, and its value in {fmt.name}")
+    row[0].figure.supxlabel("value")
+    row[0].figure.supylabel(f"what becomes of it in {fmt.name}")
     return row[0].figure

@@ -7,15 +7,15 @@ import numpy as np
 from refimpl.formats import format as format_of
 from refimpl.numerics.metrics import error_profile
 from refimpl.numerics.tails import fit_student_t
-from refimpl.plots.canvas import axes, panels, write_title
+from refimpl.plots.canvas import axes, ink, panels, write_title
 
 _STYLES = (
     ("#2166ac", "-", "o"),
     ("#b2182b", "--", "s"),
     ("#1b7837", ":", "^"),
     ("#e08214", "-.", "D"),
-    ("#542788", "-", "v"),
-    ("#4d4d4d", "--", "<"),
+    ("#8a5fc0", "-", "v"),
+    ("#808080", "--", "<"),
     ("#a6761d", ":", ">"),
 )
 _ROLES = ("left operand", "right operand", "product gradient")
@@ -69,6 +69,7 @@ def errors_with_t(errors: dict[str, np.ndarray], *, ax=None):
     for panel, (name, values) in zip(row, errors.items(), strict=True):
         _density(panel, np.ravel(values))
         panel.set_title(name, fontsize=10)
+    row[0].set_ylabel("density")
     row[0].figure.supxlabel("error of a product, in units of |a| |b|", fontsize=10)
     return row[0].figure
 
@@ -94,6 +95,7 @@ def operands(capture, layer: str, *, ax=None):
         values = capture.of(layer, role).sample
         _density(panel, values[values != 0])
         panel.set_title(role, fontsize=10)
+    row[0].set_ylabel("density")
     row[0].figure.supxlabel(f"value ({layer})", fontsize=10)
     return row[0].figure
 
@@ -124,9 +126,9 @@ def assignment(assignment, *, ax=None):
     ):
         ax.plot(values[:, i], rows, mark, color=color, ms=4, ls="", label=candidate.name)
     picked = [evidence.candidates.index(choice.candidate) for choice in choices]
-    ax.plot(values[rows, picked], rows, "o", mfc="none", mec="k", ms=10, mew=1, ls="", label="chosen")
+    ax.plot(values[rows, picked], rows, "o", mfc="none", mec=ink(), ms=10, mew=1, ls="", label="chosen")
     if np.isfinite(assignment.tolerance):
-        ax.axvline(assignment.tolerance, color="0.4", ls="--", lw=1, label="tolerance")
+        ax.axvline(assignment.tolerance, color=ink(0.6), ls="--", lw=1, label="tolerance")
     ax.set_yticks(rows, [f"{layer}: {role}" for layer, role in keys], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlabel(assignment.metric)
@@ -151,23 +153,22 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     -------
     matplotlib Figure
     """
-    ax = axes(ax, size=(6.4, 4.4))
+    ax = axes(ax, size=(7.6, 4.4))
     mixed = np.array([t.name.startswith("mixture") for t in trained])
     x, y = (np.array([getattr(t, name) for t in trained]) for name in ("metric", "loss"))
-    for kind, mark, name in ((~mixed, "o", "one format for all"), (mixed, "x", "a mixture")):
-        ax.plot(x[kind], y[kind], mark, ms=5, ls="", label=name)
-    for t in trained:
-        if not t.name.startswith("mixture"):
-            ax.annotate(t.name, (t.metric, t.loss), xytext=(0, 5), fontsize=6, rotation=70, textcoords="offset points")
+    ax.plot(x[mixed], y[mixed], "x", ms=5, color=ink(0.6), label="a mixture")
+    for i, t in enumerate(t for t in trained if not t.name.startswith("mixture")):
+        color, _, mark = _STYLES[i % len(_STYLES)]
+        ax.plot(t.metric, t.loss, mark, color=color, mfc=color if i < len(_STYLES) else "none", ls="", label=t.name)
     if baseline is not None:
-        ax.axhline(baseline.loss, color="0.4", lw=1, ls="--", label="float32")
-    if (x > 0).all():
-        ax.set_xscale("log")
-    ax.set_yscale("log")
+        ax.axhline(baseline.loss, color=ink(0.6), lw=1, ls="--", label="float32")
+    for values, scale in ((x, ax.set_xscale), (y, ax.set_yscale)):
+        if 0 < 10 * values.min() < values.max():
+            scale("log")
     ax.set_xlabel(label)
     ax.set_ylabel("training loss of the last epoch")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax.figure
 
 
@@ -236,8 +237,8 @@ def certificate(result, *, title: str = "", ax=None):
             label=f"another class: {(~result.same).sum()} images",
         )
     ends = np.array([gamma.min() / 2, gamma.max() * 1.5])
-    ax.plot(ends, ends / 2, "k-", lw=1.2, label=r"$\Gamma = 2\,\delta$")
-    ax.fill_between(ends, floor / 2, ends / 2, color="0.93", zorder=0)
+    ax.plot(ends, ends / 2, color=ink(), lw=1.2, label=r"$\Gamma = 2\,\delta$")
+    ax.fill_between(ends, floor / 2, ends / 2, color=ink(0.07), zorder=0)
     ax.set(
         xscale="log",
         yscale="log",
@@ -288,11 +289,11 @@ def _density(ax, values) -> None:
     low, high = np.quantile(values, [0.001, 0.999])
     edges = np.linspace(low, high, 61)
     counts, _ = np.histogram(values, edges)
-    ax.stairs(counts / len(values) / np.diff(edges), edges, fill=True, color="0.75")
+    ax.stairs(counts / len(values) / np.diff(edges), edges, fill=True, color=ink(0.25))
     x = np.linspace(low, high, 301)
     nu = f"{fitted.nu:.1f}" if fitted.nu < 100 else "> 100"
     ax.plot(x, fitted.density(x), color="#b2182b", lw=1.4, label=f"Student t, nu {nu}")
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.3 / len(values) / (edges[1] - edges[0]))
-    ax.tick_params(labelsize=7)
+    ax.tick_params(which="both", labelsize=7)
     ax.legend(fontsize=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.papers.claim import Chart
-from refimpl.plots.canvas import LINES, MARKS, axes, write_title
+from refimpl.plots.canvas import LINES, MARKS, axes, ink, write_title
 
 
 def chart(shown: Chart, ax=None):
@@ -76,10 +76,10 @@ def _grid(ax, shown):
 
 def _graph(ax, shown):
     for name, (x, y) in shown.series.items():
-        ax.text(x, y, name, ha="center", va="center", bbox={"boxstyle": "round", "facecolor": "white"})
+        ax.text(x, y, name, ha="center", va="center", bbox={"boxstyle": "round", "facecolor": ax.get_facecolor()})
     for arrow in shown.labels:
         start, end = (shown.series[name] for name in arrow.split(" -> "))
-        style = {"arrowstyle": "->", "shrinkA": 25, "shrinkB": 35, "color": "0.4"}
+        style = {"arrowstyle": "->", "shrinkA": 25, "shrinkB": 35, "color": ink(0.6)}
         ax.annotate("", end, start, arrowprops=style)
     low, high = np.min([*shown.series.values()], axis=0) - 0.5, np.max([*shown.series.values()], axis=0) + 0.5
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))

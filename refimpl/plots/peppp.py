@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.peppp.frontier import non_dominated
-from refimpl.plots.canvas import axes, write_title
+from refimpl.plots.canvas import axes, ink, write_title
 
 HATCHES = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
 
@@ -38,14 +38,14 @@ def frontier(estimate, *, true=None, title: str = "", cost: str = MEMORY, ax=Non
         memory[allowed & ~front],
         error[allowed & ~front],
         "o",
-        color="0.72",
+        color=ink(0.3),
         ms=4,
         label="estimated dominated",
         zorder=2,
     )
     if not allowed.all():
-        ax.plot(memory[~allowed], error[~allowed], "x", color="0.72", ms=5, label="beyond the limit", zorder=2)
-        ax.axvline(estimate.memory_cap_mb, color="0.3", ls="--", lw=1.2, label="memory limit", zorder=1)
+        ax.plot(memory[~allowed], error[~allowed], "x", color=ink(0.3), ms=5, label="beyond the limit", zorder=2)
+        ax.axvline(estimate.memory_cap_mb, color=ink(0.7), ls="--", lw=1.2, label="memory limit", zorder=1)
     if true is not None:
         true = np.asarray(true)
         keep = np.flatnonzero(allowed)[non_dominated(memory[allowed], true[allowed])]
@@ -100,17 +100,10 @@ def frontier(estimate, *, true=None, title: str = "", cost: str = MEMORY, ax=Non
     )
     knee, best = estimate.knee, estimate.recommended
     if knee != best:
-        ax.plot(memory[knee], error[knee], "D", mfc="none", mec="k", mew=1.4, ms=12, label="knee", zorder=6)
-    ax.plot(memory[best], error[best], "*", color="#b2182b", ms=17, label="recommended", zorder=7)
-    ax.annotate(
-        estimate.names[best],
-        (memory[best], error[best]),
-        xytext=(0, 13),
-        textcoords="offset points",
-        ha="center",
-        fontsize=9,
-        zorder=8,
-    )
+        label = f"knee: {estimate.names[knee]}"
+        ax.plot(memory[knee], error[knee], "D", mfc="none", mec=ink(), mew=1.4, ms=12, label=label, zorder=6)
+    label = f"recommended: {estimate.names[best]}"
+    ax.plot(memory[best], error[best], "*", color="#b2182b", ms=17, label=label, zorder=7)
     ax.set_xlabel(cost)
     ax.set_ylabel("loss" if estimate.losses else "test error (fraction misclassified)")
     if estimate.losses:

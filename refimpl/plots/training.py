@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl.plots.canvas import LINES, MARKS, axes, write_title
+from refimpl.plots.canvas import LINES, MARKS, axes, ink, write_title
 
 
 def error_lines(
@@ -44,7 +44,7 @@ def error_lines(
             many = np.repeat(np.asarray(x)[:, np.newaxis], found.shape[1], axis=1)
             ax.plot(many, found, ".", color=line.get_color(), alpha=0.35, ms=4)
     if baseline is not None:
-        ax.axhline(baseline, color="0.4", lw=1, ls=(0, (6, 3)), label="float32")
+        ax.axhline(baseline, color=ink(0.6), lw=1, ls=(0, (6, 3)), label="float32")
     ax.set_xticks(list(x))
     ax.set_xlabel(label)
     ax.set_ylabel("test error (fraction misclassified)")
@@ -63,7 +63,7 @@ def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float |
     target : float
         The best weight.
     radius : float, optional
-        Updates rounded to nearest cannot end closer to it than that: drawn as a band.
+        Updates rounded to nearest stop before they are that close: drawn as a band, which their line does not enter.
     title : str
     ax : matplotlib Axes, optional
 
@@ -88,9 +88,15 @@ def weight_paths(paths: dict[str, np.ndarray], *, target: float, radius: float |
             markevery=0.1,
             ms=5,
         )
-    ax.axhline(target, color="0.4", lw=1, ls=(0, (6, 3)), label="best weight")
+    ax.axhline(target, color=ink(0.6), lw=1, ls=(0, (6, 3)), label="best weight")
     if radius is not None:
-        ax.axhspan(target - radius, target + radius, color="0.9", zorder=0, label="halting radius")
+        ax.axhspan(
+            target - radius,
+            target + radius,
+            fc=ink(0.1),
+            zorder=0,
+            label="halting radius: in it, no update to nearest moves the weight",
+        )
     ax.set_xlabel("step")
     ax.set_ylabel("weight")
     write_title(ax, title)

@@ -12,7 +12,7 @@ from refimpl.commands import tutorials as command
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "tutorials"
 TUTORIALS = sorted(HOME.glob("[0-9]*.py"))
-PICTURES = dict(zip((path.stem[:2] for path in TUTORIALS), (1, 3, 1, 1, 1, 1, 2, 1, 2, 1, 1, 4, 2), strict=True))
+PICTURES = dict(zip((path.stem[:2] for path in TUTORIALS), (1, 3, 1, 1, 1, 1, 2, 1, 2, 1, 1, 5, 2), strict=True))
 
 each = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
@@ -87,6 +87,6 @@ def test_as_a_notebook_it_shows_its_pictures_and_leaves_nothing_where_the_reader
     pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")
     made = command.notebook(path)
-    nbclient.execute(made, cwd=str(tmp_path), timeout=60, kernel_name="python3")
+    nbclient.execute(made, cwd=str(tmp_path), timeout=300, kernel_name="python3")
     assert command.pictures(made) == PICTURES[path.stem[:2]]
     assert not list(tmp_path.iterdir())
