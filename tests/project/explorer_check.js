@@ -34,9 +34,10 @@ for (const [name, code, decimals, hex] of VECTORS.written ?? []) {
   const v = decode(BigInt(code), readFormat(name));
   ask("written", `${name} ${code}`, `${decimal(signed(v))} ${hexFloat(v)}`, `${decimals} ${hex}`);
 }
-for (const [name, scale, zero, values, rounding, codes, decoded] of VECTORS.integers ?? []) {
+for (const [name, scale, zero, values, rounding, random, codes, decoded] of VECTORS.integers ?? []) {
   const f = { ...readFormat(name), scale: ratio(scale), zero: BigInt(zero) };
-  values.split(" ").forEach((t, i) => ask("integers", `${name} ${rounding} ${t}`, Number(toSigned(encode(read(t), f, rounding), f)), codes[i]));
+  const integer = t => Number(toSigned(encode(read(t), f, rounding, "", "", BigInt(random), 3), f));
+  values.split(" ").forEach((t, i) => ask("integers", `${name} ${rounding} ${t}`, integer(t), codes[i]));
   for (const [code, t] of decoded) ask("integers", `${name} ${code}`, same({ ...decode(toBits(BigInt(code), f), f), negative: t[0] === "-" }, t), true);
 }
 for (const [name, scale, values, codes, decoded] of VECTORS.books ?? []) {
