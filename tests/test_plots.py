@@ -146,6 +146,15 @@ def test_running_sums_and_staircases_are_drawn_as_given():
     assert [v.tolist() for v in line(axes, "int")] == [[0.2, 0.8], [0, 1]]
 
 
+def test_a_tree_of_additions_has_a_dot_for_every_sum_and_tells_fused_ones():
+    from refimpl.plots import sum_tree
+
+    figure = sum_tree((((0, 1, 2), 3, 4, 5), (6, 7)))
+    additions, fused = figure.axes[0].collections
+    assert len(additions.get_offsets()) == 2 and len(fused.get_offsets()) == 2
+    assert {text.get_text() for text in figure.axes[0].texts} == {str(k) for k in range(8)}
+
+
 def test_the_certificate_picture_shows_error_and_bound_of_every_image_and_the_line_between():
     gamma, delta, bound = [0.5, 0.4, 0.1, 0.0], [0.01, 0.1, 0.08, 0.02], [0.1, 0.3, np.inf, 0.05]
     same = np.array([True, True, False, True])

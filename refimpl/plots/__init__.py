@@ -1,6 +1,6 @@
 """Pictures: data in, axes optional, figure out.  The only room that imports Matplotlib."""
 
-from refimpl.plots.arithmetic import running_sums, staircases
+from refimpl.plots.arithmetic import running_sums, staircases, sum_tree
 from refimpl.plots.formats import bit_layout, number_line, rounding_modes
 from refimpl.plots.numerics import assignment, certificate, errors_with_t, operands, predicted, relative_error, tails
 from refimpl.plots.papers import chart
@@ -23,6 +23,7 @@ __all__ = [
     "rounding_modes",
     "running_sums",
     "staircases",
+    "sum_tree",
     "tails",
     "weight_paths",
 ]

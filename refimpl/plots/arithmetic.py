@@ -83,3 +83,58 @@ def _draw(ax, x, lines, every: int) -> None:
             marker=MARKS[i % len(MARKS)],
             ls=LINES[i % len(LINES)],
         )
+
+
+def sum_tree(tree, *, title: str = "", ax=None):
+    """Draw in which order terms are added: terms at the bottom, each sum above what it adds.
+
+    Parameters
+    ----------
+    tree : nested tuples of term numbers
+        As `refimpl.testing.identify_sum` finds it.  A sum of more than two is one fused sum, a filled dot.
+    title : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = sum_tree(((0, 1), (2, 3)), title="neighbours in pairs")
+    >>> len(figure.axes[0].collections[0].get_offsets())  # three additions
+    3
+    """
+    ax = axes(ax, size=(8.0, 4.0))
+    stack, sums, column = [(tree, False)], [], 0
+    done: list[tuple[float, int]] = []
+    while stack:  # not by functions that call themselves: chains are deep
+        node, ready = stack.pop()
+        if isinstance(node, int):
+            done.append((column, 0))
+            ax.annotate(str(node), (column, 0), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=7)
+            column += 1
+        elif not ready:
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(node))
+        else:
+            below = done[-len(node) :]
+            del done[-len(node) :]
+            at = float(np.mean([x for x, _ in below])), max(y for _, y in below) + 1
+            for x, y in below:
+                ax.plot([x, x, at[0]], [y, at[1], at[1]], color="C0", lw=0.8)
+            sums.append((*at, len(node) > 2))
+            done.append(at)
+    for fused, face in ((False, "white"), (True, "C0")):
+        some = [(x, y) for x, y, more in sums if more == fused]
+        if some:
+            label = "fused sum" if fused else "addition"
+            ax.scatter(*zip(*some, strict=True), s=14, facecolor=face, edgecolor="C0", zorder=3, label=label)
+    ax.set_ylabel("depth")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.set_xticks([])
+    ax.set_xlabel("terms, in the order in which they meet")
+    ax.xaxis.labelpad = 12
+    write_title(ax, title)
+    ax.legend(fontsize=8, loc="upper left")
+    return ax.figure

@@ -7,6 +7,7 @@
 `laws`              properties of every correct implementation; `false_laws` those of none
 `Behaviour`         a format with its rules, as expected; `explain` one case of it
 `identify`          which format and rounding an unknown quantizer has
+`identify_sum`      in which order, how wide and how rounded an unknown function adds
 `strategies`        Hypothesis strategies (needs hypothesis, loaded when asked for)
 `Vectors`           test vectors as text; `verify` the results that come back
 `Implementation`    the functions of an implementation; `Program` one on a pipe
@@ -30,6 +31,7 @@ from refimpl.testing.identification import Identification, identify
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.implementations.implementations import Implementation
 from refimpl.testing.implementations.programs import Program
+from refimpl.testing.summation import SumReport, identify_sum
 from refimpl.testing.vectors.vectors import Vectors
 from refimpl.testing.vectors.verification import verify
 
@@ -48,12 +50,14 @@ __all__ = [
     "Law",
     "Program",
     "Report",
+    "SumReport",
     "Vectors",
     "case_groups",
     "conform",
     "explain",
     "false_laws",
     "identify",
+    "identify_sum",
     "laws",
     "pytest_tests",
     "strategies",

@@ -1,0 +1,756 @@
+"""In which order, how wide and how rounded does an unknown function add?  Found from its answers alone.
+
+*Order.*  All terms are 1 but two, +M and -M, so large that adding 1 to them changes nothing.  What comes out is the
+number of ones that were not swallowed: those added after M and -M have met.  So n less the answer is the number of
+leaves of the smallest subtree that holds both, and these numbers give the tree: n - 1 calls for a chain, about
+n log2(n) / 2 for a balanced tree.  Terms that all meet at once are one fused sum.
+
+*Width.*  In a fused sum of 1, -1 and 2^-t what is left of 2^-t was kept in alignment; in a binary one, 1 + 2^-t - 1.
+
+*Name.*  What is known by name, and the tree itself in several arithmetics, foretells the answers to random terms.
+
+*Limits.*  Ones that are not swallowed but rounded up (a sticky bit in alignment, directed rounding) give no tree; then
+only what is known by name is tried.
+
+*Source*: Xie et al., Revealing floating-point accumulation orders (USENIX ATC 2025), the recursive form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from refimpl import _arguments
+from refimpl.formats import FloatFormat, format
+from refimpl.formats.units import FP22, UNITS, MatrixUnit
+from refimpl.ops import dot, quantize
+from refimpl.ops import sum as summed
+from refimpl.spec import float_codes
+from refimpl.spec.float_codes import Value
+
+Tree = int | tuple["Tree", ...]
+KINDS = ("sum", "dot", "matmul")
+PROBES = 6  # random sums that a name has to foretell
+WORDS = {"toward_zero": "toward zero", "toward_negative": "toward negative", "ties_to_even": "to nearest, ties to even"}
+WORDS["to_odd"] = "to odd"
+
+
+@dataclass(frozen=True)
+class SumReport:
+    """What `identify_sum` found out; printed, it says so in words.
+
+    `tree`: nested tuples of term numbers, None where the answers are not those of a tree of additions; `order`: the
+    tree in words; `terms`, `calls`: how many; `known`: names that foretold every answer to random terms, best first;
+    `unit`: a MatrixUnit that did, where groups of terms are fused; `accumulator_bits`, `accumulator_rounding`,
+    `alignment_bits`, `alignment_cut`: as measured, None where the tree has no place to see them.
+    """
+
+    terms: int
+    calls: int
+    tree: Tree | None
+    order: str
+    known: tuple[str, ...] = ()
+    unit: MatrixUnit | None = None
+    accumulator_bits: int | None = None
+    accumulator_rounding: str | None = None
+    alignment_bits: int | None = None
+    alignment_cut: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [f"{self.order} ({self.terms} terms, {self.calls} calls)"]
+        if self.tree is not None:
+            lines.append(f"  tree          {nested(self.tree)}")
+        if self.alignment_bits is not None:
+            cut = WORDS.get(str(self.alignment_cut), "unknown")
+            lines.append(f"  alignment     {self.alignment_bits} bits behind the point, cut {cut}")
+        if self.accumulator_bits is not None:
+            how = WORDS.get(str(self.accumulator_rounding), "unknown")
+            lines.append(f"  accumulator   {self.accumulator_bits} significant bits, rounded {how}")
+        if self.known:
+            lines.append("  the same as   " + ", ".join(self.known))
+        else:
+            lines.append("  no arithmetic known by name foretells its answers to random terms")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+class _NoTree(Exception):
+    """The answers are not those of a tree of additions."""
+
+
+@dataclass
+class _Box:
+    """The function as one of exact terms: term i is a[i] * b[i], or a[i]."""
+
+    function: Callable
+    kind: str
+    fmt: FloatFormat
+    dtype: Any
+    shape: tuple[int, int]
+    calls: int = 0
+
+    def of(self, a: np.ndarray, b: np.ndarray) -> float:
+        """Return the answer to factors, float64 (n,) each."""
+        self.calls += 1
+        x, y = (v.astype(self.dtype) for v in (a, b))
+        if self.kind == "sum":
+            found = self.function(x)
+        elif self.kind == "dot":
+            found = self.function(x, y)
+        else:
+            rows, columns = self.shape
+            found = self.function(np.tile(x, (rows, 1)), np.tile(y[:, None], (1, columns)))
+        return float(np.asarray(found).reshape(-1)[0])
+
+    def powers(self, exponents: np.ndarray, signs: np.ndarray) -> float:
+        """Return the answer to terms sign * 2^exponent, by half of the exponent in each factor; sign 0 is no term."""
+        first = exponents if self.kind == "sum" else exponents // 2
+        return self.of(signs * 2.0**first, 2.0 ** (exponents - first))
+
+    def exponents(self, subnormal: bool) -> tuple[int, int]:
+        """Return the exponents of the smallest and the largest power of two a term may be."""
+        low = self.fmt.min_exponent - (self.fmt.mantissa_bits if subnormal and self.fmt.has_subnormals else 0)
+        times = 1 if self.kind == "sum" else 2
+        return times * low, times * (self.fmt.maxexp - 1)
+
+
+def identify_sum(
+    function: Callable,
+    *,
+    kind: Literal["sum", "dot", "matmul"] = "sum",
+    terms: int = 32,
+    fmt: str | FloatFormat = "float32",
+    dtype=None,
+    shape: tuple[int, int] = (1, 1),
+    seed: int = 0,
+) -> SumReport:
+    """Find out how a function adds: order, fused groups, widths, rounding, and whether that has a name.
+
+    Parameters
+    ----------
+    function : callable
+        Of an array (terms,) for ``sum``; of two, (terms,) each, for ``dot``; of matrices (m, terms) and (terms, n) for
+        ``matmul``, of whose product the first element is looked at.  Deterministic.
+    kind : str
+    terms : int
+        2 to 4096.  An order often depends on it (blocks, unrolled loops): ask for the sizes you use.
+    fmt : FloatFormat or its name
+        The format of the operands, whose values alone are given.
+    dtype : dtype, optional
+        What the function takes; by default float16, float32 or float64, whichever holds the format.
+    shape : (int, int)
+        m and n for ``matmul``: libraries choose their loops by them.
+    seed : int
+        Of the random terms.
+
+    Returns
+    -------
+    SumReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range, a function that cannot be called so or does not answer with numbers, and where the
+        format's range is too narrow for what is accumulated: ones have to be swallowed.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> print(identify_sum(lambda x: rf.sum(x, "float32", order="pairwise"), terms=8))
+    neighbours in pairs (8 terms, 30 calls)
+      tree          ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
+      accumulator   24 significant bits, rounded to nearest, ties to even
+      the same as   additions of float32 in this order
+    >>> unit = lambda a, b: rf.dot(a, b, "float8_e5m2", unit="hopper-fp8")
+    >>> found = identify_sum(unit, kind="dot", terms=64, fmt="float8_e5m2")
+    >>> found.order, found.alignment_bits, found.known[:1]
+    ('groups of 32 terms, each fused with the accumulator', 13, ('hopper-fp8',))
+    """
+    _arguments.function("identify_sum", "function", function, "a function that adds")
+    _arguments.choice("identify_sum", "kind", kind, KINDS)
+    n = _arguments.integer("identify_sum", "terms", terms, _arguments.Interval(2, 4096))
+    found = format(fmt)
+    if not isinstance(found, FloatFormat) or not found.signed or not found.has_zero or not found.fits_float64:
+        raise _arguments.wrong_value("identify_sum", "fmt", str(fmt), "a float format with signs, within float64")
+    rows = tuple(_arguments.integer("identify_sum", "shape", size, _arguments.Interval(1)) for size in shape)
+    if len(rows) != 2:
+        raise _arguments.wrong_value("identify_sum", "shape", shape, "a pair of sizes, m and n")
+    if dtype is None:
+        holds = (t for t in (np.float16, np.float32, np.float64) if _within(found, np.finfo(t)))
+        dtype = next(holds, np.float64)
+    box = _Box(function, kind, found, np.dtype(dtype), rows)
+    scale = _scale(box, n)
+    tree, order = None, "exact: every term counts, in whatever order"
+    if scale is not None:
+        try:
+            tree = _tree(box, n, *scale)
+            order = in_words(tree)
+        except _NoTree:
+            order = "not a tree of additions: compensated, or rounded in a direction"
+    facts: dict[str, Any] = {}
+    if tree is not None:
+        facts = _accumulator(box, n, tree) | _alignment(box, n, tree)
+    own = _own_unit(box, tree, facts)
+    probes = list(_probes(box, n, seed))
+    answers = [box.of(*probe) for probe in probes]
+
+    def foretells(candidate) -> bool:
+        try:
+            return all(_same(candidate(*probe), answer) for probe, answer in zip(probes, answers, strict=True))
+        except (ValueError, OverflowError):  # it cannot be asked this
+            return False
+
+    rounding = facts.get("accumulator_rounding") or "ties_to_even"
+    known = tuple(name for name, candidate in _candidates(box, tree, rounding) if foretells(candidate))
+    unit = None
+    if own is not None:
+        unit = next((u for u in own if foretells(_on(u, box))), None)
+    if unit is not None and not known:
+        known = ("a unit of your own: .unit describes it",)
+    return SumReport(n, box.calls, tree, order, known, unit, **facts)
+
+
+def _within(fmt: FloatFormat, finfo) -> bool:
+    least = fmt.min_exponent - fmt.mantissa_bits
+    return fmt.mantissa_bits <= finfo.nmant and fmt.maxexp <= finfo.maxexp and least >= finfo.minexp - finfo.nmant
+
+
+def _same(x: float, y: float) -> bool:
+    return x == y or (math.isnan(x) and math.isnan(y))
+
+
+# -- the tree ----------------------------------------------------------------------------------------
+
+
+def _scale(box: _Box, n: int) -> tuple[int, int] | None:
+    """Return the exponents of M and of the ones, None where nothing is ever swallowed."""
+    options = []
+    for subnormal in (True, False):
+        low, high = box.exponents(subnormal)
+        options.append((min(high, 100), max(low, min(0, high - 100) if high > 100 else low)))
+        options.append((min(high, 14), max(low, -24)))
+    refused = ""
+    for large, one in sorted(set(options), key=lambda pair: pair[1] - pair[0]):
+        ones = box.powers(np.full(n, one), np.ones(n))
+        both = _left(box, n, 0, n - 1, large, one)
+        if ones != n * 2.0**one or not math.isfinite(both):
+            refused = refused or f"{n} terms of 2^{one} give {ones}, and with 2^{large} and its opposite {both}"
+            continue
+        if both == n - 2 and all(_left(box, n, i, i + 1, large, one) == n - 2 for i in (0, n // 2 - 1) if i + 1 < n):
+            return None if n > 2 else (large, one)
+        return large, one
+    raise ValueError(
+        _arguments.message("identify_sum", "function", f"one of whose answers {refused}", "one that adds them exactly")
+    )
+
+
+def _left(box: _Box, n: int, i: int, j: int, large: int, one: int) -> float:
+    """Return how many ones are left when terms i and j are M and -M."""
+    exponents, signs = np.full(n, one), np.ones(n)
+    exponents[[i, j]] = large
+    signs[j] = -1.0
+    return box.powers(exponents, signs) / 2.0**one
+
+
+def _tree(box: _Box, n: int, large: int, one: int) -> Tree:
+    """Return the tree of additions."""
+    rng = np.random.default_rng(n)
+
+    def size(i: int, j: int) -> int:
+        """Return the number of leaves of the smallest subtree that holds both."""
+        left = _left(box, n, i, j, large, one)
+        if not 0 <= left <= n - 2 or left != int(left):
+            raise _NoTree
+        return n - int(left)
+
+    def subtree(leaves: list[int], sizes: dict[int, int] | None = None) -> Tree:
+        node: Tree = leaves[0]
+        if sizes is None:
+            sizes = {j: size(leaves[0], j) for j in leaves[1:]}
+        count = 1
+        for level in sorted({sizes[j] for j in leaves[1:]}):
+            joining = [j for j in leaves[1:] if sizes[j] == level]
+            if count + len(joining) != level:
+                raise _NoTree
+            node = (node, *children(joining, level))
+            count = level
+        return node
+
+    def children(leaves: list[int], level: int) -> Iterator[Tree]:
+        """Yield the subtrees that meet at a level; all single leaves if the first is and a few pairs agree."""
+        first = True
+        while leaves:
+            sizes = {j: size(leaves[0], j) for j in leaves[1:]}
+            mine = [leaves[0], *(j for j in leaves[1:] if sizes[j] < level)]
+            leaves = [j for j in leaves if j not in set(mine)]
+            yield subtree(mine, sizes)
+            if first and len(mine) == 1 and len(leaves) > 2:
+                pairs = {tuple(sorted(rng.choice(leaves, 2, replace=False))) for _ in range(len(leaves).bit_length())}
+                if all(size(int(i), int(j)) == level for i, j in pairs):
+                    yield from leaves
+                    return
+            first = False
+
+    limit = _recursion(n)
+    with limit:
+        return subtree(list(range(n)))
+
+
+class _recursion:
+    """Let functions call themselves deeply enough for a chain of n terms, for as long as it is entered."""
+
+    def __init__(self, n: int):
+        self.depth = 4 * n + 1000
+
+    def __enter__(self):
+        import sys
+
+        self.before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(self.before, self.depth))
+
+    def __exit__(self, *_):
+        import sys
+
+        sys.setrecursionlimit(self.before)
+
+
+def leaves_of(tree: Tree) -> list[int]:
+    """Return the term numbers of a tree, left to right.
+
+    >>> leaves_of(((0, 2), 1))
+    [0, 2, 1]
+    """
+    found, left = [], [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, int):
+            found.append(node)
+        else:
+            left.extend(reversed(node))
+    return found
+
+
+def nested(tree: Tree, most: int = 200) -> str:
+    """Return a tree as sums in brackets, cut short.
+
+    >>> nested((((0, 1), 2), (3, 4, 5))), nested(_chain(range(100)))
+    ('((0 + 1) + 2) + (3 + 4 + 5)', '(((0 + 1) + 2) + 3) + ... + 99')
+    """
+    n = len(leaves_of(tree))
+    if n > 8 and _same_tree(tree, _chain(range(n))):
+        return f"(((0 + 1) + 2) + 3) + ... + {n - 1}"
+
+    def text(node: Tree, budget: int) -> str:
+        if isinstance(node, int):
+            return str(node)
+        if len(leaves_of(node)) > budget:
+            return f"[{len(leaves_of(node))} terms: {', '.join(map(str, leaves_of(node)[:4]))}, ...]"
+        return "(" + " + ".join(text(child, budget) for child in node) + ")"
+
+    whole = text(tree, 40)
+    if isinstance(tree, tuple) and whole.startswith("["):
+        whole = "(" + " + ".join(text(child, 12) for child in tree) + ")"
+    whole = whole[1:-1] if whole.startswith("(") else whole
+    return whole if len(whole) <= most else whole[: most - 3] + "..."
+
+
+def in_words(tree: Tree) -> str:
+    """Return the order of a tree in words.
+
+    >>> in_words(((0, 1), 2)), in_words(((0, 1), (2, 3))), in_words(((0, 1, 2), 3, 4, 5))
+    ('one after the other', 'neighbours in pairs', 'groups of 3 terms, each fused with the accumulator')
+    >>> in_words(((((0, 2), (1, 3)), 4), 5))
+    '2 sums side by side, of every 2nd term, then these; then the last 2 one after the other'
+    """
+    return _words(*_sorted(tree))
+
+
+def _words(tree: Tree, first: int, n: int) -> str:
+    """Return the order of a sorted tree of the n terms from `first` on, if it is of those."""
+    if isinstance(tree, int) or _same_tree(tree, _chain(range(first, first + n))):
+        return "one after the other"
+    groups = _groups(tree, first)
+    if groups is not None:
+        count, joined = groups
+        if count >= n:
+            return f"all {n} terms in one fused sum"
+        how = "each fused, then added to the accumulator" if joined else "each fused with the accumulator"
+        return f"groups of {count} terms, {how}"
+    if _same_tree(tree, _sorted(_chain(range(first + n - 1, first - 1, -1)))[0]):
+        return "one after the other, the last term first"
+    if _same_tree(tree, _neighbours(list(range(first, first + n)))):
+        return "neighbours in pairs"
+    lanes = _stride(tree)
+    if lanes > 1 and n > lanes:
+        parts = _parts(tree, lanes)
+        if all(_same_tree(part, _chain(range(first + k, first + n, lanes))) for k, part in enumerate(parts)):
+            ending = {1: "st", 2: "nd", 3: "rd"}.get(lanes % 10 * (lanes // 10 % 10 != 1), "th")
+            return f"{lanes} sums side by side, of every {lanes}{ending} term, then these"
+    chunk = _chunk(tree)
+    if 1 < chunk < n and _same_tree(tree, _chunks(first, n, chunk)):
+        return f"chunks of {chunk}, each one after the other, then their sums"
+    last = 0
+    while len(tree) == 2 and tree[1] == first + n - 1 - last and isinstance(tree[0], tuple):
+        tree, last = tree[0], last + 1
+    if last:
+        return f"{_words(tree, first, n - last)}; then the last {last} one after the other"
+    if len(tree) == 2:
+        half = len(leaves_of(tree[0]))
+        if sorted(leaves_of(tree[0])) == list(range(first, first + half)):
+            both = [_words(tree[0], first, half), _words(tree[1], first + half, n - half)]
+            each = f"each {both[0]}" if both[0] == both[1] else f"the first {both[0]}; the second {both[1]}"
+            return f"two halves, of {half} and {n - half} terms: {each}"
+    return "another tree"
+
+
+def _same_tree(x: Tree, y: Tree) -> bool:
+    """Compare trees that may be too deep for Python's own comparison."""
+    left = [(x, y)]
+    while left:
+        x, y = left.pop()
+        if isinstance(x, int) or isinstance(y, int) or len(x) != len(y):
+            if x != y:
+                return False
+        else:
+            left.extend(zip(x, y, strict=True))
+    return True
+
+
+def _stride(tree: Tree) -> int:
+    """Return how far apart the first term and the one that it meets first are."""
+    while isinstance(tree, tuple) and isinstance(tree[0], tuple):
+        tree = tree[0]
+    return tree[1] - tree[0] if isinstance(tree, tuple) and isinstance(tree[1], int) else 0  # type: ignore[operator]
+
+
+def _chunk(tree: Tree) -> int:
+    """Return the number of terms of the first chain."""
+    while isinstance(tree, tuple) and not isinstance(tree[1], int):
+        tree = tree[0]
+    return len(leaves_of(tree))
+
+
+def _parts(tree: Tree, count: int) -> list[Tree]:
+    """Return the nodes of a tree just deep enough that there are `count`, the largest split first."""
+    parts = [(len(leaves_of(tree)), tree)]
+    while len(parts) < count:
+        at = max(range(len(parts)), key=lambda k: parts[k][0])
+        node = parts[at][1]
+        if isinstance(node, int):
+            break
+        parts[at : at + 1] = [(len(leaves_of(child)), child) for child in node]
+    return sorted((part for _, part in parts), key=lambda part: min(leaves_of(part)))
+
+
+def _chain(leaves) -> Tree:
+    node: Any = None
+    for leaf in leaves:
+        node = leaf if node is None else (node, leaf)
+    return node
+
+
+def _neighbours(level: list[Tree]) -> Tree:
+    while len(level) > 1:
+        odd = level[-1:] if len(level) % 2 else []
+        level = [(x, y) for x, y in zip(level[::2], level[1::2], strict=False)] + odd
+    return level[0]
+
+
+def _chunks(first: int, n: int, chunk: int) -> Tree:
+    return _chain([_chain(range(at, min(at + chunk, first + n))) for at in range(first, first + n, chunk)])
+
+
+def _sorted(tree: Tree) -> tuple[Tree, int, int]:
+    """Return a tree with the children of each node by their first terms, its first term, and how many it has."""
+    stack: list[tuple[Tree, bool]] = [(tree, False)]
+    done: list[tuple[Tree, int, int]] = []
+    while stack:
+        node, ready = stack.pop()
+        if isinstance(node, int):
+            done.append((node, node, 1))
+        elif not ready:
+            stack.append((node, True))
+            stack.extend((child, False) for child in node)
+        else:
+            children = sorted(done[-len(node) :], key=lambda child: child[1])
+            del done[-len(node) :]
+            together = tuple(child[0] for child in children), children[0][1], sum(child[2] for child in children)
+            done.append(together)
+    return done[0]
+
+
+def _groups(tree: Tree, first: int = 0) -> tuple[int, bool] | None:
+    """Return the number of terms of each fused group, and whether groups are added to the accumulator apart.
+
+    >>> _groups(((0, 1, 2), 3, 4, 5)), _groups(((0, 1, 2), (3, 4, 5))), _groups(((0, 1), 2))
+    ((3, False), (3, True), None)
+    """
+    parts: list[list[int]] = []
+    joined, node = False, tree
+    while isinstance(node, tuple):
+        if all(isinstance(child, int) for child in node):
+            parts.append(list(node))  # type: ignore[arg-type]
+            break
+        before, *rest = node
+        if len(node) == 2 and isinstance(rest[0], tuple) and len(rest[0]) > 2 and not _inner(rest[0]):
+            joined = True
+            parts.append(list(rest[0]))  # type: ignore[arg-type]
+        elif all(isinstance(child, int) for child in rest):
+            parts.append(list(rest))  # type: ignore[arg-type]
+        else:
+            return None
+        node = before
+    sizes = [len(part) for part in reversed(parts)]
+    flat = [leaf for part in reversed(parts) for leaf in part]
+    usual = (
+        flat == list(range(first, first + len(flat)))
+        and sizes[0] > 2
+        and len(set(sizes[:-1])) <= 1
+        and sizes[-1] <= sizes[0]
+    )
+    return (sizes[0], joined) if usual and (len(sizes) < 2 or sizes[1] <= sizes[0]) else None
+
+
+def _inner(node: Tree) -> bool:
+    return isinstance(node, tuple) and any(isinstance(child, tuple) for child in node)
+
+
+# -- widths ------------------------------------------------------------------------------------------
+
+
+def _nodes(tree: Tree) -> Iterator[tuple]:
+    left = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, tuple):
+            yield node
+            left.extend(node)
+
+
+def _first(tree: Tree) -> int:
+    while isinstance(tree, tuple):
+        tree = tree[0]
+    return tree
+
+
+def _terms(box: _Box, n: int, exponents: dict[int, tuple[float, int]]) -> float:
+    """Return the answer to a few terms, {number: (factor, exponent)}, where all others are 0."""
+    a, b = np.zeros(n), np.zeros(n)
+    for i, (factor, exponent) in exponents.items():
+        first = exponent if box.kind == "sum" else exponent // 2
+        a[i], b[i] = factor * 2.0**first, 2.0 ** (exponent - first)
+    return box.of(a, b)
+
+
+def _last(most: int, holds: Callable[[int], bool]) -> int | None:
+    """Return the last number from 0 to `most` for which something holds, as it does for all before; None: for none."""
+    low, high = -1, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return None if low < 0 else low
+
+
+def _accumulator(box: _Box, n: int, tree: Tree) -> dict[str, Any]:
+    """Return bits and rounding of a sum of two terms, seen after a third has taken the first away."""
+    low, high = box.exponents(True)
+    top = min(0, high)
+    place = None
+    for node in _nodes(tree):
+        below = [child for child in node if isinstance(child, tuple) and len(child) == 2]
+        if below and len(node) == 2:
+            other = next(child for child in node if child is not below[0]) if len(below) < 2 else node[1]
+            place = _first(below[0][0]), _first(below[0][1]), _first(other)
+            break
+    if place is None:
+        return {}
+    i, j, k = place
+
+    def left(factor: float, exponent: int, sign: float = 1.0) -> float:
+        return _terms(box, n, {i: (sign, top), j: (sign * factor, exponent), k: (-sign, top)}) / 2.0**top
+
+    bits = _last(min(60, top - low), lambda t: left(1.0, top - t) == 2.0**-t)
+    if bits is None or bits == min(60, top - low):
+        return {}
+    step = top - bits
+    if step - 2 < low or box.fmt.mantissa_bits < 1:
+        return {"accumulator_bits": bits + 1}
+    # 1 + 1.5 steps, and 1 + .75 step, which lies nearer the upper one; and the same below zero
+    found = tuple(s * left(1.5, e, s) / 2.0**-bits for s in (1.0, -1.0) for e in (step, step - 1))
+    how: dict[tuple[float, ...], str] = {
+        (2.0, 1.0, 2.0, 1.0): "ties_to_even",
+        (1.0, 0.0, 1.0, 0.0): "toward_zero",
+        (1.0, 0.0, 2.0, 1.0): "toward_negative",
+        (1.0, 1.0, 1.0, 1.0): "to_odd",
+    }
+    return {"accumulator_bits": bits + 1, "accumulator_rounding": how.get(found)}
+
+
+def _alignment(box: _Box, n: int, tree: Tree) -> dict[str, Any]:
+    """Return bits and cut of a fused sum: what is left of 2^-t beside 1 and -1."""
+    fused = [node for node in _nodes(tree) if len(node) > 2 and sum(isinstance(c, int) for c in node) > 2]
+    if not fused:
+        return {}
+    i, j, k = [child for child in fused[0] if isinstance(child, int)][:3]
+    low, high = box.exponents(True)
+    top = min(high - 1, max(0, low + 52))
+
+    def left(factor: float, exponent: int) -> float:
+        return _terms(box, n, {i: (1.0, top), j: (-1.0, top), k: (factor, exponent)}) / 2.0**top
+
+    bits = _last(min(60, top - low), lambda t: left(1.0, top - t) != 0.0)
+    if bits is None or top - bits - 1 < low:
+        return {"alignment_bits": bits} if bits is not None else {}
+    step = top - bits
+    found = tuple(left(sign * 1.5, e) / 2.0**-bits for sign in (1.0, -1.0) for e in (step, step - 1))
+    how: dict[tuple[float, ...], str] = {
+        (1.0, 0.0, -1.0, 0.0): "toward_zero",
+        (1.0, 0.0, -2.0, -1.0): "toward_negative",
+        (2.0, 1.0, -2.0, -1.0): "ties_to_even",
+        (1.0, 1.0, -1.0, -1.0): "to_odd",
+    }
+    cut = how.get(found)
+    return {"alignment_bits": bits, "alignment_cut": cut}
+
+
+# -- names -------------------------------------------------------------------------------------------
+
+
+def _probes(box: _Box, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield random factors, float64 (n,) each, spread over some binades."""
+    rng = np.random.default_rng([seed, n])
+    for spread in [3, 8] * (PROBES // 2):
+        sides = []
+        for _ in range(1 if box.kind == "sum" else 2):
+            x = rng.standard_normal(n) * 2.0 ** rng.integers(-spread, spread + 1, n)
+            sides.append(quantize(np.clip(x, -box.fmt.max, box.fmt.max), box.fmt).astype(np.float64))
+        yield sides[0], sides[1] if len(sides) > 1 else np.ones(n)
+
+
+def _candidates(box: _Box, tree: Tree | None, rounding: str) -> Iterator[tuple[str, Callable]]:
+    """Yield names and functions of factors that add in a known way."""
+    if box.kind != "sum":
+        for name, unit in UNITS.items():
+            if box.fmt.name in unit.operands and not unit.scales:
+                yield name, _on(unit, box)
+                if unit.float16:
+                    yield f"{name} into float16", _on(unit, box, "float16")
+    if tree is not None:
+        yield from _evaluations(box, tree, rounding)
+    if tree is None:
+        yield "the exact sum, rounded once to float64", lambda a, b: math.fsum((a * b).tolist())
+        exact = "the exact sum, rounded once to float32"
+        yield exact, lambda a, b: float(np.float32(_to_odd(math.fsum, (a * b).tolist())))
+    if box.fmt.mantissa_bits > 24:
+        return
+    for into in dict.fromkeys((box.fmt.name, "float32", "float16", "bfloat16")):
+        for order in ("exact", "kahan"):
+            yield f"order={order!r}, accumulate={into!r}", _ordered(box, order, into, "ties_to_even")
+        for rounding in ("toward_zero", "toward_negative", "toward_positive"):
+            for order in ("sequential", "pairwise") if tree is None else ():
+                yield (
+                    f"order={order!r}, accumulate={into!r}, rounding={rounding!r}",
+                    _ordered(box, order, into, rounding),
+                )
+
+
+def _to_odd(total: Callable, terms: list[float]) -> float:
+    """Return the exact sum of float64s in float64, to odd, so that a second rounding sees what was lost."""
+    near = total(terms)
+    rest = total([*terms, -near])
+    if rest and math.isfinite(near) and not np.float64(near).view(np.int64) & 1:
+        return float(np.nextafter(near, math.inf if rest > 0 else -math.inf))
+    return near
+
+
+def _ordered(box: _Box, order: str, into: str, rounding: str) -> Callable:
+    options: dict[str, Any] = {"accumulate": into, "order": order, "rounding": rounding}
+    if box.kind == "sum":
+        return lambda a, b: float(summed(a, box.fmt, **options))
+    return lambda a, b: float(dot(a, b, box.fmt, **options))
+
+
+def _on(unit: MatrixUnit, box: _Box, accumulate: str | None = None) -> Callable:
+    return lambda a, b: float(dot(a, b, box.fmt, unit=unit, accumulate=accumulate))
+
+
+def _evaluations(box: _Box, tree: Tree, rounding: str) -> Iterator[tuple[str, Callable]]:
+    """Yield the arithmetics in which a tree may be evaluated, the sum rounded to a narrower format at last or not."""
+    answer = {np.dtype(np.float16): "float16", np.dtype(np.float32): "float32"}.get(box.dtype, "float64")
+    narrower = dict.fromkeys((answer, box.fmt.name))
+    how = "" if rounding == "ties_to_even" else f", rounded {WORDS[rounding]}"
+    for kind in ("float32", "float64", "float16", "bfloat16"):
+        last = [None, *(name for name in narrower if kind in ("float32", "float64") and name != kind)]
+        for product in ("rounded", "fused", *narrower)[: 1 if box.kind == "sum" else None]:
+            if product == kind or product in narrower and format(product).bits >= format(kind).bits:
+                continue
+            name = f"{'fused multiply-adds' if product == 'fused' else 'additions'} of {kind} in this order{how}"
+            if product in narrower:
+                name = f"products rounded to {product}, {name}"
+            for into in last:
+                words = name if into is None else f"{name}, the sum rounded to {into}"
+                yield words, partial(_evaluated, tree, kind=kind, product=product, rounding=rounding, into=into)
+
+
+def _evaluated(tree: Tree, a, b, kind: str, product: str, rounding: str, into: str | None) -> float:
+    """Return the sum of products by a tree of two-term additions, in the arithmetic of a kind.
+
+    product: ``rounded`` to the kind, ``fused`` (where a term joins a sum, or another term, its product is not
+    rounded), or a format to which it is rounded first.
+    """
+    fmt = format(kind)
+    fused = product != "rounded"
+    terms = [Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    if product not in ("rounded", "fused"):
+        terms = [Fraction(_rounded(term, format(product))) for term in terms]
+    stack: list[tuple[Tree, bool]] = [(tree, False)]
+    done: list[tuple[bool, Fraction]] = []  # whether it is a term, and not rounded yet
+    while stack:
+        node, ready = stack.pop()
+        if isinstance(node, int):
+            done.append((True, terms[node]))
+        elif len(node) != 2:
+            raise ValueError("not a tree of two-term additions")
+        elif not ready:
+            stack.extend([(node, True), (node[1], False), (node[0], False)])
+        else:
+            (second_term, second), (first_term, first) = done.pop(), done.pop()
+            if first_term and (not fused or second_term):
+                first = Fraction(_rounded(first, fmt, rounding))
+            if second_term and not fused:
+                second = Fraction(_rounded(second, fmt, rounding))
+            done.append((False, Fraction(_rounded(first + second, fmt, rounding))))
+    return float(done[0][1]) if into is None else _rounded(done[0][1], format(into))
+
+
+def _rounded(exact: Fraction, fmt: FloatFormat, rounding: str = "ties_to_even") -> float:
+    """Return an exact number rounded to a format; OverflowError beyond it."""
+    code = float_codes.encode(Value("finite", exact < 0, abs(exact)), fmt, rounding)
+    value = float_codes.decode(code, fmt)
+    if value.kind != "finite":
+        raise OverflowError("beyond the format")
+    return float_codes.to_float(value)
+
+
+def _own_unit(box: _Box, tree: Tree | None, facts: dict[str, Any]) -> list[MatrixUnit] | None:
+    """Return units that the tree and the widths leave possible, None where no terms are fused."""
+    groups = None if tree is None else _groups(tree)
+    if groups is None or box.kind == "sum" or facts.get("alignment_bits") is None:
+        return None
+    base = MatrixUnit(operands=(box.fmt.name,), terms=groups[0], fraction_bits=facts["alignment_bits"], nan_ones=False)
+    base = replace(base, cut=facts.get("alignment_cut") or "toward_zero")
+    kept = (None, 10) if box.fmt.name == "float32" else (None,)
+    return [
+        replace(base, into=into, rounding=rounding, align=align, joined=joined, operand_bits=bits)
+        for into in (format("float32"), FP22, format("float16"), format("bfloat16"))
+        for rounding in ("toward_zero", "ties_to_even")
+        for align in ("factors", "products")
+        for joined in (None, (31, 24))
+        for bits in kept
+    ]
