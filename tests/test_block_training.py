@@ -1,4 +1,4 @@
-"""Networks train in MX and NVFP4: what is multiplied is what the block format makes of the vectors that are summed."""
+"""Networks train in MX, NVFP4 and code books: what is multiplied is what those make of the vectors that are summed."""
 
 import numpy as np
 import pytest
@@ -67,11 +67,41 @@ def test_a_product_is_that_of_the_rounded_operands_forward_and_backward(name):
     assert layer.parameters["weight"].grad == pytest.approx(blocks(x, name, 1).T @ blocks(dy, name, 1), abs=1e-5)
 
 
-def test_nan_is_never_hidden():
-    rounder = Rounder(Precision(roles={"left operand": "nvfp4"}), seed=0)
+@pytest.mark.parametrize("book", ["nf4", "dynamic8", rf.quantile_codebook(RNG.standard_normal(999), 3, name="three")])
+@pytest.mark.parametrize("per", ["tensor", "row", 4, 64])
+def test_a_code_book_s_operands_are_what_it_makes_of_what_shares_a_scale(book, per):
+    x = (RNG.standard_normal((9, 21)) * np.exp(2 * RNG.standard_normal((9, 21)))).astype(np.float32)
+    rounding = Rounding(format=book, per=per)
+    rounder = Rounder(Precision(roles=dict.fromkeys(PRODUCT_ROLES, rounding)), seed=0)
+    parts = {"tensor": [slice(None)], "row": [slice(None)], 4: [slice(i, i + 4) for i in range(0, 21, 4)]}
+    expected = np.empty_like(x)
+    for rows in [slice(None)] if per == "tensor" else range(9):
+        for part in parts.get(per, [slice(None)]):
+            codes, scale = rf.quantize_codebook(x[rows, part], book)
+            assert scale == np.abs(x[rows, part]).max()
+            expected[rows, part] = rf.decode_codebook(codes, scale, book)
+    for role, operand in (("left operand", x), ("right operand", x.T)):
+        found = round_operand(rounder, np.ascontiguousarray(operand), role, "", images=False)
+        assert np.array_equal(found if role == "left operand" else found.T, expected)
+
+
+def test_a_network_trains_in_nf4_about_as_in_float32_and_otherwise_than_in_three_values():
+    task, found = rf.data.load("digits"), {}
+    ternary = rf.formats.CodeBook("ternary", (-1.0, 0.0, 1.0))
+    ways = {"float32": {}, "nf4": {"right operand": Rounding(format="nf4", per=16)}, "ternary": {"weight": ternary}}
+    for name, roles in ways.items():
+        precision = Precision(roles=roles, rounding="ties_to_even", loss_scale=1.0)
+        found[name] = rf.nn.fit(rf.nn.mlp(widths=(32,)), task, precision=precision, epochs=2).history[-1]["loss"]
+    assert abs(found["nf4"] - found["float32"]) < 0.05 < found["ternary"] - found["float32"]
+
+
+@pytest.mark.parametrize("rounding", ["nvfp4", Rounding(format="nf4", per=16), "nf4"])
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_nan_is_never_hidden(rounding, lost):
+    rounder = Rounder(Precision(roles={"left operand": rounding}, rounding="ties_to_even"), seed=0)
     x = np.ones((2, 16), np.float32)
-    x[1, 3] = np.nan
-    assert np.isnan(rounder(x, "left operand")).any()
+    x[1, 3] = lost
+    assert np.isnan(rounder(x, "left operand")[1, 3]) and not np.isnan(rounder(x, "left operand")[0]).any()
 
 
 def test_a_network_trains_in_mxfp8_about_as_in_float32_and_otherwise_than_in_mxfp4():
@@ -92,7 +122,11 @@ def test_a_network_trains_in_mxfp8_about_as_in_float32_and_otherwise_than_in_mxf
         (lambda: Rounding(format="nvfp4", per=32), "per of nvfp4 is 32; allowed is its 16"),
         (lambda: Rounding(format="mxfp8_e4m3", scaling="delayed"), "each block is scaled by its largest"),
         (lambda: Rounding(format="mxfp8_e4m3", overflow="overflow"), "each block is scaled by its largest"),
-        (lambda: Rounding(format="nf4"), "nf4 is a code book"),
+        (lambda: Rounding(format="nf4", rounding="stochastic"), "unknown rounding of nf4 'stochastic'"),
+        (lambda: Rounding(format="nf4", scaling="delayed"), "scaling of nf4 is 'delayed'"),
+        (lambda: Rounding(format="dynamic8_unsigned"), "allowed is a code book with values of both signs"),
+        (lambda: Precision(roles={"weight": Rounding(format="nf4", per=64)}), "per of weight"),
+        (lambda: Precision(low="nf4", high="bfloat16"), "unknown rounding of nf4 'stochastic'"),
     ],
 )
 def test_what_blocks_cannot_be_used_for_is_refused(make, said):

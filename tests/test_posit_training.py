@@ -97,8 +97,6 @@ def test_nar_is_divergence():
         ("underflow is 'zero'; allowed is None", {"format": "float16", "underflow": "zero"}),
         ("format is 'posit32_2'; allowed is", {"format": "posit32_2"}),  # 27 fraction bits
         ("format is 'posit16_4'; allowed is", {"format": "posit16_4"}),  # up to 2^224
-        ("format is 'nf4'; allowed is", {"format": "nf4"}),
-        ("nf4 is a code book", {"format": "nf4"}),
     ],
 )
 def test_roundings_of_posits_that_make_no_sense_are_refused(words, settings):

@@ -90,8 +90,8 @@ ROLES = {
 """The roles, and which of PEPPP's two formats each takes."""
 
 TRAINABLE = (
-    "a signed integer format, or a floating-point format with a sign and a zero or a posit, of at most 23 mantissa "
-    "bits and a range within float32's, in which training computes"
+    "a signed integer format, a code book, or a floating-point format with a sign and a zero or a posit, of at most 23 "
+    "mantissa bits and a range within float32's, in which training computes"
 )
 
 PRODUCT_ROLES = ("left operand", "right operand", "product gradient")
@@ -107,7 +107,7 @@ Scaling = Literal["none", "current", "delayed"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 Underflow = Literal["minpos", "zero"]
 GradientsRounded = Literal["unscaled", "scaled"]
-Format = FloatFormat | IntFormat | PositFormat | BlockFormat
+Format = FloatFormat | IntFormat | PositFormat | BlockFormat | CodeBook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +116,12 @@ class Rounding:
 
     Parameters
     ----------
-    format : FloatFormat, IntFormat, PositFormat, BlockFormat or name
-        Blocks (MX, NVFP4) are for the roles of products, cut along the vectors that are summed.
+    format : FloatFormat, IntFormat, PositFormat, BlockFormat, CodeBook or name
+        Blocks (MX, NVFP4) are for the roles of products, cut along the vectors that are summed.  Code books
+        (``nf4``, ``dynamic8``, one of `refimpl.quantile_codebook`) take the nearest of their values times the
+        largest magnitude, in float32, of what shares a scale.
     rounding : RoundingMode
-        Integers take ``ties_to_even`` and ``stochastic``, posits ``ties_to_even``.
+        Integers take ``ties_to_even`` and ``stochastic``, posits and code books ``ties_to_even``.
     overflow : str
         As in `refimpl.quantize`.  Posits have but one way: numbers saturate, infinities become NaR.  NaN (and
         NaR, which float32 holds as NaN) stays NaN in every format, so that training says that it diverged.
@@ -176,10 +178,10 @@ class Rounding:
             check.choice("Rounding", f"rounding of {self.format}", self.rounding, ("ties_to_even", "stochastic"))
             if self.scaling == "none":
                 object.__setattr__(self, "scaling", "current")
+        elif isinstance(self.format, CodeBook):
+            self._of_books(self.format)
         elif not within_float32(self.format):
-            book = isinstance(self.format, CodeBook)
-            hint = f"{self.format} is a code book, whose scales training does not keep" if book else ""
-            raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE, hint)
+            raise check.wrong_value("Rounding", "format", str(self.format), TRAINABLE)
         if not isinstance(self.format, PositFormat):
             if self.underflow is not None:
                 raise check.wrong_value("Rounding", "underflow", self.underflow, f"None for {self.format}, no posit")
@@ -190,6 +192,16 @@ class Rounding:
                 raise check.wrong_value("Rounding", f"{name} of {self.format}", got, only, hint)
         if self.underflow is not None:
             check.choice("Rounding", "underflow", self.underflow, get_args(Underflow))
+
+    def _of_books(self, book: CodeBook) -> None:
+        """Check what a code book leaves to say: its scale is the largest magnitude."""
+        if not book.min < 0 < book.max:
+            raise check.wrong_value("Rounding", "format", book.name, "a code book with values of both signs")
+        for name, allowed in (("rounding", "ties_to_even"), ("overflow", "saturate")):
+            check.choice("Rounding", f"{name} of {book.name}", getattr(self, name), (allowed,))
+        if self.scaling == "delayed":
+            raise check.wrong_value("Rounding", f"scaling of {book.name}", "delayed", "current, or left out")
+        object.__setattr__(self, "scaling", "current")
 
     def _of_blocks(self, size: int) -> None:
         """Check what a block format leaves to say, and set its `per`."""

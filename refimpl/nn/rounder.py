@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from refimpl import ops
-from refimpl.formats import BlockFormat, FloatFormat, IntFormat, PositFormat
+from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat
 from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SUM_ROLES, Precision, Rounding
 
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
@@ -121,7 +121,7 @@ class Rounder:
         if self.counting:
             before = self._census(flat, rounding)
         scale = 1.0
-        if rounding.rule.per != "tensor":
+        if rounding.rule.per != "tensor" or isinstance(rounding.format, CodeBook):
             scale = math.nan  # there are many
             rounding.by_vectors(x, out, self.seed, self.calls)
         elif rounding.rule.scaling == "none":
@@ -233,6 +233,13 @@ class TensorRounding:
         if isinstance(self.rule.format, BlockFormat):
             codes = ops.quantize_blocks(x, self.rule.format, rounding=self.rule.rounding, seed=int(seed), stream=stream)
             result[...] = ops.decode_blocks(*codes[:2], self.rule.format, tensor_scale=codes.tensor_scale)
+            return
+        if isinstance(self.format, CodeBook):
+            finite, per = np.isfinite(x), self.rule.per
+            of: dict = {} if per == "tensor" else {"axis": 0} if per == "row" else {"axis": -1, "block_size": per}
+            rows = np.where(finite, x, np.float32(0)).reshape(-1, x.shape[-1] if x.ndim else 1)
+            found = ops.decode_codebook(*ops.quantize_codebook(rows, self.format, **of), self.format, **of)
+            result[...] = np.where(finite, found.reshape(x.shape), np.nan)
             return
         length = x.shape[-1]
         size = length if self.rule.per == "row" else min(self.rule.per, length)
