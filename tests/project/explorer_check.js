@@ -79,6 +79,18 @@ if (VECTORS.page) {
   show({ format: "bfloat16", to: "float8_e4m3fn", value: "1.0626" });
   ask("page", "double rounding", $("conversion").textContent.includes("Double rounding"), true);
   show({ format: "float8_e4m3fn" });
+  const type = (id, text) => { $(id).value = text; $(id).dispatchEvent(new Event("input", { bubbles: true })); };
+  const fields = [["m", "2", "e4m2fn"], ["bias", "9", "e4m2b9fn"], ["specials", "fnuz", "e4m2fnuz"], ["e", "5", "float8_e5m2fnuz"],
+    ["kind", "posit", "posit8_2"], ["es", "1", "posit8_1"], ["kind", "integer", "int8"], ["bits", "4", "int4"]];
+  for (const [id, text, name] of fields) { type(id, text); ask("page", `the field ${id}`, $("format").value + errors(), name); }
+  $("full").click();
+  ask("page", "the box", $("format").value, "int4_full");
+  for (const [id, text, code] of [["scale", "0.25", "0x1"], ["zero", "-2", "0xf"], ["value", "-0.7", "0xb"], ["rounding", "toward_zero", "0xc"],
+    ["format", "F8E4M3FN", "0xb3"], ["code", "0x7e", "0x7e"], ["overflow", "saturate", "0x7e"], ["value", "1e9", "0x7e"]]) {
+    type(id, text);
+    ask("page", `typed ${id}`, $("code").value + errors(), code);
+  }
+  show({ format: "float8_e4m3fn" });
   const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
   document.querySelector(".here a").focus();
   ["ArrowDown", "ArrowRight"].forEach(press);
