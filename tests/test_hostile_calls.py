@@ -51,8 +51,8 @@ GOOD = {
     "quantize_codebook": dict(x=X, book="nf4", scale=2.0, **SCALES),
     "decode_codebook": dict(codes=CODES, scale=2.0, book="nf4", **SCALES),
     "quantile_codebook": dict(x=X, bits=2, name="mine"),
-    "pack_bits": dict(codes=CODES, bits=4),
-    "unpack_bits": dict(packed=np.array([0x21, 0x43], np.uint8), bits=4, count=4),
+    "pack_bits": dict(codes=CODES, bits=4, signed=True, order="high"),
+    "unpack_bits": dict(packed=np.array([0x21, 0x43], np.uint8), bits=4, count=4, signed=True, order="high"),
     "qtorch_float_quantize": dict(x=np.ones(2, np.float32), exponent_bits=4, mantissa_bits=3, rounding="nearest"),
     "qtorch_float_quantize with noise": dict(
         x=np.ones(2, np.float32), exponent_bits=4, mantissa_bits=3, rounding="stochastic", random=[1, 2]
@@ -129,6 +129,7 @@ AGREE = {
     "packed": {"count"},
     "bits": {"codes", "packed", "exponent_bits", "symmetric", "signed"},
     "count": {"packed"},
+    "signed": {"codes"},
     "a": {"b", "zero_points"},
     "b": {"a", "zero_points"},
     "random": {"seed"},

@@ -138,6 +138,7 @@ def _kahan(x, y, fa, fb, f, mode, words):
         gained = _rounded(gained, f, mode, words, 4 * k + 2)
         exact = add(unpack(gained, f), negate(unpack(term, f)), downward)
         lost = _rounded(exact, f, mode, words, 4 * k + 3)
+        lost = lost if unpack(new, f)[0] <= FINITE else _0
         total = new
     return total
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from refimpl import _arguments
 from refimpl.ops import arrays
 
 _BITS = _arguments.Interval(1, 8)
+Order = Literal["low", "high"]
+_REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little")[:, 0]
 
 
-def pack_bits(codes, bits: int) -> np.ndarray:
-    """Put codes of few bits side by side, along the last axis, the first one in the low bits.
+def pack_bits(codes, bits: int, *, signed: bool = False, order: Order = "low") -> np.ndarray:
+    """Put codes of few bits side by side, along the last axis.
 
     Parameters
     ----------
     codes : array_like of integers from 0 to 2^bits - 1, at least one axis
     bits : int
         1 to 8: the width of a code, such as 4 for ``e2m1fn``.
+    signed : bool
+        Whether codes go from -2^(bits - 1) to 2^(bits - 1) - 1, in two's complement, such as those of ``int4``.
+    order : str
+        Which bits of a byte the first code takes: ``low``, as torchao, ml_dtypes and ONNX have it, or ``high``, as
+        bitsandbytes does.
 
     Returns
     -------
@@ -31,16 +40,21 @@ def pack_bits(codes, bits: int) -> np.ndarray:
 
     Notes
     -----
-    Code i takes bits i * bits to (i + 1) * bits of a stream whose bit 0 is the lowest of the first
-    byte, as torchao packs 4 bits.  *Source*: `refimpl.spec.packing`.
+    Code i takes bits i * bits to (i + 1) * bits of a stream whose bit 0 is the lowest of the first byte, or the
+    highest.  *Source*: `refimpl.spec.packing`.
 
     Examples
     --------
     >>> [hex(byte) for byte in pack_bits([0x1, 0x2, 0x3], 4)]
     ['0x21', '0x3']
+    >>> [hex(byte) for byte in pack_bits([-8, -1], 4, signed=True, order="high")]
+    ['0x8f']
     """
-    bits = _arguments.integer("pack_bits", "bits", bits, _BITS)
-    codes = arrays.codes("pack_bits", "codes", codes, f"{bits} bits", 1 << bits)
+    bits, half = _checked("pack_bits", bits, signed, order)
+    allowed = f"a code of {bits} bits, {-half} to {(1 << bits) - 1 - half}"
+    hint = f"; signed=True takes {-(1 << bits - 1)} to {(1 << bits - 1) - 1}" if not half else ""
+    codes = arrays.integers("pack_bits", "codes", codes, -half, (1 << bits) - 1 - half, allowed + hint)
+    codes = (codes & ((1 << bits) - 1)).astype(np.uint8)
     if codes.ndim == 0:
         raise _arguments.wrong_value("pack_bits", "codes", codes.item(), "an array of at least one axis")
     from refimpl.kernels import packing as kernel
@@ -48,13 +62,13 @@ def pack_bits(codes, bits: int) -> np.ndarray:
     count = codes.shape[-1]
     packed = np.empty((*codes.shape[:-1], -(-count * bits // 8)), np.uint8)
     rows = codes.size // count if count else 0
-    kernel.pack(
-        np.ascontiguousarray(codes, np.uint8).reshape(rows, count), packed.reshape(rows, packed.shape[-1]), bits
-    )
-    return packed
+    if order == "high":
+        codes = _REVERSED[codes] >> (8 - bits)
+    kernel.pack(np.ascontiguousarray(codes).reshape(rows, count), packed.reshape(rows, packed.shape[-1]), bits)
+    return packed if order == "low" else _REVERSED[packed]
 
 
-def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
+def unpack_bits(packed, bits: int, count: int, *, signed: bool = False, order: Order = "low") -> np.ndarray:
     """Take codes of few bits apart: what `pack_bits` put side by side.
 
     Parameters
@@ -64,10 +78,12 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
         1 to 8.
     count : int
         Codes along the last axis.
+    signed, order
+        As for `pack_bits`.
 
     Returns
     -------
-    ndarray of uint8, the last axis of length count
+    ndarray of uint8, or of int8 if signed, the last axis of length count
 
     Raises
     ------
@@ -79,7 +95,7 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
     >>> unpack_bits(np.array([0x21, 0x03], np.uint8), 4, 3)
     array([1, 2, 3], dtype=uint8)
     """
-    bits = _arguments.integer("unpack_bits", "bits", bits, _BITS)
+    bits, half = _checked("unpack_bits", bits, signed, order)
     count = _arguments.integer("unpack_bits", "count", count, _arguments.NOT_NEGATIVE)
     given = packed
     packed = _arguments.array("unpack_bits", "packed", packed)
@@ -93,5 +109,14 @@ def unpack_bits(packed, bits: int, count: int) -> np.ndarray:
 
     codes = np.empty((*packed.shape[:-1], count), np.uint8)
     rows = codes.size // count if count else 0
+    packed = packed if order == "low" else _REVERSED[packed]
     kernel.unpack(np.ascontiguousarray(packed).reshape(rows, need), codes.reshape(rows, count), bits)
-    return codes
+    codes = codes if order == "low" else _REVERSED[codes] >> (8 - bits)
+    return ((codes ^ half).astype(np.int16) - half).astype(np.int8) if half else codes
+
+
+def _checked(caller: str, bits, signed, order) -> tuple[int, int]:
+    """Return the bits of a code, and half of their range where codes are signed."""
+    bits = _arguments.integer(caller, "bits", bits, _BITS)
+    _arguments.choice(caller, "order", order, get_args(Order))
+    return bits, 1 << (bits - 1) if _arguments.flag(caller, "signed", signed) else 0

@@ -10,6 +10,7 @@ order           sum of the products p1, ..., pk
 ``pairwise``    round each p; then add neighbours, level by level, an odd one out passes up
 ``chunked``     each `chunk` products sequentially from +0; then these sums, sequentially from +0
 ``kahan``       y = round(p - c); t = round(total + y); c = round(round(t - total) - y); total = t
+                (c = 0 where t is not finite)
 ``exact``       round(p1 + ... + pk), once; for a posit accumulator what its quire gives
 ==============  ==================================================================================
 
@@ -89,6 +90,7 @@ def dot(
                 term = round(sub(mul(x, y), lost, rounding))
                 new = round(add(total, term, rounding))
                 lost = round(sub(round(sub(new, total, rounding)), term, rounding))
+                lost = lost if new.kind == "finite" else ZERO  # nothing is lost to an infinity: it stays one
                 total = new
             return total
         case "exact":

@@ -261,3 +261,11 @@ def test_float64_is_not_computed_in_where_its_53_bits_could_run_out():
         found = operation._exact_in_float64(np.array([[top, 1.0, -top]]), ones)
         assert (found is not None) == served and (found is None or found == 1)
     assert operation._exact_in_float64(np.array([[2.0**-600]]), np.array([[2.0**-600]])) is None
+
+
+@pytest.mark.parametrize("order", ["sequential", "pairwise", "kahan", "exact"])
+def test_an_infinite_sum_stays_infinite_in_every_order(order):
+    inf, nan = np.inf, np.nan
+    for terms, total in (([inf, 0], inf), ([1, -inf, 5, 7], -inf), ([60000, 59968, 1, 1], inf), ([inf, 1, -inf], nan)):
+        got = rf.sum(terms, "float16", order=order)
+        assert np.array_equal(got, total, equal_nan=True)
