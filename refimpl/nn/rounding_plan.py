@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl._arguments import NOT_NEGATIVE, integer
+from refimpl._display import as_html
 from refimpl.nn import checks
 from refimpl.nn.optimizer import Optimizer
 from refimpl.nn.precision import Precision
@@ -15,6 +16,12 @@ COLUMNS = ("call", "role", "layer", "shape", "format", "rounding", "scale")
 
 class RoundingPlan(list):
     """Rows of a rounding plan, dictionaries of `COLUMNS`; printed as a table."""
+
+    def __repr__(self) -> str:
+        return f"<RoundingPlan: {len(self)} roundings of a step>"
+
+    def _repr_html_(self) -> str:
+        return as_html(f"{len(self)} roundings of a step", COLUMNS, [[row[c] for c in COLUMNS] for row in self])
 
     def __str__(self) -> str:
         cells = [COLUMNS, *([str(row[c]) for c in COLUMNS] for row in self)]

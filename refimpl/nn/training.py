@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from refimpl import _arguments as check
+from refimpl._display import Shown
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.nn import checkpoint as checkpoints
@@ -33,8 +34,8 @@ STARTING = "the first run compiles"  # what progress bars say until there is som
 EVALUATED_AT_ONCE = 512  # test images of 8x8; fewer larger ones, down to 32, in as much memory
 
 
-@dataclass
-class Result:
+@dataclass(repr=False)
+class Result(Shown):
     """What a training run came to.
 
     Attributes
@@ -68,6 +69,14 @@ class Result:
     history: list[dict] = field(default_factory=list)
     diverged: bool = False
     seconds: float = 0.0
+
+    def _shown(self):
+        said = ", diverged" * self.diverged
+        line = f"test error {self.test_error:.3f} after {len(self.history)} epochs, {self.seconds:.1f} s{said}"
+        heads = [
+            key for key in ("loss", "error", "test_error", "loss_scale", "seconds") if key in (self.history or [{}])[0]
+        ]
+        return line, ("epoch", *heads), [(i, *map(epoch.get, heads)) for i, epoch in enumerate(self.history, 1)]
 
 
 def fit(
@@ -463,7 +472,7 @@ def _identity(model, task, precision, optimizer, epochs, batch_size, rate, facto
 
 
 def _bar(total: int, done: int, show: bool):
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     bar = tqdm(total=total, initial=done, unit="step", disable=not show, leave=False)
     bar.set_postfix_str(STARTING)

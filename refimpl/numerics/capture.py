@@ -95,7 +95,7 @@ class Distribution:
         return fit_student_t(kept[kept != 0])
 
 
-@dataclass
+@dataclass(repr=False)
 class Capture:
     """What was recorded of a run.
 
@@ -110,6 +110,9 @@ class Capture:
     operands: dict[tuple[str, str], Distribution] = field(default_factory=dict)
     steps: tuple[int, ...] = ()
     total: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Capture: {len(self.operands)} operands in {len(self.steps)} of {self.total} steps>"
 
     def of(self, layer: str, role: str) -> Distribution:
         """Return the operand of a role in the one layer whose name ends in `layer`.

@@ -145,7 +145,7 @@ class Operand:
         return int(np.prod(self.shape))
 
 
-@dataclass
+@dataclass(repr=False)
 class Evidence:
     """What every candidate does to every operand.
 
@@ -161,6 +161,9 @@ class Evidence:
     candidates: list[Candidate]
     operands: dict[tuple[str, str], Operand] = field(default_factory=dict)
     capture: Capture | None = None
+
+    def __repr__(self) -> str:
+        return f"<Evidence: {len(self.operands)} operands x {', '.join(c.name for c in self.candidates)}>"
 
     def value(self, key: tuple[str, str], metric: Metric) -> np.ndarray:
         """Return a metric of an operand for each candidate; ValueError if there is no such operand."""

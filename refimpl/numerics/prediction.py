@@ -174,7 +174,7 @@ def train_policies(
         check.instance(verb, f"assignments[{name!r}]", assignment, Assignment, ASSIGNMENT)
     _maker_and_seeds(verb, make, training.get("seeds", (0,)))
     checks.model_and_task(make(), task)
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     known = {}
     if journal is not None and Path(journal).exists():

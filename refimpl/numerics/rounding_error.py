@@ -102,7 +102,7 @@ def forward_error_bound(
     >>> bool(bound.max() < 0.01)  # float32 itself: summing is all that rounds
     True
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     check_bounded("forward_error_bound", model, precision)
     check_trained("forward_error_bound", model)

@@ -12,6 +12,7 @@ from decimal import ROUND_CEILING, Context
 import numpy as np
 
 from refimpl import _arguments as check
+from refimpl._display import Shown
 from refimpl.nn.precision import Precision, Rounding
 from refimpl.numerics.evidence import METRICS, Candidate, Evidence, Metric
 from refimpl.peppp.memory import Item, Memory
@@ -40,8 +41,8 @@ class Choice:
     bits: float
 
 
-@dataclass(frozen=True)
-class Assignment:
+@dataclass(frozen=True, repr=False)
+class Assignment(Shown):
     """A candidate for every operand.
 
     Attributes
@@ -57,6 +58,12 @@ class Assignment:
     metric: Metric
     tolerance: float
     choices: tuple[Choice, ...]
+
+    def _shown(self):
+        given = ", ".join(f"{name} to {n}" for name, n in self.counts().items())
+        line = f"{given} operands, by {self.metric} of at most {self.tolerance:g}"
+        rows = [(c.layer, c.role, c.candidate.name, c.bits, c.value) for c in self.choices]
+        return line, ("layer", "operand", "chosen", "bits", self.metric), rows
 
     def precision(self) -> Precision:
         """Return the policy that rounds every operand as chosen, and nothing else."""

@@ -118,7 +118,7 @@ def tail_table(
     formats = check.sequence(verb, "formats", formats, "['int8', 'e4m3fn']")
     trials = check.integer(verb, "trials", trials, check.Interval(1))
     size, seed = _settings(verb, formats, scaling, size, seed)
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     bar = tqdm(nus, disable=not progress, leave=False)
     with threadpool_limits(1, user_api="blas"):  # sums keep one order

@@ -31,6 +31,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from refimpl import _arguments as check
+from refimpl._display import Shown
 from refimpl.nn import layers, training
 from refimpl.nn.precision import Precision
 from refimpl.nn.rounder import Rounder
@@ -194,8 +195,8 @@ def _logits(model, images, precision, seed):
         return training.logits(model, images, Rounder(precision, precision.seed(seed) ^ 1))
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Shown):
     """What is known about the answers of a network in another precision, image by image.
 
     Attributes
@@ -229,6 +230,12 @@ class Certificate:
         """Median of bound / measured error where that is not 0 (nan if it always is): 1 is perfect."""
         moved = self.delta > 0
         return float(np.median(self.bound[moved] / self.delta[moved])) if moved.any() else np.nan
+
+    def _shown(self):
+        parts = {"proved": self.proved, "implied by the measured error": self.observed, "alike in this run": self.same}
+        shown = [(name, f"{of.mean():.1%}") for name, of in parts.items()]
+        line = f"{len(self.gamma)} images, by {self.outputs}: " + ", ".join(f"{name} {part}" for name, part in shown)
+        return line, ("classified alike", "of the images"), shown
 
     def summary(self) -> dict:
         """Return the fractions and medians, as plain numbers."""

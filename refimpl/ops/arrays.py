@@ -236,7 +236,7 @@ def by_rows(rows: int, steps: int, work, *, faster: int = 1) -> None:
     block = max(faster * STEPS_AT_ONCE // steps, 1)
     starts: Iterable[int] = range(0, rows, block)
     if block < rows:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         starts = tqdm(starts, unit="block", delay=2, leave=False, disable=None)
     for begin in starts:

@@ -22,6 +22,7 @@ import numpy as np
 
 import refimpl
 from refimpl._arguments import choice
+from refimpl._display import as_html
 from refimpl._files import checked_line, read_checked
 from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.sweeping import processes
@@ -59,6 +60,9 @@ class Table:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     remark: str = ""
+
+    def _repr_html_(self) -> str:
+        return as_html("\n".join(filter(None, (self.title, self.remark))), self.heads, self.rows)
 
     def __str__(self) -> str:
         cells = [self.heads, *self.rows]
@@ -108,7 +112,7 @@ class Chart:
     labels: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """What came out.
 
@@ -135,6 +139,12 @@ class Finding:
 
     def __post_init__(self):
         choice("Finding", "verdict", self.verdict, VERDICTS)
+
+    def __repr__(self) -> str:
+        return f"<Finding: {self.verdict}: {self.why}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.verdict, (self.why,), ()) + "".join(shown._repr_html_() for shown in self.tables)
 
 
 class Claim(NamedTuple):
@@ -219,7 +229,7 @@ class Bench:
         label : str
             Of the progress bar.
         """
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         names = [json.dumps([function.__module__, function.__qualname__, *case]) for case in cases]
         missing = {name: case for name, case in zip(names, cases, strict=True) if name not in self._kept}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refimpl._arguments import FRACTION, Interval, every, flag, integer, message, names, numbers, sequence
+from refimpl._display import Shown
 from refimpl.peppp import frontier as fronts
 from refimpl.peppp.checks import memory_cap
 
@@ -18,8 +19,8 @@ __all__ = ["Estimate"]
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Estimate:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Estimate(Shown):
     """What is known and believed about one data set after a few trainings.
 
     Parameters
@@ -202,6 +203,19 @@ class Estimate:
                 for i, name in enumerate(self.names)
             ],
         }
+
+    def _shown(self):
+        what, best = "loss" if self.losses else "error", self.recommended
+        line = f"{len(self.chosen)} of {len(self.names)} configurations measured; recommended {self.names[best]}, "
+        line = "\n".join([f"{line}{what} {self.error[best]:.3g}, cost {self.memory_mb[best]:.4g}", *self.notes])
+        marks = {self.knee: "knee"} | {best: "recommended"}
+        low, high = (np.full(len(self.names), np.nan),) * 2 if self.band is None else self.band
+        rows = [
+            (self.names[i], self.memory_mb[i], self.error[i], low[i], high[i], self.measured[i], marks.get(i, ""))
+            for i in np.argsort(self.memory_mb, kind="stable")
+            if self.frontier[i]
+        ]
+        return line, ("frontier", "cost", what, "band from", "to", "measured", ""), rows
 
     def to_frame(self):
         """Return the estimate as a pandas DataFrame, a row for each configuration; pandas must be installed.

@@ -404,7 +404,7 @@ def _coverage(learned: Learned, others, chosen, modelled, deviation) -> float:
 
 def _map(function: Callable, items: list, jobs: int, progress: bool, label: str) -> Iterator:
     """Yield function(item) in order, in this process or in several."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     with tqdm(total=len(items), unit="row", desc=label, disable=not progress, leave=False) as bar:
         if jobs <= 1:

@@ -36,6 +36,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from refimpl._arguments import Interval, choice, instance, integer, wrong_kind
+from refimpl._display import Shown
 from refimpl.peppp.configs import Configuration
 
 __all__ = ["KINDS", "MIXED_PRECISION", "Memory", "count", "released_mb"]
@@ -74,8 +75,8 @@ class Item:
         return self.elements * self.bits / 8
 
 
-@dataclass(frozen=True)
-class Memory:
+@dataclass(frozen=True, repr=False)
+class Memory(Shown):
     """The memory of one training run, tensor by tensor.
 
     Attributes
@@ -93,6 +94,10 @@ class Memory:
     """
 
     items: tuple[Item, ...]
+
+    def _shown(self):
+        rows = [(kind, size / 2**20, f"{size / 2**20 / self.total_mb:.1%}") for kind, size in self.by_kind().items()]
+        return f"{self.total_mb:.4g} MB of 2^20 bytes", ("kind", "MB", "of it"), rows
 
     @property
     def total_mb(self) -> float:

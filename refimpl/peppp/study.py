@@ -201,6 +201,10 @@ class Study:
             if not (isinstance(error, float) and np.isnan(error)):
                 self.observe(name, error)
 
+    def __repr__(self) -> str:
+        measured = f"{self.count} of {self.measurements} measured"
+        return f"<{type(self).__name__}: {measured}, {len(self.names)} configurations>"
+
     def suggest(self) -> Suggestion | None:
         """Return what to train next; None when as many configurations were observed as `measurements` says.
 

@@ -123,7 +123,7 @@ class TaskStudy(Study):
         RuntimeError
             As `sweep.train_cells`: a script calls this under ``if __name__ == "__main__":``.
         """
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         sweep.check_running(jobs, executor)
         with (

@@ -25,7 +25,7 @@ from refimpl.testing.implementations.implementations import implementation_of
 LARGEST = 16  # bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identification:
     """What `identify` found out.
 
@@ -48,6 +48,9 @@ class Identification:
     overflow = property(lambda self: self.behaviour and self.behaviour.overflow)
     nan = property(lambda self: self.behaviour and self.behaviour.nan)
     random_bits = property(lambda self: self.behaviour and self.behaviour.random_bits)
+
+    def __repr__(self) -> str:
+        return f"<Identification: {str(self).splitlines()[0]}>"
 
     def __str__(self) -> str:
         if self.behaviour is None:

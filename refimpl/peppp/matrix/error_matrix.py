@@ -18,14 +18,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refimpl._arguments import choice, instance, message, names, numbers, of_shape, sequence, unknown, wrong_value
+from refimpl._arguments import (
+    choice,
+    instance,
+    message,
+    names,
+    numbers,
+    of_shape,
+    sequence,
+    unknown,
+    wrong_kind,
+    wrong_value,
+)
+from refimpl._display import Shown
 from refimpl.peppp.matrix import files
 
 __all__ = ["ErrorMatrix"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class ErrorMatrix:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class ErrorMatrix(Shown):
     """Errors of tasks x configurations, with names.
 
     Parameters
@@ -325,6 +337,57 @@ class ErrorMatrix:
         if part is not None:
             wide[..., [[rows.index(r)] for r in self.rows], [columns.index(c) for c in self.columns]] = part
         return wide
+
+    def _shown(self):
+        known = ~np.isnan(self.values)
+        line = f"{len(self.rows)} tasks x {len(self.columns)} configurations, {known.sum()} of {known.size} measured"
+        if known.any():
+            line += f", errors {np.nanmin(self.values):.3g} to {np.nanmax(self.values):.3g}"
+        if self.repeats is not None:
+            line += f", means of up to {len(self.repeats)} trainings"
+        few, more = 8, ("...",) * (len(self.columns) > 8)  # rows and columns of a table
+        rows = [(name, *v[:few], *more) for name, v in zip(self.rows[:few], self.values, strict=False)]
+        rows += [("...",) * (1 + min(few, len(self.columns)) + len(more))] * (len(self.rows) > few)
+        return line, ("", *self.columns[:few], *more), rows
+
+    @classmethod
+    def from_frame(cls, frame, **others) -> ErrorMatrix:
+        """Return the matrix of a pandas DataFrame of errors: a row for each task, a column for each configuration.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            Its index and columns are the names.
+        others
+            As of `ErrorMatrix`: `memory_mb`, `seconds`, `metadata`, ...
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `ErrorMatrix`.
+
+        Examples
+        --------
+        >>> import pytest
+        >>> pandas = pytest.importorskip("pandas")
+        >>> ErrorMatrix.from_frame(pandas.DataFrame({"e4m3+e8m7": [0.5]}, index=["digits"])).rows
+        ('digits',)
+        """
+        if not all(hasattr(frame, part) for part in ("index", "columns", "to_numpy")):
+            raise wrong_kind("from_frame", "frame", frame, "a pandas DataFrame")
+        return cls(frame.to_numpy(dtype=float, na_value=np.nan), list(frame.index), list(frame.columns), **others)
+
+    def to_frame(self):
+        """Return the errors as a pandas DataFrame, a row for each task; pandas must be installed.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        import pandas
+
+        index, columns = pandas.Index(self.rows, name="task"), pandas.Index(self.columns, name="configuration")
+        return pandas.DataFrame(self.values.copy(), index=index, columns=columns)
 
     @property
     def fingerprint(self) -> str:

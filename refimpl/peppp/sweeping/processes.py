@@ -66,7 +66,7 @@ def without_interrupts():
 
 def follow_parent() -> None:
     """Let this worker end when its parent does, however that ends, and leave nothing behind."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     # By default tqdm makes a lock between processes; the system keeps it if this one is ended.
     tqdm.set_lock(threading.RLock())

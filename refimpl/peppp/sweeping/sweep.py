@@ -84,7 +84,7 @@ def train_cells(
         and if worker processes cannot start because the script that calls this does not do so under
         ``if __name__ == "__main__":``, without which it would be run again in each of them.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     processes.not_while_starting()
     check_running(jobs, executor)

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from xml.sax.saxutils import quoteattr
 
+from refimpl._display import Shown
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -45,8 +47,8 @@ class CheckResult:
         return f"  {mark:<5} {self.name:<26} {count}"
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """The result of `conform`.
 
     `passed`; `failures` (the results that failed); `diagnosis` (one sentence, empty if passed) and
@@ -82,10 +84,18 @@ class Report:
             return "consistent with: " + "; or: ".join(self.diagnoses)
         return self.hint
 
-    def __str__(self) -> str:
+    def _shown(self):
         tried = sum(result.tried for result in self.results)
         verdict = "conforms" if self.passed else "does NOT conform"
-        lines = [f"{self.implementation} {verdict} to {self.expected}: {tried} cases"]
+        line = f"{self.implementation} {verdict} to {self.expected}: {tried} cases"
+        rows = [
+            (r.name, r.skipped or ("FAIL" if r.failed else "ok"), r.tried, r.failed, r.statement) for r in self.results
+        ]
+        said = f"diagnosis: {self.diagnosis}" if self.diagnosis else ""
+        return "\n".join(filter(None, (line, said))), ("check", "", "cases", "fail", "which is"), rows
+
+    def __str__(self) -> str:
+        lines = self._shown()[0].splitlines()[:1]
         for kind in ("use", "case group", "law"):
             lines += [f"{kind}s", *(str(r) for r in self.results if r.kind == kind)]
         for result in self.failures:
