@@ -72,6 +72,8 @@ if (VECTORS.page) {
     show({ format: name, value, to: "float8_e5m2" });
     ask("page", `${name} ${value}`, errors(), "");
   }
+  show({ rounding: "<b>", overflow: "up", rule: "<i>", block: "x", random: "x", zero: "x", value: "<u>0" });
+  ask("page", "nothing in the address is markup", document.querySelectorAll("b, i, u").length + $("rounding").value, "0ties_to_even");
   for (const changes of [{ format: "float9" }, { value: "1,5" }, { value: "1/0" }, { code: "0x100" }, { to: "e99m1" }, { values: "1 x" }, { format: "int8", scale: "0" }, { format: "int8", value: "nan" }]) {
     show(changes);
     ask("page", JSON.stringify(changes), errors().length > 10, true);
@@ -89,6 +91,10 @@ if (VECTORS.page) {
     ["format", "F8E4M3FN", "0xb3"], ["code", "0x7e", "0x7e"], ["overflow", "saturate", "0x7e"], ["value", "1e9", "0x7e"]]) {
     type(id, text);
     ask("page", `typed ${id}`, $("code").value + errors(), code);
+  }
+  for (const [format, value, tie] of [["float8_e4m3fn", "500", "464: beyond it"], ["float8_e5m2", "-6e4", "-61440: from there on"]]) {
+    show({ format, value });
+    ask("page", "the tie of overflow", $("near").textContent.includes(tie), true);
   }
   show({ format: "float8_e4m3fn" });
   const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));

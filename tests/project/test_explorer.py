@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import tempfile
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -45,10 +46,12 @@ def verdict(directory, vectors, page=TEXT, address=""):
     script = f"<script>const VECTORS = {json.dumps(vectors)};</script><script>{CHECK}</script></body>"
     file = Path(directory) / "explorer.html"
     file.write_text(page.replace("</body>", script), encoding="utf-8")
-    command = [BROWSER, "--headless", "--disable-gpu", f"--user-data-dir={directory}/profile", "--dump-dom"]
+    command = [BROWSER, "--headless", "--disable-gpu", "--dump-dom"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["--no-sandbox", "--disable-dev-shm-usage"]  # as in the containers of CI
-    done = subprocess.run([*command, file.as_uri() + address], capture_output=True, text=True, timeout=600)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command += [f"--user-data-dir={profile}", file.as_uri() + address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     found = re.search(r'<pre id="verdict">(.*?)</pre>', done.stdout, re.S)
     assert found, done.stderr[-2000:]
     return json.loads(html.unescape(found[1]))
