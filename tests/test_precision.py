@@ -262,6 +262,10 @@ def test_presets_round_what_their_table_says():
         "mixed": dict.fromkeys((*values, *gradients, "logits", "weight gradient"), half),
         "pure16": dict.fromkeys(ROLES, half),
         "fp8": {**dict.fromkeys(values, e4m3), **dict.fromkeys(gradients, e5m2)},
+        "nvfp4": {
+            **dict.fromkeys(PRODUCT_ROLES[:2], "nvfp4 ties_to_even current"),
+            "product gradient": "nvfp4 stochastic current",
+        },
         "int8": {
             **dict.fromkeys(values, "int8 ties_to_even current"),
             **dict.fromkeys(gradients, "int8 stochastic current"),
@@ -274,7 +278,8 @@ def test_presets_round_what_their_table_says():
             role: f"{way.format.name} {way.rounding} {way.scaling}" for role, way in ways.items() if way
         }
     scales = {name: rf.nn.preset(name).loss_scale for name in table}
-    assert scales == {"float32": 1, "peppp": 1000, "mixed": LossScale.dynamic(), "pure16": 1, "fp8": 1, "int8": 1}
+    ones = dict.fromkeys(("float32", "pure16", "fp8", "nvfp4", "int8"), 1)
+    assert scales == {**ones, "peppp": 1000, "mixed": LossScale.dynamic()}
     assert rf.nn.preset("mixed", "bfloat16").loss_scale == 1
     assert {n for n in table if rf.nn.preset(n).gradients_rounded == "scaled"} == {"mixed"}
     overflows = {n: {w.overflow for r in ROLES if (w := rf.nn.preset(n).rounding_of(r))} for n in table}

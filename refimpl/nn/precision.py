@@ -240,6 +240,13 @@ class Accumulator:
     products : str
         ``exact``: added as they are, one fused multiply-add each; ``rounded``: each rounded to the format before it
         is added, as units that multiply and add apart do.
+    hadamard : int, optional
+        Blocks of so many neighbours, a power of 2, of what is summed are rotated in both operands before these are
+        rounded: random signs, drawn from the policy's seed, then the Hadamard matrix of that size, over its root.
+        It is orthogonal: the product is the same but for rounding, and outliers are spread over their block.
+        Where one of a layer's sums says so, each of its three products rounds its two operands itself, along what
+        it sums (else each tensor is rounded once, and goes into two products), and its bias is added afterwards,
+        in float32.
 
     Raises
     ------
@@ -262,11 +269,16 @@ class Accumulator:
     format: Any  # a name where it is given, the format of that name afterwards
     order: Literal["sequential", "pairwise", "kahan", "exact"] = "sequential"
     products: Literal["exact", "rounded"] = "exact"
+    hadamard: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
         check.choice("Accumulator", "order", self.order, ("sequential", "pairwise", "kahan", "exact"))
         check.choice("Accumulator", "products", self.products, ("exact", "rounded"))
+        if self.hadamard is not None:
+            size = check.integer("Accumulator", "hadamard", self.hadamard, check.Interval(2, 1024))
+            if size & (size - 1):
+                raise check.wrong_value("Accumulator", "hadamard", size, "a power of 2")
         has_nan = isinstance(self.format, PositFormat) or getattr(self.format, "nan_code", None) is not None
         if not (within_float32(self.format) and has_nan):
             allowed = (
@@ -278,7 +290,7 @@ class Accumulator:
         return _text(self)
 
 
-_LATER = {"underflow", "products"}
+_LATER = {"underflow", "products", "hadamard"}
 
 
 def _text(record) -> str:
@@ -382,6 +394,10 @@ class Precision:
                 if role in accumulated or isinstance(given, Accumulator):
                     kinds = (Accumulator, type(None)) if role in accumulated else (Rounding,)
                     allowed = "an Accumulator"
+                    if role in OPERATION_ROLES and getattr(given, "hadamard", None):
+                        raise check.wrong_value(
+                            "Precision", f"hadamard of {role} in {where}", given.hadamard, f"of {', '.join(SUM_ROLES)}"
+                        )
                     if role not in accumulated:
                         allowed = f"a Rounding; an Accumulator is for {', '.join(accumulated)}"
                     check.instance("Precision", f"{role} in {where}", given, kinds, allowed)

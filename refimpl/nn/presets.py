@@ -10,6 +10,8 @@
                 float32, unless every operation is to be rounded
 ``fp8``         weights, inputs and activations E4M3, gradients E5M2, each tensor scaled (currently
                 or delayed); weight gradients and optimizer in float32
+``nvfp4``       operands of products NVFP4 to nearest, gradients NVFP4 stochastically, what is summed for weight
+                gradients rotated at random; optimizer and everything else in float32
 ``int8``        weights and activations int8 to nearest, gradients int8 stochastically, each tensor
                 scaled; optimizer in float32
 ==============  ==================================================================================
@@ -101,6 +103,25 @@ def fp8(scaling: Scaling = "current") -> Precision:
     return _scaled(values, gradients)
 
 
+def nvfp4(hadamard: int | None = 16) -> Precision:
+    """Return NVFP4 training, with a random Hadamard transform of blocks of this size, None for none.
+
+    As published recipes have it but for the scales of weights, which they share among squares of 16 x 16.
+
+    >>> nvfp4().rounding_of("product gradient").rounding, nvfp4().accumulator_of("right gradient").hadamard
+    ('stochastic', 16)
+    """
+    operand = Rounding(format="nvfp4")
+    roles: dict = {
+        "left operand": operand,
+        "right operand": operand,
+        "product gradient": Rounding(format="nvfp4", rounding="stochastic"),
+    }
+    if hadamard is not None:
+        roles["right gradient"] = Accumulator(format="float32", hadamard=hadamard)
+    return Precision(roles=roles, loss_scale=1.0)
+
+
 def int8() -> Precision:
     """Return training with int8 weights, activations and activation gradients.
 
@@ -112,7 +133,7 @@ def int8() -> Precision:
     return _scaled(values, gradients)
 
 
-Preset = Literal["float32", "peppp", "mixed", "pure16", "fp8", "int8"]
+Preset = Literal["float32", "peppp", "mixed", "pure16", "fp8", "nvfp4", "int8"]
 PRESETS: dict[Preset, Callable[..., Precision]] = {name: globals()[name] for name in get_args(Preset)}
 """Every preset by name."""
 

@@ -7,14 +7,15 @@ taken as 1.
 
 A *row* is a vector whose products with another are summed: of the left operand and of the gradient
 the last axis (of an image the whole of it), of the right operand the last but one (of filters the
-whole of one).  The scales of rows suit y = a b alone: the two products behind sum across them.
+whole of one).  The scales of rows suit y = a b alone: the two products behind sum across them.  Where an
+`Accumulator` rotates what is summed, each product rounds its own two operands instead, along what it sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator
 from refimpl.nn.rounder import Rounder
 
 FLOAT32 = Accumulator(format="float32")
+OPERANDS = ((0, 1), (2, 1), (0, 2))  # of the three products, in the order of `SUM_ROLES`, by `PRODUCT_ROLES`
 PRODUCTS_AT_ONCE = 1 << 20  # that are rounded before they are added: 8 MB
 
 
@@ -68,13 +70,15 @@ def product(
         y = multiply(a, b, **options)
         return y if bias is None else y + bias
     images = multiply is p.convolve
+    how = [rounder.precision.accumulator_of(role, layer) for role in SUM_ROLES]
+    rotated = any(each is not None and each.hadamard for each in how)
 
     def rounded(x, role):
         return round_operand(rounder, x, role, layer, images)
 
     watch, forward = rounder.watch, []
     for x, role in zip((a, b), PRODUCT_ROLES, strict=False):
-        untouched = rounder.rounding(role, layer) is None
+        untouched = rotated or rounder.rounding(role, layer) is None
         forward.append(x if untouched else p.rounded(x, forward=lambda v, r=role: rounded(v, r)))
 
     def back(dy):
@@ -82,10 +86,11 @@ def product(
             tensors = dict(zip(PRODUCT_ROLES, (a.data, b.data, dy), strict=True))
             needed = a.requires_grad, b.requires_grad
             watch(Product(layer, tensors, multiply, options, needed))
-        return rounded(dy, PRODUCT_ROLES[2])
+        return dy if rotated else rounded(dy, PRODUCT_ROLES[2])
 
-    how = [rounder.precision.accumulator_of(role, layer) for role in SUM_ROLES]
-    if any(how):
+    if rotated:
+        options["sums"] = [partial(_by_itself, rounder, layer, i, how[i] or FLOAT32) for i in range(len(how))]
+    elif any(how):
         options["sums"] = [partial(sums_of_products, how=each or FLOAT32) for each in how]
         if bias is not None:
             x, weight = forward
@@ -112,6 +117,35 @@ def sums_of_products(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarr
         return y.reshape(*a.shape[:-1], b.shape[1])
     pairs = zip(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True)
     return np.stack([sums_of_products(*pair, how) for pair in pairs]).reshape(*a.shape[:-1], b.shape[-1])
+
+
+def _by_itself(rounder: Rounder, layer: str, which: int, how: Accumulator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the product that is the `which`-th of `SUM_ROLES`, having rotated and rounded both operands."""
+    b = np.swapaxes(b, -1, -2)
+    operands = []
+    for x, i in zip((a, b), OPERANDS[which], strict=True):
+        rows = np.ascontiguousarray(x) if how.hadamard is None else rotate(x, how.hadamard, int(rounder.seed))
+        operands.append(rounder(rows, PRODUCT_ROLES[i], layer, which=SUM_ROLES[which]))
+    return sums_of_products(operands[0], np.swapaxes(operands[1], -1, -2), how)
+
+
+def rotate(x: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Return vectors along the last axis, filled up with zeros, block by block in a basis of random signs.
+
+    >>> rotate(np.float32([[0, 8, 0, 0]]), 4, 0)
+    array([[-4.,  4., -4.,  4.]], dtype=float32)
+    """
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % size)])
+    blocks = padded.reshape(-1, size) @ _rotation(size, seed)  # in float64, whose sums are rounded to float32 once
+    return blocks.astype(np.float32).reshape(padded.shape)
+
+
+@cache
+def _rotation(size: int, seed: int) -> np.ndarray:
+    """Return random signs times the Hadamard matrix (rows and columns numbered, (-1)^(ones in i & j)) over its root."""
+    ones = np.array([[(i & j).bit_count() for j in range(size)] for i in range(size)])
+    signs = np.random.default_rng((seed, size)).integers(0, 2, (size, 1))
+    return (-1.0) ** (ones + signs) / np.sqrt(size)
 
 
 def _sums_of_rounded(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarray:
