@@ -5,6 +5,7 @@ The table is systematic: each operation's good call, and for each of its argumen
 
 import re
 import warnings
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -31,6 +32,19 @@ GOOD = {
     "sqrt": dict(a=X, fmt="e4m3fn", **HOW),
     "fma": dict(a=X, b=1.0, c=2.0, fmt="e4m3fn", **HOW),
     "compare": dict(a=X, b=1.0, fmt="e4m3fn", relation="<"),
+    "add of two formats": dict(a=X, b=1.0, fmt=("e4m3fn", "e5m2ieee"), out_format="float16", **HOW),
+    "mul with given integers": dict(
+        a=X, b=1.0, fmt="e4m3fn", rounding="stochastic_b", random_bits=4, random=[1, 2, 3, 15]
+    ),
+    "clamp": dict(a=X, low=-1.0, high=1.0, fmt="e4m3fn", **HOW),
+    "scaleb": dict(a=X, n=[1, 2, 3, 4], fmt="e4m3fn", **HOW),
+    "round_to_integral": dict(a=X, fmt="e4m3fn", **HOW),
+    "to_integer": dict(a=X, fmt="e4m3fn", bits=8, signed=True, rounding="stochastic", seed=1, overflow="wrap"),
+    "next_up": dict(a=X, fmt="e4m3fn"),
+    "total_order": dict(a=X, b=1.0, fmt="e4m3fn"),
+    "codes.fma": dict(a=CODES, b=1, c=2, fmt="e4m3fn", flags=True, tininess="before", out_format="float16", **HOW),
+    "codes.to_integer": dict(a=CODES, fmt="e4m3fn", bits=8, signed=False, flags=True),
+    "codes.compare": dict(a=CODES, b=1, fmt="e4m3fn", relation="<", flags=True),
     "sum": dict(x=X, fmt="e4m3fn", axis=1, **SUMS),
     "dot": dict(a=[1.0, 2.0], b=[1.0, 2.0], fmt="e4m3fn", **SUMS),
     "matmul": dict(a=ROUNDED, b=ROUNDED, fmt="e4m3fn", **SUMS),
@@ -137,6 +151,7 @@ AGREE = {
     "c": {"a", "b"},
     "quotient": {"scale"},
     "multiplier": {"x"},
+    "out_format": {"format", "rounding"},
     "fmt": {"x", "seed", "a", "b", "c", "codes", "out", "rounding", "overflow", "zero_point", "scales", "scale_rule",
             "tensor_scale", "format", "clip", "affine"},
     "accumulate": {"x", "a", "b", "rounding", "overflow", "format"},
@@ -177,8 +192,9 @@ def fault(verb: str, call, argument: str, arguments: dict) -> str:
 
 @pytest.mark.parametrize("case", GOOD)
 def test_a_hostile_argument_is_named_by_the_operation_that_refuses_it(case):
-    verb = case.split()[0]
-    call, good = OTHERS.get(verb) or getattr(rf, verb), GOOD[case]
+    path = case.split()[0]
+    verb = path.removeprefix("codes.")
+    call, good = OTHERS.get(verb) or attrgetter(path)(rf), GOOD[case]
     call(**good)  # the good call is one
     faults = []
     for argument in good:
@@ -193,7 +209,7 @@ def test_a_hostile_argument_is_named_by_the_operation_that_refuses_it(case):
 def test_an_argument_that_an_operation_does_not_have_is_refused(case):
     verb = case.split()[0]
     with pytest.raises(TypeError, match="roundin"):
-        getattr(rf, verb)(**GOOD[case], roundin="to_odd")
+        attrgetter(verb)(rf)(**GOOD[case], roundin="to_odd")
 
 
 def test_a_block_size_beyond_the_axis_takes_no_more_memory_than_the_axis():

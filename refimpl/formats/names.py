@@ -287,9 +287,9 @@ def _float(fields: re.Match) -> FloatFormat:
 
 def _p3109(fields: re.Match) -> FloatFormat:
     k, p, signed = int(fields["k"]), int(fields["p"]), fields["sign"] == "s"
-    if not (3 <= k <= 16 and 1 <= p <= k - signed):
+    if not (k >= 3 and 1 <= p <= k - signed):
         most = "bits - 1" if signed else "bits"
-        raise ValueError(f"a P3109 format has 3 to 16 bits and a precision of 1 to {most}; got {k} and {p}")
+        raise ValueError(f"a P3109 format has at least 3 bits and a precision of 1 to {most}; got {k} and {p}")
     return FloatFormat(
         exponent_bits=k - p + (not signed),
         mantissa_bits=p - 1,

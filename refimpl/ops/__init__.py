@@ -5,6 +5,7 @@
 `values`                                 all values of a small format
 `add`, `sub`, `mul`, `div`, `sqrt`       arithmetic on values of a format, rounded once
 `fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
+`minimum`, `clamp`, `next_up`, ...       extrema, signs, neighbours, classes, integers, remainders
 `sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
 `requantize`, `fixed_multiplier`         int32 sums to codes, by a multiplier and a shift
@@ -25,6 +26,42 @@ definitions.  Kernels are compiled on first use and cached on disk.
 from refimpl.ops.arithmetic import add, compare, div, fma, mul, sqrt, sub
 from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
+from refimpl.ops.elementwise import (
+    abs,
+    clamp,
+    classify,
+    copysign,
+    faa,
+    is_finite,
+    is_infinite,
+    is_nan,
+    is_normal,
+    is_one,
+    is_sign_minus,
+    is_signaling,
+    is_subnormal,
+    is_zero,
+    logb,
+    maximum,
+    maximum_finite,
+    maximum_magnitude,
+    maximum_magnitude_number,
+    maximum_number,
+    minimum,
+    minimum_finite,
+    minimum_magnitude,
+    minimum_magnitude_number,
+    minimum_number,
+    negate,
+    next_down,
+    next_up,
+    recip,
+    remainder,
+    round_to_integral,
+    scaleb,
+    to_integer,
+    total_order,
+)
 from refimpl.ops.floats import decode, encode, quantize, values
 from refimpl.ops.integer_products import matmul_int, matmul_int16, matmul_lookup, product_table
 from refimpl.ops.integers import decode_int, fixed_multiplier, quantize_int, requantize
@@ -34,8 +71,12 @@ from refimpl.ops.sums import dot, matmul, sum
 
 __all__ = [
     "BlockCodes",
+    "abs",
     "add",
+    "clamp",
+    "classify",
     "compare",
+    "copysign",
     "decode",
     "decode_blocks",
     "decode_codebook",
@@ -43,13 +84,37 @@ __all__ = [
     "div",
     "dot",
     "encode",
+    "faa",
     "fixed_multiplier",
     "fma",
+    "is_finite",
+    "is_infinite",
+    "is_nan",
+    "is_normal",
+    "is_one",
+    "is_sign_minus",
+    "is_signaling",
+    "is_subnormal",
+    "is_zero",
+    "logb",
     "matmul",
     "matmul_int",
     "matmul_int16",
     "matmul_lookup",
+    "maximum",
+    "maximum_finite",
+    "maximum_magnitude",
+    "maximum_magnitude_number",
+    "maximum_number",
+    "minimum",
+    "minimum_finite",
+    "minimum_magnitude",
+    "minimum_magnitude_number",
+    "minimum_number",
     "mul",
+    "negate",
+    "next_down",
+    "next_up",
     "pack_bits",
     "product_table",
     "qtorch_float_quantize",
@@ -58,10 +123,16 @@ __all__ = [
     "quantize_blocks",
     "quantize_codebook",
     "quantize_int",
+    "recip",
+    "remainder",
     "requantize",
+    "round_to_integral",
+    "scaleb",
     "sqrt",
     "sub",
     "sum",
+    "to_integer",
+    "total_order",
     "unpack_bits",
     "values",
 ]

@@ -7,6 +7,8 @@ quantize(y, fmt), fmt)``.  Formats may differ, of the operands and of the result
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -19,12 +21,13 @@ from refimpl.ops.definitions import kernels
 from refimpl.ops.floats import Number
 from refimpl.ops.operations import (
     MOST_MANTISSA_BITS,
+    Integers,
     OperationOptions,
     broadcast,
     compute,
-    formats_of,
     is_narrow,
     look_up,
+    operand_formats,
     refuse_nan,
 )
 from refimpl.ops.rounding import RoundingRule, known
@@ -85,7 +88,7 @@ def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     ...
     ValueError: add: a is 0.1; allowed is a value of float8_e4m3fn; the nearest is 0.1015625: quantize first
     """
-    return _calculate("add", (a, b), fmt, options)
+    return calculate("add", (a, b), fmt, options)
 
 
 def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
@@ -96,7 +99,7 @@ def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     >>> sub([1.0, 1.0], [1.0, 0.001953125], "e4m3fn", rounding="toward_negative").tolist()
     [-0.0, 0.9375]
     """
-    return _calculate("sub", (a, b), fmt, options)
+    return calculate("sub", (a, b), fmt, options)
 
 
 def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
@@ -109,7 +112,7 @@ def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     >>> mul(256.0, 2.0, "e4m3fn", overflow="saturate").item()
     448.0
     """
-    return _calculate("mul", (a, b), fmt, options)
+    return calculate("mul", (a, b), fmt, options)
 
 
 def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
@@ -122,7 +125,7 @@ def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     >>> div([1.0, 1.0], [3.0, 0.0], "posit8_2").tolist()
     [0.34375, nan]
     """
-    return _calculate("div", (a, b), fmt, options)
+    return calculate("div", (a, b), fmt, options)
 
 
 def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
@@ -133,7 +136,7 @@ def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions
     >>> sqrt([2.0, 2.25, -0.0, -1.0], "bfloat16").tolist()
     [1.4140625, 1.5, -0.0, nan]
     """
-    return _calculate("sqrt", (a,), fmt, options)
+    return calculate("sqrt", (a,), fmt, options)
 
 
 def fma(a, b, c, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
@@ -146,7 +149,7 @@ def fma(a, b, c, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOp
     >>> add(mul(1.125, 1.125, "e4m3fn"), -1.25, "e4m3fn").item()
     0.0
     """
-    return _calculate("fma", (a, b, c), fmt, options)
+    return calculate("fma", (a, b, c), fmt, options)
 
 
 def compare(a, b, fmt: Number | tuple[Number, ...], relation: Relation) -> np.ndarray:
@@ -179,13 +182,7 @@ def compare(a, b, fmt: Number | tuple[Number, ...], relation: Relation) -> np.nd
     [True, True]
     """
     _arguments.choice("compare", "relation", relation, RELATIONS)
-    formats, into = formats_of("compare", fmt, 2, "float64")
-    operands, _ = _operands("compare", (a, b), formats, into)
-    out = np.empty(operands[0].shape, np.bool_)
-    result = out.reshape(-1)
-    for part, codes in _codes("compare", operands, formats, 0, out.size):
-        result[part] = holding_relation(codes, formats, relation)
-    return out
+    return told("compare", (a, b), fmt, partial(holding_relation, relation=relation), np.bool_)
 
 
 def holding_relation(codes, formats, relation: Relation) -> np.ndarray:
@@ -268,46 +265,60 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
     return codes.astype(np.uint64)
 
 
-def _operands(caller, operands, formats, into):
+def _operands(caller, operands, formats, into, names="abc"):
     """Return broadcast operands and the dtype of results."""
     for name, fmt in zip(("fmt",) * len(formats) + ("out_format",), (*formats, into), strict=True):
         if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
             allowed, hint = "a format whose values float64 holds", "refimpl.codes has the operations on codes"
             raise ValueError(_arguments.message(caller, name, str(fmt), allowed, hint))
-    operands = [arrays.real(caller, name, x) for name, x in zip("abc", operands, strict=False)]
-    kinds = [arrays.float_dtype(x) for x in operands]
-    return broadcast(caller, "abc", operands), holding(np.result_type(*kinds), into)
+    operands = [arrays.real(caller, name, x) for name, x in zip(names, operands, strict=False)]
+    kinds = [arrays.float_dtype(x) for x, fmt in zip(operands, formats, strict=True) if fmt != Integers()]
+    return broadcast(caller, names, operands), holding(np.result_type(*kinds), into)
 
 
-def _codes(caller, operands, formats, start, stop):
+def _codes(caller, operands, formats, start, stop, names="abc"):
     """Yield parts of range(start, stop) and the codes of each operand there."""
     shape = operands[0].shape
     pieces = [arrays.chunks(x, start, stop) for x in operands]
     for several in zip(*pieces, strict=True):
         part = several[0][0]
-        named = zip("abc", formats, several, strict=False)
-        codes = [codes_of(caller, x, fmt, part.start, name, shape) for name, fmt, (_, x) in named]
+        named = zip(names, formats, several, strict=False)
+        codes = [
+            fmt.codes(caller, x) if isinstance(fmt, Integers) else codes_of(caller, x, fmt, part.start, name, shape)
+            for name, fmt, (_, x) in named
+        ]
         yield part, codes
 
 
-def _calculate(caller: str, operands, fmt, options: OperationOptions) -> np.ndarray:
+def calculate(caller: str, operands, fmt, options: OperationOptions, names: Sequence[str] = "abc") -> np.ndarray:
     """Check, compute, return values: the body of every operation."""
     given: dict[str, Any] = dict(known(caller, options, OperationOptions))
-    formats, into = formats_of(caller, fmt, len(operands), given.pop("out_format", None))
-    operands, dtype = _operands(caller, operands, formats, into)
+    formats, into = operand_formats(caller, fmt, names[: len(operands)], given.pop("out_format", None))
+    operands, dtype = _operands(caller, operands, formats, into, names)
     rule = RoundingRule.of(caller, into, operands[0].shape, **given)
     refuses_nan = rule.refuses_nan(into)
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)
 
     def work(start, stop):
-        for part, codes in _codes(caller, operands, formats, start, stop):
+        for part, codes in _codes(caller, operands, formats, start, stop, names):
             found, _, first_nan = compute(caller, codes, formats, into, rule, part.start)
             if refuses_nan and first_nan >= 0:
                 refuse_nan(caller, part.start + first_nan, into, out.shape)
             result[part] = values_of(found, into, dtype)
 
     arrays.in_threads(out.size, work)
+    return out
+
+
+def told(caller: str, operands, fmt, tell: Callable[..., np.ndarray], dtype: Any, names: Sequence[str] = "abc"):
+    """Return what `tell(codes, formats)` says of values, as an array of a dtype."""
+    formats, _ = operand_formats(caller, fmt, names[: len(operands)], "float16")
+    operands, _ = _operands(caller, operands, formats, formats[0], names)
+    out = np.empty(operands[0].shape, dtype)
+    result = out.reshape(-1)
+    for part, codes in _codes(caller, operands, formats, 0, out.size, names):
+        result[part] = tell(codes, formats)
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,171 @@ FLAGS = {
 Format = FloatFormat | PositFormat
 
 
+NUMBER, CODE, TRUTH = "number", "code", "truth"
+A, AB, ABC = ("a",), ("a", "b"), ("a", "b", "c")
+
+
+class Line(NamedTuple):
+    """An operation of the table: its operands, and what it gives."""
+
+    operands: tuple[str, ...]
+    kind: str  # NUMBER: rounded to out_format.  CODE: of the operand's format.  TRUTH: bool.
+    text: str
+    on_values: str  # an example, without the format, which is E4M3FN
+    gives: str
+    on_codes: str
+    gives_code: str
+
+
+def _extremum(which: str, suffix: str, value: str, code: str) -> Line:
+    order = "by magnitude, of equal ones by value" if "magnitude" in suffix else "-0 being less than +0"
+    nan = "of a NaN and a number the number" if "number" in suffix else "NaN if one is"
+    if "finite" in suffix:
+        nan = "of a NaN and another the other, of an infinity, of either sign, and a finite one the finite one"
+    text = f"Return the {which} of a and b, {order}; {nan}."
+    return Line(AB, NUMBER, text, "[1.0, -2.0], [np.nan, 1.0]", value, "0xc0, 0x38", code)
+
+
+TABLE: dict[str, Line] = {
+    "sub": Line(AB, NUMBER, "Return a - b.", "1.0, 0.25", "0.75", "0x38, 0x38", "0x0"),
+    "mul": Line(AB, NUMBER, "Return a * b.", "1.5, 1.5", "2.25", "0x3c, 0x3c", "0x41"),
+    "div": Line(AB, NUMBER, "Return a / b.", "1.0, 4.0", "0.25", "0x38, 0x48", "0x28"),
+    "sqrt": Line(A, NUMBER, "Return the square root of a.", "2.25", "1.5", "0x41", "0x3c"),
+    "fma": Line(
+        ABC, NUMBER, "Return a * b + c, rounded once.", "1.125, 1.125, -1.25", "0.015625", "0x39, 0x39, 0xba",
+        "0x8",
+    ),
+    "faa": Line(
+        ABC, NUMBER, "Return a + b + c, rounded once.", "256.0, 256.0, -256.0", "256.0", "0x78, 0x78, 0xf8", "0x78"
+    ),
+    "recip": Line(A, NUMBER, "Return 1 / a.", "[4.0, -3.0]", "[0.25, -0.34375]", "0x48", "0x28"),
+    "remainder": Line(
+        AB,
+        NUMBER,
+        "Return a - n b, which is exact, for the integer n nearest to a / b, ties to even (IEEE 754).",
+        "[5.0, -6.0], 4.0",
+        "[1.0, 2.0]",
+        "0x4a, 0x48",
+        "0x38",
+    ),
+    "scaleb": Line(
+        ("a", "n"), NUMBER, "Return a * 2^n for integers n.", "[1.5, 1.0], [3, -12]", "[12.0, 0.0]", "0x38, 1",
+        "0x40",
+    ),
+    "logb": Line(
+        A,
+        NUMBER,
+        "Return the exponent of a, the integer floor(log2 |a|); of 0 it is -inf.",
+        "[12.0, 0.75]",
+        "[3.0, -1.0]",
+        "0x48",
+        "0x40",
+    ),
+    "round_to_integral": Line(
+        A,
+        NUMBER,
+        "Return a rounded to an integer by `rounding`, with its sign; it takes no out_format.",
+        "[2.5, 3.5, -0.375]",
+        "[2.0, 4.0, -0.0]",
+        "0x42",
+        "0x40",
+    ),
+    "convert": Line(
+        A, NUMBER, "Return a in another format.", "1.0625, out_format='float16'", "1.0", "0x39, out_format='float16'",
+        "0x3c80",
+    ),
+    "abs": Line(A, NUMBER, "Return a without its sign.", "[-2.0, 0.5]", "[2.0, 0.5]", "0xc0", "0x40"),
+    "negate": Line(A, NUMBER, "Return -a.", "[-2.0, 0.0]", "[2.0, -0.0]", "0xff", "0x7f"),
+    "copysign": Line(
+        AB, NUMBER, "Return a with the sign of b.", "[2.0, 3.0], [-0.0, 1.0]", "[-2.0, 3.0]", "0x40, 0x80", "0xc0"
+    ),
+    "clamp": Line(
+        ("a", "low", "high"),
+        NUMBER,
+        "Return the smaller of high and the larger of a and low; NaN if one is, or low lies above high.",
+        "[-2.0, 1.5, 9.0], 0.0, 6.0",
+        "[0.0, 1.5, 6.0]",
+        "0xc0, 0x00, 0x40",
+        "0x0",
+    ),
+    "minimum": _extremum("smaller", "", "[nan, -2.0]", "0xc0"),
+    "maximum": _extremum("larger", "", "[nan, 1.0]", "0x38"),
+    "minimum_number": _extremum("smaller", "number", "[1.0, -2.0]", "0xc0"),
+    "maximum_number": _extremum("larger", "number", "[1.0, 1.0]", "0x38"),
+    "minimum_magnitude": _extremum("smaller", "magnitude", "[nan, 1.0]", "0x38"),
+    "maximum_magnitude": _extremum("larger", "magnitude", "[nan, -2.0]", "0xc0"),
+    "minimum_magnitude_number": _extremum("smaller", "magnitude number", "[1.0, 1.0]", "0x38"),
+    "maximum_magnitude_number": _extremum("larger", "magnitude number", "[1.0, -2.0]", "0xc0"),
+    "minimum_finite": _extremum("smaller", "finite", "[1.0, -2.0]", "0xc0"),
+    "maximum_finite": _extremum("larger", "finite", "[1.0, 1.0]", "0x38"),
+    "next_up": Line(
+        A,
+        CODE,
+        "Return the least value greater than a; beyond the largest what an overflow gives.",
+        "[1.0, 0.0, 448.0]",
+        "[1.125, 0.001953125, nan]",
+        "0x38",
+        "0x39",
+    ),
+    "next_down": Line(
+        A,
+        CODE,
+        "Return the greatest value less than a; beyond the least what an overflow gives.",
+        "[1.0, 0.0]",
+        "[0.9375, -0.001953125]",
+        "0x00",
+        "0x81",
+    ),
+    "is_nan": Line(A, TRUTH, "Tell which are NaN.", "[1.0, np.nan]", "[False, True]", "0xff", "True"),
+    "is_infinite": Line(A, TRUTH, "Tell which are infinite.", "[1.0, 0.0]", "[False, False]", "0x7f", "False"),
+    "is_finite": Line(A, TRUTH, "Tell which are finite.", "[1.0, np.nan]", "[True, False]", "0x7e", "True"),
+    "is_zero": Line(A, TRUTH, "Tell which are zero.", "[1.0, -0.0]", "[False, True]", "0x80", "True"),
+    "is_one": Line(A, TRUTH, "Tell which are 1.", "[1.0, -1.0]", "[True, False]", "0x38", "True"),
+    "is_normal": Line(
+        A,
+        TRUTH,
+        "Tell which are finite and have the full precision: not below the smallest normal value.",
+        "[1.0, 2.0**-9]",
+        "[True, False]",
+        "0x08",
+        "True",
+    ),
+    "is_subnormal": Line(
+        A, TRUTH, "Tell which are below the smallest normal value, and not 0.", "[1.0, 2.0**-9]", "[False, True]",
+        "0x07", "True"
+    ),
+    "is_sign_minus": Line(
+        A, TRUTH, "Tell which have their sign bit set; of P3109, which are less than 0.", "[-0.0, 1.0]",
+        "[True, False]", "0xff", "True"
+    ),
+    "is_signaling": Line(
+        A, TRUTH, "Tell which are signaling NaNs, which the formats of IEEE 754 have alone.", "[1.0, np.nan]",
+        "[False, False]", "0x7f", "False"
+    ),
+    "total_order": Line(
+        AB,
+        TRUTH,
+        "Tell where a precedes or equals b in the total order: IEEE 754's, of NaNs too; P3109's, NaN being the least.",
+        "[-0.0, np.nan], [0.0, 448.0]",
+        "[True, False]",
+        "0x80, 0x00",
+        "True",
+    ),
+}  # fmt: skip
+
+
+class Integers(NamedTuple):
+    """What stands for the format of an operand that is an integer: n of scaleb."""
+
+    bits: int = 20  # twice as far as any two values of formats lie apart
+
+    def codes(self, caller: str, got: Any) -> np.ndarray:
+        """Return integers as codes; those beyond come to the same as the last."""
+        limit = 1 << (self.bits - 1)
+        n = arrays.integers(caller, "n", got, -(2**63), 2**63 - 1)
+        return (np.clip(n.astype(np.int64), -limit, limit - 1) + limit).astype(np.uint64)
+
+
 class OperationOptions(RoundingOptions, total=False):
     """The keyword arguments of an operation: how to round, and into which format."""
 
@@ -56,10 +221,19 @@ def formats_of(caller: str, fmt, count: int, out_format=None) -> tuple[tuple[For
     return several, read(caller, "out_format", out_format, FloatFormat, PositFormat)
 
 
+def operand_formats(caller: str, fmt, names: Sequence[str], out_format=None) -> tuple[tuple[Any, ...], Format]:
+    """Return what `formats_of` does, with Integers for an operand n; and refuse an out_format that rounds twice."""
+    integers = (Integers(),) if "n" in names else ()
+    formats, into = formats_of(caller, fmt, len(names) - len(integers), out_format)
+    if caller == "round_to_integral" and into != formats[0]:
+        raise _arguments.wrong_value(caller, "out_format", str(into), f"None, for {formats[0]}")
+    return (*formats, *integers), into
+
+
 def compute(
     name: str,
     codes: Sequence[np.ndarray],
-    formats: tuple[Format, ...],
+    formats: tuple[Any, ...],
     into: Format,
     rule: RoundingRule,
     start: int = 0,
@@ -91,7 +265,10 @@ def compute(
     def case(*given: int) -> tuple[int, int]:
         random = given[-1] if rule.stochastic else 0
         values = tuple(decode(code) for decode, code in zip(decoders, given, strict=False))
-        exact = spec.exact(name, values, rule.mode, p3109)
+        if name == "round_to_integral":
+            exact = spec.round_to_integral(values[0], rule.mode, random, rule.random_bits)
+        else:
+            exact = spec.exact(name, values, rule.mode, p3109)
         code = spec.encode(exact, into, *how, random, rule.random_bits, p3109)
         found = NAN if exact.kind == "nan" else 0
         if tininess and isinstance(into, FloatFormat):
@@ -99,7 +276,10 @@ def compute(
             product = name == "fma" and {values[0].kind, values[1].kind} == {"infinite", "finite"}
             product = product and spec.exact("mul", values[:2]).kind == "nan"
             after = tininess == "after", random, rule.random_bits
-            found |= spec.flags(values, signaling, exact, into, rule.mode, *after, product)
+            numbers = values[:1] if name == "scaleb" else values
+            found |= spec.flags(numbers, signaling, exact, into, rule.mode, *after, product)
+            if name == "round_to_integral" and exact.magnitude != values[0].magnitude:
+                found |= spec.INEXACT
         return code, found
 
     key = (name, formats, into, how, rule.random_bits if rule.stochastic else 0, tininess, p3109)
@@ -117,8 +297,25 @@ def is_narrow(fmt: Format) -> bool:
     return isinstance(fmt, PositFormat) or fmt.mantissa_bits <= MOST_MANTISSA_BITS
 
 
+def facts(name: str, codes: Sequence[np.ndarray], formats: tuple[Format, ...]) -> np.ndarray:
+    """Return what an operation that rounds nothing gives for codes (uint64 (n,) each), as uint64."""
+
+    def case(*given: int) -> tuple[int, int]:
+        if name in spec.PREDICATES:
+            return int(spec.PREDICATES[name](given[0], formats[0])), 0
+        if name == "total_order":
+            return int(spec.total_order(given[0], given[1], formats[0], formats[1])), 0
+        if name == "classify":
+            return spec.CLASSES.index(spec.class_of(given[0], formats[0])), 0
+        return spec.next_code(given[0], formats[0], name == "next_up"), 0
+
+    return look_up((name, formats), [fmt.bits for fmt in formats], codes, case)[0]
+
+
 @lru_cache(maxsize=64)
-def _decoder(fmt: Format, p3109: bool) -> Callable[[int], Any]:
+def _decoder(fmt: Any, p3109: bool) -> Callable[[int], Any]:
+    if isinstance(fmt, Integers):
+        return lambda code: code - (1 << (fmt.bits - 1))
     return lru_cache(maxsize=1 << 16)(partial(spec.decode, fmt=fmt, p3109=p3109))
 
 
@@ -134,7 +331,7 @@ def look_up(
         rows = list(zip(*(column.tolist() for column in columns), strict=True))
         known = {row: case(*row) for row in set(rows)}
         found = [known[row] for row in rows]
-        return (np.array([f[k] for f in found], dtype) for k, dtype in enumerate((np.uint64, np.uint8)))  # type: ignore[return-value]
+        return np.array([f[0] for f in found], np.uint64), np.array([f[1] for f in found], np.uint8)
     index = np.zeros(columns[0].size, np.uint64)
     for column, width in zip(columns, bits, strict=True):
         index = index << np.uint64(width) | column if width < 64 else column

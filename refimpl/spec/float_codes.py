@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from refimpl.formats import FloatFormat
@@ -81,10 +82,10 @@ def magnitude(magnitude_code: int, fmt: FloatFormat) -> Fraction:
     """Return the value of a finite magnitude code: the formula at the top of `refimpl.formats`."""
     field, mantissa = divmod(magnitude_code, 2**fmt.mantissa_bits)
     if field == 0 and fmt.has_subnormals:
-        return mantissa * _power(1 - fmt.bias - fmt.mantissa_bits)
+        return _scaled(mantissa, 1 - fmt.bias - fmt.mantissa_bits)
     if field == 0 and fmt.has_zero:  # no subnormals: these codes are read as zero
         return Fraction(0)
-    return (2**fmt.mantissa_bits + mantissa) * _power(field - fmt.bias - fmt.mantissa_bits)
+    return _scaled(2**fmt.mantissa_bits + mantissa, field - fmt.bias - fmt.mantissa_bits)
 
 
 def encode(
@@ -295,5 +296,11 @@ def floor_log2(x: Fraction) -> int:
     return estimate if _power(estimate) <= x else estimate - 1
 
 
+@lru_cache(maxsize=1 << 12)
 def _power(exponent: int) -> Fraction:
-    return Fraction(2) ** exponent
+    return _scaled(1, exponent)
+
+
+def _scaled(n: int, exponent: int) -> Fraction:
+    """Return n * 2^exponent."""
+    return Fraction(n << exponent) if exponent >= 0 else Fraction(n, 1 << -exponent)

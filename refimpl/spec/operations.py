@@ -190,6 +190,7 @@ OPERATIONS: dict[str, Operation] = {
     "faa": Operation(faa, 3, True),
     "recip": Operation(recip, 1),
     "remainder": Operation(remainder, 2),
+    "scaleb": Operation(scaleb, 2),
     "logb": Operation(logb, 1),
     "convert": Operation(lambda a: a, 1),
     "abs": Operation(lambda a: a._replace(negative=False), 1),
@@ -223,7 +224,11 @@ def decode(code: int, fmt: Number, p3109: bool = False) -> Value:
 
 
 def exact(name: str, values: tuple[Value, ...], rounding: str = "ties_to_even", p3109: bool = False) -> Value:
-    """Return the exact result of an operation."""
+    """Return the exact result of an operation, or of a function of `refimpl.spec.functions`, which is cut to odd."""
+    if name not in OPERATIONS:
+        from refimpl.spec.functions import FUNCTIONS
+
+        return FUNCTIONS[name](*values, family="p3109" if p3109 else "ieee")
     operation = OPERATIONS[name]
     function = P3109.get(name, operation.function) if p3109 else operation.function
     return function(*values, *(rounding,) * operation.by_mode)
@@ -331,17 +336,19 @@ PREDICATES: dict[str, Callable[[int, Number], bool]] = {
 }
 
 
-def next_code(code: int, fmt: FloatFormat, up: bool) -> int:
+def next_code(code: int, fmt: Number, up: bool) -> int:
     """Return the code of the next larger value (`up`) or the next smaller one; NaN stays, and is quiet.
 
     Beyond the largest value comes infinity, where there is none what an overflow becomes.  IEEE: that is
     so of infinity too, which therefore stays, and from below zero comes -0.  P3109: what lies beyond infinity,
-    or beyond the largest value where there is none, is NaN.
+    or beyond the largest value where there is none, is NaN.  Posits: the next code, the first after the last.
 
     >>> from refimpl.formats import format
     >>> [hex(next_code(code, format("binary8p4se"), True)) for code in (0x7E, 0x7F, 0xFF, 0x81)]
     ['0x7f', '0x80', '0xfe', '0x0']
     """
+    if isinstance(fmt, PositFormat):
+        return (code + (1 if up else -1)) % (1 << fmt.bits)
     value, p3109 = float_codes.decode(code, fmt), is_p3109(fmt)
     if value.kind == "nan":
         return float_codes.encode(value, fmt)

@@ -131,7 +131,7 @@ def test_a_property_that_float64_cannot_hold_says_so():
     assert encode(Value("finite", False, Fraction(2) ** 32765), fmt) == fmt.max_code
 
 
-@pytest.mark.parametrize("name", ["binary8p8se", "binary2p1se", "binary17p3se", "binary8p0ue"])
+@pytest.mark.parametrize("name", ["binary8p8se", "binary2p1se", "binary8p0ue"])
 def test_what_is_not_a_format_of_the_standard_is_refused(name):
-    with pytest.raises(ValueError, match="P3109 format has 3 to 16 bits"):
+    with pytest.raises(ValueError, match="P3109 format has at least 3 bits"):
         format_of(name)
