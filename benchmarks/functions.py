@@ -1,0 +1,178 @@
+"""Functions against MPFR: how many results are wrong, which is to be none, and nanoseconds a result.
+
+    python benchmarks/functions.py --count 10000000 --format float32
+
+MPFR, by gmpy2, is the witness: its results are cut to any number of bits, and the last one is set where
+something was cut off ("to odd"), so that rounding them to a format of fewer bits rounds the exact number.
+What MPFR has no function for is bracketed by what it has, rounded down and up.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import gmpy2
+
+from refimpl.spec.float_codes import Value
+
+DIRECT = "exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh".split()
+COMPOSED = "sinpi cospi tanpi asinpi acospi atanpi recip rsqrt softplus sigmoid silu gelu gelu_tanh".split()
+UNARY = [*DIRECT, *COMPOSED]
+TINY = Fraction(1, 1 << (1 << 18))  # below every format, as 1 / TINY is above
+DOWN, UP, CUT = gmpy2.RoundDown, gmpy2.RoundUp, gmpy2.RoundToZero
+
+
+def context(precision, rounding):
+    """Return a context of MPFR with a range of exponents that nothing leaves."""
+    return gmpy2.context(precision=precision, round=rounding, emax=1 << 40, emin=-(1 << 40))
+
+
+def number(x, down=None):
+    """Return a float or fraction as a number of MPFR, exactly."""
+    x = Fraction(x)
+    with context(max(abs(x.numerator).bit_length(), 2), CUT):
+        return gmpy2.mul_2exp(gmpy2.mpfr(x.numerator), 0) / gmpy2.mpfr(x.denominator)
+
+
+def bracket(name, x, bits):
+    """Return numbers of MPFR that the value of a composed function at x (a Fraction) lies between.
+
+    A step that falls where its operand rises swaps the directions.
+    """
+    down, up = context(bits, DOWN), context(bits, UP)
+    if name in ("sinpi", "cospi", "tanpi"):
+        r = x % 2 if name != "tanpi" else x % 1
+        sign = 1
+        if name == "cospi":
+            r = min(r, 2 - r)  # from 0 to 1
+            sign, r = (1 if r <= Fraction(1, 2) else -1), abs(Fraction(1, 2) - r)
+        elif name == "sinpi":
+            sign, r = (-1 if r > 1 else 1), r % 1
+            r = min(r, 1 - r)
+        elif r > Fraction(1, 2):
+            sign, r = -1, 1 - r
+        f = gmpy2.context.tan if name == "tanpi" else gmpy2.context.sin  # both rise on [0, pi/2]
+        ends = [f(c, c.mul(c.const_pi(), c.div(gmpy2.mpz(r.numerator), gmpy2.mpz(r.denominator)))) for c in (down, up)]
+        return ends if sign > 0 else [-ends[1], -ends[0]]
+    if name in ("asinpi", "acospi", "atanpi"):
+        ends = [getattr(c, name[:4])(number(x)) for c in (down, up)]
+        return [
+            c.div(y, (up if (c is down) == (y > 0) else down).const_pi()) for c, y in zip((down, up), ends, strict=True)
+        ]
+    n = number(x)
+    if name == "recip":
+        return [c.div(1, n) for c in (down, up)]
+    if name == "rsqrt":
+        return [c.rec_sqrt(n) for c in (down, up)]
+    if name == "softplus":
+        if x > 10000:
+            return [down.plus(n), up.add(n, gmpy2.mpfr("1e-9999"))]
+        return [c.log1p(c.exp(n)) for c in (down, up)]
+    if name == "gelu":
+        gates = []
+        for c, other in ((down, up), (up, down)):
+            z = other.div(-n, (down if x < 0 else up).sqrt(2) if c is up else (up if x < 0 else down).sqrt(2))
+            gates.append(c.div(c.erfc(z), 2))
+    else:
+        gates = []
+        for c, other in ((down, up), (up, down)):
+            a = n
+            if name == "gelu_tanh":
+                inner = x + Fraction(44715, 10**6) * x**3
+                size = abs(inner)
+                toward = c if x > 0 else other
+                a = toward.mul(
+                    toward.sqrt(toward.div(8, (other if toward is c else c).const_pi())),
+                    toward.div(gmpy2.mpz(size.numerator), gmpy2.mpz(size.denominator)),
+                )
+                a = a if x > 0 else -a
+            gates.append(c.div(1, other.add(1, other.exp(-a))))
+    if name == "sigmoid":
+        return gates
+    return [c.mul(n, g) for c, g in zip((down, up), gates if x > 0 else gates[::-1], strict=True)]
+
+
+def side(name, x):
+    """Return whether the magnitude of a composed function is above the number of few bits that it is next to."""
+    if name == "softplus":
+        return True
+    if name in ("sigmoid", "silu", "gelu", "gelu_tanh"):
+        return 0 < x < 1
+    return x < 0 if name == "acospi" else False
+
+
+def to_odd(name, operands, bits=120):
+    """Return the Value of a function at finite operands (floats or fractions), to odd, as MPFR has it."""
+    if name not in COMPOSED:
+        with context(bits, CUT) as c:
+            c.clear_flags()
+            numbers = [gmpy2.mpfr(0)] * len(operands)
+            numbers = [number(x) for x in operands]
+            c.clear_flags()
+            f = {"pow": lambda x, y: x**y}.get(name) or getattr(gmpy2, name)
+            result = f(*numbers)
+            return _value(result, c.inexact, bits)
+    x = Fraction(operands[0])
+    rational = _rational(name, x)
+    if rational is not None:
+        return rational
+    with context(bits + 1600, CUT):  # in which what is not said to round is exact: signs
+        low, high = bracket(name, x, bits + 1200)
+    if gmpy2.is_nan(low) or gmpy2.is_nan(high) or gmpy2.is_infinite(high):
+        return Value("nan", False)
+    if low == 0 or high == 0:  # below the range of MPFR
+        return Value("finite", low < 0, TINY)
+    with context(bits, CUT):
+        a, b = +low, +high
+    exact = a if a == low else b if b == high else None
+    if low == high and exact is not None:
+        return _value(exact, False, bits)
+    if a == b and exact is None:
+        return _value(a, True, bits)
+    near = gmpy2.context(precision=bits, round=gmpy2.RoundToNearest, emax=1 << 40, emin=-(1 << 40)).plus(low)
+    value = _value(near, False, bits)
+    unit = Fraction(2) ** (math.floor(math.log2(value.magnitude.numerator)) - bits - 8) / value.magnitude.denominator
+    return value._replace(magnitude=value.magnitude + (unit if side(name, x) else -unit))
+
+
+def _rational(name, x):
+    """Return the Value where it is rational and a bracket cannot tell, and None elsewhere."""
+    if name == "tanpi" and x % 1 == Fraction(1, 2):  # clause 9.2: infinite, above zero at 2 n + 1/2
+        return Value("infinite", x % 2 > 1)
+    known = {
+        "sinpi": {0: 0, Fraction(1, 2): 1, 1: 0, Fraction(3, 2): -1},
+        "cospi": {0: 1, Fraction(1, 2): 0, 1: -1, Fraction(3, 2): 0},
+        "tanpi": {0: 0, Fraction(1, 4): 1, Fraction(3, 4): -1, 1: 0, Fraction(5, 4): 1, Fraction(7, 4): -1},
+    }.get(name)
+    if known is not None:
+        found = known.get(x % 2)
+    else:
+        half = Fraction(1, 2)
+        found = {
+            "asinpi": {1: half, half: Fraction(1, 6), -half: Fraction(-1, 6), -1: -half},
+            "acospi": {1: 0, half: Fraction(1, 3), -half: Fraction(2, 3), -1: 1, 0: half},
+            "atanpi": {1: Fraction(1, 4), -1: Fraction(-1, 4)},
+        }.get(name, {}).get(x)
+    if found == 0:  # clause 9.2: sinPi keeps the sign, tanPi(n) is +0 for even n above and odd n below 0
+        negative = x < 0 if name == "sinpi" else name == "tanpi" and (x < 0) != (x % 2 == 1)
+        return Value("finite", negative)
+    return None if found is None else Value("finite", found < 0, abs(Fraction(found)))
+
+
+def _value(result, inexact, bits):
+    """Return a number of MPFR, cut to a number of bits, as a Value to odd."""
+    if gmpy2.is_nan(result):
+        return Value("nan", False)
+    if gmpy2.is_infinite(result):
+        return Value("infinite", result < 0)
+    negative = bool(gmpy2.is_signed(result))
+    if result == 0:
+        return Value("finite", negative, TINY if inexact else Fraction(0))
+    mantissa, exponent = (int(n) for n in result.as_mantissa_exp())
+    mantissa = abs(mantissa)
+    shift = bits - mantissa.bit_length()
+    mantissa = mantissa << shift if shift >= 0 else mantissa >> -shift
+    if abs(exponent) > 1 << 20:  # beyond every format
+        return Value("finite", negative, 1 / TINY if exponent > 0 else TINY)
+    return Value("finite", negative, (mantissa | bool(inexact)) * Fraction(2) ** (exponent - shift))
