@@ -9,6 +9,7 @@ COMMANDS = (
     "certify",
     "choose",
     "conform",
+    "declare",
     "explore",
     "format",
     "frontier",

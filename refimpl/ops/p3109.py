@@ -40,6 +40,7 @@ SCALED_OPERATIONS = {f"Scaled{name}": count for name, count in spec.OPERANDS.ite
 # What the parameters of an operation are, and its operands; f a format, p one of a scale and one of elements.
 _SIGNATURES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{name: ("f" * count + "fr", ("x", "y", "z")[:count]) for name, count in spec.OPERANDS.items()},
+    **dict.fromkeys(("ArcTan2", "ArcTan2Pi"), ("fffr", ("y", "x"))),
     **dict.fromkeys(spec.COMPARISONS, ("ff", ("x", "y"))),
     "TotalOrder": ("ff", ("x", "y")),
     **dict.fromkeys([*spec.PREDICATES, "Class", "NextGreaterThan", "NextLessThan"], ("f", ("x",))),
@@ -63,6 +64,29 @@ _SIGNATURES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 NAMES: tuple[str, ...] = tuple(_SIGNATURES)
 """All operations there are."""
+
+
+def signature(name: str) -> str:
+    """Return an operation as the standard writes it, with names of parameters and operands.
+
+    >>> signature("Add"), signature("ConvertToBlock")
+    ('Add<fx, fy, fr, ρ>(x, y) -> r', 'ConvertToBlock<B, fx, fs, fr, ρ>(x, s) -> (s, r)')
+    """
+    kinds, operands = _SIGNATURES[name]
+    if name == "Clamp":
+        operands = ("x", "lo", "hi")
+    projects = kinds.endswith("r") and kinds != "r"
+    names = [f"f{x}" for x in operands] + ["fs"] * name.startswith("ConvertToBlockMax") + ["fr"] * projects
+    if "p" in kinds:
+        pairs = [f"({s}, {x})" for s, x in zip(names[::2], names[1::2], strict=False) if s[1:] != "s" and x != "fr"]
+        names = [*pairs, *["fs"] * name.startswith("Block"), "fr"]
+    if not operands:
+        names = ["ρ"] if kinds == "r" else ["f"]
+    if name.startswith(("Is", "Class", "Next")):
+        names = ["f"]
+    parameters = ["B"] * kinds.startswith("B") + names + ["ρs"] * kinds.endswith("rr") + ["ρ"] * projects
+    block = name.startswith(("ConvertToBlock", *BLOCK_OPERATIONS)) and not name.startswith("BlockReduce")
+    return f"{name}<{', '.join(parameters)}>({', '.join(operands)}) -> {'(s, r)' if block else 'r'}"
 
 
 def name_of(fmt: FloatFormat) -> str:
