@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refimpl.commands.options import (
+    add_json,
     add_network,
     add_results,
     declare,
@@ -48,6 +49,7 @@ def add(commands) -> None:
         "--checkpoint", metavar="FILE", type=place, help="write the trained network there, or take it from there"
     )
     add_results(command, "certify-DATA")
+    add_json(command)
 
 
 def run(options) -> int:
@@ -89,6 +91,7 @@ def run(options) -> int:
         **summary,
         "per_image": _per_image(found),
     }
+    options.results = record
     from refimpl import plots
 
     title = f"{options.model} on {task.name}, {options.precision}"

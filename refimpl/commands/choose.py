@@ -9,6 +9,7 @@ from typing import Any
 
 from refimpl._arguments import POSITIVE, Interval, integer, number
 from refimpl.commands.options import (
+    add_json,
     add_network,
     add_results,
     declare,
@@ -76,6 +77,7 @@ def add(commands) -> None:
         help=f"also train N other policies (at least {PREDICTED}), to say how well the metric predicted their loss",
     )
     add_results(command, "choose-MODEL-DATA")
+    add_json(command)
 
 
 def _choose(options) -> int:
@@ -124,7 +126,7 @@ def _choose(options) -> int:
     if first.counts() != assignment.counts():
         ways[f"all {evidence.candidates[0].name}"] = first
     rows = {name: numerics.train(make, task, way, name=name, **training) for name, way in ways.items()}
-    record = _record(options, task, assignment, rows)
+    options.results = record = _record(options, task, assignment, rows)
     print("\n" + _compared(options, record))
     from refimpl import plots
 

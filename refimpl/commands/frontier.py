@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refimpl.commands.options import (
+    add_json,
     add_running,
     add_training,
     declare,
@@ -57,6 +58,7 @@ def add(commands) -> None:
     )
     add_training(command)
     add_running(command, "frontier-DATA")
+    add_json(command)
 
 
 def _frontier(options) -> int:
@@ -91,6 +93,7 @@ def _frontier(options) -> int:
     true = study.measure_all(**running) if options.exhaustive else None
     print("\n".join([*measured(found), *estimated(found), *advice(found)]))
     record = {"data": task.name, "seed": options.seed, "method": options.method, **found.to_dict()}
+    options.results = record
     if true is not None:
         record["true"] = dict(zip(found.names, true.tolist(), strict=True))
         record["comparison"] = compare(found, true)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_model, declare, place, positive, say_read, writable
+from refimpl.commands.options import add_json, add_model, declare, place, positive, say_read, writable
 
 
 def add(commands) -> None:
@@ -49,6 +49,7 @@ def add(commands) -> None:
     )
     command.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep only one activation in N")
     command.add_argument("--picture", metavar="FILE", type=place, help="also draw it, by layer and kind")
+    add_json(command)
 
 
 def _memory(options) -> int:
@@ -71,6 +72,14 @@ def _memory(options) -> int:
     title += "".join(f", {how}" for how in _departures(options))
     if options.picture:
         _draw(memory, title, options.picture)
+    asked = ("model", "low", "high", "batch_size", "accounting", "optimizer", "state_bits", "checkpoint_every")
+    options.results = {
+        **{name: getattr(options, name) for name in asked},
+        "data": where,
+        "bytes": memory.total_mb * 2**20,
+        "by_kind": memory.by_kind(),
+        "by_layer": memory.by_layer(),
+    }
     say_read(task)
     print(f"{title}\n")
     for heading, table in (("kind", memory.by_kind()), ("layer", memory.by_layer())):

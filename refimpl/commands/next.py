@@ -6,7 +6,7 @@ import argparse
 import shlex
 
 from refimpl.commands.frontier import advice, estimated, measured
-from refimpl.commands.options import declare, place, positive, writable, write_results
+from refimpl.commands.options import add_json, declare, place, positive, writable, write_results
 
 
 def add(commands) -> None:
@@ -44,6 +44,7 @@ def add(commands) -> None:
     )
     command.add_argument("--picture", type=place, metavar="FILE", help="draw what is expected, such as next.png")
     command.add_argument("--method", default="knowledge-gradient", metavar="NAME", help="as of refimpl frontier")
+    add_json(command)
 
 
 def _observation(text: str) -> tuple[str, float]:
@@ -77,6 +78,13 @@ def _next(options) -> int:
             title = f"{task}: {study.count} configurations measured, {len(study.names) - study.count} predicted"
             write_results(picture.parent, {picture.name: plots.frontier(found, title=title, cost="cost")})
     suggested = study.suggest()
+    options.results = {
+        "task": task,
+        "measured": study.count,
+        "measurements": study.measurements,
+        "next": None if suggested is None else suggested._asdict(),
+        "estimate": None if found is None else found.to_dict(),
+    }
     if suggested is None:
         print(f"\nnothing more to train: {study.count} of {study.measurements} configurations are measured")
         return 0

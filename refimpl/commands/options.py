@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import math
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +168,25 @@ def add_running(command, out: str) -> None:
     add_results(command, out)
     command.add_argument("--jobs", type=positive, metavar="N", help="processes (default: all processors)")
     command.set_defaults(continues=True)
+
+
+def add_json(command) -> None:
+    """Declare --json of a command that leaves its results, plain data, in ``options.results``."""
+    told = "print results as one JSON document; what is said otherwise goes to standard error"
+    command.add_argument("--json", action="store_true", help=told)
+    command.set_defaults(run=_as_json(command.get_default("run")))
+
+
+def _as_json(run: Callable) -> Callable:
+    def running(options) -> int:
+        if not options.json:
+            return run(options)
+        with contextlib.redirect_stdout(sys.stderr):
+            status = run(options)
+        print(json.dumps(_finite(options.results), indent=1))
+        return status
+
+    return running
 
 
 def add_report(command) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refimpl.commands.options import add_quiet, declare, place, positive, seed, writable
+from refimpl.commands.options import add_json, add_quiet, declare, place, positive, seed, writable
 
 
 def add(commands) -> None:
@@ -25,6 +25,7 @@ def add(commands) -> None:
     command.add_argument("--data", metavar="DIR", help="where PEPPP's matrices lie (default: REFIMPL_PEPPP_DATA)")
     command.add_argument("--out", metavar="DIR", type=place, help="directory of results (default reproduce-PAPER)")
     add_quiet(command)
+    add_json(command)
     command.set_defaults(continues=True)
 
 
@@ -35,16 +36,17 @@ def _reproduce(options) -> int:
         for name in ("only", "out", "data", "quick"):
             if getattr(options, name):
                 raise ValueError(f"--{name}: a paper must be named; refimpl reproduce lists them")
-        return _list()
+        return _list(options)
     if options.data and paper(options.paper).name != "peppp":
         raise ValueError(f"--data: {options.paper} needs no matrices; leave it out")
     return _check(paper(options.paper), claims(paper(options.paper), options.only), options)
 
 
-def _list() -> int:
+def _list(options) -> int:
     from refimpl.papers.catalogue import NAMES, paper, results, verdicts
 
     rows = verdicts()
+    options.results = {"claims": [dict(zip(("paper", "claim", "verdict", "why"), row, strict=True)) for row in rows]}
     for name in NAMES:
         of, ran = paper(name), results(name)
         when = f" (run of {ran['date']}, version {ran['version']}, seed {ran['seed']})" if ran else ""
@@ -85,7 +87,8 @@ def _check(paper, claims, options) -> int:
         for chart in found.charts:
             pictures[f"{claim.name}-{chart.name}.png"] = plots.chart(chart)
     print()
-    write_results(out, {**pictures, "results.json": _with_earlier(paper, report(paper, bench, done), out)})
+    options.results = _with_earlier(paper, report(paper, bench, done), out)
+    write_results(out, {**pictures, "results.json": options.results})
     return 0
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import contextlib
 
-from refimpl.commands.options import add_running, add_training, declare, positive, say_read, settings, writable
+from refimpl.commands.options import (
+    add_json,
+    add_running,
+    add_training,
+    declare,
+    positive,
+    say_read,
+    settings,
+    writable,
+)
 
 
 def add(commands) -> None:
@@ -34,6 +43,7 @@ def add(commands) -> None:
         "--dask", metavar="ADDRESS", help="train on the workers of this Dask scheduler, such as tcp://host:8786"
     )
     add_running(command, "sweep")
+    add_json(command)
 
 
 def _sweep(options) -> int:
@@ -56,11 +66,20 @@ def _sweep(options) -> int:
         if local.is_path(name):
             say_read(data.load(name))
     if options.dry_run:
-        print("\n".join(_plan(plan_sweep(**what), options.jobs)))
+        plan = plan_sweep(**what)
+        options.results = vars(plan) | {"planned": True}
+        print("\n".join(_plan(plan, options.jobs)))
         return 0
     writable(f"{directory}/errors.npz")
     with _executor(options.dask) as executor:
         errors = run_sweep(**what, jobs=options.jobs, executor=executor, progress=not options.quiet)
+    options.results = {
+        "planned": False,
+        "tasks": list(errors.rows),
+        "configurations": list(errors.columns),
+        "errors": errors.values.tolist(),
+        "memory_mb": errors.memory_mb.tolist(),
+    }
     print("\n".join(_summary(errors)))
     print(f"wrote {directory}/errors.npz")
     return 0
