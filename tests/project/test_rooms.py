@@ -31,6 +31,7 @@ ROOMS = {  # room: the rooms it may import
 }
 ROOMS["__init__"] = {*ROOMS} - {"commands", "__main__", "_arguments", "_files", "_display"}  # loaded when asked for
 EXTRA = {
+    "commands/declare.py": {"__init__"},  # its version
     "peppp/sweeping/sweep.py": {"nn", "nn.engine", "__init__"},
     "peppp/sweeping/cell.py": {"nn"},
     "peppp/sweeping/journal.py": {"__init__"},
