@@ -8,6 +8,7 @@ import sys
 COMMANDS = (
     "certify",
     "choose",
+    "completion",
     "conform",
     "declare",
     "explore",

@@ -12,7 +12,7 @@ from refimpl.__main__ import COMMANDS
 from refimpl.papers import catalogue
 
 GUIDE = (Path(__file__).parents[1] / "tutorials/guides/results_in_a_program.md").read_text(encoding="utf-8")
-WITHOUT = {"completion", "explore", "tutorials", "warmup"}  # they print no results
+WITHOUT = {"completion", "declare", "explore", "tutorials", "warmup"}  # they print no results
 ONLY = {  # fields that come with an option that is not used here
     "frontier": {"true", "comparison"},
     "choose": {"policies", "power"},

@@ -78,7 +78,7 @@ def _sweep(options) -> int:
         "tasks": list(errors.rows),
         "configurations": list(errors.columns),
         "errors": errors.values.tolist(),
-        "memory_mb": errors.memory_mb.tolist(),
+        "memory_mb": None if errors.memory_mb is None else errors.memory_mb.tolist(),
     }
     print("\n".join(_summary(errors)))
     print(f"wrote {directory}/errors.npz")
