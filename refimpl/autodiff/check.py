@@ -23,9 +23,9 @@ def check_gradient(function: Callable, *inputs, seed: int, step: float = 1e-5, t
         Used as float64.
     seed : int
     step : float
-        h; the central difference errs by O(h^2) in truncation and O(2^-53 |L| / h) in rounding.
+        h; the central difference errs by O(h^2) in truncation and O(2^-53 ``|L|`` / h) in rounding.
     tolerance : float
-        Largest difference allowed, relative to 1 + |derivative|.
+        Largest difference allowed, relative to ``1 + |derivative|``.
 
     Returns
     -------

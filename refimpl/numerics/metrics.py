@@ -31,7 +31,7 @@ from refimpl.ops.rows import to_rows
 
 
 def relative_error(x, y) -> np.ndarray:
-    """Return |y - x| / |x| for each element; 0 where both are 0, infinity where only x is.
+    """Return ``|y - x| / |x|`` for each element; 0 where both are 0, infinity where only x is.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def sqnr(x, y) -> float:
 def backward_error(a, b, qa, qb, *, normwise: bool = False):
     """Return how far a product of rounded operands is off, in units of the product of magnitudes.
 
-    Componentwise |qa qb - a b| / (|a| |b|), the metric of arXiv 2408.02897; 0 where both are 0.  It
+    Componentwise ``|qa qb - a b| / (|a| |b|)``, the metric of arXiv 2408.02897; 0 where both are 0.  It
     is bounded by eps_a + eps_b + eps_a eps_b, the worst relative errors of the operands, whatever
     cancels in the sum.  Normwise: norm(qa qb - a b) / (norm(a) norm(b)).
 

@@ -153,12 +153,12 @@ def _rows_of(nu, formats, scaling, size, trials, key) -> list[TailRow]:
 
 
 def product_errors(nu: float, fmt: str, *, scaling: Scaling = "tensor", size: int = 256, seed: int = 0) -> np.ndarray:
-    """Return the signed errors of a product of rounded matrices, in units of |a| |b|.
+    """Return the signed errors of a product of rounded matrices, in units of ``|a| |b|``.
 
     Returns
     -------
     ndarray of float64, shape (size, size)
-        (qa qb - a b) / (|a| |b|), whose magnitude is `backward_error`.
+        ``(qa qb - a b) / (|a| |b|)``, whose magnitude is `backward_error`.
 
     Raises
     ------

@@ -255,7 +255,7 @@ def hyper_diff(
 ) -> float:
     """Compare the hypervolumes of the predicted and of the true frontier.
 
-    HyperDiff = |HV(predicted frontier) - HV(true frontier)|, memory divided by `memory_scale`,
+    HyperDiff = ``|HV(predicted frontier) - HV(true frontier)|``, memory divided by `memory_scale`,
     reference point (1, max(1, largest predicted error)). Parameters and errors raised are those of
     `convergence`, except that an empty frontier has area 0.
 

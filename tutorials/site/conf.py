@@ -1,0 +1,35 @@
+"""Settings of Sphinx; `build.py` beside this file puts the pages together and calls it."""
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+project = "refimpl"
+author = copyright = "The refimpl developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = [
+    "myst.header",  # pages made of cells begin at any level
+    "ref.python",  # many classes have a `name`
+    "misc.highlighting_failure",  # of csv
+]
+html_theme = "furo"
+html_title = "refimpl"
+html_math_renderer = "mathml"
+html_copy_source = False
+default_role = "code"  # `name` in docstrings
+python_display_short_literal_types = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # docstrings say types
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+
+def _math(translator, node):
+    translator.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Let browsers draw formulas: nothing is fetched, no script runs."""
+    app.add_html_math_renderer("mathml", inline_renderers=(_math, None), block_renderers=(_math, None))
