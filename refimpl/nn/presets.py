@@ -31,7 +31,13 @@ from refimpl.nn.precision import OPERATION_ROLES, SUM_ROLES, Accumulator, Precis
 
 
 def float32() -> Precision:
-    """Return the policy that rounds nothing."""
+    """Return the policy that rounds nothing.
+
+    Examples
+    --------
+    >>> float32() == preset("float32")
+    True
+    """
     return Precision(loss_scale=1.0)
 
 

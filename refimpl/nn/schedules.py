@@ -15,12 +15,24 @@ Schedule = Callable[[float], float]
 
 
 def constant() -> Schedule:
-    """Return the schedule that keeps the rate."""
+    """Return the schedule that keeps the rate.
+
+    Examples
+    --------
+    >>> constant()(0.5)
+    1.0
+    """
     return lambda done: 1.0
 
 
 def linear(final: float = 0.05) -> Schedule:
-    """Return a straight line from 1 to `final`."""
+    """Return a straight line from 1 to `final`.
+
+    Examples
+    --------
+    >>> linear(0.5)(0.0), linear(0.5)(1.0)
+    (1.0, 0.5)
+    """
     return lambda done: 1 - (1 - final) * done
 
 

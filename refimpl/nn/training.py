@@ -62,6 +62,13 @@ class Result(Shown):
     seconds : float
     model : Sequential
         The trained network.
+
+    Examples
+    --------
+    >>> from refimpl import data, nn
+    >>> result = nn.fit(nn.mlp(), data.load("digits"), epochs=3, seed=0)
+    >>> result.diverged, result.test_error < 0.2, len(result.history)
+    (False, True, 3)
     """
 
     test_error: float

@@ -105,6 +105,13 @@ class Capture:
         In the order in which they were first seen, which is backwards.
     steps : tuple of int
         The steps recorded, of `total`.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> found = capture(rf.nn.mlp(), rf.data.load("digits"), steps=1)
+    >>> list(found.operands)[0]
+    ('8 Linear', 'left operand')
     """
 
     operands: dict[tuple[str, str], Distribution] = field(default_factory=dict)

@@ -90,6 +90,13 @@ def train(make: Callable, task, assignment: Assignment | None, *, name: str = ""
     ------
     TypeError, ValueError
         Where `make` makes nothing, for something else than an assignment, and without seeds; as `refimpl.nn.fit`.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> found = train(rf.nn.mlp, rf.data.load("digits"), None, epochs=1, seeds=(0, 1))
+    >>> len(found.test_errors)
+    2
     """
     if assignment is not None:
         check.instance("train", "assignment", assignment, Assignment, ASSIGNMENT)
@@ -128,6 +135,13 @@ def policies(
     ------
     TypeError, ValueError
         For other things than evidence and a metric, a count below 1, a seed below 0.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> evidence = rf.numerics.measure(rf.nn.mlp(), rf.data.load("digits"), rf.numerics.candidates(), steps=1)
+    >>> list(policies(evidence, 4))
+    ['int8', 'float8_e4m3fn', 'float8_e5m2', 'mixture 0']
     """
     check_evidence("policies", evidence, metric)
     count = check.integer("policies", "count", count, check.Interval(1))
@@ -167,6 +181,15 @@ def train_policies(
     ------
     TypeError, ValueError
         As `train`.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> task = rf.data.load("digits")
+    >>> evidence = rf.numerics.measure(rf.nn.mlp(), task, rf.numerics.candidates(), steps=1)
+    >>> found = train_policies(rf.nn.mlp, task, {"all int8": rf.numerics.uniform(evidence, 0)}, epochs=1)
+    >>> [trained.name for trained in found]
+    ['all int8']
     """
     verb = "train_policies"
     check.instance(verb, "assignments", assignments, dict, "what refimpl.numerics.policies returns")

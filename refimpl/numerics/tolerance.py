@@ -207,6 +207,11 @@ class Certificate(Shown):
         Whether the two networks did put the same class first.
     outputs : str
         ``probabilities`` or ``logits``: what gamma, delta and bound are of.
+
+    Examples
+    --------
+    >>> Certificate(np.array([0.5]), np.array([0.01]), np.array([0.1]), np.array([True]), "probabilities").proved
+    array([ True])
     """
 
     gamma: np.ndarray

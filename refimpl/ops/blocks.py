@@ -18,7 +18,15 @@ from refimpl.ops.rows import to_rows
 
 
 class BlockCodes(NamedTuple):
-    """What `quantize_blocks` returns, in the order `decode_blocks` takes it."""
+    """What `quantize_blocks` returns, in the order `decode_blocks` takes it.
+
+    Examples
+    --------
+    >>> from refimpl import quantize_blocks
+    >>> coded = quantize_blocks([1.0, -6.0], "mxfp4_e2m1")
+    >>> coded.codes.tolist(), coded.scales.tolist(), coded.tensor_scale
+    ([2, 15], [127], 1.0)
+    """
 
     codes: np.ndarray
     scales: np.ndarray

@@ -62,7 +62,13 @@ Optimizer = Literal["sgd", "momentum", "adam"]
 
 @dataclass(frozen=True)
 class Item:
-    """One tensor that is kept: which layer's, of what kind, how many elements, how wide."""
+    """One tensor that is kept: which layer's, of what kind, how many elements, how wide.
+
+    Examples
+    --------
+    >>> Item("1 Convolution", "weights", 144, 8)
+    Item(layer='1 Convolution', kind='weights', elements=144, bits=8)
+    """
 
     layer: str
     kind: str

@@ -41,7 +41,13 @@ Vector = NDArray[np.float64]
 
 
 class Suggestion(NamedTuple):
-    """What to train next, and why."""
+    """What to train next, and why.
+
+    Examples
+    --------
+    >>> Suggestion("w4", "it tells most about the others").name
+    'w4'
+    """
 
     name: str
     why: str

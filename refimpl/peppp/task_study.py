@@ -54,6 +54,14 @@ class TaskStudy(Study):
     ValueError, TypeError
         Before anything is trained: as `Study`; for a column that is no configuration, a row made from the task's own
         images, and a batch that is larger than its training set.
+
+    Examples
+    --------
+    >>> from refimpl.peppp import meta_training
+    >>> task = data.load("digits")
+    >>> study = TaskStudy(meta_training(task), task, measurements=8)
+    >>> study.measurements, len(study.names)
+    (8, 99)
     """
 
     unit = " MB"
@@ -262,6 +270,14 @@ def compare(estimate: Estimate, true: np.ndarray) -> dict[str, float]:
         defined in `refimpl.peppp.frontier`, among the configurations within the cap; memory, or whatever is the cost,
         is divided by the largest, and losses by the largest true one, for the first two. These
         are of the frontier where it is expected, if the method says where.
+
+    Examples
+    --------
+    >>> from refimpl.peppp import ErrorMatrix, Study
+    >>> table = [[0.1, 0.2, 0.4], [0.2, 0.3, 0.5], [0.3, 0.4, 0.6]]
+    >>> study = Study(table, [4, 2, 1], measured={"1": 0.25})
+    >>> sorted(compare(study.estimate(), np.array([0.15, 0.25, 0.45])))
+    ['HyperDiff', 'budget regret', 'convergence', 'regret of the recommendation']
     """
     allowed = estimate.allowed
     memory, error, true_allowed = (estimate.memory_mb[allowed], estimate.error[allowed], true[allowed])

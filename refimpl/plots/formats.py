@@ -36,6 +36,11 @@ def bit_layout(formats, *, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> bit_layout(["float8_e4m3fn", "bfloat16"]).axes[0].get_xlabel()
+    'bits, the most significant first'
     """
     formats = _formats("bit_layout", formats, FloatFormat)
     ax = axes(ax, size=(8, 0.6 + 0.5 * len(formats)))
@@ -75,6 +80,11 @@ def number_line(formats, *, limit: float | None = None, ax=None):
     ------
     ValueError
         For a format of more than 10 bits, whose ticks would be a grey bar.
+
+    Examples
+    --------
+    >>> [label.get_text() for label in number_line(["float4_e2m1fn", "posit6_1"]).axes[0].get_yticklabels()]
+    ['float4_e2m1fn', 'posit6_1']
     """
     formats = _formats("number_line", formats, (FloatFormat, PositFormat))
     for fmt in formats:
@@ -106,6 +116,11 @@ def rounding_modes(fmt="float4_e2m1fn", *, limit: float | None = None, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> len(rounding_modes("float4_e2m1fn").axes)
+    6
     """
     (fmt,) = _formats("rounding_modes", [fmt], FloatFormat)
     modes = get_args(RoundingMode)[:6]  # the deterministic ones

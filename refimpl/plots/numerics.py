@@ -33,6 +33,11 @@ def tails(rows, *, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl import data, nn, numerics
+    >>> figure = tails(numerics.tail_table(size=16, trials=1))
     """
     ax = axes(ax, size=(7.0, 4.6))
     nus = sorted({row.nu for row in rows})
@@ -64,6 +69,10 @@ def errors_with_t(errors: dict[str, np.ndarray], *, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = errors_with_t({"int8": np.random.default_rng(0).standard_t(5, 1000)})
     """
     row = panels(1, len(errors), ax, size=(3.4 * len(errors), 3.2))
     for panel, (name, values) in zip(row, errors.items(), strict=True):
@@ -89,6 +98,12 @@ def operands(capture, layer: str, *, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl import data, nn
+    >>> from refimpl.numerics.capture import capture
+    >>> figure = operands(capture(nn.mlp(), data.load("digits"), steps=1), "2 Linear")
     """
     row = panels(1, 3, ax, size=(10.2, 3.2))
     for panel, role in zip(row, _ROLES, strict=True):
@@ -111,6 +126,12 @@ def assignment(assignment, *, ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl import data, nn, numerics
+    >>> evidence = numerics.measure(nn.mlp(), data.load("digits"), numerics.candidates(), steps=1)
+    >>> figure = assignment(numerics.choose(evidence, tolerance=0.01))
     """
     evidence, choices = assignment.evidence, assignment.choices
     ax = axes(ax, size=(8.5, 1.4 + 0.2 * len(choices)))
@@ -152,6 +173,13 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl import data, nn, numerics
+    >>> evidence = numerics.measure(nn.mlp(), data.load("digits"), numerics.candidates(), steps=1)
+    >>> trained = numerics.train_policies(nn.mlp, data.load("digits"), numerics.policies(evidence, 4), epochs=1)
+    >>> figure = predicted(trained)
     """
     ax = axes(ax, size=(7.6, 4.4))
     mixed = np.array([t.name.startswith("mixture") for t in trained])
@@ -269,6 +297,11 @@ def relative_error(formats=("int8", "float8_e4m3fn", "float8_e5m2"), *, octaves:
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> relative_error(["int8", "bfloat16"], octaves=4).axes[0].get_xscale()
+    'log'
     """
     ax = axes(ax)
     for fmt, (color, style, _) in zip(map(format_of, formats), _STYLES * 9, strict=False):

@@ -29,6 +29,13 @@ def frontier(estimate, *, true=None, title: str = "", cost: str = MEMORY, ax=Non
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl.peppp import Study
+    >>> study = Study([[0.1, 0.2, 0.4], [0.2, 0.3, 0.5], [0.3, 0.4, 0.6]], [4, 2, 1], measured={"1": 0.25})
+    >>> frontier(study.estimate(), cost="GB").axes[0].get_xlabel()
+    'GB'
     """
     ax = axes(ax)
     memory, error = estimate.memory_mb, estimate.error
@@ -133,6 +140,12 @@ def memory(memory, *, title: str = "", ax=None):
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> from refimpl import nn
+    >>> from refimpl.peppp.memory import MIXED_PRECISION, count
+    >>> figure = memory(count(nn.cnn(), (8, 8, 1), MIXED_PRECISION))
     """
     table = memory.by_layer_and_kind()
     ax = axes(ax, size=(8.0, max(3.0, 0.26 * len(table) + 1.2)))

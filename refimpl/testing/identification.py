@@ -34,6 +34,13 @@ class Identification:
     `calls`, how many were made; `alternatives`, other behaviours that fit every answer; and
     `apart`, for each of them an input (float64) that would tell it from `behaviour`, or None where
     no input does; `nearest`, where nothing fits, the best candidate and an input it gets wrong.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> found = rf.testing.identify(lambda x: rf.quantize(x, "bfloat16", rounding="toward_zero"))
+    >>> found.format.name, found.rounding
+    ('bfloat16', 'toward_zero')
     """
 
     behaviour: Behaviour | None

@@ -69,12 +69,26 @@ def formats(draw, families=FAMILIES, min_bits: int = 3, max_bits: int = 8) -> Fl
 
 
 def posits(min_bits: int = 3, max_bits: int = 16):
-    """Draw a posit format."""
+    """Draw a posit format.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(posits(), lambda fmt: fmt.bits >= 4).bits
+    4
+    """
     return st.builds(PositFormat, st.integers(min_bits, max_bits), st.integers(0, 3))
 
 
 def integer_formats(min_bits: int = 2, max_bits: int = 16):
-    """Draw an integer format."""
+    """Draw an integer format.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(integer_formats(), lambda fmt: not fmt.signed).signed
+    False
+    """
     bits = st.integers(min_bits, max_bits)
     return st.builds(IntFormat, bits=bits) | st.builds(
         IntFormat, bits=bits, signed=st.booleans(), symmetric=st.just(False)
@@ -82,7 +96,14 @@ def integer_formats(min_bits: int = 2, max_bits: int = 16):
 
 
 def codes(fmt):
-    """Draw a code of a format (int): of an integer format, its signed value."""
+    """Draw a code of a format (int): of an integer format, its signed value.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(codes("float8_e4m3fn"), lambda code: code > 0x7E)
+    127
+    """
     fmt = format_of(fmt)
     if isinstance(fmt, IntFormat):
         return st.integers(fmt.min, fmt.max)
@@ -90,12 +111,26 @@ def codes(fmt):
 
 
 def finite_values(fmt):
-    """Draw a finite value of a format of at most 16 bits (float)."""
+    """Draw a finite value of a format of at most 16 bits (float).
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(finite_values("float8_e4m3fn"), lambda x: x > 400)
+    np.float64(416.0)
+    """
     return st.sampled_from(_readable(values_of(format_of(fmt))))
 
 
 def special_values(fmt):
-    """Draw zeros, infinities, NaN, and the ends of the range of a format (float)."""
+    """Draw zeros, infinities, NaN, and the ends of the range of a format (float).
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(special_values("float8_e4m3fn"), lambda x: x > 1)
+    448.0
+    """
     fmt = format_of(fmt)
     values = values_of(fmt)
     small = float(values[values > 0][0])
@@ -123,12 +158,27 @@ def inputs(fmt, dtype="float32"):
 
 
 def arrays(fmt, dtype="float32", max_size: int = 20):
-    """Draw a one-dimensional array of `inputs`."""
+    """Draw a one-dimensional array of `inputs`.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(arrays("float8_e4m3fn"), lambda x: x.size == 2).shape
+    (2,)
+    """
     return st.lists(inputs(fmt, dtype), max_size=max_size).map(lambda x: np.array(x, dtype))
 
 
 def roundings(fmt):
-    """Draw a deterministic rounding mode that a format has."""
+    """Draw a deterministic rounding mode that a format has.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> from hypothesis import find
+    >>> find(roundings(rf.format("float8_e4m3fn")), lambda mode: "zero" in mode)
+    'toward_zero'
+    """
     fmt = format_of(fmt)
     if isinstance(fmt, PositFormat):
         return st.just("ties_to_even")
@@ -137,7 +187,15 @@ def roundings(fmt):
 
 @st.composite
 def behaviours(draw, fmt):
-    """Draw a `Behaviour`: rounding, overflow and NaN rules valid for a format."""
+    """Draw a `Behaviour`: rounding, overflow and NaN rules valid for a format.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> from hypothesis import find
+    >>> find(behaviours(rf.format("float8_e4m3fn")), lambda one: one.rounding == "to_odd").rounding
+    'to_odd'
+    """
     fmt = format_of(fmt)
     if not isinstance(fmt, FloatFormat):
         return Behaviour(fmt, draw(roundings(fmt)))
@@ -150,6 +208,13 @@ def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: i
     """Draw a float32 array (blocks * block_size,) whose blocks lie in scales far apart.
 
     Each block is a power of two times values of the element format, ties between them, or zeros.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> from hypothesis import find
+    >>> find(scaled_blocks(rf.format("float8_e4m3fn")), lambda x: True).shape
+    (64,)
     """
     fmt = format_of(element)
     if not isinstance(fmt, FloatFormat):

@@ -37,6 +37,16 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Task:
         For a file that is missing, damaged or holds pickled objects, and for arrays that are
         missing, larger than 4 GiB, do not fit each other or hold NaN, and where the shape does not tell
         which axis is that of the channels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    ...     read_npz(f"{folder}/mine.npz")
+    Task('mine': 4 train, 4 test, 8x8x1, 2 classes, images from '')
     """
     path = check.path("read_npz", "path", path)
     try:

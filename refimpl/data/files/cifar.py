@@ -40,6 +40,13 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
     ------
     ValueError
         For a file that is missing, has another size or a label above 9; it is named.
+
+    Examples
+    --------
+    >>> read_cifar10("nowhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: nowhere/data_batch_1.bin: cannot be read (No such file or directory); give the directory that holds it
     """
     folder, records = check.path("read_cifar10", "directory", directory), _records("read_cifar10", records)
     parts = [_read(folder / f"data_batch_{i}.bin", 1, (10,), records) for i in range(1, 6)]
@@ -69,6 +76,13 @@ def read_cifar100(
     ------
     ValueError
         For an unknown kind of labels, and as `read_cifar10`.
+
+    Examples
+    --------
+    >>> read_cifar100("nowhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: nowhere/train.bin: cannot be read (No such file or directory); give the directory that holds it
     """
     check.choice("read_cifar100", "labels", labels, ("fine", "coarse"))
     column, classes = (1, 100) if labels == "fine" else (0, 20)
@@ -88,6 +102,13 @@ def cifar100_superclasses(
     ------
     ValueError
         As `read_cifar100`, and for a superclass that has not five classes.
+
+    Examples
+    --------
+    >>> cifar100_superclasses("nowhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: nowhere/train.bin: cannot be read (No such file or directory); give the directory that holds it
     """
     files = _cifar100("cifar100_superclasses", directory, records)
     return [_superclass(directory, files, coarse) for coarse in range(20)]

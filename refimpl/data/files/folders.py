@@ -61,6 +61,13 @@ def read_folder(
         For a directory without images, a class folder without any or with one alone to be trained and
         tested on, an image that cannot be read, has another size than the first or more than 89 million
         pixels, and for more than 4 GiB of images; the file or folder is named.
+
+    Examples
+    --------
+    >>> read_folder("nowhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: nowhere: is not a directory; give one with a folder for each class
     """
     caller = "read_folder"
     root = check.path(caller, "directory", directory)

@@ -115,6 +115,13 @@ def read_idx(
     ------
     ValueError
         For a file that is missing, damaged, or does not fit the others; it is named.
+
+    Examples
+    --------
+    >>> read_idx("nowhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: nowhere: cannot be read (No such file or directory)
     """
     folder, pairs = check.path("read_idx", "directory", directory), []
     if classes is not None:

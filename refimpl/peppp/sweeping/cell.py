@@ -36,6 +36,11 @@ class Settings:
         As of `refimpl.nn.Precision`.
     seed : int
         Of the first training of a cell; repeats take the seeds that follow.
+
+    Examples
+    --------
+    >>> Settings(model="lenet", epochs=20)
+    Settings(model='lenet', epochs=20, batch_size=32, learning_rate=0.05, loss_scale=1000.0, seed=0)
     """
 
     model: str = "cnn"

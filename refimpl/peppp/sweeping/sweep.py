@@ -225,6 +225,15 @@ def run_sweep(
         training set, and a directory or journal that cannot be used or that another process uses.
     RuntimeError
         As `train_cells`: a script calls this under ``if __name__ == "__main__":``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     how = Settings("mlp", epochs=1)
+    ...     matrix = run_sweep(["digits"], ["e4m3+e8m7"], folder, settings=how, jobs=1, progress=False)
+    >>> matrix.rows, matrix.columns
+    (('digits',), ('e4m3+e8m7',))
     """
     processes.not_while_starting()
     check_running(jobs, executor)

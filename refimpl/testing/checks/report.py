@@ -15,6 +15,16 @@ class Failure:
 
     `input` is its bits in hexadecimal, or None where no input is to blame; `dtype` that of the
     input; `route` the function asked; `explanation` a few lines.
+
+    Examples
+    --------
+    >>> import numpy as np, refimpl as rf
+    >>> print(rf.testing.conform(np.trunc, "int8").failures[0].failure.explanation)
+    input  float32 0x3fc00000 = 1.5 = 3/2
+    below  1
+    above  2
+    right  2  because it is half way, and ties_to_even takes the even code
+    got    1
     """
 
     route: str
@@ -29,6 +39,13 @@ class CheckResult:
 
     `kind` is ``case group``, ``law`` or ``use``; `tried` and `failed` count cases; `skipped` says
     why nothing was tried.
+
+    Examples
+    --------
+    >>> import numpy as np, refimpl as rf
+    >>> result = rf.testing.conform(np.trunc, "int8").failures[0]
+    >>> result.name, result.kind, result.tried > result.failed > 0
+    ('ties', 'case group', True)
     """
 
     name: str
@@ -54,6 +71,13 @@ class Report(Shown):
     `passed`; `failures` (the results that failed); `diagnosis` (one sentence, empty if passed) and
     `diagnoses` (every single defect that explains all that was seen); `results` (all of them);
     ``str()`` is the report as text.
+
+    Examples
+    --------
+    >>> import numpy as np, refimpl as rf
+    >>> report = rf.testing.conform(np.rint, "int8", overflow="saturate")
+    >>> report.passed, [result.name for result in report.failures][:2]
+    (False, ['overflow_boundary', 'far_overflow'])
     """
 
     implementation: str

@@ -30,6 +30,13 @@ class CaseGroup:
     `statement` is what a correct implementation does with them; `generate(format, dtype)` returns
     them, ``values`` and ``stochastic`` as a one-dimensional array of the dtype, ``codes`` and
     ``packing`` as one of unsigned integers; `applies(format)` tells whether the format has such.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> overflow = {group.name: group for group in rf.testing.case_groups()}["overflow_boundary"]
+    >>> overflow.applies(rf.format("float8_e4m3fn")), overflow.statement
+    (True, 'the largest value reaches exactly as far as its rounding does')
     """
 
     number: int

@@ -28,6 +28,12 @@ class Law:
 
     `applies(behaviour)` tells for whom it is a law; `broken(q, behaviour, x)` returns the results y
     (float64), where they break the law (bool), and what would satisfy it, in words.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> [law.statement for law in rf.testing.laws() if law.name == "idempotence"]
+    ['rounding again changes nothing']
     """
 
     name: str
@@ -269,7 +275,13 @@ class FalseLaw:
 
 
 def false_laws() -> tuple[FalseLaw, ...]:
-    """Return properties that are often assumed and false."""
+    """Return properties that are often assumed and false.
+
+    Examples
+    --------
+    >>> [law.name for law in false_laws()][:2]
+    ['additivity', 'associativity']
+    """
     return (
         FalseLaw("additivity", "q(a + b) = q(q(a) + q(b))", 2, lambda q, a, b: q(a + b) == q(q(a) + q(b))),
         FalseLaw(

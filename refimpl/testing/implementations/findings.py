@@ -23,6 +23,12 @@ class Finding(Exception):
 
     `index` is that of the input, `hangs` whether time ran out, `about_input` False where no input
     is to blame.
+
+    Examples
+    --------
+    >>> finding = Finding("returned 3 values for 2", index=1)
+    >>> str(finding), finding.index
+    ('returned 3 values for 2', 1)
     """
 
     def __init__(self, text, index: int | None = None, hangs=False, about_input=True):

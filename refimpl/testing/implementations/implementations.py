@@ -46,6 +46,13 @@ class Implementation:
     ------
     ValueError, TypeError
         If nothing is given, or something that cannot be called.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> mine = Implementation(quantize=lambda x: rf.quantize(x, "e4m3fn"), name="mine")
+    >>> rf.testing.conform(mine, "e4m3fn").passed
+    True
     """
 
     quantize: Callable | None = None
