@@ -30,10 +30,10 @@ def test_the_examples_print_what_the_page_says(path):
     assert found.failed == 0 and (found.attempted > 0) == (">>> " in path.read_text(encoding="utf-8"))
 
 
-def test_the_readme_is_short_leads_to_every_guide_and_all_links_of_all_pages_exist():
+def test_the_readme_is_short_and_leads_to_every_guide_and_all_links_of_guides_lead_somewhere():
     assert len(README.splitlines()) <= 200
     assert set(re.findall(r"\(tutorials/guides/(\w+)\.md\)", README)) == set(GUIDES)
-    for path in (ROOT / "README.md", *(ROOT / "tutorials").glob("*/*.md")):
+    for path in (ROOT / "README.md", *(ROOT / "tutorials/guides").glob("*.md")):  # Sphinx follows the others
         for link in re.findall(r"\]\((?!https?:)([^)#]+)[)#]", path.read_text(encoding="utf-8")):
             assert (path.parent / link).exists(), (path.name, link)
 

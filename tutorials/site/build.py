@@ -1,8 +1,8 @@
 """Build the documentation site: python tutorials/site/build.py OUT [--lessons DIR]
 
 OUT/index.html opens without a server. DIR holds the lessons as `refimpl tutorials DIR --execute` wrote them;
-without it they are executed, which takes minutes. Wants the extra ``docs``. A warning of Sphinx ends the build with
-an error, and so does a public name that the reference lacks.
+without it they are executed, which takes minutes. Wants the extra ``docs``. A warning of Sphinx is an error, and so is
+a public name that the reference lacks or that has no example.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import tempfile
 import types
 from pathlib import Path
 
-import refimpl
 from refimpl.__main__ import main as command
 from refimpl.papers import catalogue
 
@@ -25,6 +24,16 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ROOMS = ("formats", "ops", "testing", "nn", "data", "peppp", "numerics", "plots", "autodiff")  # in the order shown
 VERDICTS = {"holds": "✓", "holds only with the flaw": "(✓)", "does not hold here": "✗"}
+
+
+def own(module: types.ModuleType, seen: set[int]) -> list[tuple[str, object]]:
+    """Return the functions and classes that a module defines and says something of, but for those seen before."""
+    return [
+        (name, found)
+        for name, found in vars(module).items()
+        if name[0] != "_" and callable(found) and getattr(found, "__module__", "") == module.__name__
+        if inspect.getdoc(found) and not (id(found) in seen or seen.add(id(found)))  # type: ignore[func-returns-value]
+    ]
 
 
 def public() -> dict[str, list[tuple[str, object]]]:
@@ -37,27 +46,23 @@ def public() -> dict[str, list[tuple[str, object]]]:
             found = getattr(room, name)
             if isinstance(found, types.ModuleType):
                 if module != "refimpl" and found.__doc__ and not hasattr(found, "__path__"):
-                    pages[found.__name__] = [
-                        (inner, value)
-                        for inner, value in vars(found).items()
-                        if inner[0] != "_"
-                        and getattr(value, "__module__", "") == found.__name__
-                        and inspect.getdoc(value)
-                        and callable(value)
-                        and not (id(value) in seen or seen.add(id(value)))
-                    ]
+                    pages[found.__name__] = own(found, seen)
             elif not (callable(found) and (id(found) in seen or seen.add(id(found)))):
                 pages.setdefault(module, []).append((name, found))
+    for file in sorted((ROOT / "refimpl/spec").glob("[a-z]*.py")):
+        pages[f"refimpl.spec.{file.stem}"] = own(importlib.import_module(f"refimpl.spec.{file.stem}"), seen)
     return {module: names for module, names in pages.items() if names}
 
 
 def without_example(pages) -> list[str]:
-    """Return the public functions and classes whose docstring has no example that runs."""
+    """Return the public functions and classes without an example that runs; definitions are read, and need none."""
     return [
         f"{module}.{name}"
         for module, names in pages.items()
         for name, found in names
-        if (inspect.isclass(found) or inspect.isfunction(found)) and ">>> " not in (inspect.getdoc(found) or "")
+        if not module.startswith("refimpl.spec")
+        and (inspect.isclass(found) or inspect.isfunction(found))
+        and ">>> " not in (inspect.getdoc(found) or "")
     ]
 
 
@@ -65,14 +70,22 @@ def reference(folder: Path, pages) -> None:
     """Write a page for each module, and their index."""
     folder.mkdir()
     for module, names in pages.items():
-        lines = [module, "=" * len(module), "", inspect.getdoc(importlib.import_module(module)) or "", ""]
+        lines = [module, "=" * len(module), "", f".. automodule:: {module}", ""]
         for name, found in names:
             if inspect.isclass(found):
                 lines += [f".. autoclass:: {module}.{name}", "   :members:", ""]
             elif callable(found) and inspect.isfunction(found):
                 lines += [f".. autofunction:: {module}.{name}", ""]
             else:
-                lines += [f".. py:data:: {module}.{name}", "", "   .. code-block:: text", "", f"      {found!r}", ""]
+                lines += [
+                    f".. py:data:: {name}",
+                    f"   :module: {module}",
+                    "",
+                    "   .. code-block:: text",
+                    "",
+                    f"      {found!r}",
+                    "",
+                ]
         (folder / f"{module}.rst").write_text("\n".join(lines), encoding="utf-8")
     listed = "\n".join(["# Reference", "", "```{toctree}", *pages, "commands", "```"])
     (folder / "index.md").write_text(listed, encoding="utf-8")
@@ -118,8 +131,7 @@ def lessons(folder: Path, executed: Path) -> None:
         (folder / f"{path.stem}.md").write_text("\n\n".join(text), encoding="utf-8")
         names.append(path.stem)
     for page in ("README.md", "TEACHING.md"):
-        text_of_page = (executed / page).read_text(encoding="utf-8").replace(".ipynb)", ".md)")
-        (folder / page).write_text(text_of_page, encoding="utf-8")
+        (folder / page).write_text((ROOT / "tutorials" / page).read_text(encoding="utf-8").replace(".py)", ".md)"))
     toctree = "\n".join(["```{toctree}", ":hidden:", *names, "TEACHING", "```"])
     with open(folder / "README.md", "a", encoding="utf-8") as file:
         file.write("\n\n## Pictures\n\n" + "\n".join(gallery) + f"\n\n{toctree}\n")
@@ -158,6 +170,8 @@ def build(out: Path, executed: Path) -> None:
     from sphinx.util.inventory import InventoryFile
 
     pages = public()
+    if bare := without_example(pages):
+        raise SystemExit(f"without an example: {', '.join(bare)}")
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "source"
         shutil.copytree(HERE, source)
@@ -166,15 +180,11 @@ def build(out: Path, executed: Path) -> None:
         commands(source / "reference/commands.md")
         lessons(source / "lessons", executed)
         verdicts(source / "verdicts.md")
-        explorer = Path(refimpl.__file__).parent / "commands/explorer.html"
-        if explorer.exists():
-            shutil.copy(explorer, source / "explorer.html")
         if build_main(["-W", "--keep-going", "-q", "-b", "html", str(source), str(out)]):
             raise SystemExit("the site has warnings")
-        if explorer.exists():
-            shutil.copy(explorer, out / "explorer.html")
+    shutil.copy(ROOT / "refimpl/commands/explorer.html", out)
     with open(out / "objects.inv", "rb") as file:
-        there = {item.name for item in InventoryFile.loads(file.read(), uri="").data.values() for item in item.values()}
+        there = {name for kind in InventoryFile.loads(file.read(), uri="").data.values() for name in kind}
     missing = [f"{module}.{name}" for module, names in pages.items() for name, _ in names]
     if missing := [name for name in missing if name not in there]:
         raise SystemExit(f"the reference lacks {', '.join(missing)}")

@@ -30,6 +30,16 @@ def _math(translator, node):
     raise nodes.SkipNode
 
 
+def _bars(app, what, name, found, options, lines):
+    """Keep |x| what it is, where reStructuredText would look for something to put there."""
+    code = False
+    for i, line in enumerate(lines):
+        code = line.lstrip().startswith(">>> ") or (code and bool(line.strip()))
+        if not code and "``" not in line:
+            lines[i] = line.replace("|", "\\|")
+
+
 def setup(app):
     """Let browsers draw formulas: nothing is fetched, no script runs."""
+    app.connect("autodoc-process-docstring", _bars)
     app.add_html_math_renderer("mathml", inline_renderers=(_math, None), block_renderers=(_math, None))
