@@ -46,9 +46,15 @@ class SumReport:
     """What `identify_sum` found out; printed, it says so in words.
 
     `tree`: nested tuples of term numbers, None where the answers are not those of a tree of additions; `order`: the
-    tree in words; `terms`, `calls`: how many; `known`: names that foretold every answer to random terms, best first;
+    tree in words; `terms`, `calls`: how many; `known`: names that predict every answer to random terms, best first;
     `unit`: a MatrixUnit that did, where groups of terms are fused; `accumulator_bits`, `accumulator_rounding`,
     `alignment_bits`, `alignment_cut`: as measured, None where the tree has no place to see them.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> identify_sum(lambda x: rf.sum(x, "float32", order="sequential"), terms=4).tree
+    (((0, 1), 2), 3)
     """
 
     terms: int

@@ -125,7 +125,7 @@ def lessons(folder: Path, executed: Path) -> None:
                     picture = f"{path.stem}-{len(text)}.png"
                     (folder / picture).write_bytes(base64.b64decode(data["image/png"]))
                     text.append(f"![A picture that the code above draws]({picture})")
-                    gallery.append(f"[![{path.stem}]({picture})]({path.stem}.md)")
+                    gallery.append(f"[![{path.stem}]({picture}){{width=31%}}]({path.stem}.md)")
                 elif output.get("name") != "stderr":
                     text.append(f"```text\n{data.get('text/plain', '').rstrip()}\n```")
         (folder / f"{path.stem}.md").write_text("\n\n".join(text), encoding="utf-8")

@@ -6,7 +6,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 project = "refimpl"
 author = copyright = "The refimpl developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 suppress_warnings = [
     "myst.header",  # pages made of cells begin at any level
@@ -32,6 +32,8 @@ def _math(translator, node):
 
 def _bars(app, what, name, found, options, lines):
     """Keep |x| what it is, where reStructuredText would look for something to put there."""
+    if lines and lines[0].startswith("Alias for field number"):  # of a named tuple
+        lines.clear()
     code = False
     for i, line in enumerate(lines):
         code = line.lstrip().startswith(">>> ") or (code and bool(line.strip()))
