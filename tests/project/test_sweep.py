@@ -275,7 +275,7 @@ def test_a_damaged_journal_is_refused_and_left_alone(tmp_path, content):
     assert (tmp_path / "cells.jsonl").read_bytes() == content
 
 
-def test_any_flipped_bit_of_a_journal_is_told_or_changes_nothing(tmp_path, capsys):
+def test_any_flipped_bit_of_a_journal_is_told_or_changes_nothing(tmp_path, caplog):
     journal = Journal(tmp_path, SETTINGS)
     for seed in range(3):
         journal.add(cell(TASKS[0], "x") | {"seed": seed, "error": seed / 7})
@@ -291,14 +291,15 @@ def test_any_flipped_bit_of_a_journal_is_told_or_changes_nothing(tmp_path, capsy
                 Journal(tmp_path, SETTINGS)
             assert journal.path.read_bytes() == flipped
             continue
+        caplog.clear()
         again = Journal(tmp_path, SETTINGS)
         again.close()
-        told = "not believed" in capsys.readouterr().err
+        told = "not believed" in caplog.text
         assert again.cells.items() <= journal.cells.items() and told == (again.cells != journal.cells)
 
 
 @pytest.mark.parametrize("error", [-0.25, 1.5, float("nan"), float("inf"), "0.5", None])
-def test_an_error_in_a_journal_that_is_none_is_told_and_not_believed(tmp_path, capsys, error):
+def test_an_error_in_a_journal_that_is_none_is_told_and_not_believed(tmp_path, caplog, error):
     journal = Journal(tmp_path, SETTINGS)
     journal.add(cell(TASKS[0], "x"))
     journal.add(cell(TASKS[1], "x") | {"error": error})
@@ -306,7 +307,7 @@ def test_an_error_in_a_journal_that_is_none_is_told_and_not_believed(tmp_path, c
     again = Journal(tmp_path, SETTINGS)
     again.close()
     assert [key[0] for key in again.cells] == TASKS[:1]
-    assert capsys.readouterr().err == f"journal: 1 line is damaged or cut short in {journal.path} and not believed\n"
+    assert caplog.messages == [f"journal: 1 line is damaged or cut short in {journal.path} and not believed"]
 
 
 def test_repeats_asked_for_later_train_only_the_seeds_that_are_new(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ must be is not believed, which is said on standard error: that cell is trained a
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -65,7 +65,8 @@ class Journal:
         self._file.truncate(length)
         if damaged:
             said = "1 line is" if damaged == 1 else f"{damaged} lines are"
-            print(f"journal: {said} damaged or cut short in {self.path} and not believed", file=sys.stderr)
+            text = f"journal: {said} damaged or cut short in {self.path} and not believed"
+            logging.getLogger(__name__).warning(text)
         if not length:
             self._append(self._head(settings))
 
