@@ -61,6 +61,10 @@ GOOD = {
     "matmul_lookup": dict(a=[[1, 2]], b=[[3], [4]], first="int4", second="e2m1fn"),
     "quantize_blocks": dict(x=X, fmt="mxfp4", axis=-1, scale_rule="even", **DRAWN),
     "quantize_blocks with a tensor scale": dict(x=X, fmt="nvfp4", tensor_scale=0.5),
+    "quantize_blocks with a least scale": dict(x=X, fmt="nvfp4", least_scale=0.5),
+    "quantize_blocks with scales": dict(x=X, fmt="mxfp4", scales=[[127]]),
+    "quantize_scaled": dict(x=X, fmt="e4m3fn", scale=2.0, scale_format="float16", **SCALES, **DRAWN),
+    "decode_scaled": dict(codes=CODES, scale=0.5, fmt="e4m3fn", dtype="float32", **SCALES),
     "decode_blocks": dict(codes=CODES, scales=[[3]], fmt="nvfp4", tensor_scale=0.5, axis=1, dtype="float32"),
     "quantize_codebook": dict(x=X, book="nf4", scale=2.0, **SCALES),
     "decode_codebook": dict(codes=CODES, scale=2.0, book="nf4", **SCALES),
@@ -138,7 +142,7 @@ HOSTILE = {
 }
 # What else a message may be about: arguments that have to agree with the one that was changed.
 AGREE = {
-    "x": {"out", "axis", "random", "name"},
+    "x": {"scales", "out", "axis", "random", "name"},
     "codes": {"out", "axis", "scale", "scales", "zero_point", "block_size", "packed"},
     "packed": {"count"},
     "bits": {"codes", "packed", "exponent_bits", "symmetric", "signed"},
@@ -152,8 +156,9 @@ AGREE = {
     "quotient": {"scale"},
     "multiplier": {"x"},
     "out_format": {"format", "rounding"},
-    "fmt": {"x", "seed", "a", "b", "c", "codes", "out", "rounding", "overflow", "zero_point", "scales", "scale_rule",
-            "tensor_scale", "format", "clip", "affine"},
+    "scale_format": {"scale"},
+    "fmt": {"x", "a", "b", "c", "codes", "out", "rounding", "overflow", "zero_point", "scales", "scale_rule",
+            "seed", "tensor_scale", "least_scale", "format", "clip", "affine"},
     "accumulate": {"x", "a", "b", "rounding", "overflow", "format"},
     "first": {"a", "b", "format"},
     "second": {"a", "b", "format"},

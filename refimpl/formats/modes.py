@@ -18,7 +18,7 @@ RoundingMode = Literal[
 Overflow = Literal["overflow", "saturate", "propagate"]
 NanRule = Literal["zero", "max", "raise"]
 Quotient = Literal["exact", "float32", "reciprocal", "fbgemm"]
-ScaleRule = Literal["floor", "ceil", "even", "nearest"]
+ScaleRule = Literal["floor", "ceil", "ceil_log2", "even", "nearest"]
 
 ROUNDINGS: tuple[RoundingMode, ...] = get_args(RoundingMode)
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)

@@ -26,8 +26,8 @@ from refimpl.kernels.float_codes import (
     unpack,
 )
 
-SCALE_RULES = ("floor", "ceil", "even", "nearest")
-FLOOR, CEIL, EVEN, NEAREST = range(4)
+SCALE_RULES = ("floor", "ceil", "ceil_log2", "even", "nearest")
+FLOOR, CEIL, CEIL_LOG2, EVEN, NEAREST, GIVEN = range(6)
 
 _0, _1, _32, _63 = (np.uint64(k) for k in (0, 1, 32, 63))
 _11 = np.uint64(11)
@@ -94,6 +94,8 @@ def scale_exponent(significand, exponent, f, rule):
         limit = ~(_HALF >> np.uint64(f.top_bits + 1)) + _1  # 1.11...1 and a half step, a tie: up
         if f.top_bits + 1 < 64 and significand >= limit:
             e += 1
+    elif rule == CEIL_LOG2:
+        e += 1 if significand != _HALF else 0
     elif rule != FLOOR:
         # significand / top lies in (1/2, 2): compare it with the power of two in between.
         # Inputs have at most 53 bits, and so the low 11 are zeros.
@@ -134,17 +136,20 @@ def encode(x, codes, scales, source, f, rule, mode, words):
     """Write element codes and scale codes of each row (MX).
 
     x: bits of floats with fields `source`, unsigned (rows, n); codes: unsigned (rows, n); scales:
-    unsigned (rows,); words: uint32 (rows, n), read by stochastic rounding alone.
+    unsigned (rows,), read where the rule is GIVEN; words: uint32 (rows, n), read by stochastic rounding alone.
     """
     mode = Mode(mode.rounding, SATURATE, NAN_ZERO, mode.random_bits)
     for row in range(x.shape[0]):
         finite, top, place = _largest(x, row, source)
-        if not finite:
+        if not finite or (rule == GIVEN and np.int64(scales[row]) == f.scale.nan_code):
             scales[row] = f.scale.nan_code
             codes[row, :] = 0
             continue
-        e = scale_exponent(top, place, f, rule)
-        scales[row] = e - f.smallest_scale
+        if rule == GIVEN:
+            e = np.int64(scales[row]) + f.smallest_scale
+        else:
+            e = scale_exponent(top, place, f, rule)
+            scales[row] = e - f.smallest_scale
         for i in range(x.shape[1]):
             kind, negative, significand, exponent = unpack(np.uint64(x[row, i]), source)
             random = _random_integer(words[row], i, mode)
@@ -163,7 +168,7 @@ def decode(codes, scales, x, f, tensor_scale, target):
     tensor, tensor_exponent = _float32(tensor_scale)
     for row in range(codes.shape[0]):
         kind, minus, significand, exponent = unpack(np.uint64(scales[row]), f.scale)
-        factor, factor_exponent = _times(tensor, tensor_exponent, significand, exponent)
+        factor, factor_exponent = _times(tensor, tensor_exponent, significand, exponent, 8)
         is_nan, is_zero = kind == NAN, kind == ZERO
         for i in range(codes.shape[1]):
             kind, negative, significand, exponent = _unpack_element(np.uint64(codes[row, i]), f)
@@ -192,9 +197,9 @@ def _float32(bits):
 
 
 @compiled
-def _times(integer, unit, significand, exponent):
-    """Multiply an integer * 2^unit by a significand of at most 8 bits: again integer and unit."""
-    return integer * (significand >> np.uint64(56)), unit + exponent - 7
+def _times(integer, unit, significand, exponent, bits):
+    """Multiply an integer * 2^unit by a significand of at most so many bits: again integer and unit."""
+    return integer * (significand >> np.uint64(64 - bits)), unit + exponent - (bits - 1)
 
 
 @compiled
@@ -250,15 +255,20 @@ def scale_of_tensor(x, fmt, source, single) -> np.float32:
 
 
 @compiled
-def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, mode, words):
-    """Write element codes and scale codes of each row under a tensor scale (NVFP4).
+def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, least, given, mode, words):
+    """Write element codes and scale codes of each row under a tensor scale (NVFP4), or without one.
 
-    As `encode`; tensor_bits: bits of a positive float32 (uint64); one: the code of the scale 1.
+    As `encode`; tensor_bits: bits of a positive float32 (uint64), 0 for none, where scales may have 24 bits;
+    one: the code of the scale of zeros, and where it rounds to zero; least: that of the least scale of others;
+    given: whether scales are read.
     """
     mode = Mode(mode.rounding, SATURATE, NAN_ZERO, mode.random_bits)
     nearest = Mode(TIES_TO_EVEN, SATURATE, NAN_ZERO, 32)
-    tensor, unit = _float32(tensor_bits)
-    divisor, divisor_unit = _times(tensor, unit, f.top_significand, f.top_exponent)
+    tensor, unit, bits = _1, 0, 24
+    if tensor_bits != _0:
+        tensor, unit = _float32(tensor_bits)
+        bits = 8
+    divisor, divisor_unit = _times(tensor, unit, f.top_significand, f.top_exponent, bits)
     for row in range(x.shape[0]):
         finite, top, place = _largest(x, row, source)
         if not finite:
@@ -266,14 +276,16 @@ def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, mode, words
             codes[row, :] = 0
             continue
         scale = one
-        if top != _0:
+        if given:
+            scale = np.uint64(scales[row])
+        elif top != _0:
             significand, exponent = _divide(top, place, divisor, divisor_unit)
-            scale = max(pack(FINITE, False, significand, exponent, f.scale, nearest, _0), _0)
+            scale = max(pack(FINITE, False, significand, exponent, f.scale, nearest, _0), least)
             if scale == _0:
                 scale = one
         scales[row] = scale
         _, _, significand, exponent = unpack(np.uint64(scale), f.scale)
-        factor, factor_unit = _times(tensor, unit, significand, exponent)
+        factor, factor_unit = _times(tensor, unit, significand, exponent, bits)
         for i in range(x.shape[1]):
             kind, negative, significand, exponent = unpack(np.uint64(x[row, i]), source)
             if kind == FINITE:

@@ -13,6 +13,7 @@
 `matmul_int16`                           the same in 16-bit accumulators, outliers apart
 `matmul_lookup`, `product_table`         products of codes of 4 bits, looked up
 `quantize_blocks`, `decode_blocks`       MX and NVFP4: elements that share a scale
+`quantize_scaled`, `decode_scaled`       float formats under scales of tensors, axes or tiles
 `quantize_codebook`, `decode_codebook`   NF4, dynamic and quantile codes
 `quantile_codebook`                      a code book made from data
 `pack_bits`, `unpack_bits`               codes of few bits, side by side in bytes
@@ -24,7 +25,7 @@ definitions.  Kernels are compiled on first use and cached on disk.
 """
 
 from refimpl.ops.arithmetic import add, compare, div, fma, mul, sqrt, sub
-from refimpl.ops.blocks import BlockCodes, decode_blocks, quantize_blocks
+from refimpl.ops.blocks import BlockCodes, decode_blocks, decode_scaled, quantize_blocks, quantize_scaled
 from refimpl.ops.codebooks import decode_codebook, quantile_codebook, quantize_codebook
 from refimpl.ops.elementwise import (
     abs,
@@ -81,6 +82,7 @@ __all__ = [
     "decode_blocks",
     "decode_codebook",
     "decode_int",
+    "decode_scaled",
     "div",
     "dot",
     "encode",
@@ -123,6 +125,7 @@ __all__ = [
     "quantize_blocks",
     "quantize_codebook",
     "quantize_int",
+    "quantize_scaled",
     "recip",
     "remainder",
     "requantize",

@@ -1,20 +1,24 @@
-"""MX and NVFP4: blocks of elements that share a scale."""
+"""MX and NVFP4: blocks of elements that share a scale; and floats of few bits under scales of any tile."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from refimpl import _arguments
-from refimpl.formats import SCALE_RULES, BlockFormat, RoundingMode, ScaleRule
-from refimpl.formats.names import read
+from refimpl.formats import SCALE_RULES, BlockFormat, FloatFormat, RoundingMode, ScaleRule
+from refimpl.formats import format as format_of
+from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import kernels
-from refimpl.ops.floats import _fields
+from refimpl.ops.floats import _fields, decode, encode, quantize
 from refimpl.ops.rounding import RoundingRule
-from refimpl.ops.rows import to_rows
+from refimpl.ops.rows import Axes, to_rows
+from refimpl.spec.blocks import Scaled
+
+ScaleFormat = Literal["float32", "float16", "bfloat16"]
 
 
 class BlockCodes(NamedTuple):
@@ -44,6 +48,8 @@ def quantize_blocks(
     seed: int | None = None,
     stream: int = 0,
     tensor_scale: float | None = None,
+    scales=None,
+    least_scale: float | None = None,
 ) -> BlockCodes:
     """Quantize neighbours along an axis to elements that share a scale.
 
@@ -56,12 +62,17 @@ def quantize_blocks(
     axis : int
         Along which blocks are cut; the last block may be shorter.
     scale_rule : str, optional
-        For MX: ``floor`` (as OCP MX 1.0, the default), ``ceil`` (no element saturates), ``even``,
-        ``nearest``; `refimpl.spec.blocks` defines them.
+        For MX: ``floor`` (as OCP MX 1.0, the default), ``ceil`` (no element saturates; torchao's RCEIL),
+        ``ceil_log2`` (torchao's CEIL), ``even``, ``nearest``; `refimpl.spec.blocks` defines them.
     rounding, random_bits, seed, stream
         Of the elements, as for `quantize`; element i in C order of x takes random word i.
     tensor_scale : float, optional
-        For NVFP4: a positive float32; default: largest magnitude / (448 * 6).
+        For NVFP4: a positive float32; default: largest magnitude / (448 * 6).  1 is without one.
+    scales : array_like of integers, optional
+        Codes of the blocks' scales instead of scales from the values, as they are returned.
+    least_scale : float, optional
+        For NVFP4: a value of the scales' format below which no scale goes, those of zeros included; torchao has
+        2^-6.  Default: none, and a scale that rounds to zero is 1.
 
     Returns
     -------
@@ -97,14 +108,12 @@ def quantize_blocks(
     if to.tensor_scale and scale_rule is not None:
         hint = "its scales are not powers of two"
         raise _arguments.wrong_value(caller, "scale_rule", scale_rule, f"None for {to}", hint)
+    if scales is not None and (scale_rule, least_scale) != (None, None):
+        raise ValueError(f"{caller}: scales are given; allowed is no scale_rule and no least_scale beside them")
     scale_rule = "floor" if scale_rule is None else scale_rule
     _arguments.choice(caller, "scale_rule", scale_rule, SCALE_RULES)
     given = None if tensor_scale is None else _tensor_scale(caller, to, tensor_scale)
-    if not arrays.is_float(x):
-        exact = "an integer that float64 holds, of at most 2^53"
-        x = arrays.integers(caller, "x", x, -(2**53), 2**53, exact) if x.dtype.kind != "b" else x
-        x = x.astype(np.float64)
-    values = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+    values = x = _floats(caller, x)
     rows, layout = to_rows(caller, arrays.bits_of(values.reshape(-1)).reshape(x.shape), axis, to.block_size)
     words = np.empty((len(rows), 0), np.uint32)
     if rule.stochastic:
@@ -114,17 +123,188 @@ def quantize_blocks(
     record, source = kernel.block_fields(to), _fields(x.dtype.name, use)
     mode = rule.for_kernels(use)
     codes = np.empty(rows.shape, arrays.code_dtype(to.bits))
-    scales = np.empty(len(rows), arrays.code_dtype(to.scale.bits))
+    known, least = scales is not None, _least(caller, to, least_scale)
+    found = np.empty(len(rows), arrays.code_dtype(to.scale.bits))
+    if known:
+        found[...] = layout.rows_of("scales", _scale_codes(caller, to, scales, layout.scale_shape))
     if not to.tensor_scale:
-        which = kernel.SCALE_RULES.index(scale_rule)
-        kernel.encode(rows, codes, scales, source, record, which, mode, words)
-        return BlockCodes(layout.elements(codes), layout.scales(scales), 1.0)
+        which = kernel.GIVEN if known else kernel.SCALE_RULES.index(scale_rule)
+        kernel.encode(rows, codes, found, source, record, which, mode, words)
+        return BlockCodes(layout.elements(codes), layout.scales(found), 1.0)
     if given is None:
         given = kernel.scale_of_tensor(rows, to, source, _fields("float32", use))
-    one = np.uint64(to.scale.bias << to.scale.mantissa_bits)
+    one = np.uint64(least or to.scale.bias << to.scale.mantissa_bits)
     bits = np.uint64(np.float32(given).view(np.uint32))
-    kernel.encode_two_levels(rows, codes, scales, source, record, bits, one, mode, words)
-    return BlockCodes(layout.elements(codes), layout.scales(scales), float(given))
+    kernel.encode_two_levels(rows, codes, found, source, record, bits, one, np.uint64(least), known, mode, words)
+    return BlockCodes(layout.elements(codes), layout.scales(found), float(given))
+
+
+class ScaledCodes(NamedTuple):
+    """What `quantize_scaled` returns, in the order `decode_scaled` takes it."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+
+
+def quantize_scaled(
+    x,
+    fmt: FloatFormat | str | type | Dtype,
+    *,
+    axis: Axes = None,
+    block_size: Axes = None,
+    scale=None,
+    scale_format: ScaleFormat = "float32",
+    rounding: RoundingMode = "ties_to_even",
+    random_bits: int | None = None,
+    seed: int | None = None,
+    stream: int = 0,
+) -> ScaledCodes:
+    """Quantize to a float format under scales of whole tensors, axes, or tiles: scaled FP8.
+
+    Parameters
+    ----------
+    x : array_like of float16, bfloat16, float32, float64, or integers that float64 holds, finite, any shape
+    fmt : FloatFormat or its name
+        Signed, of at most 16 bits.
+    axis, block_size : int or tuple of int, optional
+        What shares a scale, as for `quantize_int`: everything, each index of one axis or of several, or each tile,
+        such as ``block_size=(128, 128)`` or ``(1, 128)``.
+    scale : array_like, optional
+        Values of `scale_format` above zero instead of scales from the values.
+    scale_format : str
+        ``float32``, ``float16`` or ``bfloat16``.
+    rounding, random_bits, seed, stream
+        Of the elements, as for `quantize`; element i in C order of x takes random word i.
+
+    Returns
+    -------
+    codes : ndarray of uint8 or uint16, shape of x
+    scale : ndarray of float32, or of float16 for such a format
+        As for `quantize_int`: largest magnitude / largest value, the exact quotient rounded to the scale's format,
+        where it saturates and does not become zero; 1 where everything is zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For values that are not finite, scales that are not of the format, and formats and tiles that do not fit.
+
+    Notes
+    -----
+    Every element is the exact quotient rounded once; those beyond the largest saturate.  Others divide in float32 and
+    round again, or multiply by a reciprocal: with scales that are powers of two that is the same.
+    *Source*: `refimpl.spec.blocks`.
+
+    Examples
+    --------
+    >>> codes, scale = quantize_scaled([[896.0, -3.0], [0.0, 1.0]], "float8_e4m3fn", axis=0)
+    >>> codes.tolist(), scale.tolist(), decode_scaled(codes, scale, "float8_e4m3fn", axis=0).tolist()
+    ([[126, 188], [0, 126]], [[2.0], [0.0022321429569274187]], [[896.0, -3.0], [0.0, 1.0]])
+    """
+    caller = "quantize_scaled"
+    to = _element(caller, fmt)
+    _arguments.choice(caller, "scale_format", scale_format, get_args(ScaleFormat))
+    of = format_of(scale_format)
+    x = _floats(caller, _arguments.finite(caller, "x", arrays.real(caller, "x", x)))
+    rule = RoundingRule.of(
+        caller, to, rounding=rounding, overflow="saturate", random_bits=random_bits, seed=seed, stream=stream
+    )
+    rows, layout = to_rows(caller, arrays.bits_of(x.reshape(-1)).reshape(x.shape), axis, block_size)
+    words = np.empty((len(rows), 0), np.uint32)
+    if rule.stochastic:
+        words = layout.rows(rule.words(x.size)[: x.size].reshape(x.shape))
+    use = kernels(x.size)
+    codes, scales = np.empty(rows.shape, arrays.code_dtype(to.bits)), np.empty(len(rows), arrays.code_dtype(of.bits))
+    if scale is not None:
+        given = arrays.scales(caller, "scale", scale)
+        back = quantize(given, of)
+        _arguments.every(caller, "scale", given, (given == back) & (back > 0), f"a value of {of} above zero")
+        scales[...] = layout.rows_of("scale", encode(given, of))
+    record, one = use.blocks.block_fields(Scaled(to, of)), np.uint64(of.bias << of.mantissa_bits)
+    how = np.uint64(0), one, np.uint64(1), scale is not None, rule.for_kernels(use), words
+    use.blocks.encode_two_levels(rows, codes, scales, _fields(x.dtype.name, use), record, *how)
+    dtype = np.float16 if scale_format == "float16" else np.float32
+    return ScaledCodes(layout.elements(codes), layout.scales(decode(scales, of, dtype=dtype)))
+
+
+def decode_scaled(
+    codes,
+    scale,
+    fmt: FloatFormat | str | type | Dtype,
+    *,
+    axis: Axes = None,
+    block_size: Axes = None,
+    dtype: DTypeLike = np.float32,
+) -> np.ndarray:
+    """Return scale * value of the code, the exact product rounded once.
+
+    Parameters
+    ----------
+    codes, scale, fmt, axis, block_size
+        As `quantize_scaled` took and returned them; scales are rounded to float32 first.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    ndarray of dtype, shape of codes
+
+    Raises
+    ------
+    TypeError, ValueError
+        For codes out of range and shapes that do not belong together.
+
+    Examples
+    --------
+    >>> decode_scaled([126, 188], 2.0, "float8_e4m3fn").tolist()
+    [896.0, -3.0]
+    """
+    caller = "decode_scaled"
+    of = _element(caller, fmt)
+    codes = arrays.codes(caller, "codes", codes, of.name, 1 << of.bits)
+    dtype = arrays.dtype(caller, dtype)
+    rows, layout = to_rows(caller, codes, axis, block_size)
+    scales = layout.rows_of("scale", arrays.finite_float32(caller, "scale", scale)).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # float64 holds every product
+        return layout.elements((decode(rows, of) * scales[:, None]).astype(dtype))
+
+
+def _element(caller: str, got) -> FloatFormat:
+    fmt: FloatFormat = read(caller, "fmt", got, FloatFormat)
+    if fmt.bits > 16 or not fmt.signed or not fmt.has_zero or fmt.exponent_bits > 8:
+        text = "a signed format of at most 16 bits and 8 exponent bits"
+        raise ValueError(_arguments.message(caller, "fmt", str(fmt), text))
+    return fmt
+
+
+def _floats(caller: str, x: np.ndarray) -> np.ndarray:
+    """Return floats in native order and without gaps; integers as float64."""
+    if not arrays.is_float(x):
+        exact = "an integer that float64 holds, of at most 2^53"
+        x = arrays.integers(caller, "x", x, -(2**53), 2**53, exact) if x.dtype.kind != "b" else x
+        x = x.astype(np.float64)
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("=")).reshape(x.shape)
+
+
+def _scale_codes(caller: str, fmt: BlockFormat, got, shape) -> np.ndarray:
+    """Return codes of given scales: positive, finite ones, or NaN in E8M0."""
+    codes = arrays.codes(caller, "scales", got, fmt.scale.name, 1 << fmt.scale.bits)
+    if codes.shape != shape:
+        allowed = f"{shape}, one for {fmt.block_size} values"
+        raise ValueError(_arguments.message(caller, "scales", f"of shape {codes.shape}", allowed))
+    if fmt.tensor_scale:
+        holds = (codes > 0) & (codes <= fmt.scale.max_code)
+        _arguments.every(caller, "scales", codes, holds, f"the code of a value above zero, 1 to {fmt.scale.max_code}")
+    return codes
+
+
+def _least(caller: str, fmt: BlockFormat, got) -> int:
+    """Return the code of the least scale, 0 for none."""
+    if got is None:
+        return 0
+    value = _arguments.number(caller, "least_scale", got, _arguments.POSITIVE)
+    if not fmt.tensor_scale or float(quantize(value, fmt.scale)) != value:
+        allowed = f"a value of {fmt.scale}" if fmt.tensor_scale else f"None for {fmt}"
+        raise _arguments.wrong_value(caller, "least_scale", got, allowed)
+    return int(encode(value, fmt.scale))
 
 
 def decode_blocks(

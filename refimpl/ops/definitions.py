@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.formats import QUOTIENTS, PositFormat
+from refimpl.formats import QUOTIENTS, SCALE_RULES, PositFormat
 from refimpl.spec import arithmetic as spec_arithmetic
 from refimpl.spec import blocks as spec_blocks
 from refimpl.spec import float_codes as spec_floats
@@ -178,22 +178,25 @@ class Sums:
 class Blocks:
     """`kernels.blocks`."""
 
-    SCALE_RULES = ("floor", "ceil", "even", "nearest")
+    SCALE_RULES = SCALE_RULES
+    GIVEN = len(SCALE_RULES)
     block_fields = staticmethod(_itself)
 
     @staticmethod
-    def encode(x, codes, scales, source, fmt, rule, mode, words, tensor_scale=1.0):
+    def encode(x, codes, scales, source, fmt, rule, mode, words, tensor_scale=1.0, given=False, least=0):
         """Write element codes and scale codes of each row."""
         for row, values in enumerate(x):
             randoms = [mode.random(words[row], i) for i in range(len(values))]
             scales[row], codes[row] = spec_blocks.encode_block(
                 [_decode(bits, source) for bits in values],
                 fmt,
-                Blocks.SCALE_RULES[rule],
+                (*SCALE_RULES, "")[rule],
                 tensor_scale,
                 mode.rounding,
                 randoms,
                 mode.random_bits,
+                int(scales[row]) if given or rule == Blocks.GIVEN else None,
+                least,
             )
 
     @staticmethod
@@ -205,10 +208,17 @@ class Blocks:
         return _SINGLE(spec_blocks.tensor_scale(largest, fmt))
 
     @staticmethod
-    def encode_two_levels(x, codes, scales, source, fmt, tensor_bits, one, mode, words):
-        """Write them under a tensor scale."""
-        scale = float(np.uint32(tensor_bits).view(_SINGLE))
-        Blocks.encode(x, codes, scales, source, fmt, 0, mode, words, scale)
+    def encode_two_levels(x, codes, scales, source, fmt, tensor_bits, one, least, given, mode, words):
+        """Write them under a tensor scale, or without one."""
+        scale = float(np.uint32(tensor_bits).view(_SINGLE)) or 1.0
+        for row in range(len(x)):
+            part = slice(row, row + 1)
+            known = bool(given)
+            if tensor_bits == 0 and not known and all(_decode(bits, source).magnitude == 0 for bits in x[row]):
+                scales[row], known = one, True
+            Blocks.encode(
+                x[part], codes[part], scales[part], source, fmt, 0, mode, words[part], scale, known, int(least)
+            )
 
     @staticmethod
     def decode(codes, scales, x, fmt, tensor_bits, target):

@@ -5,16 +5,21 @@ or an infinity in it gets the scale NaN, and every element decodes to NaN (OCP M
 open).  A block of zeros gets the smallest scale.  e by the scale rule, a the largest magnitude of
 the block, emax the exponent of the element's largest power of two:
 
-===========  ==================================================================================
-``floor``    floor(log2 a) - emax, as OCP MX 1.0; the largest elements may saturate
-``ceil``     the least e for which a <= largest element * 2^e; nothing saturates
-``even``     as floor, after a is rounded to the precision of the largest elements, ties to even
-``nearest``  2^e nearest to a / largest element, ties up, as ml_dtypes casts to E8M0
-===========  ==================================================================================
+=============  ================================================================================
+``floor``      floor(log2 a) - emax, as OCP MX 1.0; the largest elements may saturate
+``ceil``       the least e for which a <= largest element * 2^e; nothing saturates
+``ceil_log2``  ceil(log2 a) - emax: torchao's CEIL, while ``ceil`` is its RCEIL
+``even``       as floor, after a is rounded to the precision of the largest elements, ties to even
+``nearest``    2^e nearest to a / largest element, ties up, as ml_dtypes casts to E8M0
+=============  ================================================================================
 
 *NVFP4*: s_t = a_tensor / (largest scale * largest element) in float32, s_b = a / (largest element *
 s_t) in the scale's format, q_i = round(x_i / (s_b s_t)), saturating; every quotient exact, then
-rounded once.  A block scale that rounds to zero is taken as 1.
+rounded once.  A block scale that rounds to zero is taken as 1; with a least scale, smaller ones, and those of
+blocks of zeros, are taken as it.
+
+*Scaled*: one scale for any number of elements, in float32, float16 or bfloat16: a / largest element, not below the
+smallest of its format; 1 for zeros.
 
 *Source*: OCP Microscaling formats 1.0 and microxcaling's published code; NVIDIA's NVFP4.
 """
@@ -23,8 +28,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any, NamedTuple
 
-from refimpl.formats import BlockFormat, IntFormat
+from refimpl.formats import BlockFormat, FloatFormat, IntFormat
 from refimpl.formats.floats import to_float32
 from refimpl.spec import float_codes
 from refimpl.spec.float_codes import Value, floor_log2
@@ -39,8 +45,12 @@ def encode_block(
     rounding: str = "ties_to_even",
     randoms: Sequence[int] | None = None,
     random_bits: int = 32,
+    given: int | None = None,
+    least: int = 0,
 ) -> tuple[int, list[int]]:
     """Return the scale's code and the elements' codes of one block.
+
+    `given` is the scale's code where the caller has one, `least` that of the least scale under a tensor scale.
 
     >>> from refimpl.formats import format
     >>> values = [float_codes.from_float(x) for x in (1.0, -6.5, 0.3)]
@@ -50,11 +60,16 @@ def encode_block(
     if any(value.kind != "finite" for value in values):
         return float_codes.encode(Value("nan", False), fmt.scale), [0] * len(values)
     largest = max((value.magnitude for value in values), default=Fraction(0))
-    if fmt.tensor_scale:
-        scale_code = block_scale(largest, fmt, tensor_scale)
+    if given is not None:
+        scale_code = given
+    elif fmt.tensor_scale:
+        scale_code = block_scale(largest, fmt, tensor_scale, least)
     else:
         scale_code = scale_exponent(largest, fmt, rule) + fmt.scale.bias
-    scale = float_codes.decode(scale_code, fmt.scale).magnitude * Fraction(tensor_scale)
+    decoded = float_codes.decode(scale_code, fmt.scale)
+    if decoded.kind == "nan":
+        return scale_code, [0] * len(values)
+    scale = decoded.magnitude * Fraction(tensor_scale)
     codes = [
         encode_element(
             Value("finite", value.negative, value.magnitude / scale),
@@ -90,6 +105,9 @@ def scale_exponent(largest: Fraction, fmt: BlockFormat, rule: str) -> int:
         case "ceil":
             e = floor_log2(largest / top)
             e += Fraction(2) ** e * top < largest
+        case "ceil_log2":
+            e = floor_log2(largest)
+            e += (Fraction(2) ** e < largest) - fmt.max_exponent
         case "even":
             # fraction bits of the largest elements: fewer than stored where they are fixed point
             spacing = max(fmt.max_exponent, fmt.grid.min_exponent) - fmt.grid.mantissa_bits
@@ -119,12 +137,58 @@ def tensor_scale(largest: Fraction, fmt: BlockFormat) -> float:
     return to_float32(min(max(exact, Fraction(SMALLEST_SCALE)), Fraction(LARGEST_SCALE)))
 
 
-def block_scale(largest: Fraction, fmt: BlockFormat, tensor_scale: float) -> int:
-    """Return the code of the block scale under a tensor scale."""
+def block_scale(largest: Fraction, fmt: BlockFormat, tensor_scale: float, least: int = 0) -> int:
+    """Return the code of the block scale under a tensor scale, the code of the least or of 1 where it would be 0."""
     top = float_codes.magnitude(fmt.grid.max_code, fmt.grid)
     exact = Value("finite", False, largest / (top * Fraction(tensor_scale)))
-    code = float_codes.encode(exact, fmt.scale, overflow="saturate")
+    code = max(float_codes.encode(exact, fmt.scale, overflow="saturate"), least)
     return code or float_codes.encode(float_codes.from_float(1.0), fmt.scale)
+
+
+class Scaled(NamedTuple):
+    """What this file and kernels ask of a block format, of floats with scales in a format of their own."""
+
+    element: FloatFormat
+    scale: FloatFormat
+    tensor_scale: bool = True
+
+    @property
+    def grid(self) -> FloatFormat:
+        """The element's format."""
+        return self.element
+
+    @property
+    def bits(self) -> int:
+        """Bits of an element's code."""
+        return self.element.bits
+
+    @property
+    def max_exponent(self) -> int:
+        """Exponent of the element's largest power of two."""
+        return self.element.maxexp - 1
+
+
+def encode_scaled(
+    values: Sequence[Value],
+    fmt: FloatFormat,
+    scale: FloatFormat,
+    rounding: str = "ties_to_even",
+    randoms: Sequence[int] | None = None,
+    random_bits: int = 32,
+    given: int | None = None,
+) -> tuple[int, list[int]]:
+    """Return the code of the scale, in its format, and those of finite values of one tile.
+
+    >>> from refimpl.formats import format
+    >>> values = [float_codes.from_float(x) for x in (896.0, -3.0)]
+    >>> code, codes = encode_scaled(values, format("float8_e4m3fn"), format("float32"))
+    >>> hex(code), codes == [0x7E, 0xBC]
+    ('0x40000000', True)
+    """
+    if given is None and all(value.magnitude == 0 for value in values):
+        given = float_codes.encode(float_codes.from_float(1.0), scale)
+    pair: Any = Scaled(fmt, scale)
+    return encode_block(values, pair, "", 1.0, rounding, randoms, random_bits, given, 1)
 
 
 def encode_element(value: Value, fmt: BlockFormat, rounding: str, random: int = 0, random_bits: int = 32) -> int:

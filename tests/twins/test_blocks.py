@@ -11,6 +11,7 @@ from refimpl.formats import SCALE_RULES, BlockFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.floats import to_float32
 from refimpl.spec import blocks as spec
+from refimpl.spec import float_codes
 from refimpl.spec.float_codes import from_float, to_float
 from refimpl.spec.random_bits import random_word
 
@@ -195,28 +196,28 @@ def test_elements_have_the_printed_exponents_and_sizes(name, emax):
 
 
 @pytest.mark.parametrize(
-    "a, floor, ceil, even, nearest",
+    "a, floor, ceil, ceil_log2, even, nearest",
     [
         # FP4: emax 2, largest element 6.  Worked by hand from the definitions' words.
-        (4.0, 0, 0, 0, -1),
-        (6.0, 0, 0, 0, 0),
-        (6.5, 0, 1, 0, 0),
-        (7.0, 0, 1, 1, 0),
-        (6.99, 0, 1, 0, 0),
-        (7.99, 0, 1, 1, 0),
-        (8.0, 1, 1, 1, 0),
-        (9.0, 1, 1, 1, 1),
-        (8.99, 1, 1, 1, 0),
-        (3.0, -1, -1, -1, -1),
-        (3.25, -1, 0, -1, -1),
-        (4.49, 0, 0, 0, -1),
-        (4.5, 0, 0, 0, 0),
+        (4.0, 0, 0, 0, 0, -1),
+        (6.0, 0, 0, 1, 0, 0),
+        (6.5, 0, 1, 1, 0, 0),
+        (7.0, 0, 1, 1, 1, 0),
+        (6.99, 0, 1, 1, 0, 0),
+        (7.99, 0, 1, 1, 1, 0),
+        (8.0, 1, 1, 1, 1, 0),
+        (9.0, 1, 1, 2, 1, 1),
+        (8.99, 1, 1, 2, 1, 0),
+        (3.0, -1, -1, 0, -1, -1),
+        (3.25, -1, 0, 0, -1, -1),
+        (4.49, 0, 0, 1, 0, -1),
+        (4.5, 0, 0, 1, 0, 0),
     ],
 )
-def test_scale_rules_do_what_their_words_say(a, floor, ceil, even, nearest):
+def test_scale_rules_do_what_their_words_say(a, floor, ceil, ceil_log2, even, nearest):
     fmt = format_of("mxfp4_e2m1")
     got = [spec.scale_exponent(Fraction(a), fmt, rule) for rule in SCALE_RULES]
-    assert got == [floor, ceil, even, nearest]
+    assert got == [floor, ceil, ceil_log2, even, nearest]
 
 
 def test_scales_are_clamped_and_zeros_take_the_smallest():
@@ -317,3 +318,90 @@ def test_impossible_block_formats_are_refused(fields):
     usual = {"element": format_of("e2m1fn"), "scale": format_of("e8m0fnu"), "block_size": 32}
     with pytest.raises(ValueError, match="BlockFormat"):
         BlockFormat(**{**usual, **fields})
+
+
+# -- scales of the caller's, least scales, and float scales ------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxint8", "nvfp4"])
+def test_given_scales_are_divided_by_as_defined(name):
+    fmt = format_of(name)
+    x = np.random.default_rng(3).standard_normal((3, 2 * fmt.block_size + 5)).astype(np.float32)
+    x[0] = 0
+    lowest, highest = (120, 135) if not fmt.tensor_scale else (1, 127)
+    scales = np.random.default_rng(4).integers(lowest, highest, (3, 3)).astype(np.uint8)
+    tensor = 0.75 if fmt.tensor_scale else 1.0
+    got = ops.quantize_blocks(x, fmt, scales=scales, tensor_scale=tensor if fmt.tensor_scale else None)
+    assert (got.scales == scales).all()
+    for i, row in enumerate(x):
+        for j in range(3):
+            part = slice(j * fmt.block_size, (j + 1) * fmt.block_size)
+            values = [from_float(float(v)) for v in row[part]]
+            expected = spec.encode_block(values, fmt, "", tensor, given=int(scales[i, j]))[1]
+            assert got.codes[i, part].tolist() == expected
+
+
+def test_the_scales_of_an_earlier_tensor_give_its_codes_again_and_nan_gives_zeros():
+    x = np.random.default_rng(3).standard_normal((4, 64)).astype(np.float32)
+    for name in ("mxfp4_e2m1", "nvfp4"):
+        first = ops.quantize_blocks(x, name)
+        tensor = first.tensor_scale if name == "nvfp4" else None
+        again = ops.quantize_blocks(x, name, scales=first.scales, tensor_scale=tensor)
+        assert (again.codes == first.codes).all() and (again.scales == first.scales).all()
+    assert ops.quantize_blocks(np.ones(3), "mxfp4", scales=[255]).codes.tolist() == [0, 0, 0]
+    for wrong in ([0], [127], [128]):
+        with pytest.raises(ValueError, match=r"scales\[0\] is .*; allowed is the code of a value above zero, 1 to 126"):
+            ops.quantize_blocks(np.ones(3), "nvfp4", scales=wrong)
+    with pytest.raises(ValueError, match=r"scales is of shape \(2,\); allowed is \(1,\)"):
+        ops.quantize_blocks(np.ones(3), "mxfp4", scales=[127, 127])
+
+
+def test_no_scale_goes_below_the_least_one_nor_do_those_of_zeros():
+    x = np.zeros((5, 16), np.float32)
+    x[:, 0] = [0.0, 2.0**-12, 6 * 2.0**-6, 6 * 0.02, 448.0]
+    got = ops.quantize_blocks(x, "nvfp4", tensor_scale=1.0, least_scale=2.0**-6)
+    assert ops.decode(got.scales[:, 0], "e4m3fn").tolist() == [2.0**-6, 2.0**-6, 2.0**-6, 0.01953125, 72.0]
+    plain = ops.quantize_blocks(x, "nvfp4", tensor_scale=1.0)
+    assert ops.decode(plain.scales[:2, 0], "e4m3fn").tolist() == [1.0, 1.0]
+    for fmt, least in (("nvfp4", 0.3), ("mxfp4", 0.5)):
+        with pytest.raises(ValueError, match="quantize_blocks: least_scale is"):
+            ops.quantize_blocks(x, fmt, least_scale=least)
+
+
+@pytest.mark.parametrize("scale_format", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "e4m3", "float16", "float4_e2m1fn", "bfloat16"])
+def test_scaled_floats_are_as_defined(name, scale_format):
+    fmt, of = format_of(name), format_of(scale_format)
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((7, 12)) * 2.0 ** rng.integers(-30, 30, (7, 1))
+    x[0], x[1, 0], x[2] = 0, 2.0**-160, 2.0**-150
+    for dtype in (np.float32, np.float64):
+        for how in ({}, {"rounding": "stochastic_b", "random_bits": 5, "seed": 9}):
+            y = x.astype(dtype)
+            codes, scale = ops.quantize_scaled(y, fmt, axis=0, scale_format=scale_format, **how)
+            assert scale.shape == (7, 1) and scale.dtype == (np.float16 if scale_format == "float16" else np.float32)
+            back = ops.decode_scaled(codes, scale, fmt, axis=0)
+            for i, row in enumerate(y):
+                randoms = [random_word(12 * i + j, 9, 0) >> 27 for j in range(12)] if how else None
+                values = [from_float(float(v)) for v in row]
+                code, expected = spec.encode_scaled(
+                    values, fmt, of, how.get("rounding", "ties_to_even"), randoms, how.get("random_bits", 32)
+                )
+                assert float(scale[i, 0]) == to_float(float_codes.decode(code, of))
+                assert codes[i].tolist() == expected
+                for c, b in zip(expected, back[i].tolist(), strict=True):
+                    value = float_codes.decode(c, fmt)
+                    exact = value.magnitude * Fraction(float(scale[i, 0])) * (-1 if value.negative else 1)
+                    assert b == to_float32(exact)
+
+
+def test_given_scales_of_floats_are_values_of_their_format():
+    codes, scale = ops.quantize_scaled([3.0, 1.0], "e4m3fn", scale=2.0)
+    assert ops.decode(codes, "e4m3fn").tolist() == [1.5, 0.5] and scale == 2
+    with pytest.raises(ValueError, match="scale is 0.1.*; allowed is a value of float16 above zero"):
+        ops.quantize_scaled([3.0], "e4m3fn", scale=np.float32(0.1), scale_format="float16")
+    for fmt in ("float32", "e8m0fnu", "e4m3_unsigned"):
+        with pytest.raises(ValueError, match="quantize_scaled: fmt is"):
+            ops.quantize_scaled([3.0], fmt)
+    with pytest.raises(ValueError, match=r"x\[1\] is inf"):
+        ops.quantize_scaled([3.0, np.inf], "e4m3fn")
