@@ -257,7 +257,7 @@ def name_vectors():
     """Return names with what they are called, and names that are refused, of all kinds."""
     given = [*formats.names(), *CATALOGUE["aliases"], *SMALL, *LARGE, *POSITS, *INTEGERS]
     given += "e99m1 e0m0 e17m2 e4m53 e8m56 e11m52fn_unsigned e4m3fnuz_unsigned e1m0ieee e0m3_flush e1m0fn".split()
-    given += "binary8p3sx binary8p8se binary8p8ue binary2p1se binary17p3se int1 int0 int17 posit2_0 posit8_6".split()
+    given += "binary8p3sx binary8p8se binary8p8ue binary2p1se binary99p3se int1 int0 int17 posit2_0 posit8_6".split()
     given += "F8E4M3FN fp8_e5m2 fp8_e4m3 E4M3 FP8 BF16 f6e2m3 Binary8p3se fp8 f8e4m3b11fnuz F4E2M1 e8m0 E8M0".split()
     given += ["e4m3b131072", "e4m3b131073", "", "E4M3", " e4m3", "e0m1p3109e", "e1m0p3109f", "e2m0b1", "e0m2fnuz_flush"]
     rows = []
