@@ -193,10 +193,11 @@ def adam(fmt: str, epsilon: float, beta2: float, epochs: int, seed: int) -> list
     A run that diverges has that error; others fail without a NaN.
     """
     plain, task = policy(fmt), rf.data.load(TASKS[0])
+    roles = {} if fmt == "float32" else {"optimizer": Accumulator(format=fmt)}
     found = rf.nn.fit(
-        made("narrow mlp", task.train_images.shape[1:], task.classes),
+        rf.nn.mlp(),
         task,
-        precision=replace(plain, roles={**plain.roles, "optimizer": Accumulator(format=fmt)}),
+        precision=replace(plain, roles=roles),
         optimizer=Adam(epsilon=epsilon, beta2=beta2),
         learning_rate=0.002,
         epochs=epochs,
@@ -220,7 +221,7 @@ def epsilon(bench: Bench) -> Finding:
     heads = ("", "epsilon", "beta2", "held as", "held as", "first step / rate", "test error", "failed")
     remark = "First step: of a gradient 1e-4, without bias correction; 3.15 in exact arithmetic, 3.16 with epsilon 0."
     remark += "  Failed: diverged, or no better than guessing."
-    shown = table("Adam in 16 bits, a narrow MLP", heads, rows, remark)
+    shown = table("Adam in 16 bits, an MLP", heads, rows, remark)
     (exact, e8, *_, e4, e3, stuck, cured) = found
     parts = [
         "holds" if e8[:, 1].all() and stuck[:, 1].all() else "does not hold here",
