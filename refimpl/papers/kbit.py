@@ -15,7 +15,7 @@ import numpy as np
 
 import refimpl as rf
 from refimpl.formats import CodeBook
-from refimpl.formats.codebooks import dynamic_values
+from refimpl.formats.codebooks import dynamic_values, named_book
 from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, compare, less, more, paired, said, table, worst
 
 LADDER = ((16, 1), (24, 2), (32, 2), (48, 2), (64, 3))
@@ -29,14 +29,19 @@ KINDS = ("int", "float", "quantile", "dynamic")
 USUAL = 64
 """The block size where others are not compared."""
 
+KEPT = 0.02
+"""Of a matrix's inputs, those whose weights stay in 16 bits where outliers are looked for: at least one."""
+
 QUICK_OUT = "the largest of five sizes, three of five seeds, most of the training text"
 
 
 def book(kind: str, bits: int, block: int, weights: list[np.ndarray]) -> CodeBook:
     """Return a data type's values from -1 to 1; quantiles are of the weights, each block divided by its largest."""
+    if kind == "nf4":
+        return named_book("nf4")
     if kind == "int":
         values = np.linspace(-1, 1, 2**bits - 1)
-    elif kind == "float":
+    elif kind in ("float", "float and outliers"):
         values = np.unique(rf.decode(np.arange(2**bits, dtype=np.uint8), FLOATS[bits]))
     elif kind == "dynamic":
         values = np.array(dynamic_values(bits, bits - 1))
@@ -70,9 +75,33 @@ def bits_of(sizes: list[int], others: int, bits: int, block: int) -> int:
     return sum(n * bits + -(-n // min(block, n)) * SCALE for n in sizes) + 16 * others
 
 
+def outliers(named: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    """Return of each matrix (inputs, outputs) which of its inputs are likely outliers.
+
+    Those are the ones that the matrix before makes with weights of the largest deviations.  What comes before
+    queries, keys, values and the first linear layer of a block is what was added last to what all of them read.  An
+    embedding and positions have no inputs.
+    """
+    found, before, value = [], np.zeros((0, 0)), np.zeros((0, 0))
+    last = before
+    for layer, weights in named:
+        name = layer.rsplit("/", 1)[-1]
+        reads = {"out": value, "5 Linear": last}.get(name, before)
+        likely = np.zeros(len(weights), bool)
+        if reads.shape[1] == len(weights) and "/" in layer:
+            count = max(int(KEPT * len(weights)), 1)
+            likely[np.argsort(-reads.std(axis=0), kind="stable")[:count]] = True
+        found.append(likely)
+        value = weights if name == "value" else value
+        before = weights if name in ("out", "5 Linear") or "Embedding" in name else before
+        last = weights
+    return found
+
+
 def cases() -> list[tuple[str, int, int]]:
     """Return what each trained model is rounded to: kind, bits, block."""
     found = [(kind, bits, USUAL) for kind in KINDS for bits in BITS]
+    found += [("nf4", 4, USUAL), ("float and outliers", 3, USUAL), ("float and outliers", 4, USUAL)]
     return found + [("int", bits, block) for bits in (3, 4) for block in BLOCKS if block != USUAL]
 
 
@@ -84,17 +113,22 @@ def train(features: int, blocks: int, part: float, seed: int) -> dict:
     model = rf.nn.language_model(features=features, blocks=blocks)
     rf.nn.fit(model, task, batch_size=16, epochs=1, learning_rate=0.006, optimizer=rf.nn.Adam(), seed=seed)
     few = slice(None, None, 3)
-    tensors = [tensor for _, _, tensor in model.named_tensors() if tensor.data.ndim == 2]
+    named = [(layer, tensor) for layer, _, tensor in model.named_tensors() if tensor.data.ndim == 2]
+    tensors = [tensor for _, tensor in named]
     plain = [tensor.data.copy() for tensor in tensors]
+    likely = outliers([(layer, tensor.data) for layer, tensor in named])
     sizes = [weights.size for weights in plain]
     others = model.parameter_total() - sum(sizes)
     loss = functools.partial(rf.nn.bits_per_token, model, task.test_images[few], task.test_labels[few])
     found = {"parameters": model.parameter_total(), "16": [16 * (sum(sizes) + others), loss()]}
     for kind, bits, block in cases():
         to = book(kind, bits, block, plain)
-        for tensor, weights in zip(tensors, plain, strict=True):
-            tensor.data = rounded(weights, to, block)
-        found[f"{kind} {bits} {block}"] = [bits_of(sizes, others, bits, block), loss()]
+        wide = [rows if kind == "float and outliers" else np.zeros(len(rows), bool) for rows in likely]
+        for tensor, weights, rows in zip(tensors, plain, wide, strict=True):
+            tensor.data = weights.copy()
+            tensor.data[~rows] = rounded(weights[~rows], to, block)
+        narrow = [weights[~rows].size for weights, rows in zip(plain, wide, strict=True)]
+        found[f"{kind} {bits} {block}"] = [bits_of(narrow, model.parameter_total() - sum(narrow), bits, block), loss()]
     return found
 
 
@@ -116,15 +150,20 @@ def curve(found, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.log2([seeds[0][name][0] for seeds in found]), at(found, name)
 
 
+def at_equal_bits(curves: dict) -> dict:
+    """Return losses (seeds, budgets) of each of several curves, by straight lines in the logarithm of bits."""
+    low, high = max(x[0] for x, _ in curves.values()), min(x[-1] for x, _ in curves.values())
+    budgets = np.linspace(low, high, 9)
+    return {name: np.array([np.interp(budgets, x, y) for y in of.T]) for name, (x, of) in curves.items()}
+
+
 def four_bits(bench: Bench) -> Finding:
     """Compare widths at equal total bits, by straight lines between the sizes in the logarithm of bits."""
     found = ladder(bench)
     verdicts, numbers, rows, charts = [], {}, [], []
     for kind in ("float", "quantile"):
         curves = {bits: curve(found, f"{kind} {bits} {USUAL}") for bits in BITS}
-        low, high = max(x[0] for x, _ in curves.values()), min(x[-1] for x, _ in curves.values())
-        budgets = np.linspace(low, high, 9)
-        losses = {k: np.array([np.interp(budgets, x, y) for y in of.T]) for k, (x, of) in curves.items()}
+        losses = at_equal_bits(curves)
         for k in BITS:
             difference = paired(losses[k].mean(axis=1), losses[4].mean(axis=1))
             numbers[f"{kind}, {k} bits"] = {"loss": losses[k].mean(axis=0).tolist(), "less 4 bits": difference}
@@ -152,10 +191,10 @@ def _whole(found):
     return 2.0**x, y.mean(axis=1), y.std(axis=1, ddof=1)
 
 
-def beside(found, ways: Mapping[str, str], baseline: str, judge, title: str, quick: bool, chart: Chart) -> Finding:
-    """Compare ways of rounding, means over sizes, seed by seed; `chart` shows more of them."""
+def beside(found, ways: Mapping[str, str], baseline: str, judged, title: str, quick: bool, chart: Chart) -> Finding:
+    """Compare ways of rounding, means over sizes, seed by seed: is the loss of some less?  `chart` shows more."""
     losses = {label: at(found, name).mean(axis=0) for label, name in ways.items()}
-    judges = {label: judge for label in ways if label != baseline}
+    judges = dict.fromkeys(judged, less)
     left_out = QUICK_OUT if quick else ""
     of = compare({"all sizes": losses}, baseline, judges, title=title, what="bits per character", left_out=left_out)
     return replace(of, charts=(chart,))
@@ -167,8 +206,8 @@ def small_blocks(bench: Bench) -> Finding:
     ways = {f"blocks of {block}": f"int 4 {block}" for block in sorted(BLOCKS, reverse=True)}
     series = {f"{k} bits": (BLOCKS, [at(found, f"int {k} {b}").mean() for b in BLOCKS]) for k in (3, 4)}
     chart = Chart("blocks", "Integers, loss by size of the block", series, x="block", y="bits per character", log="x")
-    least = {name: way for name, way in ways.items() if name in (f"blocks of {BLOCKS[-1]}", f"blocks of {BLOCKS[0]}")}
-    return beside(found, least, f"blocks of {BLOCKS[-1]}", less, "4-bit integers, mean over sizes", bench.quick, chart)
+    title, small, large = "4-bit integers, mean over sizes", f"blocks of {BLOCKS[0]}", f"blocks of {BLOCKS[-1]}"
+    return beside(found, {name: ways[name] for name in (large, small)}, large, (small,), title, bench.quick, chart)
 
 
 def data_types(bench: Bench) -> Finding:
@@ -178,9 +217,20 @@ def data_types(bench: Bench) -> Finding:
     series = {kind: (BITS, [at(found, f"{kind} {k} {USUAL}").mean() for k in BITS]) for kind in KINDS}
     series["16 bits"] = (BITS, [at(found, "16").mean()] * len(BITS))
     chart = Chart("types", "Loss by data type, blocks of 64", series, x="bits of a weight", y="bits per character")
-    both = {name: way for name, way in ways.items() if name != "dynamic"}
-    out = beside(found, both, "int", less, "4 bits, blocks of 64, mean over sizes", bench.quick, chart)
-    return replace(out, numbers={**out.numbers, "dynamic": at(found, ways["dynamic"]).mean(axis=0).tolist()})
+    title = "4 bits, blocks of 64, mean over sizes"
+    ways["nf4"] = f"nf4 4 {USUAL}"
+    return beside(found, ways, "int", ("float", "quantile"), title, bench.quick, chart)
+
+
+def outliers_in_16_bits(bench: Bench) -> Finding:
+    """Keep the weights of likely outliers in 16 bits, and compare at equal total bits."""
+    found, label, groups = ladder(bench), "outliers in 16 bits", {}
+    for k in (3, 4):
+        names = {"float": f"float {k} {USUAL}", label: f"float and outliers {k} {USUAL}"}
+        losses = at_equal_bits({name: curve(found, way) for name, way in names.items()})
+        groups[f"{k} bits"] = {name: of.mean(axis=1) for name, of in losses.items()}
+    title, left_out = "Loss at equal total bits, blocks of 64", QUICK_OUT if bench.quick else ""
+    return compare(groups, "float", {label: more}, title=title, what="bits per character", left_out=left_out)
 
 
 PAPER = Paper(
@@ -191,5 +241,10 @@ PAPER = Paper(
         Claim("four-bits", "for the same bits in all, 4-bit weights give the least loss", four_bits),
         Claim("small-blocks", "small blocks lose less", small_blocks),
         Claim("data-types", "quantile and float data types lose less than integers, at 4 bits", data_types),
+        Claim(
+            "outliers",
+            "nothing else helps: 16 bits for the weights of likely outliers do not pay for themselves",
+            outliers_in_16_bits,
+        ),
     ),
 )

@@ -35,7 +35,19 @@ def test_a_data_type_has_at_most_two_to_the_bits_values_from_minus_one_to_one(ki
     assert kind == "quantile" or 0.0 in values
 
 
-def fake(best=4, blocks=-0.01, types=-0.1):
+def test_likely_outliers_are_inputs_made_by_the_widest_weights_of_the_matrix_before():
+    sizes = [("Embedding", 9, 4), ("0/query", 4, 4), ("0/key", 4, 4), ("0/value", 4, 4), ("0/out", 4, 4)]
+    sizes += [("0/2 Linear", 4, 8), ("0/5 Linear", 8, 4), ("1/query", 4, 4)]
+    named = [(name, RNG.standard_normal((n, m)).astype(np.float32)) for name, n, m in sizes]
+    wide = {"Embedding": 2, "0/value": 1, "0/out": 3, "0/2 Linear": 6, "0/5 Linear": 0, "0/query": 3, "0/key": 3}
+    for name, weights in named:
+        if name in wide:
+            weights[:, wide[name]] *= 50
+    found = [np.flatnonzero(rows).tolist() for rows in kbit.outliers(named)]
+    assert found == [[], [2], [2], [2], [1], [3], [6], [0]]
+
+
+def fake(best=4, blocks=-0.01, types=-0.1, outliers=0.02):
     """Return a stand-in for training: loss falls with size, rises with distance from the best width."""
 
     def train(features, layers, part, seed):
@@ -44,7 +56,8 @@ def fake(best=4, blocks=-0.01, types=-0.1):
         for kind, bits, block in kbit.cases():
             loss = 4 - 0.1 * np.log2(size) + 0.1 * np.log2(bits) + 0.2 * abs(bits - best)
             loss -= blocks * (np.log2(block) - np.log2(4096))
-            loss += types * (kind in ("float", "quantile")) + 0.001 * (seed % 3)
+            loss += types * (kind in ("float", "quantile", "float and outliers")) + 0.001 * (seed % 3)
+            loss += outliers * (kind == "float and outliers")
             found[f"{kind} {bits} {block}"] = [kbit.bits_of([size], 0, bits, block), loss]
         return found
 
@@ -61,7 +74,13 @@ def test_verdicts_follow_from_the_losses(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("claim", "how"), [("four-bits", {"best": 8}), ("small-blocks", {"blocks": 0.01}), ("data-types", {"types": 0.1})]
+    ("claim", "how"),
+    [
+        ("four-bits", {"best": 8}),
+        ("small-blocks", {"blocks": 0.01}),
+        ("data-types", {"types": 0.1}),
+        ("outliers", {"outliers": -0.02}),
+    ],
 )
 def test_another_outcome_is_another_verdict(monkeypatch, claim, how):
     assert verdicts(monkeypatch, **how)[claim] == "does not hold here"
@@ -71,3 +90,5 @@ def test_another_outcome_is_another_verdict(monkeypatch, claim, how):
 def test_a_trained_model_loses_less_with_more_bits():
     found = kbit.train(16, 1, 0.05, 0)
     assert found["int 3 64"][1] > found["int 8 64"][1] == pytest.approx(found["16"][1], abs=0.02)
+    wide, narrow = (found[f"{kind} 4 64"][0] for kind in ("float and outliers", "float"))
+    assert 0 < (wide - narrow) / (16 - 4) < 0.07 * found["parameters"]  # one of 16 inputs, or two of 64, and no scales
