@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Unpack
 
@@ -15,6 +16,8 @@ from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
 from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
+from refimpl.spec import operations
+from refimpl.spec.float_codes import to_float
 
 Number = FloatFormat | PositFormat | str | type | Dtype
 
@@ -222,9 +225,10 @@ def decode(
     ----------
     codes : array_like of integers from 0 to 2^fmt.bits - 1, any shape
     fmt : FloatFormat, PositFormat or its name
-    dtype : float16, float32 or float64
+    dtype : float16, float32 or float64; or object
+        With object values are Python's floats, and exact fractions where float64 does not hold them.
     out : ndarray, optional
-        Of shape and dtype of the result, C-contiguous, with memory of its own.
+        Of shape and dtype of the result, C-contiguous, with memory of its own; not for object.
     like : ndarray or tensor of PyTorch, optional
         As for `quantize`.
 
@@ -246,9 +250,13 @@ def decode(
     [0.001953125, 448.0, nan]
     >>> decode([0x40, 0x80, 0xFF], "posit8_2").tolist()
     [1.0, nan, -5.960464477539063e-08]
+    >>> decode([0x8000, 0xFFFD], "binary16p1ue", dtype=object)[1].numerator.bit_length()
+    32766
     """
     of = float_format("decode", fmt)
     codes = arrays.codes("decode", "codes", codes, of.name, 1 << of.bits)
+    if dtype is object and out is None:
+        return _exactly(codes, of)
     dtype = arrays.dtype("decode", dtype)
     if out is not None:
         arrays.result_in("decode", out, codes.shape, dtype)
@@ -344,11 +352,24 @@ def _table(fmt, dtype: np.dtype) -> np.ndarray:
     return table
 
 
+def _exactly(codes: np.ndarray, fmt) -> np.ndarray:
+    """Return values as Python's floats where these hold them, else as fractions."""
+    known: dict[int, float | Fraction] = {}
+    for code in np.unique(codes).tolist():
+        value = operations.decode(code, fmt)
+        near = to_float(value)
+        held = value.kind != "finite" or (np.isfinite(near) and abs(Fraction(near)) == value.magnitude)
+        known[code] = near if held else -value.magnitude if value.negative else value.magnitude
+    out = np.empty(codes.shape, object)
+    out.reshape(-1)[:] = [known[code] for code in codes.reshape(-1).tolist()]
+    return out
+
+
 def _refuse_beyond_float64(use, codes, fmt, kernel, record) -> None:
     for part, piece in arrays.chunks(codes):
         first = kernel.first_beyond(piece, record, _fields("float64", use))
         if first >= 0:
             where = arrays.place("codes", part.start + first, codes.shape)
-            hint = "refimpl.spec.float_codes.decode gives it as an exact fraction"
+            hint = "dtype=object gives exact fractions, refimpl.codes computes with codes"
             allowed = f"a code of {fmt.name} whose value float64 holds"
             raise ValueError(_arguments.message("decode", where, str(piece[first]), allowed, hint))
