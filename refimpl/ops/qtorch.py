@@ -64,7 +64,7 @@ def qtorch_float_quantize(
     caller = "qtorch_float_quantize"
     given = x
     x = _arguments.array(caller, "x", x)
-    if x.dtype != np.float32:
+    if x.dtype.name != "float32":
         raise _arguments.wrong_kind(caller, "x", x if x.ndim else given, "an array of float32")
     exponent_bits = _arguments.integer(caller, "exponent_bits", exponent_bits, _arguments.Interval(1, 8))
     mantissa_bits = _arguments.integer(caller, "mantissa_bits", mantissa_bits, _arguments.Interval(0, 23))
