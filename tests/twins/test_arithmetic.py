@@ -255,3 +255,73 @@ def test_roots_keep_62_bits_and_are_odd_where_not_exact():
             else:
                 assert fraction_of(found) != root
                 assert_to_odd(found, root)
+
+
+# -- formats that differ, and random integers that are given ---------------------------------------
+
+MIXTURES = [
+    (("float8_e4m3fn", "bfloat16", "float32"), "float16"),
+    (("float32", "float16", "float8_e5m2"), "float8_e4m3fn"),
+    (("binary8p4se", "binary8p3se", "binary4p2sf"), "float32"),
+    (("float32", "bfloat16", "float16"), "binary8p3ue"),
+    (("binary8p1uf", "float16", "binary8p3ue"), "binary16p5se"),
+    (("posit8_2", "float16", "e8m24"), "posit16_1"),
+    (("float4_e2m1fn", "e8m0fnu", "float16"), "e16m24"),
+]
+
+
+@pytest.mark.parametrize("names, into", MIXTURES)
+def test_operations_of_mixed_formats_are_as_defined(names, into):
+    formats, out = tuple(rf.format(name) for name in names), rf.format(into)
+    rng = np.random.default_rng(len(into))
+    for operation in kernel.OPERATIONS:
+        count = spec.OPERATIONS[operation].operands
+        codes = [rng.integers(0, 1 << f.bits, 3000, dtype=np.uint64) for f in formats[:count]]
+        for x, f in zip(codes, formats, strict=False):
+            x[:40] = rng.choice([0, 1, (1 << f.bits - 1) - 1, 1 << (f.bits - 1), (1 << f.bits) - 1], 40)
+        modes = DETERMINISTIC[:1] if isinstance(out, PositFormat) else DETERMINISTIC
+        for rounding in modes:
+            got = rf.codes.add if operation == "add" else getattr(rf.codes, operation)
+            got = got(*codes, formats[:count], out_format=out, rounding=rounding)
+            for i in [*range(40), *range(40, 3000, 60)]:
+                several = tuple(int(x[i]) for x in codes)
+                expected = spec.calculate(operation, several, formats[:count], rounding, out_format=out)
+                assert int(got[i]) == expected, (operation, rounding, [hex(c) for c in several])
+
+
+def test_values_of_mixed_formats_are_rounded_once():
+    # 1 + 2^-9 is not in E4M3, and is in float16; into float8_e5m2 by way of E4M3 it would be lost
+    a, b = np.float32([1.0, 2.0**8]), np.float32([2.0**-9, 1.0])
+    assert rf.add(a, b, ("e4m3fn", "bfloat16"), out_format="float16").tolist() == [1 + 2.0**-9, 257.0]
+    up = rf.add(a, b, ("e4m3fn", "bfloat16"), out_format="float8_e5m2", rounding="toward_positive")
+    assert up.tolist() == [1.25, 320.0]
+    with pytest.raises(ValueError, match="out_format is None; allowed is a format where those"):
+        rf.add(a, b, ("e4m3fn", "bfloat16"))
+    with pytest.raises(ValueError, match="fmt is .*; allowed is one format or a tuple of 2"):
+        rf.add(a, b, ("e4m3fn",))
+    assert rf.compare(a, [1.0, 256.0], ("e4m3fn", "float16"), "==").tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    "kind, bits", [("stochastic", None), ("stochastic_a", 5), ("stochastic_b", 1), ("stochastic_c", 32)]
+)
+def test_given_random_integers_are_those_that_the_definition_takes(kind, bits):
+    fmt, width = rf.format("e4m3fn"), 32 if bits is None else bits
+    rng = np.random.default_rng(3)
+    how = {"rounding": kind} | ({} if bits is None else {"random_bits": bits})
+    for count in (20, 4000):  # by definition, and compiled
+        codes = [rng.integers(0, 127, count, dtype=np.uint8) for _ in "ab"]
+        random = rng.integers(0, 2**width, count, dtype=np.uint64)
+        got = rf.codes.mul(*codes, fmt, random=random, **how)
+        values = rf.mul(*(rf.decode(c, fmt) for c in codes), fmt, random=random, **how)
+        assert np.array_equal(rf.encode(values, fmt), got)
+        for i in range(0, count, max(count // 50, 1)):
+            pair = int(codes[0][i]), int(codes[1][i])
+            assert int(got[i]) == spec.calculate("mul", pair, fmt, kind, random=int(random[i]), random_bits=width)
+        exact = rng.standard_normal(count).astype(np.float32)
+        one = rf.encode(exact, fmt, random=random, **how)
+        assert np.array_equal(rf.encode(rf.quantize(exact, fmt, random=random, **how), fmt), one)
+    with pytest.raises(ValueError, match="seed, random is given; allowed is one of them"):
+        rf.quantize(1.0, fmt, seed=1, random=0, **how)
+    with pytest.raises(ValueError, match=r"random is of shape \(2,\); allowed is of a shape that broadcasts"):
+        rf.quantize([1.0, 2.0, 3.0], fmt, random=[0, 0], **how)
