@@ -27,8 +27,11 @@ def add(commands) -> None:
 
 def add_selection(command) -> None:
     """Declare the options that choose vectors, the same for `vectors` and `verify`."""
-    operations = ("encode", "decode", "quantize", "add", "sub", "mul", "div", "sqrt", "fma")
-    command.add_argument("operation", metavar="OP", choices=operations, help=", ".join(operations))
+    command.add_argument(
+        "operation",
+        metavar="OP",
+        help="encode, decode, quantize; add, sub, mul, div, sqrt, fma; minimum, clamp, remainder, exp, ...",
+    )
     command.add_argument("format", metavar="FORMAT", help="such as float8_e4m3fn")
     command.add_argument(
         "--level", choices=("1", "2", "all"), default="2", help="1 small, 2 boundary-weighted (default), all exhaustive"

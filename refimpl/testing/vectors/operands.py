@@ -10,11 +10,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from refimpl import ops
 from refimpl._arguments import wrong_value
+from refimpl.formats import FloatFormat
+from refimpl.ops import codes as operations
+from refimpl.ops.operations import NUMBER, TABLE
+from refimpl.spec import functions
 from refimpl.testing.expected.behaviour import Behaviour, decode
 
-OPERANDS = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
+OPERANDS = {
+    "add": 2,
+    **{name: len(line.operands) for name, line in TABLE.items() if line.kind == NUMBER and "n" not in line.operands},
+    **functions.OPERANDS,
+}
+del OPERANDS["convert"]  # which stays what it is in one format
 SIZES = {"1": 1 << 8, "2": 1 << 16}  # tuples of a level, about
 CHUNK = 1 << 16
 MOST_BITS = 24  # of a tuple, for all of them
@@ -37,7 +45,8 @@ def check(operation: str, fmt, level: str) -> None:
         if got > most:
             name, allowed = f"width of the operands of {operation} in {fmt}", f"at most {most} {what} together"
             raise wrong_value("vectors", name, got, allowed, hint)
-    ops.add(np.zeros(0), np.zeros(0), fmt)  # and formats too wide for exact arithmetic
+    if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
+        raise wrong_value("vectors", "format", str(fmt), "one whose values float64 holds")
 
 
 def tuples(operation: str, fmt, level: str) -> Iterator[np.ndarray]:
@@ -71,13 +80,7 @@ def results(operation: str, behaviour: Behaviour, x: np.ndarray) -> np.ndarray:
     """Return the codes of the results of tuples."""
     fmt = behaviour.format
     rules = {"rounding": behaviour.rounding, "overflow": behaviour.overflow, "nan": behaviour.nan}
-    found = getattr(ops, operation)(*values(operation, fmt, x), fmt, **rules)
-    return ops.encode(found, fmt)  # type: ignore[arg-type]  # Vectors takes no integer format
-
-
-def values(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:
-    """Return the values of the operands of tuples (float64)."""
-    return [decode(codes, fmt) for codes in unpacked(operation, fmt, x)]
+    return getattr(operations, operation)(*unpacked(operation, fmt, x), fmt, **rules)
 
 
 def unpacked(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:

@@ -4,7 +4,7 @@
 fixed number of digits.  An input of ``encode`` and ``quantize`` is the bits of a float (float16: 4
 digits, float32: 8, float64: 16), and that of ``decode`` a code.  A result of ``encode`` is a code, of
 ``quantize`` the bits of a float of the input's type, of ``decode`` those of a float64.  An input of
-``add sub mul div sqrt fma`` is the codes of the operands, one behind the other, each of the same number
+an operation such as ``add`` is the codes of the operands, one behind the other, each of the same number
 of digits, and the result a code (`refimpl.testing.vectors.operands`).  Only the inputs stand there if so
 asked.  *Results* come back one per line, in the same order; or behind the
 input on the same line, and then the order is free.  NaN is NaN: whatever its sign and payload.
@@ -43,7 +43,8 @@ class Vectors:
     Parameters
     ----------
     operation : str
-        ``encode``, ``decode``, ``quantize``, ``add``, ``sub``, ``mul``, ``div``, ``sqrt`` or ``fma``.
+        ``encode``, ``decode``, ``quantize``, or an operation of `refimpl.codes` that gives a code: ``add``, ``fma``,
+        ``minimum``, ``remainder``, ``exp``, ...
     behaviour : Behaviour
         Of a float or posit format, and deterministic.
     level : str
