@@ -13,11 +13,12 @@ import math
 from fractions import Fraction
 
 import gmpy2
+import numpy as np
 
-from refimpl.spec.float_codes import Value
+from refimpl.spec.float_codes import Value, floor_log2
 
 DIRECT = "exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh".split()
-COMPOSED = "sinpi cospi tanpi asinpi acospi atanpi recip rsqrt softplus sigmoid silu gelu gelu_tanh".split()
+COMPOSED = "sinpi cospi tanpi asinpi acospi atanpi rsqrt softplus sigmoid silu gelu gelu_tanh".split()
 UNARY = [*DIRECT, *COMPOSED]
 TINY = Fraction(1, 1 << (1 << 18))  # below every format, as 1 / TINY is above
 DOWN, UP, CUT = gmpy2.RoundDown, gmpy2.RoundUp, gmpy2.RoundToZero
@@ -61,8 +62,6 @@ def bracket(name, x, bits):
             c.div(y, (up if (c is down) == (y > 0) else down).const_pi()) for c, y in zip((down, up), ends, strict=True)
         ]
     n = number(x)
-    if name == "recip":
-        return [c.div(1, n) for c in (down, up)]
     if name == "rsqrt":
         return [c.rec_sqrt(n) for c in (down, up)]
     if name == "softplus":
@@ -132,8 +131,68 @@ def to_odd(name, operands, bits=120):
         return _value(a, True, bits)
     near = gmpy2.context(precision=bits, round=gmpy2.RoundToNearest, emax=1 << 40, emin=-(1 << 40)).plus(low)
     value = _value(near, False, bits)
-    unit = Fraction(2) ** (math.floor(math.log2(value.magnitude.numerator)) - bits - 8) / value.magnitude.denominator
+    unit = Fraction(2) ** (floor_log2(value.magnitude) + 1 - bits)
     return value._replace(magnitude=value.magnitude + (unit if side(name, x) else -unit))
+
+
+def as_float64(name, columns, p3109=False):
+    """Return results at float64 operands as float64, to odd; what lies beyond float64 stays finite, and not 0.
+
+    Operands that are 0, infinite or NaN are answered by the definition.
+    """
+    from refimpl.spec.float_codes import from_float, to_float
+    from refimpl.spec.functions import FUNCTIONS
+
+    out = np.empty(columns[0].shape)
+    for i, operands in enumerate(zip(*(np.asarray(c, float).tolist() for c in columns), strict=True)):
+        if all(math.isfinite(x) and x != 0 for x in operands):
+            value = _fast(name, operands)
+            if value is None:
+                value = to_odd(name, operands, 53)
+                if p3109 and name == "tanpi" and value.kind == "infinite":
+                    value = value._replace(kind="nan")
+        else:
+            value = FUNCTIONS[name](*map(from_float, operands), family="p3109" if p3109 else "ieee")
+            if value.kind == "finite" and value.magnitude:  # cut to 53 bits
+                unit = Fraction(2) ** (
+                    value.magnitude.numerator.bit_length() - value.magnitude.denominator.bit_length()
+                )
+                n = value.magnitude / unit * 2**60
+                shift = int(n).bit_length() - 53
+                whole = int(n) >> shift
+                odd = whole if whole << shift == n else whole | 1
+                value = value._replace(magnitude=odd * Fraction(2) ** shift * unit / 2**60)
+        if isinstance(value, float):
+            out[i] = value
+        elif value.kind == "finite" and value.magnitude != 0 and not 2**-1000 < value.magnitude < 2**1000:
+            out[i] = math.copysign(2.0**1000 if value.magnitude > 1 else 2.0**-1000, -1 if value.negative else 1)
+        else:
+            out[i] = to_float(value)
+    return out
+
+
+def _fast(name, operands):
+    """Return the result of a function of MPFR's own as float64, to odd, or None."""
+    if name in COMPOSED:
+        return None
+    f = {"pow": lambda x, y: x**y}.get(name) or getattr(gmpy2, name)
+    with context(53, CUT) as c:
+        numbers = [gmpy2.mpfr(x) for x in operands]
+        c.clear_flags()
+        result = f(*numbers)
+        inexact = c.inexact
+    if gmpy2.is_nan(result) or gmpy2.is_infinite(result):
+        return float(result)
+    value = float(result)
+    if not 2.0**-1000 < abs(value) < 2.0**1000:
+        return (
+            None
+            if result == 0 and not inexact
+            else math.copysign(2.0**1000 if abs(result) > 1 else 2.0**-1000, -1 if gmpy2.is_signed(result) else 1)
+        )
+    if inexact and not np.float64(value).view(np.uint64) & np.uint64(1):
+        return float((np.float64(value).view(np.uint64) | np.uint64(1)).view(np.float64))
+    return value
 
 
 def _rational(name, x):

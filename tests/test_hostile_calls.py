@@ -37,6 +37,8 @@ GOOD = {
         a=X, b=1.0, fmt="e4m3fn", rounding="stochastic_b", random_bits=4, random=[1, 2, 3, 15]
     ),
     "clamp": dict(a=X, low=-1.0, high=1.0, fmt="e4m3fn", **HOW),
+    "exp": dict(a=X, fmt="e4m3fn", **HOW),
+    "atan2": dict(a=X, b=1.0, fmt="e4m3fn", **HOW),
     "scaleb": dict(a=X, n=[1, 2, 3, 4], fmt="e4m3fn", **HOW),
     "round_to_integral": dict(a=X, fmt="e4m3fn", **HOW),
     "to_integer": dict(a=X, fmt="e4m3fn", bits=8, signed=True, rounding="stochastic", seed=1, overflow="wrap"),

@@ -16,8 +16,8 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, PositFormat
 from refimpl.formats.names import read
-from refimpl.ops import arrays
-from refimpl.ops.definitions import kernels
+from refimpl.ops import arrays, functions
+from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.rounding import RoundingOptions, RoundingRule
 from refimpl.spec import operations as spec
 
@@ -60,6 +60,59 @@ def _extremum(which: str, suffix: str, value: str, code: str) -> Line:
     text = f"Return the {which} of a and b, {order}; {nan}."
     return Line(AB, NUMBER, text, "[1.0, -2.0], [np.nan, 1.0]", value, "0xc0, 0x38", code)
 
+
+FUNCTIONS = (  # name, text, and examples as of a Line
+    ("exp", "e^a", "[1.0, -2.0]", "[2.75, 0.140625]", "0xc0", "0x21"),
+    ("exp2", "2^a", "[1.0, -2.0]", "[2.0, 0.25]", "0xc0", "0x28"),
+    ("exp10", "10^a", "[1.0, -2.0]", "[10.0, 0.009765625]", "0xc0", "0x5"),
+    ("expm1", "e^a - 1", "[1.0, -2.0]", "[1.75, -0.875]", "0xc0", "0xb6"),
+    ("log", "the natural logarithm of a", "[1.0, 0.0]", "[0.0, nan]", "0x0", "0xff"),
+    ("log2", "the logarithm of a to base 2", "[8.0, 3.0]", "[3.0, 1.625]", "0x44", "0x3d"),
+    ("log10", "the logarithm of a to base 10", "[10.0, 3.0]", "[1.0, 0.46875]", "0x44", "0x2f"),
+    ("log1p", "log(1 + a)", "[1.0, -2.0]", "[0.6875, nan]", "0xc0", "0x7f"),
+    ("sin", "the sine of a, in radians", "[1.0, -2.0]", "[0.8125, -0.9375]", "0xc0", "0xb7"),
+    ("cos", "the cosine of a, in radians", "[1.0, -2.0]", "[0.5625, -0.40625]", "0xc0", "0xad"),
+    ("tan", "the tangent of a, in radians", "[1.0, -2.0]", "[1.5, 2.25]", "0xc0", "0x41"),
+    ("asin", "the angle, in radians, whose sine is a", "[1.0, -0.5]", "[1.625, -0.5]", "0xb0", "0xb0"),
+    ("acos", "the angle, in radians, whose cosine is a", "[1.0, -0.5]", "[0.0, 2.0]", "0xb0", "0x40"),
+    ("atan", "the angle, in radians, whose tangent is a", "[1.0, -2.0]", "[0.8125, -1.125]", "0xc0", "0xb9"),
+    ("sinh", "(e^a - e^-a) / 2", "[1.0, -2.0]", "[1.125, -3.75]", "0xc0", "0xc7"),
+    ("cosh", "(e^a + e^-a) / 2", "[1.0, -2.0]", "[1.5, 3.75]", "0xc0", "0x47"),
+    ("tanh", "sinh(a) / cosh(a)", "[1.0, -2.0]", "[0.75, -0.9375]", "0xc0", "0xb7"),
+    ("asinh", "the number whose sinh is a", "[1.0, -2.0]", "[0.875, -1.5]", "0xc0", "0xbc"),
+    ("acosh", "the number, not below 0, whose cosh is a", "[1.0, 2.0]", "[0.0, 1.375]", "0x40", "0x3b"),
+    ("atanh", "the number whose tanh is a", "[0.0, 0.5]", "[0.0, 0.5625]", "0x30", "0x31"),
+    ("sinpi", "sin(pi a)", "[1.0, -2.0]", "[0.0, -0.0]", "0xc0", "0x80"),
+    ("cospi", "cos(pi a)", "[1.0, -2.0]", "[-1.0, 1.0]", "0xc0", "0x38"),
+    ("tanpi", "tan(pi a)", "[1.0, -2.0]", "[-0.0, -0.0]", "0xc0", "0x80"),
+    ("asinpi", "asin(a) / pi", "[1.0, -0.5]", "[0.5, -0.171875]", "0xb0", "0xa3"),
+    ("acospi", "acos(a) / pi", "[1.0, -0.5]", "[0.0, 0.6875]", "0xb0", "0x33"),
+    ("atanpi", "atan(a) / pi", "[1.0, -2.0]", "[0.25, -0.34375]", "0xc0", "0xab"),
+    ("rsqrt", "1 / sqrt(a)", "[4.0, 2.0]", "[0.5, 0.6875]", "0x40", "0x33"),
+    ("softplus", "log(1 + e^a)", "[1.0, -2.0]", "[1.375, 0.125]", "0xc0", "0x20"),
+    ("sigmoid", "1 / (1 + e^-a)", "[1.0, -2.0]", "[0.75, 0.1171875]", "0xc0", "0x1f"),
+    ("silu", "a / (1 + e^-a)", "[1.0, -2.0]", "[0.75, -0.234375]", "0xc0", "0xa7"),
+    (
+        "gelu",
+        "a times the probability that a standard normal number is below a",
+        "[1.0, -2.0]",
+        "[0.8125, -0.046875]",
+        "0xc0",
+        "0x94",
+    ),
+    (
+        "gelu_tanh",
+        "a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2",
+        "[1.0, -2.0]",
+        "[0.8125, -0.046875]",
+        "0xc0",
+        "0x94",
+    ),
+    ("hypot", "sqrt(a^2 + b^2)", "3.0, 4.0", "5.0", "0x44, 0x48", "0x4a"),
+    ("pow", "a^b", "2.25, 1.5", "3.5", "0x41, 0x3c", "0x46"),
+    ("atan2", "the angle, in radians, of the point (b, a)", "1.0, -1.0", "2.25", "0x38, 0xb8", "0x41"),
+    ("atan2pi", "the angle of the point (b, a), divided by pi", "1.0, -1.0", "0.75", "0x38, 0xb8", "0x34"),
+)
 
 TABLE: dict[str, Line] = {
     "sub": Line(AB, NUMBER, "Return a - b.", "1.0, 0.25", "0.75", "0x38, 0x38", "0x0"),
@@ -133,6 +186,10 @@ TABLE: dict[str, Line] = {
     "maximum_magnitude_number": _extremum("larger", "magnitude number", "[1.0, -2.0]", "0xc0"),
     "minimum_finite": _extremum("smaller", "finite", "[1.0, -2.0]", "0xc0"),
     "maximum_finite": _extremum("larger", "finite", "[1.0, 1.0]", "0x38"),
+    **{
+        name: Line(AB if name in ("hypot", "pow", "atan2", "atan2pi") else A, NUMBER, f"Return {text}.", *examples)
+        for name, text, *examples in FUNCTIONS
+    },
     "next_up": Line(
         A,
         CODE,
@@ -257,6 +314,11 @@ def compute(
         number = kernel.OPERATIONS.index(name)
         first_nan = kernel.calculate(number, a, b, c, result, *layouts, mode, words, p3109)
         return result, np.empty(0, np.uint8), first_nan
+
+    if functions.applies(name, formats, into) and not tininess and all(map(is_narrow, (*formats, into))):
+        if size >= functions.FEW and kernels(size) is not DEFINITIONS:
+            result, first_nan = functions.evaluate(name, codes, formats, into, rule, words, p3109)
+            return result, np.empty(0, np.uint8), first_nan
     columns, decoders = [*codes], [_decoder(fmt, p3109) for fmt in formats]
     if rule.stochastic:
         columns.append(words[:size].astype(np.uint64) >> np.uint64(32 - rule.random_bits))

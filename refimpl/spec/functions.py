@@ -15,7 +15,7 @@ the number is no number of so many bits.  Where it is one, it is known to be and
     exp expm1 log1p sin tan asin atan sinh tanh asinh atanh at 0, cos cosh sigmoid at 0, log acosh acos at 1;
     exp2 exp10 at integers, log2 log10 at powers of 2 and 10;
     sinpi cospi at multiples of 1/2, tanpi of 1/4, asinpi acospi at 0, 1/2, 1, atanpi at 0, 1;
-    atan2 at 0 with x > 0, atan2pi on the axes and diagonals; recip; rsqrt hypot at squares of rationals;
+    atan2 at 0 with x > 0, atan2pi on the axes and diagonals; rsqrt hypot at squares of rationals;
     pow where the base is a power with the exponent's denominator; softplus nowhere.
 
 Of `gelu` and `gelu_tanh` at other points than 0 nobody has proved it; there the loop would stop with an
@@ -27,7 +27,7 @@ matters (`beside`).  Results beyond 2^LARGEST and below 2^-LARGEST lie beyond ev
 stands for them, finite and not zero.
 
 *Special values* are those of IEEE 754-2019, clause 9.2, and with ``family="p3109"`` of IEEE P3109 4.0, 4.6:
-there 1 / 0, rsqrt(0), tanpi(1/2), hypot(inf, nan), atan2(0, 0), atan2(inf, inf) are NaN, atan2(y, -inf) is pi
+there rsqrt(0), tanpi(1/2), hypot(inf, nan), atan2(0, 0), atan2(inf, inf) are NaN, atan2(y, -inf) is pi
 for y < 0 too, and zeros have no sign.  What IEEE does not name goes by limits: silu(-inf) = gelu(-inf) = -0.
 """
 
@@ -39,11 +39,10 @@ from fractions import Fraction
 from functools import wraps
 from typing import Literal
 
-from refimpl.formats import FloatFormat, PositFormat
-from refimpl.spec import enclosures, float_codes, posits
+from refimpl.spec import enclosures, float_codes  # noqa: F401  (float_codes for examples)
 from refimpl.spec.arithmetic import NAN, ROOT_BITS
 from refimpl.spec.enclosures import Enclosure, Undecided, add, div, mul, neg, of, scale, sub
-from refimpl.spec.float_codes import RANDOM_BITS, Value, floor_log2
+from refimpl.spec.float_codes import Value, floor_log2
 
 LARGEST = 1 << 18  # no format reaches 2^LARGEST: exponents are at most 2^16, biases 2^17
 MOST_BITS = 1 << 22
@@ -108,7 +107,7 @@ def _signed(x: Value) -> Fraction:
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {}
 OPERANDS: dict[str, int] = {}
-POLES = ("recip", "rsqrt", "tanpi")  # infinite at finite operands in IEEE 754, NaN in P3109
+POLES = ("rsqrt", "tanpi")  # infinite at finite operands in IEEE 754, NaN in P3109
 
 
 def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = False):
@@ -438,12 +437,6 @@ def atanpi(x: Fraction) -> Value:
     return beside(HALF, False) if _tiny(1 / x) else decided(lambda bits: div(_atan(x, bits), enclosures.pi(bits), bits))
 
 
-@unary(None, INFINITY, ZERO)
-def recip(x: Fraction) -> Value:
-    """Return 1 / x."""
-    return exactly(1 / x)
-
-
 @unary(NAN, INFINITY, ZERO)
 def rsqrt(x: Fraction) -> Value:
     """Return 1 / sqrt(x)."""
@@ -656,40 +649,3 @@ def _power_of(base: Fraction, power: Fraction) -> Value:
 def _exact_root(x: Fraction) -> Fraction | None:
     n, d = math.isqrt(x.numerator), math.isqrt(x.denominator)
     return Fraction(n, d) if n * n == x.numerator and d * d == x.denominator else None
-
-
-# -- codes -----------------------------------------------------------------------------------------
-
-
-def calculate(
-    operation: str,
-    codes: tuple[int, ...],
-    fmt: FloatFormat | PositFormat,
-    rounding: str = "ties_to_even",
-    overflow: str = "overflow",
-    nan: str = "zero",
-    random: int = 0,
-    random_bits: int = RANDOM_BITS,
-    out_format: FloatFormat | PositFormat | None = None,
-) -> int:
-    """Return the code, in `out_format` or the operands', of a function of codes of a format, rounded once.
-
-    Other parameters are those of `refimpl.spec.float_codes.encode`; posits take none.  Special values
-    are P3109's where the operands are.
-
-    >>> from refimpl.formats import format
-    >>> hex(calculate("exp", (0x38,), format("float8_e4m3fn")))  # e in E4M3 is 2.75
-    '0x43'
-    """
-    to = fmt if out_format is None else out_format
-    of_codes = posits.decode if isinstance(fmt, PositFormat) else float_codes.decode
-    values = [of_codes(code, fmt) for code in codes]  # type: ignore[arg-type]
-    exact = FUNCTIONS[operation](*values, family=family_of(fmt))
-    if isinstance(to, PositFormat):
-        return posits.encode(exact, to)
-    return float_codes.encode(exact, to, rounding, overflow, nan, random, random_bits)
-
-
-def family_of(fmt: FloatFormat | PositFormat) -> Family:
-    """Return whose special values functions have on operands of a format."""
-    return "p3109" if str(getattr(fmt, "specials", "")).startswith("p3109") else "ieee"

@@ -10,7 +10,8 @@ import pytest
 
 import refimpl as rf
 from refimpl.spec.float_codes import encode, from_float
-from refimpl.spec.functions import FUNCTIONS, calculate, exactly
+from refimpl.spec.functions import FUNCTIONS, exactly
+from refimpl.spec.operations import calculate
 
 FORMATS = {
     name: rf.format(full)

@@ -5,8 +5,10 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import refimpl as rf
 from refimpl.spec import functions as spec
 from refimpl.spec.float_codes import floor_log2
 
@@ -65,3 +67,109 @@ def test_mpfr_is_asked_enough_to_notice_a_wrong_last_bit(name):
         if result.kind == "finite" and result.magnitude and abs(floor_log2(result.magnitude)) < 1 << 17:
             moved = result._replace(magnitude=result.magnitude * (1 + Fraction(1, 2**117)))
             assert cut(moved) != cut(mpfr.to_odd(name, (x,), BITS)), x
+
+
+# -- arrays: all codes, in every mode ----------------------------------------------------------------
+
+NEAREST = {"rounding": "ties_to_even"}
+MODES = [
+    NEAREST,
+    {"rounding": "ties_to_away"},
+    {"rounding": "toward_zero"},
+    {"rounding": "toward_positive", "overflow": "saturate"},
+    {"rounding": "toward_negative"},
+    {"rounding": "to_odd", "overflow": "propagate"},
+    {"rounding": "stochastic", "seed": 1},
+    {"rounding": "stochastic_a", "random_bits": 3, "seed": 2},
+    {"rounding": "stochastic_b", "random_bits": 9, "seed": 3},
+    {"rounding": "stochastic_c", "random_bits": 16, "seed": 4},
+]
+EIGHT = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e3m4"]
+EIGHT += ["binary8p4se", "binary8p3se", "binary8p3ue", "binary8p1ue", "binary8p4sf", "posit8_2"]
+
+
+def agrees(name, fmt, *columns, modes=MODES):
+    """Hold results of codes to MPFR's, to odd as float64: enough for 16 bits and 32 random ones, or float32."""
+    values = [rf.decode(c, fmt) for c in columns]
+    expected = mpfr.as_float64(name, values, p3109=fmt.startswith("binary"))
+    for how in modes[: 1 if fmt.startswith("posit") else None]:
+        got = getattr(rf.codes, name)(*columns, fmt, **how)
+        wanted = rf.encode(expected, fmt, **how)
+        wrong = (got != wanted) & ~np.isnan(expected)  # a NaN has no sign, and fmt.nan_code
+        assert not wrong.any(), (how, [hex(c[wrong][0]) for c in columns], hex(got[wrong][0]), hex(wanted[wrong][0]))
+        assert np.isnan(rf.decode(got, fmt)[np.isnan(expected)]).all()
+
+
+@pytest.mark.parametrize("name", mpfr.UNARY)
+@pytest.mark.parametrize("fmt", EIGHT)
+def test_a_function_of_all_codes_of_8_bits_is_mpfr_s_in_every_mode(fmt, name):
+    agrees(name, fmt, np.arange(256, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", mpfr.UNARY)
+@pytest.mark.parametrize("fmt", ["float16", "bfloat16"])
+def test_a_function_of_all_codes_of_16_bits_is_mpfr_s_in_every_mode(fmt, name):
+    agrees(name, fmt, np.arange(1 << 16, dtype=np.uint16))
+
+
+def float32_codes(name, count, seed):
+    """Half of the codes random, half between 2^-30 and 2^8: most of float32 is where functions are simple."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 1 << 32, count, dtype=np.uint32)
+    codes[::2] = (rng.integers(97, 135, codes[::2].size, dtype=np.uint32) << 23) | (codes[::2] & 0x807FFFFF)
+    if name in ("acosh", "log", "log2", "log10", "rsqrt"):
+        codes &= 0x7FFFFFFF
+    return codes
+
+
+@pytest.mark.parametrize("name", mpfr.UNARY)
+def test_a_function_of_a_hundred_thousand_float32_is_mpfr_s(name):
+    agrees(name, "float32", float32_codes(name, 100_000, 5), modes=[NEAREST])
+    agrees(name, "float32", float32_codes(name, 3_000, 6), modes=MODES[1:6])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mpfr.UNARY)
+def test_a_function_of_ten_million_float32_is_mpfr_s(name):
+    for seed in range(100):
+        agrees(name, "float32", float32_codes(name, 100_000, 100 + seed), modes=[NEAREST])
+
+
+@pytest.mark.parametrize("name", ["hypot", "atan2", "pow"])
+@pytest.mark.parametrize("fmt", ["float8_e4m3fn", "float8_e5m2", "binary8p3se"])
+def test_a_function_of_all_pairs_of_8_bits_is_mpfr_s(fmt, name):
+    pairs = np.arange(1 << 16)
+    first, second = (pairs >> 8).astype(np.uint8), (pairs & 255).astype(np.uint8)
+    if name == "pow" and fmt.startswith("binary"):
+        pytest.skip("P3109 has no power")
+    finite = np.isfinite(rf.decode(first, fmt)) & np.isfinite(rf.decode(second, fmt))
+    finite &= (rf.decode(first, fmt) != 0) & (rf.decode(second, fmt) != 0)
+    agrees(name, fmt, first[finite], second[finite], modes=[MODES[k] for k in (0, 3, 4, 5)])
+
+
+@pytest.mark.parametrize("name", ["hypot", "atan2", "pow"])
+@pytest.mark.parametrize("fmt", ["float16", "bfloat16", "float32"])
+def test_a_function_of_random_pairs_is_mpfr_s(fmt, name):
+    bits = rf.format(fmt).bits
+    rng = np.random.default_rng(7)
+    first, second = rng.integers(0, 1 << bits, (2, 4000)).astype(f"u{bits // 8}")
+    second[:2000] = first[:2000] + rng.integers(-3, 4, 2000).astype(second.dtype)
+    finite = np.isfinite(rf.decode(first, fmt)) & np.isfinite(rf.decode(second, fmt))
+    agrees(name, fmt, first[finite], second[finite], modes=[MODES[k] for k in (0, 3, 4)])
+
+
+def test_rounding_through_float32_or_trusting_float64_is_wrong_somewhere():
+    """What correct rounding is for: both usual roads fail on float16, and what is right is MPFR's."""
+    codes = np.arange(1 << 16, dtype=np.uint16)
+    x = codes.view(np.float16)
+    expected = mpfr.as_float64("exp", [x.astype(float)])
+    with np.errstate(all="ignore"):
+        twice = np.exp(x.astype(np.float64)).astype(np.float32).astype(np.float16)
+    number = np.isfinite(expected)
+    right = rf.exp(x, "float16")
+    assert (right[number] == rf.quantize(expected, "float16")[number]).all()
+    assert 1 <= (twice[number] != right[number]).sum() <= 40  # rounded to float32 and again to float16
+    up = rf.exp(x, "float16", rounding="toward_positive")
+    with np.errstate(all="ignore"):
+        naive = rf.quantize(np.exp(x.astype(np.float64)), "float16", rounding="toward_positive")
+    assert (naive[number] != up[number]).sum() > 100  # exp(-2^-24) is 1 - 2^-24 to float64, exp(2^-14) is ...
