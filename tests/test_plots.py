@@ -218,6 +218,7 @@ def every_picture():
         "rounding_modes": rf.plots.rounding_modes(),
         "running_sums": rf.plots.running_sums([0, 5], {"in turn": [0.0, 4.0]}, exact=[0, 5]),
         "staircases": rf.plots.staircases([0.2, 0.8], {"int": [0.0, 1.0]}),
+        "sum_tree": rf.plots.sum_tree((((0, 1, 2), 3, 4, 5), (6, 7))),
         "tails": rf.plots.tails(rf.numerics.tail_table(nus=[2.0, np.inf], size=16, trials=1)),
         "weight_paths": rf.plots.weight_paths({"nearest": [3.0, 2.0, 2.0]}, target=1.0, radius=0.5),
     }

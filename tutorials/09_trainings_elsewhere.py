@@ -108,12 +108,12 @@ spread = np.abs(np.array(estimate.band) - estimate.error)[:, predicted]
 ax.errorbar(
     x[predicted], estimate.error[predicted], spread, fmt="o", mfc="none", capsize=3, label="predicted, with band"
 )
-ax.plot(x[trained], estimate.error[trained], "s", color="#e08214", label="trained")
+ax.plot(x[trained], estimate.error[trained], "s", mfc="none", color="#e08214", ms=9, label="trained")
 ax.plot(x, truth, "kx", ms=5, label="truth")
-ax.axvline(0.6, color="0.5", ls="--", lw=1)
+ax.axvline(0.6, color="0.5", ls="--", lw=1, label="what you have")
 ax.annotate(pick, (cost[pick], ELSEWHERE[pick]), (-8, -12), textcoords="offset points", ha="right")
-ax.annotate(habit, (cost[habit], ELSEWHERE[habit]), (8, 4), textcoords="offset points")
-ax.set(xlabel="bytes for a parameter", ylabel="perplexity")
+ax.annotate(habit, (cost[habit], ELSEWHERE[habit]), (-8, 6), textcoords="offset points", ha="right")
+ax.set(xlabel="bytes for a parameter", ylabel="perplexity", xlim=(0.25, None))
 ax.legend(fontsize=8)
 ax.figure
 

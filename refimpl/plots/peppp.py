@@ -148,7 +148,7 @@ def memory(memory, *, title: str = "", ax=None):
     >>> figure = memory(count(nn.cnn(), (8, 8, 1), MIXED_PRECISION))
     """
     table = memory.by_layer_and_kind()
-    ax = axes(ax, size=(8.0, max(3.0, 0.26 * len(table) + 1.2)))
+    ax = axes(ax, size=(9.6, max(3.0, 0.26 * len(table) + 1.2)))
     start = dict.fromkeys(table, 0.0)
     for number, (kind, total) in enumerate(memory.by_kind().items()):
         if not total:
@@ -172,5 +172,5 @@ def memory(memory, *, title: str = "", ax=None):
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel(f"MB of $2^{{20}}$ bytes (total {memory.total_mb:.4g})")
     write_title(ax, title)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax.figure

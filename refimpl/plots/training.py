@@ -43,6 +43,8 @@ def error_lines(
         if found.shape[1] > 1:
             many = np.repeat(np.asarray(x)[:, np.newaxis], found.shape[1], axis=1)
             ax.plot(many, found, ".", color=line.get_color(), alpha=0.35, ms=4)
+    if found.shape[1] > 1:
+        ax.plot([], [], ".", color=ink(0.35), ms=4, label="each seed")
     if baseline is not None:
         ax.axhline(baseline, color=ink(0.6), lw=1, ls=(0, (6, 3)), label="float32")
     ax.set_xticks(list(x))
