@@ -37,7 +37,7 @@ SPECIAL = {
     "quantize_int": ({"x": X, "scale": SCALE, "zero_point": np.int32([3, 4])}, {"fmt": "uint8", "axis": 0}),
     "decode_int": ({"codes": CODES, "scale": ROWS, "zero_point": np.int32([[3], [4]])}, {"axis": 0}),
     "requantize": (
-        {"x": CODES.astype(np.int32) * 999, "multiplier": np.int32([[2**30], [2**29]]), "shift": np.int32([[-5], [-6]])},
+        {"x": CODES.astype(np.int32) * 999, "multiplier": np.int32([[2**30], [3]]), "shift": np.int32([[-5], [-6]])},
         {"fmt": "int8"},
     ),
     "fixed_multiplier": ({"scale": POSITIVE}, {}),

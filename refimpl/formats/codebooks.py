@@ -46,7 +46,8 @@ class CodeBook(NumberFormat):
     ----------
     name : str
     book : tuple of float
-        2 to 256 float32 numbers from -1 to 1, ascending; code i stands for book[i].
+        2 to 256 float32 numbers from -1 to 1, not all equal; code i stands for book[i].  In any order, such as that in
+        which others store them; of codes of one value the first is given.
 
     Raises
     ------
@@ -57,6 +58,8 @@ class CodeBook(NumberFormat):
     --------
     >>> CodeBook("ternary", (-1.0, 0.0, 1.0)).bits
     2
+    >>> CodeBook("as stored", (0.0, 1.0, 0.25, 0.5)).codes
+    (0, 2, 3, 1)
     """
 
     name: str
@@ -73,8 +76,8 @@ class CodeBook(NumberFormat):
             if not -1 <= value <= 1 or to_float32(Fraction(value)) != value:
                 hint = "divide by the largest magnitude and round"
                 raise _arguments.wrong_value("CodeBook", f"book[{i}]", value, "a float32 number from -1 to 1", hint)
-            if i and value <= book[i - 1]:
-                raise _arguments.wrong_value("CodeBook", f"book[{i}]", value, f"more than {book[i - 1]}, ascending")
+        if len(set(book)) == 1:
+            raise _arguments.wrong_value("CodeBook", "book", book, "a list of values that are not all equal")
 
     @property
     def bits(self) -> int:
@@ -82,24 +85,30 @@ class CodeBook(NumberFormat):
         return (len(self.book) - 1).bit_length()
 
     @property
+    def codes(self) -> tuple[int, ...]:
+        """The codes of the different values, these ascending."""
+        return tuple(self.book.index(value) for value in self.values())
+
+    @property
     def max(self) -> float:
         """Largest value, before scaling."""
-        return self.book[-1]
+        return max(self.book)
 
     @property
     def min(self) -> float:
         """Smallest value, before scaling."""
-        return self.book[0]
+        return min(self.book)
 
     @property
     def boundaries(self) -> tuple[float, ...]:
-        """Midpoints of neighbours, rounded to float32: where a value changes its code."""
-        pairs = zip(self.book, self.book[1:], strict=False)
+        """Midpoints of neighbouring values, rounded to float32: where a value changes its code."""
+        ascending = self.values()
+        pairs = zip(ascending, ascending[1:], strict=False)
         return tuple(to_float32((Fraction(a) + Fraction(b)) / 2) for a, b in pairs)
 
     def values(self) -> list[float]:
-        """Return the values in the order of the codes, which is ascending."""
-        return list(self.book)
+        """Return the different values, ascending."""
+        return sorted(set(self.book))
 
 
 def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -> tuple[float, ...]:

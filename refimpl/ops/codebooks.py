@@ -9,11 +9,11 @@ from refimpl.formats import CodeBook
 from refimpl.formats.codebooks import quantile_values
 from refimpl.formats.names import read
 from refimpl.ops import arrays
-from refimpl.ops.rows import to_rows
+from refimpl.ops.rows import Axes, to_rows
 
 
 def quantize_codebook(
-    x, book: CodeBook | str, *, axis: int | None = None, block_size: int | None = None, scale=None
+    x, book: CodeBook | str, *, axis: Axes = None, block_size: Axes = None, scale=None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace values by the codes of the nearest in a book, times a scale.
 
@@ -22,7 +22,7 @@ def quantize_codebook(
     x : array_like of float32 (others are rounded to it first), finite, any shape
     book : CodeBook or its name
         ``nf4``, ``dynamic8``, ``dynamic8_unsigned``, or one from `quantile_codebook`.
-    axis, block_size : int, optional
+    axis, block_size : int or tuple of int, optional
         What shares a scale, as for `quantize_int`: everything, each index of an axis, or each block
         of neighbours along it.
     scale : array_like of float32, optional
@@ -31,8 +31,8 @@ def quantize_codebook(
     Returns
     -------
     codes : ndarray of uint8, shape of x
-        Number of the value; of two equally near ones the lower, where the boundary between two
-        values is their midpoint rounded to float32.
+        Number of the value; of two equally near ones that of the lower, where the boundary between
+        two values is their midpoint rounded to float32.
     scale : ndarray of float32
         Of the shape described at `quantize_int`.
 
@@ -64,12 +64,12 @@ def quantize_codebook(
         scales[...] = layout.rows_of("scale", arrays.scales(caller, "scale", scale))
     codes = np.empty(rows.shape, np.uint8)
     kernel.encode(rows, codes, scales, np.array(to.boundaries))
+    if (stored := to.codes) != tuple(range(len(stored))):
+        codes = np.array(stored, np.uint8)[codes]
     return layout.elements(codes), layout.scales(scales)
 
 
-def decode_codebook(
-    codes, scale, book: CodeBook | str, *, axis: int | None = None, block_size: int | None = None
-) -> np.ndarray:
+def decode_codebook(codes, scale, book: CodeBook | str, *, axis: Axes = None, block_size: Axes = None) -> np.ndarray:
     """Return scale * value of the code, rounded once to float32.
 
     Parameters

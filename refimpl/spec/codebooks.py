@@ -1,7 +1,8 @@
 """Code books: the nearest value of a list, under the scale of a block.
 
 scale = largest magnitude of the block (1 for zeros); code = number of boundaries b, the midpoints of
-neighbouring values rounded to float32, for which x > scale * b.  A tie goes to the lower code.
+neighbouring values rounded to float32, for which x > scale * b, counted among ascending
+values.  A tie goes to the lower value.
 
 *Source*: Dettmers et al. (arXiv 2110.02861, 2212.09720) and bitsandbytes' published code.
 """
@@ -28,7 +29,7 @@ def encode_block(values: Sequence[float], book: CodeBook) -> tuple[float, list[i
 
 def encode(x: float, scale: float, book: CodeBook) -> int:
     """Return the code of a value under a scale."""
-    return sum(Fraction(x) > Fraction(scale) * Fraction(b) for b in book.boundaries)
+    return book.codes[sum(Fraction(x) > Fraction(scale) * Fraction(b) for b in book.boundaries)]
 
 
 def decode(code: int, scale: float, book: CodeBook) -> float:

@@ -191,3 +191,40 @@ def test_quantile_values_are_those_of_numpy():
 
 def test_a_dynamic_map_has_a_value_for_every_code_however_few_its_decades():
     assert [len(dynamic_values(bits, exponent_bits)) for bits, exponent_bits in ((5, 1), (8, 4))] == [32, 256]
+
+
+# What bitsandbytes stores for its FP4: its values for the codes 0 to 7 and, negative, 8 to 15; divided by 12.
+FP4 = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0)
+
+
+def stored_fp4():
+    values = [float(np.float32(np.float32(v) / np.float32(12))) for v in FP4]
+    return CodeBook("fp4 as stored", (*values, *(-v for v in values)))
+
+
+def test_a_book_in_the_order_in_which_it_is_stored_gives_its_codes():
+    book = stored_fp4()
+    assert (book.min, book.max, len(book.values())) == (-1, 1, 15)
+    x = np.float32([12, 8, 6, 4, 3, 2, 0.0625, 0, -12, -8, -6, -4, -3, -2, -0.0625])
+    codes, scale = ops.quantize_codebook(x, book)
+    assert codes.tolist() == [3, 2, 5, 4, 7, 6, 1, 0, 11, 10, 13, 12, 15, 14, 9] and scale == 12
+    assert np.allclose(ops.decode_codebook(codes, scale, book), x, rtol=1e-7)
+    y = np.random.default_rng(0).standard_normal(500).astype(np.float32)
+    codes, scale = ops.quantize_codebook(y, book)
+    assert codes.tolist() == [spec.encode(float(v), float(scale), book) for v in y]
+    with pytest.raises(ValueError, match="not all equal"):
+        CodeBook("one", (0.5, 0.5))
+
+
+def test_bitsandbytes_gives_the_same_codes_of_fp4():
+    functional = pytest.importorskip("bitsandbytes.functional", reason="bitsandbytes is not installed")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = functional.get_4bit_type("fp4", device="cpu").tolist()
+    assert theirs == list(stored_fp4().book)
+    y = np.random.default_rng(0).standard_normal(64 * 50).astype(np.float32)
+    packed, state = functional.quantize_4bit(torch.from_numpy(y), blocksize=64, quant_type="fp4")
+    codes = ops.unpack_bits(packed.numpy().reshape(-1), 4, y.size, order="high")
+    ours, scale = ops.quantize_codebook(y, stored_fp4(), block_size=64)
+    assert (state.absmax.numpy() == scale).all()
+    book = np.array(stored_fp4().book)
+    assert (book[codes] == book[ours]).all()  # a zero of theirs may have the code 8
