@@ -231,6 +231,9 @@ def _written(parameter: Any) -> str:
 
 def _rule(caller: str, rho: Rho, shape, random) -> RoundingRule:
     bits = rho.random_bits if rho.rounding.startswith("stochastic") else None
+    if bits is not None and random is None:
+        allowed = f"integers of {bits} bits, one for each projected element"
+        raise ValueError(_arguments.message(caller, "random", "None", allowed))
     how: Any = {"rounding": rho.rounding, "overflow": rho.overflow, "random_bits": bits, "random": random}
     return RoundingRule.of(caller, None, shape, **how)
 
@@ -281,8 +284,6 @@ class _Blocks:
     def _integers(self, rho: Rho, shape, random) -> np.ndarray:
         rule = _rule(self.of.name, rho, shape, random)
         count = int(np.prod(shape, dtype=int))
-        if rho.rounding.startswith("stochastic") and random is None:
-            raise ValueError(f"{self.of}: random is None; allowed are random integers, one for each projected element")
         if rule.given is None:
             return np.zeros(count, np.int64)
         return (rule.given >> np.uint32(32 - rho.random_bits)).astype(np.int64)

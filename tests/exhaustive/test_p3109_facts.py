@@ -364,3 +364,36 @@ def test_flushing_subnormal_results_of_exp_is_an_approximation_of_kappa_4():  # 
     x = np.linspace(-8, 0, 401).astype(np.float32).view(np.uint32)
     low = exp(x) <= 4
     assert [rf.p3109.kappa(flushing, exp, [part]) for part in (x, x[low], x[~low])] == [4, 4, 3]
+
+
+def test_random_integers_are_given_to_each_projected_element():  # 12, by operations
+    rho = ("StochasticB(3)", "SatNone")
+    x = code("16", rf.format(A))
+    added = rf.p3109.Add(A, A, A, rho)([x] * 8, codes_of([0.375], A), random=list(range(8)))
+    assert rf.decode(added, A).tolist() == [16.0] * 6 + [18.0] * 2  # 16.375
+    halves = rf.encode([16.375, 16.375], "float16")
+    converted = rf.p3109.ConvertFromBlock(2, U, "binary16", A, rho)(0x80, halves, random=[5, 6])  # scale 1
+    assert rf.decode(converted, A).tolist() == [16.0, 18.0]
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda p: p.Add(A, A, A), r"Add: takes the parameters format, format, format, rho; got 3"),
+        (lambda p: p.Add("e4m3fn", A, A, NTE), "Add: the format is 'float8_e4m3fn'; allowed is one of P3109"),
+        (lambda p: p.Add(A, A, A, ("ToEven", "SatNone")), "Add: unknown rounding mode 'ToEven'"),
+        (lambda p: p.Add(A, A, A, ("StochasticA", "SatNone")), r"rounding mode is 'StochasticA'; .*StochasticA\(8\)"),
+        (
+            lambda p: p.Add(A, A, A, ("StochasticA(4)", "SatNone"))(1, 2),
+            "Add: random is None; allowed is integers of 4",
+        ),
+        (lambda p: p.Add(A, A, A, NTE)(1, 256), "Add: y is 256; allowed is a code of Binary8p4se, 0 to 255"),
+        (lambda p: p.Add(A, A, A, NTE)(1), r"takes 2 operands \(x, y\); got 1"),
+        (lambda p: p.BlockReduceAdd(2, U, A, A, NTE)(1, [1, 2, 3]), r"BlockReduceAdd: x is of shape \(3,\)"),
+        (lambda p: p.operation("Exp<Binary8p4se"), "p3109.operation: text is 'Exp<Binary8p4se'"),
+        (lambda p: p.operation("Expo<Binary8p4se>"), "unknown operation 'Expo'; did you mean 'Exp'"),
+    ],
+)
+def test_misuse_is_refused_in_a_line(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(rf.p3109)
