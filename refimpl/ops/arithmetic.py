@@ -38,7 +38,13 @@ RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2),
 Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
 
 
-def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+class ValueOptions(OperationOptions, total=False):
+    """The keyword arguments of an operation on values: those of one on codes, and what the result is like."""
+
+    like: Any
+
+
+def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return a + b, rounded once to the format.
 
     Parameters
@@ -53,10 +59,12 @@ def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
         As for `quantize`: an infinite result (1 / 0) goes by `overflow` like an infinite input, a
         NaN that the format does not have (0 / 0) by `nan`.  Element i of the result, in C order,
         takes random word i.
+    like : ndarray or tensor of PyTorch, optional
+        As for `quantize`.
 
     Returns
     -------
-    ndarray
+    ndarray, or a tensor
         Of the broadcast shape.  Its dtype is the operands' common one if that holds every value of
         the format, else float32 or float64, whichever does.  Exact, but for the one rounding.
 
@@ -91,7 +99,7 @@ def add(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     return calculate("add", (a, b), fmt, options)
 
 
-def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return a - b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -102,7 +110,7 @@ def sub(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     return calculate("sub", (a, b), fmt, options)
 
 
-def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return a * b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -115,7 +123,7 @@ def mul(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     return calculate("mul", (a, b), fmt, options)
 
 
-def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return a / b, rounded once to the format; parameters, result and errors as for `add`.
 
     Examples
@@ -128,7 +136,7 @@ def div(a, b, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptio
     return calculate("div", (a, b), fmt, options)
 
 
-def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return the square root of a, rounded once to the format; all else as for `add`.
 
     Examples
@@ -139,7 +147,7 @@ def sqrt(a, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions
     return calculate("sqrt", (a,), fmt, options)
 
 
-def fma(a, b, c, fmt: Number | tuple[Number, ...], **options: Unpack[OperationOptions]) -> np.ndarray:
+def fma(a, b, c, fmt: Number | tuple[Number, ...], **options: Unpack[ValueOptions]) -> np.ndarray:
     """Return a * b + c, rounded once to the format: the product is not; all else as for `add`.
 
     Examples
@@ -290,10 +298,11 @@ def _codes(caller, operands, formats, start, stop, names="abc"):
         yield part, codes
 
 
-def calculate(caller: str, operands, fmt, options: OperationOptions, names: Sequence[str] = "abc") -> np.ndarray:
+def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence[str] = "abc") -> np.ndarray:
     """Check, compute, return values: the body of every operation."""
-    given: dict[str, Any] = dict(known(caller, options, OperationOptions))
+    given: dict[str, Any] = dict(known(caller, options, ValueOptions))
     formats, into = operand_formats(caller, fmt, names[: len(operands)], given.pop("out_format", None))
+    like = arrays.known_like(caller, given.pop("like", None))
     operands, dtype = _operands(caller, operands, formats, into, names)
     rule = RoundingRule.of(caller, into, operands[0].shape, **given)
     refuses_nan = rule.refuses_nan(into)
@@ -308,7 +317,7 @@ def calculate(caller: str, operands, fmt, options: OperationOptions, names: Sequ
             result[part] = values_of(found, into, dtype)
 
     arrays.in_threads(out.size, work)
-    return out
+    return arrays.alike(caller, out, like)
 
 
 def told(caller: str, operands, fmt, tell: Callable[..., np.ndarray], dtype: Any, names: Sequence[str] = "abc"):

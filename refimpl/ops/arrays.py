@@ -113,16 +113,23 @@ def answers_like(operation: F) -> F:
 
     @functools.wraps(operation)
     def answer(*args, like=None, **options):
-        caller = operation.__name__
-        if like is not None and not isinstance(like, np.ndarray) and not _arguments.is_tensor(like):
-            raise _arguments.wrong_kind(caller, "like", like, "an array or a tensor")
-        result = operation(*args, **options)
-        return result if like is None else _alike(caller, result, like)
+        known_like(operation.__name__, like)
+        return alike(operation.__name__, operation(*args, **options), like)
 
     return answer  # type: ignore[return-value]  # the same parameters and result
 
 
-def _alike(caller: str, result: np.ndarray, like) -> Any:
+def known_like(caller: str, like) -> Any:
+    """Return `like`, refusing what is neither None nor an array or a tensor."""
+    if like is not None and not isinstance(like, np.ndarray) and not _arguments.is_tensor(like):
+        raise _arguments.wrong_kind(caller, "like", like, "an array or a tensor")
+    return like
+
+
+def alike(caller: str, result: np.ndarray, like) -> Any:
+    """Return a result as what `like` is, in its dtype where both are floats."""
+    if like is None:
+        return result
     name, found = str(like.dtype).removeprefix("torch."), result
     tensor: Any = None
     if _arguments.is_tensor(like):

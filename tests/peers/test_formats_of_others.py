@@ -106,6 +106,16 @@ def test_tensors_with_gradients_of_any_strides_are_read_and_sparse_ones_refused(
         rf.quantize(torch.ones(2, dtype=torch.complex64), "e4m3")
 
 
+def test_arithmetic_on_tensors_gives_tensors_where_asked_to():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    a, b = (torch.tensor(x, dtype=torch.bfloat16) for x in ([1.0, 3.0], [0.0625, 5.0]))
+    for name, theirs in (("add", a + b), ("mul", a * b), ("div", a / b), ("maximum", torch.maximum(a, b))):
+        got = getattr(rf, name)(a, b, torch.bfloat16, like=a)
+        assert got.dtype == torch.bfloat16 and torch.equal(got, theirs)
+    with pytest.raises(TypeError, match="add: like is 3"):
+        rf.add(a, b, "bfloat16", like=3)
+
+
 def test_a_result_that_the_dtype_of_like_does_not_hold_is_refused_and_named():
     with pytest.raises(ValueError, match=r"quantize: the result\[1\] is 99840.0; allowed is a value of float16"):
         rf.quantize([0.3, 1e5], "bfloat16", like=np.zeros(1, np.float16))
