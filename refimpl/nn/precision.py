@@ -74,6 +74,8 @@ from refimpl.formats import (
     RoundingMode,
 )
 from refimpl.formats import format as format_of
+from refimpl.formats.units import MatrixUnit
+from refimpl.formats.units import unit as unit_of
 from refimpl.nn.loss_scale import LossScale
 
 ROLES = {
@@ -247,6 +249,10 @@ class Accumulator:
         Where one of a layer's sums says so, each of its three products rounds its two operands itself, along what
         it sums (else each tensor is rounded once, and goes into two products), and its bias is added afterwards,
         in float32.
+    unit : str or MatrixUnit, optional
+        A matrix unit, as `refimpl.matmul` has it, which decides all this but `format`, ``float32`` or ``float16``.
+        What it multiplies is rounded to formats that it takes, per tensor; a power of two that scales a tensor is
+        taken off before and put back behind, and a layer's bias is added in float32.
 
     Raises
     ------
@@ -264,15 +270,20 @@ class Accumulator:
     ...                    roles=dict.fromkeys(SUM_ROLES, quire))
     >>> policy.accumulator_of("left gradient").order
     'exact'
+    >>> Accumulator(unit="hopper-fp8").format.name
+    'float32'
     """
 
-    format: Any  # a name where it is given, the format of that name afterwards
+    format: Any = "float32"  # a name where it is given, the format of that name afterwards
     order: Literal["sequential", "pairwise", "kahan", "exact"] = "sequential"
     products: Literal["exact", "rounded"] = "exact"
     hadamard: int | None = None
+    unit: str | MatrixUnit | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "format", format_of(self.format))
+        if self.unit is not None:
+            self._of_unit(unit_of(self.unit, "Accumulator"))
         check.choice("Accumulator", "order", self.order, ("sequential", "pairwise", "kahan", "exact"))
         check.choice("Accumulator", "products", self.products, ("exact", "rounded"))
         if self.hadamard is not None:
@@ -286,11 +297,23 @@ class Accumulator:
             )
             raise check.wrong_value("Accumulator", "format", str(self.format), allowed)
 
+    def _of_unit(self, unit: MatrixUnit) -> None:
+        """Refuse what a unit decides, or cannot do."""
+        for name, only in (("order", "sequential"), ("products", "exact"), ("hadamard", None)):
+            if getattr(self, name) != only:
+                raise check.wrong_value("Accumulator", name, getattr(self, name), "left out: the unit decides it")
+        if unit.scales or unit.into.bits > 32:
+            such = "a unit without block scales that accumulates in float32, such as 'hopper-fp8'"
+            raise check.wrong_value("Accumulator", "unit", self.unit, such)
+        formats = ("float32", *["float16"] * unit.float16)
+        if self.format.name not in formats:
+            raise check.wrong_value("Accumulator", "format", str(self.format), f"{' or '.join(formats)} on this unit")
+
     def __repr__(self) -> str:
         return _text(self)
 
 
-_LATER = {"underflow", "products", "hadamard"}
+_LATER = {"underflow", "products", "hadamard", "unit"}
 
 
 def _text(record) -> str:

@@ -13,6 +13,7 @@ whole of one).  The scales of rows suit y = a b alone: the two products behind s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,9 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from refimpl import _arguments as check
 from refimpl import ops
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
+from refimpl.formats import FloatFormat
+from refimpl.formats import format as format_of
+from refimpl.formats.units import unit as unit_of
 from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator
 from refimpl.nn.rounder import Rounder
 
@@ -91,8 +96,13 @@ def product(
     if rotated:
         options["sums"] = [partial(_by_itself, rounder, layer, i, how[i] or FLOAT32) for i in range(len(how))]
     elif any(how):
-        options["sums"] = [partial(sums_of_products, how=each or FLOAT32) for each in how]
-        if bias is not None:
+        options["sums"] = [
+            partial(_on_unit, how=each, formats=_formats(rounder, layer, pair, each))
+            if each and each.unit
+            else partial(sums_of_products, how=each or FLOAT32)
+            for each, pair in zip(how, OPERANDS, strict=True)
+        ]
+        if bias is not None and not (how[0] and how[0].unit):
             x, weight = forward
             ones = np.ones((*x.shape[:-1], 1), np.float32)
             forward = [p.concatenate(x, ones, axis=x.data.ndim - 1), p.concatenate(weight, bias.reshape(1, -1), axis=0)]
@@ -146,6 +156,54 @@ def _rotation(size: int, seed: int) -> np.ndarray:
     ones = np.array([[(i & j).bit_count() for j in range(size)] for i in range(size)])
     signs = np.random.default_rng((seed, size)).integers(0, 2, (size, 1))
     return (-1.0) ** (ones + signs) / np.sqrt(size)
+
+
+def _formats(
+    rounder: Rounder, layer: str, factors: tuple[int, int], how: Accumulator
+) -> tuple[FloatFormat, FloatFormat]:
+    """Return the formats of what a unit multiplies, refusing those that it does not take."""
+    taken = unit_of(how.unit).operands  # type: ignore[arg-type]
+    found = []
+    for role in (PRODUCT_ROLES[i] for i in factors):
+        rule = getattr(rounder.rounding(role, layer), "rule", None)
+        name = "float32" if rule is None else rule.format.name
+        if name not in taken or rule is not None and rule.per != "tensor":
+            got = f"{name} in {layer}" if rule is None else f"{rule} in {layer}"
+            raise ValueError(
+                check.message("Precision", role, got, f"what {how.unit!r} multiplies, per tensor: {', '.join(taken)}")
+            )
+        found.append(format_of(name))
+    return found[0], found[1]
+
+
+def _on_unit(a: np.ndarray, b: np.ndarray, how: Accumulator, formats: tuple[FloatFormat, FloatFormat]) -> np.ndarray:
+    """Return a b as a unit makes it: (..., m, k) by (k, n) or (..., k, n), float32.
+
+    Powers of two that scale the tensors are taken off before, and put back behind.
+    """
+    a, first = _unscaled(a, formats[0])
+    b, second = _unscaled(b, formats[1])
+    rows = a.reshape(-1, *a.shape[-2:]) if b.ndim > 2 else a.reshape(1, -1, a.shape[-1])
+    columns = b.reshape(-1, *b.shape[-2:])
+    y = ops.units.stacks(rows, columns, formats, how.unit, how.format)
+    return np.ldexp(y, first + second).reshape(*a.shape[:-1], b.shape[-1])
+
+
+def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
+    """Return a tensor times the power of two that brings it to the format's top binade, and the exponent taken off.
+
+    Values that were rounded under another scale are the format's still: there is no smaller step above.
+
+    >>> _unscaled(np.float32([2.0**-20, -3 * 2.0**-21]), format_of("float8_e5m2"))
+    (array([ 32768., -49152.], dtype=float32), -35)
+    """
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return x, 0
+    exponent = math.frexp(largest)[1] - fmt.maxexp
+    if math.ldexp(largest, -exponent) > fmt.max:
+        exponent += 1
+    return np.ldexp(x, -exponent), exponent
 
 
 def _sums_of_rounded(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarray:

@@ -38,6 +38,27 @@ def products(caller: str, a, b, fmt, unit, accumulate=None, initial=None, scales
     return _written(out, chosen)
 
 
+def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate) -> np.ndarray:
+    """Return the products of stacks of matrices, (s, m, k) and (s, k, n), of what is known to be values of the formats.
+
+    float32 (s, m, n); without scales and first accumulators.
+
+    >>> stacks(np.ones((2, 1, 3)), np.ones((2, 3, 1)), _pair_of("float16"), "hopper-f16", "float32").tolist()
+    [[[3.0]], [[3.0]]]
+    """
+    chosen = _accumulating("matmul", named(unit), repr(unit), accumulate)
+    out = np.zeros((len(a), a.shape[1], b.shape[2]))
+    if a.shape[2]:
+        _compute(np.asarray(a, np.float64), np.asarray(b, np.float64), out, chosen, formats, None, None)
+    return _written(out, chosen).astype(np.float32)
+
+
+def _pair_of(fmt: str) -> tuple[FloatFormat, FloatFormat]:
+    found = floats.float_format("matmul", fmt)
+    assert isinstance(found, FloatFormat)
+    return found, found
+
+
 def _operand_format(caller: str, fmt, unit: MatrixUnit, about: str) -> FloatFormat:
     found = floats.float_format(caller, fmt)
     if not isinstance(found, FloatFormat) or found.name not in unit.operands:
@@ -124,44 +145,53 @@ def _define(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
 
 
 def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
-    """Compute by kernels, on as many threads as there are."""
+    """Compute by kernels, on as many threads as there are: matrices, or stacks of them without scales."""
     from refimpl.kernels import units as kernel
 
     if unit.flush:
         x, y = (np.where(np.abs(v) < f.smallest_normal, 0.0, v) for v, f in zip((x, y), pair, strict=True))
     record = _record(kernel, unit, pair, scale_format)
-    fill = -x.shape[1] % unit.terms if unit.sum == "aligned" else 0
-    x, y = np.pad(x, ((0, 0), (0, fill))), np.pad(y, ((0, fill), (0, 0)))
+    if fill := -x.shape[-1] % unit.terms if unit.sum == "aligned" else 0:
+        before = ((0, 0),) * (x.ndim - 2)
+        x, y = np.pad(x, (*before, (0, 0), (0, fill))), np.pad(y, (*before, (0, fill), (0, 0)))
+    if unit.sum == "pairwise" and unit.terms & (unit.terms - 1) == x.shape[-1] % unit.terms == 0:
+        x, y = x.astype(np.float32), y.astype(np.float32)
+        _each(
+            out,
+            y.shape[-2] * y.shape[-1],
+            lambda at, rows: kernel.pairwise_products(x[at][rows], y[at], out[at][rows], record),
+        )
+        return
     a, b = (_split(v, f, unit) for v, f in zip((x, y), pair, strict=True))
     none = np.zeros((1, 0))
-    scale_sides = [none, none] if factors is None else [factors[0], factors[1].T]
-    kinds = [_split(s, scale_format or pair[0], unit) for s in scale_sides]
-    finite = not any(part[2].any() for part in (a, b, *kinds))
+    scales = [_split(s, scale_format or pair[0], unit) for s in (factors or (none, none))]
+    finite = not any(part[2].any() for part in (a, b, *scales))
     if finite and _columns_at_once(unit, x, y):
-        for side, (_, exponents, _), axis in ((a, kinds[0], 1), (b, tuple(v.T for v in kinds[1]), 0)):
-            if unit.scales:
+        if unit.scales:
+            for side, (_, exponents, _), axis in zip((a, b), scales, (1, 0), strict=True):
                 side[1][:] += np.repeat(exponents, unit.block, axis=axis)
-        arrays.by_rows(
-            len(x), y.size, lambda s, e: kernel.aligned_products(a[0][s:e], a[1][s:e], b[0], b[1], out[s:e], record)
-        )
-        return
-    if unit.sum == "pairwise" and unit.terms & (unit.terms - 1) == x.shape[1] % unit.terms == 0:
-        single = x.astype(np.float32), y.astype(np.float32)
-        arrays.by_rows(
-            len(x), y.size, lambda s, e: kernel.pairwise_products(single[0][s:e], single[1], out[s:e], record)
-        )
+
+        def columns(at, rows):
+            kernel.aligned_products(a[0][at][rows], a[1][at][rows], b[0][at], b[1][at], out[at][rows], record)
+
+        _each(out, y.shape[-2] * y.shape[-1], columns)
         return
 
-    def rows_of(parts, values, more):
-        return kernel.Operands(*map(np.ascontiguousarray, (*parts, values, *more)))
+    def operands(parts):
+        return kernel.Operands(*map(np.ascontiguousarray, parts))
 
-    right = rows_of([v.T for v in b], y.T, kinds[1])
+    def one_by_one(at, rows):
+        left = operands([*(v[at][rows] for v in (*a, x)), *(v[rows] if unit.scales else v for v in scales[0])])
+        right = operands([*(v[at].T for v in (*b, y)), *(v.T for v in scales[1])])
+        kernel.products(left, right, out[at][rows], record)
 
-    def work(s, e):
-        more = kinds[0] if factors is None else [v[s:e] for v in kinds[0]]
-        kernel.products(rows_of([v[s:e] for v in a], x[s:e], more), right, out[s:e], record)
+    _each(out, y.shape[-2] * y.shape[-1], one_by_one)
 
-    arrays.by_rows(len(x), y.size, work)
+
+def _each(out: np.ndarray, steps: int, work) -> None:
+    """Call work(index, rows) on every matrix of a stack, or on the one there is, some rows at a time."""
+    for at in np.ndindex(*out.shape[:-2]):
+        arrays.by_rows(out.shape[-2], steps, lambda start, stop, at=at: work(at, slice(start, stop)))
 
 
 def _columns_at_once(unit: MatrixUnit, x, y) -> bool:

@@ -1,0 +1,164 @@
+"""How fast are products on matrix units, how far off are they, and what does training on them come to?
+
+    python benchmarks/units.py [--only speed error training] [--size 512] [--seeds 5] [--json FILE]
+
+speed: nanoseconds a multiply-add of each unit for a product of size^3 on one thread, beside np.matmul; samples are
+held to the definition first.
+error: products (64, k) by (k, 64) of random E4M3 numbers, k up to 8192, against the exact ones: root mean square
+error, of the root mean square of the exact product, and the largest error, of that too.
+training: the transformer and a residual network in FP8 (E4M3 forward, E5M2 backward, scaled per tensor), by the sums
+of its products; test error less that with float32's sums, of the same seed (standard error over seeds).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+DEPTHS = (128, 512, 2048, 4096, 8192)
+SUMS = ("hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8")
+
+
+def arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ["speed", "error", "training"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+def operands(rng, fmt, *shapes):
+    """Return random values of a format, float32."""
+    import numpy as np
+
+    import refimpl as rf
+
+    return [rf.quantize(rng.standard_normal(shape).astype(np.float32), fmt) for shape in shapes]
+
+
+def speed(size):
+    """Time a product on each unit, medians of three; return records."""
+    import numpy as np
+
+    import refimpl as rf
+    from refimpl.formats.units import UNITS
+    from refimpl.ops import definitions
+
+    found = []
+    rng = np.random.default_rng(0)
+    wide = [rng.standard_normal((size, size), np.float32) for _ in "ab"]
+    records = [("np.matmul, float32", lambda: wide[0] @ wide[1])]
+    for name, unit in UNITS.items():
+        if unit.scales:
+            continue
+        fmt = unit.operands[0]
+        a, b = operands(rng, fmt, (size, size), (size, size))
+        definitions.elements_left = 10**9
+        sample = rf.matmul(a[:2], b[:, :2], fmt, unit=name)
+        definitions.elements_left = 0
+        if rf.matmul(a[:2], b[:, :2], fmt, unit=name).tobytes() != sample.tobytes():
+            raise SystemExit(f"{name}: the kernel is not what is defined")
+        records.append((name, lambda a=a, b=b, fmt=fmt, name=name: rf.matmul(a, b, fmt, unit=name)))
+    print(f"{'a product of ' + str(size) + '^3':24}{'ns a multiply-add':>20}")
+    for name, call in records:
+        call()
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        found.append({"unit": name, "ns": 1e9 * statistics.median(seconds) / size**3})
+        print(f"{name:24}{found[-1]['ns']:20.2f}")
+    return found
+
+
+def error():
+    """Measure how far off products are, by depth; return records."""
+    import numpy as np
+
+    import refimpl as rf
+
+    found = []
+    print(f"\n{'root mean square (largest) error, per mille':24}")
+    print(f"{'k':>24}" + "".join(f"{k:>16}" for k in DEPTHS))
+    for positive in (False, True):
+        for name in SUMS:
+            line = []
+            for k in DEPTHS:
+                a, b = operands(np.random.default_rng(k), "float8_e4m3fn", (64, k), (k, 64))
+                if positive:  # as behind a ReLU: sums grow with k, and rounding errors with them
+                    a, b = np.abs(a), np.abs(b)
+                exact = a.astype(np.float64) @ b
+                off = rf.matmul(a, b, "float8_e4m3fn", unit=name) - exact
+                size = np.sqrt(np.mean(exact**2))
+                record = {"unit": name, "k": k, "positive": positive}
+                record |= {"rms": float(np.sqrt(np.mean(off**2)) / size), "largest": float(np.abs(off).max() / size)}
+                found.append(record)
+                line.append(f"{1e3 * record['rms']:.2f} ({1e3 * record['largest']:.1f})")
+            print(
+                f"{name + (', positive' if positive else ''):24}" + "".join(f"{text:>16}" for text in line), flush=True
+            )
+    return found
+
+
+def training(seeds, epochs):
+    """Train by each kind of sum; return records."""
+    import numpy as np
+
+    import refimpl as rf
+    from refimpl.nn import SUM_ROLES, Accumulator, Precision, Rounding
+
+    task = rf.data.load("latin-small-ten")
+    image, classes = task.train_images.shape[1:], task.classes
+    made = {"transformer": rf.nn.models.network, "resnet8": rf.nn.models.network}
+    e4m3, e5m2 = (Rounding(format=f, scaling="current") for f in ("float8_e4m3fn", "float8_e5m2"))
+    roles = {"left operand": e4m3, "right operand": e4m3, "product gradient": e5m2}
+    found = []
+    print(f"\nFP8 training, {task.name}, {epochs} epochs, {seeds} seeds: test error, and less float32's sums (s.e.)")
+    for model in made:
+        plain = None
+        for name in ("float32", "hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8"):
+            how = {} if name == "float32" else dict.fromkeys(SUM_ROLES, Accumulator(unit=name))
+            policy = Precision(roles=roles | how, loss_scale=1.0)
+            start = time.perf_counter()
+            errors = np.array(
+                [
+                    rf.nn.fit(
+                        made[model](model, image, classes), task, precision=policy, epochs=epochs, seed=s
+                    ).test_error
+                    for s in range(seeds)
+                ]
+            )
+            plain = errors if plain is None else plain
+            off = errors - plain
+            spread = float(off.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")
+            record = {"model": model, "sums": name, "error": float(errors.mean()), "more": float(off.mean())}
+            found.append(record | {"standard error": spread, "seconds": time.perf_counter() - start})
+            print(f"{model:14}{name:22}{errors.mean():8.4f} {off.mean():+8.4f} ({spread:.4f})", flush=True)
+    return found
+
+
+def main():
+    """Measure what is asked for."""
+    given = arguments()
+    records = {}
+    if "speed" in given.only:
+        records["speed"] = speed(given.size)
+    if "error" in given.only:
+        records["error"] = error()
+    if "training" in given.only:
+        records["training"] = training(given.seeds, given.epochs)
+    if given.json:
+        Path(given.json).write_text(json.dumps(records, indent=1))
+
+
+if __name__ == "__main__":
+    main()
