@@ -15,6 +15,7 @@ import json
 import os
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -88,7 +89,7 @@ def error():
 
     found = []
     print(f"\n{'root mean square (largest) error, per mille':24}")
-    print(f"{'k':>24}" + "".join(f"{k:>16}" for k in DEPTHS))
+    print(f"{'k':>30}" + "".join(f"{k:>18}" for k in DEPTHS))
     for positive in (False, True):
         for name in SUMS:
             line = []
@@ -115,28 +116,23 @@ def training(seeds, epochs):
 
     import refimpl as rf
     from refimpl.nn import SUM_ROLES, Accumulator, Precision, Rounding
+    from refimpl.nn.models import network
 
     task = rf.data.load("latin-small-ten")
     image, classes = task.train_images.shape[1:], task.classes
-    made = {"transformer": rf.nn.models.network, "resnet8": rf.nn.models.network}
     e4m3, e5m2 = (Rounding(format=f, scaling="current") for f in ("float8_e4m3fn", "float8_e5m2"))
     roles = {"left operand": e4m3, "right operand": e4m3, "product gradient": e5m2}
     found = []
     print(f"\nFP8 training, {task.name}, {epochs} epochs, {seeds} seeds: test error, and less float32's sums (s.e.)")
-    for model in made:
+    for model in ("transformer", "resnet8"):
         plain = None
         for name in ("float32", "hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8"):
             how = {} if name == "float32" else dict.fromkeys(SUM_ROLES, Accumulator(unit=name))
             policy = Precision(roles=roles | how, loss_scale=1.0)
             start = time.perf_counter()
-            errors = np.array(
-                [
-                    rf.nn.fit(
-                        made[model](model, image, classes), task, precision=policy, epochs=epochs, seed=s
-                    ).test_error
-                    for s in range(seeds)
-                ]
-            )
+            fit = partial(rf.nn.fit, precision=policy, epochs=epochs)
+            runs = (fit(network(model, image, classes), task, seed=seed) for seed in range(seeds))
+            errors = np.array([run.test_error for run in runs])
             plain = errors if plain is None else plain
             off = errors - plain
             spread = float(off.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")

@@ -2,7 +2,7 @@
 # # Sixteen bits: what is certain, what goes wrong, and three cures
 #
 # *Needs [06 training in low precision](06_training_in_low_precision.ipynb).
-# Next: [00 which precision should I buy?](00_which_precision_to_buy.ipynb).*
+# Next: [13 sums of machines](13_sums_of_machines.ipynb).*
 #
 # **Claim: a network rounded to sixteen bits answers as it did in thirty-two, and for most images
 # that can be proved without running it.**  Training in sixteen bits alone works as well, once three
@@ -239,5 +239,4 @@ for scale in (1e-4, 1.0, 1000.0):
 assert off_in("bfloat16", 1.0) > 5 * off_in("float16", 1.0)
 
 # %% [markdown]
-# **Next:** [00 which precision should I buy?](00_which_precision_to_buy.ipynb), back to the beginning: which would you
-# buy now?.
+# **Next:** [13 sums of machines](13_sums_of_machines.ipynb).
