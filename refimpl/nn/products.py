@@ -94,7 +94,7 @@ def product(
         return dy if rotated else rounded(dy, PRODUCT_ROLES[2])
 
     if rotated:
-        options["sums"] = [partial(_by_itself, rounder, layer, i, how[i] or FLOAT32) for i in range(len(how))]
+        options["sums"] = [partial(_by_itself, rounder, layer, i, how[i]) for i in range(len(how))]
     elif any(how):
         options["sums"] = [
             partial(_on_unit, how=each, formats=_formats(rounder, layer, pair, each))
@@ -129,14 +129,17 @@ def sums_of_products(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarr
     return np.stack([sums_of_products(*pair, how) for pair in pairs]).reshape(*a.shape[:-1], b.shape[-1])
 
 
-def _by_itself(rounder: Rounder, layer: str, which: int, how: Accumulator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _by_itself(
+    rounder: Rounder, layer: str, which: int, how: Accumulator | None, a: np.ndarray, b: np.ndarray
+) -> np.ndarray:
     """Return the product that is the `which`-th of `SUM_ROLES`, having rotated and rounded both operands."""
-    b = np.swapaxes(b, -1, -2)
+    size = None if how is None else how.hadamard
     operands = []
-    for x, i in zip((a, b), OPERANDS[which], strict=True):
-        rows = np.ascontiguousarray(x) if how.hadamard is None else rotate(x, how.hadamard, int(rounder.seed))
+    for x, i in zip((a, np.swapaxes(b, -1, -2)), OPERANDS[which], strict=True):
+        rows = np.ascontiguousarray(x) if size is None else rotate(x, size, int(rounder.seed))
         operands.append(rounder(rows, PRODUCT_ROLES[i], layer, which=SUM_ROLES[which]))
-    return sums_of_products(operands[0], np.swapaxes(operands[1], -1, -2), how)
+    left, right = operands[0], np.swapaxes(operands[1], -1, -2)
+    return p.matmul(left, right).data if how is None else sums_of_products(left, right, how)
 
 
 def rotate(x: np.ndarray, size: int, seed: int) -> np.ndarray:
