@@ -45,8 +45,9 @@ def frontier(estimate, *, true=None, title: str = "", cost: str = MEMORY, ax=Non
         memory[allowed & ~front],
         error[allowed & ~front],
         "o",
-        color=ink(0.3),
+        color=ink(0.35),
         ms=4,
+        mew=0,
         label="estimated dominated",
         zorder=2,
     )
