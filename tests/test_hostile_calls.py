@@ -38,6 +38,7 @@ GOOD = {
     ),
     "clamp": dict(a=X, low=-1.0, high=1.0, fmt="e4m3fn", **HOW),
     "exp": dict(a=X, fmt="e4m3fn", **HOW),
+    "softmax": dict(x=X, fmt="e4m3fn", axis=1, accumulator="float32", out_format="float16"),
     "atan2": dict(a=X, b=1.0, fmt="e4m3fn", **HOW),
     "scaleb": dict(a=X, n=[1, 2, 3, 4], fmt="e4m3fn", **HOW),
     "round_to_integral": dict(a=X, fmt="e4m3fn", **HOW),
@@ -144,6 +145,7 @@ HOSTILE = {
 }
 # What else a message may be about: arguments that have to agree with the one that was changed.
 AGREE = {
+    "accumulator": {"format"},
     "x": {"scales", "out", "axis", "random", "name"},
     "codes": {"out", "axis", "scale", "scales", "zero_point", "block_size", "packed"},
     "packed": {"count"},

@@ -7,6 +7,7 @@
 `fma`, `compare`                         the fused multiply-add; <, ==, ... with NaN unordered
 `minimum`, `clamp`, `next_up`, ...       extrema, signs, neighbours, classes, integers, remainders
 `exp`, `sinpi`, `gelu`, `pow`, ...       functions, correctly rounded: `refimpl.spec.functions` lists them
+`softmax`                                each step rounded in a stated format
 `sum`, `dot`, `matmul`                   with a stated accumulator, order and compensation
 `quantize_int`, `decode_int`             scaled integer codes, symmetric and affine
 `requantize`, `fixed_multiplier`         int32 sums to codes, by a multiplier and a shift
@@ -105,6 +106,7 @@ from refimpl.ops.integer_products import matmul_int, matmul_int16, matmul_lookup
 from refimpl.ops.integers import decode_int, fixed_multiplier, quantize_int, requantize
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
+from refimpl.ops.softmax import softmax
 from refimpl.ops.sums import dot, matmul, sum
 
 __all__ = [
@@ -200,6 +202,7 @@ __all__ = [
     "sin",
     "sinh",
     "sinpi",
+    "softmax",
     "softplus",
     "sqrt",
     "sub",

@@ -14,7 +14,7 @@ from refimpl.commands import tutorials as command
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "tutorials"
 TUTORIALS = sorted(HOME.glob("[0-9]*.py"))
-PICTURES = dict(zip((path.stem[:2] for path in TUTORIALS), (1, 3, 1, 1, 1, 1, 2, 1, 2, 1, 1, 5, 2, 2), strict=True))
+PICTURES = dict(zip((path.stem[:2] for path in TUTORIALS), (1, 3, 1, 1, 1, 1, 2, 1, 2, 1, 1, 5, 2, 2, 1), strict=True))
 
 each = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
