@@ -224,13 +224,17 @@ def data_types(bench: Bench) -> Finding:
 
 def outliers_in_16_bits(bench: Bench) -> Finding:
     """Keep the weights of likely outliers in 16 bits, and compare at equal total bits."""
-    found, label, groups = ladder(bench), "outliers in 16 bits", {}
+    found, label, groups, series = ladder(bench), "outliers in 16 bits", {}, {}
     for k in (3, 4):
         names = {"float": f"float {k} {USUAL}", label: f"float and outliers {k} {USUAL}"}
-        losses = at_equal_bits({name: curve(found, way) for name, way in names.items()})
+        curves = {name: curve(found, way) for name, way in names.items()}
+        series |= {f"{k} bits, {n}": (2.0**x, y.mean(axis=1), y.std(axis=1, ddof=1)) for n, (x, y) in curves.items()}
+        losses = at_equal_bits(curves)
         groups[f"{k} bits"] = {name: of.mean(axis=1) for name, of in losses.items()}
     title, left_out = "Loss at equal total bits, blocks of 64", QUICK_OUT if bench.quick else ""
-    return compare(groups, "float", {label: more}, title=title, what="bits per character", left_out=left_out)
+    of = compare(groups, "float", {label: more}, title=title, what="bits per character", left_out=left_out)
+    chart = Chart("outliers", title, series, x="total bits", y="bits per character", log="x")
+    return replace(of, charts=(chart,))
 
 
 PAPER = Paper(
