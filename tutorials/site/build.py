@@ -119,15 +119,18 @@ def lessons(folder: Path, executed: Path) -> None:
                 text.append(re.sub(r"\((\d\d_\w+)\.ipynb\)", r"(\1.md)", cell.source))
                 continue
             text.append(f"```python\n{cell.source}\n```")
+            said = ""
             for output in cell.outputs:
                 data = output.get("data", {"text/plain": output.get("text", "")})
                 if "image/png" in data:
                     picture = f"{path.stem}-{len(text)}.png"
                     (folder / picture).write_bytes(base64.b64decode(data["image/png"]))
                     text.append(f"![A picture that the code above draws]({picture})")
-                    gallery.append(f"[![{path.stem}]({picture}){{width=31%}}]({path.stem}.md)")
+                    gallery.append(f'[![{path.stem}]({picture}){{width="31%"}}]({path.stem}.md)')
                 elif output.get("name") != "stderr":
-                    text.append(f"```text\n{data.get('text/plain', '').rstrip()}\n```")
+                    said += data.get("text/plain", "").rstrip() + "\n"
+            if said:
+                text.append(f"```text\n{said}```")
         (folder / f"{path.stem}.md").write_text("\n\n".join(text), encoding="utf-8")
         names.append(path.stem)
     for page in ("README.md", "TEACHING.md"):

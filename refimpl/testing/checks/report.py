@@ -19,7 +19,7 @@ class Failure:
     Examples
     --------
     >>> import numpy as np, refimpl as rf
-    >>> print(rf.testing.conform(np.trunc, "int8").failures[0].failure.explanation)
+    >>> print(rf.testing.conform(np.trunc, "int8").failures[0].failure)
     input  float32 0x3fc00000 = 1.5 = 3/2
     below  1
     above  2
@@ -31,6 +31,9 @@ class Failure:
     dtype: str | None
     input: str | None
     explanation: str
+
+    def __str__(self) -> str:
+        return self.explanation
 
 
 @dataclass(frozen=True)
