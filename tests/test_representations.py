@@ -20,6 +20,7 @@ SCALE, ROWS = np.float32([0.5, 2.0]), np.float32([[0.5], [2.0]])
 
 # The arrays of a good call, and its other arguments.
 SPECIAL = {
+    "softmax": ({"x": X}, {"fmt": "e4m3fn"}),
     "quantize": ({"x": X}, {"fmt": "e4m3fn"}),
     "encode": ({"x": X}, {"fmt": "e4m3fn"}),
     "decode": ({"codes": CODES}, {"fmt": "e4m3fn", "dtype": "float32"}),

@@ -101,12 +101,12 @@ from refimpl.ops.elementwise import (
     to_integer,
     total_order,
 )
+from refimpl.ops.exponentials import softmax
 from refimpl.ops.floats import decode, encode, quantize, values
 from refimpl.ops.integer_products import matmul_int, matmul_int16, matmul_lookup, product_table
 from refimpl.ops.integers import decode_int, fixed_multiplier, quantize_int, requantize
 from refimpl.ops.packing import pack_bits, unpack_bits
 from refimpl.ops.qtorch import qtorch_float_quantize
-from refimpl.ops.softmax import softmax
 from refimpl.ops.sums import dot, matmul, sum
 
 __all__ = [

@@ -146,7 +146,8 @@ def _gated(x, gate, rest, over_half) -> Pair:
 
 
 def _silu(x) -> Pair:
-    return _gated(x, *_gate(x), np.tanh(x / 2) / 2)
+    gate, rest = _gate(x)
+    return _gated(x, gate, rest, np.tanh(x / 2) / 2)
 
 
 def _gelu(x) -> Pair:
@@ -157,7 +158,8 @@ def _gelu(x) -> Pair:
 
 def _gelu_tanh(x) -> Pair:
     a = np.sqrt(8 / PI) * (x + 0.044715 * x * x * x)
-    return _gated(x, *_gate(a), np.tanh(a / 2) / 2)
+    gate, rest = _gate(a)
+    return _gated(x, gate, rest, np.tanh(a / 2) / 2)
 
 
 def _plain(function) -> Callable[..., Pair]:
