@@ -224,7 +224,9 @@ def data_types(bench: Bench) -> Finding:
 
 def outliers_in_16_bits(bench: Bench) -> Finding:
     """Keep the weights of likely outliers in 16 bits, and compare at equal total bits."""
-    found, label, groups, series = ladder(bench), "outliers in 16 bits", {}, {}
+    found, label = ladder(bench), "outliers in 16 bits"
+    groups: dict[str, dict] = {}
+    series: dict[str, tuple] = {}
     for k in (3, 4):
         names = {"float": f"float {k} {USUAL}", label: f"float and outliers {k} {USUAL}"}
         curves = {name: curve(found, way) for name, way in names.items()}
