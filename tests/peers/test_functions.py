@@ -106,14 +106,16 @@ def test_a_function_of_all_codes_of_8_bits_is_mpfr_s_in_every_mode(fmt, name):
     agrees(name, fmt, np.arange(256, dtype=np.uint8))
 
 
-OFTEN = ["exp", "log2", "sin", "tanh"]  # the others with the slow tests: MPFR takes minutes
+OFTEN = ["exp", "log2", "sin", "tanh"]
 
 
-def now_or_slow(names):
-    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
+def by_cost(often, direct, composed):
+    """Return all functions of one operand, marked by what they cost: MPFR's own, and those that it has not."""
+    marks = dict.fromkeys(mpfr.DIRECT, direct) | dict.fromkeys(mpfr.COMPOSED, composed) | dict.fromkeys(OFTEN, often)
+    return [pytest.param(name, marks=marks[name]) for name in mpfr.UNARY]
 
 
-@pytest.mark.parametrize("name", now_or_slow(mpfr.UNARY))
+@pytest.mark.parametrize("name", by_cost(pytest.mark.slow, pytest.mark.slow, pytest.mark.exhaustive))
 @pytest.mark.parametrize("fmt", ["float16", "bfloat16"])
 def test_a_function_of_all_codes_of_16_bits_is_mpfr_s_in_every_mode(fmt, name):
     agrees(name, fmt, np.arange(1 << 16, dtype=np.uint16))
@@ -129,7 +131,7 @@ def float32_codes(name, count, seed):
     return codes
 
 
-@pytest.mark.parametrize("name", now_or_slow(mpfr.UNARY))
+@pytest.mark.parametrize("name", by_cost((), pytest.mark.slow, pytest.mark.exhaustive))
 def test_a_function_of_a_hundred_thousand_float32_is_mpfr_s(name):
     agrees(name, "float32", float32_codes(name, 100_000, 5), modes=[NEAREST])
 
@@ -139,7 +141,7 @@ def test_a_function_of_some_float32_is_mpfr_s_in_every_deterministic_mode(name):
     agrees(name, "float32", float32_codes(name, 2_000, 6), modes=MODES[:6])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", mpfr.UNARY)
 def test_a_function_of_ten_million_float32_is_mpfr_s(name):
     for seed in range(100):
