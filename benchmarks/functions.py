@@ -141,7 +141,10 @@ def to_odd(name, operands, bits=120):
     near = gmpy2.context(precision=bits, round=gmpy2.RoundToNearest, emax=1 << 40, emin=-(1 << 40)).plus(low)
     value = _value(near, False, bits)
     unit = Fraction(2) ** (floor_log2(value.magnitude) + 1 - bits)
-    return value._replace(magnitude=value.magnitude + (unit if side(name, x) else -unit))
+    if side(name, x):
+        return value._replace(magnitude=value.magnitude + unit)
+    halved = 1 + (value.magnitude == unit * 2 ** (bits - 1))  # below a power of two units are half as large
+    return value._replace(magnitude=value.magnitude - unit / halved)
 
 
 def as_float64(name, columns, p3109=False):

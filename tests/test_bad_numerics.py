@@ -157,8 +157,8 @@ EVIDENCE = {
     "policies: count is 2.5": lambda e: N.policies(e, 2.5),
     "policies: seed is -1": lambda e: N.policies(e, 5, seed=-1),
     "policies: unknown metric 'luck'": lambda e: N.policies(e, 5, metric="luck"),
-    "train_policies: assignments is [Evidence": lambda e: N.train_policies(mlp, DIGITS, [e]),
-    "train_policies: assignments['a'] is Evidence": lambda e: N.train_policies(mlp, DIGITS, {"a": e}),
+    "train_policies: assignments is [<Evidence": lambda e: N.train_policies(mlp, DIGITS, [e]),
+    "train_policies: assignments['a'] is <Evidence": lambda e: N.train_policies(mlp, DIGITS, {"a": e}),
 }
 
 

@@ -107,12 +107,13 @@ BAD = {
         lambda: rf.Precision(roles={"weight": "nothing"}),
     ],
     "Rounding: format": [
-        lambda name=name: rf.Precision(low=name, high="e8m7") for name in ("uint8", "float64", "float8_e8m0fnu", "nf4")
+        lambda name=name: rf.Precision(low=name, high="e8m7") for name in ("uint8", "float64", "float8_e8m0fnu")
     ],
     "Rounding: unknown rounding 'nearest'; did you mean 'ties_to_even'": [
         lambda: rf.Precision(low="e4m3", high="e8m7", rounding="nearest")
     ],
     "Rounding: unknown scaling 'daily'": [lambda: rf.nn.Rounding(format="e4m3", scaling="daily")],
+    "Rounding: unknown rounding of nf4 'stochastic'": [lambda: rf.Precision(low="nf4", high="e8m7")],
     "Rounding: unknown rounding of int8 'toward_zero'": [lambda: rf.nn.Rounding(format="int8", rounding="toward_zero")],
     "Rounding: per": [
         lambda per=per: rf.nn.Rounding(format="int8", per=per) for per in ("column", 0, 2.5, True, np.zeros(3))

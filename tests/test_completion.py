@@ -34,7 +34,7 @@ def test_bash_completes_commands(complete):
 def test_bash_completes_options_of_a_command_and_what_they_may_be(complete):
     assert complete("refimpl", "frontier", "digits", "--mem") == ["--memory-cap-mb"]
     assert complete("refimpl", "certify", "mlp", "digits", "--outputs", "") == ["probabilities", "logits"]
-    assert complete("refimpl", "vectors", "su") == ["sub"]
+    assert complete("refimpl", "vectors", "sub") == ["sub"]
 
 
 def test_bash_completes_names_of_formats(complete):

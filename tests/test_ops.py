@@ -209,7 +209,7 @@ REFUSED = [  # what belongs together, and the argument or value that the message
     (lambda: CodeBook("x", (0.0,)), "book"),
     (lambda: CodeBook("x", (0.0, 2.0)), r"book\[1\] is 2.0"),
     (lambda: CodeBook("x", (0.0, 0.1)), r"book\[1\] is 0.1"),
-    (lambda: CodeBook("x", (1.0, 0.0)), r"book\[1\] is 0.0"),
+    (lambda: CodeBook("x", (1.0, 1.0)), "values that are not all equal"),
     (lambda: ops.pack_bits([16], 4), r"codes\[0\] is 16"),
     (lambda: ops.pack_bits(3, 4), "codes is 3"),
     (lambda: ops.unpack_bits(np.zeros(2, np.uint8), 4, 5), "3 bytes"),

@@ -53,11 +53,18 @@ def _completion(options) -> int:
                 values.append(f'        {flags}) words="{" ".join(action.choices)}" ;;')
             own += [flag for flag in action.option_strings if flag.startswith("--")] or action.choices or ()
             own += _formats() if not action.option_strings and action.dest in FORMATS else ()
+            own += _operations() if action.dest == "operation" and not action.choices else ()
         words.append(f'            {name}) words="{" ".join(own)}" ;;')
     first = "autoload -U +X bashcompinit && bashcompinit\n" if options.shell == "zsh" else ""
     script = SCRIPT.format(first=first, commands=" ".join(parsers), values="\n".join(values), options="\n".join(words))
     print(script, end="")
     return 0
+
+
+def _operations() -> list[str]:
+    from refimpl.testing.vectors.vectors import OPERATIONS
+
+    return list(OPERATIONS)
 
 
 def _formats() -> list[str]:

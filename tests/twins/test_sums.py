@@ -243,7 +243,7 @@ def test_a_sum_of_nothing_is_plus_zero_in_the_shape_of_numpy_s(shape, axis, orde
 def test_a_long_product_shows_a_bar_after_two_seconds_and_has_the_same_bits(rules, monkeypatch):
     """In 4 blocks of 3 rows, the last of 2; without rules, in float32, 64 times as long."""
     shown = []
-    monkeypatch.setattr("tqdm.tqdm", lambda blocks, **how: shown.append((len(blocks), how)) or blocks)
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda blocks, **how: shown.append((len(blocks), how)) or blocks)
     rng = np.random.default_rng(8)
     a, b = (rf.quantize(rng.standard_normal(shape), "e4m3fn") for shape in ((11, 7), (7, 5)))
     whole = rf.matmul(a, b, "e4m3fn", accumulate="float16", **rules)
