@@ -116,7 +116,7 @@ if TYPE_CHECKING:  # at run time everything is loaded when it is first asked for
     from refimpl.ops import codes as codes
     from refimpl.ops import p3109 as p3109
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "BlockCodes",
     "BlockFormat",
