@@ -107,15 +107,10 @@ def test_a_function_of_all_codes_of_8_bits_is_mpfr_s_in_every_mode(fmt, name):
 
 
 OFTEN = ["exp", "log2", "sin", "tanh"]
+or_slow = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in mpfr.UNARY]
 
 
-def by_cost(often, direct, composed):
-    """Return all functions of one operand, marked by what they cost: MPFR's own, and those that it has not."""
-    marks = dict.fromkeys(mpfr.DIRECT, direct) | dict.fromkeys(mpfr.COMPOSED, composed) | dict.fromkeys(OFTEN, often)
-    return [pytest.param(name, marks=marks[name]) for name in mpfr.UNARY]
-
-
-@pytest.mark.parametrize("name", by_cost(pytest.mark.slow, pytest.mark.slow, pytest.mark.exhaustive))
+@pytest.mark.parametrize("name", or_slow)
 @pytest.mark.parametrize("fmt", ["float16", "bfloat16"])
 def test_a_function_of_all_codes_of_16_bits_is_mpfr_s_in_every_mode(fmt, name):
     agrees(name, fmt, np.arange(1 << 16, dtype=np.uint16))
@@ -131,7 +126,7 @@ def float32_codes(name, count, seed):
     return codes
 
 
-@pytest.mark.parametrize("name", by_cost((), pytest.mark.slow, pytest.mark.exhaustive))
+@pytest.mark.parametrize("name", or_slow)
 def test_a_function_of_a_hundred_thousand_float32_is_mpfr_s(name):
     agrees(name, "float32", float32_codes(name, 100_000, 5), modes=[NEAREST])
 
