@@ -387,16 +387,3 @@ is_normal = _made("is_normal")
 is_subnormal = _made("is_subnormal")
 is_sign_minus = _made("is_sign_minus")
 is_signaling = _made("is_signaling")
-
-
-def __getattr__(name: str) -> Callable[..., Any]:
-    """Return one of the functions of `refimpl.spec.functions`, such as `exp`, on codes."""
-    from refimpl.spec.functions import OPERANDS
-
-    if name not in OPERANDS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    operands = ABC[: OPERANDS[name]]
-    function = by_operands(operands, lambda codes, fmt, options: calculate(name, codes, fmt, options))
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Return {name} of codes, rounded once; parameters, result and errors are as for `add`."
-    return function

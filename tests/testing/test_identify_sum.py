@@ -8,7 +8,7 @@ import pytest
 import refimpl as rf
 from refimpl.formats.units import FP22, UNITS, MatrixUnit
 from refimpl.testing import identify_sum
-from refimpl.testing.summation import in_words, leaves_of
+from refimpl.testing.trees import in_words, leaves_of
 
 
 def dots(fmt, **keywords):
