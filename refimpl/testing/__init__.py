@@ -22,11 +22,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 from refimpl.testing.checks.report import CheckResult, Failure, Report
-from refimpl.testing.conformance import conform, pytest_tests
+from refimpl.testing.conformance import conform
 from refimpl.testing.expected.behaviour import Behaviour
 from refimpl.testing.expected.cases import CaseGroup, case_groups
 from refimpl.testing.expected.explain import explain
 from refimpl.testing.expected.laws import FalseLaw, Law, false_laws, laws
+from refimpl.testing.for_pytest import pytest_tests
 from refimpl.testing.identification import Identification, identify
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.implementations.implementations import Implementation

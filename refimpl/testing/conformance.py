@@ -99,7 +99,7 @@ def conform(
     )
     results, tallies = [], []
     hung = False
-    for check in _checks(probe):
+    for check in checks_of(probe):
         if hung:
             check = check._replace(skipped="not tried: the implementation hangs")
         result, tally = check.result(probe)
@@ -164,7 +164,8 @@ def behaviour_of(
     return Behaviour(format, rounding, overflow, nan, random_bits)
 
 
-def _checks(probe: Probe) -> list[Check]:
+def checks_of(probe: Probe) -> list[Check]:
+    """Return the checks for an implementation of any format."""
     return scaled_checks(probe) if isinstance(probe.behaviour, Scaled) else checks_for(probe)
 
 
@@ -196,33 +197,3 @@ def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Repor
     unexplained = failed and not diagnoses
     hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if unexplained else ""
     return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint)
-
-
-def pytest_tests(implementation, format=None, **options):
-    """Return a test function for pytest: one test per case group and law, with readable ids.
-
-    Parameters are those of `conform`.  In a test module of yours:
-
-        test_my_quantizer = rf.testing.pytest_tests(my_quantizer, "float8_e4m3fn")
-
-    gives ``test_my_quantizer[ties]``, ``test_my_quantizer[monotonicity]`` and so on.
-
-    >>> tests = pytest_tests(np.float16)
-    >>> tests.pytestmark[0].name
-    'parametrize'
-    """
-    import pytest
-
-    options = {"inputs": ("float32", "float64"), "time_limit": 10.0} | options
-    probe = probe_of(implementation, format, **options)
-
-    @pytest.mark.parametrize("check", _checks(probe), ids=lambda check: check.name)
-    def test(check: Check):
-        if check.skipped:
-            pytest.skip(check.skipped)
-        result, _ = check.result(probe)
-        if result.failed:
-            text = result.failure.explanation if result.failure else ""
-            pytest.fail(f"{result.statement}: {result.failed} of {result.tried} cases fail\n{text}", pytrace=False)
-
-    return test
