@@ -42,7 +42,7 @@ def test_the_first_two_shell_blocks_are_single_lines_that_run_the_main_job_and_t
     blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
     first, second = (block.splitlines() for block in blocks[:2])
     assert len(first) == len(second) == 1
-    assert first[0].endswith("refimpl frontier digits") and second[0].endswith("-m pytest")
+    assert first[0].endswith("refimpl frontier digits") and second[0].endswith("-m pytest -n auto")
 
 
 def test_every_room_and_every_tutorial_is_named():
