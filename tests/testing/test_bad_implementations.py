@@ -1,8 +1,11 @@
 """Whatever an implementation does is a finding with the input that did it, never a traceback of ours."""
 
 import json
+import os
 import re
+import signal
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 import refimpl as rf
+from refimpl.testing.implementations.findings import call
 
 T = rf.testing
 
@@ -26,6 +30,10 @@ def raises_at_three_quarters(x):
 
 def leaves(x):
     raise SystemExit(3)
+
+
+def interrupts(x):
+    raise KeyboardInterrupt
 
 
 def hangs_at_one_quarter(x):
@@ -47,10 +55,41 @@ def in_place(x):
     return x
 
 
+def out_of_memory(x):
+    return np.ones(1 << 50)
+
+
+def without_end(x):
+    return without_end(x)
+
+
+def changes_what_is_drawn(x, random):
+    random += 1
+    return x
+
+
+class Endless:
+    """What never becomes an array."""
+
+    def __array__(self, *_, **__):
+        while True:
+            pass
+
+
 BAD = {
     "raises": (raises_at_three_quarters, "raised RuntimeError: no such number.*= 0.75"),
     "leaves": (leaves, "raised SystemExit: 3"),
-    "returns nothing": (lambda x: None, "returned shape"),
+    "raises what Ctrl-C does": (interrupts, "raised KeyboardInterrupt"),
+    "recurs for ever": (without_end, "raised RecursionError"),
+    "asks for a petabyte": (out_of_memory, "raised .*MemoryError: Unable to allocate"),
+    "returns nothing": (lambda x: None, "returned None"),
+    "returns a generator": (lambda x: (float(v) for v in x), "returned a generator, not an array"),
+    "returns a set": (lambda x: {1.0}, "returned a set, not an array"),
+    "a broadcast of a petabyte": (lambda x: np.broadcast_to(x[:1], (1 << 50, x.size)), "returned shape"),
+    "a ragged list": (lambda x: [[1.0], [1.0, 2.0]], "returned a list that is not an array"),
+    "an object for each": (lambda x: np.full(x.shape, object()), "returned object"),
+    "dates": (lambda x: np.zeros(x.shape, "M8[s]"), "returned datetime64"),
+    "truths": (lambda x: x > 0, "returned bool"),
     "another shape": (lambda x: right(x)[:-1], "returned shape"),
     "a scalar": (lambda x: 1.0, "returned shape"),
     "complex numbers": (lambda x: right(x) + 0j, "returned complex"),
@@ -96,6 +135,54 @@ def test_one_that_hangs_is_given_up_and_its_input_named():
     assert any(result.skipped and "hangs" in result.skipped for result in report.results)
 
 
+def test_a_result_without_an_end_is_given_up_too():
+    with pytest.raises(T.Finding, match="did not return within 0.2 s, given 3 inputs"):
+        call(lambda x: Endless(), np.ones(3, np.float32), time_limit=0.2)
+
+
+def test_one_that_is_slow_blames_no_input():
+    with pytest.raises(T.Finding, match="given 256 inputs; no single input takes so long") as found:
+        call(lambda x: (time.sleep(x.size / 200), x)[1], np.ones(256, np.float32), time_limit=0.6)
+    assert found.value.input is None
+
+
+def test_what_only_many_inputs_do_blames_none_of_them():
+    def few(x):
+        return right(x) if x.size < 50 else right(x)[:50]
+
+    with pytest.raises(T.Finding, match=r"given 62 inputs at once; no single input") as found:
+        call(few, np.linspace(1, 2, 1000, dtype=np.float32), time_limit=5)
+    assert found.value.input is None
+
+
+def test_random_integers_belong_to_the_caller():
+    x, random = np.ones(2, np.float32), np.zeros(2, np.uint32)
+    with pytest.raises(T.Finding, match="changed its input in place"):
+        call(changes_what_is_drawn, x, random, time_limit=5)
+    assert not random.any()
+
+
+def test_ctrl_c_ends_the_judge_and_what_it_waits_for():
+    began, ended = threading.Event(), threading.Event()
+
+    def hangs(x):
+        try:
+            began.set()
+            while True:
+                pass
+        finally:
+            ended.set()
+
+    def interrupt():
+        began.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        T.conform(hangs, "float8_e4m3fn", time_limit=60)
+    assert ended.wait(10)
+
+
 def test_nothing_conforms_without_anything_tried():
     report = T.conform(T.Implementation(pack=lambda c: c), "float8_e4m3fn")
     assert [result.statement for result in report.failures] == ["something can be tried"]
@@ -135,7 +222,7 @@ def test_a_program_that_is_right_conforms_with_and_without_echo():
 
 BAD_PROGRAMS = {
     "rubbish": ("print('hello' if number == 7 else '00')", "line 8 is 'hello', not hexadecimal"),
-    "too few lines": ("print('00') if number else None", "lines with"),
+    "too few lines": ("print('00') if number else None", "answered 1 line with 0"),
     "another input echoed": ("print('0', '00')", "line 1 has 2 fields or echoes another input|line 2"),
     "a code too large": ("print('100')", "returned 256, not a code"),
     "death": ("sys.exit('out of paper') if x == 1 else print('00')", "status 1: out of paper"),

@@ -11,6 +11,8 @@ _DIGIT = np.full(256, 255, np.uint8)
 for _code, _character in enumerate("0123456789abcdef"):
     _DIGIT[ord(_character)] = _DIGIT[ord(_character.upper())] = _code
 _SPACE, _NEWLINE = 32, 10
+_IS_FIELD = np.ones(256, bool)
+_IS_FIELD[[_SPACE, ord("\t"), ord("\r"), _NEWLINE]] = False
 
 
 class Table(NamedTuple):
@@ -24,9 +26,9 @@ class Table(NamedTuple):
 class Rubbish(ValueError):
     """Say which line (counted from 1) is not hexadecimal fields."""
 
-    def __init__(self, line: int, text: str):
-        super().__init__(f"line {line} is {text!r}, not hexadecimal fields")
-        self.line, self.text = line, text
+    def __init__(self, line: int, text: bytes):
+        super().__init__(f"line {line} is {repr(text)[1:]}, not hexadecimal fields")
+        self.line = line
 
 
 def lines(columns: list[np.ndarray], digits: list[int]) -> bytes:
@@ -62,7 +64,7 @@ def read(text: bytes, first_line: int = 1) -> Table:
     raw = np.frombuffer(text if text.endswith(b"\n") else text + b"\n", np.uint8)
     newline = raw == _NEWLINE
     ends_of_lines = np.flatnonzero(newline)
-    is_field = raw > _SPACE
+    is_field = _IS_FIELD[raw]
     edge = np.diff(is_field.view(np.int8), prepend=np.int8(0))
     starts = np.flatnonzero(edge == 1)
     ends = np.flatnonzero(edge == -1)  # the text ends in a newline, so every field ends
@@ -81,7 +83,7 @@ def read(text: bytes, first_line: int = 1) -> Table:
         at = int(np.argmax(bad_line))
         begin = ends_of_lines[at - 1] + 1 if at else 0
         shown = raw[begin : min(ends_of_lines[at], begin + 80)].tobytes()
-        raise Rubbish(first_line + at, shown.decode("ascii", "backslashreplace"))
+        raise Rubbish(first_line + at, shown)
     return Table(counts, value[upto - counts], value[upto - 1])
 
 

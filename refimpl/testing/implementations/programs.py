@@ -8,16 +8,18 @@ float of the input's type (``quantize``) or of a float64 (``decode``).  It ends 
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-import subprocess
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from refimpl._arguments import choice
-from refimpl.testing.implementations import hexadecimal
+from refimpl.testing.implementations import hexadecimal, processes
 from refimpl.testing.implementations.findings import Finding
 
+LINE = 80  # bytes: no line is longer, be it with an input echoed, prefixes and the ends of lines of Windows
 OPERATIONS = ("quantize", "encode", "decode")
 
 
@@ -52,8 +54,9 @@ class Program:
     def __post_init__(self):
         words = shlex.split(self.command) if isinstance(self.command, str) else self.command
         object.__setattr__(self, "command", tuple(map(str, words)))
-        if not self.command:
-            raise ValueError("Program: command is empty; allowed is a program and its arguments")
+        if not self.command or "\0" in "".join(self.command):
+            what = "holds a NUL" if self.command else "is empty"
+            raise ValueError(f"Program: command {what}; allowed is a program and its arguments")
         choice("Program", "operation", self.operation, OPERATIONS)
 
     def __str__(self) -> str:
@@ -64,30 +67,41 @@ class Program:
         bits = x.view(f"u{x.dtype.itemsize}")
         digits = 2 * x.dtype.itemsize
         sent = hexadecimal.lines([bits], [digits])
-        try:
-            done = subprocess.run(self.command, input=sent, capture_output=True, timeout=self.time_limit)
-        except subprocess.TimeoutExpired:
-            raise Finding(f"did not answer {x.size} lines within {self.time_limit:g} s", hangs=True) from None
-        except OSError as error:
-            raise ValueError(f"Program: {self.command[0]!r} cannot be started: {error.strerror}") from None
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            how = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-            raise Finding(f"died with {how}" + (f": {said[-1][:200]}" if said else ""))
-        results, count = self._read(done.stdout, x, bits)
+        ended = self._answer(sent, x.size)
+        results, count = self._read(ended.output, x, bits)
         if count != x.size:
-            raise Finding(f"answered {x.size} lines with {count}")
+            raise Finding(f"answered {_lines(x.size)} with {count}{_said(ended)}")
         if self.operation == "encode":
             return results
         dtype = np.dtype(np.float64) if self.operation == "decode" else x.dtype
         return results.astype(f"u{dtype.itemsize}").view(dtype)
+
+    def limited(self, seconds: float) -> Program:
+        """Return the same program, given no more than these seconds."""
+        return replace(self, time_limit=min(seconds, self.time_limit))
+
+    def _answer(self, sent: bytes, count: int) -> processes.Ended:
+        """Return what the program writes when it is sent lines; raise Finding unless it ends well and in time."""
+        most = LINE * (count + 1)
+        try:
+            ended = processes.run(tuple(self.command), sent, seconds=self.time_limit, most=most)
+        except OSError as error:
+            raise ValueError(f"Program: {self.command[0]!r} cannot be started: {error.strerror}") from None
+        if ended.flooded:
+            begins = repr(ended.output[:20])[1:]
+            raise Finding(f"answered {_lines(count)} with more than {most} bytes, which begin {begins}")
+        if ended.status is None:
+            raise Finding(f"did not answer {_lines(count)} within {self.time_limit:g} s{_said(ended)}", hangs=True)
+        if ended.status:
+            raise Finding(f"died with {_how(ended.status)}{_said(ended)}")
+        return ended
 
     def _read(self, text: bytes, x, bits):
         try:
             table = hexadecimal.read(text)
         except hexadecimal.Rubbish as rubbish:
             at = min(rubbish.line - 1, x.size - 1)
-            raise Finding(f"line {rubbish.line} is {rubbish.text!r}, not hexadecimal fields", index=at) from None
+            raise Finding(str(rubbish), index=at) from None
         wrong = (table.counts != 1) & (table.counts != 2)
         echoed = table.counts == 2
         n = min(len(table.counts), x.size)
@@ -100,3 +114,19 @@ class Program:
                 index=min(at, x.size - 1),
             )
         return table.last, len(table.counts)
+
+
+def _lines(count: int) -> str:
+    return f"{count} line{'s' * (count != 1)}"
+
+
+def _said(ended: processes.Ended) -> str:
+    return f": {ended.said}" * bool(ended.said)
+
+
+def _how(status: int) -> str:
+    if status > 0:
+        return f"status {status}"
+    with contextlib.suppress(ValueError):
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    return f"signal {-status}"
