@@ -35,6 +35,55 @@ class _Residual(nn.Module):
         return self.round_sum(self.main(x) + self.round_skip(self.skip(x)))
 
 
+class _Sum(nn.Module):
+    def __init__(self, layer, quantizers):
+        super().__init__()
+        self.main = nn.Sequential(*(_twin(part, quantizers) for part in layer.main.layers))
+        self.round_sum = quantizers["activation"]()
+
+    def forward(self, x):
+        return self.round_sum(x + self.main(x))
+
+
+class _Attention(nn.Module):
+    def __init__(self, layer, quantizers):
+        super().__init__()
+        self.heads = layer.heads
+        self.projections = nn.ModuleList([_twin(part, quantizers) for part in layer.projections])
+        self.output = _twin(layer.output, quantizers)
+        self.points = nn.ModuleList([quantizers["activation"]() for _ in layer.points])
+
+    def forward(self, x):
+        batch, places, features = x.shape
+        size = features // self.heads
+        q, k, v = (
+            point(project(x)).reshape(batch, places, self.heads, size).transpose(1, 2)
+            for project, point in zip(self.projections, self.points[:3], strict=True)
+        )
+        shares = self.points[3](torch.softmax(q @ k.transpose(2, 3) * size**-0.5, dim=-1))
+        mixed = (shares @ v).transpose(1, 2).reshape(batch, places, features)
+        return self.output(self.points[4](mixed))
+
+
+class _Positions(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(layer.places, layer.features))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class _ImageRows(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(2)
+
+
+class _MeanOfTokens(nn.Module):
+    def forward(self, x):
+        return x.mean(dim=1)
+
+
 class _Mean(nn.Module):
     def forward(self, x):
         return x.mean(dim=(2, 3))
@@ -61,11 +110,22 @@ def _twin(layer, quantizers):
         made = nn.Linear(layer.features, layer.outputs)
         _set(made.weight, p["weight"].T)
         _set(made.bias, p["bias"])
+    elif kind == "LayerNorm":
+        made = nn.LayerNorm(layer.features)
+    elif kind == "Positions":
+        made = _Positions(layer)
+        _set(made.weight, p["weight"])
+    elif kind == "GELU":
+        made = nn.GELU("tanh")
+    elif kind == "Sequential":
+        made = nn.Sequential(*(_twin(part, quantizers) for part in layer.layers))
+    elif kind in ("Residual", "Sum", "Attention"):
+        made = {"Residual": _Residual, "Sum": _Sum, "Attention": _Attention}[kind](layer, quantizers)
     elif kind == "MaxPool":
         made = nn.MaxPool2d(layer.size)
     else:
-        made = {"ReLU": nn.ReLU, "AveragePool": _Mean, "Flatten": _Flatten}.get(kind, None)
-        made = _Residual(layer, quantizers) if kind == "Residual" else made()
+        modules = {"ReLU": nn.ReLU, "AveragePool": _Mean, "Flatten": _Flatten}
+        made = (modules | {"ImageRows": _ImageRows, "MeanOfTokens": _MeanOfTokens})[kind]()
     return made
 
 

@@ -1,14 +1,14 @@
-"""How long does a training step take, beside PyTorch in float32 and PyTorch + QPyTorch as shipped?
+"""How long does a training step take under each preset, beside PyTorch in float32 and PyTorch + QPyTorch as shipped?
 
-    python benchmarks/training.py [--rounds 7] [--models mlp cnn res8] [--optimised] [--whole]
-                                  [--json FILE]
+    python benchmarks/training.py [--rounds 7] [--models mlp cnn res8 transformer] [--only peppp fp8 ...]
+                                  [--optimised] [--whole] [--json FILE]
 
-Checks parity first (five float32 steps from the same weights), then times all contestants in turn,
-round after round, on one thread, in processor time; prints medians and ratios.  Without PyTorch or
-QPyTorch installed, what is there is timed alone.  `--optimised` builds QPyTorch's extension once more
-with -O3, which it is not shipped with, as one more contestant.  What rounding alone takes each
-follows.  `--whole` adds what whole runs need:
-the seconds of a first training in a fresh process, the memory of a training beside that of the
+Checks parity first (five float32 steps from the same weights), then times all contestants in turn, round after
+round, on one thread, in processor time; prints medians, their ratios to the step of PEPPP's policy, to that without
+rounding and to PyTorch's in float32, and the road: `engine`, or what of a step goes layer by layer.  Without PyTorch
+or QPyTorch installed, what is there is timed alone.  `--optimised` builds QPyTorch's extension once more with -O3,
+which it is not shipped with, as one more contestant.  What rounding alone takes each follows.  `--whole` adds what
+whole runs need: the seconds of a first training in a fresh process, the memory of a training beside that of the
 network's own tensors, and the seconds of 99 configurations on digits in two processes.
 """
 
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,40 @@ from threadpoolctl import threadpool_limits
 from refimpl import data, nn, ops, peppp
 from refimpl.nn.training import EpochRecord, TrainingState
 
-MODELS = {"mlp": (nn.mlp, (8, 8, 1)), "cnn": (nn.cnn, (8, 8, 1)), "res8": (nn.resnet8, (32, 32, 3))}
+MODELS = {
+    "mlp": (nn.mlp, (8, 8, 1)),
+    "cnn": (nn.cnn, (8, 8, 1)),
+    "res8": (nn.resnet8, (32, 32, 3)),
+    "transformer": (nn.transformer, (8, 8, 1)),
+}
 LOW, HIGH = "e4m3", "e8m7"
+
+
+def in_blocks(values="mxfp8_e4m3", gradients="mxfp8_e5m2"):
+    """Return the policy that rounds what is multiplied to MX blocks, and nothing else."""
+    operand, gradient = nn.Rounding(format=values), nn.Rounding(format=gradients, rounding="stochastic")
+    roles = {"left operand": operand, "right operand": operand, "product gradient": gradient}
+    return nn.Precision(roles=roles, loss_scale=1.0)
+
+
+PEPPP, FLOAT32, TORCH = "peppp", "float32", "torch float32"
+POLICIES = {
+    FLOAT32: (nn.presets.float32, nn.SGD),
+    PEPPP: (nn.presets.peppp, nn.SGD),
+    "mixed": (nn.presets.mixed, nn.SGD),
+    "mixed bfloat16": (partial(nn.presets.mixed, "bfloat16"), nn.SGD),
+    "pure16": (nn.presets.pure16, nn.SGD),
+    "stochastic bfloat16": (partial(nn.presets.pure16, "bfloat16", rounding="stochastic"), nn.SGD),
+    "fp8": (nn.presets.fp8, nn.SGD),
+    "fp8 delayed": (partial(nn.presets.fp8, "delayed"), nn.SGD),
+    "int8": (nn.presets.int8, nn.SGD),
+    "mxfp8": (in_blocks, nn.SGD),
+    "nvfp4": (nn.presets.nvfp4, nn.SGD),
+    "nvfp4 unrotated": (partial(nn.presets.nvfp4, None), nn.SGD),
+    "float32, Adam": (nn.presets.float32, nn.Adam),
+    "peppp, Adam": (nn.presets.peppp, nn.Adam),
+    "peppp, 8-bit Adam": (nn.presets.peppp, partial(nn.Adam, state="8-bit")),
+}
 
 
 def batch_of(shape, size, seed=0):
@@ -38,11 +71,23 @@ def batch_of(shape, size, seed=0):
     return rng.random((size, *shape), np.float32), rng.integers(0, 10, size)
 
 
-def our_step(model, images, labels, precision):
-    """Return a function that takes one training step of ours."""
+def our_run(model, images, labels, precision, optimizer=None):
+    """Return a training of ours that has not begun."""
     task = data.Task("timing", images, labels, images, labels, classes=10, images_from="nothing")
-    run = TrainingState(model, task, precision, nn.SGD(), 0, layer_by_layer=False)
-    return run, lambda rate=0.05: run.step(images, labels, rate, EpochRecord())
+    return TrainingState(model, task, precision, optimizer or nn.SGD(), 0, layer_by_layer=False)
+
+
+def our_step(run, images, labels):
+    """Return a function that takes one training step of ours."""
+    return lambda rate=0.05: run.step(images, labels, rate, EpochRecord())
+
+
+def road(run, images):
+    """Return what of a step is on the engine."""
+    adapts = run.scale.rule.adapts
+    apart = ["optimizer"] if adapts or not run.optimizer.calls() else []
+    apart += [] if run._program(images) else ["network"]
+    return f"{' and '.join(apart)} layer by layer" if apart else "engine"
 
 
 def parity(name, images, labels):
@@ -50,7 +95,7 @@ def parity(name, images, labels):
     import torch_models as peer
 
     model = MODELS[name][0]()
-    run, step = our_step(model, images, labels, nn.presets.float32())
+    step = our_step(our_run(model, images, labels, nn.presets.float32()), images, labels)
     twin = peer.Twin(model, peer.nothing())
     theirs = peer.stepper(twin)
     for _ in range(5):
@@ -66,11 +111,13 @@ def parity(name, images, labels):
     return max(gaps)
 
 
-def contestants(name, images, labels, optimised=False):
-    """Return {title: function of one step} of everything that is installed."""
-    make = MODELS[name][0]
-    policies = {"refimpl float32": nn.presets.float32(), "refimpl LP": nn.Precision(low=LOW, high=HIGH)}
-    found = {title: our_step(make(), images, labels, policy)[1] for title, policy in policies.items()}
+def contestants(name, images, labels, only, optimised=False):
+    """Return {title: (function of one step, road)} of everything that is installed."""
+    make, found = MODELS[name][0], {}
+    for title in only:
+        policy, optimizer = POLICIES[title]
+        run = our_run(make(), images, labels, policy(), optimizer())
+        found[title] = our_step(run, images, labels), road(run, images)
     try:
         import torch
         import torch_models as peer
@@ -80,22 +127,22 @@ def contestants(name, images, labels, optimised=False):
     model = make()
     model.initialize(np.random.default_rng(0))
     unrounded = peer.stepper(peer.Twin(model, peer.nothing()))
-    found["torch float32"] = lambda: unrounded(images, labels)
+    found[TORCH] = (lambda: unrounded(images, labels)), ""
+    low, high = (getattr(nn.Precision(low=LOW, high=HIGH), which) for which in ("low", "high"))
     try:
-        points = peer.qtorch_points(policies["refimpl LP"].low, policies["refimpl LP"].high)
+        points = peer.qtorch_points(low, high)
     except (ImportError, RuntimeError, OSError) as reason:
         print(f"QPyTorch left out: {str(reason).splitlines()[0]}")
         return found
-    low = policies["refimpl LP"].low, policies["refimpl LP"].high
-    rounded = peer.stepper(peer.Twin(model, points), low=low[0], high=low[1])
-    found["QPyTorch LP"] = lambda: rounded(images, labels)
+    rounded = peer.stepper(peer.Twin(model, points), low=low, high=high)
+    found["QPyTorch peppp"] = (lambda: rounded(images, labels)), ""
     if optimised:
         switch = peer.optimised_qtorch()
-        found["QPyTorch -O3 LP"] = lambda: switch(lambda: rounded(images, labels))
+        found["QPyTorch -O3 peppp"] = (lambda: switch(lambda: rounded(images, labels))), ""
     return found
 
 
-def time_all(steps, rounds, least=0.3):
+def time_all(steps, rounds, least=0.2):
     """Return the median milliseconds of processor time of each step, contestants taking turns."""
     repeats = {}
     for title, step in steps.items():
@@ -111,6 +158,23 @@ def time_all(steps, rounds, least=0.3):
                 step()
             found[title].append((time.process_time() - start) / repeats[title] * 1e3)
     return {title: statistics.median(values) for title, values in found.items()}
+
+
+def table_of(name, options):
+    """Print the table of a model's steps; return its rows."""
+    images, labels = batch_of(MODELS[name][1], options.batch)
+    found = contestants(name, images, labels, options.only, options.optimised)
+    if TORCH in found:
+        print(f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps")
+    times = time_all({title: step for title, (step, _) in found.items()}, options.rounds)
+    print(f"{name + ' ' + str(options.batch):<16} {'':<20} {'ms':>9} {'x peppp':>9} {'x float32':>9} {'x torch':>9}  road")
+    rows = {}
+    for title, ms in times.items():
+        ratios = {of: ms / times[of] for of in (PEPPP, FLOAT32, TORCH) if of in times}
+        rows[title] = {"ms": ms, "road": found[title][1], **{f"x {of}": ratio for of, ratio in ratios.items()}}
+        shown = " ".join(f"{ratios[of]:9.2f}" if of in ratios else f"{'':9}" for of in (PEPPP, FLOAT32, TORCH))
+        print(f"{name:<16} {title:<20} {ms:9.3f} {shown}  {found[title][1]}", flush=True)
+    return rows
 
 
 def rounding_speed(optimised=False, elements=1 << 20):
@@ -206,6 +270,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--only", nargs="+", default=list(POLICIES), choices=POLICIES, metavar="PRESET")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--optimised", action="store_true")
     parser.add_argument("--whole", action="store_true")
@@ -214,14 +279,7 @@ def main():
     results = {}
     with threadpool_limits(1), np.errstate(all="ignore"):
         for name in options.models:
-            images, labels = batch_of(MODELS[name][1], options.batch)
-            steps = contestants(name, images, labels, options.optimised)
-            if "torch float32" in steps:
-                print(f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps")
-            results[name] = times = time_all(steps, options.rounds)
-            ours = times["refimpl LP"]
-            for title, ms in times.items():
-                print(f"{name} {options.batch}  {title:<16} {ms:9.3f} ms   {ms / ours:6.2f} x refimpl LP")
+            results[name] = table_of(name, options)
         results["rounding"] = rounding_speed(options.optimised)
     if options.whole:
         results["whole"] = whole_runs()

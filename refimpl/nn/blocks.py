@@ -66,7 +66,7 @@ class Residual(Layer):
         main, main_backward = self.main.program(writer, writer.space.share(x))
         skip, skip_backward = self.skip.program(writer, x)
         y = writer.space.take(main.shape, main.needs_gradient)
-        first, second = (writer.rounding_or_none(layer) for layer in (self.round_skip, self.round_sum))
+        first, second = writer.rounding_of(self.round_skip, skip), writer.rounding_after(self.round_sum, y)
         writer.call(rounding.round_sum, main.flat, skip.flat, y.flat, first[0], *second)
         writer.space.give(main, skip)
 

@@ -200,22 +200,22 @@ class BatchNorm(Layer):
         vectors = writer.space.take((2, self.channels))
         scale, shift = (writer.parameter(self, name) for name in ("scale", "shift"))
         settings = np.float32(self.momentum), np.float32(self.epsilon), writer.training
-        rounding = writer.rounding_or_none(before)
+        rounding = writer.rounding_of(before, x)
         writer.call(kernels.moments, x.rows, self.mean, self.variance, *settings, vectors, *rounding)
         y = writer.space.take(x.shape)
-        rounding = writer.rounding_or_none(after)
+        rounding = writer.rounding_after(after, y)
         writer.call(kernels.normalize, x.rows, vectors, scale, shift, relu, y.rows, *rounding)
         writer.keep_for_backward(x, vectors)
 
         def backward(dy):
             dx = writer.space.take(x.shape)
             gradients = [writer.gradient_of(self, name) for name in ("scale", "shift")]
-            rounding = writer.rounding_or_none(after, backward=True)
+            rounding = writer.rounding_of(after, dy, backward=True)
             known = x.rows, dy.rows, vectors, scale, shift, relu
             writer.call(kernels.gradient_sums, *known, dx.rows, *gradients, *rounding)
             writer.space.give(dy)
             if x.needs_gradient:
-                rounding = writer.rounding_or_none(before, backward=True)
+                rounding = writer.rounding_after(before, dx, backward=True)
                 writer.call(kernels.gradient, x.rows, dx.rows, vectors, scale, *gradients, *rounding)
             writer.space.give(x, vectors)
             return dx if x.needs_gradient else writer.space.give(dx)

@@ -11,9 +11,8 @@ import numpy as np
 
 from refimpl import ops
 from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat
-from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SUM_ROLES, Precision, Rounding
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SCALINGS, SUM_ROLES, Precision, Rounding
 
-REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
 
 _ROLES = list(ROLES)
@@ -41,6 +40,8 @@ class Rounder:
         Where set, is given every `refimpl.nn.products.Product` of the backward pass.
     noise : ndarray of uint64
         What kernels that round know of this rounder, see `refimpl.nn.engine.rounding`.
+    magnitudes : dict of str to ndarray of float32
+        The largest magnitudes seen last where scales are delayed, the latest last; -1 where there were fewer.
     """
 
     def __init__(self, precision: Precision, seed: int):
@@ -50,7 +51,7 @@ class Rounder:
         self.plan: dict[int, tuple] | None = None
         self.watch: Callable | None = None
         self.noise = np.zeros(3 + 3 * len(_ROLES), np.uint64)
-        self.magnitudes: dict[str, list[float]] = {}
+        self.magnitudes: dict[str, np.ndarray] = {}
         self._roundings: dict[tuple[str, str], TensorRounding | None] = {}
 
     def rounding(self, role: str, layer: str = "") -> TensorRounding | None:
@@ -73,7 +74,20 @@ class Rounder:
         if known is not None:
             self._roundings[role, layer] = TensorRounding(replace(known.rule, **changes))
 
-    def site(self, role: str, layer: str = "") -> np.ndarray | None:
+    def past(self, place: str) -> np.ndarray:
+        """Return the magnitudes remembered of a place; kernels know them by their address."""
+        from refimpl.nn.engine.rounding import REMEMBERED
+
+        return self.magnitudes.setdefault(place, np.full(REMEMBERED, -1, np.float32))
+
+    def restore(self, calls: int, magnitudes: dict[str, list[float]]) -> None:
+        """Continue from the calls and magnitudes of another."""
+        self.calls = calls
+        for place, kept in magnitudes.items():
+            past = self.past(place)
+            past[max(past.size - len(kept), 0) :] = kept[-past.size :]
+
+    def site(self, role: str, layer: str = "", which: str = "") -> np.ndarray | None:
         """Return how a role is rounded in a layer as a record of `refimpl.nn.engine.rounding.SITE`.
 
         Its `how` is 0 where nothing is rounded.  None where kernels do not know how.
@@ -83,10 +97,13 @@ class Rounder:
         known = self.rounding(role, layer)
         if known is None:
             return np.zeros(1, SITE)
-        if known.site is None or not known.unscaled:
+        if known.site is None or known.rule.per != "tensor":
             return None
         site = known.site.copy()
-        site["role"] = _ROLES.index(role)
+        site["role"], site["scaling"] = _ROLES.index(role), SCALINGS.index(known.rule.scaling)
+        site["integer"], site["top"] = isinstance(known.rule.format, IntFormat), known.largest
+        if known.rule.scaling == "delayed":
+            site["past"] = self.past(f"{role} {layer} {which}").ctypes.data
         return site
 
     @contextmanager
@@ -142,10 +159,11 @@ class Rounder:
         largest = float(np.abs(flat).max(initial=0)) if flat.size else 0.0
         if scaling == "current":
             return largest
-        known = self.magnitudes.setdefault(place, [])
-        known.append(largest if math.isfinite(largest) else 0.0)
-        del known[: -REMEMBERED - 1]
-        return max(known[:-1], default=largest)  # the first time there is nothing to go by
+        past = self.past(place)
+        known = float(past.max())
+        past[:-1] = past[1:].copy()
+        past[-1] = largest if math.isfinite(largest) else 0.0
+        return known if known >= 0 else largest  # the first time there is nothing to go by
 
     def _census(self, flat, rounding):
         from refimpl.nn.engine.rounding import census
@@ -181,7 +199,7 @@ class TensorRounding:
             how = STOCHASTIC if rounding.rounding == "stochastic" else TO_EVEN
             target = float32_target(fmt, rounding.overflow)
             target = target._replace(nan_bits=np.float32(np.nan).view(np.uint32), nan_sign_flip=np.uint32(0))
-            self.site = np.array([(how, 0, 0, self.largest_bits, *target)], SITE)
+            self.site = np.array([(how, 0, 0, self.largest_bits, *target, 0, 0, 0, 0, 0)], SITE)
 
     def __call__(self, flat: np.ndarray, result: np.ndarray, seed: np.uint64, stream: int) -> None:
         """Round, without a scale."""

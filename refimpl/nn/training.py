@@ -344,7 +344,7 @@ class TrainingState:
                 "seconds": result.seconds,
                 "batches": self.batches.bit_generator.state,
                 "calls": self.rounder.calls,
-                "magnitudes": self.rounder.magnitudes,
+                "magnitudes": {place: past.tolist() for place, past in self.rounder.magnitudes.items()},
                 "scale": [self.scale.value, self.scale.good],
             },
         )
@@ -378,7 +378,7 @@ class TrainingState:
         for layer in self.model.every_layer():
             layer.load_state({n: arrays[f"layer {layer.name} {n}"] for n in layer.state()})
         self.batches.bit_generator.state = kept["batches"]
-        self.rounder.calls, self.rounder.magnitudes = kept["calls"], kept["magnitudes"]
+        self.rounder.restore(kept["calls"], kept["magnitudes"])
         self.scale.value, self.scale.good = kept["scale"]
         result.history, result.seconds = kept["history"], kept["seconds"]
 

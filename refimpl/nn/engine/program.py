@@ -19,6 +19,7 @@ import numpy as np
 from refimpl.nn.engine.workspace import LINE, Block, Workspace
 
 if TYPE_CHECKING:
+    from refimpl.kernels._by_address import Address
     from refimpl.nn.layer import Layer
     from refimpl.nn.layers import Round, Sequential
     from refimpl.nn.rounder import Rounder
@@ -63,6 +64,7 @@ class Writer:
         self.training, self._rounder = training, rounder
         self.space = Workspace()
         self._calls: list[Call] = []
+        self._after: list[Call] = []
         self._streams = 0
         self.block, self.round_part = ADD_PRODUCTS, ROUND_PART
         tensors = model.tensors()
@@ -76,7 +78,8 @@ class Writer:
 
     def call(self, kernel: Callable, *arguments) -> None:
         """Write a call down; among the arguments, a Block becomes an array, and an Address its value."""
-        self._calls.append((kernel, arguments))
+        self._calls += [(kernel, arguments), *self._after]
+        self._after = []
 
     def finish(self) -> tuple[list[Call], int]:
         """Return the calls written since the last time, and how many streams they draw from."""
@@ -100,10 +103,8 @@ class Writer:
         """Tell whether every operation of a layer is to be rounded."""
         return self._rounder.precision.accumulator_of(role, layer.name) is not None
 
-    def rounding(self, layer: Round | None, *, backward: bool = False) -> tuple | None:
+    def _rounding(self, layer: Round, backward: bool) -> tuple[np.ndarray, np.ndarray, Address] | None:
         """Return what a kernel wants to know of a rounding, ``(site, noise, address)``; None if nothing is rounded."""
-        if layer is None:
-            return None
         site = self._rounder.site(f"{layer.role} gradient" if backward else layer.role, layer.name)
         if site is None:
             raise NotServed
@@ -113,18 +114,40 @@ class Writer:
         self._streams += 1
         return site, self._rounder.noise, self.round_part
 
-    def rounding_or_none(self, layer: Round | None, *, backward: bool = False) -> tuple:
-        """Return as `rounding` does, for a kernel that is told where nothing is rounded."""
-        from refimpl.nn.engine.rounding import SITE
+    def rounding_of(self, layer: Round | None, x: Block, *, backward: bool = False) -> tuple:
+        """Return what a kernel that rounds x, part by part, wants to know, its site NONE where it leaves x.
 
-        return self.rounding(layer, backward=backward) or (np.zeros(1, SITE), self._rounder.noise, self.round_part)
+        A scale is found in a call of its own, before.
+        """
+        from refimpl.nn.engine.rounding import SITE, find_scale
+
+        found = None if layer is None else self._rounding(layer, backward)
+        if found is None:
+            return np.zeros(1, SITE), self._rounder.noise, self.round_part
+        if found[0]["scaling"][0]:
+            self.call(find_scale, x.flat, found[0])
+        return found
+
+    def rounding_after(self, layer: Round | None, y: Block, *, backward: bool = False) -> tuple:
+        """Return as `rounding_of` does, for the kernel that the next call is of, which makes y and rounds its parts.
+
+        Where y is scaled, it has to be there before it can be rounded: that is done in calls of its own, afterwards.
+        """
+        from refimpl.nn.engine.rounding import SITE, find_scale, round_part
+
+        found = None if layer is None else self._rounding(layer, backward)
+        if found is not None and not found[0]["scaling"][0]:
+            return found
+        if found is not None:
+            self._after = [(find_scale, (y.flat, found[0])), (round_part, (y.flat, y.flat, 0, *found[:2]))]
+        return np.zeros(1, SITE), self._rounder.noise, self.round_part
 
     def round(self, layer: Round, x: Block, *, backward: bool = False) -> Block:
         """Write a rounding; x itself where nothing is rounded."""
-        from refimpl.nn.engine.rounding import round_part
+        from refimpl.nn.engine.rounding import NONE, round_part
 
-        rounding = self.rounding(layer, backward=backward)
-        if rounding is None:
+        rounding = self.rounding_of(layer, x, backward=backward)
+        if rounding[0]["how"][0] == NONE:
             return x
         y = self.space.take(x.shape, x.needs_gradient)
         self.call(round_part, x.flat, y.flat, 0, *rounding[:2])

@@ -4,7 +4,10 @@
 roundings of a step share, an array of uint64: the seed, the first stream of this pass, whether to count,
 and then for each role, where anybody counts, the elements rounded, overflows and underflows so far.  Element i
 of a tensor takes word i of the stream.  `round` is the address of `round_part`.
+Where tensors are scaled, `find_scale` sees the whole of one before its first part is rounded.
 """
+
+import math
 
 import numba
 import numpy as np
@@ -17,18 +20,23 @@ from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
 from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 
 NONE, TO_EVEN, STOCHASTIC = range(3)
+UNSCALED, CURRENT, DELAYED = range(3)
 CHUNK = 2048  # elements worked on at a time: four vectors of 8 KB fit the first-level cache
+REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 SEED, FIRST_STREAM, COUNTING, COUNTS = range(4)  # places in noise
 
 SITE = np.dtype(
     [("how", np.int64), ("role", np.int64), ("stream", np.uint64), ("largest", np.uint32)]
-    + list(Float32Target.__annotations__.items()),
+    + list(Float32Target.__annotations__.items())
+    + [("scaling", np.int64), ("integer", np.int64), ("past", np.int64), ("top", np.float64), ("scale", np.float64)],
     align=True,
 )
 """NONE, TO_EVEN or STOCHASTIC; the role's number; the stream after the first of the pass; what lies above, in
-magnitude, is an overflow; and the target."""
+magnitude, is an overflow; the target; and where tensors are scaled: how, whether to an integer format, the address of
+the magnitudes remembered, the format's largest value, and the tensor's scale, which `find_scale` writes."""
 
-_MAGNITUDE = np.uint32(0x7FFFFFFF)
+_MAGNITUDE, _INFINITY = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+_SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 _FLOATS, _SITE, _NOISE = (types.Array(t, 1, "C") for t in (types.float32, numba.from_dtype(SITE), types.uint64))
 
 
@@ -42,6 +50,40 @@ def census(x, largest):
         beyond += magnitude > largest
         zeros += magnitude == np.uint32(0)
     return beyond, zeros
+
+
+@compiled
+def _largest(x):
+    """Return the largest magnitude of x, NaN if there is one."""
+    bits, found = x.view(np.uint32), np.uint32(0)
+    for i in range(bits.size):
+        magnitude = np.uint32(bits[i] & _MAGNITUDE)
+        found = magnitude if magnitude > found else found
+    return np.uint32(found).view(np.float32)
+
+
+@compiled
+def find_scale(x, site):
+    """Write the scale of a whole tensor, float32 (n,), as `refimpl.nn.rounder` defines it."""
+    s, largest = site[0], _largest(x)
+    used = largest
+    if s.scaling == DELAYED:
+        past = np.empty(REMEMBERED, np.float32)
+        copy(past.ctypes.data, s.past, REMEMBERED)
+        known = past.max()
+        used = known if known >= 0 else largest  # the first time there is nothing to go by
+        past[:-1] = past[1:].copy()
+        past[-1] = largest if largest < np.inf else np.float32(0)
+        copy(s.past, past.ctypes.data, REMEMBERED)
+    scale = 1.0
+    if 0 < used < np.inf:
+        wide = np.float64(used)
+        if s.integer:
+            scale = s.top / wide
+        else:  # the power of two that brings it to the format's top binade
+            scale = math.ldexp(1.0, math.frexp(s.top)[1] - math.frexp(wide)[1])
+            scale = scale / 2 if wide * scale > s.top else scale
+    site[0].scale = np.float64(np.float32(scale)) if _SMALLEST <= scale <= _LARGEST else scale
 
 
 @compiled
@@ -64,13 +106,25 @@ def round_part(x, out, start, site, noise):
         s.addend,
         s.scales,
     )
-    if s.how == STOCHASTIC:
-        stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64(start // 4)
-        quantize_stochastic_from(x.view(np.uint32), out.view(np.uint32), target, noise[SEED], stream, counter)
-    elif s.how == TO_EVEN:
-        quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), target)
-    elif x.ctypes.data != out.ctypes.data:
-        copy(out.ctypes.data, x.ctypes.data, x.size)
+    # in float32, which gives the bits of float64 rounded to it, where it holds the scale
+    scaled, narrow, factor = s.scaling != UNSCALED, _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
+    scratch = np.empty(CHUNK if scaled else 0, np.float32)
+    for at in range(0, x.size, CHUNK):
+        a, b = x[at : at + CHUNK], out[at : at + CHUNK]
+        if scaled:
+            given, a = a, scratch[: b.size]
+            for i in range(a.size):
+                a[i] = given[i] * factor if narrow else np.float32(np.float64(given[i]) * s.scale)
+        if s.how == STOCHASTIC:
+            stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64((start + at) // 4)
+            quantize_stochastic_from(a.view(np.uint32), b.view(np.uint32), target, noise[SEED], stream, counter)
+        elif s.how == TO_EVEN:
+            quantize_ties_to_even(a.view(np.uint32), b.view(np.uint32), target)
+        elif a.ctypes.data != b.ctypes.data:
+            copy(b.ctypes.data, a.ctypes.data, a.size)
+        if scaled:
+            for i in range(b.size):
+                b[i] = b[i] / factor if narrow else np.float32(np.float64(b[i]) / s.scale)
     if counted:
         at = COUNTS + 3 * s.role
         noise[at] += np.uint64(x.size)
