@@ -84,8 +84,7 @@ def our_step(run, images, labels):
 
 def road(run, images):
     """Return what of a step is on the engine."""
-    adapts = run.scale.rule.adapts
-    apart = ["optimizer"] if adapts or not run.optimizer.calls() else []
+    apart = [] if run.optimizer.calls() else ["optimizer"]
     apart += [] if run._program(images) else ["network"]
     return f"{' and '.join(apart)} layer by layer" if apart else "engine"
 

@@ -81,9 +81,14 @@ class Optimizer:
         """Write new state and update of the step-th step (from 1), every operation by a Calculator if there is one."""
         raise NotImplementedError
 
-    def start(self, named: list[tuple[str, str, Tensor]], rounder: Rounder) -> OptimizerState:
-        """Take hold of a network's parameters, as `Sequential.named_tensors` lists them."""
-        return OptimizerState(self, named, rounder)
+    def start(
+        self, named: list[tuple[str, str, Tensor]], rounder: Rounder, *, one_by_one: bool = False
+    ) -> OptimizerState:
+        """Take hold of a network's parameters, as `Sequential.named_tensors` lists them.
+
+        If `one_by_one`, a step's roundings are made one after the other, to the same bits, not in one pass.
+        """
+        return OptimizerState(self, named, rounder, one_by_one)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +118,11 @@ class SGD(Optimizer):
             how = self.momentum, self.weight_decay, step == 1, self.nesterov
             new[0][:], update[:] = every_operation.sgd(q, weights, gradient, state[0], rate, *how)
             return
-        kernel.sgd(
-            weights,
-            gradient,
-            state[0],
-            new[0],
-            update,
-            np.float32(rate),
-            np.float32(self.momentum),
-            np.float32(self.weight_decay),
-            step == 1,
-            self.nesterov,
-        )
+        kernel.sgd(weights, gradient, *state, *new, update, *self._constants(step, rate))
+
+    def _constants(self, step, rate):
+        f = np.float32
+        return f(rate), f(self.momentum), f(self.weight_decay), step == 1, self.nesterov
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +156,11 @@ class Adam(Optimizer):
             found = every_operation.adam(q, weights, gradient, state[0], state[1], rate, *constants)
             new[0][:], new[1][:], update[:] = found
             return
+        kernel.adam(weights, gradient, *state, *new, update, *self._constants(step, rate))
+
+    def _constants(self, step, rate):
         f = np.float32
-        kernel.adam(
-            weights,
-            gradient,
-            *state,
-            *new,
-            update,
+        return (
             f(rate),
             f(self.beta1),
             f(self.beta2),
@@ -196,8 +192,8 @@ class OptimizerState:
     steps : int
     """
 
-    def __init__(self, rule: Optimizer, named, rounder: Rounder):
-        self.rule, self.steps = rule, 0
+    def __init__(self, rule: Optimizer, named, rounder: Rounder, one_by_one: bool = False):
+        self.rule, self.steps, self._one_by_one = rule, 0, one_by_one
         self.named = named
         self.tensors = [tensor for _, _, tensor in named]
         self.weights = np.concatenate([t.data.reshape(-1) for t in self.tensors])
@@ -227,49 +223,68 @@ class OptimizerState:
         linear = rule.state == "8-bit linear"
         return EightBit(sizes, signed=signed, block=rule.block, linear=linear, exact=exact)
 
-    def _sgd_at_once(self) -> tuple[int, Callable] | None:
-        """Return the streams and a function for the arguments of SGD in one pass; None where there is none."""
-        rule, rounder, f = self.rule, self.rounder, np.float32
-        if type(rule) is not SGD or rule.update == "kahan" or rule.state != "rounded" or self.parts[1:]:
+    def _pass(self) -> _OnePass | None:
+        """Return a step in one pass; None where there is none."""
+        rule, rounder = self.rule, self.rounder
+        accumulated = any(rounder.precision.accumulator_of("optimizer", layer) for layer, *_ in self.parts)
+        if self._one_by_one or type(rule) not in (SGD, Adam) or rule.update == "kahan" or accumulated:
             return None
-        sites = [site for role in _ROLES if (site := rounder.site(role, self.parts[0][0])) is not None]
-        if len(sites) < len(_ROLES) or rounder.precision.accumulator_of("optimizer", self.parts[0][0]):
+        rounded = [(role, "") for role in _ROLES[:3]]
+        if rule.state == "rounded":
+            rounded += [("momentum", str(i)) for i in range(len(rule.signs))]
+        sites = [rounder.site(r, layer, f"{name} {w}") for r, w in rounded for layer, name, *_ in self.parts]
+        known = [site for site in sites if site is not None]
+        if len(known) < len(sites):
             return None
-        streams = 0
-        for site in sites:
-            site["stream"] = streams
-            streams += int(site["how"][0] > 0)
-        unscale_first = rounder.precision.gradients_rounded == "unscaled"
-        momentum, decay = f(rule.momentum), f(rule.weight_decay)
+        left = (1 + 2 + len(rule.signs)) * len(self.parts) - len(sites)
+        return _OnePass(np.concatenate(known + left * [np.zeros_like(known[0])]), self.parts)
 
-        def arguments(rate, gradient, loss_scale):
-            return (
-                gradient,
-                self.master_weights,
-                self.weights,
-                self.state[0],
-                f(1 / loss_scale),
-                unscale_first,
-                f(rate),
-                momentum,
-                decay,
-                self.steps == 1,
-                rule.nesterov,
-                *sites,
-                rounder.noise,
-            )
+    def _arguments(self, rate, gradient, loss_scale, guarded, state) -> tuple:
+        """Return what a step in one pass wants to know, but for the address of rounding."""
+        assert self._at_once is not None
+        return (
+            gradient,
+            self.master_weights,
+            self.weights,
+            *state,
+            np.float32(1 / loss_scale),
+            self.rounder.precision.gradients_rounded == "unscaled",
+            guarded,
+            *self.rule._constants(self.steps + 1, rate),  # type: ignore[attr-defined]
+            self._at_once.ends,
+            self._at_once.sites,
+            self.rounder.noise,
+        )
 
-        return streams, arguments
+    def _kernel(self) -> Callable:
+        from refimpl.nn.engine import optimizer_steps as kernels
+
+        return kernels.adam_and_round if isinstance(self.rule, Adam) else kernels.sgd_and_round
 
     def calls(self) -> list[tuple[Callable, tuple]]:
         """Return the calls of kernels that a step in one pass makes, to be compiled beside those of the network."""
-        from refimpl.nn.engine.optimizer_steps import sgd_and_round
         from refimpl.nn.engine.rounding import ROUND_PART
 
         if self._at_once is None:
             return []
-        _, arguments = self._at_once
-        return [(sgd_and_round, (*arguments(1.0, self.weights, 1.0), ROUND_PART))]
+        state = [self.weights for _ in self.state]
+        return [(self._kernel(), (*self._arguments(1.0, self.weights, 1.0, False, state), ROUND_PART))]
+
+    def _step_at_once(self, rate, gradient, loss_scale, guarded) -> bool:
+        from refimpl.nn.engine.rounding import ROUND_PART
+
+        at_once = self._at_once
+        state = [s.read() if isinstance(s, EightBit) else s for s in self.state]
+        with self.rounder.drawing(at_once.streams) as drawn:
+            moved = self._kernel()(*self._arguments(rate, gradient, loss_scale, guarded, state), ROUND_PART.value)
+            if not moved:
+                drawn(at_once.of_gradients)
+        if moved:
+            self.steps += 1
+            for kept, vector in zip(self.state, state, strict=True):
+                if isinstance(kept, EightBit):
+                    kept.write(vector)
+        return moved
 
     def _round_by(self, rounder: Rounder) -> None:
         """Round by this rounder from now on."""
@@ -277,7 +292,7 @@ class OptimizerState:
         if self.rule.update == "stochastic":
             for layer, *_ in self.parts:
                 rounder.override("master weight", layer, rounding="stochastic")
-        self._at_once = self._sgd_at_once()
+        self._at_once = self._pass()
 
     def switch_precision(self, rounder: Rounder) -> None:
         """Change to another policy: everything kept is rounded to what the policy keeps it in."""
@@ -303,15 +318,8 @@ class OptimizerState:
 
         If `guarded`, and a rounded gradient is infinite or NaN, move nothing and return False.
         """
-        if self._at_once is not None and not guarded and self.rounder.plan is None:
-            from refimpl.nn.engine.optimizer_steps import sgd_and_round
-            from refimpl.nn.engine.rounding import ROUND_PART
-
-            self.steps += 1
-            streams, arguments = self._at_once
-            with self.rounder.drawing(streams):
-                sgd_and_round(*arguments(rate, gradient, loss_scale), ROUND_PART.value)
-            return True
+        if self._at_once is not None and self.rounder.plan is None:
+            return self._step_at_once(rate, gradient, loss_scale, guarded)
         unscale, rounded = np.float32(1 / loss_scale), self._rounded
         if self.rounder.precision.gradients_rounded == "unscaled":
             gradient *= unscale
@@ -384,6 +392,24 @@ class OptimizerState:
                     setattr(state, part, arrays[f"state{i} {part}"])
             else:
                 state[:] = arrays[f"state{i}"]
+
+
+class _OnePass:
+    """What a step in one pass wants to know of its roundings.
+
+    Attributes
+    ----------
+    sites, ends : ndarray
+        See `refimpl.nn.engine.optimizer_steps.sgd_and_round`.
+    streams, of_gradients : int
+        How many are drawn from, and how many of these for gradients.
+    """
+
+    def __init__(self, sites: np.ndarray, parts: list[tuple[str, str, int, int]]):
+        self.sites, self.ends = sites, np.array([end for *_, end in parts])
+        drawn = np.cumsum(sites["how"] > 0)
+        sites["stream"] = drawn - 1
+        self.streams, self.of_gradients = int(drawn[-1]), int(drawn[len(parts) - 1])
 
 
 def _parts(named, rounder: Rounder) -> list[tuple[str, str, int, int]]:

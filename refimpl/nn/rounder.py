@@ -107,11 +107,12 @@ class Rounder:
         return site
 
     @contextmanager
-    def drawing(self, streams: int) -> Iterator[None]:
-        """Let kernels draw this number of streams, and count, by `noise`."""
+    def drawing(self, streams: int) -> Iterator[Callable[[int], None]]:
+        """Let kernels draw this number of streams, or what the function then given is told, and count, by `noise`."""
         self.noise[:3], self.noise[3:] = (self.seed, self.calls, self.counting), 0
-        yield
-        self.calls += streams
+        drawn = [streams]
+        yield drawn.append
+        self.calls += drawn[-1]
         if self.counting:
             for role, counted in zip(_ROLES, self.noise[3:].astype(np.int64).reshape(-1, 3), strict=True):
                 if counted.any():

@@ -270,7 +270,7 @@ class TrainingState:
         model.initialize(np.random.default_rng(weight_seed))
         self.batches = np.random.default_rng(batch_seed)
         self.rounder = Rounder(precision, precision.seed(seed))
-        self.optimizer = optimizer.start(model.named_tensors(), self.rounder)
+        self.optimizer = optimizer.start(model.named_tensors(), self.rounder, one_by_one=layer_by_layer)
         self.scale = LossScale.of(precision.loss_scale).start()
         self.forward = Pass(self.rounder, training=True, exact=self.options["exact"])
         self._programs: dict[tuple, NetworkProgram | None] = {}

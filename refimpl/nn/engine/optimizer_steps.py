@@ -7,7 +7,7 @@ that NumPy, told the same, gives the same bits.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.nn.engine.rounding import CHUNK, call_round_part
+from refimpl.nn.engine.rounding import CHUNK, UNSCALED, call_round_part, find_scale
 
 
 @compiled
@@ -63,6 +63,64 @@ def adam(
 
 
 @compiled
+def _round(x, out, start, sites, k, noise, round):
+    """Round x into out at the k-th site: elements of a tensor from `start` on, or all of one that has a scale."""
+    site = sites[k : k + 1]
+    if site[0].scaling != UNSCALED:
+        find_scale(x, site)
+    call_round_part(round, x, out, start, site, noise)
+
+
+@compiled
+def _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
+    """Round gradients where they are, multiplied by `unscale` before or after; return False if guarded and not finite."""
+    start = 0
+    for p in range(ends.size):
+        g = gradient[start : ends[p]]
+        if unscale_first:
+            for i in range(g.size):
+                g[i] *= unscale
+        _round(g, g, 0, sites, p, noise, round)
+        if not unscale_first:
+            for i in range(g.size):
+                g[i] *= unscale
+        start = ends[p]
+    if guarded:
+        for i in range(gradient.size):
+            if not np.isfinite(gradient[i]):
+                return False
+    return True
+
+
+@compiled
+def _piece(size, p, ends, sites):
+    """Return how much of a part to work on at a time: all of it where some site of it has a scale."""
+    for k in range(ends.size + p, sites.size, ends.size):
+        if sites[k].scaling != UNSCALED:
+            return size
+    return CHUNK
+
+
+@compiled
+def _scratch(vectors, ends, sites):
+    """Return vectors as long as the longest piece."""
+    longest, start = 0, 0
+    for p in range(ends.size):
+        longest = max(longest, min(ends[p] - start, _piece(ends[p] - start, p, ends, sites)))
+        start = ends[p]
+    return np.empty((vectors, longest), np.float32)
+
+
+@compiled
+def _move(update, master, weights, start, p, ends, sites, noise, round):
+    """Add the update (overwritten) to the master weights, and take the weights from them, both rounded."""
+    for i in range(update.size):
+        update[i] += master[i]
+    _round(update, master, start, sites, ends.size + p, noise, round)
+    _round(master, weights, start, sites, 2 * ends.size + p, noise, round)
+
+
+@compiled
 def sgd_and_round(
     gradient,
     master,
@@ -70,38 +128,76 @@ def sgd_and_round(
     velocity,
     unscale,
     unscale_first,
+    guarded,
     rate,
     momentum,
     decay,
     first,
     nesterov,
-    gradient_site,
-    master_site,
-    weight_site,
-    velocity_site,
+    ends,
+    sites,
     noise,
     round,
 ):
-    """Take a step of `sgd` with its roundings, in one pass.
+    """Take a step of `sgd` with its roundings, in one pass; or none, and return False.
 
-    The gradient (overwritten) is multiplied by `unscale` before its rounding, or after it.  Sites, noise and
-    round are those of `refimpl.nn.engine.rounding`.
+    That is where it is guarded, and a rounded gradient is infinite or NaN.  The gradient (overwritten) is multiplied
+    by `unscale` before its rounding, or after it.  ends: int64 (parts,), where each of the parts of the vectors
+    that are rounded apart ends.  sites: one for each part of the gradient, then of master weights, of weights, and of
+    the velocity; these, noise and round are those of `refimpl.nn.engine.rounding`.
     """
-    scratch = np.empty((3, min(CHUNK, gradient.size)), np.float32)
-    for start in range(0, gradient.size, CHUNK):
-        end = min(start + CHUNK, gradient.size)
-        g, m, v, w = gradient[start:end], master[start:end], velocity[start:end], weights[start:end]
-        rounded, new, update = scratch[0, : g.size], scratch[1, : g.size], scratch[2, : g.size]
-        if unscale_first:
-            for i in range(g.size):
-                g[i] *= unscale
-        call_round_part(round, g, rounded, start, gradient_site, noise)
-        if not unscale_first:
-            for i in range(g.size):
-                rounded[i] *= unscale
-        sgd(m, rounded, v, new, update, rate, momentum, decay, first, nesterov)
-        for i in range(g.size):
-            update[i] += m[i]
-        call_round_part(round, update, m, start, master_site, noise)
-        call_round_part(round, m, w, start, weight_site, noise)
-        call_round_part(round, new, v, start, velocity_site, noise)
+    if not _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
+        return False
+    scratch, start = _scratch(2, ends, sites), 0
+    for p in range(ends.size):
+        step = _piece(ends[p] - start, p, ends, sites)
+        for at in range(start, ends[p], step):
+            end = min(at + step, ends[p])
+            m, v, update, new = master[at:end], velocity[at:end], scratch[0, : end - at], scratch[1, : end - at]
+            sgd(m, gradient[at:end], v, new, update, rate, momentum, decay, first, nesterov)
+            _move(update, m, weights[at:end], at - start, p, ends, sites, noise, round)
+            _round(new, v, at - start, sites, 3 * ends.size + p, noise, round)
+        start = ends[p]
+    return True
+
+
+@compiled
+def adam_and_round(
+    gradient,
+    master,
+    weights,
+    mean,
+    square,
+    unscale,
+    unscale_first,
+    guarded,
+    rate,
+    beta1,
+    beta2,
+    epsilon,
+    decay,
+    decoupled,
+    correction1,
+    correction2,
+    ends,
+    sites,
+    noise,
+    round,
+):
+    """Take a step of `adam` as `sgd_and_round` does one of `sgd`; the last sites are those of mean and square."""
+    if not _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
+        return False
+    scratch, start = _scratch(3, ends, sites), 0
+    for p in range(ends.size):
+        step = _piece(ends[p] - start, p, ends, sites)
+        for at in range(start, ends[p], step):
+            end = min(at + step, ends[p])
+            m, u, s = master[at:end], mean[at:end], square[at:end]
+            update, first, second = (scratch[0, : end - at], scratch[1, : end - at], scratch[2, : end - at])
+            how = rate, beta1, beta2, epsilon, decay, decoupled, correction1, correction2
+            adam(m, gradient[at:end], u, s, first, second, update, *how)
+            _move(update, m, weights[at:end], at - start, p, ends, sites, noise, round)
+            _round(first, u, at - start, sites, 3 * ends.size + p, noise, round)
+            _round(second, s, at - start, sites, 4 * ends.size + p, noise, round)
+        start = ends[p]
+    return True
