@@ -166,7 +166,9 @@ def table_of(name, options):
     if TORCH in found:
         print(f"{name}: weights differ by {parity(name, images, labels):.1e} after five float32 steps")
     times = time_all({title: step for title, (step, _) in found.items()}, options.rounds)
-    print(f"{name + ' ' + str(options.batch):<16} {'':<20} {'ms':>9} {'x peppp':>9} {'x float32':>9} {'x torch':>9}  road")
+    print(
+        f"{name + ' ' + str(options.batch):<16} {'':<20} {'ms':>9} {'x peppp':>9} {'x float32':>9} {'x torch':>9}  road"
+    )
     rows = {}
     for title, ms in times.items():
         ratios = {of: ms / times[of] for of in (PEPPP, FLOAT32, TORCH) if of in times}

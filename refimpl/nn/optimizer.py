@@ -274,6 +274,7 @@ class OptimizerState:
         from refimpl.nn.engine.rounding import ROUND_PART
 
         at_once = self._at_once
+        assert at_once is not None
         state = [s.read() if isinstance(s, EightBit) else s for s in self.state]
         with self.rounder.drawing(at_once.streams) as drawn:
             moved = self._kernel()(*self._arguments(rate, gradient, loss_scale, guarded, state), ROUND_PART.value)

@@ -73,7 +73,7 @@ def _round(x, out, start, sites, k, noise, round):
 
 @compiled
 def _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
-    """Round gradients where they are, multiplied by `unscale` before or after; return False if guarded and not finite."""
+    """Round gradients in place, multiplied by `unscale` before or after; return False if guarded and not finite."""
     start = 0
     for p in range(ends.size):
         g = gradient[start : ends[p]]
