@@ -9,6 +9,7 @@ import numpy as np
 from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
 from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
+from refimpl.ops.codes import IntegerOverflow
 from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
@@ -19,14 +20,18 @@ from refimpl.testing.expected.behaviour import Behaviour
 from refimpl.testing.expected.cases import INPUTS
 from refimpl.testing.implementations.implementations import format_of_implementation, implementation_of
 from refimpl.testing.implementations.probe import Probe
+from refimpl.testing.operations.judging import conform_operation
+from refimpl.testing.operations.operation import Operation
 
 
 def conform(
     implementation,
     format=None,
     *,
+    op: str | None = None,
+    out_format=None,
     rounding: RoundingMode = "ties_to_even",
-    overflow: Overflow = "overflow",
+    overflow: Overflow | IntegerOverflow = "overflow",
     nan: NanRule = "zero",
     random_bits: int | None = None,
     scale: float | None = None,
@@ -44,7 +49,15 @@ def conform(
         See `refimpl.testing.implementations.implementations`.  Functions get one-dimensional arrays; those of a
         block format, which must be functions to values, rows of two blocks along the last axis.
     format : FloatFormat, PositFormat, IntFormat, BlockFormat or a name
-        Not needed for a dtype or a gfloat format, which name their own.
+        Not needed for a dtype or a gfloat format, which name their own.  With `op` a float or posit format, or a
+        tuple, one for each operand.
+    op : str, optional
+        An operation, instead of the format's own rounding: any of `refimpl`'s on one to three operands, ``add``,
+        ``fma``, ``exp``, ``maximum_number``, ...; ``<``, ``==``, ... or ``lt``, ``eq``, ...; ``convert``, and
+        ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
+        `refimpl.testing.operations.asked` has the others.
+    out_format : FloatFormat, PositFormat or a name, optional
+        Of the results of `op`, by default that of the operands.
     rounding, overflow, nan : str
         What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
         own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
@@ -82,7 +95,24 @@ def conform(
     True
     >>> print(conform(np.trunc, "int8").diagnosis)
     consistent with: toward_zero and does not saturate
+    >>> adder = lambda a, b: quantize(quantize(a + b, "bfloat16"), "float8_e4m3fn")
+    >>> conform(adder, "float8_e4m3fn", op="add").diagnoses[0]
+    'computes in bfloat16 and converts: rounds twice'
     """
+    if op is not None:
+        own = {"scale": scale, "zero_point": zero_point, "scale_rule": scale_rule, "tensor_scale": tensor_scale}
+        return _of_operation(
+            implementation,
+            _format_of(implementation, format),
+            op,
+            out_format,
+            {"rounding": rounding, "overflow": overflow, "nan": nan, "random_bits": random_bits},
+            own,
+            _inputs(inputs),
+            time_limit,
+        )
+    if out_format is not None:
+        raise wrong_value("conform", "out_format", str(out_format), "None without op")
     probe = probe_of(
         implementation,
         format,
@@ -111,13 +141,29 @@ def conform(
     return _concluded(probe, results, tallies)
 
 
-def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
-    """Return the probe for the arguments of `conform`, checked."""
+def _of_operation(implementation, format, op, out_format, rules, others, inputs, time_limit) -> Report:
+    for name, got in others.items():
+        if got:
+            raise wrong_value("conform", name, got, "none with op")
+    operation = Operation(op, format, out_format, **rules)
+    return conform_operation(implementation, operation, inputs=inputs, time_limit=time_limit)
+
+
+def _format_of(implementation, format):
     name = format_of_implementation(implementation) if format is None else format
     if name is None:
         raise wrong_value("conform", "format", None, "the name of a format, such as 'float8_e4m3fn'")
-    behaviour = behaviour_of(name, **rules)
-    inputs = (inputs,) if isinstance(inputs, str) else tuple(sequence("conform", "inputs", inputs, "['float32']"))
+    return name
+
+
+def _inputs(inputs) -> tuple[str, ...]:
+    return (inputs,) if isinstance(inputs, str) else tuple(sequence("conform", "inputs", inputs, "['float32']"))
+
+
+def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
+    """Return the probe for the arguments of `conform`, checked."""
+    behaviour = behaviour_of(_format_of(implementation, format), **rules)
+    inputs = _inputs(inputs)
     for dtype in inputs:
         choice("conform", "dtype of inputs", dtype, INPUTS)
     number("conform", "time_limit", time_limit, POSITIVE)

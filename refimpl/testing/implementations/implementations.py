@@ -38,6 +38,9 @@ class Implementation:
         Floats (n,) to integer codes (n,).
     decode : callable, optional
         Unsigned codes (n,) to floats (n,).
+    on_values, on_codes : callable, optional
+        An operation, for ``conform(..., op=)``: floats (n,) for each operand to floats, truths or integers (n,); or
+        codes of the smallest unsigned dtype to codes.
     pack, unpack : callable, optional
         Codes uint8 (n,) to bytes uint8 (n * bits / 8,), and ``unpack(bytes, n)`` back.
     name : str
@@ -60,6 +63,8 @@ class Implementation:
     decode: Callable | None = None
     pack: Callable | None = None
     unpack: Callable | None = None
+    on_values: Callable | None = None
+    on_codes: Callable | None = None
     name: str = "implementation"
 
     def __post_init__(self):
@@ -78,7 +83,7 @@ class Implementation:
         return getattr(self, verb)
 
 
-VERBS = ("quantize", "encode", "decode", "pack", "unpack")
+VERBS = ("quantize", "encode", "decode", "pack", "unpack", "on_values", "on_codes")
 
 
 def implementation_of(thing, behaviour) -> Implementation:

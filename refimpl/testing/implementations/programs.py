@@ -3,7 +3,9 @@
 *Protocol*: one case per line, fields in hexadecimal without prefix.  The program reads an input, the
 bits of a float (4 digits: float16, 8: float32, 16: float64) or a code, and prints the result, or the
 input and the result, one line per line in the same order.  A result is a code (``encode``), the bits of a
-float of the input's type (``quantize``) or of a float64 (``decode``).  It ends when its input ends.
+float of the input's type (``quantize``) or of a float64 (``decode``).  Of an operation such as ``add`` the inputs
+are the codes of the operands, a word each, and the result is a code: ``38 20`` asks an adder of E4M3 for 1 + 0.125,
+and ``39`` is right.  It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refimpl._arguments import choice
 from refimpl.testing.implementations import hexadecimal, processes
 from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.operations.operation import known_name
 
 LINE = 80  # bytes: no line is longer, be it with an input echoed, prefixes and the ends of lines of Windows
 OPERATIONS = ("quantize", "encode", "decode")
@@ -32,7 +34,8 @@ class Program:
     command : str or sequence of str
         Program and arguments; a string is split as a shell would, but no shell runs.
     operation : str
-        What the program does: ``quantize``, ``encode`` or ``decode``.
+        What the program does: ``quantize``, ``encode`` or ``decode``; or the name of an operation, for
+        ``conform(..., op=)``.
     time_limit : float
         Seconds after which it is killed.
 
@@ -57,21 +60,21 @@ class Program:
         if not self.command or "\0" in "".join(self.command):
             what = "holds a NUL" if self.command else "is empty"
             raise ValueError(f"Program: command {what}; allowed is a program and its arguments")
-        choice("Program", "operation", self.operation, OPERATIONS)
+        if self.operation not in OPERATIONS:
+            known_name(self.operation, "Program")
 
     def __str__(self) -> str:
         return shlex.join(self.command)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, *more: np.ndarray) -> np.ndarray:
         """Return the program's results for the inputs; raises Finding where it misbehaves."""
         bits = x.view(f"u{x.dtype.itemsize}")
-        digits = 2 * x.dtype.itemsize
-        sent = hexadecimal.lines([bits], [digits])
+        sent = hexadecimal.lines([bits, *more], [2 * column.dtype.itemsize for column in (x, *more)])
         ended = self._answer(sent, x.size)
-        results, count = self._read(ended.output, x, bits)
+        results, count = self._read(ended.output, x, bits, 2 + len(more))
         if count != x.size:
             raise Finding(f"answered {_lines(x.size)} with {count}{_said(ended)}")
-        if self.operation == "encode":
+        if self.operation not in ("quantize", "decode"):
             return results
         dtype = np.dtype(np.float64) if self.operation == "decode" else x.dtype
         return results.astype(f"u{dtype.itemsize}").view(dtype)
@@ -96,14 +99,14 @@ class Program:
             raise Finding(f"died with {_how(ended.status)}{_said(ended)}")
         return ended
 
-    def _read(self, text: bytes, x, bits):
+    def _read(self, text: bytes, x, bits, echoed_fields: int):
         try:
             table = hexadecimal.read(text)
         except hexadecimal.Rubbish as rubbish:
             at = min(rubbish.line - 1, x.size - 1)
             raise Finding(str(rubbish), index=at) from None
-        wrong = (table.counts != 1) & (table.counts != 2)
-        echoed = table.counts == 2
+        echoed = table.counts == echoed_fields
+        wrong = (table.counts != 1) & ~echoed
         n = min(len(table.counts), x.size)
         wrong[:n] |= echoed[:n] & (table.first[:n] != bits[:n])
         if wrong.any():

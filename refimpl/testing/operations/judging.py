@@ -1,0 +1,116 @@
+"""Put the cases of an operation to an implementation, and say what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from refimpl._arguments import POSITIVE, choice, number
+from refimpl.testing.checks.checks import complexity
+from refimpl.testing.checks.report import CheckResult, Failure, Report
+from refimpl.testing.expected.cases import INPUTS
+from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.operations.asked import Asked, Got
+from refimpl.testing.operations.cases import Group, groups
+from refimpl.testing.operations.diagnosis import Observed, diagnose, together
+from refimpl.testing.operations.explain import explain_operation
+from refimpl.testing.operations.operation import NUMBER, Operation, decoded
+
+DRAWS = 4  # random integers each case of stochastic rounding is tried with
+
+
+def conform_operation(
+    implementation, operation: Operation, *, inputs: Sequence[str] = ("float32", "float64"), time_limit: float = 10.0
+) -> Report:
+    """Return the report of an implementation of an operation; `refimpl.testing.conform` describes it."""
+    for dtype in inputs:
+        choice("conform", "dtype of inputs", dtype, INPUTS)
+    number("conform", "time_limit", time_limit, POSITIVE)
+    asked = Asked(implementation, operation, inputs, time_limit)
+    every = groups(operation)
+    _hold_to_the_definition(operation, every)
+    results, seen, hints = [], [], []
+    hung = False
+    for group in every:
+        if hung:
+            results.append(CheckResult(group.name, "case group", group.statement, skipped="not tried: it hangs"))
+            continue
+        try:
+            got = _got(asked, operation, group.codes)
+        except Finding as found:
+            hung = found.hangs
+            hints.append(f"{operation.name} {found.text}")
+            failure = Failure(operation.name, None, None, _of_finding(operation, found))
+            results.append(CheckResult(group.name, "case group", group.statement, 1, 1, failure))
+            continue
+        result, observed = compared(operation, group.name, group.statement, *got)
+        results.append(result)
+        seen.append(observed)
+    failed = [result.name for result in results if result.failed]
+    diagnoses: tuple[str, ...] = ()
+    if failed and seen and not operation.random_bits:
+        diagnoses = diagnose(operation, together(seen))
+    diagnoses = diagnoses or tuple(dict.fromkeys(hints))[:1]
+    hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if failed and not diagnoses else ""
+    return Report(asked.name, str(operation), tuple(results), diagnoses, hint)
+
+
+def _got(asked: Asked, operation: Operation, codes) -> tuple[list[np.ndarray], np.ndarray, Got, np.ndarray | None]:
+    """Return codes of operands, the results expected and got, and the random integers."""
+    if not operation.random_bits:
+        return codes, operation.results(codes), asked(codes), None
+    columns = [np.tile(c, DRAWS) for c in codes]
+    most = 1 << operation.random_bits
+    random = np.random.default_rng(0).integers(0, most, columns[0].size, dtype=np.uint32)
+    random[: codes[0].size], random[-codes[0].size :] = 0, most - 1
+    return columns, operation.results(columns, random), asked(columns, random), random
+
+
+def compared(
+    operation: Operation, name: str, statement: str, codes, expected: np.ndarray, got: Got, random=None
+) -> tuple[CheckResult, Observed]:
+    """Return what a group of cases came to, the smallest failure explained, and what was observed."""
+    bad = ~(operation.same(expected, got.codes) & got.valid)
+    values = [decoded(c, fmt) for c, fmt in zip(codes, operation.formats, strict=True)]
+    observed = Observed(values, operation.values_of(expected), got.values)
+    failure = None
+    if bad.any():
+        at = smallest(values, bad)
+        row = tuple(int(c[at]) for c in codes)
+        words = " ".join(f"{c:0{-(-fmt.bits // 4)}x}" for c, fmt in zip(row, operation.formats, strict=True))
+        came = int(got.codes[at]) if got.valid[at] else None
+        given = 0 if random is None else int(random[at])
+        said = explain_operation(operation, row, came, float(got.values[at]), given)
+        said += f"\nrandom {given}" if random is not None else ""
+        failure = Failure(operation.name, operation.formats[0].name, words, said)
+    return CheckResult(name, "case group", statement, expected.size, int(bad.sum()), failure), observed
+
+
+def smallest(values, bad: np.ndarray) -> int:
+    """Return the index of the failing case that is easiest to read."""
+    wrong = np.flatnonzero(bad)
+    return int(wrong[np.argmin(sum(complexity(v[wrong]) for v in values))])
+
+
+def _of_finding(operation: Operation, found: Finding) -> str:
+    text = f"{operation.name} {found.text}"
+    if found.input is not None:
+        text += f"\nfor the first operand {found.input[0]}"
+    return text
+
+
+def _hold_to_the_definition(operation: Operation, every: Sequence[Group]) -> None:
+    """Compare the bulk of the expected side with the definition on a few cases of each group."""
+    for group in every if operation.kind == NUMBER else ():
+        step = max(1, group.codes[0].size // 4)
+        codes = [c[::step] for c in group.codes]
+        random = np.zeros(codes[0].size, np.uint32) if operation.random_bits else None
+        for row, code in zip(
+            zip(*(c.tolist() for c in codes), strict=True), operation.results(codes, random), strict=True
+        ):
+            right = np.array([operation.by_definition(row)[1]], np.uint64)
+            if not operation.same(right, np.array([code])).all():
+                raise RuntimeError(
+                    f"refimpl's kernels and its definition disagree about {row} in {operation}; please report this"
+                )
