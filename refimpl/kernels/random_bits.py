@@ -43,9 +43,9 @@ def _high_by_move(builder, vector):
     return builder.bitcast(moved, _VECTOR)
 
 
-def _group_in_python(address, first_counter, seed, stream):
+def _group_in_python(address, first_counter, stride, seed, stream):
     low, up = np.uint64(0xFFFFFFFF), np.uint64(32)
-    counter = np.uint64(first_counter) + np.arange(LANES, dtype=np.uint64)
+    counter = np.uint64(first_counter) + np.arange(LANES, dtype=np.uint64) * np.uint64(stride)
     c0, c1, c2, c3 = counter & low, counter >> up, np.uint64(stream) & low, np.uint64(stream) >> up
     k0, k1 = np.uint64(seed) & low, np.uint64(seed) >> up
     for _ in range(10):
@@ -56,13 +56,14 @@ def _group_in_python(address, first_counter, seed, stream):
 
 
 @intrinsic(_group_in_python)
-def _fill_group(typing, address, first_counter, seed, stream):
-    """Write the GROUP words of the counters from `first_counter` on at an address (int64)."""
+def _fill_group(typing, address, first_counter, stride, seed, stream):
+    """Write the GROUP words of every stride-th counter from `first_counter` on at an address (int64)."""
 
     def generate(context, b, signature, arguments):
-        address, first, seed, stream = arguments
+        address, first, stride, seed, stream = arguments
         low = ir.Constant(_VECTOR, [0xFFFFFFFF] * LANES)
-        c0 = b.add(_everywhere(b, first), ir.Constant(_VECTOR, list(range(LANES))))
+        steps = b.mul(_everywhere(b, stride), ir.Constant(_VECTOR, list(range(LANES))))
+        c0 = b.add(_everywhere(b, first), steps)
         c2 = _everywhere(b, stream)
         c1, c3 = _high_by_shift(b, c0), _high_by_shift(b, c2)
         k0, k1 = seed, b.lshr(seed, _INT(32))
@@ -81,14 +82,20 @@ def _fill_group(typing, address, first_counter, seed, stream):
         b.store(words, b.inttoptr(address, words.type.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.uint64, types.uint64, types.uint64), generate
+    return types.void(types.int64, types.uint64, types.uint64, types.uint64, types.uint64), generate
 
 
 @compiled
 def fill_groups(words, first_counter, seed, stream):
     """Do as `fill` for a whole number of groups."""
+    fill_groups_apart(words, first_counter, np.uint64(1), seed, stream)
+
+
+@compiled
+def fill_groups_apart(words, first_counter, stride, seed, stream):
+    """Write words[4 j + w] = word w of counter first_counter + j stride, for a whole number of groups."""
     for j in range(0, words.size // 4, LANES):
-        _fill_group(words.ctypes.data + 16 * j, first_counter + np.uint64(j), seed, stream)
+        _fill_group(words.ctypes.data + 16 * j, first_counter + np.uint64(j) * stride, stride, seed, stream)
 
 
 @compiled

@@ -1,9 +1,7 @@
 """Sums of products with a stated accumulator; the definitions are `refimpl.spec.sums`.
 
-Three paths.  `products` computes in integers, for all formats, orders and modes, with the operations of
-`refimpl.kernels.arithmetic`.  `products_in_float32` adds in float32's own vectors, sequentially and
-with ties to even, where rounding twice is proved harmless (see `refimpl.ops.sums`).  `products_in_float64` adds
-in float64 to odd, which a second rounding to at most 51 bits cannot see.
+`products` computes in integers, for all formats, orders and modes, with the operations of
+`refimpl.kernels.arithmetic`; fast paths are in `refimpl.kernels.sums_by_columns`.
 
 *The exact sum* is a number of fixed point, in limbs of 32 bits that are kept in int64, so that 2^31
 terms can be added before a carry has to move.
@@ -13,19 +11,14 @@ import numpy as np
 
 from refimpl.kernels._compiled import compiled
 from refimpl.kernels.arithmetic import add, mul, negate, pack, unpack
-from refimpl.kernels.float32_codes import quantize_ties_to_even
 from refimpl.kernels.float_codes import FINITE, STOCHASTIC, TOWARD_NEGATIVE, ZERO, leading_zeros
-from refimpl.kernels.float_codes import pack as pack_float
-from refimpl.kernels.float_codes import unpack as unpack_float
 from refimpl.kernels.random_bits import random_words_from
 
 ORDERS = ("sequential", "pairwise", "chunked", "kahan", "exact")
 SEQUENTIAL, PAIRWISE, CHUNKED, KAHAN, EXACT = range(5)
-COLUMNS = 1024  # of a row of sums that stays in the first-level cache
 
 _0, _1, _32, _64 = (np.uint64(k) for k in (0, 1, 32, 64))
 _LIMB = np.uint64(0xFFFFFFFF)
-_52, _MAGNITUDE, _SIGN = np.uint64(52), np.uint64((1 << 63) - 1), np.uint64(1 << 63)
 
 
 @compiled
@@ -157,18 +150,23 @@ def _exact(x, y, fa, fb, mode, f, lowest, fixed):
             others = add(others, product, downward)
             continue
         some = True
-        place = exponent - 63 - lowest
-        limb, shift = place >> 5, np.uint64(place & 31)
-        low = np.int64((significand << shift) & _LIMB)
-        middle = np.int64((significand >> (_32 - shift)) & _LIMB)
-        high = np.int64((significand >> (_64 - shift)) if shift != _0 else _0)
-        sign = -1 if negative else 1
-        fixed[limb] += sign * low
-        fixed[limb + 1] += sign * middle
-        fixed[limb + 2] += sign * high
+        _add_fixed(fixed, negative, significand, exponent - 63 - lowest)
     if not some or others[0] != ZERO:
         return others
     return _number_of(fixed, lowest, downward)
+
+
+@compiled
+def _add_fixed(fixed, negative, significand, place):
+    """Add significand * 2^place, or take it away."""
+    limb, shift = place >> 5, np.uint64(place & 31)
+    low = np.int64((significand << shift) & _LIMB)
+    middle = np.int64((significand >> (_32 - shift)) & _LIMB)
+    high = np.int64((significand >> (_64 - shift)) if shift != _0 else _0)
+    sign = -1 if negative else 1
+    fixed[limb] += sign * low
+    fixed[limb + 1] += sign * middle
+    fixed[limb + 2] += sign * high
 
 
 @compiled
@@ -203,81 +201,23 @@ def _number_of(fixed, lowest, downward):
 
 
 @compiled
-def products_in_float32(a, b, out, target):
-    """Write the sums of products into out, added one after the other and rounded to the target.
+def sums_of_slices(parts, rows, columns, bits, out, first_row, f, mode, seed, stream):
+    """Write the code of the sum over d of parts[d, i, j] * 2^(rows[i] + columns[j] - bits d) into out[i, j].
 
-    a: float32 (m, k); b: float32 (k, n); out: float32 (m, n); target: a Float32Target.
+    parts: float64 (slices, m, n), integers below 2^53; rows, columns: int64; out: uint64 (m, n), of a Layout f;
+    first_row: that of the whole at which `rows` begin.  Element (i, j) of the whole takes random word 4 (i n + j).
     """
-    m, terms, n = a.shape[0], a.shape[1], b.shape[1]
-    # Read from one array and written to another, so that LLVM sees that vectors may be used.
-    wide = np.empty(COLUMNS, np.float32)
-    for i in range(m):
-        for start in range(0, n, COLUMNS):
-            end = min(start + COLUMNS, n)
-            total, exact = out[i, start:end], wide[: end - start]
-            total[:] = np.float32(0)
-            for k in range(terms):
-                factor, row = a[i, k], b[k, start:end]
-                for j in range(end - start):
-                    exact[j] = total[j] + factor * row[j]
-                quantize_ties_to_even(exact.view(np.uint32), total.view(np.uint32), target)
-
-
-def dropped_bits(fmt) -> np.ndarray:
-    """Return for each exponent field of float64 how many bits a format drops there.
-
-    uint64 (2048,); 0 where nothing is left of the significand, or where ties do not go by the last bit.  A posit
-    may drop all of the significand and go on with the exponent: behind its regime stand the lowest bits of that.
-    """
-    exponent = np.arange(2048) - 1023
-    if hasattr(fmt, "nar_code"):
-        regime = exponent >> fmt.exponent_bits
-        left, of = fmt.bits - 1 - np.where(regime >= 0, regime + 2, 1 - regime), 52 + fmt.exponent_bits
-    else:
-        of = 52
-        left = fmt.mantissa_bits - np.maximum(fmt.min_exponent - exponent, 0)
-        left[(exponent > fmt.maxexp) | (not fmt.has_subnormals) & (exponent < fmt.min_exponent)] = 0
-    return np.where((left >= 1) & (exponent > -1023) & (exponent < 1024), of - left, 0).astype(np.uint64)
-
-
-@compiled
-def products_in_float64(a, b, out, dropped, largest, wide, f, mode):
-    """Write the sums of products into out, added one after the other, each sum rounded to a Layout f.
-
-    a: float64 (m, k); b: float64 (k, n), whose products float64 holds; out: float64 (m, n); dropped: of
-    `dropped_bits`; largest: bits of the format's largest value; wide: fields of float64; mode: ties to even.
-    """
-    m, terms, n = a.shape[0], a.shape[1], b.shape[1]
-    sums, errors = np.empty(n), np.empty(n)
-    bits = sums.view(np.uint64)
-    for i in range(m):
-        total = out[i]
-        total[:] = 0.0
-        for k in range(terms):
-            factor, row = a[i, k], b[k]
-            for j in range(n):  # the sum, and exactly how far it is off
-                term = factor * row[j]
-                s = total[j] + term
-                back = s - total[j]
-                errors[j] = (total[j] - (s - back)) + (term - back)
-                sums[j] = s
-            for j in range(n):
-                magnitude, sign = bits[j] & _MAGNITUDE, bits[j] & _SIGN
-                if errors[j] != 0.0 and magnitude < np.uint64(0x7FF0000000000000):
-                    # to odd: cut, and a last bit that says that something was cut
-                    magnitude = (magnitude - np.uint64((errors[j] < 0.0) != (sums[j] < 0.0))) | _1
-                drop = dropped[magnitude >> _52]
-                # a bias of 1024, a multiple of any 2^es, so that a posit's exponent is the lowest bits of the field
-                rounded = magnitude + (_1 << _52)
-                rounded = (rounded + ((_1 << drop) >> _1) - _1 + ((rounded >> drop) & _1)) >> drop << drop
-                rounded -= _1 << _52
-                if drop == _0 or rounded > largest:
-                    rounded = magnitude | sign
-                    if magnitude != _0:
-                        code = pack(unpack_float(rounded, wide), f, mode, _0)
-                        kind, negative, significand, exponent = unpack(code, f)
-                        rounded = pack_float(kind, negative, significand, exponent, wide, mode, _0)
-                    bits[j] = rounded
-                else:
-                    bits[j] = rounded | sign
-            total[:] = sums
+    n, last = columns.size, parts.shape[0] - 1
+    stochastic, downward = mode.rounding >= STOCHASTIC and not f.is_posit, _downward(f, mode)
+    words = np.zeros(4 * n if stochastic else 1, np.uint32)
+    fixed = np.empty((bits * last + 192) // 32 + 2, np.int64)  # two limbs below, and above for carries
+    for i in range(rows.size):
+        if stochastic:
+            random_words_from(words, seed, stream, np.uint64(first_row + i) * np.uint64(n))
+        for j in range(n):
+            fixed[:] = 0
+            for d in range(last + 1):
+                part = parts[d, i, j]
+                _add_fixed(fixed, part < 0.0, np.uint64(abs(part)), 64 + bits * (last - d))
+            total = _number_of(fixed, rows[i] + columns[j] - bits * last - 64, downward)
+            out[i, j] = _rounded(total, f, mode, words, 4 * j if stochastic else 0)

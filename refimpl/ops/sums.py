@@ -8,12 +8,12 @@ from typing import Any, Literal, Unpack, get_args
 import numpy as np
 
 from refimpl import _arguments
-from refimpl.formats import FloatFormat, Overflow, PositFormat, RoundingMode
+from refimpl.formats import FloatFormat, Overflow, RoundingMode
 from refimpl.formats.units import MatrixUnit
-from refimpl.ops import arrays, units
+from refimpl.ops import arrays, sum_paths, units
 from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.definitions import DEFINITIONS, kernels
-from refimpl.ops.floats import Number, quantize
+from refimpl.ops.floats import Number
 from refimpl.ops.rounding import RoundingRule, SumRounding, known
 
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
@@ -150,12 +150,12 @@ def matmul(
     -----
     *Source*: `refimpl.spec.sums`, which defines each order in a line or two.
 
-    *Speed*: sequential sums with ties to even run in float32's vectors, two orders of magnitude faster
-    than the rest, wherever adding in float32 and rounding again is rounding once: where products have
-    no more bits p than the accumulator, 2 p + 1 <= 24, and the accumulator's smallest steps lie in
-    reach (float8 into float16, among others).  The others run in float64, one order faster, rounded to
-    odd before they are rounded to the format; so do exact ones if float64 holds them, as it does unless
-    the terms are spread far.  What takes more than two seconds shows a bar, on terminals.
+    *Speed*: `refimpl.ops.sum_paths` has the fast paths and why they give the same bits.  Into float32,
+    sequentially with ties to even, each step is the machine's fused multiply-add; float8 into float16
+    and bfloat16, among others, runs in float32's vectors; all other orders, modes and accumulators in
+    float64's, an exact sum through products of integer matrices.  What is left to slower integers:
+    products of more than 53 bits (posit32), and exact sums of numbers spread over hundreds of binades.
+    What takes more than two seconds shows a bar, on terminals.
 
     Examples
     --------
@@ -244,17 +244,14 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
             found.append(of if laid is None else laid(of))
     x, y = codes
     use = kernels(x.size * y.shape[1])
-    nearest = use is not DEFINITIONS and rule.mode == "ties_to_even"
-    if nearest and order == "sequential" and _in_float32(first, second, into, rule):
-        return _fast(x, y, first, second, into, rule).astype(dtype, copy=False)
-    if nearest and order == "sequential" and _products_in_float64(first, second):
-        return _in_turn(values[0], values[1], into, rule.for_kernels(use)).astype(dtype, copy=False)
-    if nearest and order == "exact" and (total := _exact_in_float64(values[0], values[1])) is not None:
-        return quantize(total, into, overflow=rule.overflow).astype(dtype, copy=False)
+    if use is not DEFINITIONS:
+        quick = sum_paths.fast(values[0], values[1], (first, second), into, rule, order, chunk)
+        if quick is not None:
+            return quick.astype(dtype, copy=False)
     arithmetic, sums = use.arithmetic, use.sums
     x, y = np.ascontiguousarray(x), np.ascontiguousarray(y.T)
     layouts = [arithmetic.layout(f) for f in (first, second, into)]
-    lowest, highest = _span(first, second)
+    lowest, highest = sum_paths.span(first, second)
     # two limbs below it for rounding, and above for 2^31 terms
     fixed = lowest - 64, (highest - lowest) // 32 + 6
     out = np.empty((len(x), len(y)), np.uint64)
@@ -266,111 +263,3 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
 
     arrays.by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)
-
-
-def _span(first, second) -> tuple[int, int]:
-    """Return the exponents of the lowest bit and of the highest bit a product may have."""
-    lows, highs = zip(*(_exponents(fmt) for fmt in (first, second)), strict=True)
-    # a significand of 64 bits reaches that far below the leading bit of the smallest product
-    return lows[0] + lows[1] - 63, highs[0] + highs[1] + 1
-
-
-def _exponents(fmt) -> tuple[int, int]:
-    """Return the exponents of the smallest and the largest value."""
-    if isinstance(fmt, PositFormat):
-        top = (fmt.bits - 2) << fmt.exponent_bits
-        return -top, top
-    return fmt.min_exponent - fmt.mantissa_bits, fmt.maxexp
-
-
-def _in_float32(first, second, into, rule: RoundingRule) -> bool:
-    """Tell whether adding in float32 and rounding to `into` is the same as rounding the exact sum.
-
-    Let p be the accumulator's precision, products have at most p bits, and 24 >= 2 p + 1.  If float32
-    rounds a sum s in the binade of 2^e onto a midpoint M of the accumulator's that s is not, s is
-    inexact in 24 bits, so the smaller term is below 2^(e - 24 + p) and M is within 2^(e - p - 1) of
-    the larger.  Both are multiples of 2^(e - p), so the larger term is M, which has p + 1 bits: but
-    terms have p at most.  Below the accumulator's normal values its steps are wider; there float32
-    has to hold all sums exactly.
-    """
-    from refimpl.kernels.float32_codes import fits_float32
-
-    if not all(isinstance(fmt, FloatFormat) for fmt in (first, second, into)):
-        return False
-    p = into.mantissa_bits + 1
-    lowest = first.min_exponent - first.mantissa_bits + second.min_exponent - second.mantissa_bits
-    return (
-        fits_float32(into)
-        and first.mantissa_bits + second.mantissa_bits + 2 <= p <= 11
-        and lowest >= -126
-        and first.maxexp + second.maxexp <= 127
-        and (into.maxexp <= 127 or rule.overflow != "propagate")
-        and into.min_exponent - min(lowest, into.min_exponent - into.mantissa_bits) <= 24
-    )
-
-
-def _fast(x, y, first, second, into, rule: RoundingRule) -> np.ndarray:
-    """Return the products of codes (m, k) and (k, n) by float32's vectors."""
-    from refimpl.kernels import sums
-    from refimpl.kernels.float32_codes import float32_target
-
-    single = np.dtype(np.float32)
-    x = values_of(x.reshape(-1), first, single).reshape(x.shape)
-    y = values_of(y.reshape(-1), second, single).reshape(y.shape)
-    out = np.empty((x.shape[0], y.shape[1]), single)
-    target = float32_target(into, rule.overflow)
-
-    def work(start, stop):
-        sums.products_in_float32(x[start:stop], y, out[start:stop], target)
-
-    arrays.by_rows(len(x), y.size, work, faster=64)
-    return out
-
-
-def _products_in_float64(first, second) -> bool:
-    """Tell whether float64 holds every product of two formats."""
-    p, q = (
-        f.bits - 2 - f.exponent_bits if isinstance(f, PositFormat) else f.mantissa_bits + 1 for f in (first, second)
-    )
-    lowest, highest = _span(first, second)
-    return p + q <= 53 and lowest + 63 >= -1022 and highest <= 1023
-
-
-def _in_turn(x, y, into, mode) -> np.ndarray:
-    """Return the products of values (m, k) and (k, n), each sum rounded after every addition, as float64."""
-    from refimpl.kernels import arithmetic, float_codes, sums
-    from refimpl.ops.floats import format_of
-
-    x, y = (np.ascontiguousarray(v, np.float64) for v in (x, y))
-    out = np.empty((len(x), y.shape[1]))
-    about = sums.dropped_bits(into), np.float64(into.max).view(np.uint64), float_codes.fields(format_of("float64"))
-
-    def work(start, stop):
-        sums.products_in_float64(x[start:stop], y, out[start:stop], *about, arithmetic.layout(into), mode)
-
-    arrays.by_rows(len(x), y.size, work, faster=16)
-    return out
-
-
-def _exact_in_float64(x, y) -> np.ndarray | None:
-    """Return the exact sums of products of values (m, k) and (k, n) as float64, None where it cannot hold them.
-
-    It does where all products are multiples of 2^q and the sum of their magnitudes is below 2^(53 + q).
-    """
-    x, y = (np.asarray(v, np.float64) for v in (x, y))
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return None
-    lowest = _lowest_bit(x).min(axis=1, initial=1023)[:, None] + _lowest_bit(y).min(axis=0, initial=1023)
-    with np.errstate(over="ignore"):
-        magnitudes = np.abs(x) @ np.abs(y)  # each a little off itself, which the last bit is for
-    if (lowest < -1022).any() or (np.frexp(magnitudes)[1] > 52 + lowest).any():
-        return None
-    return x @ y + 0.0  # and no minus zero
-
-
-def _lowest_bit(x: np.ndarray) -> np.ndarray:
-    """Return the exponent of the lowest bit of each float64, 1023 for zero."""
-    fraction, exponent = np.frexp(x)
-    significand = np.ldexp(np.abs(fraction), 53).astype(np.int64)
-    trailing = np.frexp((significand & -significand).astype(np.float64))[1] - 1
-    return np.where(x == 0, 1023, exponent - 53 + trailing)
