@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 from refimpl.commands.options import add_report, add_rules, declare, tell, writable
 
 
@@ -58,7 +61,7 @@ def run(options) -> int:
     """Print the report; return 0 or 1."""
     from refimpl import testing
 
-    writable(options.junit)
+    writable(options.junit, options.html)
     if options.program is not None:  # then the first name is the format
         if options.format or not options.target:
             raise ValueError("give the format, and it alone, beside --program")
@@ -70,7 +73,8 @@ def run(options) -> int:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
     rules = "rounding overflow nan random_bits scale zero_point scale_rule tensor_scale inputs time_limit"
     try:
-        report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules.split()})
+        with contextlib.redirect_stdout(sys.stderr):  # what the implementation prints is no part of the report
+            report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules.split()})
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     return tell(report, options)
@@ -80,7 +84,6 @@ def _imported(name: str):
     """Return what ``module.attribute`` names; the working directory is searched too."""
     import importlib
     import os
-    import sys
 
     if "." not in name:
         raise ValueError(f"{name!r} is not of the form module.attribute, as ml_dtypes.float8_e5m2 is")

@@ -192,7 +192,8 @@ def _as_json(run: Callable) -> Callable:
 def add_report(command) -> None:
     """Declare the options of a command that judges."""
     command.add_argument("--json", action="store_true", help="print the report as JSON")
-    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML")
+    command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML, for a CI")
+    command.add_argument("--html", metavar="FILE", type=place, help="also write it as a page to look at")
 
 
 def tell(report, options) -> int:
@@ -201,6 +202,8 @@ def tell(report, options) -> int:
         Path(options.junit).parent.mkdir(parents=True, exist_ok=True)
         with writing(options.junit, text=True) as file:
             file.write(report.to_junit())
+    if options.html:
+        report.save_html(options.html)
     print(report.to_json() if options.json else report)
     return report.exit_status
 

@@ -34,7 +34,7 @@ def run(options) -> int:
 
     from refimpl.testing import verify
 
-    writable(options.junit)
+    writable(options.junit, options.html)
     pieces = iter(lambda: os.read(sys.stdin.fileno(), READ), b"")
     report = verify(selected(options), pieces)
     return tell(report, options)

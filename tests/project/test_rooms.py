@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms it may import
     "numerics": {"formats", "ops", "autodiff", "nn", "peppp"},
     "papers": {"formats", "ops", "autodiff", "nn", "data", "peppp", "numerics"},
     "plots": {"formats", "ops", "peppp", "numerics", "papers"},
-    "testing": {"formats", "spec", "ops"},
+    "testing": {"formats", "spec", "ops", "plots"},  # the drawing in a report as a page
     "commands": {"formats", "ops", "nn", "data", "peppp", "numerics", "papers", "plots", "testing"},
     "__main__": {"formats", "commands", "__init__"},
     "_arguments": set(),

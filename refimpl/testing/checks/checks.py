@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -35,17 +36,29 @@ class Seen(NamedTuple):
     got: np.ndarray
 
 
+KEPT = 20  # failing cases of a check that are explained
+
+
 @dataclass
 class Tally:
-    """Counts cases and keeps the smallest failure."""
+    """Counts cases and keeps the simplest failures, and how complex each is."""
 
     tried: int = 0
     failed: int = 0
-    smallest: float = math.inf
-    failure: Failure | None = None
+    simplest: list[tuple[float, Failure]] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     hung: bool = False
+
+    @property
+    def failure(self) -> Failure | None:
+        """The simplest failure."""
+        return self.simplest[0][1] if self.simplest else None
+
+    @property
+    def more(self) -> tuple[Failure, ...]:
+        """The failures after the simplest."""
+        return tuple(failure for _, failure in self.simplest[1:])
 
     def count(self, route, x, bad, explanation: Callable[[int], str]) -> None:
         """Count the cases x (any array) of which some are bad."""
@@ -54,11 +67,16 @@ class Tally:
         self.failed += wrong.size
         if not wrong.size:
             return
-        at = int(wrong[np.argmin(complexity(x[wrong]))])
-        size = float(complexity(x[at : at + 1])[0])
-        if self.failure is None or size < self.smallest:
-            self.smallest = size
-            self.failure = Failure(route, x.dtype.name, bits_of(x[at : at + 1]), explanation(at))
+        size = complexity(x[wrong])
+        for i in np.argsort(size, kind="stable")[:KEPT]:
+            if len(self.simplest) == KEPT and size[i] >= self.simplest[-1][0]:
+                break
+            at = int(wrong[i])
+            self._keep(float(size[i]), Failure(route, x.dtype.name, bits_of(x[at : at + 1]), explanation(at)))
+
+    def _keep(self, size: float, failure: Failure) -> None:
+        if all(kept.explanation != failure.explanation for _, kept in self.simplest):
+            self.simplest = sorted([*self.simplest, (size, failure)], key=lambda kept: kept[0])[:KEPT]
 
     @contextlib.contextmanager
     def noting(self, route) -> Iterator[None]:
@@ -75,10 +93,13 @@ class Tally:
         self.hung |= finding.hangs
         x = finding.input
         said = f"{route} {finding.text}"
-        if x is not None:
+        if x is not None and x.ndim > 1:
+            said += f"\nfor a row that begins {', '.join(shortest(float(value)) for value in x[0][:8])}"
+            x = None
+        elif x is not None:
             said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {shortest(float(x[0]))}"
-        if self.failure is None:
-            self.failure = Failure(route, None if x is None else x.dtype.name, None if x is None else bits_of(x), said)
+        dtype, bits = (None, None) if x is None else (x.dtype.name, bits_of(x))
+        self._keep(math.inf, Failure(route, dtype, bits, said))
         self.hints.append(f"{route} {finding.text}")
 
 
@@ -112,12 +133,20 @@ class Check(NamedTuple):
 
     def result(self, probe: Probe) -> tuple[CheckResult, Tally]:
         """Run the check; whatever the implementation does becomes part of the result."""
-        tally = Tally()
+        tally, begun = Tally(), time.perf_counter()
         if self.skipped is None:
             with np.errstate(all="ignore"):
                 self.run(probe, tally)
         return CheckResult(
-            self.name, self.kind, self.statement, tally.tried, tally.failed, tally.failure, self.skipped
+            self.name,
+            self.kind,
+            self.statement,
+            tally.tried,
+            tally.failed,
+            tally.failure,
+            self.skipped,
+            tally.more,
+            time.perf_counter() - begun,
         ), tally
 
 

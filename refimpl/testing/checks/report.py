@@ -1,12 +1,13 @@
-"""What `conform` found: as an object, as text, as JSON, as JUnit XML."""
+"""What `conform` found: as an object, as text, as JSON; `junit` and `page` write it as files of their kinds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from xml.sax.saxutils import quoteattr
+from pathlib import Path
 
 from refimpl._display import Shown
+from refimpl._files import writing
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Failure:
 class CheckResult:
     """What one case group or law came to.
 
-    `kind` is ``case group``, ``law`` or ``use``; `tried` and `failed` count cases; `skipped` says
-    why nothing was tried.
+    `kind` is ``case group``, ``law`` or ``use``; `tried` and `failed` count cases; `failure` is the simplest that
+    fails, `more` are others, the simplest first, not all where there are many; `skipped` says why nothing was
+    tried; `seconds` what it took.
 
     Examples
     --------
@@ -58,6 +60,8 @@ class CheckResult:
     failed: int = 0
     failure: Failure | None = None
     skipped: str | None = None
+    more: tuple[Failure, ...] = ()
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         if self.skipped:
@@ -149,26 +153,24 @@ class Report(Shown):
 
     def to_junit(self) -> str:
         """Return the report as JUnit XML: one test case per case group and law."""
-        skipped = sum(bool(result.skipped) for result in self.results)
-        suite = quoteattr(_printable(f"{self.implementation}: {self.expected}"))
-        lines = [
-            '<?xml version="1.0" encoding="utf-8"?>',
-            f'<testsuite name={suite} tests="{len(self.results)}" '
-            f'failures="{len(self.failures)}" errors="0" skipped="{skipped}">',
-        ]
-        for result in self.results:
-            case = f"<testcase classname={quoteattr(result.kind)} name={quoteattr(result.name)}"
-            if result.skipped:
-                lines.append(f"{case}><skipped message={quoteattr(result.skipped)}/></testcase>")
-            elif result.failed:
-                text = result.failure.explanation if result.failure else ""
-                message = quoteattr(_printable(f"{result.failed} of {result.tried}: {text}"))
-                lines.append(f"{case}><failure message={message}/></testcase>")
-            else:
-                lines.append(f"{case}/>")
-        return "\n".join([*lines, "</testsuite>", ""])
+        from refimpl.testing.checks.junit import junit
 
+        return junit(self)
 
-def _printable(text: str) -> str:
-    """Return text without the control characters that XML forbids."""
-    return "".join(c if c >= " " or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    def to_html(self) -> str:
+        """Return the report as a page that needs nothing else: verdict, diagnosis, cases on the number line, checks."""
+        from refimpl.testing.checks.page import page
+
+        return page(self)
+
+    def save_html(self, path) -> None:
+        """Write `to_html` to a file, whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, text=True) as file:
+            file.write(self.to_html())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the page without its frame."""
+        from refimpl.testing.checks.page import body
+
+        return body(self)

@@ -96,6 +96,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
             tally.tried,
             tally.failed,
             tally.failure,
+            more=tally.more,
         ),
     )
     diagnoses: tuple[str, ...] = ()
