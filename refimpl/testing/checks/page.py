@@ -28,7 +28,7 @@ STYLE = """
 .refimpl pre { overflow-x: auto; padding: 0.6em 1em; background: #8881; border-radius: 0.3em; white-space: pre-wrap; }
 .refimpl table { border-collapse: collapse; width: 100%; } .refimpl summary { cursor: pointer; }
 .refimpl th, .refimpl td { text-align: left; vertical-align: top; padding: 0.15em 0.6em; border-top: 1px solid #8884; }
-.refimpl td { overflow-wrap: anywhere; } .refimpl td:first-child { white-space: nowrap; }
+.refimpl td { overflow-wrap: anywhere; } .refimpl td:first-child, .refimpl td.fail { white-space: nowrap; }
 .refimpl td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .refimpl td.fail { color: #d43d3d; font-weight: bold; } .refimpl .wide { overflow-x: auto; }
 .refimpl .small { opacity: 0.75; font-size: 0.9em; } .refimpl svg { display: block; margin: 0.6em 0; }
