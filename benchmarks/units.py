@@ -58,16 +58,19 @@ def speed(size):
     wide = [rng.standard_normal((size, size), np.float32) for _ in "ab"]
     records = [("np.matmul, float32", lambda: wide[0] @ wide[1])]
     for name, unit in UNITS.items():
-        if unit.scales:
-            continue
         fmt = unit.operands[0]
         a, b = operands(rng, fmt, (size, size), (size, size))
+        how = few = {"unit": name}
+        if unit.scales:
+            blocks = size // unit.block
+            left, right = (2.0 ** rng.integers(-3, 4, shape) for shape in ((size, blocks), (blocks, size)))
+            how, few = how | {"scales": (left, right)}, few | {"scales": (left[:2], right[:, :2])}
         definitions.elements_left = 10**9
-        sample = rf.matmul(a[:2], b[:, :2], fmt, unit=name)
+        sample = rf.matmul(a[:2], b[:, :2], fmt, **few)
         definitions.elements_left = 0
-        if rf.matmul(a[:2], b[:, :2], fmt, unit=name).tobytes() != sample.tobytes():
+        if rf.matmul(a[:2], b[:, :2], fmt, **few).tobytes() != sample.tobytes():
             raise SystemExit(f"{name}: the kernel is not what is defined")
-        records.append((name, lambda a=a, b=b, fmt=fmt, name=name: rf.matmul(a, b, fmt, unit=name)))
+        records.append((name, lambda a=a, b=b, fmt=fmt, how=how: rf.matmul(a, b, fmt, **how)))
     print(f"{'a product of ' + str(size) + '^3':24}{'ns a multiply-add':>20}")
     for name, call in records:
         call()

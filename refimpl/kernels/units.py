@@ -1,7 +1,7 @@
 """Dot products as matrix units add them; the definitions are `refimpl.spec.units`.
 
-`products` takes any unit, one sum after the other.  `aligned_products` and `pairwise_products` are fast paths for what
-named units do, which go through a group for many columns at once.
+`products` takes any unit, one sum after the other.  `aligned_products`, `scaled_products` and `pairwise_products` are
+fast paths for what named units do, which go through a group for many columns at once.
 
 An operand is (significand, exponent), integers: significand * 2^(exponent - its format's mantissa bits).
 An accumulator is a float64 that holds a value of float32 (float64 where the unit computes in it).
@@ -400,6 +400,69 @@ def aligned_products(sa, ea, sb, eb, out, u):
                         unit_exponent = both - more
                     if abs(row[j]) < np.inf:
                         row[j] = _output_of_53_bits(total, unit_exponent, u)
+                if u.promote > 0 and ((start + u.terms) % u.promote == 0 or start + u.terms == k):
+                    for j in range(width):
+                        registers[j] = np.float64(np.float32(registers[j]) + np.float32(row[j]))
+                        row[j] = 0.0
+            if u.promote > 0:
+                row[:] = registers
+
+
+@compiled
+def scaled_products(a, b, sa, ea, sb, eb, out, u):
+    """Add the products to out, float64 (m, n), by groups of `terms` (k a multiple), all operands and scales finite.
+
+    a, b: int32 (m, k) and (k, n), operands in units of their formats' smallest, sums of `inner` products of which int32
+    holds; sa, ea, sb, eb: int32 (m, blocks) and (blocks, n), of scales; u: a Unit with scales of sums that cuts toward
+    zero, by exponents of factors, with all carries, its accumulator one of the terms, whose sums have at most 53 bits.
+    """
+    m, n, k = out.shape[0], out.shape[1], a.shape[1]
+    count = u.terms // u.inner
+    partial, significands = np.empty(COLUMNS, np.int32), np.empty((count, COLUMNS), np.int64)
+    exponents, top = np.empty((count, COLUMNS), np.int32), np.empty(COLUMNS, np.int32)
+    total = np.empty(COLUMNS, np.int64)
+    fraction = u.fraction + u.scale_fraction - u.lowest
+    lead, drop = np.int64(max(u.bits - fraction, 0)), np.int32(max(fraction - u.bits, 0))
+    most = np.int32(63)
+    for i in range(m):
+        for first in range(0, n, COLUMNS):
+            width = min(COLUMNS, n - first)
+            row = out[i, first : first + width]
+            registers = row.copy()
+            if u.promote > 0:
+                row[:] = 0.0
+            for start in range(0, k, u.terms):
+                for j in range(width):
+                    top[j] = _exponent(row[j], u)
+                for t in range(count):
+                    begin = start + t * u.inner
+                    partial[:] = 0
+                    for at in range(begin, begin + u.inner):
+                        factor, others = a[i, at], b[at, first : first + width]
+                        for j in range(width):
+                            partial[j] += factor * others[j]
+                    place = begin // u.block
+                    factor, others = sa[i, place], sb[place, first : first + width]
+                    into = significands[t]
+                    for j in range(width):
+                        into[j] = np.int64(partial[j]) * np.int64(factor * others[j])
+                    factor, others, scales = ea[i, place], eb[place, first : first + width], exponents[t]
+                    for j in range(width):
+                        scales[j] = factor + others[j]
+                        top[j] = max(top[j], scales[j])
+                for j in range(width):
+                    e = _exponent(row[j], u)
+                    c = np.int64(row[j] * _power(23 - e)) if abs(row[j]) < np.inf else np.int64(0)
+                    total[j] = _cut(c, u.bits - 23 + e - top[j], TOWARD_ZERO)
+                for t in range(count):
+                    sums, scales = significands[t], exponents[t]
+                    for j in range(width):
+                        negative = sums[j] >> 63
+                        shift = np.int64(min(np.int32(top[j] - scales[j] + drop), most))
+                        total[j] += ((((sums[j] ^ negative) - negative) << lead >> shift) ^ negative) - negative
+                for j in range(width):
+                    if abs(row[j]) < np.inf:
+                        row[j] = _output_of_53_bits(total[j], np.int64(top[j]) - u.bits, u)
                 if u.promote > 0 and ((start + u.terms) % u.promote == 0 or start + u.terms == k):
                     for j in range(width):
                         registers[j] = np.float64(np.float32(registers[j]) + np.float32(row[j]))

@@ -177,6 +177,19 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
         _each(out, y.shape[-2] * y.shape[-1], columns)
         return
 
+    if finite and _sums_at_once(unit, pair, record):
+        whole = [
+            np.where(s == 0, 0, s << np.maximum(e - f.min_exponent, 0))
+            for (s, e, _), f in zip((a, b), pair, strict=True)
+        ]
+        left, right = (tuple(map(np.ascontiguousarray, side[:2])) for side in scales)
+
+        def scaled(at, rows):
+            kernel.scaled_products(whole[0][rows], whole[1], *(v[rows] for v in left), *right, out[rows], record)
+
+        _each(out, y.shape[-2] * y.shape[-1], scaled)
+        return
+
     def operands(parts):
         return kernel.Operands(*map(np.ascontiguousarray, parts))
 
@@ -200,6 +213,18 @@ def _columns_at_once(unit: MatrixUnit, x, y) -> bool:
     small = np.abs(x).max(initial=0.0) * np.abs(y).max(initial=0.0) < 2.0 ** (unit.infinite_from or 1023)
     usual = (unit.sum, unit.cut, unit.align, unit.carry_bits) == ("aligned", "toward_zero", "factors", None)
     return usual and unit.inner == 1 and bits <= 53 and small
+
+
+def _sums_at_once(unit: MatrixUnit, pair, record) -> bool:
+    """Tell whether `scaled_products` computes it."""
+    how = unit.sum, unit.cut, unit.align, unit.carry_bits, unit.halves, unit.joined, unit.infinite_from
+    if unit.inner == 1 or how != ("aligned", "toward_zero", "factors", None, False, None, None):
+        return False
+    largest = unit.inner * int(np.prod([f.max / f.smallest_subnormal for f in pair], dtype=object))  # of an exact sum
+    bits = largest.bit_length() + record.scale_fraction + 2  # times its scales
+    lead = unit.fraction_bits - (record.fraction + record.scale_fraction - record.lowest)
+    carries = (unit.terms // unit.inner + 1).bit_length()
+    return largest < 2**31 and bits + max(lead, 0) <= 62 and max(bits + lead, unit.fraction_bits + 1) + carries <= 53
 
 
 def _split(x: np.ndarray, fmt: FloatFormat, unit: MatrixUnit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.formats.units import ALIGNMENTS, CUTS, FP22, UNITS, MatrixUnit, unit
+from refimpl.kernels import units as kernel
 from refimpl.ops import units as operation
 
 E5M2 = "float8_e5m2"
@@ -244,7 +245,32 @@ def test_fields_that_make_no_unit_are_refused(fields):
 
 
 def test_the_fast_paths_are_taken_by_the_named_units():
-    """All but one fused multiply-add after the other and sums of scaled sums."""
+    """All but one fused multiply-add after the other."""
     x = np.ones((1, 1))
     slow = {n for n, u in UNITS.items() if u.sum == "aligned" and not operation._columns_at_once(u, x, x)}
     assert slow == {n for n in UNITS if n.endswith(("mxfp4", "nvfp4"))}
+    for name in slow:
+        pair = (rf.format(UNITS[name].operands[0]),) * 2
+        for scale in UNITS[name].scales:
+            assert operation._sums_at_once(
+                UNITS[name], pair, operation._record(kernel, UNITS[name], pair, rf.format(scale))
+            )
+
+
+SCALED = MatrixUnit(operands=("float4_e2m1fn",), terms=16, scales=("float8_e4m3fn",), block=8, inner=4)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_scaled_sums_of_many_columns_are_those_of_one(index, monkeypatch):
+    """Of the definition's own kernel: over more columns than fit at once, an accumulator that is NaN or infinite."""
+    more = ({}, {"fraction_bits": 20, "promote": 32}, {"into": FP22, "inner": 8}, {"fraction_bits": 3})[index]
+    u, rng = replace(SCALED, **more), np.random.default_rng(index)
+    a, b = (values("float4_e2m1fn", shape, rng, "all codes") for shape in ((3, 64), (64, 150)))
+    c = values("float32", (3, 150), rng, "all codes")
+    scales = tuple(np.abs(values("float8_e4m3fn", shape, rng, "finite")) for shape in ((3, 8), (8, 150)))
+    served, taken = operation._sums_at_once, []
+    monkeypatch.setattr(operation, "_sums_at_once", lambda *given: taken.append(served(*given)) or taken[-1])
+    quick = rf.matmul(a, b, "float4_e2m1fn", unit=u, initial=c, scales=scales)
+    assert taken == [True]
+    monkeypatch.setattr(operation, "_sums_at_once", lambda *_: False)
+    assert same(quick, rf.matmul(a, b, "float4_e2m1fn", unit=u, initial=c, scales=scales))
