@@ -22,6 +22,7 @@ def add(commands) -> None:
             "ml_dtypes.float8_e4m3fn",
             "mypackage.quantize float8_e4m3fn --overflow saturate",
             "float8_e5m2 --program './quantizer --fast' --operation encode",
+            "float8_e4m3fn --program ./adder --operation add",
         ),
     )
     command.add_argument("target", metavar="NAME", nargs="?", help="module.attribute in Python")
@@ -33,10 +34,11 @@ def add(commands) -> None:
     )
     command.add_argument(
         "--operation",
-        choices=("quantize", "encode", "decode"),
-        default="quantize",
-        help="what the program does (default quantize)",
+        metavar="OP",
+        help="what it does: of a program quantize (default), encode or decode; or an operation, such as add, fma, exp, "
+        "lt, convert, to_int8: then a function takes values, and a program the codes of the operands, a word each",
     )
+    command.add_argument("--out-format", metavar="FORMAT", help="of the results of an operation (default FORMAT)")
     add_rules(command)
     command.add_argument(
         "--scale", type=float, metavar="S", help="of an integer format: hold values to S * (code - zero point)"
@@ -65,16 +67,18 @@ def run(options) -> int:
     if options.program is not None:  # then the first name is the format
         if options.format or not options.target:
             raise ValueError("give the format, and it alone, beside --program")
-        implementation = testing.Program(options.program, options.operation, options.time_limit)
+        implementation = testing.Program(options.program, options.operation or "quantize", options.time_limit)
         name = options.target
     elif options.target:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    rules = "rounding overflow nan random_bits scale zero_point scale_rule tensor_scale inputs time_limit"
+    rules = "out_format rounding overflow nan random_bits scale zero_point scale_rule tensor_scale inputs time_limit"
+    op = None if options.operation in ("quantize", "encode", "decode") else options.operation
     try:
+        given = {rule: getattr(options, rule) for rule in rules.split()}
         with contextlib.redirect_stdout(sys.stderr):  # what the implementation prints is no part of the report
-            report = testing.conform(implementation, name, **{rule: getattr(options, rule) for rule in rules.split()})
+            report = testing.conform(implementation, name, op=op, **given)
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     return tell(report, options)

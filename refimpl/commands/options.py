@@ -191,7 +191,8 @@ def _as_json(run: Callable) -> Callable:
 
 def add_report(command) -> None:
     """Declare the options of a command that judges."""
-    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.add_argument("--json", action="store_true", help="print the report as JSON, with all failing cases")
+    command.add_argument("--cases", type=seed, metavar="N", help="with --json: at most N cases (default 100000)")
     command.add_argument("--junit", metavar="FILE", type=place, help="also write it as JUnit XML, for a CI")
     command.add_argument("--html", metavar="FILE", type=place, help="also write it as a page to look at")
 
@@ -204,7 +205,7 @@ def tell(report, options) -> int:
             file.write(report.to_junit())
     if options.html:
         report.save_html(options.html)
-    print(report.to_json() if options.json else report)
+    print(report.to_json(most=options.cases) if options.json else report)
     return report.exit_status
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refimpl.commands.options import add_report, declare, tell, writable
-from refimpl.commands.vectors import add_selection, selected
+from refimpl.commands.vectors import LINE, add_selection, selected
 
 READ = 1 << 20  # bytes
 
@@ -17,10 +17,11 @@ def add(commands) -> None:
         help="check results on standard input against the definition and explain what is wrong",
         description="Read results from standard input, one a line, in the order that `refimpl "
         "vectors` writes with the same options, or behind their inputs in any order; report as "
-        "`refimpl conform` does. Exit status 0: all right, 1: something is wrong, 2: misuse.",
+        f"`refimpl conform` does. {LINE} Exit status 0: all right, 1: something is wrong, 2: misuse.",
         examples=(
             "encode float8_e4m3fn < results.txt",
             "decode float8_e5m2 --level all --junit report.xml < values.txt",
+            "f16_add --testfloat < what_my_unit_says.txt",
         ),
     )
     add_selection(command)
@@ -33,8 +34,13 @@ def run(options) -> int:
     import sys
 
     from refimpl.testing import verify
+    from refimpl.testing.vectors import testfloat
 
     writable(options.junit, options.html)
     pieces = iter(lambda: os.read(sys.stdin.fileno(), READ), b"")
-    report = verify(selected(options), pieces)
+    vectors = selected(options)
+    if options.testfloat:
+        how = {"tininess": options.tininess, "exact": options.exact}
+        return tell(testfloat.verify_lines(vectors.arithmetic, pieces, **how), options)
+    report = verify(vectors, pieces)
     return tell(report, options)

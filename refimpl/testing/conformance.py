@@ -11,7 +11,7 @@ from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingM
 from refimpl.formats import format as format_of
 from refimpl.ops.codes import IntegerOverflow
 from refimpl.testing.checks.checks import Check, checks_for, pool
-from refimpl.testing.checks.report import CheckResult, Report
+from refimpl.testing.checks.report import CheckResult, Report, failing_cases
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
 from refimpl.testing.checks.scaled_blocks import ScaledBlocks
 from refimpl.testing.checks.scaled_integers import ScaledIntegers
@@ -242,4 +242,7 @@ def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Repor
         diagnoses = diagnoses or tuple(hints[:1])
     unexplained = failed and not diagnoses
     hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if unexplained else ""
-    return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint)
+    cases: list = []
+    if failed and not isinstance(probe.behaviour, Scaled):
+        cases = failing_cases(probe.behaviour, seen)
+    return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint, tuple(cases))

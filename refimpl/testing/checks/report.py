@@ -6,8 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from refimpl._display import Shown
 from refimpl._files import writing
+
+MOST_CASES = 100_000  # failing cases that a report keeps
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Report(Shown):
     results: tuple[CheckResult, ...]
     diagnoses: tuple[str, ...] = ()
     hint: str = ""
+    cases: tuple[dict[str, str], ...] = ()
 
     @property
     def failures(self) -> tuple[CheckResult, ...]:
@@ -137,8 +142,8 @@ class Report(Shown):
             lines += ["", f"diagnosis: {self.diagnosis}"]
         return "\n".join(lines)
 
-    def to_json(self) -> str:
-        """Return the report as JSON."""
+    def to_json(self, *, most: int | None = None) -> str:
+        """Return the report as JSON, with at most some of the failing cases (default: those that are kept)."""
         return json.dumps(
             {
                 "implementation": self.implementation,
@@ -147,6 +152,7 @@ class Report(Shown):
                 "diagnosis": self.diagnosis,
                 "diagnoses": list(self.diagnoses),
                 "results": [asdict(result) for result in self.results],
+                "cases": list(self.cases[:most]),
             },
             indent=1,
         )
@@ -174,3 +180,17 @@ class Report(Shown):
         from refimpl.testing.checks.page import body
 
         return body(self)
+
+
+def failing_cases(behaviour, seen, most: int = MOST_CASES) -> list[dict[str, str]]:
+    """Return what failed among observations (route, inputs, expected, got), as plain data."""
+    found: list[dict[str, str]] = []
+    with np.errstate(all="ignore"):
+        for s in seen:
+            bad = ~behaviour.same(s.x.astype(np.float64), s.expected, s.got)
+            for i in np.flatnonzero(bad)[: most - len(found)]:
+                bits = s.x[i : i + 1].view(f"u{s.x.dtype.itemsize}")[0]
+                given = f"{bits:0{2 * s.x.dtype.itemsize}x}"
+                case = {"check": s.route, "input": given, "right": str(s.expected[i]), "got": str(s.got[i])}
+                found.append(case)
+    return found

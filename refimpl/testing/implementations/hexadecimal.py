@@ -16,11 +16,12 @@ _IS_FIELD[[_SPACE, ord("\t"), ord("\r"), _NEWLINE]] = False
 
 
 class Table(NamedTuple):
-    """Lines read: how many fields each has, and the first and last of them (uint64)."""
+    """Lines read: how many fields each has, the first and last of them, and all, one after the other (uint64)."""
 
     counts: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    every: np.ndarray
 
 
 class Rubbish(ValueError):
@@ -60,7 +61,7 @@ def read(text: bytes, first_line: int = 1) -> Table:
     [56, 1]
     """
     if not text:
-        return Table(*(np.empty(0, np.uint64) for _ in range(3)))
+        return Table(*(np.empty(0, np.uint64) for _ in range(4)))
     raw = np.frombuffer(text if text.endswith(b"\n") else text + b"\n", np.uint8)
     newline = raw == _NEWLINE
     ends_of_lines = np.flatnonzero(newline)
@@ -84,7 +85,7 @@ def read(text: bytes, first_line: int = 1) -> Table:
         begin = ends_of_lines[at - 1] + 1 if at else 0
         shown = raw[begin : min(ends_of_lines[at], begin + 80)].tobytes()
         raise Rubbish(first_line + at, shown)
-    return Table(counts, value[upto - counts], value[upto - 1])
+    return Table(counts, value[upto - counts], value[upto - 1], value)
 
 
 def _numbers(raw, ends, length):

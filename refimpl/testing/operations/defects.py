@@ -20,7 +20,16 @@ from refimpl.formats import OVERFLOWS, FloatFormat, names
 from refimpl.formats import format as format_of
 from refimpl.testing.expected.behaviour import DETERMINISTIC, DIRECTED, step_above
 from refimpl.testing.operations import formulas
-from refimpl.testing.operations.operation import COUNTED, NUMBER, OF_INTEGERS, RELATIONS, Operation, decoded, encoded
+from refimpl.testing.operations.operation import (
+    COUNTED,
+    NUMBER,
+    OF_INTEGERS,
+    RELATIONS,
+    SIGNALING,
+    Operation,
+    decoded,
+    encoded,
+)
 
 MORE_BITS = 10  # to which results are tried to have been rounded first
 GUARD_BITS = 5
@@ -500,7 +509,7 @@ def _of_truths(o: Operation) -> Iterator[Defect]:
         yield Defect("flushes", before=partial(_flushed, zero=np.zeros_like))
         return
     for other in RELATIONS:
-        if other != o.name:
+        if RELATIONS[other] != RELATIONS[o.name] and other not in SIGNALING:
             yield Defect(f"is {RELATIONS[other]}", core=partial(_named, name=other))
     opposite = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}.get(o.name)
     if opposite:

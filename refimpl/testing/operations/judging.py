@@ -8,7 +8,7 @@ import numpy as np
 
 from refimpl._arguments import POSITIVE, choice, number
 from refimpl.testing.checks.checks import complexity
-from refimpl.testing.checks.report import CheckResult, Failure, Report
+from refimpl.testing.checks.report import MOST_CASES, CheckResult, Failure, Report
 from refimpl.testing.expected.cases import INPUTS
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.operations.asked import Asked, Got
@@ -17,6 +17,8 @@ from refimpl.testing.operations.diagnosis import Observed, diagnose, together
 from refimpl.testing.operations.explain import explain_operation
 from refimpl.testing.operations.operation import NUMBER, Operation, decoded
 
+KEPT = 70_000  # observations kept for the diagnosis
+FEW = 2000  # failures of each piece beyond them
 DRAWS = 4  # random integers each case of stochastic rounding is tried with
 
 
@@ -31,6 +33,7 @@ def conform_operation(
     every = groups(operation)
     _hold_to_the_definition(operation, every)
     results, seen, hints = [], [], []
+    cases: list[dict[str, str]] = []
     hung = False
     for group in every:
         if hung:
@@ -46,6 +49,11 @@ def conform_operation(
             continue
         result, observed = compared(operation, group.name, group.statement, *got)
         results.append(result)
+        if result.failed:
+            codes, expected, came, _ = got
+            shown = np.where(came.valid, came.codes.astype(object), came.values.astype(object))
+            bad = ~(operation.same(expected, came.codes) & came.valid)
+            cases += failing(operation, group.name, codes, expected, shown, bad, MOST_CASES - len(cases))
         seen.append(observed)
     failed = [result.name for result in results if result.failed]
     diagnoses: tuple[str, ...] = ()
@@ -53,7 +61,7 @@ def conform_operation(
         diagnoses = diagnose(operation, together(seen))
     diagnoses = diagnoses or tuple(dict.fromkeys(hints))[:1]
     hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if failed and not diagnoses else ""
-    return Report(asked.name, str(operation), tuple(results), diagnoses, hint)
+    return Report(asked.name, str(operation), tuple(results), diagnoses, hint, tuple(cases))
 
 
 def _got(asked: Asked, operation: Operation, codes) -> tuple[list[np.ndarray], np.ndarray, Got, np.ndarray | None]:
@@ -85,6 +93,67 @@ def compared(
         said += f"\nrandom {given}" if random is not None else ""
         failure = Failure(operation.name, operation.formats[0].name, words, said)
     return CheckResult(name, "case group", statement, expected.size, int(bad.sum()), failure), observed
+
+
+class Judged:
+    """Counts results that come as bare integers, keeps the smallest failure, and diagnoses."""
+
+    def __init__(self, operation: Operation):
+        self.operation, self.tried, self.failed = operation, 0, 0
+        self.failure: Failure | None = None
+        self.size = np.inf
+        self.seen: list[Observed] = []
+        self.cases: list[dict[str, str]] = []
+
+    def count(self, name: str, codes, got: np.ndarray, lenient=None) -> np.ndarray:
+        """Count results (uint64) of codes; return which are wrong. `lenient`: where any result will do."""
+        operation = self.operation
+        expected = operation.results(codes)
+        most = np.uint64((1 << operation.result_bits) - 1)
+        valid = got <= most
+        came = Got(got & most, operation.values_of(got & most), valid)
+        if lenient is not None:
+            came = Got(np.where(lenient, expected, came.codes), came.values, came.valid)
+        result, observed = compared(operation, name, "", codes, expected, came)
+        bad = ~(operation.same(expected, came.codes) & valid)
+        self.tried += result.tried
+        self.failed += result.failed
+        if result.failed:
+            size = complexity_of(observed.values, smallest(observed.values, bad))
+            if size < self.size:
+                self.size, self.failure = size, result.failure
+            self.cases += failing(operation, name, codes, expected, got, bad, MOST_CASES - len(self.cases))
+        if sum(s.got.size for s in self.seen) < KEPT:
+            self.seen.append(observed)
+        elif result.failed:
+            self.seen.append(observed.at(np.flatnonzero(bad)[:FEW]))
+        return bad
+
+    def diagnoses(self) -> tuple[str, ...]:
+        """Return the defects that explain what was seen."""
+        return diagnose(self.operation, together(self.seen)) if self.seen else ()
+
+
+def failing(operation: Operation, name: str, codes, expected, got, bad, most: int) -> list[dict[str, str]]:
+    """Return failing cases as plain data, at most some."""
+    at = np.flatnonzero(bad)[:most]
+    widths = [-(-fmt.bits // 4) for fmt in operation.formats]
+    wide = -(-operation.result_bits // 4)
+    rows = zip(*(c[at].tolist() for c in codes), strict=True)
+    return [
+        {
+            "check": name,
+            "input": " ".join(f"{code:0{w}x}" for code, w in zip(row, widths, strict=True)),
+            "right": f"{right:0{wide}x}",
+            "got": f"{came:0{wide}x}" if isinstance(came, int) else str(came),
+        }
+        for row, right, came in zip(rows, expected[at].tolist(), got[at].tolist(), strict=True)
+    ]
+
+
+def complexity_of(values, at: int) -> float:
+    """Return how hard a case is to read."""
+    return float(sum(complexity(v[at : at + 1])[0] for v in values))
 
 
 def smallest(values, bad: np.ndarray) -> int:

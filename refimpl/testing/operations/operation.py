@@ -22,7 +22,7 @@ from refimpl.formats import NAN_RULES, OTHER_NAMES, OVERFLOWS, ROUNDINGS, FloatF
 from refimpl.formats import format as format_of
 from refimpl.ops import codes as on_codes
 from refimpl.ops.arrays import code_dtype
-from refimpl.ops.operations import CODE, KERNELS, MOST_MANTISSA_BITS, NUMBER, TABLE, TRUTH
+from refimpl.ops.operations import CODE, FLAGS, KERNELS, MOST_MANTISSA_BITS, NUMBER, TABLE, TRUTH
 from refimpl.spec import arithmetic
 from refimpl.spec import operations as spec
 from refimpl.spec.float_codes import RANDOM_BITS, Value
@@ -30,6 +30,8 @@ from refimpl.spec.functions import OPERANDS as FUNCTIONS
 
 Number = FloatFormat | PositFormat
 RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "unordered": "unordered"}
+SIGNALING = {"eq_signaling": True, "lt_quiet": False, "le_quiet": False}  # names of TestFloat: which NaNs are invalid
+RELATIONS |= {"eq_signaling": "==", "lt_quiet": "<", "le_quiet": "<="}
 OPERANDS = {"add": 2, **{name: len(line.operands) for name, line in TABLE.items() if "n" not in line.operands}}
 OPERANDS |= dict.fromkeys(RELATIONS, 2)
 INTEGER = re.compile(r"to_(u?)int([1-9]\d?)")
@@ -48,7 +50,7 @@ def known_name(name: str, caller: str = "conform") -> str:
     >>> known_name("<="), known_name("to_uint8")
     ('le', 'to_uint8')
     """
-    name = {relation: word for word, relation in RELATIONS.items()}.get(name, name)
+    name = {relation: word for word, relation in reversed(RELATIONS.items())}.get(name, name)
     found = INTEGER.fullmatch(name) if isinstance(name, str) else None
     if found and int(found[2]) <= 64:
         return name
@@ -174,8 +176,13 @@ class Operation:
             rules["out_format"] = self.out_format
         return rules
 
-    def results(self, codes: Sequence[np.ndarray], random=None, *, flags: bool = False):
+    def results(self, codes: Sequence[np.ndarray], random=None, *, flags: bool = False, tininess: str = "after"):
         """Return the results of codes, uint64 (n,): codes, truths as 0 and 1, integers modulo 2^bits; and flags."""
+        if flags and self.name in SIGNALING:
+            truths = self.results(codes)
+            signals = on_codes.is_nan if SIGNALING[self.name] else on_codes.is_signaling
+            invalid = np.any([signals(c, fmt) for c, fmt in zip(codes, self.formats, strict=True)], axis=0)
+            return truths, invalid.astype(np.uint8) * np.uint8(FLAGS["invalid"])
         narrow = [c.astype(code_dtype(fmt.bits)) for c, fmt in zip(codes, self.formats, strict=True)]
         formats = self.formats if len(self.formats) > 1 else self.formats[0]
         options = dict(self.how)
@@ -183,6 +190,8 @@ class Operation:
             options |= {"random": random, "random_bits": self.random_bits}
         if flags:
             options["flags"] = True
+            if self.kind == NUMBER:
+                options["tininess"] = tininess
         function: Any = getattr(on_codes, "to_integer" if self.integer else self.name, on_codes.compare)
         relation = (RELATIONS[self.name],) if self.name in RELATIONS else ()
         with np.errstate(all="ignore"):

@@ -1,8 +1,4 @@
-"""Test vectors of arithmetic: tuples of codes, each tuple in one hexadecimal number.
-
-The codes of the operands stand one behind the other, each of the same number of digits: for
-E4M3FN ``3820`` is the pair of 0x38, 1, and 0x20, 0.125.
-"""
+"""Test vectors of operations: tuples of codes, a column for each operand."""
 
 from __future__ import annotations
 
@@ -11,93 +7,87 @@ from collections.abc import Iterator
 import numpy as np
 
 from refimpl._arguments import wrong_value
-from refimpl.formats import FloatFormat
-from refimpl.ops import codes as operations
-from refimpl.ops.operations import NUMBER, TABLE
-from refimpl.spec import functions
-from refimpl.testing.expected.behaviour import Behaviour, decode
+from refimpl.testing.operations.operation import Operation
 
-OPERANDS = {
-    "add": 2,
-    **{name: len(line.operands) for name, line in TABLE.items() if line.kind == NUMBER and "n" not in line.operands},
-    **functions.OPERANDS,
-}
-del OPERANDS["convert"]  # which stays what it is in one format
 SIZES = {"1": 1 << 8, "2": 1 << 16}  # tuples of a level, about
 CHUNK = 1 << 16
 MOST_BITS = 24  # of a tuple, for all of them
 SEED = 0
 
 
-def digits(operation: str, fmt) -> tuple[int, int]:
-    """Return the hexadecimal digits of a tuple and of a code."""
-    one = -(-fmt.bits // 4)
-    return OPERANDS[operation] * one, one
+def check(operation: Operation, level: str) -> None:
+    """Refuse all tuples of wide formats."""
+    bits = sum(fmt.bits for fmt in operation.formats)
+    if level == "all" and bits > MOST_BITS:
+        name = f"width of the operands of {operation}"
+        raise wrong_value("vectors", name, bits, f"at most {MOST_BITS} bits for all of them together", "use level 2")
 
 
-def check(operation: str, fmt, level: str) -> None:
-    """Refuse what cannot be written."""
-    wide, count = digits(operation, fmt)[0], OPERANDS[operation]
-    for got, most, what, hint in (
-        (wide, 16, "hexadecimal digits", "narrower formats can be written"),
-        (count * fmt.bits if level == "all" else 0, MOST_BITS, "bits for all of them", "use level 2"),
-    ):
-        if got > most:
-            name, allowed = f"width of the operands of {operation} in {fmt}", f"at most {most} {what} together"
-            raise wrong_value("vectors", name, got, allowed, hint)
-    if isinstance(fmt, FloatFormat) and not fmt.fits_float64:
-        raise wrong_value("vectors", "format", str(fmt), "one whose values float64 holds")
+def digits(operation: Operation) -> list[int]:
+    """Return the hexadecimal digits of each operand."""
+    return [-(-fmt.bits // 4) for fmt in operation.formats]
 
 
-def tuples(operation: str, fmt, level: str) -> Iterator[np.ndarray]:
-    """Yield tuples as one number each (uint64), in chunks, ascending, none twice.
+def tuples(operation: Operation, level: str) -> Iterator[np.ndarray]:
+    """Yield tuples (n, operands) of codes (uint64), in chunks, ascending, none twice.
 
     Levels 1 and 2: special codes and those about powers of two, and random ones, each with each; and
     pairs of neighbouring codes, of both signs, whose sums cancel.
     """
-    count, one = OPERANDS[operation], digits(operation, fmt)[1]
+    formats = operation.formats
+    count = len(formats)
     if level == "all":
-        for start in range(0, 1 << fmt.bits * count, CHUNK):
-            at = np.arange(start, min(start + CHUNK, 1 << fmt.bits * count), dtype=np.uint64)
-            mask = np.uint64((1 << fmt.bits) - 1)
-            yield _packed([at >> np.uint64(fmt.bits * k) & mask for k in reversed(range(count))], one)
+        bits = [fmt.bits for fmt in formats]
+        shifts = [np.uint64(sum(bits[k + 1 :])) for k in range(count)]
+        masks = [np.uint64((1 << b) - 1) for b in bits]
+        for start in range(0, 1 << sum(bits), CHUNK):
+            at = np.arange(start, min(start + CHUNK, 1 << sum(bits)), dtype=np.uint64)
+            yield np.stack([at >> shift & mask for shift, mask in zip(shifts, masks, strict=True)], axis=1)
         return
     rng = np.random.default_rng(SEED)
-    codes = _codes(fmt, round(SIZES[level] ** (1 / count)), rng)
-    columns = [column.reshape(-1) for column in np.meshgrid(*[codes] * count, indexing="ij")]
-    if count > 1:
-        near = rng.choice(codes, (count, SIZES[level] // 8))
+    codes = [_codes(fmt, round(SIZES[level] ** (1 / count)), rng) for fmt in dict.fromkeys(formats)]
+    of = dict(zip(dict.fromkeys(formats), codes, strict=True))
+    columns = [column.reshape(-1) for column in np.meshgrid(*(of[fmt] for fmt in formats), indexing="ij")]
+    if count > 1 and len(of) == 1:
+        (fmt,) = of
+        near = rng.choice(of[fmt], (count, SIZES[level] // 8))
         near[1] = near[0] + rng.integers(0, 4, near.shape[1], dtype=np.uint64)
         near[1] ^= rng.integers(0, 2, near.shape[1], dtype=np.uint64) << np.uint64(fmt.bits - 1)
         near &= np.uint64((1 << fmt.bits) - 1)
         columns = [np.concatenate(both) for both in zip(columns, near, strict=True)]
-    found = np.unique(_packed(columns, one))
-    for start in range(0, found.size, CHUNK):
+    found = np.stack(columns, axis=1)
+    if sum(digits(operation)) <= 16:  # as one number each they are sorted sooner
+        found = unpacked(operation, np.unique(packed(operation, found)))
+    else:
+        found = np.unique(found, axis=0)
+    for start in range(0, len(found), CHUNK):
         yield found[start : start + CHUNK]
 
 
-def results(operation: str, behaviour: Behaviour, x: np.ndarray) -> np.ndarray:
-    """Return the codes of the results of tuples."""
-    fmt = behaviour.format
-    rules = {"rounding": behaviour.rounding, "overflow": behaviour.overflow, "nan": behaviour.nan}
-    return getattr(operations, operation)(*unpacked(operation, fmt, x), fmt, **rules)
-
-
-def unpacked(operation: str, fmt, x: np.ndarray) -> list[np.ndarray]:
-    """Return the codes of the operands of tuples; ValueError for what is not a code."""
-    one = digits(operation, fmt)[1]
-    mask = np.uint64((1 << 4 * one) - 1)
-    found = [x >> np.uint64(4 * one * k) & mask for k in reversed(range(OPERANDS[operation]))]
-    if any((codes >> np.uint64(fmt.bits)).any() for codes in found):
-        raise ValueError(f"an operand is not a code of {fmt}")
+def packed(operation: Operation, x: np.ndarray) -> np.ndarray:
+    """Return tuples as one number each, the codes one behind the other; a hash where that is wider than 64 bits."""
+    found = np.zeros(len(x), np.uint64)
+    wide = sum(digits(operation)) > 16
+    for column, width in zip(x.T, digits(operation), strict=True):
+        found = mixed(found + column) if wide else found << np.uint64(4 * width) | column
     return found
 
 
-def text(operation: str, behaviour: Behaviour, x, right, got: float) -> str:
-    """Say what a wrong result was, for a tuple and the codes of its result."""
-    fmt = behaviour.format
-    shown = [f"0x{int(c[0]):x} = {decode(c, fmt)[0]!s}" for c in unpacked(operation, fmt, x)]
-    return f"operands  {', '.join(shown)}\nright     0x{int(right[0]):x} = {decode(right, fmt)[0]!s}\ngot       {got!s}"
+def unpacked(operation: Operation, words: np.ndarray) -> np.ndarray:
+    """Return the tuples (n, operands) of joined words."""
+    columns, shift = [], 0
+    for width in reversed(digits(operation)):
+        columns.append(words >> np.uint64(shift) & np.uint64((1 << 4 * width) - 1))
+        shift += 4 * width
+    return np.stack(columns[::-1], axis=1)
+
+
+def mixed(bits: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of each number (the finalizer of splitmix64, Vigna 2015)."""
+    z = bits + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _codes(fmt, count: int, rng) -> np.ndarray:
@@ -115,10 +105,3 @@ def _codes(fmt, count: int, rng) -> np.ndarray:
         return found[np.linspace(0, found.size - 1, count).astype(int)]
     more = rng.integers(0, everything, count - found.size, dtype=np.uint64)
     return np.unique(np.concatenate([found, more]))
-
-
-def _packed(columns, one: int) -> np.ndarray:
-    found = np.zeros(columns[0].size, np.uint64)
-    for column in columns:
-        found = found << np.uint64(4 * one) | column
-    return found

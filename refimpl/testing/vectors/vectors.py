@@ -4,9 +4,9 @@
 fixed number of digits.  An input of ``encode`` and ``quantize`` is the bits of a float (float16: 4
 digits, float32: 8, float64: 16), and that of ``decode`` a code.  A result of ``encode`` is a code, of
 ``quantize`` the bits of a float of the input's type, of ``decode`` those of a float64.  An input of
-an operation such as ``add`` is the codes of the operands, one behind the other, each of the same number
-of digits, and the result a code (`refimpl.testing.vectors.operands`).  Only the inputs stand there if so
-asked.  *Results* come back one per line, in the same order; or behind the
+an operation such as ``add`` is the codes of the operands, a word each, and the result a code, a truth (0 or 1) or
+an integer: ``38 20 39`` says that in E4M3FN 1 + 0.125 is 1.125.  Only the inputs, or only the results, stand there if
+so asked.  *Results* come back one per line, in the same order; or behind the
 input on the same line, and then the order is free.  NaN is NaN: whatever its sign and payload.
 
 *Levels*: 1, the points where formats differ (a few hundred); 2, every case group of
@@ -20,6 +20,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +30,11 @@ from refimpl.formats import IntFormat
 from refimpl.testing.expected.behaviour import Behaviour, decode
 from refimpl.testing.expected.cases import INPUTS, case_groups, distinct
 from refimpl.testing.implementations import hexadecimal
+from refimpl.testing.operations.operation import OPERANDS, Operation, known_name
+from refimpl.testing.operations.operation import decoded as decode_codes
 from refimpl.testing.vectors import operands
 
-OPERATIONS = ("encode", "decode", "quantize", *operands.OPERANDS)
+OPERATIONS = ("encode", "decode", "quantize", *OPERANDS)
 LEVELS = ("1", "2", "all")
 CHUNK = 1 << 16
 MOST_BITS = 32
@@ -43,14 +47,16 @@ class Vectors:
     Parameters
     ----------
     operation : str
-        ``encode``, ``decode``, ``quantize``, or an operation of `refimpl.codes` that gives a code: ``add``, ``fma``,
-        ``minimum``, ``remainder``, ``exp``, ...
+        ``encode``, ``decode``, ``quantize``, or an operation, as `conform` names it: ``add``, ``fma``, ``exp``, ``lt``,
+        ``convert``, ``to_int8``, ...
     behaviour : Behaviour
         Of a float or posit format, and deterministic.
     level : str
         ``1``, ``2`` or ``all``.
     input : str
         The dtype of inputs: ``float16``, ``float32`` or ``float64`` (not for ``all``, 2^64 patterns).
+    out_format : format or its name, optional
+        Of the results of an operation, by default that of the operands.
 
     Raises
     ------
@@ -68,9 +74,11 @@ class Vectors:
     behaviour: Behaviour
     level: str = "2"
     input: str = "float32"
+    out_format: Any = None
 
     def __post_init__(self):
-        choice("vectors", "operation", self.operation, OPERATIONS)
+        if self.operation not in OPERATIONS:
+            object.__setattr__(self, "operation", known_name(self.operation, "vectors"))
         choice("vectors", "level", self.level, LEVELS)
         choice("vectors", "input", self.input, INPUTS)
         fmt = self.behaviour.format
@@ -78,7 +86,7 @@ class Vectors:
             allowed = "a float or posit format and a deterministic mode"
             raise ValueError(message("vectors", "behaviour", str(self.behaviour), allowed))
         if self.is_arithmetic:
-            operands.check(self.operation, fmt, self.level)
+            operands.check(self.arithmetic, self.level)
         elif self.level == "all":
             bits = fmt.bits if self.operation == "decode" else 8 * np.dtype(self.input).itemsize
             if bits > MOST_BITS:
@@ -88,21 +96,27 @@ class Vectors:
     @property
     def is_arithmetic(self) -> bool:
         """Whether inputs are tuples of codes."""
-        return self.operation in operands.OPERANDS
+        return self.operation not in OPERATIONS[:3]
+
+    @cached_property
+    def arithmetic(self) -> Operation:
+        """The operation, with the rules of the behaviour."""
+        b = self.behaviour
+        return Operation(self.operation, b.format, self.out_format, b.rounding, b.overflow, b.nan)
 
     @property
     def digits(self) -> tuple[int, int]:
-        """Hexadecimal digits of an input and of a result."""
+        """Hexadecimal digits of an input, its words joined, and of a result."""
         if self.is_arithmetic:
-            return operands.digits(self.operation, self.behaviour.format)
+            return sum(operands.digits(self.arithmetic)), -(-self.arithmetic.result_bits // 4)
         code = -(-self.behaviour.format.bits // 4)
         wide = 2 * np.dtype(self.input).itemsize
         return {"encode": (wide, code), "quantize": (wide, wide), "decode": (code, 16)}[self.operation]
 
     def inputs(self) -> Iterator[np.ndarray]:
-        """Yield the inputs in chunks: floats of the input dtype, or codes or tuples (unsigned)."""
+        """Yield the inputs in chunks: floats of the input dtype, or codes, or tuples (n, operands) of them."""
         if self.is_arithmetic:
-            yield from operands.tuples(self.operation, self.behaviour.format, self.level)
+            yield from operands.tuples(self.arithmetic, self.level)
             return
         if self.level == "all":
             yield from self._all()
@@ -129,36 +143,72 @@ class Vectors:
         """Return the expected results of inputs: codes or floats."""
         with np.errstate(all="ignore"):
             if self.is_arithmetic:
-                return operands.results(self.operation, self.behaviour, x)
+                return self.arithmetic.results(list(x.T))
             if self.operation == "decode":
                 return decode(x, self.behaviour.format)
             if self.operation == "encode":
                 return self.behaviour.codes(x)
             return self.behaviour.values(x).astype(x.dtype)
 
-    def text(self, *, results: bool = True) -> Iterator[bytes]:
-        """Yield the lines, many at a time."""
-        first, second = self.digits
+    def text(self, *, inputs: bool = True, results: bool = True) -> Iterator[bytes]:
+        """Yield the lines, many at a time: inputs and results, or one of them."""
         for x in self.inputs():
-            if results:
-                yield hexadecimal.lines([bits_of(x), bits_of(self.results(x))], [first, second])
-            else:
-                yield hexadecimal.lines([bits_of(x)], [first])
+            columns, digits = self._words(x, inputs, results)
+            yield hexadecimal.lines(columns, digits)
+
+    def readmemh(self, *, inputs: bool = True, results: bool = True) -> Iterator[bytes]:
+        """Yield lines as Verilog's $readmemh takes them: a comment, addresses, and one word a line, the fields joined.
+
+        >>> from refimpl.testing.expected.behaviour import Behaviour
+        >>> some = Vectors("sqrt", Behaviour("float4_e2m1fn"), "all").readmemh(inputs=False)
+        >>> b"".join(some).split(b"\\n")[:4]
+        [b'// sqrt float4_e2m1fn, ties_to_even: results of 4 bits', b'@0', b'0', b'1']
+        """
+        which = "inputs and results" if inputs and results else "inputs" if inputs else "results"
+        at = 0
+        for x in self.inputs():
+            columns, digits = self._words(x, inputs, results)
+            if not at:
+                about = self.arithmetic if self.is_arithmetic else f"{self.operation} {self.behaviour}"
+                yield f"// {about}: {which} of {4 * sum(digits)} bits\n".encode()
+            lines = hexadecimal.lines(columns, digits)
+            table = np.frombuffer(lines, np.uint8).reshape(len(x), -1)
+            keep = np.ones(table.shape[1], bool)
+            keep[np.cumsum(np.array(digits) + 1)[:-1] - 1] = False
+            yield f"@{at:x}\n".encode() + table[:, keep].tobytes()
+            at += len(x)
+
+    def _words(self, x: np.ndarray, inputs: bool, results: bool) -> tuple[list[np.ndarray], list[int]]:
+        """Return the columns of lines, and their digits."""
+        columns, digits = [], []
+        if inputs:
+            columns = list(x.T) if self.is_arithmetic else [bits_of(x)]
+            digits = operands.digits(self.arithmetic) if self.is_arithmetic else [self.digits[0]]
+        if results:
+            columns, digits = [*columns, bits_of(self.results(x))], [*digits, self.digits[1]]
+        return columns, digits
 
     def json_lines(self) -> Iterator[bytes]:
         """Yield JSON objects, one a line: input and result in hexadecimal and as numbers."""
-        first, second = self.digits
         for x in self.inputs():
             lines = []
-            for given, gives in zip(x, self.results(x), strict=True):
-                record = {
-                    "input": f"{bits_of(given.reshape(1))[0]:0{first}x}",
-                    "result": f"{bits_of(gives.reshape(1))[0]:0{second}x}",
-                    "input_value": str(given),
-                    "result_value": str(gives),
-                }
+            results = self.results(x)
+            words, digits = self._words(x, True, True)
+            shown = self._shown(x, results)
+            for *row, value, gives in zip(*words, *shown, strict=True):
+                *given, result = (f"{int(word):0{width}x}" for word, width in zip(row, digits, strict=True))
+                record = {"input": " ".join(given), "result": result, "input_value": value, "result_value": gives}
                 lines.append(json.dumps(record))
             yield ("\n".join(lines) + "\n").encode()
+
+    def _shown(self, x, results) -> tuple[list[str], list[str]]:
+        """Return what inputs and results stand for, as text."""
+        if not self.is_arithmetic:
+            return [str(v) for v in x], [str(v) for v in results]
+        o = self.arithmetic
+        values = [decode_codes(column, fmt).tolist() for column, fmt in zip(x.T, o.formats, strict=True)]
+        gives = o.values_of(results).tolist()
+        return [" ".join(map(str, row)) for row in zip(*values, strict=True)], [str(v) for v in gives]
 
     def save_npz(self, path) -> None:
         """Write arrays ``input`` and ``result`` (this one holds them in memory)."""

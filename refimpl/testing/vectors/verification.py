@@ -1,23 +1,27 @@
 """`verify`: compare results that come back on a pipe with the expected ones, and report.
 
-Results stand one per line, in the order of the vectors; or behind their inputs, in any order.  In
-order, a missing or superfluous line shows in the count.  Of echoed inputs an account is kept: each has
+Results stand one per line, in the order of the vectors; or behind their inputs, in any order.  The operands of an
+operation are a word each, or joined in one.  Lines of comments and addresses of Verilog's $writememh are passed
+over.  In order, a missing or superfluous line shows in the count.  Of echoed inputs an account is kept: each has
 to come back once.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from refimpl.formats import FloatFormat
 from refimpl.testing.checks.checks import Seen, Tally
-from refimpl.testing.checks.report import CheckResult, Failure, Report
+from refimpl.testing.checks.report import MOST_CASES, CheckResult, Failure, Report, failing_cases
 from refimpl.testing.diagnosis.diagnosis import diagnose
 from refimpl.testing.expected.behaviour import decode
 from refimpl.testing.expected.explain import explain
 from refimpl.testing.implementations import hexadecimal
+from refimpl.testing.operations.judging import Judged
 from refimpl.testing.vectors import operands
 from refimpl.testing.vectors.vectors import CHUNK, Vectors, bits_of
 
@@ -58,22 +62,28 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
     >>> verify(vectors, [b"00\\n"]).failures[0].name
     'lines'
     """
-    tally, waiting, echoed = Tally(), _Waiting(vectors), None
+    tally: Any = Judged(vectors.arithmetic) if vectors.is_arithmetic else Tally()
+    waiting, echoed = _Waiting(vectors), None
     trouble = None
     line = 1
-    for text in _whole_lines(lines):
+    for text in whole_lines(lines):
         try:
             table = hexadecimal.read(text, line)
-            _check_fields(table.counts, line)
-            if (table.counts == 2).any() and line == 1:
+            if not len(table.counts):
+                continue
+            fields = _fields(vectors, table.counts, line)
+            if fields > 1 and line == 1:
                 echoed = _Echoed(vectors)
-            if (table.counts != (1 if echoed is None else 2)).any():
+            if (fields > 1) != (echoed is not None):
                 raise _Wrong("a mixture of lines with and without inputs")
             if echoed is None:
                 x = waiting.take(len(table.counts))
             else:
-                x = echoed.take(table.first, line)
-            _compare(vectors, x, table.last, tally)
+                x = echoed.take(_given(vectors, table, fields), line)
+            if vectors.is_arithmetic:
+                tally.count(vectors.operation, list(x.T), table.last)
+            else:
+                _compare(vectors, x, table.last, tally)
         except (hexadecimal.Rubbish, _Wrong) as error:
             trouble = str(error)
             break
@@ -100,20 +110,43 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
         ),
     )
     diagnoses: tuple[str, ...] = ()
+    if tally.failed and vectors.is_arithmetic:
+        return Report(name, str(vectors.arithmetic), results, tally.diagnoses(), cases=tuple(tally.cases))
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
             diagnoses = diagnose(vectors.behaviour, tally.seen)
-    return Report(name, f"{vectors.operation} {vectors.behaviour}", results, diagnoses)
+    expected = vectors.arithmetic if vectors.is_arithmetic else f"{vectors.operation} {vectors.behaviour}"
+    cases = () if vectors.is_arithmetic else failing_cases(vectors.behaviour, tally.seen)
+    return Report(name, str(expected), results, diagnoses, cases=tuple(cases))
 
 
 class _Wrong(ValueError):
     """What is wrong with the lines as a whole."""
 
 
-def _check_fields(counts, line: int) -> None:
-    if len(counts) and counts.max() > 2:
-        at = int(np.argmax(counts > 2))
-        raise _Wrong(f"line {line + at} has {counts[at]} fields, allowed are 1 and 2")
+def _fields(vectors, counts, line: int) -> int:
+    """Return how many fields lines have, all the same."""
+    most = vectors.arithmetic.operands + 1 if vectors.is_arithmetic else 2
+    bad = (counts > 2) & (counts != most)
+    if bad.any():
+        at = int(np.argmax(bad))
+        allowed = "1 and 2" if most == 2 else f"1, 2 and {most}"
+        raise _Wrong(f"line {line + at} has {counts[at]} fields, allowed are {allowed}")
+    if (counts != counts[0]).any():
+        raise _Wrong("a mixture of lines with and without inputs")
+    return int(counts[0])
+
+
+def _given(vectors, table, fields: int) -> np.ndarray:
+    """Return the inputs of lines: their bits, or tuples of codes."""
+    if not vectors.is_arithmetic:
+        return table.first
+    operation = vectors.arithmetic
+    if fields == operation.operands + 1:
+        return table.every.reshape(-1, fields)[:, :-1]
+    if sum(operands.digits(operation)) > 16:
+        raise _Wrong(f"operands of {operation} in one word; write a word for each")
+    return operands.unpacked(operation, table.first)
 
 
 class _Waiting:
@@ -126,19 +159,19 @@ class _Waiting:
         """Return the next `count` inputs."""
         parts = []
         while count:
-            if self.rest is None or not self.rest.size:
+            if self.rest is None or not len(self.rest):
                 self.rest = next(self.source, None)
                 if self.rest is None:
                     raise _Wrong("there are more results than test vectors")
             parts.append(self.rest[:count])
             self.rest = self.rest[count:]
-            count -= parts[-1].size
+            count -= len(parts[-1])
         return np.concatenate(parts)
 
     def missing(self, lines: int) -> str:
         """Say how many inputs still wait after these lines; nothing if none does."""
-        left = 0 if self.rest is None else self.rest.size
-        left = left or next((more.size for more in self.source), 0)
+        left = 0 if self.rest is None else len(self.rest)
+        left = left or next((len(more) for more in self.source), 0)
         return f"{left}{'' if left < CHUNK else ' or more'} results are missing after {lines} lines" * bool(left)
 
 
@@ -149,32 +182,46 @@ class _Echoed:
         self.vectors, self.digits = vectors, vectors.digits[0]
         decoding = vectors.operation == "decode"
         self.width = vectors.behaviour.format.bits if decoding else 4 * self.digits
-        self.is_code = decoding or vectors.is_arithmetic
-        self.dtype = np.dtype(np.uint64 if vectors.is_arithmetic else vectors.input)
+        self.is_code = decoding
+        self.dtype = np.dtype(vectors.input)
         if decoding:
             self.dtype = np.min_scalar_type((1 << self.width) - 1)
         self.known = None  # the inputs as sorted bits, where they are not all patterns
         if vectors.level != "all" or vectors.is_arithmetic:
-            chunks = [bits_of(x).astype(np.uint64) for x in vectors.inputs()]
+            chunks = [self._bits(x) for x in vectors.inputs()]
             self.known = np.sort(np.concatenate(chunks))
         size = 1 << self.width if self.known is None else self.known.size
         each = self.known is not None or self.width <= COUNTED_BITS
         self.came: np.ndarray | None = np.zeros(size, np.uint8) if each else None
         self.expected, self.hash = size, 0
 
+    def _bits(self, x: np.ndarray) -> np.ndarray:
+        """Return inputs as one number each."""
+        if self.vectors.is_arithmetic:
+            return operands.packed(self.vectors.arithmetic, x)
+        return bits_of(x).astype(np.uint64)
+
     def take(self, bits: np.ndarray, line: int) -> np.ndarray:
         """Return the inputs of some lines, of which the first has this number."""
+        if self.vectors.is_arithmetic:
+            tuples = bits
+            for column, fmt in zip(tuples.T, self.vectors.arithmetic.formats, strict=True):
+                if (wrong := column >> np.uint64(fmt.bits) != 0 if fmt.bits < 64 else column < 0).any():
+                    raise _Wrong(f"line {line + int(np.argmax(wrong))} echoes what is no code of {fmt}")
+            assert self.came is not None  # tuples are counted one by one
+            self._count(self.came, self._bits(tuples), line, tuples)
+            return tuples
         if self.width < 64 and (bits >> np.uint64(self.width)).any():
             raise _Wrong(f"an echoed input has more than {self.width} bits")
         if self.came is None:
-            self.hash = (self.hash + int(_mixed(bits).sum(dtype=np.uint64))) % 2**64
+            self.hash = (self.hash + int(operands.mixed(bits).sum(dtype=np.uint64))) % 2**64
         else:
             self._count(self.came, bits, line)
         if self.is_code:
             return bits.astype(self.dtype)
         return bits.astype(f"u{self.dtype.itemsize}").view(self.dtype)
 
-    def _count(self, came: np.ndarray, bits, line):
+    def _count(self, came: np.ndarray, bits, line, tuples=None):
         at = bits.astype(np.int64) if self.known is None else np.searchsorted(self.known, bits)
         if self.known is not None:
             at = np.minimum(at, self.known.size - 1)
@@ -182,7 +229,7 @@ class _Echoed:
             if strange.any():
                 first = int(np.argmax(strange))
                 raise _Wrong(
-                    f"line {line + first} echoes {self._shown(bits[first])}, which is not "
+                    f"line {line + first} echoes {self._shown(bits[first], tuples, first)}, which is not "
                     "among the test vectors of these options"
                 )
         order = np.argsort(at, kind="stable")
@@ -191,7 +238,7 @@ class _Echoed:
         again |= came[at] > 0
         if again.any():
             first = int(np.argmax(again))
-            raise _Wrong(f"line {line + first} echoes {self._shown(bits[first])} a second time")
+            raise _Wrong(f"line {line + first} echoes {self._shown(bits[first], tuples, first)} a second time")
         came[at] = 1
 
     def missing(self, lines: int) -> str:
@@ -201,25 +248,24 @@ class _Echoed:
             if not left.size:
                 return ""
             first = left[0] if self.known is None else self.known[left[0]]
+            if self.vectors.is_arithmetic:
+                chunks = ((x, self._bits(x) == first) for x in self.vectors.inputs())
+                (row,) = next(x[here] for x, here in chunks if here.any())
+                return f"{left.size} inputs did not come back, the first of them {self._shown(first, [row], 0)}"
             return f"{left.size} inputs did not come back, the first of them {self._shown(first)}"
         if lines != self.expected:
             return f"{lines} lines came back for {self.expected} inputs"
         total = 0
         for start in range(0, self.expected, CHUNK * 64):
             part = np.arange(start, min(start + CHUNK * 64, self.expected), dtype=np.uint64)
-            total = (total + int(_mixed(part).sum(dtype=np.uint64))) % 2**64
+            total = (total + int(operands.mixed(part).sum(dtype=np.uint64))) % 2**64
         return "" if total == self.hash else "some inputs are missing and as many are repeated"
 
-    def _shown(self, bits) -> str:
+    def _shown(self, bits, tuples=None, at: int = 0) -> str:
+        if tuples is not None:
+            digits = operands.digits(self.vectors.arithmetic)
+            return "the input " + " ".join(f"{int(c):0{n}x}" for c, n in zip(tuples[at], digits, strict=True))
         return f"the input {int(bits):0{self.digits}x}"
-
-
-def _mixed(bits: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of each number (the finalizer of splitmix64, Vigna 2015)."""
-    z = bits + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def _compare(vectors, x, got, tally) -> None:
@@ -231,23 +277,21 @@ def _compare(vectors, x, got, tally) -> None:
     def text(i):
         if vectors.operation == "decode":
             return f"code   0x{int(x[i]):x}\nright  {right[i]!r}\ngot    {value[i]!r}"
-        if vectors.is_arithmetic:
-            one = slice(i, i + 1)
-            return operands.text(vectors.operation, vectors.behaviour, x[one], right[one], value[i])
         said = explain(vectors.behaviour, x[i : i + 1], float(value[i]))
         return f"{said}\nread   {int(got[i]):x}"
 
     tally.count(vectors.operation, x, ~same, text)
-    if not vectors.is_arithmetic and sum(s.x.size for s in tally.seen) < KEPT:
+    kept = np.ones(x.shape, bool) if sum(s.x.size for s in tally.seen) < KEPT else ~same
+    if kept.any() and tally.failed < MOST_CASES:
         expected = right.astype(np.float64) if vectors.operation != "encode" else decode(right, fmt)
-        tally.seen.append(Seen(vectors.operation, x, expected, value))
+        tally.seen.append(Seen(vectors.operation, x[kept], expected[kept], value[kept]))
 
 
 def _same(vectors, x, right, got):
     """Return where results (uint64 as read) are right, and the values (float64) they stand for."""
     fmt = vectors.behaviour.format
     with np.errstate(all="ignore"):
-        if vectors.operation == "encode" or vectors.is_arithmetic:
+        if vectors.operation == "encode":
             inside = got <= np.uint64((1 << fmt.bits) - 1)
             codes = np.where(inside, got, 0).astype(np.min_scalar_type((1 << fmt.bits) - 1))
             value = np.where(inside, decode(codes, fmt), np.nan)
@@ -263,7 +307,7 @@ def _same(vectors, x, right, got):
         return same & inside, value.astype(np.float64)
 
 
-def _whole_lines(pieces) -> Iterator[bytes]:
+def whole_lines(pieces) -> Iterator[bytes]:
     """Yield text that ends at the end of a line (the last may not), a few chunks at a time."""
     waiting, size = [], 0
     for piece in pieces:
@@ -277,7 +321,14 @@ def _whole_lines(pieces) -> Iterator[bytes]:
             yield text[:40]  # rubbish, and said to be
             return
         if cut:
-            yield text[:cut]
+            yield _without_comments(text[:cut])
         waiting, size = [text[cut:]], len(text) - cut
     if size:
-        yield b"".join(waiting)
+        yield _without_comments(b"".join(waiting))
+
+
+def _without_comments(text: bytes) -> bytes:
+    """Return text without lines of comments and addresses, as Verilog's $writememh writes them."""
+    if b"//" not in text and b"@" not in text:
+        return text
+    return re.sub(rb"(?m)^[ \t]*(?://[^\n]*|@[0-9a-fA-F]+)[ \t\r]*(?:\n|\Z)", b"", text)
