@@ -71,16 +71,18 @@ def block_fields(fmt) -> BlockFields:
 
 
 @compiled
-def _largest(x, row, source):
-    """Return whether a row is finite, and its largest magnitude (significand 0 for zero)."""
-    top, place = _0, 0
-    for i in range(x.shape[1]):
-        kind, _, significand, exponent = unpack(np.uint64(x[row, i]), source)
-        if kind > FINITE:
-            return False, _0, 0
-        if kind == FINITE and (top == _0 or exponent > place or (exponent == place and significand > top)):
-            top, place = significand, exponent
-    return True, top, place
+def largest(x, tops, source):
+    """Write the bits of the largest magnitude of each row of x, those of infinity and NaN being the largest.
+
+    x: bits of floats with fields `source`, unsigned (rows, n); tops: alike (rows,).
+    """
+    mask = x.dtype.type((_1 << np.uint64(source.sign_shift)) - _1)
+    for row in range(x.shape[0]):
+        top = x.dtype.type(0)
+        for i in range(x.shape[1]):
+            magnitude = x.dtype.type(x[row, i] & mask)
+            top = magnitude if magnitude > top else top
+        tops[row] = top
 
 
 @compiled
@@ -132,6 +134,20 @@ def _unpack_element(code, f):
 
 
 @compiled
+def mx_scales(tops, scales, source, f, rule):
+    """Write the scale code of each row with this largest magnitude, or leave it where the rule is GIVEN (MX).
+
+    tops: as `largest` writes them; scales: unsigned (rows,).
+    """
+    for row in range(tops.size):
+        kind, _, significand, exponent = unpack(np.uint64(tops[row]), source)
+        if kind > FINITE:
+            scales[row] = f.scale.nan_code
+        elif rule != GIVEN:
+            scales[row] = scale_exponent(significand, exponent, f, rule) - f.smallest_scale
+
+
+@compiled
 def encode(x, codes, scales, source, f, rule, mode, words):
     """Write element codes and scale codes of each row (MX).
 
@@ -139,17 +155,14 @@ def encode(x, codes, scales, source, f, rule, mode, words):
     unsigned (rows,), read where the rule is GIVEN; words: uint32 (rows, n), read by stochastic rounding alone.
     """
     mode = Mode(mode.rounding, SATURATE, NAN_ZERO, mode.random_bits)
+    tops = np.empty(x.shape[0], x.dtype)
+    largest(x, tops, source)
+    mx_scales(tops, scales, source, f, rule)
     for row in range(x.shape[0]):
-        finite, top, place = _largest(x, row, source)
-        if not finite or (rule == GIVEN and np.int64(scales[row]) == f.scale.nan_code):
-            scales[row] = f.scale.nan_code
+        if np.int64(scales[row]) == f.scale.nan_code:
             codes[row, :] = 0
             continue
-        if rule == GIVEN:
-            e = np.int64(scales[row]) + f.smallest_scale
-        else:
-            e = scale_exponent(top, place, f, rule)
-            scales[row] = e - f.smallest_scale
+        e = np.int64(scales[row]) + f.smallest_scale
         for i in range(x.shape[1]):
             kind, negative, significand, exponent = unpack(np.uint64(x[row, i]), source)
             random = _random_integer(words[row], i, mode)
@@ -229,22 +242,15 @@ def tensor_scale(significand, exponent, divisor, unit, single):
     return max(pack(FINITE, False, significand, exponent, single, mode, _0), _1)
 
 
-@compiled
-def largest_finite(x, source):
-    """Return the largest magnitude of all rows that are finite."""
-    top, place = _0, 0
-    for row in range(x.shape[0]):
-        _, significand, exponent = _largest(x, row, source)
-        if significand != _0 and (top == _0 or exponent > place or (exponent == place and significand > top)):
-            top, place = significand, exponent
-    return top, place
+def scale_of_tensor(tops, fmt, source, single) -> np.float32:
+    """Return the float32 scale of a tensor from the largest magnitudes of its rows, those that are finite.
 
-
-def scale_of_tensor(x, fmt, source, single) -> np.float32:
-    """Return the float32 scale of a tensor from its finite rows; source, single: fields of x and of float32."""
-    top, place = largest_finite(x, source)
-    if top == 0:
+    tops: as `largest` writes them; source, single: fields of theirs and of float32.
+    """
+    bits = int(tops.max(initial=0, where=tops <= source.max_code))
+    if bits == 0:
         return np.float32(1)
+    _, _, top, place = unpack(np.uint64(bits), source)
     # the largest scale times the largest element, as an integer times a power of two
     f, m = block_fields(fmt), fmt.scale.mantissa_bits
     field, mantissa = divmod(fmt.scale.max_code, 1 << m)
@@ -252,6 +258,37 @@ def scale_of_tensor(x, fmt, source, single) -> np.float32:
     unit = field - fmt.scale.bias - m + f.top_exponent - 7
     bits = tensor_scale(np.uint64(top), place, np.uint64(divisor), unit, single)
     return np.uint32(bits).view(np.float32)
+
+
+@compiled
+def _divisor(f, tensor_bits):
+    """Return the tensor scale as integer and unit, how many bits scales have, and scale * largest element."""
+    tensor, unit, bits = _1, 0, 24
+    if tensor_bits != _0:
+        tensor, unit = _float32(tensor_bits)
+        bits = 8
+    top, top_unit = _times(tensor, unit, f.top_significand, f.top_exponent, bits)
+    return tensor, unit, bits, top, top_unit
+
+
+@compiled
+def two_level_scales(tops, scales, source, f, tensor_bits, one, least, given):
+    """Write the scale code of each row with this largest magnitude under a tensor scale, or without one.
+
+    tops: as `largest` writes them; the others: as for `encode_two_levels`.
+    """
+    nearest = Mode(TIES_TO_EVEN, SATURATE, NAN_ZERO, 32)
+    _, _, _, divisor, unit = _divisor(f, tensor_bits)
+    for row in range(tops.size):
+        kind, _, top, place = unpack(np.uint64(tops[row]), source)
+        if kind > FINITE:
+            scales[row] = f.scale.nan_code
+        elif not given:
+            scale = one
+            if top != _0:
+                significand, exponent = _divide(top, place, divisor, unit)
+                scale = max(pack(FINITE, False, significand, exponent, f.scale, nearest, _0), least)
+            scales[row] = scale if scale != _0 else one
 
 
 @compiled
@@ -263,28 +300,15 @@ def encode_two_levels(x, codes, scales, source, f, tensor_bits, one, least, give
     given: whether scales are read.
     """
     mode = Mode(mode.rounding, SATURATE, NAN_ZERO, mode.random_bits)
-    nearest = Mode(TIES_TO_EVEN, SATURATE, NAN_ZERO, 32)
-    tensor, unit, bits = _1, 0, 24
-    if tensor_bits != _0:
-        tensor, unit = _float32(tensor_bits)
-        bits = 8
-    divisor, divisor_unit = _times(tensor, unit, f.top_significand, f.top_exponent, bits)
+    tensor, unit, bits, _, _ = _divisor(f, tensor_bits)
+    tops = np.empty(x.shape[0], x.dtype)
+    largest(x, tops, source)
+    two_level_scales(tops, scales, source, f, tensor_bits, one, least, given)
     for row in range(x.shape[0]):
-        finite, top, place = _largest(x, row, source)
-        if not finite:
-            scales[row] = f.scale.nan_code
+        if np.int64(scales[row]) == f.scale.nan_code:
             codes[row, :] = 0
             continue
-        scale = one
-        if given:
-            scale = np.uint64(scales[row])
-        elif top != _0:
-            significand, exponent = _divide(top, place, divisor, divisor_unit)
-            scale = max(pack(FINITE, False, significand, exponent, f.scale, nearest, _0), least)
-            if scale == _0:
-                scale = one
-        scales[row] = scale
-        _, _, significand, exponent = unpack(np.uint64(scale), f.scale)
+        _, _, significand, exponent = unpack(np.uint64(scales[row]), f.scale)
         factor, factor_unit = _times(tensor, unit, significand, exponent, bits)
         for i in range(x.shape[1]):
             kind, negative, significand, exponent = unpack(np.uint64(x[row, i]), source)

@@ -64,11 +64,12 @@ def integers(caller: str, name: str, got, low: int, high: int, allowed: str = ""
         hint = "its view as uint8 has the codes" if "float8" in str(getattr(got, "dtype", "")) else ""
         raise _arguments.wrong_kind(caller, name, x if x.ndim and not hint else got, "integers", hint)
     info = np.iinfo(x.dtype)
-    if info.min < low or info.max > high:  # in Python's integers, which no dtype bounds
-        holds = (x >= low if info.min < low else True) & (x <= high if info.max > high else np.True_)
-        _arguments.every(
-            caller, name, x, np.broadcast_to(holds, x.shape), allowed or f"an integer from {low} to {high}"
-        )
+    if (info.min < low or info.max > high) and x.size and not (low <= int(x.min()) and int(x.max()) <= high):
+        holds = [
+            low <= value <= high for value in x.reshape(-1).tolist()
+        ]  # in Python's integers, which no dtype bounds
+        where = np.reshape(holds, x.shape)
+        _arguments.every(caller, name, x, where, allowed or f"an integer from {low} to {high}")
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 

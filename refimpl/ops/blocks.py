@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from refimpl import _arguments
-from refimpl.formats import SCALE_RULES, BlockFormat, FloatFormat, RoundingMode, ScaleRule
+from refimpl.formats import SCALE_RULES, BlockFormat, FloatFormat, IntFormat, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
 from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
-from refimpl.ops.definitions import kernels
+from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.floats import _fields, decode, encode, quantize
 from refimpl.ops.rounding import RoundingRule
 from refimpl.ops.rows import Axes, to_rows
@@ -121,22 +122,74 @@ def quantize_blocks(
     use = kernels(x.size)
     kernel = use.blocks
     record, source = kernel.block_fields(to), _fields(x.dtype.name, use)
-    mode = rule.for_kernels(use)
     codes = np.empty(rows.shape, arrays.code_dtype(to.bits))
     known, least = scales is not None, _least(caller, to, least_scale)
     found = np.empty(len(rows), arrays.code_dtype(to.scale.bits))
     if known:
         found[...] = layout.rows_of("scales", _scale_codes(caller, to, scales, layout.scale_shape))
-    if not to.tensor_scale:
-        which = kernel.GIVEN if known else kernel.SCALE_RULES.index(scale_rule)
-        kernel.encode(rows, codes, found, source, record, which, mode, words)
-        return BlockCodes(layout.elements(codes), layout.scales(found), 1.0)
-    if given is None:
-        given = kernel.scale_of_tensor(rows, to, source, _fields("float32", use))
+    which = kernel.GIVEN if known else kernel.SCALE_RULES.index(scale_rule)
+    tops = _tops(use, rows, source)
+    if to.tensor_scale and given is None:
+        given = kernel.scale_of_tensor(tops, to, source, _fields("float32", use))
+    single = np.float32(1) if given is None else given
+    bits = np.uint64(single.view(np.uint32))
     one = np.uint64(least or to.scale.bias << to.scale.mantissa_bits)
-    bits = np.uint64(np.float32(given).view(np.uint32))
-    kernel.encode_two_levels(rows, codes, found, source, record, bits, one, np.uint64(least), known, mode, words)
-    return BlockCodes(layout.elements(codes), layout.scales(found), float(given))
+    two_levels = bits, one, np.uint64(least), known
+    if _is_fast(use, to, x.dtype, rule):
+        if to.tensor_scale:
+            kernel.two_level_scales(tops, found, source, record, *two_levels)
+        else:
+            kernel.mx_scales(tops, found, source, record, which)
+        _divided(use, rows, codes, _values_of(to.scale)[found] * np.float64(single), source, to, rule, words)
+    elif to.tensor_scale:
+        kernel.encode_two_levels(rows, codes, found, source, record, *two_levels, rule.for_kernels(use), words)
+    else:
+        kernel.encode(rows, codes, found, source, record, which, rule.for_kernels(use), words)
+    return BlockCodes(layout.elements(codes), layout.scales(found), float(single))
+
+
+def _is_fast(use, fmt, dtype: np.dtype, rule: RoundingRule) -> bool:
+    """Tell whether `refimpl.kernels.block_quotients` serves a block format: always, but for odd ones."""
+    exact = not fmt.tensor_scale and dtype != np.float64  # float32 has the quotients themselves
+    return use is not DEFINITIONS and use.block_quotients.fits(fmt.grid, fmt.scale) and (exact or not rule.stochastic)
+
+
+def _tops(use, rows: np.ndarray, source) -> np.ndarray:
+    """Return the bits of the largest magnitude of each row."""
+    if use is DEFINITIONS:
+        return rows
+    tops = np.empty(len(rows), rows.dtype)
+    use.blocks.largest(rows, tops, source)
+    return tops
+
+
+def _divided(use, rows, codes, divisors, source, fmt, rule: RoundingRule, words) -> None:
+    """Write the codes of elements, each row's over a divisor (float64, NaN for zeros) and rounded once."""
+    step = max(arrays.CHUNK // max(rows.shape[1], 1), 1)
+    kernel, record, mode = use.float_codes, use.float_codes.fields(fmt.grid), rule.for_kernels(use)
+    fast = rule.mode == "ties_to_even" and use.float32_codes.fits_float32(fmt.grid)
+    target = use.float32_codes.float32_code_target(fmt.grid, "saturate") if fast else None
+    for top in range(0, len(rows), step):
+        for left in range(0, rows.shape[1], arrays.CHUNK):
+            part = slice(top, top + step), slice(left, left + arrays.CHUNK)
+            scaled = np.empty(rows[part].shape, np.uint32)
+            use.block_quotients.quotients(rows[part], divisors[top : top + step], scaled, source)
+            scaled, into = scaled.reshape(-1), codes[part].reshape(-1)
+            if fast:
+                use.float32_codes.encode_ties_to_even(scaled, into, target)
+            else:
+                kernel.encode(scaled, into, _fields("float32", use), record, mode, words[part].reshape(-1))
+            if isinstance(fmt.element, IntFormat):
+                use.block_quotients.to_twos_complement(into, 1 << (fmt.bits - 1))
+
+
+@lru_cache(maxsize=32)
+def _values_of(fmt) -> np.ndarray:
+    """Return the values of all codes of an element or a scale, as float64."""
+    codes = np.arange(1 << fmt.bits)
+    if isinstance(fmt, IntFormat):
+        return np.where(codes < 1 << (fmt.bits - 1), codes, codes - (1 << fmt.bits)) * 2.0 ** (2 - fmt.bits)
+    return decode(codes, fmt)
 
 
 class ScaledCodes(NamedTuple):
@@ -219,9 +272,15 @@ def quantize_scaled(
         back = quantize(given, of)
         _arguments.every(caller, "scale", given, (given == back) & (back > 0), f"a value of {of} above zero")
         scales[...] = layout.rows_of("scale", encode(given, of))
-    record, one = use.blocks.block_fields(Scaled(to, of)), np.uint64(of.bias << of.mantissa_bits)
-    how = np.uint64(0), one, np.uint64(1), scale is not None, rule.for_kernels(use), words
-    use.blocks.encode_two_levels(rows, codes, scales, _fields(x.dtype.name, use), record, *how)
+    pair, one, known = Scaled(to, of), np.uint64(of.bias << of.mantissa_bits), scale is not None
+    source, record = _fields(x.dtype.name, use), use.blocks.block_fields(pair)
+    two_levels = np.uint64(0), one, np.uint64(1), known
+    if _is_fast(use, pair, x.dtype, rule):
+        use.blocks.two_level_scales(_tops(use, rows, source), scales, source, record, *two_levels)
+        _divided(use, rows, codes, decode(scales, of), source, pair, rule, words)
+    else:
+        how = *two_levels, rule.for_kernels(use), words
+        use.blocks.encode_two_levels(rows, codes, scales, source, record, *how)
     dtype = np.float16 if scale_format == "float16" else np.float32
     return ScaledCodes(layout.elements(codes), layout.scales(decode(scales, of, dtype=dtype)))
 
@@ -346,15 +405,18 @@ def decode_blocks(
         allowed = f"{layout.scale_shape}, one for {to.block_size} codes"
         raise ValueError(_arguments.message(caller, "scales", f"of shape {scales.shape}", allowed))
     use = kernels(codes.size)
+    by_row = layout.rows_of("scales", scales)
+    by_table = to.bits <= 8 and not (to.tensor_scale and to.grid.infinity_code)  # a scale of 0 leaves infinity
+    if use is not DEFINITIONS and by_table and use.block_quotients.fits(to.grid, to.scale):
+        x = np.empty(rows.shape, np.float32 if dtype == np.float32 else np.float64)
+        table = _values_of(to.element)
+        table = np.concatenate([table, np.negative(table)])
+        use.block_quotients.decode(rows, _values_of(to.scale)[by_row] * np.float64(single), x, table)
+        with np.errstate(over="ignore"):
+            return layout.elements(x.astype(dtype, copy=False))
     x = np.empty(rows.shape, dtype)
-    use.blocks.decode(
-        rows,
-        layout.rows_of("scales", scales),
-        x.view(arrays.FLOATS[dtype.name]),
-        use.blocks.block_fields(to),
-        np.uint64(single.view(np.uint32)),
-        _fields(dtype.name, use),
-    )
+    tensor, into = np.uint64(single.view(np.uint32)), x.view(arrays.FLOATS[dtype.name])
+    use.blocks.decode(rows, by_row, into, use.blocks.block_fields(to), tensor, _fields(dtype.name, use))
     return layout.elements(x)
 
 

@@ -10,6 +10,9 @@ from refimpl import ops
 from refimpl.formats import SCALE_RULES, BlockFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.floats import to_float32
+from refimpl.kernels import blocks as kernel
+from refimpl.kernels import float_codes as float_kernel
+from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import blocks as spec
 from refimpl.spec import float_codes
 from refimpl.spec.float_codes import from_float, to_float
@@ -42,9 +45,10 @@ def blocks_of(fmt, dtype=np.float32, seed=0):
         for nudge in (0, 1, -1):
             row = rng.uniform(-1, 1, n)
             row[rng.integers(n)] = 1
-            peak = np.asarray(largest, dtype)
-            if nudge:
-                peak = np.nextafter(peak, dtype(nudge * np.inf))
+            with np.errstate(over="ignore"):
+                peak = np.asarray(largest, dtype)
+                if nudge:
+                    peak = np.nextafter(peak, dtype(nudge * np.inf))
             rows.append(row * float(peak))
     for special in (np.zeros(n), np.full(n, -0.0), np.full(n, 2.0**-149), np.full(n, 2.0**-140), np.full(n, 3e38)):
         rows.append(special)
@@ -113,9 +117,10 @@ def test_mx_is_as_defined_under_every_scale_rule(name, rule):
 
 
 @pytest.mark.parametrize("rule", SCALE_RULES)
-@pytest.mark.parametrize("element", ["e3m0", "e2m2ieee", "e0m4", "int4", "e5m10ieee"])
+@pytest.mark.parametrize("element", ["e3m0", "e2m2ieee", "e0m4", "int4", "e5m10ieee", "e8m3"])
 def test_blocks_of_other_elements_are_as_defined(element, rule):
-    # e3m0: the largest element is a power of two, where the nearest scale meets its own tie
+    # e3m0: the largest element is a power of two, where the nearest scale meets its own tie; e8m3: no quotient
+    # of float32 reaches as far as its elements, and the general kernel takes them
     fmt = BlockFormat(element=format_of(element), scale=format_of("e8m0fnu"), block_size=7)
     got = assert_is_defined(blocks_of(fmt), fmt, rule)
     assert_decodes_as_defined(got.codes, got.scales, fmt)
@@ -178,6 +183,60 @@ def test_every_code_under_every_scale_decodes_as_defined(name):
         scales = np.full((1, codes.size // fmt.block_size), scale)
         tensor_scale = 1.0 if not fmt.tensor_scale else float(np.float32(0.7))
         assert_decodes_as_defined(codes[None], scales, fmt, tensor_scale)
+
+
+def kernel_codes(x, fmt, scales, tensor, mode, words):
+    """What the general kernel gives, which divides in integers of 64 bits."""
+    source = float_kernel.fields(format_of(x.dtype.name))
+    codes, found = np.empty(x.shape, np.uint8 if fmt.bits <= 8 else np.uint16), scales.copy()
+    bits = x.view(f"u{x.dtype.itemsize}")
+    if not fmt.tensor_scale:
+        kernel.encode(bits, codes, found, source, kernel.block_fields(fmt), kernel.GIVEN, mode, words)
+        return codes
+    single = np.uint64(np.float32(tensor).view(np.uint32))
+    levels = single, np.uint64(56), np.uint64(0), True
+    kernel.encode_two_levels(bits, codes, found, source, kernel.block_fields(fmt), *levels, mode, words)
+    return codes
+
+
+def near_ties(fmt, scales, tensor, dtype, seed):
+    """Values of elements and halfway between them under each row's scale, their neighbours, and random ones."""
+    rng = np.random.default_rng(seed)
+    n = 2 * fmt.block_size
+    grid = ops.decode(np.arange(fmt.grid.max_code + 1), fmt.grid)
+    points = np.concatenate([grid, (grid[1:] + grid[:-1]) / 2])
+    x = rng.choice(points, (len(scales), n)) * rng.choice([-1.0, 1.0], (len(scales), n))
+    x[:, ::7] = rng.standard_normal(x[:, ::7].shape) * 2.0 ** rng.integers(-60, 20, x[:, ::7].shape)
+    by = (ops.decode(scales, fmt.scale) * tensor)[:, None]
+    with np.errstate(over="ignore", under="ignore"):
+        x = (x * by).astype(dtype)
+    with np.errstate(over="ignore"):
+        x = np.where(rng.random(x.shape) < 0.3, np.nextafter(x, dtype(np.inf)), x)
+        x = np.where(rng.random(x.shape) < 0.3, np.nextafter(x, dtype(-np.inf)), x)
+    return np.where(np.isfinite(x), x, dtype(1)).reshape(-1, fmt.block_size)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", [*MX, "nvfp4", "blocks of float16", "e4m3 by e5m2"])
+def test_quotients_rounded_to_odd_give_the_codes_of_long_division(name, dtype):
+    wide = BlockFormat(element=format_of("float16"), scale=format_of("e8m0fnu"), block_size=32)
+    fmt = {"blocks of float16": wide, "e4m3 by e5m2": TWO_LEVELS}.get(name) or format_of(name)
+    rng = np.random.default_rng(5)
+    middle = fmt.scale.bias << fmt.scale.mantissa_bits
+    reach = 8 if dtype == np.float16 else 30 if not fmt.tensor_scale else middle - 1
+    tensor = 1.0 if not fmt.tensor_scale else float(np.float32(0.7))
+    scales = rng.integers(middle - reach, middle + reach, 300).astype(np.uint8)
+    x = near_ties(fmt, scales, tensor, dtype, 6)
+    scales = np.repeat(scales, 2)
+    for i, rounding in enumerate(
+        ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd", "stochastic")
+    ):
+        seed = {"seed": 3} if i == 6 else {}
+        words = RoundingRule(rounding, seed=3).words(x.size).reshape(x.shape[0], -1)
+        given = {"tensor_scale": tensor} if fmt.tensor_scale else {}
+        got = ops.quantize_blocks(x, fmt, scales=scales[:, None], rounding=rounding, **given, **seed)
+        mode = float_kernel.mode(rounding, "saturate")
+        assert (got.codes == kernel_codes(x, fmt, scales, tensor, mode, words)).all(), rounding
 
 
 # -- the definition against the published rules ----------------------------------------------------
