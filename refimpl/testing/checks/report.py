@@ -133,7 +133,8 @@ class Report(Shown):
     def __str__(self) -> str:
         lines = self._shown()[0].splitlines()[:1]
         for kind in ("use", "case group", "law"):
-            lines += [f"{kind}s", *(str(r) for r in self.results if r.kind == kind)]
+            of_kind = [str(r) for r in self.results if r.kind == kind]
+            lines += [f"{kind}s", *of_kind] if of_kind else []
         for result in self.failures:
             lines += ["", f"{result.name}: {result.statement}"]
             if result.failure:
