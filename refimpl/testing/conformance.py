@@ -9,6 +9,7 @@ import numpy as np
 from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
 from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
+from refimpl.formats.units import MatrixUnit
 from refimpl.ops.codes import IntegerOverflow
 from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report, failing_cases
@@ -22,6 +23,7 @@ from refimpl.testing.implementations.implementations import format_of_implementa
 from refimpl.testing.implementations.probe import Probe
 from refimpl.testing.operations.judging import conform_operation
 from refimpl.testing.operations.operation import Operation
+from refimpl.testing.operations.sums import KINDS, conform_sum
 
 
 def conform(
@@ -30,6 +32,10 @@ def conform(
     *,
     op: str | None = None,
     out_format=None,
+    unit: str | MatrixUnit | None = None,
+    accumulate=None,
+    order: str | None = None,
+    chunk: int | None = None,
     rounding: RoundingMode = "ties_to_even",
     overflow: Overflow | IntegerOverflow = "overflow",
     nan: NanRule = "zero",
@@ -55,9 +61,12 @@ def conform(
         An operation, instead of the format's own rounding: any of `refimpl`'s on one to three operands, ``add``,
         ``fma``, ``exp``, ``maximum_number``, ...; ``<``, ``==``, ... or ``lt``, ``eq``, ...; ``convert``, and
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
-        `refimpl.testing.operations.asked` has the others.
+        `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
+        `identify_sum`; of a unit it may take a third argument, the first accumulator.
     out_format : FloatFormat, PositFormat or a name, optional
         Of the results of `op`, by default that of the operands.
+    unit, accumulate, order, chunk
+        Of ``sum``, ``dot`` and ``matmul``: as for `refimpl.matmul`.
     rounding, overflow, nan : str
         What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
         own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
@@ -99,6 +108,15 @@ def conform(
     >>> conform(adder, "float8_e4m3fn", op="add").diagnoses[0]
     'computes in bfloat16 and converts: rounds twice'
     """
+    how = {"unit": unit, "accumulate": accumulate, "order": order, "chunk": chunk}
+    if op in KINDS:
+        rules = {"rounding": rounding, "overflow": overflow, "random_bits": random_bits}
+        defaults = {"rounding": "ties_to_even", "overflow": "overflow", "random_bits": None}
+        how |= {name: got for name, got in rules.items() if got != defaults[name]}
+        return conform_sum(implementation, op, format, time_limit=time_limit, **how)
+    for name, got in how.items():
+        if got is not None:
+            raise wrong_value("conform", name, got, f"None unless op is one of {', '.join(KINDS)}")
     if op is not None:
         own = {"scale": scale, "zero_point": zero_point, "scale_rule": scale_rule, "tensor_scale": tensor_scale}
         return _of_operation(

@@ -1,0 +1,83 @@
+"""`conform` of sums, dot products and matrix products: units and orders pass as themselves and as nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.formats.units import UNITS
+
+conform = rf.testing.conform
+E4M3 = "float8_e4m3fn"
+UNDER_TEST = [("hopper-fp8", E4M3), ("ampere-f16", "float16"), ("cdna3-f16", "float16"), ("cdna2-f16", "float16")]
+
+
+@pytest.mark.parametrize("unit, fmt", UNDER_TEST)
+def test_a_unit_passes_as_itself_with_first_accumulators(unit, fmt):
+    report = conform(lambda a, b, c: rf.matmul(a, b, fmt, unit=unit, initial=c), fmt, op="matmul", unit=unit)
+    assert report.passed and "initial" in [result.name for result in report.results], str(report)
+
+
+FAULTS = [
+    ({"fraction_bits": 12}, "keeps 12 bits behind the point, not 13"),
+    ({"cut": "ties_to_even"}, "cut ties_to_even"),
+    ({"align": "products"}, "exponents of products"),
+    ({"rounding": "ties_to_even"}, "accumulator ties_to_even"),
+    ({"terms": 16}, "16 terms at a time"),
+    ({"carry_bits": 0}, "0 bits for carries"),
+    ({"into": rf.format("float32")}, "accumulator is float32"),
+]
+
+
+@pytest.mark.parametrize("fields, said", FAULTS, ids=lambda v: str(v)[:20])
+def test_a_unit_with_one_fault_is_caught_and_the_fault_named(fields, said):
+    wrong = replace(UNITS["hopper-fp8"], **fields)
+    report = conform(lambda a, b: rf.matmul(a, b, E4M3, unit=wrong), E4M3, op="matmul", unit="hopper-fp8")
+    assert not report.passed and any(said in text for text in report.diagnoses), report.diagnoses
+
+
+def test_another_unit_is_named():
+    report = conform(lambda a, b: rf.dot(a, b, "float16", unit="turing-f16"), "float16", op="dot", unit="volta-f16")
+    assert not report.passed and any("turing-f16" in text for text in report.diagnoses), report.diagnoses
+
+
+def test_the_smallest_failure_is_explained_term_by_term():
+    wrong = replace(UNITS["hopper-fp8"], fraction_bits=12)
+    text = str(conform(lambda a, b: rf.matmul(a, b, E4M3, unit=wrong), E4M3, op="matmul", unit="hopper-fp8"))
+    assert "13 bits kept behind the point, the rest cut toward_zero" in text and "lost" in text and "shifted by" in text
+
+
+def one_after_the_other(a, b):
+    total = np.zeros((len(a), b.shape[1]), np.float32)
+    for k in range(a.shape[1]):
+        total = total + a[:, k : k + 1] * b[k : k + 1]
+    return total
+
+
+def test_an_order_passes_as_itself_and_is_named_where_another_is_asked_for():
+    passed = conform(one_after_the_other, "float16", op="matmul", accumulate="float32")
+    assert passed.passed, str(passed)
+    report = conform(one_after_the_other, "float16", op="matmul", unit="hopper-f16")
+    assert not report.passed and "sequential in float32" in report.diagnoses[0]
+
+
+def test_a_sum_of_another_order_is_told_by_its_tree():
+    report = conform(lambda x: np.float32(np.cumsum(x[::-1])[-1]), "float32", op="sum")
+    assert not report.passed and "adds otherwise" in report.diagnosis
+    assert conform(lambda x: np.cumsum(x)[-1], "float32", op="sum").passed
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"op": "matmul", "unit": "hoper-fp8"}, "did you mean"),
+        ({"op": "matmul", "unit": "ampere-f16"}, "float16"),
+        ({"op": "matmul", "unit": "blackwell-mxfp8"}, "without block scales"),
+        ({"op": "add", "unit": "hopper-fp8"}, "None unless op"),
+        ({"op": "dot", "order": "backwards"}, "backwards"),
+    ],
+)
+def test_misuse_is_refused(options, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        conform(np.dot, E4M3, **options)
