@@ -156,7 +156,7 @@ def conform(
         tallies.append(tally)
     if not any(result.tried for result in results):
         results.append(CheckResult("tried", "use", "something can be tried", 1, 1))
-    return _concluded(probe, results, tallies)
+    return concluded(probe, results, tallies)
 
 
 def _of_operation(implementation, format, op, out_format, rules, others, inputs, time_limit) -> Report:
@@ -247,7 +247,7 @@ def _hold_to_the_definition(behaviour: Behaviour | Scaled) -> None:
             )
 
 
-def _concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
+def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
     failed = [result.name for result in results if result.failed]
     seen = [s for tally in tallies for s in tally.seen]
     hints = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
