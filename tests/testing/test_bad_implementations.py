@@ -175,6 +175,7 @@ def test_ctrl_c_ends_the_judge_and_what_it_waits_for():
 
     def interrupt():
         began.wait()
+        time.sleep(0.3)  # until the judge waits for the answer
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()

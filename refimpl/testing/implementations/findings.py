@@ -126,8 +126,8 @@ def _within(seconds, function, arguments) -> np.ndarray:
 
     ended = threading.Event()
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
-    thread.start()
     try:
+        thread.start()
         ended.wait(seconds)
         prepared = time.monotonic() + PREPARATION
         while not ended.is_set() and _prepares(thread) and time.monotonic() < prepared:
