@@ -18,7 +18,6 @@ import sys
 import tempfile
 from functools import cache, wraps
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import llvmlite
@@ -94,10 +93,8 @@ def _in_python(function):
 
 
 def _with_fields(argument):
-    """Return a list of records with attributes for an array of records, and everything else as it is."""
-    if not (isinstance(argument, np.ndarray) and argument.dtype.names):
-        return argument
-    return [SimpleNamespace(**{name: record[name] for name in argument.dtype.names}) for record in argument]
+    """Return an array of records as one whose records have attributes, and everything else as it is."""
+    return argument.view(np.recarray) if isinstance(argument, np.ndarray) and argument.dtype.names else argument
 
 
 def intrinsic(in_python):

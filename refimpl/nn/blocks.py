@@ -65,8 +65,9 @@ class Residual(Layer):
 
         main, main_backward = self.main.program(writer, writer.space.share(x))
         skip, skip_backward = self.skip.program(writer, x)
+        skip, first = writer.rounding_of(self.round_skip, skip)
         y = writer.space.take(main.shape, main.needs_gradient)
-        first, second = writer.rounding_of(self.round_skip, skip), writer.rounding_after(self.round_sum, y)
+        second = writer.rounding_after(self.round_sum, y)
         writer.call(rounding.round_sum, main.flat, skip.flat, y.flat, first[0], *second)
         writer.space.give(main, skip)
 

@@ -9,7 +9,8 @@ magnitude first.  For comparison there is a map of equal spacing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class EightBit:
     ):
         exact = [False] * len(sizes) if exact is None else exact
         self._exact = np.repeat(np.asarray(exact, bool), sizes)
+        self._places = _places(sizes, exact, block)
         kept = [size for size, as_it_is in zip(sizes, exact, strict=True) if not as_it_is]
         ends = np.cumsum([0, *kept])
         starts = [np.arange(end - size, end, block) for size, end in zip(kept, ends[1:], strict=True)]
@@ -55,6 +57,17 @@ class EightBit:
         self.codes = np.full(ends[-1], np.searchsorted(self.table, 0), np.uint8)
         self.largest = np.zeros(self._starts.size, np.float32)
         self.kept = np.zeros(self._exact.sum(), np.float32)
+
+    def calls(self, x: np.ndarray) -> list[tuple[Callable, tuple]]:
+        """Return the calls of kernels that read into x, and write from it, in one pass each."""
+        from refimpl.nn.engine import eight_bit as kernels
+
+        kept = self.codes, self.largest, self.kept
+        first = _first_codes(self._between.tobytes())
+        return [
+            (kernels.read, (*kept, self.table, self._places, x)),
+            (kernels.write, (x, *kept, self._between, first, self._places)),
+        ]
 
     @property
     def nbytes(self) -> int:
@@ -80,3 +93,25 @@ class EightBit:
         inverse = 1 / np.maximum(self.largest, np.float32(1e-38))
         scaled = np.clip(x * np.repeat(inverse, self._lengths), -1, 1)
         self.codes = np.searchsorted(self._between, scaled, side="left").astype(np.uint8)
+
+
+def _places(sizes: Sequence[int], exact: Sequence[bool], block: int) -> np.ndarray:
+    """Return where each block lies: see `refimpl.nn.engine.eight_bit`."""
+    found, start, codes, kept, number = [], 0, 0, 0, 0
+    for size, as_it_is in zip(sizes, exact, strict=True):
+        if as_it_is:
+            found.append((start, size, kept, -1))
+            kept += size
+        for at in () if as_it_is else range(0, size, block):
+            found.append((start + at, min(block, size - at), codes + at, number))
+            number += 1
+        codes += 0 if as_it_is else size
+        start += size
+    return np.array(found, np.int64).reshape(-1, 4)
+
+
+@lru_cache(maxsize=4)
+def _first_codes(between: bytes) -> np.ndarray:
+    from refimpl.nn.engine.eight_bit import first_codes
+
+    return first_codes(np.frombuffer(between, np.float32))

@@ -200,7 +200,7 @@ class BatchNorm(Layer):
         vectors = writer.space.take((2, self.channels))
         scale, shift = (writer.parameter(self, name) for name in ("scale", "shift"))
         settings = np.float32(self.momentum), np.float32(self.epsilon), writer.training
-        rounding = writer.rounding_of(before, x)
+        x, rounding = writer.rounding_of(before, x)
         writer.call(kernels.moments, x.rows, self.mean, self.variance, *settings, vectors, *rounding)
         y = writer.space.take(x.shape)
         rounding = writer.rounding_after(after, y)
@@ -210,7 +210,7 @@ class BatchNorm(Layer):
         def backward(dy):
             dx = writer.space.take(x.shape)
             gradients = [writer.gradient_of(self, name) for name in ("scale", "shift")]
-            rounding = writer.rounding_of(after, dy, backward=True)
+            dy, rounding = writer.rounding_of(after, dy, backward=True)
             known = x.rows, dy.rows, vectors, scale, shift, relu
             writer.call(kernels.gradient_sums, *known, dx.rows, *gradients, *rounding)
             writer.space.give(dy)

@@ -268,23 +268,29 @@ class OptimizerState:
         if self._at_once is None:
             return []
         state = [self.weights for _ in self.state]
-        return [(self._kernel(), (*self._arguments(1.0, self.weights, 1.0, False, state), ROUND_PART))]
+        step = self._kernel(), (*self._arguments(1.0, self.weights, 1.0, False, state), ROUND_PART)
+        return [step, *(call for s in self.state if isinstance(s, EightBit) for call in s.calls(self.weights))]
 
     def _step_at_once(self, rate, gradient, loss_scale, guarded) -> bool:
         from refimpl.nn.engine.rounding import ROUND_PART
 
         at_once = self._at_once
         assert at_once is not None
-        state = [s.read() if isinstance(s, EightBit) else s for s in self.state]
+        state, write = [], []
+        for vector, kept in zip(self._new, self.state, strict=True):
+            if isinstance(kept, EightBit):
+                (read, arguments), then = kept.calls(vector)
+                read(*arguments)
+                write.append(then)
+            state.append(vector if isinstance(kept, EightBit) else kept)
         with self.rounder.drawing(at_once.streams) as drawn:
             moved = self._kernel()(*self._arguments(rate, gradient, loss_scale, guarded, state), ROUND_PART.value)
             if not moved:
                 drawn(at_once.of_gradients)
         if moved:
             self.steps += 1
-            for kept, vector in zip(self.state, state, strict=True):
-                if isinstance(kept, EightBit):
-                    kept.write(vector)
+            for kernel, arguments in write:
+                kernel(*arguments)
         return moved
 
     def _round_by(self, rounder: Rounder) -> None:

@@ -15,7 +15,7 @@ from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SCALINGS, SUM_ROLES, Prec
 
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
 
-_ROLES = list(ROLES)
+_ROLES = [*ROLES, *PRODUCT_ROLES]
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -64,9 +64,11 @@ class Rounder:
 
     def rounds_products(self, layer: str) -> bool:
         """Tell whether operands or gradients of a layer's products are rounded, or their sums."""
-        return any(self.rounding(role, layer) is not None for role in PRODUCT_ROLES) or any(
-            self.precision.accumulator_of(role, layer) is not None for role in SUM_ROLES
-        )
+        return self.rounds_sums(layer) or any(self.rounding(role, layer) is not None for role in PRODUCT_ROLES)
+
+    def rounds_sums(self, layer: str) -> bool:
+        """Tell whether sums of a layer's products are rounded."""
+        return any(self.precision.accumulator_of(role, layer) is not None for role in SUM_ROLES)
 
     def override(self, role: str, layer: str, **changes) -> None:
         """Change how a role is rounded in a layer, where it is rounded."""
@@ -97,11 +99,16 @@ class Rounder:
         known = self.rounding(role, layer)
         if known is None:
             return np.zeros(1, SITE)
-        if known.site is None or known.rule.per != "tensor":
+        fmt = known.rule.format
+        in_blocks = isinstance(fmt, BlockFormat) and not fmt.tensor_scale and fmt.scale.maxexp == 128
+        if known.site is None or known.rule.per != "tensor" and not in_blocks:
             return None
         site = known.site.copy()
         site["role"], site["scaling"] = _ROLES.index(role), SCALINGS.index(known.rule.scaling)
-        site["integer"], site["top"] = isinstance(known.rule.format, IntFormat), known.largest
+        site["integer"], site["top"] = isinstance(fmt, IntFormat), known.largest
+        if in_blocks:
+            site["block"], site["scaling"], site["top_exponent"] = fmt.block_size, 0, fmt.max_exponent
+            site["zero_sign_mask"] *= not isinstance(fmt.element, IntFormat)  # in two's complement no zero has a sign
         if known.rule.scaling == "delayed":
             site["past"] = self.past(f"{role} {layer} {which}").ctypes.data
         return site
@@ -135,26 +142,37 @@ class Rounder:
             return out
         x = np.ascontiguousarray(x)
         out = np.empty_like(x) if out is None else out
+        scale = self._round(x, out, role, rounding, f"{role} {layer} {which}", self.calls)
+        if self.plan is not None:
+            self.plan[self.calls] = (role, layer, x.shape, rounding.rule, scale)
+        self.calls += 1
+        return out
+
+    def within(self, x: np.ndarray, out: np.ndarray, role: str, layer: str, stream: int) -> None:
+        """Round x into out, which may be x, as one of the calls of a pass of kernels, from its stream-th stream."""
+        rounding = self.rounding(role, layer)
+        assert rounding is not None
+        source = x.copy() if np.shares_memory(x, out) else x
+        self._round(source, out, role, rounding, f"{role} {layer} ", self.calls + stream)
+
+    def _round(self, x, out, role: str, rounding: TensorRounding, place: str, stream: int) -> float:
+        """Round x into another array; return the scale, NaN where there are many."""
         flat, result = x.reshape(-1), out.reshape(-1)
         if self.counting:
             before = self._census(flat, rounding)
         scale = 1.0
         if rounding.rule.per != "tensor" or isinstance(rounding.format, CodeBook):
             scale = math.nan  # there are many
-            rounding.by_vectors(x, out, self.seed, self.calls)
+            rounding.by_vectors(x, out, self.seed, stream)
         elif rounding.rule.scaling == "none":
-            rounding(flat, result, self.seed, self.calls)
+            rounding(flat, result, self.seed, stream)
         else:
-            largest = self._largest(flat, rounding.rule.scaling, f"{role} {layer} {which}")
-            found = rounding.scales(np.array(largest))
+            found = rounding.scales(np.array(self._largest(flat, rounding.rule.scaling, place)))
             scale = float(found)
-            rounding.scaled(flat, result, found, self.seed, self.calls)
-        if self.plan is not None:
-            self.plan[self.calls] = (role, layer, x.shape, rounding.rule, scale)
-        self.calls += 1
+            rounding.scaled(flat, result, found, self.seed, stream)
         if self.counting:
             self._count(role, flat.size, before, self._census(result, rounding))
-        return out
+        return scale
 
     def _largest(self, flat, scaling, place) -> float:
         largest = float(np.abs(flat).max(initial=0)) if flat.size else 0.0
@@ -200,7 +218,7 @@ class TensorRounding:
             how = STOCHASTIC if rounding.rounding == "stochastic" else TO_EVEN
             target = float32_target(fmt, rounding.overflow)
             target = target._replace(nan_bits=np.float32(np.nan).view(np.uint32), nan_sign_flip=np.uint32(0))
-            self.site = np.array([(how, 0, 0, self.largest_bits, *target, 0, 0, 0, 0, 0)], SITE)
+            self.site = np.array([(how, 0, 0, self.largest_bits, *target, *7 * [0])], SITE)
 
     def __call__(self, flat: np.ndarray, result: np.ndarray, seed: np.uint64, stream: int) -> None:
         """Round, without a scale."""

@@ -8,12 +8,25 @@ import pytest
 
 import refimpl as rf
 from refimpl.data import Task
+from refimpl.nn.eight_bit import EightBit
+from refimpl.nn.engine import rounding
 from refimpl.nn.engine.program import network_program
 from refimpl.nn.engine.workspace import Workspace
-from refimpl.nn.precision import ROLES
+from refimpl.nn.optimizer import EIGHT_BIT_PARTS
+from refimpl.nn.precision import PRODUCT_ROLES, ROLES
 from refimpl.nn.rounder import Rounder
 
 RNG = np.random.default_rng(0)
+
+
+def operands(values, gradients, **how):
+    """Return a policy that rounds what is multiplied, gradients stochastically."""
+    value, gradient = (
+        rf.nn.Rounding(format=f, rounding=r, **how) for f, r in ((values, "ties_to_even"), (gradients, "stochastic"))
+    )
+    return rf.Precision(roles=dict(zip(PRODUCT_ROLES, (value, value, gradient), strict=True)))
+
+
 POLICIES = {
     "float32": rf.nn.presets.float32(),
     "stochastic": rf.nn.presets.peppp(),
@@ -34,13 +47,19 @@ POLICIES = {
     "momentum kept": rf.Precision(low="e4m3", high="e8m7", roles={"momentum": None}),
     "gradients only": rf.Precision(roles={"activation gradient": "e5m2"}),
     "biases wider": rf.Precision(low="e4m3", high="e8m7", layers={"* Linear": {"weight": "e8m7"}}),
-}
-DIRECTED = rf.nn.Rounding(format="e4m3", rounding="toward_zero")
-LEFT_OUT = {
-    "directed": rf.Precision(low="e4m3", high="e8m7", roles={"activation": DIRECTED, "weight": DIRECTED}),
+    "blocks": operands("mxfp8_e4m3", "mxfp8_e5m2"),
+    "blocks of integers": operands("mxint8", "mxint8"),
+    "blocks of two levels": rf.nn.presets.nvfp4(hadamard=None),
+    "operands scaled": operands("e4m3", "e5m2", scaling="current"),
+    "operands by rows": operands("int8", "int8", per="row"),
+    "directed": rf.Precision(low="e4m3", high="e8m7", rounding="toward_zero"),
     "posits": rf.Precision(low="posit8_2", high="posit16_2", rounding="ties_to_even"),
-    "sums": rf.Precision(roles={"product": rf.nn.Accumulator(format="float16")}),
+    "code book": rf.Precision(
+        roles={"activation": rf.nn.Rounding(format="nf4"), "left operand": rf.nn.Rounding(format="nf4", per=7)}
+    ),
 }
+OF_OPTIMIZERS = ("float32", "stochastic", "mixed", "fp8", "fp8 delayed", "all scaled", "biases wider", "directed")
+SUMS = rf.Precision(roles={"product": rf.nn.Accumulator(format="float16")})
 
 
 def task(size, channels, images=34):
@@ -94,7 +113,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", OF_OPTIMIZERS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_takes_the_same_steps_both_ways(optimizer, policy):
     data = task(4, 1)
@@ -163,18 +182,72 @@ def test_the_engine_serves_these_policies(name):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_a_step_is_one_pass_but_for_kahan_s(policy, optimizer):
+@pytest.mark.parametrize("policy", OF_OPTIMIZERS)
+def test_a_step_is_one_pass_but_for_kahan_s_and_some_formats(policy, optimizer):
     network = rf.nn.mlp()
     network.initialize(np.random.default_rng(0))
     start = OPTIMIZERS[optimizer].start
     state, plain = (start(network.named_tensors(), Rounder(POLICIES[policy], 0), one_by_one=p) for p in (False, True))
-    assert (len(state.calls()), plain.calls()) == (int(optimizer != "kahan"), [])
+    at_once = optimizer != "kahan" and policy != "directed"
+    assert (bool(state.calls()), plain.calls()) == (at_once, [])
 
 
-@pytest.mark.parametrize("policy", LEFT_OUT)
-def test_what_the_engine_does_not_know_goes_layer_by_layer(policy):
-    assert written(rf.nn.cnn(), (4, 8, 8, 1), LEFT_OUT[policy]) is None
+def test_sums_that_are_rounded_go_layer_by_layer():
+    assert written(rf.nn.cnn(), (4, 8, 8, 1), SUMS) is None
+
+
+MAGNITUDES = np.float32([0.0, np.inf, np.nan, 1e-45, 3e-39, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3.4e38])
+
+
+@pytest.mark.parametrize("scaling", ["current", "delayed"])
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "int8", "int16"])
+def test_the_scale_of_a_tensor_and_what_it_makes_of_it_are_those_found_in_numpy_s_words(name, scaling):
+    rule = rf.nn.Rounding(format=name, rounding="stochastic", scaling=scaling)
+    plain, kernels = (Rounder(rf.Precision(roles={"activation": rule}), 1) for _ in range(2))
+    site = kernels.site("activation")
+    for largest in [*MAGNITUDES, *MAGNITUDES[::-1], *(RNG.random(9, np.float32) * 1000)]:
+        x = largest * np.float32(RNG.uniform(-1, 1, 70))
+        x[7] = -largest
+        expected, found = plain(x, "activation"), np.empty_like(x)
+        rounding.find_scale(x, site)
+        with kernels.drawing(1):
+            rounding.round_part(x, found, 0, site, kernels.noise)
+        assert np.array_equal(found, expected, equal_nan=True), largest
+    assert all(np.array_equal(kernels.magnitudes[k], past) for k, past in plain.magnitudes.items())
+
+
+@pytest.mark.parametrize("mode", ["ties_to_even", "stochastic"])
+@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"])
+def test_blocks_far_apart_short_zero_or_not_finite_are_rounded_as_blocks_are(name, mode):
+    precision = rf.Precision(roles={"left operand": rf.nn.Rounding(format=name, rounding=mode)})
+    x = np.float32(RNG.standard_normal((9, 101)) * 10.0 ** np.arange(-44, 38, 10)[:, None])
+    x[0, :5], x[1, 3], x[2, -1], x[3, 32:64] = [0, -0.0, 1e-45, -1e-45, 3e38], np.nan, -np.inf, -0.0
+    plain, kernels = Rounder(precision, 1), Rounder(precision, 1)
+    plain.counting = kernels.counting = True
+    expected, found = plain(x, "left operand"), np.empty_like(x)
+    with kernels.drawing(1):
+        site = kernels.site("left operand")
+        rounding.round_blocks(x, found, site, kernels.noise, rounding.ROUND_PART.value)
+    assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
+    assert plain.counts["left operand"].tolist() == kernels.counts["left operand"].tolist()
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_eight_bit_state_is_read_and_written_in_one_pass_as_in_numpy_s_words(signed, linear):
+    sizes, exact = (9000, 70, 300, 1), (False, True, False, False)
+    plain, kernels = (EightBit(sizes, signed=signed, block=100, linear=linear, exact=exact) for _ in range(2))
+    x = np.float32(RNG.standard_normal(sum(sizes)) * 10.0 ** RNG.integers(-7, 1, sum(sizes)))
+    x = x if signed else np.abs(x)
+    x[100 : 100 + plain._between.size] = plain._between
+    x[200] = x[100] = x[300] = 1  # so that the blocks' scale is 1
+    x[400:500], x[510], x[620] = 0, np.nan, np.inf
+    plain.write(x)
+    (read, arguments), (write, given) = kernels.calls(x)
+    write(*given)
+    assert all(np.array_equal(getattr(plain, p), getattr(kernels, p), equal_nan=p != "codes") for p in EIGHT_BIT_PARTS)
+    read(*arguments)
+    assert np.array_equal(x, plain.read(), equal_nan=True)
 
 
 def test_no_tensor_lies_where_another_still_lives_and_all_memory_comes_back():

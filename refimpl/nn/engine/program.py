@@ -19,7 +19,6 @@ import numpy as np
 from refimpl.nn.engine.workspace import LINE, Block, Workspace
 
 if TYPE_CHECKING:
-    from refimpl.kernels._by_address import Address
     from refimpl.nn.layer import Layer
     from refimpl.nn.layers import Round, Sequential
     from refimpl.nn.rounder import Rounder
@@ -103,55 +102,106 @@ class Writer:
         """Tell whether every operation of a layer is to be rounded."""
         return self._rounder.precision.accumulator_of(role, layer.name) is not None
 
-    def _rounding(self, layer: Round, backward: bool) -> tuple[np.ndarray, np.ndarray, Address] | None:
-        """Return what a kernel wants to know of a rounding, ``(site, noise, address)``; None if nothing is rounded."""
-        site = self._rounder.site(f"{layer.role} gradient" if backward else layer.role, layer.name)
-        if site is None:
-            raise NotServed
-        if not site["how"][0]:
-            return None
-        site["stream"] = self._streams
-        self._streams += 1
-        return site, self._rounder.noise, self.round_part
+    def _site(self, role: str, layer: str) -> tuple[np.ndarray | None, int]:
+        """Return how a role is rounded in a layer, None where kernels do not know how; and the stream it draws from."""
+        site = self._rounder.site(role, layer)
+        stream = self._streams
+        if site is None or site["how"][0]:
+            self._streams += 1
+        if site is not None:
+            site["stream"] = stream
+        return site, stream
 
-    def rounding_of(self, layer: Round | None, x: Block, *, backward: bool = False) -> tuple:
-        """Return what a kernel that rounds x, part by part, wants to know, its site NONE where it leaves x.
+    def _nothing(self) -> tuple:
+        """Return what a kernel that rounds is told where nothing is to be rounded, or was or will be by other calls."""
+        from refimpl.nn.engine.rounding import SITE
 
-        A scale is found in a call of its own, before.
+        return np.zeros(1, SITE), self._rounder.noise, self.round_part
+
+    def rounding_of(self, layer: Round | None, x: Block, *, backward: bool = False) -> tuple[Block, tuple]:
+        """Return what a kernel that rounds x, part by part, is to be given: x, and ``(site, noise, address)``.
+
+        A scale is found in a call of its own, before; so is rounded, into another block, what kernels cannot.
         """
-        from refimpl.nn.engine.rounding import SITE, find_scale
+        from refimpl.nn.engine.rounding import find_scale
 
-        found = None if layer is None else self._rounding(layer, backward)
-        if found is None:
-            return np.zeros(1, SITE), self._rounder.noise, self.round_part
-        if found[0]["scaling"][0]:
-            self.call(find_scale, x.flat, found[0])
-        return found
+        if layer is None:
+            return x, self._nothing()
+        role = f"{layer.role} gradient" if backward else layer.role
+        site, stream = self._site(role, layer.name)
+        if site is None:
+            y = self.space.take(x.shape, x.needs_gradient)
+            self.call(self._rounder.within, x, y, role, layer.name, stream)
+            self.space.give(x)
+            return y, self._nothing()
+        if site["scaling"][0]:
+            self.call(find_scale, x.flat, site)
+        return x, (site, self._rounder.noise, self.round_part)
 
     def rounding_after(self, layer: Round | None, y: Block, *, backward: bool = False) -> tuple:
-        """Return as `rounding_of` does, for the kernel that the next call is of, which makes y and rounds its parts.
+        """Return ``(site, noise, address)`` for the kernel of the next call, which makes y and rounds its parts.
 
         Where y is scaled, it has to be there before it can be rounded: that is done in calls of its own, afterwards.
         """
-        from refimpl.nn.engine.rounding import SITE, find_scale, round_part
+        from refimpl.nn.engine.rounding import find_scale, round_part
 
-        found = None if layer is None else self._rounding(layer, backward)
-        if found is not None and not found[0]["scaling"][0]:
-            return found
-        if found is not None:
-            self._after = [(find_scale, (y.flat, found[0])), (round_part, (y.flat, y.flat, 0, *found[:2]))]
-        return np.zeros(1, SITE), self._rounder.noise, self.round_part
+        if layer is None:
+            return self._nothing()
+        role = f"{layer.role} gradient" if backward else layer.role
+        site, stream = self._site(role, layer.name)
+        if site is None:
+            self._after = [(self._rounder.within, (y, y, role, layer.name, stream))]
+        elif site["scaling"][0]:
+            self._after = [(find_scale, (y.flat, site)), (round_part, (y.flat, y.flat, 0, site, self._rounder.noise))]
+        else:
+            return site, self._rounder.noise, self.round_part
+        return self._nothing()
 
     def round(self, layer: Round, x: Block, *, backward: bool = False) -> Block:
         """Write a rounding; x itself where nothing is rounded."""
         from refimpl.nn.engine.rounding import NONE, round_part
 
-        rounding = self.rounding_of(layer, x, backward=backward)
-        if rounding[0]["how"][0] == NONE:
-            return x
+        y, (site, noise, _) = self.rounding_of(layer, x, backward=backward)
+        if site["how"][0] == NONE:
+            return y
         y = self.space.take(x.shape, x.needs_gradient)
-        self.call(round_part, x.flat, y.flat, 0, *rounding[:2])
+        self.call(round_part, x.flat, y.flat, 0, site, noise)
         self.space.give(x)
+        return y
+
+    def _operand(self, role: str, layer: str, x, rows: int, *, turned: bool = False):
+        """Write the rounding of a tensor of a product, a Block or an array; return where it then is.
+
+        What shares a scale, where not all of it does, are neighbours in each of so many rows; in columns if turned.
+        """
+        from refimpl.nn.engine.rounding import find_scale, round_blocks, round_part, transpose
+
+        known, noise = self._rounder.rounding(role, layer), self._rounder.noise
+        if known is None:
+            return x
+        site, stream = self._site(role, layer)
+        y = self.space.take(x.shape, getattr(x, "needs_gradient", True))
+        if known.rule.per == "tensor":
+            if site is None:
+                self.call(self._rounder.within, x, y, role, layer, stream)
+            elif site["scaling"][0]:
+                self.call(find_scale, x.reshape(x.size), site)
+            if site is not None:
+                self.call(round_part, x.reshape(x.size), y.flat, 0, site, noise)
+        else:
+            a, b = x.reshape(rows, x.size // rows), y.reshape(rows, x.size // rows)
+            first, last = [self.space.take(a.shape[::-1]) for _ in range(2)] if turned else (a, b)
+            if turned:
+                self.call(transpose, a, first)
+            if site is None:
+                self.call(self._rounder.within, first, last, role, layer, stream)
+            else:
+                self.call(round_blocks, first, last, site, noise, self.round_part)
+            if turned:
+                self.call(transpose, last, b)
+                self.space.give(first, last)
+        if isinstance(x, Block):
+            self.space.give(x)
         return y
 
     def pad(self, x: Block, rows: tuple[int, int], columns: tuple[int, int]) -> Block:
@@ -170,32 +220,37 @@ class Writer:
         """Write the products of images by a layer's filters into y; return the backward pass."""
         from refimpl.kernels import direct_convolution as kernels
 
-        if self._rounder.rounds_products(layer.name):
+        if self._rounder.rounds_sums(layer.name):
             raise NotServed
         filters = self.parameter(layer, weight)
-        if filters.ndim == 2:
-            filters = filters.reshape(1, 1, *filters.shape)
-        size = filters.shape[0]
+        images = filters.ndim == 4
+        shape = filters.shape if images else (1, 1, *filters.shape)
+        size, rows = shape[0], x.shape[0 if images else 2]
+        x = self._operand("left operand", layer.name, x, rows)
+        kept = self._operand("right operand", layer.name, filters, filters.size // shape[3], turned=True)
+        filters = kept.reshape(*shape)
         padded = self.pad(x, (padding, padding), (padding, padding))
         self.call(kernels.write_forward, padded, filters, stride, y, self.block)
-        self.keep_for_backward(padded)
+        rounded = [kept] if isinstance(kept, Block) else []
+        self.keep_for_backward(padded, *rounded)
 
         def backward(dy: Block) -> Block | None:
-            gradient = self.gradient_of(layer, weight).reshape(filters.shape)
+            dy = self._operand("product gradient", layer.name, dy, rows)
+            gradient = self.gradient_of(layer, weight).reshape(shape)
             self.call(kernels.write_weight_gradient, padded, dy, stride, gradient, self.block)
             self.space.give(padded)
             if not x.needs_gradient:
-                self.space.give(dy)
+                self.space.give(dy, *rounded)
                 return None
             dx = self.space.take(x.shape)
             if size > 1:
-                rows, columns = (
+                rows_and_columns = (
                     kernels.margins(length, outputs, size, stride, padding)
                     for length, outputs in zip(x.shape[1:3], y.shape[1:3], strict=True)
                 )
-                dy = self.pad(dy, rows, columns)
+                dy = self.pad(dy, *rows_and_columns)
             self.call(kernels.write_input_gradient, filters, dy, stride, padding, dx, self.block)
-            self.space.give(dy)
+            self.space.give(dy, *rounded)
             return dx
 
         return backward

@@ -28,12 +28,14 @@ SEED, FIRST_STREAM, COUNTING, COUNTS = range(4)  # places in noise
 SITE = np.dtype(
     [("how", np.int64), ("role", np.int64), ("stream", np.uint64), ("largest", np.uint32)]
     + list(Float32Target.__annotations__.items())
-    + [("scaling", np.int64), ("integer", np.int64), ("past", np.int64), ("top", np.float64), ("scale", np.float64)],
+    + [("scaling", np.int64), ("integer", np.int64), ("past", np.int64), ("top", np.float64), ("scale", np.float64)]
+    + [("block", np.int64), ("top_exponent", np.int64)],
     align=True,
 )
 """NONE, TO_EVEN or STOCHASTIC; the role's number; the stream after the first of the pass; what lies above, in
 magnitude, is an overflow; the target; and where tensors are scaled: how, whether to an integer format, the address of
-the magnitudes remembered, the format's largest value, and the tensor's scale, which `find_scale` writes."""
+the magnitudes remembered, the format's largest value, and the tensor's scale, which `find_scale` writes; and where
+blocks are scaled (MX): their size, and the exponent of the format's largest power of two."""
 
 _MAGNITUDE, _INFINITY = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 _SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
@@ -53,7 +55,7 @@ def census(x, largest):
 
 
 @compiled
-def _largest(x):
+def largest_magnitude(x):
     """Return the largest magnitude of x, NaN if there is one."""
     bits, found = x.view(np.uint32), np.uint32(0)
     for i in range(bits.size):
@@ -65,7 +67,7 @@ def _largest(x):
 @compiled
 def find_scale(x, site):
     """Write the scale of a whole tensor, float32 (n,), as `refimpl.nn.rounder` defines it."""
-    s, largest = site[0], _largest(x)
+    s, largest = site[0], largest_magnitude(x)
     used = largest
     if s.scaling == DELAYED:
         past = np.empty(REMEMBERED, np.float32)
@@ -133,6 +135,58 @@ def round_part(x, out, start, site, noise):
 
 
 call_round_part, ROUND_PART = by_address(round_part, _FLOATS, _FLOATS, types.int64, _SITE, _NOISE)
+
+
+@compiled
+def _block_exponent(x, site):
+    """Return the exponent of the scale of a block, by OCP's rule, from -127 to 127; 128 if not all of it is finite."""
+    bits = np.float32(largest_magnitude(x)).view(np.uint32)
+    field = np.int64(np.uint32(bits >> np.uint32(23)))
+    return 128 if field == 255 else max(field - 127 - site[0].top_exponent, -127)
+
+
+@compiled
+def _power(exponent):
+    """Return a power of two from 2^-127 to 2^127 as float32."""
+    bits = np.uint32((exponent + 127) << 23) if exponent > -127 else np.uint32(1 << 22)
+    return np.uint32(bits).view(np.float32)
+
+
+@compiled
+def round_blocks(x, out, site, noise, round):
+    """Round float32 (rows, n) into out, neighbours in a row sharing a scale, a power of two; a spoilt block is NaN."""
+    size, flat = site[0].block, out.reshape(-1)
+    exponents = np.empty((x.shape[0], (x.shape[1] + size - 1) // size), np.int16)
+    for row in range(x.shape[0]):
+        for k in range(exponents.shape[1]):
+            a, b = x[row, k * size : (k + 1) * size], out[row, k * size : (k + 1) * size]
+            e = _block_exponent(a, site)
+            exponents[row, k] = e
+            factor = _power(-e) if e < 128 else np.float32(0)
+            for i in range(a.size):
+                b[i] = a[i] * factor if e < 128 else np.float32(0)
+    quiet = noise.copy()
+    quiet[COUNTING] = 0
+    call_round_part(round, flat, flat, 0, site, quiet)
+    for row in range(x.shape[0]):
+        for k in range(exponents.shape[1]):
+            b, e = out[row, k * size : (k + 1) * size], np.int64(exponents[row, k])
+            factor = _power(e) if e < 128 else np.float32(np.nan)
+            for i in range(b.size):
+                b[i] = b[i] * factor
+    if noise[COUNTING] != 0:
+        before, at = census(x.reshape(-1), site[0].largest), COUNTS + 3 * site[0].role
+        noise[at] += np.uint64(x.size)
+        noise[at + 1] += np.uint64(before[0])
+        noise[at + 2] += np.uint64(census(flat, site[0].largest)[1] - before[1])
+
+
+@compiled
+def transpose(x, out):
+    """Write the transpose of x (n, m)."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            out[k, i] = x[i, k]
 
 
 @compiled
