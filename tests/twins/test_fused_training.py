@@ -199,6 +199,7 @@ def test_sums_that_are_rounded_go_layer_by_layer():
 MAGNITUDES = np.float32([0.0, np.inf, np.nan, 1e-45, 3e-39, 1e-30, 0.007, 0.4375, 1.0, 447.0, 448.0, 449.0, 3.4e38])
 
 
+@np.errstate(all="ignore")
 @pytest.mark.parametrize("scaling", ["current", "delayed"])
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "int8", "int16"])
 def test_the_scale_of_a_tensor_and_what_it_makes_of_it_are_those_found_in_numpy_s_words(name, scaling):
@@ -232,6 +233,7 @@ def test_blocks_far_apart_short_zero_or_not_finite_are_rounded_as_blocks_are(nam
     assert plain.counts["left operand"].tolist() == kernels.counts["left operand"].tolist()
 
 
+@np.errstate(all="ignore")
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
 def test_eight_bit_state_is_read_and_written_in_one_pass_as_in_numpy_s_words(signed, linear):
