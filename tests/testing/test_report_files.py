@@ -198,6 +198,18 @@ def test_labels_of_a_row_do_not_overlap():
         assert all(left[1] <= right[0] for left, right in zip(row[:-1], row[1:], strict=True))
 
 
+def test_an_operation_is_drawn_by_its_exact_result():
+    def adder(a, b):
+        return rf.quantize(rf.quantize(a + b, "bfloat16"), "float8_e4m3fn")
+
+    report = T.conform(adder, "float8_e4m3fn", op="add")
+    page = report.to_html()
+    at = places(drawn(report.failures[-1].failure.explanation))
+    assert set(at) == {"input", "right", "got"} and at["right"] != at["got"]  # the exact result as the input
+    rows = page.partition("<details>")[2].count("<tr>") - 1
+    assert rows == min(500, len(report.cases)) > 0
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
