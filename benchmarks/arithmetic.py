@@ -2,9 +2,9 @@
 
     python benchmarks/arithmetic.py [--size 512] [--elements 1000000] [--threads 2] [--json FILE]
 
-Checks samples against the definitions first.  Then prints, medians of calls made in turn: an
-E4M3 x E4M3 product of size^3 that is added up sequentially in float16, beside np.matmul in float32, and
-the other orders and modes on a part of its rows; and nanoseconds an element of each operation.
+Checks samples against the definitions first.  Then prints, medians of calls made in turn: products of
+size^3 by format, accumulator, order and mode, and of integer codes, beside np.matmul in float32; and
+nanoseconds an element of each operation.
 """
 
 import argparse
@@ -54,6 +54,27 @@ def check_operation(operation, name, operands, found):
         sys.exit(f"{operation} {name}: the kernel is not what is defined")
 
 
+CASES = [  # operands, accumulator, rules
+    ("float8_e4m3fn", "float32", {}),
+    ("bfloat16", "float32", {}),
+    ("float8_e4m3fn", "float16", {}),
+    ("float8_e4m3fn", "bfloat16", {}),
+    ("float8_e4m3fn", "float8_e4m3fn", {}),
+    ("float16", "float16", {}),
+    ("bfloat16", "bfloat16", {}),
+    ("posit16_2", "posit16_2", {}),
+    ("float8_e4m3fn", "float16", {"rounding": "toward_zero"}),
+    ("float8_e4m3fn", "float16", {"order": "chunked", "chunk": 32}),
+    ("float8_e4m3fn", "float16", {"order": "pairwise"}),
+    ("float8_e4m3fn", "float16", {"order": "kahan"}),
+    ("float8_e4m3fn", "float16", {"rounding": "stochastic", "seed": 0}),
+    ("float8_e4m3fn", "float32", {"rounding": "stochastic", "seed": 0}),
+    ("float8_e4m3fn", "float16", {"order": "exact"}),
+    ("float16", "float32", {"order": "exact"}),
+    ("float32", "float32", {"order": "exact"}),
+]
+
+
 def products(size, repeats):
     """Time matrix products; return records."""
     import numpy as np
@@ -61,35 +82,31 @@ def products(size, repeats):
     import refimpl as rf
 
     rng = np.random.default_rng(0)
-    a, b = (rf.quantize(rng.standard_normal((size, size)).astype(np.float32), "e4m3fn") for _ in "ab")
-    rows = max(size // 16, 1)
-    half = {"accumulate": "float16"}
-    check_products(a, b, rf.matmul(a[:4], b, "e4m3fn", **half))
-    whole = {
-        "np.matmul, float32": lambda: a @ b,
-        "E4M3 into float16, sequential": lambda: rf.matmul(a, b, "e4m3fn", **half),
+    wide = [rng.standard_normal((size, size)).astype(np.float32) for _ in "ab"]
+    of = {name: [rf.quantize(x, name) for x in wide] for name in dict.fromkeys(name for name, _, _ in CASES)}
+    a, b = of["float8_e4m3fn"]
+    check_products(a, b, rf.matmul(a[:4], b, "e4m3fn", accumulate="float16"))
+    bytes_, nibbles = (
+        [rng.integers(0, top, (size, size)).astype(kind) - offset for _ in "ab"]
+        for top, kind, offset in ((256, np.int16, 128), (16, np.uint8, 0))
+    )
+    bytes_ = [x.astype(np.int8) for x in bytes_]
+    calls = {
+        "np.matmul, float32": lambda: wide[0] @ wide[1],
+        "int8 into int32": lambda: rf.matmul_int(*bytes_),
+        "4-bit codes, looked up": lambda: rf.matmul_lookup(*nibbles, "nf4", "nf4"),
     }
-    part = {
-        "pairwise": {"order": "pairwise"},
-        "chunks of 32": {"order": "chunked", "chunk": 32},
-        "Kahan": {"order": "kahan"},
-        "exact": {"order": "exact"},
-        "sequential, toward zero": {"rounding": "toward_zero"},
-        "sequential, stochastic": {"rounding": "stochastic", "seed": 0},
-    }
-    part = {
-        f"{name} ({rows} rows)": lambda rules=rules: rf.matmul(a[:rows], b, "e4m3fn", **half, **rules)
-        for name, rules in part.items()
-    }
-    times = measure(whole, repeats)
+    for name, into, rules in CASES:
+        label = f"{name} into {into}" + "".join(f", {value}" for value in rules.values() if value != 0)
+        calls[label] = lambda of=of[name], name=name, rules={"accumulate": into, **rules}: rf.matmul(*of, name, **rules)
+    times = measure(calls, repeats)
     base = times["np.matmul, float32"] / size**3
     print(f"{size} x {size} x {size}")
     records = []
-    for label, seconds in {**times, **measure(part, max(repeats // 2, 1))}.items():
-        steps = size**3 if label in times else rows * size**2
-        step = seconds / steps
-        print(f"  {label:<38} {seconds:9.3f} s {step * 1e9:9.3f} ns a step {step / base:9.1f} x np.matmul")
-        records.append({"product": label, "size": size, "seconds": seconds, "steps": steps, "ratio": step / base})
+    for label, seconds in times.items():
+        step = seconds / size**3
+        print(f"  {label:<44} {seconds:9.3f} s {step * 1e9:9.3f} ns a step {step / base:9.1f} x np.matmul")
+        records.append({"product": label, "size": size, "seconds": seconds, "steps": size**3, "ratio": step / base})
     return records
 
 

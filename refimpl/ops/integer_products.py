@@ -38,8 +38,9 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
 
     Notes
     -----
-    Where no sum can leave int32, sums of floats hold them exactly, and NumPy makes them; elsewhere a kernel
-    adds one product after the other.  The accumulators add the codes' own products; then
+    Where no sum can leave int32, sums of floats hold them exactly, and NumPy makes them, in float32 so many
+    terms at a time as cannot pass 2^24; elsewhere a kernel adds one product after the other.  The
+    accumulators add the codes' own products; then
     sum (a - za) (b - zb) = sum a b - za sum b - zb sum a + k za zb, so that zero points cost one pass over
     each matrix and not a wider product.
 
@@ -55,7 +56,7 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
     ([[-16150]], -1.496)
     """
     caller, narrow = "matmul_int", (-(2**15), 2**16 - 1, "an integer of at most 16 bits")
-    a, b = (arrays.integers(caller, name, x, *narrow).astype(np.int64) for name, x in (("a", a), ("b", b)))
+    a, b = (arrays.integers(caller, name, x, *narrow) for name, x in (("a", a), ("b", b)))
     arrays.matrices(caller, a, b)
     (m, k), n = a.shape, b.shape[1]
     pair = _arguments.sequence(caller, "zero_points", zero_points, "(0, 128)", 2)
@@ -68,14 +69,17 @@ def matmul_int(a, b, *, zero_points=(0, 0)) -> np.ndarray:
             raise ValueError(text)
     a_zero, b_zero = a_zero.astype(np.int64).reshape(-1, 1), b_zero.astype(np.int64).reshape(1, -1)
     out = _products(a, b)
-    out += k * a_zero * b_zero - a_zero * b.sum(axis=0) - b_zero * a.sum(axis=1, keepdims=True)
-    if (bad := (out < INT32.min) | (out > INT32.max)).any():
+    if not (a_zero.any() or b_zero.any()):
+        return out.astype(np.int32, copy=False)
+    a_sums, b_sums = (x.sum(axis=axis, keepdims=True, dtype=np.int64) for x, axis in ((a, 1), (b, 0)))
+    whole = out + (k * a_zero * b_zero - a_zero * b_sums - b_zero * a_sums)
+    if (bad := (whole < INT32.min) | (whole > INT32.max)).any():
         index = _arguments.first(bad)
         raise OverflowError(
-            f"matmul_int: the result at index {index} is {out[index]}, beyond int32; "
+            f"matmul_int: the result at index {index} is {whole[index]}, beyond int32; "
             "split the sum, or use narrower codes"
         )
-    return out.astype(np.int32)
+    return whole.astype(np.int32)
 
 
 def matmul_int16(a, b, *, dense_bits: int = 7, pairs: int | None = None) -> np.ndarray:
@@ -138,11 +142,21 @@ def matmul_int16(a, b, *, dense_bits: int = 7, pairs: int | None = None) -> np.n
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the products of the codes themselves (int64), as int32 accumulators give them."""
-    most = a.shape[1] * int(abs(a).max(initial=0)) * int(abs(b).max(initial=0))
-    if most <= INT32.max:  # whole numbers that floats hold, whatever the order of their sums
-        exact = np.float32 if most <= 2**24 else np.float64
-        return (a.astype(exact) @ b.astype(exact)).astype(np.int64)
+    """Return the products of the codes themselves, int32 or int64, as int32 accumulators give them."""
+    terms, product = a.shape[1], _largest(a) * _largest(b)
+    if terms * product <= INT32.max:  # whole numbers that floats hold, whatever the order of their sums
+        at_once = 2**24 // max(product, 1)
+        if at_once < min(terms, 256):
+            return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int32)
+        x, y = a.astype(np.float32), b.astype(np.float32)
+        if at_once >= terms:
+            return (x @ y).astype(np.int32)
+        out = np.zeros((a.shape[0], b.shape[1]), np.int32)
+        for start in range(0, terms, at_once):
+            part = slice(start, start + at_once)
+            out += (x[:, part] @ y[part]).astype(np.int32)
+        return out
+    a, b = a.astype(np.int64), b.astype(np.int64)
     from refimpl.kernels import integer_products as kernel
 
     out = np.empty((a.shape[0], b.shape[1]), np.int64)
@@ -153,6 +167,11 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             f"after {terms} of {a.shape[1]} terms of a and b; split the sum, or use narrower codes"
         )
     return out
+
+
+def _largest(x: np.ndarray) -> int:
+    """Return the largest magnitude of integers."""
+    return max(abs(int(x.max(initial=0))), abs(int(x.min(initial=0))))
 
 
 def product_table(first: Coded, second: Coded) -> np.ndarray:
