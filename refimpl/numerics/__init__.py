@@ -8,6 +8,7 @@
 `selection`       a format for every operand, by a metric and a tolerance
 `prediction`      whether the metric predicted what training came to
 `rounding_error`  how far a network in 16 bits is from itself in exact arithmetic
+`sum_bounds`      how far a product of matrices is from the exact one, by unit, order and accumulator
 `tolerance`       which of its answers that leaves standing
 `gptq`            weights rounded after training, errors made up for
 `sixteen_bit`     how 16-bit training fails and is cured
@@ -30,6 +31,7 @@ from refimpl.numerics.metrics import (
 from refimpl.numerics.prediction import LADDER, policies, predictive_power, train, train_policies
 from refimpl.numerics.rounding_error import forward_error_bound
 from refimpl.numerics.selection import Assignment, choose, uniform
+from refimpl.numerics.sum_bounds import sum_bound
 from refimpl.numerics.tails import fit_student_t, product_errors, tail_table
 from refimpl.numerics.tolerance import Certificate, certify, floating_point_error, predict, probabilities, tolerance
 
@@ -62,6 +64,7 @@ __all__ = [
     "relative_error",
     "round_scaled",
     "sqnr",
+    "sum_bound",
     "tail_table",
     "tolerance",
     "train",

@@ -25,10 +25,10 @@ def products(caller: str, a, b, fmt, unit, accumulate=None, initial=None, scales
     pair = tuple(_operand_format(caller, f, chosen, about) for f in (fmt if isinstance(fmt, tuple) else (fmt, fmt)))
     if len(pair) != 2:
         raise _arguments.wrong_value(caller, "fmt", fmt, "one format or a pair of formats")
-    chosen = _accumulating(caller, chosen, about, accumulate)
+    chosen = accumulating(caller, chosen, about, accumulate)
     x, y = (_values(caller, v, f, name) for v, f, name in zip((a, b), pair, "ab", strict=True))
     out = _first(caller, initial, (x.shape[0], y.shape[1]), chosen)
-    factors, scale_format = _scales(caller, scales, scale_format, chosen, about, x.shape, y.shape)
+    factors, scale_format = scales_of(caller, scales, scale_format, chosen, about, x.shape, y.shape)
     if x.shape[1] == 0:
         pass
     elif kernels(x.size * y.shape[1]) is DEFINITIONS:
@@ -46,7 +46,7 @@ def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate) -> np.ndarra
     >>> stacks(np.ones((2, 1, 3)), np.ones((2, 3, 1)), _pair_of("float16"), "hopper-f16", "float32").tolist()
     [[[3.0]], [[3.0]]]
     """
-    chosen = _accumulating("matmul", named(unit), repr(unit), accumulate)
+    chosen = accumulating("matmul", named(unit), repr(unit), accumulate)
     out = np.zeros((len(a), a.shape[1], b.shape[2]))
     if a.shape[2]:
         _compute(np.asarray(a, np.float64), np.asarray(b, np.float64), out, chosen, formats, None, None)
@@ -67,7 +67,7 @@ def _operand_format(caller: str, fmt, unit: MatrixUnit, about: str) -> FloatForm
     return found
 
 
-def _accumulating(caller: str, unit: MatrixUnit, about: str, accumulate) -> MatrixUnit:
+def accumulating(caller: str, unit: MatrixUnit, about: str, accumulate) -> MatrixUnit:
     """Return the unit with the accumulator that is asked for."""
     own = "float64" if unit.into.name == "float64" else "float16" if unit.into.name == "float16" else "float32"
     allowed = (own, *["float16"] * unit.float16)
@@ -100,7 +100,7 @@ def _first(caller: str, initial, shape: tuple[int, int], unit: MatrixUnit) -> np
     return np.array(np.broadcast_to(_values(caller, c, fmt, "initial"), shape))
 
 
-def _scales(caller: str, scales, scale_format, unit: MatrixUnit, about: str, a_shape, b_shape):
+def scales_of(caller: str, scales, scale_format, unit: MatrixUnit, about: str, a_shape, b_shape):
     """Return both sides' scales as float64, (m, blocks) and (blocks, n), and their format."""
     if not unit.scales:
         for name, got in (("scales", scales), ("scale_format", scale_format)):
