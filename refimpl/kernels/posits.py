@@ -108,6 +108,38 @@ def encode_integers(x, codes, f, mode, words):
         codes[i] = pack(kind, negative, significand, exponent, f)
 
 
+_TOP, _LOW, _52, _62 = np.uint64((1 << 63) - 1), np.uint64((1 << 52) - 1), np.uint64(52), np.uint64(62)
+_INFINITY, _FAR = np.uint64(0x7FF << 52), np.uint64(1 << 16)  # _FAR: a multiple of all 2^es, and beyond all exponents
+
+
+@compiled
+def encode_float64(x, codes, f):
+    """Write the code of each x (uint64 (n,), bits of float64) into codes (uint64 (n,), apart): `pack` without branches.
+
+    The bit string is the regime's first bit and its opposite, the exponent's bits and the fraction, shifted
+    right by what the regime is longer, with copies of its first bit.
+    """
+    es, n = np.uint64(f.exponent_bits), np.uint64(f.bits)
+    nar, lowest, most = _1 << (n - _1), np.int64(_FAR >> es), np.int64(n - _1)
+    for i in range(x.size):
+        magnitude = x[i] & _TOP
+        exponent = (magnitude >> _52) + _FAR - np.uint64(1023)
+        regime = np.int64(exponent >> es) - lowest
+        ones = regime >= 0
+        length = min(regime if ones else -regime - 1, most)
+        tail = ((exponent & ((_1 << es) - _1)) << _52 | (magnitude & _LOW)) << (np.uint64(10) - es)
+        flip = _0 - np.uint64(ones)  # all ones; shifting right what is flipped copies a one
+        string = ((_1 << (_62 + np.uint64(ones)) | tail) ^ flip) >> np.uint64(length) ^ flip
+        sticky = np.uint64(tail << (_63 - np.uint64(length)) << _1 != _0)
+        head = string >> (_64 + _1 - n)
+        rest = (string << (n - _1) | sticky << _1) >> _1
+        up = rest + ((_1 << _62) - _1) + (head & _1) >> _63
+        code = np.uint64(min(max(np.int64(head + up), 1), np.int64(nar - _1)))
+        code = (nar << _1) - code if x[i] > _TOP else code
+        code = _0 if magnitude == _0 else code
+        codes[i] = nar if np.int64(magnitude) >= np.int64(_INFINITY) else code
+
+
 @compiled
 def decode(codes, x, f, target):
     """Write the value of each code (unsigned (n,)) into x, bits of floats with fields `target`."""

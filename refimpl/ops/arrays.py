@@ -177,16 +177,18 @@ def flat(x: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def chunks(x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield elements start to stop of x in C order, in contiguous native pieces of a dtype.
+def chunks(
+    x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None, count: int = CHUNK
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield elements start to stop of x in C order, in contiguous native pieces of a dtype, of `count` elements.
 
     Copies a piece at most.
     """
     dtype = x.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
     stop = x.size if stop is None else stop
     view = flat(x)
-    for begin in range(start, stop, CHUNK):
-        part = slice(begin, min(begin + CHUNK, stop))
+    for begin in range(start, stop, count):
+        part = slice(begin, min(begin + count, stop))
         piece = view[part] if view is not None else x.flat[part]
         yield part, np.ascontiguousarray(piece, dtype)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,17 +10,17 @@ from numpy.typing import DTypeLike
 
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, NanRule, Overflow, PositFormat, RoundingMode
-from refimpl.formats import format as format_of
+from refimpl.formats import format as format_of  # noqa: F401  (what others here call it by)
 from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
-from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
+from refimpl.ops.definitions import kernels
+from refimpl.ops.float_roads import decode_all, kernel_of, round_all
+from refimpl.ops.float_roads import fields as _fields
 from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
 from refimpl.spec import operations
 from refimpl.spec.float_codes import to_float
 
 Number = FloatFormat | PositFormat | str | type | Dtype
-
-_FAST = ("ties_to_even", "stochastic")
 
 
 @arrays.answers_like
@@ -120,45 +119,7 @@ def quantize(
         arrays.result_in("quantize", out, x.shape, dtype)
         x = arrays.apart(x, out)
     result = arrays.bits_of(out.reshape(-1))
-    use = kernels(x.size)
-    source = arrays.flat(x)
-    if x.dtype == np.float32 and source is not None and rule.mode in _FAST and rule.given is None and _is_fast(to, use):
-        fast, bits = use.float32_codes, arrays.bits_of(source)
-        target = fast.float32_target(to, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
-
-        def work(start, stop):
-            part, into = bits[start:stop], result[start:stop]
-            if rule.stochastic:
-                first = np.uint64(start // 4)
-                key = np.uint64(rule.seed), np.uint64(rule.stream)
-                use.float32_stochastic.quantize_stochastic_from(part, into, target, *key, first)
-            else:
-                fast.quantize_ties_to_even(part, into, target)
-
-        arrays.in_threads(x.size, work)
-        return out
-    kernel, record = _kernel_of(to, use)
-    mode = rule.for_kernels(use)
-    if not arrays.is_float(x):
-        codes = np.empty(x.size, arrays.code_dtype(to.bits))
-        _encode_integers(use, x, codes, to, rule)
-        kernel.decode(codes, result, record, _fields("float64", use))
-        return out
-    layout = _fields(dtype.name, use)
-    # decoding by table is faster, where there are enough values to be worth one
-    table = _table(to, dtype) if to.bits <= 16 and x.size >= 1 << to.bits and use is not DEFINITIONS else None
-
-    def general(start, stop):
-        for part, piece in arrays.chunks(x, start, stop):
-            words = rule.words(piece.size, part.start)
-            if table is None:
-                kernel.quantize(arrays.bits_of(piece), result[part], layout, record, mode, words)
-                continue
-            codes = np.empty(piece.size, np.uint16)
-            kernel.encode(arrays.bits_of(piece), codes, layout, record, mode, words)
-            use.tables.look_up(codes, result[part], table)
-
-    arrays.in_threads(x.size, general)
+    round_all(kernels(x.size), x, result, to, rule, values=True)
     return out
 
 
@@ -188,30 +149,7 @@ def encode(
     else:
         arrays.result_in("encode", out, x.shape, dtype)
         arrays.own("encode", out, x, "x")
-    codes = out.reshape(-1)
-    use = kernels(x.size)
-    source = arrays.flat(x)
-    if x.dtype == np.float32 and source is not None and rule.mode == _FAST[0] and _is_fast(to, use):
-        fast, bits = use.float32_codes, arrays.bits_of(source)
-        target = fast.float32_code_target(to, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
-
-        def work(start, stop):
-            fast.encode_ties_to_even(bits[start:stop], codes[start:stop], target)
-
-        arrays.in_threads(x.size, work)
-        return out
-    if not arrays.is_float(x):
-        _encode_integers(use, x, codes, to, rule)
-        return out
-    kernel, record = _kernel_of(to, use)
-    layout, mode = _fields(x.dtype.name, use), rule.for_kernels(use)
-
-    def general(start, stop):
-        for part, piece in arrays.chunks(x, start, stop):
-            words = rule.words(piece.size, part.start)
-            kernel.encode(arrays.bits_of(piece), codes[part], layout, record, mode, words)
-
-    arrays.in_threads(x.size, general)
+    round_all(kernels(x.size), x, out.reshape(-1), to, rule, values=False)
     return out
 
 
@@ -262,19 +200,11 @@ def decode(
         arrays.result_in("decode", out, codes.shape, dtype)
         arrays.own("decode", out, codes, "codes")
     use = kernels(codes.size)
-    kernel, record = _kernel_of(of, use)
     if isinstance(of, FloatFormat) and not of.fits_float64 and dtype == np.float64:
-        _refuse_beyond_float64(use, codes, of, kernel, record)
+        _refuse_beyond_float64(use, codes, of)
     if out is None:
         out = np.empty(codes.shape, dtype)
-    result, source = out.reshape(-1), arrays.flat(codes)
-    narrow = of.bits <= 16 and codes.itemsize <= 2
-    if source is not None and narrow and codes.size >= 1 << of.bits and use is not DEFINITIONS:
-        table, bits, look_up = _table(of, dtype), arrays.bits_of(result), use.tables.look_up
-        arrays.in_threads(codes.size, lambda start, stop: look_up(source[start:stop], bits[start:stop], table))
-        return out
-    for part, piece in arrays.chunks(codes):
-        kernel.decode(piece, arrays.bits_of(result[part]), record, _fields(dtype.name, use))
+    decode_all(use, codes, out.reshape(-1), of)
     return out
 
 
@@ -298,7 +228,7 @@ def values(fmt: Number) -> np.ndarray:
     return np.unique(every[np.isfinite(every)]) + 0.0  # and no minus zero
 
 
-# -- kernels and their records ---------------------------------------------------------------------
+# -- what the calls share --------------------------------------------------------------------------
 
 
 def float_format(caller: str, got, name: str = "fmt") -> Any:
@@ -316,42 +246,6 @@ def _checked(caller: str, x, fmt, options: RoundingOptions) -> tuple[Any, np.nda
     return to, x, rule
 
 
-def _is_fast(fmt, use) -> bool:
-    return use is not DEFINITIONS and isinstance(fmt, FloatFormat) and use.float32_codes.fits_float32(fmt)
-
-
-def _kernel_of(fmt, use):
-    """Return the kernels of a format and its record for them."""
-    kernel = use.posits if isinstance(fmt, PositFormat) else use.float_codes
-    return kernel, kernel.fields(fmt)
-
-
-def _fields(name: str, use):
-    """Return the record of a named float format."""
-    return use.float_codes.fields(format_of(name))
-
-
-def _encode_integers(use, x, codes, fmt, rule: RoundingRule) -> None:
-    kernel, record = _kernel_of(fmt, use)
-    mode = rule.for_kernels(use)
-    wide = np.uint64 if x.dtype == np.uint64 else np.int64
-    for part, piece in arrays.chunks(x, dtype=wide):
-        words = rule.words(piece.size, part.start)
-        kernel.encode_integers(piece, codes[part], record, mode, words)
-
-
-@lru_cache(maxsize=32)
-def _table(fmt, dtype: np.dtype) -> np.ndarray:
-    """Return the bits of the values of all codes of a format of at most 16 bits."""
-    kernel, record = _kernel_of(fmt, KERNELS)
-    table = np.empty(1 << fmt.bits, dtype)
-    codes = np.arange(1 << fmt.bits, dtype=np.uint16)
-    kernel.decode(codes, arrays.bits_of(table), record, _fields(dtype.name, KERNELS))
-    table = arrays.bits_of(table)
-    table.setflags(write=False)
-    return table
-
-
 def _exactly(codes: np.ndarray, fmt) -> np.ndarray:
     """Return values as Python's floats where these hold them, else as fractions."""
     known: dict[int, float | Fraction] = {}
@@ -365,7 +259,8 @@ def _exactly(codes: np.ndarray, fmt) -> np.ndarray:
     return out
 
 
-def _refuse_beyond_float64(use, codes, fmt, kernel, record) -> None:
+def _refuse_beyond_float64(use, codes, fmt) -> None:
+    kernel, record = kernel_of(fmt, use)
     for part, piece in arrays.chunks(codes):
         first = kernel.first_beyond(piece, record, _fields("float64", use))
         if first >= 0:
