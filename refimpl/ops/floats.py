@@ -240,7 +240,7 @@ def _checked(caller: str, x, fmt, options: RoundingOptions) -> tuple[Any, np.nda
     to = float_format(caller, fmt)
     x = arrays.real(caller, "x", x)
     rule = RoundingRule.of(caller, to, x.shape, **known(caller, options, RoundingOptions))
-    if rule.refuses_nan(to) and arrays.is_float(x):
+    if rule.refuses_nan(to) and arrays.is_float(x) and any(np.isnan(piece).any() for _, piece in arrays.chunks(x)):
         allowed = f"a number, for {to} has no NaN"
         _arguments.every(caller, "x", x, ~np.isnan(x), allowed, "nan='zero' and nan='max' replace it")
     return to, x, rule
