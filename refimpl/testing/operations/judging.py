@@ -101,6 +101,7 @@ class Judged:
     def __init__(self, operation: Operation):
         self.operation, self.tried, self.failed = operation, 0, 0
         self.failure: Failure | None = None
+        self.more: tuple[Failure, ...] = ()  # `cases` has the others
         self.size = np.inf
         self.seen: list[Observed] = []
         self.cases: list[dict[str, str]] = []
