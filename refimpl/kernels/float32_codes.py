@@ -1,7 +1,7 @@
 """Float32 on its bits, without branches, at about the speed of memory.
 
 Serves formats that `fits_float32`, ties to even here and stochastic rounding in
-`refimpl.kernels.float32_stochastic`; all else takes the general path of `refimpl.kernels.float_codes`.
+`refimpl.kernels.float32_stochastic`; other modes, types and formats are `refimpl.kernels.float_bits`' affair.
 Integer arithmetic but for one conversion.
 
 *Notation*: a float32 magnitude is significand * 2^exponent with an integer significand; `dropped` is

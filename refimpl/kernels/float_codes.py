@@ -9,7 +9,7 @@ arithmetic alone, so that it also holds where the machine flushes subnormals to 
 
 *Notation*: a positive finite value is significand * 2^(exponent - 63) with an integer significand
 from 2^63 to 2^64 - 1.  `dropped` is how many of its low bits the target has no room for.
-The fast paths for float32 are in `refimpl.kernels.float32_codes`.
+The fast paths are in `refimpl.kernels.float_bits` and, for float32 alone, `refimpl.kernels.float32_codes`.
 """
 
 from typing import NamedTuple
