@@ -6,7 +6,7 @@ where a format has neither infinity nor NaN.  Run it as
 
     python benchmarks/deviations_of_peers.py [--only TEXT] [--json FILE]
 
-It prints a report for each type, then a table: the fifteen case groups, what is on record against a
+It prints a report for each type, then a table: the case groups, what is on record against a
 peer there, and in which types it was found today.  Takes half a minute.
 """
 

@@ -42,18 +42,19 @@ def exact_half_away(v):
     return np.copysign(np.floor(np.abs(v)) + (part >= 0.5), v)
 
 
-def half_up(v):
-    part = v - np.floor(v)
-    return np.floor(v) + (part >= 0.5)
+def _by_tie(tied):
+    """Round to nearest, and at ties to the value above or below; exact, as v - floor(v) is not."""
+
+    def whole(v):
+        tie = np.abs(v) - np.floor(np.abs(v)) == 0.5
+        return np.where(tie, np.floor(v) + tied(np.floor(v)), np.rint(v))
+
+    return whole
 
 
-def half_down(v):
-    part = v - np.floor(v)
-    return np.floor(v) + (part > 0.5)
-
-
-def half_to_odd(v):
-    return np.where(v - np.floor(v) == 0.5, np.floor(v) + (np.floor(v) % 2 == 0), np.rint(v))
+half_up = _by_tie(lambda below: 1)
+half_down = _by_tie(lambda below: 0)
+half_to_odd = _by_tie(lambda below: below % 2 == 0)
 
 
 def c_cast(v):

@@ -73,7 +73,7 @@ def _rounding():
             name,
             "through tf32",
             partial(by_table, before=through_tf32),
-            ["tf32|to 10 bits", f"first to {10 - f.m} more bits"],
+            ["tf32|through float16", f"first to {10 - f.m} more bits"],
         )
     for name, bits in (("float8_e4m3fn", 1), ("float8_e5m2", 2), ("float8_e4m3fn", 3), ("float6_e3m2fn", 2)):
         f = FIELDS[name]
@@ -290,7 +290,7 @@ def _scaled():
         "floor": (partial(by_scaling, whole=np.floor), "toward_negative"),
         "smallest exponent one too large": (partial(by_scaling, emin=1), "smallest exponent|subnormal"),
         "smallest exponent one too small": (partial(by_scaling, emin=-1), "smallest exponent|subnormal"),
-        "exponents are not bounded below": (partial(by_scaling, emin=-900), "not bounded|smallest exponent|unbounded"),
+        "exponents are not bounded below": (partial(by_scaling, emin=-1100), "not bounded|smallest exponent|unbounded"),
         "one mantissa bit too few": (lambda f: by_scaling(f, m=f.m - 1), "mantissa bit|one bit|1 bit"),
         "one mantissa bit too many": (lambda f: by_scaling(f, m=f.m + 1), "mantissa bit|one bit|1 bit"),
         "sign by np.sign": (partial(by_scaling, sign=lambda y, v: np.sign(v) * np.abs(y)), "sign of minus zero"),

@@ -252,15 +252,20 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
     seen = [s for tally in tallies for s in tally.seen]
     hints = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
     diagnoses: tuple[str, ...] = ()
+    description = ""
     if failed:
         behaviour = probe.behaviour
         with np.errstate(all="ignore"):
             if any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
-                diagnoses = behaviour.diagnose(seen) if isinstance(behaviour, Scaled) else diagnose(behaviour, seen)
-        diagnoses = diagnoses or tuple(hints[:1])
-    unexplained = failed and not diagnoses
-    hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if unexplained else ""
+                if isinstance(behaviour, Scaled):
+                    diagnoses = behaviour.diagnose(seen)
+                else:
+                    diagnoses, description = diagnose(behaviour, seen)
+        diagnoses = diagnoses or (() if description else tuple(hints[:1]))
+    if failed and not diagnoses:
+        description = description or f"no known defect explains: {', '.join(failed)}"
     cases: list = []
     if failed and not isinstance(probe.behaviour, Scaled):
         cases = failing_cases(probe.behaviour, seen)
-    return Report(probe.implementation.name, str(probe.behaviour), tuple(results), diagnoses, hint, tuple(cases))
+    name, expected = probe.implementation.name, str(probe.behaviour)
+    return Report(name, expected, tuple(results), diagnoses, description, tuple(cases))

@@ -40,9 +40,9 @@ def modes(name):
     return MODES.get(name, DETERMINISTIC)
 
 
-def test_there_are_fifteen_groups_numbered_in_order():
-    assert [group.number for group in T.case_groups()] == list(range(1, 16))
-    assert len(GROUPS) == 15
+def test_there_are_seventeen_groups_numbered_in_order():
+    assert [group.number for group in T.case_groups()] == list(range(1, 18))
+    assert len(GROUPS) == 17
 
 
 @pytest.mark.parametrize(

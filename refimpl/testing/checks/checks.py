@@ -151,7 +151,7 @@ class Check(NamedTuple):
 
 
 def checks_for(probe: Probe) -> list[Check]:
-    """Return the checks for an implementation: its use, the fifteen case groups, the laws."""
+    """Return the checks for an implementation: its use, the case groups, the laws."""
     behaviour = probe.behaviour
     found = [check_of_use(probe, returns)]
     for group in case_groups():

@@ -1,25 +1,30 @@
-"""Diagnosis: which known defect explains everything that was seen.
+"""Diagnosis: which known defects explain everything that was seen.
 
-The prediction of each defect is compared with every observation of `conform`, not only with the
-failures, so that a defect that would have shown elsewhere is not accused.  First single defects, then
-pairs.  There are thousands of pairs, so that one may fit by chance: it is said how many do, and a pair
-is believed only if held-out failures speak for each of its two halves.
+The prediction of each defect is compared with every observation of `conform`, not only with the failures, so
+that a defect that would have shown elsewhere is not accused.  First single defects, then pairs, then three.
+There are tens of thousands of pairs, so that one may fit by chance: it is said how many do, and a pair is
+believed only if held-out failures speak for each of its halves.  Where nothing fits, `description` says what
+the failures have in common.
+
+*Notation*: a row of `hits` says for one defect which observations it predicts.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from refimpl import ops
-from refimpl.formats import FloatFormat, PositFormat, names
-from refimpl.formats import format as format_of
-from refimpl.testing.diagnosis.defects import Defect, defects_of
+from refimpl.testing.diagnosis.decoding import diagnose_decoding
+from refimpl.testing.diagnosis.defects import Defect, Facts
+from refimpl.testing.diagnosis.description import described
+from refimpl.testing.diagnosis.grammar import defects_of
 from refimpl.testing.expected.behaviour import Behaviour, alike
 
-MOST = 4000  # observations that pairs of defects are held against
-ENOUGH = 5  # held-out failures that must speak for each half of a pair
+SAMPLE = 80  # inputs of each kind that pairs of defects are held against first
+ENOUGH = 5  # held-out failures that must speak for each part of several defects
+VERIFIED = 400  # pairs, and sets of three, that are looked at closely
 
 
 def predict(defects: tuple[Defect, ...], behaviour: Behaviour, x: np.ndarray) -> np.ndarray:
@@ -29,13 +34,14 @@ def predict(defects: tuple[Defect, ...], behaviour: Behaviour, x: np.ndarray) ->
     >>> predict((flush,), Behaviour("e4m3fn"), np.array([0.01, 1.0])).tolist()
     [0.0, 1.0]
     """
-    for defect in defects:
-        x = defect.before(x) if defect.before else x
-        behaviour = defect.change(behaviour) if defect.change else behaviour
-    y = behaviour.values(x)
-    wide = widen(x)
-    for defect in defects:
-        y = defect.after(wide, y, behaviour) if defect.after else y
+    with np.errstate(all="ignore"):
+        for defect in defects:
+            x = defect.before(x) if defect.before else x
+            behaviour = defect.change(behaviour) if defect.change else behaviour
+        y = behaviour.values(x)
+        wide = widen(x)
+        for defect in sorted(defects, key=lambda defect: defect.stage):
+            y = defect.after(wide, y, behaviour) if defect.after else y
     return y
 
 
@@ -51,29 +57,112 @@ def widen(x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), bits, wide.view(np.uint64)).view(np.float64)
 
 
-def diagnose(behaviour: Behaviour, seen: list) -> tuple[str, ...]:
+class Diagnosis(NamedTuple):
+    """Sentences that explain all observations, and one that describes the failures."""
+
+    sentences: tuple[str, ...]
+    description: str = ""
+
+
+def diagnose(behaviour: Behaviour, seen: list) -> Diagnosis:
     """Return the sentences of the defects that explain all observations, simplest first.
 
-    `seen` are tuples (route, inputs, expected, got).
+    `seen` are tuples (route, inputs, expected, got).  What fails with one route or one dtype of inputs alone is
+    explained for that alone if it is not explained for all.
     """
     decoding = [s for s in seen if s.route == "decode"]
-    asked = [s for s in seen if s.route != "decode"]
-    wrong_codes = any(not alike(s.expected, s.got).all() for s in decoding)
-    if wrong_codes:
-        return _of_decoding(behaviour.format, decoding)
-    known = defects_of(behaviour)
-    asked = _by_route(asked)
-    narrow = [_failing_and_some(behaviour, s) for s in asked]
-    for size in (1, 2):
-        found = [*combinations(known, size)]
-        for observations in (narrow, asked):
-            found = [group for group in found if _explains(group, behaviour, observations)]
-        said = {" and ".join(d.sentence for d in group): group for group in reversed(found)}
-        if size == 1 and said:
-            return tuple(reversed(said))[:3]
+    if any(not alike(s.expected, s.got).all() for s in decoding):
+        return Diagnosis(*diagnose_decoding(behaviour.format, decoding))
+    asked = _by_route(s for s in seen if s.route != "decode")
+    wrong = [s for s in asked if _wrong(behaviour, s).any()]
+    if not wrong:
+        return Diagnosis(())
+    found = _explained(behaviour, asked)
+    for part, of in (("route", lambda s: s.route), ("x", lambda s: s.x.dtype.name)):
+        kinds = {of(s) for s in wrong}
+        if not found and len(kinds) == 1 and {of(s) for s in asked} != kinds:
+            (kind,) = kinds
+            said = f"in {kind} alone: " if part == "route" else f"with inputs of {kind} alone: "
+            found = tuple(said + text for text in _explained(behaviour, [s for s in asked if of(s) == kind]))
+    return Diagnosis(found, "" if found else described(behaviour, asked))
+
+
+def _wrong(behaviour, seen):
+    with np.errstate(invalid="ignore"):
+        return ~behaviour.same(seen.x.astype(np.float64), seen.expected, seen.got)
+
+
+def _by_route(asked) -> list:
+    """Return the observations of each route and input type in one, so that none counts twice."""
+    found: dict[tuple, list] = {}
+    for seen in asked:
+        found.setdefault((seen.route, seen.x.dtype), []).append(seen)
+    joined = []
+    for (route, dtype), parts in found.items():
+        x, expected, got = (np.concatenate(c) for c in list(zip(*parts, strict=True))[1:])
+        _, first = np.unique(x.view(f"u{dtype.itemsize}"), return_index=True)
+        joined.append(type(parts[0])(route, x[first], expected[first], got[first]))
+    return joined
+
+
+def _explained(behaviour, asked) -> tuple[str, ...]:
+    known = defects_of(behaviour, _facts(asked))
+    narrow = [s for s in (_sample(behaviour, s) for s in asked) if s.x.size]
+    hits = np.array([_hits((defect,), behaviour, narrow) for defect in known])
+    moved = np.array([_moved((defect,), behaviour, narrow) for defect in known])
+    wrong = np.concatenate([_wrong(behaviour, s) for s in narrow])
+    singles = [(known[k],) for k in np.flatnonzero(hits.all(axis=1))]
+    sentences = _said(group for group in singles if _explains(group, behaviour, asked))
+    if sentences:
+        return tuple(sentences)[:3]
+    useful = _different(hits, moved, wrong)
+    for candidates in (_pairs(hits[useful], wrong), _threes(hits[useful], wrong)):
+        groups = [tuple(sorted(useful[k] for k in group)) for group in candidates]
+        groups = [g for g in groups if _hits(_of(known, g), behaviour, narrow).all()]
+        said = _said(_of(known, g) for g in sorted(groups, key=sum) if _explains(_of(known, g), behaviour, asked))
         if said:
-            return _of_pairs(said, behaviour, asked)
+            return _of_several(said, behaviour, asked)
     return ()
+
+
+def _of(known, group) -> tuple[Defect, ...]:
+    return tuple(known[k] for k in group)
+
+
+def _facts(asked) -> Facts:
+    """Look at the largest result, and at what becomes of NaN and infinity where that is one size."""
+
+    def one(which):
+        sizes = np.concatenate([np.abs(s.got[which(s.x)]) for s in asked])
+        alone = sizes.size and alike(sizes, np.full(sizes.shape, sizes[0])).all()
+        return float(sizes[0]) if alone else None
+
+    numbers = np.concatenate([np.abs(s.got[np.isfinite(s.got) & np.isfinite(s.x)]) for s in asked])
+    return Facts(float(numbers.max(initial=0.0)), one(np.isnan), one(np.isinf))
+
+
+def _sample(behaviour, seen):
+    """Return an even choice of every kind of input: half of the failures, and of what is right."""
+    x, fmt, wrong = seen.x.astype(np.float64), behaviour.format, _wrong(behaviour, seen)
+    size = np.abs(x)
+    kinds = [np.isnan(x), np.isinf(x), size == 0, size > float(fmt.max), size < getattr(fmt, "smallest_normal", 0.0)]
+    kind = sum(mask.astype(int) << k for k, mask in enumerate([*kinds, np.signbit(x), wrong]))
+    chosen = []
+    for here in (np.flatnonzero(kind == k) for k in np.unique(kind)):
+        here = here[::2] if wrong[here[0]] else here
+        chosen.append(here[:: max(1, here.size // SAMPLE)])
+    at = np.sort(np.concatenate(chosen))
+    return type(seen)(seen.route, seen.x[at], seen.expected[at], seen.got[at])
+
+
+def _hits(defects, behaviour, observations) -> np.ndarray:
+    return np.concatenate([~_unexplained(defects, behaviour, s) for s in observations])
+
+
+def _moved(defects, behaviour, observations) -> int:
+    """Count the results that these defects change."""
+    right = [s._replace(got=s.expected) for s in observations]
+    return int((~_hits(defects, behaviour, right)).sum())
 
 
 def _explains(defects, behaviour, observations) -> bool:
@@ -83,73 +172,78 @@ def _explains(defects, behaviour, observations) -> bool:
 def _unexplained(defects, behaviour, seen):
     """Return where the defects do not predict what was got."""
     predicted = predict(defects, behaviour, seen.x)
-    return ~behaviour.same(seen.x.astype(np.float64), predicted, seen.got)
+    with np.errstate(all="ignore"):
+        if seen.route == "quantize":  # which cannot return what its dtype cannot hold
+            predicted = predicted.astype(seen.x.dtype).astype(np.float64)
+        return ~behaviour.same(seen.x.astype(np.float64), predicted, seen.got)
 
 
-def _failing(behaviour, seen):
-    """Return the indices of what is wrong, each input once."""
-    bad = np.flatnonzero(~behaviour.same(seen.x.astype(np.float64), seen.expected, seen.got))
-    _, first = np.unique(seen.x[bad].view(f"u{seen.x.dtype.itemsize}"), return_index=True)
-    return bad[np.sort(first)]
+def _said(groups) -> dict[str, tuple]:
+    """Return groups by what is said of them; what holds everywhere is not said of a region again."""
+    found: dict[str, tuple] = {}
+    known = set()
+    for group in groups:
+        general = frozenset(defect.sentence.partition(" among ")[0] for defect in group)
+        text = " and ".join(defect.sentence for defect in group)
+        if text not in found and general not in known:
+            found[text] = group
+        if all(" among " not in defect.sentence for defect in group):
+            known.add(general)
+    return found
 
 
-def _failing_and_some(behaviour, seen):
-    """Return every other failure, up to a tenth of MOST, and an even choice of what is right."""
-    bad = _failing(behaviour, seen)
-    few = bad[::2][: MOST // 10]
-    wrong = np.isin(np.arange(seen.x.size), bad)
-    rest = np.flatnonzero(~wrong)[:: max(1, seen.x.size * 10 // MOST)]
-    at = np.sort(np.concatenate([few, rest]))
-    return type(seen)(seen.route, seen.x[at], seen.expected[at], seen.got[at])
+def _different(hits, moved, wrong) -> np.ndarray:
+    """Return the defects that predict some failure, of those that predict the same the few that change least."""
+    useful = np.flatnonzero(hits[:, wrong].any(axis=1))
+    useful = useful[np.argsort(moved[useful], kind="stable")]
+    _, kind = np.unique(hits[useful], axis=0, return_inverse=True)
+    found = [np.flatnonzero(kind.ravel() == k)[:4] for k in range(kind.max(initial=-1) + 1)]
+    return useful[np.sort(np.concatenate(found))] if found else useful
 
 
-def _of_pairs(said: dict, behaviour, asked) -> tuple[str, ...]:
-    """Return pairs that explain everything, with how far to believe them."""
-    sentences = tuple(reversed(said))[:3]
+def _pairs(hits, wrong) -> Iterator[tuple[int, ...]]:
+    """Yield pairs of which, for almost every failure, one predicts it; those that break least first."""
+    failures = hits[:, wrong]
+    missed = (~failures).astype(np.float32) @ (~failures).astype(np.float32).T  # predicted by neither
+    broken = (~hits[:, ~wrong]).sum(axis=1)
+    a, b = np.triu_indices(len(hits), 1)
+    few = missed[a, b] <= 0.04 * wrong.sum()
+    a, b = a[few], b[few]
+    order = np.lexsort((a + b, broken[a] + broken[b] + 4 * missed[a, b]))[:VERIFIED]
+    yield from zip(a[order].tolist(), b[order].tolist(), strict=True)
+
+
+def _threes(hits, wrong) -> Iterator[tuple[int, ...]]:
+    """Yield three defects that predict every failure between them, from the pairs that predict most."""
+    failures, broken = hits[:, wrong], (~hits[:, ~wrong]).sum(axis=1)
+    missed = (~failures).astype(np.float32) @ (~failures).astype(np.float32).T
+    a, b = np.triu_indices(len(hits), 1)
+    order = np.argsort(missed[a, b] + broken[a] + broken[b], kind="stable")[: VERIFIED // 2]
+    found = set()
+    for i, j in zip(a[order].tolist(), b[order].tolist(), strict=True):
+        left = ~(failures[i] | failures[j])
+        for k in np.flatnonzero(failures[:, left].all(axis=1)):
+            found.add(tuple(sorted((i, j, int(k)))))
+    whole = sorted((group for group in found if len(set(group)) == 3), key=lambda g: (sum(broken[list(g)]), g))
+    yield from whole[:VERIFIED]
+
+
+def _of_several(said: dict, behaviour, asked) -> tuple[str, ...]:
+    """Return pairs (or threes) that explain everything, with how far to believe them."""
+    sentences = tuple(said)[:3]
     if len(said) > 1:
-        return tuple(f"{text} (one of {len(said)} pairs that would explain it)" for text in sentences)
+        return tuple(f"{text} (one of {len(said)} combinations that would explain it)" for text in sentences)
     (group,) = said.values()
-    # a held-out failure speaks for one half where the other half alone does not explain it
-    support = min(sum(_speaking(half, behaviour, s) for s in asked) for half in group)
-    doubt = f" (perhaps: only {support} held-out inputs speak for one of the two)"
+    # a held-out failure speaks for a part where the others alone do not explain it
+    rests = [group[:k] + group[k + 1 :] for k in range(len(group))]
+    support = min(sum(_speaking(rest, behaviour, s) for s in asked) for rest in rests)
+    number = {2: "two", 3: "three"}[len(group)]
+    doubt = f" (perhaps: only {support} held-out inputs speak for one of the {number})"
     return (sentences[0] + doubt * (support < ENOUGH),)
 
 
-def _by_route(asked) -> list:
-    """Return the observations of each route and input type in one, so that none counts twice."""
-    found: dict[tuple, list] = {}
-    for seen in asked:
-        found.setdefault((seen.route, seen.x.dtype), []).append(seen)
-    return [
-        type(parts[0])(route, *(np.concatenate(c) for c in list(zip(*parts, strict=True))[1:]))
-        for (route, _), parts in found.items()
-    ]
-
-
-def _speaking(half: Defect, behaviour, seen) -> int:
-    """Count the held-out failures that the other half of a pair is needed to explain."""
-    held = _failing(behaviour, seen)[1::2]
-    return int(_unexplained((half,), behaviour, seen)[held].sum())
-
-
-def _of_decoding(fmt, decoding) -> tuple[str, ...]:
-    found = []
-    for name in names():
-        other = format_of(name)
-        if isinstance(other, (FloatFormat, PositFormat)) and other.bits == fmt.bits:
-            if all(alike(ops.decode(s.x, other), s.got).all() for s in decoding):
-                found.append(f"decodes as {name}")
-    for s in decoding:
-        special = ~np.isfinite(s.expected)
-        bad = ~alike(s.expected, s.got)
-        if (bad & ~special).any():
-            small = isinstance(fmt, FloatFormat) and (np.abs(s.expected[bad]) < fmt.smallest_normal).all()
-            if small and (s.got[bad] == 0).all():
-                found.append(
-                    "decodes minus zero as zero" if (s.expected[bad] == 0).all() else "decodes subnormals as zero"
-                )
-            elif small:
-                found.append("decodes subnormals as if they had a hidden bit")
-        elif np.isfinite(s.got[bad]).all():
-            found.append("decodes special codes as numbers")
-    return tuple(dict.fromkeys(found)) or ("decodes some codes wrongly",)
+def _speaking(rest: tuple[Defect, ...], behaviour, seen) -> int:
+    """Count the held-out failures that other defects do not explain."""
+    held = np.flatnonzero(_wrong(behaviour, seen))[1::2]
+    part = type(seen)(seen.route, seen.x[held], seen.expected[held], seen.got[held])
+    return int(_unexplained(rest, behaviour, part).sum()) if held.size else 0

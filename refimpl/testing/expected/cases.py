@@ -63,7 +63,7 @@ def _group(number, name, statement, applies=lambda fmt: True, kind="values"):
 
 
 def case_groups() -> tuple[CaseGroup, ...]:
-    """Return the fifteen case groups.
+    """Return the case groups.
 
     >>> [group.name for group in case_groups()][:3]
     ['ties', 'overflow_boundary', 'far_overflow']
@@ -125,7 +125,7 @@ def _smallest(fmt) -> float:
     return float(values[values > 0][0])
 
 
-# -- the fifteen groups ----------------------------------------------------------------------------
+# -- the groups ------------------------------------------------------------------------------------
 
 
 @_group(1, "ties", "ties, and inputs one unit either side, go to the right neighbour")
@@ -278,3 +278,37 @@ def _packing(fmt, dtype):
     codes = np.arange(1 << fmt.bits, dtype=np.uint8)
     together = np.concatenate([codes, codes[::-1], codes * 7 % (1 << fmt.bits)])
     return together.astype(np.uint8)[: len(together) // 4 * 4 * 2]
+
+
+@_group(16, "one_bit_more", "every bit of an input counts: one bit more than a value or a tie, whichever bit")
+def _one_bit_more(fmt, dtype):
+    values = values_of(fmt)
+    values = values[values >= 0]
+    last = len(values) - 1
+    wanted = {0, 1, 2, last - 1, last, int(np.searchsorted(values, 1.0))} | {last * k // 12 for k in range(12)}
+    normal = int(np.searchsorted(values, getattr(fmt, "smallest_normal", 0)))
+    wanted |= {normal - 2, normal - 1, normal, normal + 1}
+    low = values[sorted(k for k in wanted if 0 <= k <= last)]
+    if fmt.bits <= 16:
+        step = np.append(np.diff(values), step_above(fmt))[np.searchsorted(values, low)]
+    else:
+        step = _step_above(low, fmt)
+    bits = 2.0 ** -np.arange(1, np.finfo(dtype).nmant + 2)
+    parts = np.concatenate([bits, 0.5 + bits[1:], 0.5 - bits[1:], 1 - bits[1:]])
+    with np.errstate(all="ignore"):
+        x = (low[:, None] + step[:, None] * parts).ravel().astype(dtype)
+    return distinct(np.concatenate([x, -x])[np.tile(np.isfinite(x), 2)])
+
+
+@_group(17, "spread", "bits as they come, of every size that the format has and of every size there is")
+def _spread(fmt, dtype):
+    bits = np.dtype(f"u{dtype.itemsize}")
+    info = np.finfo(dtype)
+    hashed = (np.arange(1, 2001, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - info.bits)
+    anything = hashed.astype(bits).view(dtype)
+    low, high = np.frexp(_smallest(fmt) / 4)[1], np.frexp(min(_largest(fmt)[0], float(info.max)))[1]
+    fraction = 1 + (hashed & np.uint64((1 << info.nmant) - 1)).astype(np.float64) / (1 << info.nmant)
+    with np.errstate(all="ignore"):
+        x = np.ldexp(fraction, low + np.arange(2000) % max(high - low, 1)).astype(dtype)
+    x = np.concatenate([x, -x[::2], anything])
+    return distinct(x[~np.isnan(x)])

@@ -104,7 +104,10 @@ def _fields(code: int, fmt) -> str:
 
 
 def _neighbours(value: float, fmt) -> tuple[float, float] | None:
-    """Return the values either side of a finite value within the range, None outside it."""
+    """Return the values either side of a finite value within the range, None outside it.
+
+    Above the largest value that is the one which would come next if the format went on.
+    """
     if not np.isfinite(value) or value == 0:
         return None
     if isinstance(fmt, IntFormat):
@@ -123,9 +126,7 @@ def _neighbours(value: float, fmt) -> tuple[float, float] | None:
         high = low
         if low != abs(exact):
             up = float_codes.round_to_precision(abs(exact), False, fmt, "toward_positive")
-            if up > fmt.max_code:
-                return None
-            high = float_codes.magnitude(up, fmt)
+            high = float_codes.magnitude(up, fmt)  # beyond the largest, what would come next
     else:
         near = posits.round_to_code(abs(exact), fmt)
         found = posits.magnitude(near, fmt.bits, fmt.exponent_bits)
@@ -135,6 +136,22 @@ def _neighbours(value: float, fmt) -> tuple[float, float] | None:
         low, high = sorted((found, posits.magnitude(other, fmt.bits, fmt.exponent_bits)))
     pair = float(low), float(high)
     return pair if value > 0 else (-pair[1], -pair[0])
+
+
+def _reason_at_the_top(behaviour: Behaviour, fmt: FloatFormat, size: Fraction, beyond: Fraction) -> str:
+    """Explain a value between the largest and the one that would come next."""
+    following, largest = f"{shortest(float(beyond))}, which would come next", Fraction(fmt.max)
+    rule = f"the rule overflow={behaviour.overflow!r} holds"
+    middle = (largest + beyond) / 2
+    if behaviour.rounding not in ("ties_to_even", "ties_to_away"):
+        return f"between the largest value and {following}, {behaviour.rounding} decides, and {rule}"
+    if size < middle:
+        return f"it is nearer to the largest value than to {following}"
+    if size > middle:
+        return f"it is nearer to {following}, beyond the largest value, and {rule}"
+    stays = behaviour.rounding == "ties_to_even" and fmt.max_code % 2 == 0
+    toward = "the even code, that of the largest value" if stays else f"that, beyond the largest value, and {rule}"
+    return f"it is half way to {following}, and {behaviour.rounding} takes {toward}"
 
 
 def _reason(behaviour: Behaviour, value: float, neighbours) -> str:
@@ -162,6 +179,8 @@ def _reason(behaviour: Behaviour, value: float, neighbours) -> str:
     if low == high:
         return "it is a value of the format, and those stay in every mode"
     exact = Fraction(value)
+    if isinstance(fmt, FloatFormat) and max(-low, high) > fmt.max:
+        return _reason_at_the_top(behaviour, fmt, abs(exact), max(-low, high))
     if mode in ("toward_zero", "toward_positive", "toward_negative"):
         return f"that is the neighbour {mode.replace('_', ' ')}"
     if mode == "to_odd":

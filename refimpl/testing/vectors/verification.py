@@ -114,7 +114,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
         return Report(name, str(vectors.arithmetic), results, tally.diagnoses(), cases=tuple(tally.cases))
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
-            diagnoses = diagnose(vectors.behaviour, tally.seen)
+            diagnoses = diagnose(vectors.behaviour, tally.seen).sentences
     expected = vectors.arithmetic if vectors.is_arithmetic else f"{vectors.operation} {vectors.behaviour}"
     cases = () if vectors.is_arithmetic else failing_cases(vectors.behaviour, tally.seen)
     return Report(name, str(expected), results, diagnoses, cases=tuple(cases))
