@@ -79,7 +79,8 @@ def _smallest(regions, x, wrong) -> tuple[str, bool]:
             base, words = bounded, f", of sizes from {low:g} to {high:g}"
     holding = {name: mask & base for name, mask in regions.items() if (mask | ~wrong).all()}
     some = {name: mask[:: max(1, x.size // 8000)] for name, mask in holding.items()}
-    best, fewest = (), int(base[:: max(1, x.size // 8000)].sum())
+    best: tuple[str, ...] = ()
+    fewest = int(base[:: max(1, x.size // 8000)].sum())
     for count in (1, 2, 3):
         for names in combinations(holding, count):
             inside = int(np.logical_and.reduce([some[name] for name in names]).sum())
