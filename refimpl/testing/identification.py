@@ -16,7 +16,7 @@ import numpy as np
 from refimpl.formats import NAN_RULES, OVERFLOWS, FloatFormat, IntFormat, PositFormat, RoundingMode, names
 from refimpl.formats.modes import FAMILIES
 from refimpl.testing.checks.checks import pool
-from refimpl.testing.checks.probability import steps
+from refimpl.testing.checks.probability import probability, steps
 from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, OF_INTEGERS, Behaviour, step_above
 from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import call
@@ -330,26 +330,13 @@ def _with_random_bits(asked, candidates) -> list[Behaviour]:
     chosen: tuple[RoundingMode, int | None] = ("stochastic", None)
     best, several = -np.inf, [chosen, *((kind, n) for n in range(1, 9) for kind in COUNTED)]
     for kind, bits in several:
-        p = np.array([_probability(kind, bits, float(v)) for v in nu])
+        p = np.array([probability(kind, bits, float(v)) for v in nu])
         with np.errstate(all="ignore"):
             likely = np.where(up > 0, up * np.log(p), 0) + np.where(up < 1, (1 - up) * np.log1p(-p), 0)
         score = draws * likely.sum() if not np.isnan(likely).any() else -np.inf
         if score > best + 1e-9 + (2 if chosen[0] == "stochastic" else 0):
             best, chosen = score, (kind, bits)
     return [replace(b, rounding=chosen[0], random_bits=chosen[1]) for b in candidates]
-
-
-def _probability(kind: str, bits: int | None, nu: float) -> float:
-    """Return the probability of going up for a fraction nu, as IEEE P3109 has it."""
-    if bits is None:
-        return nu
-    count = 1 << bits
-    if kind == "stochastic_a":
-        return np.floor(nu * count) / count
-    if kind == "stochastic_b":
-        r = np.arange(count)
-        return float((np.floor(nu * 2 * count) + 2 * r + 1 >= 2 * count).mean())
-    return float(np.rint(nu * count) / count)
 
 
 def _plainness(behaviour: Behaviour):

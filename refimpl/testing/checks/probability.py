@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.spec import float_codes
-from refimpl.testing.expected.behaviour import Behaviour, values_of
+from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, Behaviour, values_of
 from refimpl.testing.expected.explain import explain, shortest, value_of_code
 from refimpl.testing.implementations.findings import Finding
 
@@ -45,14 +45,14 @@ def _enumerated(probe, tally, route, x) -> None:
 
     tally.count(route, every, bad, text)
     if bad.any():
-        tally.hints.append(_biased(x, got.reshape(-1, count), fmt))
+        tally.hints.append(_decided_wrongly(behaviour, x, got.reshape(-1, count)))
 
 
 def _sampled(probe, tally, route, x) -> None:
     """Draw many times, a chunk of inputs at a time."""
     fmt = probe.behaviour.format
-    every = np.repeat(x, DRAWS)
-    got = probe.ask(route, every).reshape(x.size, DRAWS)
+    chunks = [np.repeat(x[k : k + 16], DRAWS) for k in range(0, x.size, 16)]
+    got = np.concatenate([probe.ask(route, chunk) for chunk in chunks]).reshape(x.size, DRAWS)
     low, high, nu = steps(x, fmt)
     size = np.abs(got)
     stray = ~((size == low[:, None]) | (size == high[:, None])).all(axis=1)
@@ -70,7 +70,9 @@ def _sampled(probe, tally, route, x) -> None:
 
     tally.count(route, x, bad, text)
     if bad.any():
-        tally.hints.append(_biased(x, got, fmt))
+        alone = (got == got[:, :1]).all() and any((probe.ask(route, x) != got[:, 0]).any() for _ in range(8))
+        one = "draws one random number for all elements of a call"
+        tally.hints.append(one if alone else _drawn_wrongly(x, got, fmt))
 
 
 def certain(probe, tally, group) -> None:
@@ -104,6 +106,9 @@ def certain(probe, tally, group) -> None:
             moved = sure & (got != down) & np.isfinite(wide)
             if moved.any():
                 tally.hints.append("moves values that are exact")
+            for what, where in (("infinity", np.isinf(wide)), ("NaN", np.isnan(wide))):
+                if (bad & where).any():
+                    tally.hints.append(f"gives {shortest(float(got[bad & where][0]))} for {what}")
 
 
 def steps(x: np.ndarray, fmt) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,27 +129,125 @@ def steps(x: np.ndarray, fmt) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return low, high, nu
 
 
-def _biased(x, got, fmt) -> str:
+def probability(kind: str, bits: int | None, nu: float) -> float:
+    """Return the probability of going up for a fraction nu, as IEEE P3109 has it."""
+    if bits is None:
+        return nu
+    count = 1 << bits
+    return float(decides(kind, bits, np.array([nu]), np.arange(count)[:, None]).mean())
+
+
+def decides(kind: str, bits: int, nu: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Tell where stochastic A, B or C goes up for fractions and random integers below 2^bits."""
+    count = 1 << bits
+    if kind == "stochastic_a":
+        return np.floor(nu * count) + random >= count
+    if kind == "stochastic_b":
+        return np.floor(nu * 2 * count) + 2 * random + 1 >= 2 * count
+    return np.rint(nu * count) + random >= count
+
+
+def _drawn_wrongly(x, got, fmt) -> str:
     """Name the defect that the fractions of results (inputs, draws) show."""
     low, high, nu = steps(x, fmt)
-    up = (np.abs(got) == high[:, None]).mean(axis=1)
+    size, negative = np.abs(got), np.signbit(x)
+    up = (size == high[:, None]).mean(axis=1)
     exact = nu == 0
-    if (np.abs(got[exact]) != low[exact, None]).any():
+    if (size[exact] != low[exact, None]).any():
         return "moves values that are exact"
     inner = ~exact
     if not inner.any():
         return "breaks its probabilities"
-    nu, up, sign = nu[inner], up[inner], np.sign(x[inner].astype(np.float64))
-    normal = low[inner] >= fmt.smallest_normal
-    stray = ~((np.abs(got[inner]) == low[inner, None]) | (np.abs(got[inner]) == high[inner, None]))
-    if ((got == got[:, :1]).all()) and not stray.any():
-        return "rounds deterministically, not stochastically"
-    if not normal.all() and np.abs(up - nu)[normal].max(initial=0) < TOLERANCE:
-        return "breaks its probabilities among subnormals alone"
-    if np.allclose(up, 0.5, atol=TOLERANCE):
-        return "goes up with probability one half, whatever the fraction"
-    if np.abs(up - np.where(sign < 0, 1 - nu, nu)).max() < TOLERANCE:
-        return "is not symmetric in sign: negative values go away from zero with the wrong probability"
+    stray = ~((size[inner] == low[inner, None]) | (size[inner] == high[inner, None]))
+    if (got == got[:, :1]).all() and not stray.any():
+        return f"rounds deterministically, not stochastically{_mode_of(x, got[:, 0], fmt)}"
+    if stray.any():
+        return "gives values that are not next to the input"
+    nu, up, negative = nu[inner], up[inner], negative[inner]
+    small = low[inner] < fmt.smallest_normal
+
+    def is_near(p, where=True):
+        return np.abs(up - p)[np.broadcast_to(where, up.shape)].max(initial=0) < TOLERANCE
+
+    ways = dict(_ways(nu))
+    for sentence, p in ways.items():
+        if is_near(p):
+            return f"goes up {sentence}"
+    for region, where in (
+        ("negative values", negative),
+        ("positive values", ~negative),
+        ("values below the smallest", low[inner] == 0),
+        ("subnormals", small),
+        ("normal values", ~small),
+    ):
+        if is_near(nu, ~where):
+            said = next((f": goes up {sentence}" for sentence, p in ways.items() if is_near(p, where)), "")
+            return f"breaks its probabilities among {region} alone{said}"
     bias = float(np.median(up - nu))
     direction = "too often" if bias > 0 else "too seldom"
     return f"goes away from zero {direction}, by {abs(bias):.3f} of a step"
+
+
+def _ways(nu):
+    """Yield wrong ways to go up, and their probabilities for the fractions nu."""
+    yield "with probability one half, whatever the fraction", np.full(nu.shape, 0.5)
+    yield "with the other probability, 1 - fraction", 1 - nu
+    yield "never", np.zeros(nu.shape)
+    yield "always", np.ones(nu.shape)
+    yield "from one half on, as to nearest", np.where(nu == 0.5, 0.5, nu > 0.5)
+    yield "above one half alone, as to nearest", 1.0 * (nu > 0.5)
+    for bits in range(1, 6):
+        for kind in ("stochastic_a", "stochastic_b", "stochastic_c"):
+            p = np.array([probability(kind, bits, float(v)) for v in nu])
+            yield f"as with {bits} random bits of {kind}", p
+    yield "twice too often", np.minimum(2 * nu, 1)
+    yield "half as often as it should", nu / 2
+    yield "with the square of the fraction as probability", nu * nu
+    yield "with the root of the fraction as probability", np.sqrt(nu)
+
+
+def _mode_of(x, got, fmt) -> str:
+    for mode in DETERMINISTIC:
+        if (Behaviour(fmt, mode).values(x) == got).all():
+            return f": {mode}"
+    return ""
+
+
+def _decided_wrongly(behaviour, x, got) -> str:
+    """Name the defect of an implementation that is given every random integer (inputs, integers)."""
+    fmt, bits = behaviour.format, behaviour.random_bits
+    low, high, nu = steps(x, fmt)
+    size = np.abs(got)
+    up, nu = size == high[:, None], nu[:, None]
+    inner = (nu[:, 0] > 0) & (high <= fmt.max)
+    if (size[nu[:, 0] == 0] != low[nu[:, 0] == 0, None]).any():
+        moved = "moves values that are exact"
+    else:
+        moved = ""
+    r = np.arange(1 << bits)[None, :]
+    backwards = np.array([int(f"{k:0{bits}b}"[::-1], 2) for k in range(1 << bits)])[None, :]
+    if (got == got[:, :1]).all():
+        return f"ignores the random integer{_mode_of(x, got[:, 0], fmt)}"
+    own = behaviour.rounding
+    ways = [(f"decides as {kind}", decides(kind, bits, nu, r)) for kind in COUNTED if kind != own]
+    for kind in (own, *(k for k in COUNTED if k != own)):
+        also = "" if kind == own else f", as {kind}"
+        ways += [
+            (f"takes the complement of the random integer{also}", decides(kind, bits, nu, (1 << bits) - 1 - r)),
+            (f"takes the bits of the random integer in reverse{also}", decides(kind, bits, nu, backwards)),
+            (f"goes up one random integer too often{also}", decides(kind, bits, nu, r + 1)),
+            (f"goes up one random integer too seldom{also}", decides(kind, bits, nu, r - 1)),
+        ]
+        for fewer in range(1, bits):
+            left = bits - fewer
+            what = f"uses {left} random bit{'s' * (left > 1)}"
+            ways.append((f"{what}, the highest of them{also}", decides(kind, left, nu, r >> fewer)))
+            ways.append((f"{what}, the lowest of them{also}", decides(kind, left, nu, r & (1 << left) - 1)))
+    right = decides(own, bits, nu, r)
+    negative = np.signbit(x)
+    for region, where in (("", inner), (" among negative values", negative), (" among positive values", ~negative)):
+        if (up == right)[inner & ~where].all():
+            for sentence, decided in ways:
+                if (up == decided)[inner & where].all():
+                    return sentence + region
+    return moved or "breaks the rule by which random integers decide"

@@ -251,7 +251,7 @@ def _stochastic(fmt, dtype):
     near = np.searchsorted(values, getattr(fmt, "smallest_normal", 0))
     wanted |= {int(near) - 1, int(near)}  # the last subnormal and the carry into the normals
     low = np.array(sorted(k for k in wanted if 0 <= k <= last))
-    fractions = np.array([0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 11 / 16, 15 / 16])
+    fractions = np.array([0, 3 / 64, 1 / 16, 1 / 4, 1 / 2, 11 / 16, 15 / 16])
     x = values[low, None] + (values[low + 1] - values[low])[:, None] * fractions
     x = np.concatenate([x.ravel(), -x.ravel()]) if fmt.signed else x.ravel()
     with np.errstate(all="ignore"):
