@@ -231,7 +231,7 @@ def test_a_layer_and_a_product_within_attention_may_sum_otherwise():
             lambda: rf.nn.fit(rf.nn.mlp(), FEW, exact_sums=True, precision=Precision(layers={"*": {"product": QUIRE}})),
         ),
         (
-            "no bound for an Accumulator",
+            "no bound for Accumulator(format=",
             lambda: rf.numerics.certify(
                 rf.nn.fit(rf.nn.mlp(), FEW, epochs=1).model, FEW.test_images, Precision(roles={"product": QUIRE})
             ),

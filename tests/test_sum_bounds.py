@@ -9,7 +9,8 @@ import pytest
 import refimpl as rf
 from refimpl.formats import ROUNDINGS
 from refimpl.formats.units import FP22, UNITS, MatrixUnit, unit
-from refimpl.numerics import sum_bound
+from refimpl.nn import Accumulator, Precision, Rounding
+from refimpl.numerics import forward_error_bound, predict, sum_bound
 
 MODES = [mode for mode in ROUNDINGS if mode[-2:] not in ("_a", "_b", "_c")]
 ORDERS = [("sequential", None), ("pairwise", None), ("chunked", 5), ("kahan", None), ("exact", None)]
@@ -146,3 +147,46 @@ def test_promotion_narrows_the_bound_and_what_cannot_be_bounded_is_said():
         sum_bound(a, b, "posit16_2")
     with pytest.raises(ValueError, match="register of 1 carries may wrap"):
         sum_bound(a, b, "float16", unit=replace(MatrixUnit(), carry_bits=1))
+
+
+def policy(operand, **how):
+    roles = {} if operand is None else dict.fromkeys(("left operand", "right operand"), Rounding(format=operand))
+    return Precision(roles=roles | {"product": Accumulator(**how)}, loss_scale=1.0)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    task = rf.data.load("digits")
+    return {name: rf.nn.fit(rf.nn.network(name, (8, 8, 1), 10), task, epochs=1).model for name in ("mlp", "cnn")}
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        policy("float8_e4m3fn", unit="hopper-fp8"),
+        policy("float8_e5m2", unit="blackwell-fp8"),
+        policy("float16", unit="hopper-f16"),
+        policy("float16", unit="cdna3-f16"),
+        policy(None, unit="hopper-tf32"),
+        policy("bfloat16", unit="hopper-bf16"),
+        policy(None, format="float16"),
+        policy("float8_e4m3fn", format="bfloat16", products="rounded", order="pairwise"),
+        policy("bfloat16", format="float16", order="kahan"),
+    ],
+    ids=lambda how: str(how.roles["product"].unit or how.roles["product"].order),
+)
+def test_a_network_whose_sums_a_policy_states_is_within_its_bound(trained, name, how):
+    images = rf.data.load("digits").test_images[:16]
+    exact_logits, bound = forward_error_bound(trained[name], images, how)
+    off = np.abs(predict(trained[name], images, how) - exact_logits)
+    plain = forward_error_bound(trained[name], images, rf.nn.preset("float32"))[1]
+    assert (off <= bound).all() and (bound > plain).all() and np.isfinite(bound).all() and off.max() > 0
+
+
+def test_networks_are_certified_under_a_unit_and_what_has_no_bound_is_refused(trained):
+    images = rf.data.load("digits").test_images[:32]
+    found = rf.numerics.certify(trained["mlp"], images, policy("float16", unit="hopper-f16"))
+    assert found.proved.mean() > 0.5 and found.same[found.proved].all() and (found.delta <= found.bound).all()
+    with pytest.raises(ValueError, match="no bound for Accumulator"):
+        rf.numerics.certify(trained["mlp"], images, policy("float16", unit="cdna2-f16"))

@@ -8,7 +8,10 @@ import numpy as np
 
 from refimpl.autodiff import Tensor
 from refimpl.formats import FloatFormat
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.formats.floats import FLOATS
+from refimpl.formats.units import unit as unit_of
+from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Precision, Rounding
+from refimpl.nn.sum_bounds import of_order, of_unit
 
 UNIT = 2.0**-24 + 2.0**-53
 SMALLEST = 2.0**-149
@@ -72,11 +75,41 @@ class Bounds:
         return c + probe, d
 
     def products(
-        self, c: Tensor, d: np.ndarray, multiply: Callable, weight: np.ndarray, bias, terms: int
+        self, c: Tensor, d: np.ndarray, multiply: Callable, weight: np.ndarray, bias, terms: int, layer: str
     ) -> tuple[Tensor, np.ndarray]:
-        """Return (c, D) of sums of `terms` products; `multiply` computes them of values and weights."""
-        exact = multiply(c, weight) + bias
-        sizes = multiply(Tensor(np.abs(c.data) + d), np.abs(weight)).data + np.abs(bias)
-        fresh = gamma(terms) * sizes + 2 * terms * SMALLEST
-        fresh = np.where(sizes * (1 + gamma(terms)) > LARGEST, np.inf, fresh)
+        """Return (c, D) of a layer's sums of `terms` products; `multiply` computes them of values and weights."""
+        how = self.precision.accumulator_of(SUM_ROLES[0], layer)
+        left, right = (self.precision.rounding_of(role, layer) for role in PRODUCT_ROLES[:2])
+        moved = rounding_bound(np.abs(c.data) + d, left)
+        if left is not None:
+            c, d = self.note(c, d + moved, moved)
+        off = rounding_bound(np.abs(weight), right)
+        exact, most = multiply(c, weight) + bias, Tensor(np.abs(c.data) + d)
+        sizes = multiply(most, np.abs(weight) + off).data
+        fresh, limit = multiply(most, off).data if right is not None else np.zeros_like(sizes), LARGEST
+        if how is None:
+            sizes = sizes + np.abs(bias)
+            count = terms + (np.ndim(bias) > 0)
+            fresh = fresh + gamma(count) * sizes + 2 * count * SMALLEST
+            grown = 1 + gamma(count)
+        elif how.unit is not None:
+            formats = tuple(FLOATS["float32"] if r is None else r.format for r in (left, right))
+            bound = of_unit(terms, unit_of(how.unit), formats)  # type: ignore[arg-type]
+            floors = [
+                np.maximum(v, 2.0**f.min_exponent)
+                for v, f in zip((most.data, np.abs(weight) + off), formats, strict=True)
+            ]
+            powers = multiply(Tensor(floors[0]), floors[1]).data + terms * 2.0**-126 * floors[1].max(initial=0.0)
+            fresh = fresh + bound.sizes * sizes + bound.floors * powers + bound.constant + SMALLEST
+            fresh = fresh + UNIT * (sizes + fresh + np.abs(bias))
+            sizes, grown = sizes + np.abs(bias), 1.0
+        else:
+            sizes, count = sizes + np.abs(bias), terms + (np.ndim(bias) > 0)
+            bound = of_order(count, how.format, how.order)
+            before = 2.0 ** -(how.format.mantissa_bits + 1) if how.products == "rounded" else 0.0
+            lost = count * how.format.smallest_subnormal if how.products == "rounded" else 0.0
+            factor = before + bound.sizes * (1 + before)
+            fresh = fresh + factor * sizes + (bound.constant + lost) * (1 + factor)
+            limit, grown = how.format.max, 1 + factor
+        fresh = np.where(sizes * grown + fresh > limit, np.inf, fresh)
         return self.note(exact, multiply(Tensor(d), np.abs(weight)).data + fresh, fresh)

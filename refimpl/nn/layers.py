@@ -128,7 +128,7 @@ class Convolution(Layer):
             return p.convolve(x, weight, stride=self.stride, padding=self.padding, groups=self.groups)
 
         weight = self.parameters["weight"].data.astype(np.float64)
-        return bounds.products(c, d, multiply, weight, 0.0, math.prod(weight.shape[:3]))
+        return bounds.products(c, d, multiply, weight, 0.0, math.prod(weight.shape[:3]), self.name)
 
 
 @dataclass
@@ -380,7 +380,7 @@ class Linear(Layer):
 
     def error_bound(self, c, d, bounds):
         weight, bias = (self.parameters[n].data.astype(np.float64) for n in ("weight", "bias"))
-        return bounds.products(c, d, p.matmul, weight, bias, self.features + 1)
+        return bounds.products(c, d, p.matmul, weight, bias, self.features, self.name)
 
 
 @dataclass

@@ -195,13 +195,14 @@ def _on_unit(a: np.ndarray, b: np.ndarray, how: Accumulator, formats: tuple[Floa
 def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
     """Return a tensor times the power of two that brings it to the format's top binade, and the exponent taken off.
 
-    Values that were rounded under another scale are the format's still: there is no smaller step above.
+    Values that were rounded under another scale are the format's still: there is no smaller step above.  Formats with
+    the range of float32 stay as they are, as products of two from their top binade would be infinite.
 
     >>> _unscaled(np.float32([2.0**-20, -3 * 2.0**-21]), format_of("float8_e5m2"))
     (array([ 32768., -49152.], dtype=float32), -35)
     """
     largest = float(np.abs(x).max(initial=0.0))
-    if largest == 0.0 or not math.isfinite(largest):
+    if largest == 0.0 or not math.isfinite(largest) or fmt.maxexp > 64:
         return x, 0
     exponent = math.frexp(largest)[1] - fmt.maxexp
     if math.ldexp(largest, -exponent) > fmt.max:

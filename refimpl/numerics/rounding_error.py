@@ -19,7 +19,9 @@ rounding point        max(v m, h): v = 2^-p and h half the smallest subnormal fo
 product W x, k terms  gamma_k(U) |W| m + 2 k s.  A float32 sum of k products, by fused multiply-add
                       or not and in any order, is off by at most gamma_k(u) times the sum of their
                       magnitudes, plus what underflows: half of s per operation, grown by at most
-                      1 + gamma_k < 4.  A bias counts as one product more.
+                      1 + gamma_k < 4.  A bias counts as one product more.  Where the policy names an
+                      accumulator or a matrix unit, the bound of `refimpl.nn.sum_bounds`; where it
+                      rounds operands, that first.
 batch norm            with a = inverse, b = scale, as used: gamma_4(U) (|a b| (|c - mean| + D) +
                       |shift|) + 2 (|b| + 1) s: three operations and a sum, two of which underflow
 ReLU                  max(0, D - |c|): none, unless x can be on the other side of the kink
@@ -53,9 +55,10 @@ from threadpoolctl import threadpool_limits
 from refimpl import _arguments as check
 from refimpl.autodiff import Tensor
 from refimpl.formats import FloatFormat
+from refimpl.formats.units import unit as unit_of
 from refimpl.nn import layers as nn
 from refimpl.nn.error_bounds import SLACK, Bounds
-from refimpl.nn.precision import SUM_ROLES, Precision
+from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Precision
 
 AT_ONCE = 64  # images
 
@@ -173,12 +176,27 @@ def check_bounded(caller: str, model: nn.Sequential, precision: Precision) -> No
         if type(layer).error_bound is nn.Layer.error_bound:
             allowed = "layers with a method error_bound, such as those of mlp, cnn, lenet, vgg and resnet8"
             raise ValueError(f"{caller}: there is no bound for layer {layer.name!r}; allowed are {allowed}")
-        if any(precision.accumulator_of(role, layer.name) for role in (*SUM_ROLES, "batch norm", "mean")):
-            raise ValueError(f"{caller}: there is no bound for an Accumulator; allowed are sums in float32")
+        if any(precision.accumulator_of(role, layer.name) for role in ("batch norm", "mean")):
+            text = f"{caller}: there is no bound for an Accumulator of layer {layer.name!r}"
+            raise ValueError(f"{text}; allowed are those of products, and float32")
+        _check_sums(caller, layer, precision)
         roles = [layer.role] if isinstance(layer, nn.Round) else []
-        for role in [*roles, *(["weight"] if layer.parameter_count() else [])]:
+        for role in [*roles, *(["weight", *PRODUCT_ROLES[:2]] if layer.parameter_count() else [])]:
             rounding = precision.rounding_of(role, layer.name)
             if rounding is not None and not (isinstance(rounding.format, FloatFormat) and rounding.scaling == "none"):
                 allowed = "floating-point formats without scales, such as float16 or bfloat16"
                 name = f"{role} of layer {layer.name!r}"
                 raise ValueError(f"{caller}: there is no bound for {name} in {rounding}; allowed are {allowed}")
+
+
+def _check_sums(caller: str, layer: nn.Layer, precision: Precision) -> None:
+    """Raise an error where no bound is known for the accumulator of a layer's products."""
+    how = precision.accumulator_of(SUM_ROLES[0], layer.name)
+    if how is None or not layer.parameter_count():
+        return
+    allowed = "floating-point accumulators without rotation, and units into float32 that flush nothing"
+    known = isinstance(how.format, FloatFormat) and how.hadamard is None
+    if how.unit is not None:
+        known = how.format.name == "float32" and not unit_of(how.unit).flush
+    if not known:
+        raise ValueError(f"{caller}: there is no bound for {how} in layer {layer.name!r}; allowed are {allowed}")
