@@ -7,7 +7,7 @@ that NumPy, told the same, gives the same bits.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.nn.engine.rounding import CHUNK, UNSCALED, call_round_part, find_scale
+from refimpl.nn.engine.rounding import CHUNK, UNSCALED, WHOLE, call_round_part
 
 
 @compiled
@@ -65,10 +65,8 @@ def adam(
 @compiled
 def _round(x, out, start, sites, k, noise, round):
     """Round x into out at the k-th site: elements of a tensor from `start` on, or all of one that has a scale."""
-    site = sites[k : k + 1]
-    if site[0].scaling != UNSCALED:
-        find_scale(x, site)
-    call_round_part(round, x, out, start, site, noise)
+    first = start if sites[k].scaling == UNSCALED else WHOLE
+    call_round_part(round, x, out, first, sites[k : k + 1], noise)
 
 
 @compiled

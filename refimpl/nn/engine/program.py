@@ -143,7 +143,7 @@ class Writer:
 
         Where y is scaled, it has to be there before it can be rounded: that is done in calls of its own, afterwards.
         """
-        from refimpl.nn.engine.rounding import find_scale, round_part
+        from refimpl.nn.engine.rounding import WHOLE, round_part
 
         if layer is None:
             return self._nothing()
@@ -152,7 +152,7 @@ class Writer:
         if site is None:
             self._after = [(self._rounder.within, (y, y, role, layer.name, stream))]
         elif site["scaling"][0]:
-            self._after = [(find_scale, (y.flat, site)), (round_part, (y.flat, y.flat, 0, site, self._rounder.noise))]
+            self._after = [(round_part, (y.flat, y.flat, WHOLE, site, self._rounder.noise))]
         else:
             return site, self._rounder.noise, self.round_part
         return self._nothing()
@@ -174,7 +174,7 @@ class Writer:
 
         What shares a scale, where not all of it does, are neighbours in each of so many rows; in columns if turned.
         """
-        from refimpl.nn.engine.rounding import find_scale, round_blocks, round_part, transpose
+        from refimpl.nn.engine.rounding import WHOLE, round_blocks, round_part, transpose
 
         known, noise = self._rounder.rounding(role, layer), self._rounder.noise
         if known is None:
@@ -184,10 +184,8 @@ class Writer:
         if known.rule.per == "tensor":
             if site is None:
                 self.call(self._rounder.within, x, y, role, layer, stream)
-            elif site["scaling"][0]:
-                self.call(find_scale, x.reshape(x.size), site)
-            if site is not None:
-                self.call(round_part, x.reshape(x.size), y.flat, 0, site, noise)
+            else:
+                self.call(round_part, x.reshape(x.size), y.flat, WHOLE, site, noise)
         else:
             a, b = x.reshape(rows, x.size // rows), y.reshape(rows, x.size // rows)
             first, last = [self.space.take(a.shape[::-1]) for _ in range(2)] if turned else (a, b)

@@ -23,6 +23,7 @@ NONE, TO_EVEN, STOCHASTIC = range(3)
 UNSCALED, CURRENT, DELAYED = range(3)
 CHUNK = 2048  # elements worked on at a time: four vectors of 8 KB fit the first-level cache
 REMEMBERED = 16  # largest magnitudes kept for delayed scaling
+WHOLE = -1
 SEED, FIRST_STREAM, COUNTING, COUNTS = range(4)  # places in noise
 
 SITE = np.dtype(
@@ -90,8 +91,15 @@ def find_scale(x, site):
 
 @compiled
 def round_part(x, out, start, site, noise):
-    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4)."""
+    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4).
+
+    Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
+    """
     s = site[0]
+    if start == WHOLE:
+        start = 0
+        if s.scaling != UNSCALED:
+            find_scale(x, site)
     counted = s.how != NONE and noise[COUNTING] != 0
     beyond, zeros = census(x, s.largest) if counted else (0, 0)
     target = Float32Target(
