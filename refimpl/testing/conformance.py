@@ -14,13 +14,14 @@ from refimpl.ops.codes import IntegerOverflow
 from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report, failing_cases
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
-from refimpl.testing.checks.scaled_blocks import ScaledBlocks
+from refimpl.testing.checks.scaled_blocks import NotFinite, ScaledBlocks
 from refimpl.testing.checks.scaled_integers import ScaledIntegers
 from refimpl.testing.diagnosis.diagnosis import diagnose
 from refimpl.testing.expected.behaviour import Behaviour
 from refimpl.testing.expected.cases import INPUTS
 from refimpl.testing.implementations.implementations import format_of_implementation, implementation_of
 from refimpl.testing.implementations.probe import Probe
+from refimpl.testing.implementations.programs import Program
 from refimpl.testing.operations.judging import conform_operation
 from refimpl.testing.operations.operation import Operation
 from refimpl.testing.operations.sums import KINDS, conform_sum
@@ -40,10 +41,13 @@ def conform(
     overflow: Overflow | IntegerOverflow = "overflow",
     nan: NanRule = "zero",
     random_bits: int | None = None,
-    scale: float | None = None,
-    zero_point: int = 0,
+    scale=None,
+    zero_point=0,
+    axis: int | None = None,
+    block_size: int | None = None,
     scale_rule: ScaleRule | None = None,
     tensor_scale: float | None = None,
+    not_finite: NotFinite = "nan",
     inputs: Iterable[str] = ("float32", "float64"),
     time_limit: float = 10.0,
 ) -> Report:
@@ -52,8 +56,10 @@ def conform(
     Parameters
     ----------
     implementation : callable, pair, dtype, gfloat format, Program or Implementation
-        See `refimpl.testing.implementations.implementations`.  Functions get one-dimensional arrays; those of a
-        block format, which must be functions to values, rows of two blocks along the last axis.
+        See `refimpl.testing.implementations.implementations`.  Functions get one-dimensional arrays.  Those of a
+        block format get rows of two (or more) blocks along the last axis: a function to values, or a pair, of
+        which ``encode(x)`` returns (codes, scales), or (codes, scales, tensor_scale), as `refimpl.quantize_blocks`
+        does, and ``decode`` takes them; codes of 4 or 6 bits may be packed, the first in the low bits.
     format : FloatFormat, PositFormat, IntFormat, BlockFormat or a name
         Not needed for a dtype or a gfloat format, which name their own.  With `op` a float or posit format, or a
         tuple, one for each operand.
@@ -71,11 +77,17 @@ def conform(
         What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
         own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
         with integers below 2^random_bits, and held to the definition for all of them.
-    scale, zero_point : float and int, optional
+    scale, zero_point : float and int, or arrays of them, optional
         Of an integer format: values are held to scale * (code - zero_point).  Without a scale,
         values become integers.
+    axis, block_size : int, optional
+        Of scales in an array: with `axis` (0 or 1), inputs have two dimensions, and each index along it its scale;
+        with `block_size`, each block along the last axis, and scales have the shape of the blocks.
     scale_rule, tensor_scale : str and float, optional
         Of a block format; as for `refimpl.quantize_blocks`.
+    not_finite : str
+        Of a block format: ``nan``, a block with NaN or an infinity in it is NaN altogether, as
+        `refimpl.quantize_blocks` has it; ``open``, whatever becomes of it, others do not change.
     inputs : names of dtypes
         ``float16``, ``float32``, ``float64``: which inputs it takes.
     time_limit : float
@@ -118,7 +130,8 @@ def conform(
         if got is not None:
             raise wrong_value("conform", name, got, f"None unless op is one of {', '.join(KINDS)}")
     if op is not None:
-        own = {"scale": scale, "zero_point": zero_point, "scale_rule": scale_rule, "tensor_scale": tensor_scale}
+        own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
+        own |= {"scale_rule": scale_rule, "tensor_scale": tensor_scale}
         return _of_operation(
             implementation,
             _format_of(implementation, format),
@@ -140,8 +153,11 @@ def conform(
         random_bits=random_bits,
         scale=scale,
         zero_point=zero_point,
+        axis=axis,
+        block_size=block_size,
         scale_rule=scale_rule,
         tensor_scale=tensor_scale,
+        not_finite=not_finite,
         inputs=inputs,
         time_limit=time_limit,
     )
@@ -161,7 +177,7 @@ def conform(
 
 def _of_operation(implementation, format, op, out_format, rules, others, inputs, time_limit) -> Report:
     for name, got in others.items():
-        if got:
+        if np.any(got):
             raise wrong_value("conform", name, got, "none with op")
     operation = Operation(op, format, out_format, **rules)
     return conform_operation(implementation, operation, inputs=inputs, time_limit=time_limit)
@@ -187,8 +203,8 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     number("conform", "time_limit", time_limit, POSITIVE)
     _hold_to_the_definition(behaviour)
     found = implementation_of(implementation, behaviour)
-    if isinstance(behaviour, ScaledBlocks) and not found.has("quantize"):
-        allowed = "of a block format a function on arrays, value to value, with blocks along the last axis"
+    if isinstance(behaviour, ScaledBlocks) and isinstance(implementation, Program):
+        allowed = "of a block format a function on arrays, or a pair (encode, decode) of them"
         raise wrong_kind("conform", "implementation", implementation, allowed)
     return Probe(found, behaviour, inputs, time_limit)
 
@@ -201,8 +217,11 @@ def behaviour_of(
     random_bits=None,
     scale=None,
     zero_point=0,
+    axis: int | None = None,
+    block_size: int | None = None,
     scale_rule: ScaleRule | None = None,
     tensor_scale=None,
+    not_finite: NotFinite = "nan",
 ) -> Behaviour | Scaled:
     """Return what is expected of an implementation of a format, scaled or not."""
     fmt = format_of(format)
@@ -212,19 +231,22 @@ def behaviour_of(
         ("scale", scale, None, isinstance(fmt, IntFormat)),
         ("zero_point", zero_point, 0, scale is not None),
         ("scale_rule", scale_rule, None, of_blocks),
+        ("axis", axis, None, scale is not None),
+        ("block_size", block_size, None, scale is not None),
         ("tensor_scale", tensor_scale, None, of_blocks),
+        ("not_finite", not_finite, "nan", of_blocks),
         ("random_bits", random_bits, None, not scaled),
         ("overflow", overflow, "overflow", not scaled),
         ("nan", nan, "zero", not scaled),
     ):
-        if given != default and not belongs:
+        if not belongs and (np.ndim(given) or given != default):
             what = f"{fmt}{' with a scale' * (scale is not None)}"
             raise wrong_value("testing", name, given, repr(default), f"{what} has no other")
     if isinstance(fmt, BlockFormat):
-        return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale)
+        return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale, not_finite)
     if scale is not None:
         of_integers = instance("testing", "format with a scale", fmt, IntFormat, "an integer format")
-        return ScaledIntegers(of_integers, scale, zero_point, rounding)
+        return ScaledIntegers(of_integers, scale, zero_point, rounding, axis, block_size)
     return Behaviour(format, rounding, overflow, nan, random_bits)
 
 
@@ -235,7 +257,10 @@ def checks_of(probe: Probe) -> list[Check]:
 
 def _hold_to_the_definition(behaviour: Behaviour | Scaled) -> None:
     """Compare the bulk of the expected side with the definition on a sample."""
-    if isinstance(behaviour, Scaled) or behaviour.is_stochastic:  # a Scaled's tests do it
+    if isinstance(behaviour, Scaled):
+        behaviour.hold_to_the_definition()
+        return
+    if behaviour.is_stochastic:
         return
     x = pool(behaviour.format, "float64", most=200)[:300]
     with np.errstate(all="ignore"):
@@ -256,11 +281,10 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
     if failed:
         behaviour = probe.behaviour
         with np.errstate(all="ignore"):
-            if any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
-                if isinstance(behaviour, Scaled):
-                    diagnoses = behaviour.diagnose(seen)
-                else:
-                    diagnoses, description = diagnose(behaviour, seen)
+            if isinstance(behaviour, Scaled):
+                diagnoses = behaviour.diagnose(seen)
+            elif any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
+                diagnoses, description = diagnose(behaviour, seen)
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))
     if failed and not diagnoses:
         description = description or f"no known defect explains: {', '.join(failed)}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from refimpl._arguments import wrong_kind
-from refimpl.formats import NAN_RULES, OVERFLOWS, FloatFormat, IntFormat, PositFormat
+from refimpl.formats import NAN_RULES, OVERFLOWS, BlockFormat, FloatFormat, IntFormat, PositFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.modes import FAMILIES
 from refimpl.testing.checks.checks import complexity
@@ -31,6 +31,7 @@ __all__ = [
     "posits",
     "roundings",
     "scaled_blocks",
+    "scaled_integers",
     "special_values",
 ]
 
@@ -204,10 +205,14 @@ def behaviours(draw, fmt):
 
 
 @st.composite
-def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: int = 2):
-    """Draw a float32 array (blocks * block_size,) whose blocks lie in scales far apart.
+def scaled_blocks(
+    draw, element="float4_e2m1fn", block_size: int = 32, blocks: int = 2, *, dtype="float32", finite: bool = True
+):
+    """Draw an array (blocks * block_size,) of blocks of every size that the dtype has.
 
-    Each block is a power of two times values of the element format, ties between them, or zeros.
+    Each block is a power of two times values of the element format, ties between them, or neighbours of ties; or one
+    large value among tiny ones; or zeros; or, where not `finite`, has NaN or an infinity in it.  `element` may
+    be a block format, which has its own block size.
 
     Examples
     --------
@@ -215,16 +220,76 @@ def scaled_blocks(draw, element="float4_e2m1fn", block_size: int = 32, blocks: i
     >>> from hypothesis import find
     >>> find(scaled_blocks(rf.format("float8_e4m3fn")), lambda x: True).shape
     (64,)
+    >>> bool(np.isnan(find(scaled_blocks("nvfp4", finite=False), lambda x: np.isnan(x).any())).any())
+    True
     """
-    fmt = format_of(element)
+    fmt, dtype = format_of(element), np.dtype(dtype)
+    if isinstance(fmt, BlockFormat):
+        fmt, block_size = fmt.grid, fmt.block_size
     if not isinstance(fmt, FloatFormat):
-        raise wrong_kind("scaled_blocks", "element", element, "a float format")
-    size = blocks * block_size
+        raise wrong_kind("scaled_blocks", "element", element, "a float format, or a block format")
+    info = np.finfo(dtype)
+    lowest, highest = info.minexp - info.nmant, info.maxexp - fmt.maxexp
+    ends = [0, lowest, highest, -127, -126, 127 - fmt.maxexp, info.minexp]
+    exponents = st.sampled_from([e for e in ends if lowest <= e <= highest]) | st.integers(lowest, highest)
+    kinds = st.sampled_from(["values", "values", "one_large", "zeros", *["not_finite"] * (not finite)])
+    found = [_block(draw, draw(kinds), fmt, block_size, draw(exponents), dtype) for _ in range(blocks)]
+    return np.concatenate(found)
+
+
+def _block(draw, kind, fmt, size, exponent, dtype) -> np.ndarray:
     choice = draw(hnp.arrays(np.uint16, size, elements=st.integers(0, (1 << fmt.bits) - 1)))
     values = np.nan_to_num(decode(choice, fmt), nan=0.0, posinf=0.0, neginf=0.0)
-    values = values * draw(st.sampled_from([1.0, 1.25, 0.75, 0.0]))
-    exponents = draw(st.lists(st.integers(-100, 100), min_size=blocks, max_size=blocks))
-    return np.ldexp(values, np.repeat(exponents, block_size)).astype(np.float32)
+    values = values * draw(st.sampled_from([1.0, 1.25, 0.75]))
+    if kind == "zeros":
+        values = values * 0.0
+    place = draw(st.integers(0, size - 1))
+    if kind == "one_large":
+        values = values * 2.0 ** draw(st.sampled_from([-6, -12, -40, -200]))
+        values[place] = draw(st.sampled_from([1.0, -1.0])) * fmt.max
+    with np.errstate(all="ignore"):
+        x = np.ldexp(values, exponent).astype(dtype)
+    x = np.where(np.isfinite(x), x, np.finfo(dtype).max).astype(dtype)
+    if kind == "not_finite":
+        x[place] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    else:
+        x[place] = _stepped(
+            x[place], draw(st.sampled_from([0, 0, 1, -1])) * bool(abs(x[place]) < np.finfo(dtype).max / 2)
+        )
+    return x
+
+
+@st.composite
+def scaled_integers(draw, fmt, max_size: int = 8, dtype="float32"):
+    """Draw (x, scale, zero_point): a float32 scale, a code of an integer format, and what is hard under them.
+
+    x is a one-dimensional array: codes, ties between them, both ends and beyond, their neighbours, and
+    anything else that is finite.  Zero points are both ends, the middle, or any.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> x, scale, zero_point = find(scaled_integers("uint8"), lambda drawn: drawn[0].size > 1)
+    >>> x.shape, scale, zero_point
+    ((2,), 1.0, 0)
+    """
+    fmt, dtype = format_of(fmt), np.dtype(dtype)
+    if not isinstance(fmt, IntFormat):
+        raise wrong_kind("scaled_integers", "fmt", fmt, "an integer format")
+    simple = st.sampled_from([1.0, 0.5, 0.1, 3.0, 2.0**-126, 1e-30, 2.0**100])
+    scale = float(np.float32(draw(simple | st.floats(2.0**-126, 2.0**100, width=32))))
+    zero = draw(st.sampled_from([max(fmt.min, 0), fmt.min, fmt.max, (fmt.min + fmt.max + 1) // 2]) | codes(fmt))
+    ends = [fmt.min - 0.5, fmt.max + 0.5, fmt.min - 1.0, fmt.max + 1.0, 2.0 * fmt.max, 2.0**31, -(2.0**31), 2.0**63]
+    points = codes(fmt).map(float) | codes(fmt).map(lambda code: code + 0.5) | st.sampled_from(ends)
+
+    def near(point, step):
+        with np.errstate(all="ignore"):
+            x = dtype.type((point - zero) * scale)
+            return _stepped(x if np.isfinite(x) else dtype.type(0), step)
+
+    hard = st.builds(near, points, st.sampled_from([0, 1, -1]))
+    anything = st.floats(width=8 * dtype.itemsize, allow_nan=False, allow_infinity=False).map(dtype.type)
+    return np.array(draw(st.lists(hard | anything, max_size=max_size)), dtype), scale, zero
 
 
 def _simple(x: np.ndarray) -> np.ndarray:

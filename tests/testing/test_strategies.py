@@ -46,6 +46,50 @@ def test_blocks_are_finite_float32(x):
 
 
 @few
+@given(draw.scaled_blocks("mxint8", blocks=3, finite=False) | draw.scaled_blocks("mxfp8_e4m3", blocks=3, finite=False))
+def test_a_block_does_not_depend_on_its_neighbours(x):
+    codes, scales, _ = rf.quantize_blocks(x, "mxfp8_e4m3")
+    again, scale, _ = rf.quantize_blocks(x[32:64], "mxfp8_e4m3")
+    assert scales[1] == scale[0] and (codes[32:64] == again).all()
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda x: (x == 0).all(),
+        lambda x: 0 < np.abs(x).max() < 2.0**-140,
+        lambda x: np.abs(x).max() > 2.0**127,
+        lambda x: np.isnan(x).any() and np.isfinite(x[:4]).all(),
+        lambda x: (np.abs(x) == np.inf).any(),
+        lambda x: (np.abs(x[:4]) < np.abs(x[:4]).max() / 1e9).sum() == 3 and (x[:4] != 0).all(),
+    ],
+)
+def test_blocks_of_every_kind_are_drawn(seen):
+    with np.errstate(all="ignore"):
+        find(draw.scaled_blocks(block_size=4, finite=False), seen, settings=settings(max_examples=5000))
+
+
+@few
+@given(draw.scaled_integers("uint4"))
+def test_scaled_integers_are_a_scale_a_zero_point_and_what_is_hard_under_them(drawn):
+    x, scale, zero = drawn
+    assert x.dtype == np.float32 and np.isfinite(x).all() and scale == np.float32(scale) > 0 and 0 <= zero <= 15
+    codes, _, _ = rf.quantize_int(x, "uint4", scale=scale, zero_point=zero, affine=True)
+    assert (codes == rf.testing.conformance.ScaledIntegers(rf.format("uint4"), scale, zero).codes(x)).all()
+
+
+def test_a_zero_point_added_before_rounding_is_found_at_a_tie():
+    def wrong(drawn):
+        x, scale, zero = drawn
+        with np.errstate(all="ignore"):
+            early = np.clip(np.rint(x.astype(np.float64) / scale + zero), 0, 255)
+        return (early != rf.quantize_int(x, "uint8", scale=scale, zero_point=zero, affine=True)[0]).any()
+
+    x, scale, zero = find(draw.scaled_integers("uint8"), wrong, settings=settings(max_examples=5000))
+    assert (x.size, zero % 2) == (1, 1) and (x[0] / scale) % 1 == 0.5
+
+
+@few
 @given(draw.special_values("float8_e5m2"), draw.integer_formats())
 def test_special_values_and_integer_formats_are_drawn(x, fmt):
     assert isinstance(x, float) and 2 <= fmt.bits <= 16

@@ -1,0 +1,64 @@
+"""Diagnosis of what is computed stage by stage: a defect replaces stages, two defects others.
+
+A plan is a dictionary of stages by name; what it predicts is compared with every observation, not with the
+failures alone, so that a defect that one input refutes is not said.  To be fast, hypotheses are first held
+against a few observations, then against more, then against all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+MOST_PAIRS = 3  # that are said
+
+
+class Defect(NamedTuple):
+    """A named way to be wrong: stages that replace those of a right plan.
+
+    `needs_all` where a part of the observations is not enough to predict any of them.
+    """
+
+    sentence: str
+    stages: dict[str, Any]
+    needs_all: bool = False
+
+
+def search(
+    known: Sequence[Defect], explains: Callable[[dict[str, Any], int], bool], levels: int = 3, sizes=(1, 2)
+) -> list[tuple[Defect, ...]]:
+    """Return the groups of one, else of two, defects that explain everything, each once by its sentence.
+
+    `explains(stages, level)` tells whether stages predict the observations of a level, the last of which is all.
+    """
+    for size in sizes:
+        found: list[tuple[Defect, ...]] = [*combinations(known, size)]
+        if size == 2:
+            found = [
+                (a, b) for a, b in found if not a.stages.keys() & b.stages.keys() and not a.needs_all | b.needs_all
+            ]
+        for level in range(levels):
+            found = [g for g in found if any(d.needs_all for d in g) or explains(merged(g), level)]
+        found = [g for g in found if not any(d.needs_all for d in g) or explains(merged(g), levels - 1)]
+        if found:
+            return list({said(group): group for group in reversed(found)}.values())[::-1]
+    return []
+
+
+def said(group) -> str:
+    """Return the sentence of one or two defects."""
+    return " and ".join(defect.sentence for defect in group)
+
+
+def sentences(groups: list) -> tuple[str, ...]:
+    """Return what is said of the groups that `search` found."""
+    found = tuple(said(group) for group in groups[:MOST_PAIRS])
+    if groups and len(groups[0]) == 2 and len(groups) > 1:
+        return tuple(f"{text} (one of {len(groups)} pairs that would explain it)" for text in found)
+    return found
+
+
+def merged(group) -> dict[str, Any]:
+    """Return the stages that defects replace."""
+    return {name: stage for defect in group for name, stage in defect.stages.items()}
