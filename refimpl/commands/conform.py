@@ -44,9 +44,17 @@ def add(commands) -> None:
         "--scale", type=float, metavar="S", help="of an integer format: hold values to S * (code - zero point)"
     )
     command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")
-    command.add_argument("--scale-rule", metavar="RULE", help="of an MX format: floor (default), ceil, even, nearest")
+    command.add_argument(
+        "--scale-rule", metavar="RULE", help="of an MX format: floor (default), ceil, ceil_log2, even, nearest"
+    )
     command.add_argument(
         "--tensor-scale", type=float, metavar="S", help="of nvfp4, if it is given (default: from the largest magnitude)"
+    )
+    command.add_argument(
+        "--not-finite",
+        choices=("nan", "open"),
+        default="nan",
+        help="of a block format: a block with NaN or an infinity is NaN (default), or anything",
     )
     command.add_argument(
         "--inputs",
@@ -73,10 +81,10 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    rules = "out_format rounding overflow nan random_bits scale zero_point scale_rule tensor_scale inputs time_limit"
+    rules = "out_format rounding overflow nan random_bits scale zero_point scale_rule tensor_scale not_finite inputs"
     op = None if options.operation in ("quantize", "encode", "decode") else options.operation
     try:
-        given = {rule: getattr(options, rule) for rule in rules.split()}
+        given = {rule: getattr(options, rule) for rule in (*rules.split(), "time_limit")}
         with contextlib.redirect_stdout(sys.stderr):  # what the implementation prints is no part of the report
             report = testing.conform(implementation, name, op=op, **given)
     except TypeError as error:  # of a misuse; what the implementation raises is in the report

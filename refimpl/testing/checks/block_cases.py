@@ -203,7 +203,7 @@ class BlockCases:
         if self.dynamic:  # and tensors of every size
             far = (powers < -155) | (powers > 128)
             for p in np.concatenate([powers[~far], powers[far][::24], powers[:2], powers[-2:]]):
-                largest = float(np.ldexp(1.37, p)) if p > powers[0] else float(np.ldexp(1.0, p))
+                largest = float(dtype.type(np.ldexp(1.37 if p > powers[0] else 1.0, p)))
                 yield from self._calls(self._filled([largest], largest * parts * 0.4), largest, dtype)
 
     def _saturation(self, dtype):
