@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -227,6 +228,7 @@ def behaviour_of(
     fmt = format_of(format)
     of_blocks = isinstance(fmt, BlockFormat)
     scaled = of_blocks or scale is not None
+    given: Any
     for name, given, default, belongs in (
         ("scale", scale, None, isinstance(fmt, IntFormat)),
         ("zero_point", zero_point, 0, scale is not None),

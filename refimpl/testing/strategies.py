@@ -7,6 +7,8 @@ as the calls that make them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -223,7 +225,8 @@ def scaled_blocks(
     >>> bool(np.isnan(find(scaled_blocks("nvfp4", finite=False), lambda x: np.isnan(x).any())).any())
     True
     """
-    fmt, dtype = format_of(element), np.dtype(dtype)
+    fmt: Any = format_of(element)
+    dtype = np.dtype(dtype)
     if isinstance(fmt, BlockFormat):
         fmt, block_size = fmt.grid, fmt.block_size
     if not isinstance(fmt, FloatFormat):

@@ -131,8 +131,8 @@ class BlockCases:
         others = np.asarray(others, np.float64)
         count = max(1, -(-len(others) // room))
         cells = np.resize(others, (count, room))
-        cells = [np.insert(cell[: size - 1], (i * 7) % size, a) for a in anchors for i, cell in enumerate(cells)]
-        return np.array(cells, np.float64)
+        found = [np.insert(cell[: size - 1], (i * 7) % size, a) for a in anchors for i, cell in enumerate(cells)]
+        return np.array(found, np.float64)
 
     # -- the groups --------------------------------------------------------------------------------
 
@@ -217,8 +217,8 @@ class BlockCases:
                 yield from self._calls(self._filled([last, -last], above[np.abs(above) <= last]), largest, dtype)
 
     def _one_large(self, dtype):
-        small = values_of(self.format.grid)
-        small = float(small[small > 0][0])
+        values = values_of(self.format.grid)
+        small = float(values[values > 0][0])
         info = np.finfo(dtype)
         parts = np.array([1, 0.5, 0.25, 0.75, 1.5, 2.0**-10, 1 + 2.0**-9, 3.5])
         for largest, units in self._units(dtype, 2):

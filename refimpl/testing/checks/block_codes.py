@@ -86,9 +86,9 @@ def parts(result, x, behaviour: ScaledBlocks) -> tuple[np.ndarray, np.ndarray, f
         codes = ops.unpack_bits(codes.astype(np.uint8), fmt.bits, x.shape[-1])
     if codes.shape != x.shape:
         raise Finding(f"returned codes of shape {codes.shape} for {x.shape}")
-    for name, got, bits in (("codes", codes, fmt.bits), ("scales", scales, fmt.scale.bits)):
-        if (got >= 1 << bits).any():
-            raise Finding(f"returned {name} up to {got.max()}; those of {fmt} have {bits} bits")
+    for name, found, bits in (("codes", codes, fmt.bits), ("scales", scales, fmt.scale.bits)):
+        if (found >= 1 << bits).any():
+            raise Finding(f"returned {name} up to {found.max()}; those of {fmt} have {bits} bits")
     return codes, scales.reshape(blocks_of), _tensor_scale(result, behaviour), is_packed
 
 
@@ -197,7 +197,7 @@ def every_code(behaviour: ScaledBlocks) -> tuple[np.ndarray, np.ndarray]:
     fmt, size = behaviour.format, behaviour.format.block_size
     scales = np.arange(1 << fmt.scale.bits)
     if fmt.tensor_scale:
-        scales = scales[: fmt.scale.nan_code + 1] if fmt.scale.specials == "fn" else scales[: fmt.scale.max_code + 1]
+        scales = scales[: fmt.scale.max_code + 1 + (fmt.scale.specials == "fn")]
     step = max(1, (1 << fmt.bits) // MOST_CODES)
     codes = np.resize(np.arange(0, 1 << fmt.bits, step), -(-max(MOST_CODES, size) // size) * size)
     codes = np.tile(codes.reshape(-1, size), (len(scales), 1))

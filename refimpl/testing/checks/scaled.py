@@ -39,7 +39,12 @@ class Scaled(ABC):
     """What an implementation of a scaled format is expected to do; see the subclasses."""
 
     is_stochastic = False
-    has_arrays = False
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether inputs have to be of one shape, that of scales in an array."""
+        return False
+
     random_bits = None
 
     @abstractmethod

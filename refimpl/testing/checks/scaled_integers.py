@@ -251,7 +251,7 @@ class ScaledIntegers(Scaled):
         if self.axis is not None:
             shape = (len(rows), longest) if self.axis in (0, -2) else (longest, len(rows))
             return [self.layout(np.empty(shape, dtype))[1].elements(x)]
-        size, scale = self.block_size, np.asarray(self.scale)
+        size, scale = self.block_size or 1, np.asarray(self.scale)
         layout = self.layout(np.empty((*scale.shape[:-1], scale.shape[-1] * size), dtype))[1]
         x = np.array([np.resize(row, -(-longest // size) * size) for row in x], dtype)
         return [layout.elements(np.ascontiguousarray(x[:, i : i + size])) for i in range(0, x.shape[1], size)]
@@ -261,8 +261,7 @@ class ScaledIntegers(Scaled):
 
         def decode(probe, tally: Tally) -> None:
             codes = np.arange(self.format.min, self.format.max + 1)
-            narrow = np.int16 if self.format.min < -128 or self.format.max > 255 else np.int8
-            narrow = narrow if self.format.signed else np.dtype(f"u{np.dtype(narrow).itemsize}")
+            narrow = np.dtype(f"{'i' if self.format.signed else 'u'}{1 if self.format.bits <= 8 else 2}")
             for x in self._laid_out([codes] * len(self.lanes()[0]), np.int64):
                 expected = self.read(x)
                 with tally.noting("decode"):

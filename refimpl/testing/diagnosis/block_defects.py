@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -59,8 +59,8 @@ def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
         "ties_to_odd": "rounds elements ties to odd",
         "away_from_zero": "rounds elements away from zero",
     }
-    for mode, sentence in more.items():
-        yield Defect(sentence, {"whole": lambda p, v, mode=mode: integral(v, mode)})
+    for way, sentence in more.items():
+        yield Defect(sentence, {"whole": lambda p, v, way=way: integral(v, way)})
     for sentence, limit in _limits(fmt).items():
         yield Defect(sentence.strip(), {"limit": limit})
     grid = fmt.grid
@@ -339,7 +339,7 @@ def _of_two_levels(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
     top, most = float(fmt.grid.max), float(fmt.scale.max)
 
     if is_dynamic(behaviour):
-        parts = {
+        parts: dict[str, Callable] = {
             "leaves the tensor scale out": lambda p, a: np.float64(1.0),
             f"takes the tensor scale for the largest magnitude / {top:g}": lambda p, a: right.tensor_scale(a, top),
             f"takes the tensor scale for the largest magnitude / {most:g}": lambda p, a: right.tensor_scale(a, most),
@@ -469,9 +469,9 @@ def _of_two_levels(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
         f"(a * (1 / t)) * (1 / {top:g})": lambda a, t: single(single(a * single(1 / t)) * single(1 / top)),
         f"(a * (1 / {top:g})) * (1 / t)": lambda a, t: single(single(a * single(1 / top)) * single(1 / t)),
     }
-    for how, stage in quotients.items():
+    for how, work in quotients.items():
         yield Defect(
-            f"computes block scales in float32, as {how}", {"ratio": lambda p, a, t, stage=stage: stage(single(a), t)}
+            f"computes block scales in float32, as {how}", {"ratio": lambda p, a, t, work=work: work(single(a), t)}
         )
     for name in ("bfloat16", "float16"):
         yield Defect(

@@ -128,7 +128,7 @@ def _of_rounding(behaviour) -> Iterator[Defect]:
     for mode in OF_INTEGERS:
         if mode != behaviour.rounding:
             yield Defect(mode, rounded(lambda v, mode=mode: integral(v, mode)))
-    for mode, sentence in (
+    for way, sentence in (
         ("ties_up", "rounds half up: ties toward positive"),
         ("ties_to_zero", "rounds ties toward zero"),
         ("ties_down", "rounds half down: ties toward negative"),
@@ -136,7 +136,7 @@ def _of_rounding(behaviour) -> Iterator[Defect]:
         ("away_from_zero", "rounds away from zero"),
         ("to_odd", "rounds to odd"),
     ):
-        yield Defect(sentence, rounded(lambda v, mode=mode: integral(v, mode)))
+        yield Defect(sentence, rounded(lambda v, way=way: integral(v, way)))
     yield Defect("does not round", {"whole": lambda q: q})
     half = "adds one half and rounds down, in float32, which rounds up just below a tie"
     yield Defect(half, rounded(lambda v: np.floor(single(v + 0.5))))
@@ -314,7 +314,7 @@ def _of_range(behaviour) -> Iterator[Defect]:
 
 
 def _of_arithmetic(behaviour) -> Iterator[Defect]:
-    divided = {
+    divided: dict[str, Callable] = {
         "divides by the scale in float32, and so rounds twice": lambda x, s: single(single(x) / single(s)),
         "multiplies by the reciprocal of the scale in float32": lambda x, s: single(single(x) * single(1 / single(s))),
         "divides by the scale in float64, and so rounds twice": lambda x, s: x / s,
