@@ -26,14 +26,17 @@ from refimpl.ops.operations import (
     broadcast,
     compute,
     is_narrow,
+    is_tabulated,
     look_up,
     operand_formats,
     refuse_nan,
+    tabulated,
 )
 from refimpl.ops.rounding import RoundingRule, known
 from refimpl.spec import arithmetic as spec
 from refimpl.spec import operations as definitions
 
+PIECE = 1 << 18  # elements worked on at a time: what each call costs is little beside them
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
 Relation = Literal["<", "<=", "==", "!=", ">=", ">", "unordered"]
 
@@ -194,20 +197,30 @@ def compare(a, b, fmt: Number | tuple[Number, ...], relation: Relation) -> np.nd
 
 
 def holding_relation(codes, formats, relation: Relation) -> np.ndarray:
-    """Return where a relation holds between codes of two formats (uint64 (n,) each)."""
+    """Return where a relation holds between codes of two formats (unsigned (n,) each)."""
+    bits = [fmt.bits for fmt in formats]
+    if is_tabulated(bits, codes):
+        fill = partial(_relations, formats=formats)
+        found = tabulated(("compare", formats), bits, codes, np.dtype(np.uint8), fill, all(map(is_narrow, formats)))
+    else:
+        found = _relations([column.astype(np.uint64, copy=False) for column in codes], formats)
+    return np.isin(range(4), RELATIONS[relation])[found]
+
+
+def _relations(codes, formats) -> np.ndarray:
+    """Return which relation of `refimpl.kernels.arithmetic` holds between codes (uint64 (n,) each)."""
     a, b = codes
-    holds = np.isin(range(4), RELATIONS[relation])
     if all(map(is_narrow, formats)):
         kernel, relations = kernels(a.size).arithmetic, np.empty(a.size, np.uint8)
         kernel.relations(a, b, relations, *map(kernel.layout, formats))
-        return holds[relations]
+        return relations
     posit = any(isinstance(fmt, PositFormat) for fmt in formats)
 
     def case(x, y):
         values = (definitions.decode(code, fmt) for code, fmt in zip((x, y), formats, strict=True))
         return ("<", "==", ">", "unordered").index(spec.relation(*values, posit=posit)), 0
 
-    return holds[look_up(("compare", formats), [fmt.bits for fmt in formats], codes, case)[0]]
+    return look_up(("compare", formats), [fmt.bits for fmt in formats], codes, case)[0]
 
 
 # -- from values to codes and back -----------------------------------------------------------------
@@ -252,8 +265,13 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
 
     x: a contiguous piece of an array `name` of a shape, beginning at element `start`.
     """
+    return narrow_codes_of(caller, x, fmt, start, name, shape).astype(np.uint64)
+
+
+def narrow_codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.ndarray:
+    """Do as `codes_of`, in the smallest unsigned dtype of codes."""
     if x.dtype.name in arrays.FLOATS and fmt == floats.format_of(x.dtype.name):
-        return arrays.bits_of(x).astype(np.uint64)
+        return arrays.bits_of(x)
     codes = floats.encode(x, fmt)
     back = values_of(codes, fmt, holding(arrays.float_dtype(x), fmt))
     wrong = x != back
@@ -270,7 +288,7 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
                 caller, arrays.place(name, start + at, shape), str(x[at]), f"a value of {fmt.name}", hint
             )
         )
-    return codes.astype(np.uint64)
+    return codes
 
 
 def _operands(caller, operands, formats, into, names="abc"):
@@ -287,12 +305,14 @@ def _operands(caller, operands, formats, into, names="abc"):
 def _codes(caller, operands, formats, start, stop, names="abc"):
     """Yield parts of range(start, stop) and the codes of each operand there."""
     shape = operands[0].shape
-    pieces = [arrays.chunks(x, start, stop) for x in operands]
+    pieces = [arrays.chunks(x, start, stop, count=PIECE) for x in operands]
     for several in zip(*pieces, strict=True):
         part = several[0][0]
         named = zip(names, formats, several, strict=False)
         codes = [
-            fmt.codes(caller, x) if isinstance(fmt, Integers) else codes_of(caller, x, fmt, part.start, name, shape)
+            fmt.codes(caller, x)
+            if isinstance(fmt, Integers)
+            else narrow_codes_of(caller, x, fmt, part.start, name, shape)
             for name, fmt, (_, x) in named
         ]
         yield part, codes

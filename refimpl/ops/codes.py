@@ -64,7 +64,7 @@ def calculate(name: str, operands, fmt, options: CodesOptions, names=ABC, p3109:
         refuse_nan(name, first_nan, into, shape)
     if name in QUIET and formats[0] == into and not spec.is_p3109(*formats):
         found = _payloads_kept(codes[0], found, into)
-    found = found.astype(arrays.code_dtype(into.bits)).reshape(shape)
+    found = found.astype(arrays.code_dtype(into.bits), copy=False).reshape(shape)
     return (found, raised.reshape(shape)) if flags else found
 
 
@@ -84,13 +84,13 @@ def tell(name: str, operands, fmt, names=ABC) -> tuple[np.ndarray, tuple[int, ..
 
 
 def _codes(caller: str, operands, formats, names=ABC) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """Return codes as uint64 (n,), and the shape they broadcast to."""
+    """Return codes, unsigned (n,), and the shape they broadcast to."""
     found = [
         fmt.codes(caller, x) if isinstance(fmt, Integers) else arrays.codes(caller, name, x, fmt.name, 1 << fmt.bits)
         for name, x, fmt in zip(names, operands, formats, strict=False)
     ]
     found = broadcast(caller, names, found)
-    return [np.ascontiguousarray(x, np.uint64).reshape(-1) for x in found], found[0].shape
+    return [np.ascontiguousarray(x).reshape(-1) for x in found], found[0].shape
 
 
 def compare(a, b, fmt, relation: Relation, *, flags: bool = False) -> Any:
@@ -201,7 +201,7 @@ def integers_of(
     codes: np.ndarray, fmt, bits: int, signed: bool, overflow: str, rule: RoundingRule, start: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return integers modulo 2^64 (uint64) and flags of codes (uint64 (n,)), of elements `start` and after."""
-    columns, how = [codes], (rule.mode, "saturate" if overflow == "raise" else overflow)
+    columns, how = [codes.astype(np.uint64, copy=False)], (rule.mode, "saturate" if overflow == "raise" else overflow)
     if rule.stochastic:
         columns.append(
             rule.words(codes.size, start)[: codes.size].astype(np.uint64) >> np.uint64(32 - rule.random_bits)

@@ -18,6 +18,7 @@ from refimpl.formats import FloatFormat, PositFormat
 from refimpl.formats.names import read
 from refimpl.ops import arrays, functions
 from refimpl.ops.definitions import DEFINITIONS, kernels
+from refimpl.ops.definitions import KERNELS as COMPILED
 from refimpl.ops.rounding import RoundingOptions, RoundingRule
 from refimpl.spec import operations as spec
 
@@ -299,10 +300,25 @@ def compute(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the codes of results, exception flags, and the index of the first NaN where no kernel tells, or -1.
 
-    codes: uint64 (n,) each, elements `start` and those after it of the operands.  tininess: ``before`` or
+    codes: unsigned (n,) each, elements `start` and those after it of the operands.  tininess: ``before`` or
     ``after``, if flags are asked for.  p3109: whether by P3109's rules; by default where a format is P3109's.
     """
     p3109 = spec.is_p3109(*formats, into) if p3109 is None else p3109
+    bits = [fmt.bits for fmt in formats]
+    if into.bits > 16 or rule.stochastic or tininess or rule.refuses_nan(into) or not is_tabulated(bits, codes):
+        return _computed(name, codes, formats, into, rule, start, tininess, p3109)
+    at_once = all(map(is_narrow, (*formats, into))) and (name in KERNELS or functions.applies(name, formats, into))
+
+    def fill(columns):
+        return _computed(name, columns, formats, into, rule, 0, "", p3109)[0]
+
+    key = (name, formats, into, rule.mode, rule.overflow, rule.nan, p3109)
+    return tabulated(key, bits, codes, arrays.code_dtype(into.bits), fill, at_once), np.empty(0, np.uint8), -1
+
+
+def _computed(name, codes, formats, into, rule, start, tininess, p3109) -> tuple[np.ndarray, np.ndarray, int]:
+    """Do as `compute`, for every element."""
+    codes = [np.asarray(column, np.uint64) for column in codes]
     size = codes[0].size
     words = rule.words(size, start)
     if name in KERNELS and not tininess and all(map(is_narrow, (*formats, into))):
@@ -360,7 +376,7 @@ def is_narrow(fmt: Format) -> bool:
 
 
 def facts(name: str, codes: Sequence[np.ndarray], formats: tuple[Format, ...]) -> np.ndarray:
-    """Return what an operation that rounds nothing gives for codes (uint64 (n,) each), as uint64."""
+    """Return what an operation that rounds nothing gives for codes (unsigned (n,) each), unsigned."""
 
     def case(*given: int) -> tuple[int, int]:
         if name in spec.PREDICATES:
@@ -371,7 +387,58 @@ def facts(name: str, codes: Sequence[np.ndarray], formats: tuple[Format, ...]) -
             return spec.CLASSES.index(spec.class_of(given[0], formats[0])), 0
         return spec.next_code(given[0], formats[0], name == "next_up"), 0
 
-    return look_up((name, formats), [fmt.bits for fmt in formats], codes, case)[0]
+    bits = [fmt.bits for fmt in formats]
+
+    def fill(columns):
+        return look_up((name, formats), bits, columns, case)[0]
+
+    codes_of = arrays.code_dtype(formats[0].bits)
+    return tabulated((name, formats), bits, codes, codes_of, fill) if is_tabulated(bits, codes) else fill(codes)
+
+
+FEW = 1 << 12
+"""Fewer elements than this are not worth a table of all pairs of 8-bit codes."""
+
+
+def is_tabulated(bits: Sequence[int], codes: Sequence[np.ndarray]) -> bool:
+    """Tell whether `tabulated` serves codes of some bits."""
+    return len(codes) <= 2 and sum(bits) <= TABLE_BITS and codes[0].size >= FEW
+
+
+def tabulated(
+    key: Hashable,
+    bits: Sequence[int],
+    codes: Sequence[np.ndarray],
+    dtype: np.dtype,
+    fill: Callable[[list[np.ndarray]], np.ndarray],
+    at_once: bool = False,
+) -> np.ndarray:
+    """Return, for codes of one or two operands, what a table of all their codes has, in an unsigned dtype.
+
+    key: all that results depend on, but the codes; fill: returns results of codes (uint64 (n,) each), and is asked
+    for those that are missing, or for all `at_once`.
+    """
+    table = _entries(key, sum(bits), dtype)
+    narrow = np.uint8 if max(bits) <= 8 else np.uint16
+    a, b = (np.ascontiguousarray(column, narrow) for column in (codes[0], codes[-1]))
+    shift = bits[1] if len(codes) == 2 else 0
+    results = np.empty(a.size, dtype)
+    if COMPILED.tables.look_up_pairs(a, b, shift, results, table):
+        places = np.arange(table.size)
+        if not at_once:
+            wanted = np.zeros(table.size, bool)
+            wanted[a.astype(np.intp) << shift | b.astype(np.intp)] = True
+            places = np.flatnonzero(wanted & (table < 0))
+        columns = [places >> shift, places & (1 << shift) - 1][: len(codes)]
+        table[places] = fill([column.astype(np.uint64) for column in columns])
+        COMPILED.tables.look_up_pairs(a, b, shift, results, table)
+    return results
+
+
+@lru_cache(maxsize=64)
+def _entries(key: Hashable, bits: int, dtype: np.dtype) -> np.ndarray:
+    """Return an empty table: -1 stands for what is missing."""
+    return np.full(1 << bits, -1, np.int16 if dtype.itemsize == 1 else np.int32)
 
 
 @lru_cache(maxsize=64)

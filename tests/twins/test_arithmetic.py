@@ -325,3 +325,71 @@ def test_given_random_integers_are_those_that_the_definition_takes(kind, bits):
         rf.quantize(1.0, fmt, seed=1, random=0, **how)
     with pytest.raises(ValueError, match=r"random is of shape \(2,\); allowed is of a shape that broadcasts"):
         rf.quantize([1.0, 2.0, 3.0], fmt, random=[0, 0], **how)
+
+
+# -- tables of all pairs ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "formats, into",
+    [
+        (("float8_e4m3fn",) * 2, "float8_e4m3fn"),
+        (("float8_e4m3fn", "float8_e5m2"), "float16"),
+        (("float4_e2m1fn", "float8_e5m2"), "float8_e4m3fn"),
+        (("posit8_2",) * 2, "posit8_2"),
+        (("e4m7", "e2m1fn"), "bfloat16"),
+        (("binary8p3se",) * 2, "binary8p3se"),
+    ],
+)
+def test_every_pair_of_codes_in_a_long_array_has_the_result_of_the_definition(formats, into):
+    formats, into = tuple(map(rf.format, formats)), rf.format(into)
+    counts = [1 << fmt.bits for fmt in formats]
+    every = np.indices(counts).reshape(2, -1)
+    a, b = (np.resize(column, max(every.shape[1], 5000)) for column in every)  # short arrays take no table
+    chosen = np.random.default_rng(0).integers(0, every.shape[1], 150)
+    posit = isinstance(into, PositFormat)
+    for name in ("add", "sub", "mul", "div", "maximum", "copysign"):
+        lazy = name in ("maximum", "copysign")  # these ask the definition for every pair there is
+        pairs = (a, b) if not lazy else (np.resize(a[chosen], 5000), np.resize(b[chosen], 5000))
+        for rounding in ("ties_to_even",) if posit or lazy else ("ties_to_even", "toward_negative", "to_odd"):
+            got = getattr(rf.codes, name)(*pairs, formats, out_format=into, rounding=rounding)
+            short = getattr(rf.codes, name)(*(x[:150] for x in pairs), formats, out_format=into, rounding=rounding)
+            assert (got[:150] == short).all()
+            for i in range(150) if lazy else chosen:
+                codes = int(pairs[0][i]), int(pairs[1][i])
+                values = tuple(
+                    spec.decode(c, f, spec.is_p3109(*formats, into)) for c, f in zip(codes, formats, strict=True)
+                )
+                exact = spec.exact(name, values, rounding, spec.is_p3109(*formats, into))
+                expected = spec.encode(exact, into, rounding, "overflow", "zero", 0, 32, spec.is_p3109(*formats, into))
+                assert got[i] == expected, (name, rounding, codes)
+
+
+def test_the_table_has_what_the_kernel_gives_for_every_pair_in_every_mode_and_overflow_rule():
+    fmt, into = rf.format("float8_e4m3fn"), rf.format("float8_e5m2")
+    a, b = np.indices((256, 256)).reshape(2, -1).astype(np.uint64)
+    for name in ("add", "mul", "div"):
+        for rounding in DETERMINISTIC:
+            for overflow in ("overflow", "saturate", "propagate"):
+                got = rf.codes.calculate(name, (a, b), fmt, dict(out_format=into, rounding=rounding, overflow=overflow))
+                expected, layout = np.empty(a.size, np.uint64), kernel.layout(fmt)
+                layouts, how = (layout, layout, layout, kernel.layout(into)), mode(rounding, overflow)
+                number = kernel.OPERATIONS.index(name)
+                kernel.calculate(number, a, b, b, expected, *layouts, how, np.empty(0, np.uint32), False)
+                assert (got == expected).all()
+
+
+def test_relations_and_facts_of_long_arrays_are_those_of_short_ones():
+    a, b = (np.resize(column, 5000) for column in np.random.default_rng(1).integers(0, 256, (2, 97)))
+    for fmt in ("float8_e4m3fn", "posit8_2"):
+        for relation in ("<", "==", "unordered"):
+            assert (rf.codes.compare(a, b, fmt, relation)[:97] == rf.codes.compare(a[:97], b[:97], fmt, relation)).all()
+        for name in ("is_nan", "next_up"):
+            assert (getattr(rf.codes, name)(a, fmt)[:97] == getattr(rf.codes, name)(a[:97], fmt)).all()
+
+
+def test_a_nan_that_a_format_lacks_is_refused_in_a_long_array_too():
+    x = np.ones(5000)
+    x[4321] = 0
+    with pytest.raises(ValueError, match=r"the result\[4321\] is NaN"):
+        rf.div(x, x, "e2m1fn", nan="raise")
