@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from refimpl import _arguments
@@ -63,10 +65,21 @@ def quantize_codebook(
     else:
         scales[...] = layout.rows_of("scale", arrays.scales(caller, "scale", scale))
     codes = np.empty(rows.shape, np.uint8)
-    kernel.encode(rows, codes, scales, np.array(to.boundaries))
-    if (stored := to.codes) != tuple(range(len(stored))):
-        codes = np.array(stored, np.uint8)[codes]
+    boundaries, surely, most, stored = _tables(to)
+    kernel.encode(rows, codes, scales, boundaries, surely, most)
+    if stored is not None:
+        codes = stored[codes]
     return layout.elements(codes), layout.scales(scales)
+
+
+@lru_cache(maxsize=16)
+def _tables(book: CodeBook) -> tuple[np.ndarray, np.ndarray, int, np.ndarray | None]:
+    """Return what `kernels.codebooks.encode` wants, and the codes where they are not ascending numbers."""
+    from refimpl.kernels import codebooks as kernel
+
+    boundaries, stored = np.array(book.boundaries), book.codes
+    ascending = stored == tuple(range(len(stored)))
+    return (np.append(boundaries, np.inf), *kernel.cells(boundaries), None if ascending else np.array(stored, np.uint8))
 
 
 def decode_codebook(codes, scale, book: CodeBook | str, *, axis: Axes = None, block_size: Axes = None) -> np.ndarray:

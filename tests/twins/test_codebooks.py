@@ -19,6 +19,7 @@ BOOKS = [
     format_of("dynamic8_unsigned"),
     CodeBook("dynamic4", dynamic_values(4, 3)),
     CodeBook("ternary", (-1.0, 0.0, 1.0)),
+    CodeBook("close together", (-1.0, -(2.0**-40), 0.0, *(1 - k * 2.0**-22 for k in range(9, 0, -1)), 1.0)),
 ]
 
 
