@@ -1,12 +1,13 @@
 """The testing kit: hold any implementation of a format to its definition.
 
 ==================  ================================================================================
-`conform`           every case group and law; a `Report` with the smallest failures explained in bits
+`conform`           every case group and law; a `Report` with the smallest failures explained in bits;
+                    with ``op="add"``, ``"exp"``, ``"matmul"``, ... of an operation
 `pytest_tests`      the same as tests of a downstream project, in one line
 `case_groups`       the inputs that have broken implementations, by name
 `laws`              properties of every correct implementation; `false_laws` those of none
 `Behaviour`         a format with its rules, as expected; `explain` one case of it
-`identify`          which format and rounding an unknown quantizer has
+`identify`          which format and rounding an unknown quantizer has; with ``op=``, an operation
 `identify_sum`      in which order, how wide and how rounded an unknown function adds
 `strategies`        Hypothesis strategies (needs hypothesis, loaded when asked for)
 `Vectors`           test vectors as text; `verify` the results that come back

@@ -21,6 +21,8 @@ from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, OF_INTEGE
 from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import call
 from refimpl.testing.implementations.implementations import implementation_of
+from refimpl.testing.operations.identifying import identify_operation
+from refimpl.testing.operations.operation import Operation
 
 LARGEST = 16  # bits
 
@@ -73,13 +75,24 @@ class Identification:
         return "\n".join(lines)
 
 
-def identify(implementation, *, scalar: bool = False, time_limit: float = 10.0) -> Identification:
+def identify(
+    implementation,
+    *,
+    op: str | None = None,
+    format=None,
+    out_format=None,
+    scalar: bool = False,
+    time_limit: float = 10.0,
+):
     """Find out which format and rounding an implementation has.
 
     Parameters
     ----------
     implementation : callable on float64 arrays (n,), or anything `conform` takes
         Of a pair, the decoded codes are looked at.
+    op, format, out_format : str and formats, optional
+        Of an operation such as ``add``, as for `conform`: then which rounding and overflow it has, or which known
+        defect, is told.
     scalar : bool
         The callable takes and returns one float.
     time_limit : float
@@ -87,7 +100,7 @@ def identify(implementation, *, scalar: bool = False, time_limit: float = 10.0) 
 
     Returns
     -------
-    Identification
+    Identification, or with `op` an IdentifiedOperation
 
     Raises
     ------
@@ -106,6 +119,8 @@ def identify(implementation, *, scalar: bool = False, time_limit: float = 10.0) 
     >>> found.format.name, found.rounding, found.overflow
     ('float8_e5m2', 'ties_to_away', 'overflow')
     """
+    if op is not None:
+        return identify_operation(implementation, Operation(op, format, out_format), time_limit)
     asked = _Asked(implementation, scalar, time_limit)
     exponents = np.arange(-1074, 1024)
     powers = np.ldexp(1.0, exponents)

@@ -181,3 +181,15 @@ def test_findings_are_failures_and_hanging_ends_it():
 def test_misuse_is_refused(options, said):
     with pytest.raises((ValueError, TypeError), match=said):
         conform(np.add, **{"format": E4M3} | options)
+
+
+@pytest.mark.parametrize("rules", [{"rounding": "ties_to_away"}, {"rounding": "toward_zero", "overflow": "saturate"}])
+def test_the_rules_of_an_unknown_operation_are_found(rules):
+    found = rf.testing.identify(lambda a, b: rf.mul(a, b, "float8_e5m2", **rules), op="mul", format="float8_e5m2")
+    assert found.operation.rounding == rules["rounding"] and str(found.operation).startswith("mul float8_e5m2")
+    assert rules.get("overflow", "overflow") in [o.overflow for o in (found.operation, *found.alternatives)]
+
+
+def test_an_unknown_operation_that_is_wrong_is_diagnosed():
+    found = rf.testing.identify(lambda a, b: q(a * q(1 / b.astype(np.float64))), op="div", format=E4M3)
+    assert found.operation is None and "reciprocal" in str(found)

@@ -91,6 +91,8 @@ def _of_rules(o: Operation) -> Iterator[Defect]:
     for mode in DETERMINISTIC:
         if mode != o.rounding:
             yield Defect(f"rounds {mode}", core=partial(_ruled, rounding=mode))
+            if _rounds(o):  # many overflow after any rounding alike
+                yield Defect(f"rounds {mode}", core=lambda o, v, mode=mode: _overflowed(o, _unbounded(o, v, mode)))
     if o.integer or o.name == "round_to_integral":
         return
     said = {
@@ -107,6 +109,22 @@ def _of_rules(o: Operation) -> Iterator[Defect]:
     if o.rounding in DIRECTED:
         yield Defect(f"applies {o.rounding} to the magnitude", after=_by_magnitude(o.rounding))
     yield Defect("rounds away from zero", after=_by_magnitude("toward_positive"))
+
+
+def _grid(fmt: FloatFormat, more_bits: int = 0) -> FloatFormat:
+    """Return a format of the same smallest exponent and twice the range, with more bits behind the last."""
+    mantissa, exponent = fmt.mantissa_bits + more_bits, fmt.exponent_bits + 1
+    return replace(fmt, mantissa_bits=mantissa, exponent_bits=exponent, bias=fmt.bias, specials="ieee", signed=True)
+
+
+def _unbounded(o, v, rounding, more_bits: int = 0) -> np.ndarray:
+    """Return exact results, rounded on the grid of a format without its upper end."""
+    return np.asarray(ops.quantize(o.exact(v), _grid(o.into, more_bits), rounding=rounding, overflow="propagate"))
+
+
+def _overflowed(o, y) -> np.ndarray:
+    """Return results rounded without an upper end, where they lie beyond it what an overflow to nearest gives."""
+    return replace(o, rounding="ties_to_even").rounded(y)
 
 
 def _ruled(o, v, **rules) -> np.ndarray:
@@ -139,11 +157,13 @@ def _of_precision(o: Operation) -> Iterator[Defect]:
     for extra in range(1, MORE_BITS + 1):
         text = f"keeps {extra} bit{'s' * (extra > 1)} behind the last and no sticky bit: cuts the rest off"
         yield Defect(text, core=_to_bits(extra, "toward_zero"))
+        yield Defect(text, core=partial(_to_grid, extra=extra))
     for fewer in (1, 2, 3):
         if fmt.mantissa_bits > fewer:
             narrow = replace(fmt, mantissa_bits=fmt.mantissa_bits - fewer, specials="none", bias=fmt.bias)
             yield Defect(f"rounds to {fewer} bits fewer", core=partial(_through, wide=narrow))
     yield Defect("loses the carry of rounding into the exponent", after=_lost_carry)
+    yield Defect("loses the carry of rounding into the exponent", core=_lost_carry_of_normals)
 
 
 def _through(o, v, wide) -> np.ndarray:
@@ -158,6 +178,17 @@ def _to_bits(extra: int, mode) -> Callable:
         return o.rounded(ops.quantize(o.exact(v), wide, rounding=mode))
 
     return core
+
+
+def _to_grid(o, v, extra):
+    return o.rounded(_unbounded(o, v, "toward_zero", extra))
+
+
+def _lost_carry_of_normals(o, v):
+    e, y = o.exact(v), _unbounded(o, v, o.rounding)
+    size = np.abs(y)
+    power = np.isfinite(y) & (size > np.abs(e)) & (np.frexp(size)[0] == 0.5) & (size > o.into.smallest_normal)
+    return _overflowed(o, np.where(power, y / 2, y))
 
 
 def _lost_carry(o, v, y):
@@ -284,6 +315,8 @@ def _of_zeros(o: Operation) -> Iterator[Defect]:
     if o.name in ("mul", "div"):
         yield Defect("gives products and quotients that are zero the sign of the first operand",
                      after=lambda o, v, y: np.where(y == 0, np.copysign(0.0, v[0]), y))  # fmt: skip
+    if o.operands > 1:
+        yield Defect("gives zero without its sign where an operand is zero", after=_zero_of_zero)
     if _rounds(o):
         yield Defect("loses the sign of results that underflow to zero", after=_underflow_positive)
         yield Defect("loses the sign of results", after=lambda o, v, y: np.abs(y))
@@ -292,6 +325,10 @@ def _of_zeros(o: Operation) -> Iterator[Defect]:
                      after=lambda o, v, y: np.where((v[0] == 0) & (y == 0), 0.0, y))  # fmt: skip
         yield Defect("takes -0 for a negative number, and gives NaN",
                      after=lambda o, v, y: np.where((v[0] == 0) & np.signbit(v[0]), np.nan, y))  # fmt: skip
+
+
+def _zero_of_zero(o, v, y):
+    return np.where((y == 0) & np.any([x == 0 for x in v], axis=0), 0.0, y)
 
 
 def _all_zero(o, v):
@@ -349,11 +386,14 @@ def _of_specials(o: Operation) -> Iterator[Defect]:
             yield Defect(
                 "gives +infinity for every division by zero", after=lambda o, v, y: np.where(_pole(o, v, y), np.inf, y)
             )
-            yield Defect("gives infinity for 0 / 0", after=_where(np.inf, lambda o, v, y: np.isnan(y) & (v[-1] == 0)))
+            yield Defect(
+                "gives infinity for 0 / 0", after=_where(np.inf, lambda o, v, y: _invalid(o, v, y) & (v[-1] == 0))
+            )
         if o.name == "fma":
             yield Defect("gives NaN where the product overflows the format of the addend", after=_product_overflows)
     if not finite_only:
         yield Defect("gives NaN instead of infinity on overflow", after=_where(np.nan, _overflows))
+        yield Defect("gives NaN instead of infinity, always", after=_where(np.nan, lambda o, v, y: np.isinf(y)))
         yield Defect("gives the largest value instead of infinity on overflow, and keeps infinity",
                      after=_where(o.into.max, _overflows))  # fmt: skip
         yield Defect("gives +infinity where -infinity is right", after=lambda o, v, y: np.where(np.isinf(y), np.inf, y))
@@ -441,18 +481,25 @@ def _of_range(o: Operation) -> Iterator[Defect]:
     yield Defect("overflows one binade early", after=early)
 
 
+def _at_half(o, e):
+    """Tell which exact results lie half way between two values."""
+    exponent = np.maximum(np.frexp(e)[1] - 1, o.into.min_exponent) - o.into.mantissa_bits
+    steps = np.abs(np.ldexp(e, -exponent))
+    return steps - np.floor(steps) == 0.5
+
+
 def _of_ties(o: Operation) -> Iterator[Defect]:
     if not _rounds(o):
         return
 
     def at_ties(choose):
         def after(o, v, y):
-            e = o.exact(v)
-            inside = np.where(np.abs(e) <= o.into.max, e, 0.0)
-            low = np.abs(replace(o, rounding="toward_zero", overflow="saturate").rounded(inside))
-            high = np.abs(replace(o, rounding="toward_positive", overflow="saturate").rounded(np.abs(inside)))
-            tie = (np.abs(inside) - low == high - np.abs(inside)) & (low != high)
-            return np.where(tie, np.copysign(choose(low, high, y, e), e), y)
+            e, nearest = o.exact(v), np.abs(_unbounded(o, v, "ties_to_even"))
+            low = np.abs(_unbounded(o, v, "toward_zero"))
+            high = np.where(nearest > low, nearest, 2 * np.abs(e) - low)
+            inside = np.isfinite(e) & (np.abs(e) <= o.into.max + step_above(o.into))
+            tie = inside & (np.abs(e) - low == high - np.abs(e)) & (low != high) & _at_half(o, e)
+            return np.where(tie, _overflowed(o, np.copysign(choose(low, high, nearest, e), e)), y)
 
         return after
 

@@ -115,6 +115,8 @@ def _described(operation: Operation, seen: Observed) -> tuple[str, ...]:
     if not valid.all():
         return (f"does not round its results to {operation.into.name}",) if not valid.any() else ()
     steps = np.abs(_ordered(right, operation.into) - _ordered(got, operation.into))
+    if steps.max() == 0:
+        return (f"has another sign of zero in {bad.sum()} of {bad.size} cases",)
     if steps.max() > 1 << 16:
         return ()
     unit = "one unit" if steps.max() == 1 else f"at most {steps.max()} units"
