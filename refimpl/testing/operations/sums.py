@@ -348,8 +348,8 @@ def _faults(unit: MatrixUnit) -> Iterator[tuple[str, MatrixUnit]]:
                 yield words, new
 
     if unit.sum == "aligned":
-        for by in (-1, 1, -2, 2, -3, 3, -4, 4):
-            kept = unit.fraction_bits + by
+        near = [unit.fraction_bits + by for by in (-1, 1, -2, 2, -3, 3, -4, 4)]
+        for kept in dict.fromkeys((*near, 13, 23, 24, 25)):
             yield from changed(f"keeps {kept} bits behind the point, not {unit.fraction_bits}", fraction_bits=kept)
         for cut in CUTS:
             yield from changed(f"bits below are cut {cut}, not {unit.cut}", cut=cut)
