@@ -7,7 +7,8 @@ asks) and prints a row a family:
 
 faults          implementations with a defect; caught: those that are not passed
 right first     those of which the first sentence said names the defect; among: any sentence does
-false           sentences said that neither name the defect nor are true of it
+false           diagnoses that neither name the defect nor are true of it; descriptions of where it fails,
+                which are said where no diagnosis is known, are not among them
 correct         implementations without a defect; failed: those that are not passed
 
 --match runs those whose name holds the text.  --verbose prints each that is not as it should be as it comes.
@@ -33,13 +34,14 @@ def judged(name: str, kind: int, at: int) -> dict:
     """Put one implementation of a family to the judge and say how it did, as plain data."""
     case = family(name)[kind][at]
     start = time.process_time()
-    passed, said = case.ask(case)
+    passed, diagnoses, description = case.ask(case)
+    said = diagnoses or tuple(filter(None, [description]))
     row = {"family": name, "name": case.name, "passed": passed, "said": list(said)}
     row["seconds"] = round(time.process_time() - start, 2)
     if isinstance(case, Fault):
         right = [_holds(case.right, sentence) for sentence in said]
         true = [is_right or _holds(case.true, text) for is_right, text in zip(right, said, strict=True)]
-        row |= {"first": right[:1] == [True], "among": any(right), "false": true.count(False)}
+        row |= {"first": right[:1] == [True], "among": any(right), "false": true.count(False) if diagnoses else 0}
     return row
 
 

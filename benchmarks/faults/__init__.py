@@ -15,20 +15,19 @@ from typing import Any
 FAMILIES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
 
-def by_conform(case: Fault | Correct) -> tuple[bool, tuple[str, ...]]:
-    """Return whether `refimpl.testing.conform` passes an implementation, and what it says of it."""
+def by_conform(case: Fault | Correct) -> tuple[bool, tuple[str, ...], str]:
+    """Return whether `refimpl.testing.conform` passes an implementation, its diagnoses, or else its description."""
     import refimpl as rf
 
     report = rf.testing.conform(case.implementation, **case.expected)
-    said = report.diagnoses or ((report.hint,) if report.hint else ())
-    return report.passed, said
+    return report.passed, report.diagnoses, report.hint
 
 
 @dataclass(frozen=True)
 class Correct:
     """A correct implementation: what it means to be, as arguments of `conform`, and what `conform` gets.
 
-    `ask` returns whether it is passed and what is said of it, where that is not for `conform` to do.
+    `ask` returns what `by_conform` does, where that is not for `conform` alone to do.
     """
 
     name: str
@@ -42,8 +41,9 @@ class Fault(Correct):
     """A faulty implementation.
 
     `right` are regular expressions: a sentence in which one is found names the defect.  `true` are those of
-    sentences that do not name it and hold all the same (a description, or what no input tells apart).  Any
-    other sentence is a false diagnosis.
+    diagnoses that do not name it and hold all the same (what no input tells apart).  Any other diagnosis is a
+    false one.  A description of where it fails, which `conform` gives where it knows no diagnosis, is right
+    where one of `right` is found in it, and never false: it is computed from all that was seen.
     """
 
     right: tuple[str, ...]
