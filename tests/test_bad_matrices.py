@@ -423,7 +423,9 @@ REFUSED = {  # who refuses: what is given, and what the message names
 
 
 @pytest.mark.parametrize(
-    ("call", "case"), [(call, case) for call, cases in REFUSED.items() for case in cases], ids=lambda x: str(x)[:40]
+    ("call", "case"),
+    [(call, case) for call, cases in REFUSED.items() for case in cases],
+    ids=lambda x: getattr(x, "__name__", str(x))[:40],
 )
 def test_what_makes_no_sense_is_refused_by_its_name(call, case):
     positional = next((part for part in case if isinstance(part, tuple)), ())

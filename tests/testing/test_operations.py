@@ -1,6 +1,7 @@
 """`conform` of operations: right implementations pass, planted defects are caught, named and explained."""
 
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -53,7 +54,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("name, fmt, function, options", RIGHT, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize("name, fmt, function, options", RIGHT, ids=lambda v: re.sub(" at 0x\\w+", "", str(v))[:20])
 def test_right_implementations_pass(name, fmt, function, options):
     report = conform(function, fmt, op=name, **options)
     assert report.passed, str(report)
@@ -103,7 +104,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, fmt, function, said", WRONG, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize("name, fmt, function, said", WRONG, ids=lambda v: re.sub(" at 0x\\w+", "", str(v))[:20])
 def test_planted_defects_are_named_first(name, fmt, function, said):
     with np.errstate(all="ignore"):
         report = conform(function, fmt, op=name)
