@@ -30,7 +30,8 @@ def add(commands) -> None:
     command.add_argument(
         "--program",
         metavar="COMMAND",
-        help="a program instead of NAME, speaking the text protocol; quote its arguments with it",
+        help="a program instead of NAME, which reads a case a line, in hexadecimal, and answers each with a line; "
+        "quote its arguments with it",
     )
     command.add_argument(
         "--operation",

@@ -53,7 +53,7 @@ def quantize(
     overflow : str
         What becomes of values that round beyond the largest finite one: ``overflow`` (infinity if
         the format has it, else NaN, else the largest value), ``saturate`` (the largest value, for
-        infinities too), ``propagate`` (the largest value, but infinities stay).
+        infinities too), ``propagate`` (the largest value, but infinities stay where the format has them).
     nan : str
         What becomes of NaN in a format without one: ``zero`` (of the opposite sign, as ml_dtypes
         does), ``max`` (of the same sign), ``raise``.

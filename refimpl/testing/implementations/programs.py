@@ -14,6 +14,7 @@ import contextlib
 import shlex
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -89,7 +90,9 @@ class Program:
         try:
             ended = processes.run(tuple(self.command), sent, seconds=self.time_limit, most=most)
         except OSError as error:
-            raise ValueError(f"Program: {self.command[0]!r} cannot be started: {error.strerror}") from None
+            name = self.command[0]
+            here = f"; in this directory: './{name}'" if "/" not in name and Path(name).is_file() else ""
+            raise ValueError(f"Program: {name!r} cannot be started: {error.strerror}{here}") from None
         if ended.flooded:
             begins = repr(ended.output[:20])[1:]
             raise Finding(f"answered {_lines(count)} with more than {most} bytes, which begin {begins}")
