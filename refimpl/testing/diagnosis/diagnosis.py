@@ -12,6 +12,7 @@ the failures have in common.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -116,7 +117,8 @@ def _explained(behaviour, asked) -> tuple[str, ...]:
     if sentences:
         return tuple(sentences)[:3]
     useful = _different(hits, moved, wrong)
-    for candidates in (_pairs(hits[useful], wrong), _threes(hits[useful], wrong)):
+    in_turn = _in_turn(known, useful, behaviour, narrow)
+    for candidates in (_pairs(hits[useful], wrong), in_turn, _threes(hits[useful], wrong)):
         groups = [tuple(sorted(useful[k] for k in group)) for group in candidates]
         groups = [g for g in groups if _hits(_of(known, g), behaviour, narrow).all()]
         said = _said(_of(known, g) for g in sorted(groups, key=sum) if _explains(_of(known, g), behaviour, asked))
@@ -211,6 +213,23 @@ def _pairs(hits, wrong) -> Iterator[tuple[int, ...]]:
     a, b = a[few], b[few]
     order = np.lexsort((a + b, broken[a] + broken[b] + 4 * missed[a, b]))[:VERIFIED]
     yield from zip(a[order].tolist(), b[order].tolist(), strict=True)
+
+
+def _in_turn(known, useful, behaviour, observations) -> Iterator[tuple[int, ...]]:
+    """Yield pairs that may do together what neither does alone: a defect of the input, and one of all that follows."""
+    few = [_some(s, np.flatnonzero(_wrong(behaviour, s))) for s in observations]
+    defects = [known[k] for k in useful]
+    of_inputs = [k for k, defect in enumerate(defects) if defect.before]
+    of_all = [k for k, defect in enumerate(defects) if not defect.before and " among " not in defect.sentence]
+    for a, b in product(of_inputs, of_all):
+        if _explains((defects[a], defects[b]), behaviour, few):
+            yield min(a, b), max(a, b)
+
+
+def _some(seen, at):
+    """Return a few of the observations at these places."""
+    at = at[:: max(1, at.size // 16)]
+    return type(seen)(seen.route, seen.x[at], seen.expected[at], seen.got[at])
 
 
 def _threes(hits, wrong) -> Iterator[tuple[int, ...]]:
