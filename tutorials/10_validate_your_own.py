@@ -270,7 +270,7 @@ def mx(x, exponent):
     """Quantize rows of blocks of 32 to MXFP4."""
     blocks = x.astype(np.float64).reshape(x.size // 32, 32)
     largest = np.abs(blocks).max(1, keepdims=True, initial=0)
-    scale = np.exp2(np.clip(exponent(largest) - 2, -127, 127))
+    scale = np.where(np.isfinite(largest), np.exp2(np.clip(exponent(largest) - 2, -127, 127)), np.nan)
     values = rf.quantize(blocks / scale, "float4_e2m1fn", overflow="saturate") * scale
     return values.reshape(x.shape).astype(x.dtype)
 
