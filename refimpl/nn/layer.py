@@ -108,7 +108,8 @@ class Layer:
     def program(self, writer: Writer, x: Block) -> tuple[Block, Backward]:
         """Write down how the engine computes the layer: see `refimpl.nn.engine.program.Writer`.
 
-        Without such a method, a network that has the layer goes layer by layer.
+        Without such a method, a network that has the layer goes layer by layer; so it does where the method is
+        inherited and `__call__` is not, as it would be the program of another function.
         """
         from refimpl.nn.engine.program import NotServed
 

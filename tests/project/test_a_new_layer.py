@@ -1,7 +1,7 @@
 """A new layer is one class: it trains, both ways, is counted, planned and bounded by what it says of itself."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,13 +9,15 @@ import pytest
 import refimpl as rf
 from refimpl.nn.engine.program import network_program
 from refimpl.nn.layer import Kept, Layer
-from refimpl.nn.layers import Flatten, Linear, Round, Sequential
+from refimpl.nn.layers import BatchNorm, Convolution, Flatten, Linear, ReLU, Round, Sequential
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.rounding_error import forward_error_bound
+from refimpl.papers import metric_driven
 from refimpl.peppp import configuration
 from refimpl.peppp.memory import count
 
 DIGITS = rf.data.load("digits")
+FEW = replace(DIGITS, train_images=DIGITS.train_images[:96], train_labels=DIGITS.train_labels[:96])
 POLICY = rf.Precision(low="e4m3", high="e8m7")
 
 
@@ -81,6 +83,44 @@ def test_without_a_program_the_network_goes_layer_by_layer():
     model = network(Unprogrammed)
     model.initialize(np.random.default_rng(0))
     assert network_program(model, (8, 8, 8, 1), Rounder(POLICY, 0), training=True) is None
+
+
+def test_another_function_does_not_inherit_the_program():
+    class Doubled(Square):
+        def __call__(self, x, run):
+            return x * x + x * x
+
+    class Named(Doubled):
+        pass
+
+    model = network(Named)
+    model.initialize(np.random.default_rng(0))
+    assert network_program(model, (8, 8, 8, 1), Rounder(POLICY, 0), training=True) is None
+
+
+def test_nor_does_one_that_would_be_computed_with_its_neighbours():
+    class Doubled(ReLU):
+        def __call__(self, x, run):
+            y = super().__call__(x, run)
+            return y + y
+
+    for kind in (ReLU, Doubled):
+        model = Sequential([Convolution(1, 4, 3), BatchNorm(4), kind(), Flatten(), Linear(256, 10)])
+        model.initialize(np.random.default_rng(0))
+        program = network_program(model, (8, 8, 8, 1), Rounder(POLICY, 0), training=True)
+        assert (program is None) == (kind is Doubled)
+
+
+@pytest.mark.parametrize("operand", metric_driven.OPERANDS)
+@pytest.mark.parametrize("fmt", ["float32", "int8", metric_driven.E4M3])
+def test_planted_outliers_are_trained_as_layer_by_layer(operand, fmt):
+    ways = () if fmt == "float32" else ((operand, fmt, "tensor", metric_driven.NEAREST),)
+    policy, bits = metric_driven.precision(ways), []
+    for layer_by_layer in (False, True):
+        model = metric_driven.mlp(operand)
+        result = rf.nn.fit(model, FEW, precision=policy, epochs=1, batch_size=16, layer_by_layer=layer_by_layer)
+        bits.append((result.test_error, *(t.data.tobytes() for t in result.model.tensors())))
+    assert bits[0] == bits[1]
 
 
 def test_what_its_backward_pass_reads_is_counted():

@@ -294,6 +294,8 @@ class NetworkProgram:
             raise NotServed
         if training and rounder.precision.accumulator_of("loss"):
             raise NotServed
+        if any(_computes_something_else(type(layer)) for layer in model.every_layer()):
+            raise NotServed
         self._rounder = rounder
         self._labels, self._scale = np.zeros(shape[0], np.int64), np.ones(1)
         writer = Writer(model, rounder, training)
@@ -347,3 +349,9 @@ class NetworkProgram:
         with self._rounder.drawing(streams):
             for kernel, arguments in calls:
                 kernel(*arguments)
+
+
+def _computes_something_else(kind: type) -> bool:
+    """Tell whether a kind of layer has a `__call__` of its own, and the program of a class it is made from."""
+    call, program = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("__call__", "program"))
+    return not issubclass(program, call)
