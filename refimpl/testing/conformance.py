@@ -204,7 +204,8 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     number("conform", "time_limit", time_limit, POSITIVE)
     _hold_to_the_definition(behaviour)
     found = implementation_of(implementation, behaviour)
-    if isinstance(behaviour, ScaledBlocks) and isinstance(implementation, Program):
+    rounds_one_by_one = isinstance(implementation, Program) or format_of_implementation(implementation) is not None
+    if isinstance(behaviour, ScaledBlocks) and rounds_one_by_one:
         allowed = "of a block format a function on arrays, or a pair (encode, decode) of them"
         raise wrong_kind("conform", "implementation", implementation, allowed)
     return Probe(found, behaviour, inputs, time_limit)

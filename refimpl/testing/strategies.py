@@ -119,8 +119,8 @@ def finite_values(fmt):
     Examples
     --------
     >>> from hypothesis import find
-    >>> find(finite_values("float8_e4m3fn"), lambda x: x > 400)
-    np.float64(416.0)
+    >>> float(find(finite_values("float8_e4m3fn"), lambda x: x > 416))
+    448.0
     """
     return st.sampled_from(_readable(values_of(format_of(fmt))))
 

@@ -162,6 +162,15 @@ def test_random_integers_belong_to_the_caller():
     assert not random.any()
 
 
+@pytest.fixture
+def interruptible():
+    """Let SIGINT interrupt, also where this process was started with it ignored, as jobs in the background are."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_judge_and_what_it_waits_for():
     began, ended = threading.Event(), threading.Event()
 

@@ -138,7 +138,12 @@ def test_it_ends_with_the_judge_too(name, tmp_path):
     numbers = tmp_path / "numbers"
     hangs = f"sh -c 'sleep 1000 & echo $! > {numbers}.new; mv {numbers}.new {numbers}; sleep 1000'"
     words = ["conform", "float8_e4m3fn", "--program", hangs, "--time-limit", "1000"]
-    judge = subprocess.Popen([sys.executable, "-m", "refimpl", *words], stderr=subprocess.PIPE, text=True)
+    judge = subprocess.Popen(
+        [sys.executable, "-m", "refimpl", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a background job may ignore it
+    )
     while not numbers.exists():
         assert judge.poll() is None
         time.sleep(0.01)

@@ -62,7 +62,7 @@ class Program:
             what = "holds a NUL" if self.command else "is empty"
             raise ValueError(f"Program: command {what}; allowed is a program and its arguments")
         if self.operation not in OPERATIONS:
-            known_name(self.operation, "Program")
+            known_name(self.operation, "Program", OPERATIONS)
 
     def __str__(self) -> str:
         return shlex.join(self.command)

@@ -26,8 +26,8 @@ class IdentifiedOperation:
     --------
     >>> import refimpl as rf
     >>> found = rf.testing.identify(lambda a, b: rf.add(a, b, "e5m2", rounding="to_odd"), op="add", format="e5m2")
-    >>> found.operation.rounding, found.alternatives
-    ('to_odd', ())
+    >>> found.operation.rounding, [other.overflow for other in found.alternatives]  # the largest is odd: none overflows
+    ('to_odd', ['saturate', 'propagate'])
     """
 
     operation: Operation | None

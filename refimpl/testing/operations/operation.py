@@ -44,8 +44,8 @@ _EXACT: dict = {}
 KINDS = {"number": NUMBER, "code": NUMBER, "truth": TRUTH}
 
 
-def known_name(name: str, caller: str = "conform") -> str:
-    """Return the name of an operation; ValueError for what is none.
+def known_name(name: str, caller: str = "conform", others: tuple[str, ...] = ()) -> str:
+    """Return the name of an operation; ValueError, which proposes the nearest or one of the others, for what is none.
 
     >>> known_name("<="), known_name("to_uint8")
     ('le', 'to_uint8')
@@ -54,7 +54,7 @@ def known_name(name: str, caller: str = "conform") -> str:
     found = INTEGER.fullmatch(name) if isinstance(name, str) else None
     if found and int(found[2]) <= 64:
         return name
-    return _arguments.choice(caller, "operation", name, (*OPERANDS, "to_int8", "to_uint8"))
+    return _arguments.choice(caller, "operation", name, (*others, *OPERANDS, "to_int8", "to_uint8"))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Vectors:
 
     def __post_init__(self):
         if self.operation not in OPERATIONS:
-            object.__setattr__(self, "operation", known_name(self.operation, "vectors"))
+            object.__setattr__(self, "operation", known_name(self.operation, "vectors", OPERATIONS[:3]))
         choice("vectors", "level", self.level, LEVELS)
         choice("vectors", "input", self.input, INPUTS)
         fmt = self.behaviour.format
