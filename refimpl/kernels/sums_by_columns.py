@@ -57,7 +57,7 @@ class Accumulator(NamedTuple):
     beyond_negative: float
     infinite: float  # what an infinite sum becomes
     infinite_negative: float
-    minus_zero: bool
+    no_sign_to: float  # magnitudes above it have a sign: 0, or -1 where there is -0; NaN has none
     downward: bool  # whether an exact zero is negative
     stochastic: bool
     word_shift: int  # of a random word, to its leading bits
@@ -96,7 +96,7 @@ def _rounded(s, error, threshold_even, threshold_odd, tie_even, tie_odd, f):
     whole += 1.0 if up else 0.0
     rounded = whole * np.int64(_POWER_SUM - scale).view(np.float64)
     sign = bits & np.int64(-(2**63))
-    sign = 0 if (rounded == 0.0) & (not f.minus_zero) else sign
+    sign = sign if rounded > f.no_sign_to else 0
     signed = np.int64(np.float64(rounded).view(np.int64) | sign).view(np.float64)
     limit = f.limit_negative if negative else f.limit
     beyond = f.beyond_negative if negative else f.beyond
@@ -296,4 +296,7 @@ def products_in_float32(a, b, out, target):
                 factor, row = a[i, k], b[k, start:end]
                 for j in range(end - start):
                     exact[j] = total[j] + factor * row[j]
+                if k == terms - 1:
+                    for j in range(end - start):  # NaN of either sign, as the processor likes it
+                        exact[j] = np.float32(np.nan) if exact[j] != exact[j] else exact[j]
                 quantize_ties_to_even(exact.view(np.uint32), total.view(np.uint32), target)

@@ -22,7 +22,20 @@ Number = FloatFormat | PositFormat
 def fast(
     x: np.ndarray, y: np.ndarray, formats: tuple[Number, Number], into: Number, rule: RoundingRule, order: str, chunk
 ) -> np.ndarray | None:
-    """Return the sums of products of values (m, k) and (k, n), as floats that hold them, None where no path serves."""
+    """Return the sums of products of values (m, k) and (k, n), as floats that hold them, None where no path serves.
+
+    NaN is the definition's, whichever the processor makes: the quiet one without a payload, and without a sign but
+    where a negative sum is rounded to it, in formats without infinity.
+    """
+    found = _by_path(x, y, formats, into, rule, order, chunk)
+    if found is not None:
+        missing = np.isnan(found)
+        if missing.any():
+            found[missing] = np.copysign(np.nan, found[missing])
+    return found
+
+
+def _by_path(x, y, formats, into: Number, rule: RoundingRule, order: str, chunk) -> np.ndarray | None:
     x, y = (v if getattr(f, "has_minus_zero", False) else v + 0.0 for v, f in zip((x, y), formats, strict=True))
     if order == "exact":
         return exact(x, y, into, rule)
@@ -104,7 +117,7 @@ def _fused(x, y) -> np.ndarray:
 
     if k:
         arrays.by_rows(m, k * n, work, faster=64)
-    return out[:, :n]
+    return np.abs(out[:, :n], out=out[:, :n], where=np.isnan(out[:, :n]))
 
 
 def rounds_in_float32(first: Number, second: Number, into: Number, rule: RoundingRule) -> bool:
@@ -217,9 +230,7 @@ def _accumulator(into: Number, mode, overflow, random_bits: int) -> Any:
     if isinstance(into, PositFormat):
         unused: dict[str, Any] = {"min_field": 0, "scale_base": 0, "low_scale": 0, "parity": 0}
         dropped = sums_by_columns.dropped_bits(into)
-        return sums_by_columns.Accumulator(
-            **unused, **common, limit_negative=into.max, minus_zero=False, dropped=dropped
-        )
+        return sums_by_columns.Accumulator(**unused, **common, limit_negative=into.max, no_sign_to=0.0, dropped=dropped)
     m, lowest = into.mantissa_bits, into.min_exponent
     return sums_by_columns.Accumulator(
         **common,
@@ -228,7 +239,7 @@ def _accumulator(into: Number, mode, overflow, random_bits: int) -> Any:
         low_scale=(1023 + (m if into.has_subnormals else 0) - lowest) << 52,
         parity=int(m == 0),
         limit_negative=into.max if into.signed else 0.0,
-        minus_zero=into.has_minus_zero,
+        no_sign_to=-1.0 if into.has_minus_zero else 0.0,
         dropped=np.zeros(0, np.uint64),
     )
 
@@ -288,6 +299,7 @@ def exact(x, y, into: Number, rule: RoundingRule) -> np.ndarray | None:
         signs = [np.where(np.isfinite(v), np.sign(v), v) for v in (x, y)]
         with np.errstate(invalid="ignore"):
             found = np.einsum("ik,kj->ij", *signs)  # no library's product, which may leave out zeros times infinity
+        found[np.isnan(found)] = np.nan  # of either sign, as the processor likes it
         there = ~np.isfinite(found)
         out[there] = quantize(found[there], into, overflow=rule.overflow)
     return out

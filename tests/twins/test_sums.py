@@ -5,6 +5,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.formats import ROUNDINGS, PositFormat
+from refimpl.ops import definitions
 from refimpl.ops import sum_paths as paths
 from refimpl.ops.arithmetic import codes_of
 from refimpl.ops.rounding import RoundingRule
@@ -305,3 +306,15 @@ def test_an_infinite_sum_stays_infinite_in_every_order(order):
     for terms, total in (([inf, 0], inf), ([1, -inf, 5, 7], -inf), ([60000, 59968, 1, 1], inf), ([inf, 1, -inf], nan)):
         got = rf.sum(terms, "float16", order=order)
         assert np.array_equal(got, total, equal_nan=True)
+
+
+@pytest.mark.parametrize("order", ["sequential", "pairwise", "kahan", "exact"])
+@pytest.mark.parametrize("into", ["float32", "float16", "float8_e4m3fn", "posit16_2"])
+@pytest.mark.parametrize("last", [-np.inf, -np.nan, -448.0])
+def test_nan_of_a_sum_has_the_sign_and_payload_of_the_definition_s(order, into, last, monkeypatch):
+    a, b = np.array([[np.inf, 1.0, last], [1.0, 1.0, last]], np.float32), np.full((3, 2), 448.0, np.float32)
+    got = []
+    for elements in (0, 10**9):
+        monkeypatch.setattr(definitions, "elements_left", elements)
+        got.append(rf.matmul(a, b, "float32", accumulate=into, order=order).view(np.uint32).tolist())
+    assert got[0] == got[1]
