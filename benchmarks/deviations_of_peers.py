@@ -56,6 +56,8 @@ RECORD = {  # what has been reported about a peer in each case group, with the i
     13: "stochastic rounding: oneDNN #2903, llvm-project (ROCm) #3275, StochasticRounding.jl #74",
     14: "int4 truncates and wraps: ml_dtypes; onnxruntime #18576",
     15: "packing order: torchao #2939",
+    16: "through a type that keeps few bits more, such as bfloat16: as group 1",
+    17: "numbers of every size: none but what the groups above find",
 }
 
 
