@@ -44,11 +44,12 @@ def _by_path(x, y, formats, into: Number, rule: RoundingRule, order: str, chunk)
     places = (y.shape[1], 1)
     if turned:
         x, y, formats, places = y.T, x.T, formats[::-1], places[::-1]
-    if nearest and fused(*formats, into, rule):
+    first, second = formats
+    if nearest and fused(first, second, into, rule):
         found = _fused(x, y)
-    elif nearest and rounds_in_float32(*formats, into, rule):
+    elif nearest and rounds_in_float32(first, second, into, rule):
         found = _in_float32(x, y, into, rule)
-    elif steps_in_float64(*formats, into):
+    elif steps_in_float64(first, second, into):
         found = _in_float64(x, y, into, rule, order, chunk, places)
     else:
         return None
