@@ -73,10 +73,12 @@ def find_scale(x, site):
     if s.scaling == DELAYED:
         past = np.empty(REMEMBERED, np.float32)
         copy(past.ctypes.data, s.past, REMEMBERED)
-        known = past.max()
+        known = past[0]
+        for i in range(1, REMEMBERED):  # an element at a time: NumPy's maximum and moves take seconds to compile
+            known = max(known, past[i])
+            past[i - 1] = past[i]
         used = known if known >= 0 else largest  # the first time there is nothing to go by
-        past[:-1] = past[1:].copy()
-        past[-1] = largest if largest < np.inf else np.float32(0)
+        past[REMEMBERED - 1] = largest if largest < np.inf else np.float32(0)
         copy(s.past, past.ctypes.data, REMEMBERED)
     scale = 1.0
     if 0 < used < np.inf:
