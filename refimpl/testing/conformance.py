@@ -285,7 +285,7 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
         behaviour = probe.behaviour
         with np.errstate(all="ignore"):
             if isinstance(behaviour, Scaled):
-                diagnoses = behaviour.diagnose(seen)
+                diagnoses, description = behaviour.diagnose(seen)
             elif any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
                 diagnoses, description = diagnose(behaviour, seen)
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.testing.checks.checks import KEPT, Check, Seen, Tally, check_of_use, complexity, returns
+from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding
 
@@ -64,8 +65,8 @@ class Scaled(ABC):
         """Explain the result of one element of x (counted in C order) in lines of text."""
 
     @abstractmethod
-    def diagnose(self, seen: list[Seen]) -> tuple[str, ...]:
-        """Return the sentences of the defects that explain all observations."""
+    def diagnose(self, seen: list[Seen]) -> Diagnosis:
+        """Return the sentences of the defects that explain all observations, or what describes the failures."""
 
     def hold_to_the_definition(self) -> None:  # noqa: B027
         """Raise RuntimeError where the expected side, if it is not `refimpl.spec` itself, differs on a sample."""

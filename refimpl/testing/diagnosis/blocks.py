@@ -13,6 +13,7 @@ import numpy as np
 from refimpl.testing.diagnosis.block_codes import of_decoding
 from refimpl.testing.diagnosis.block_defects import defects_of
 from refimpl.testing.diagnosis.block_stages import Plan, is_dynamic
+from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.diagnosis.stages import Defect, merged, search, sentences
 
 FEW = (1, 12)  # calls, or rows of a call, that fail, and as many that do not, which hypotheses are held against first
@@ -27,22 +28,22 @@ class Part(NamedTuple):
     bad: np.ndarray
 
 
-def diagnose(behaviour, seen: list) -> tuple[str, ...]:
-    """Return what explains everything that was seen, at most three sentences."""
+def diagnose(behaviour, seen: list) -> Diagnosis:
+    """Return what explains everything that was seen, at most three sentences, or describes it."""
     decoded = [s for s in seen if s.route == "decode"]
     if any(not behaviour.same(np.zeros(s.x.shape), s.expected, s.got).all() for s in decoded):
-        return of_decoding(behaviour, decoded)
+        return Diagnosis(of_decoding(behaviour, decoded))
     parts = _parts(behaviour, [s for s in seen if s.route != "decode"])
     finite, others = ([p for p in (_with(part, which) for part in parts) if p.x.size] for which in (True, False))
     groups: list[tuple[Defect, ...]] = [()]
     if any(part.bad.any() for part in finite):
         groups = _explanations(behaviour, finite)
         if not groups:
-            return _facts(behaviour, finite)
+            return Diagnosis((), "; ".join(_facts(behaviour, finite)))
     words = sentences(groups) if groups != [()] else ()
     if not any(part.bad.any() for part in others):
-        return words
-    return _of_not_finite(behaviour, groups[0], words, others)
+        return Diagnosis(words)
+    return Diagnosis(_of_not_finite(behaviour, groups[0], words, others))
 
 
 def _parts(behaviour, seen) -> list[Part]:

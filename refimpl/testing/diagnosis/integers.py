@@ -14,6 +14,7 @@ import numpy as np
 
 from refimpl.testing.diagnosis.block_defects import LEAST, single, through
 from refimpl.testing.diagnosis.block_stages import integral
+from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.diagnosis.stages import Defect, search, sentences
 from refimpl.testing.expected.behaviour import OF_INTEGERS
 from refimpl.testing.expected.quotients import quotient
@@ -32,8 +33,8 @@ class Part(NamedTuple):
     bad: np.ndarray
 
 
-def diagnose(behaviour, seen: list) -> tuple[str, ...]:
-    """Return what explains everything that was seen, at most three sentences."""
+def diagnose(behaviour, seen: list) -> Diagnosis:
+    """Return what explains everything that was seen, at most three sentences, or describes it."""
     parts: dict[Any, list[Part]] = {}
     for item in seen:
         s, z = behaviour.wide(item.x)
@@ -44,7 +45,7 @@ def diagnose(behaviour, seen: list) -> tuple[str, ...]:
         Part(same[0].route, *(np.concatenate(c) for c in list(zip(*same, strict=True))[1:])) for same in parts.values()
     ]
     if not any(part.bad.any() for part in full):
-        return ()
+        return Diagnosis(())
     decoded = [part for part in full if part.route == "decode"]
     full = decoded if any(part.bad.any() for part in decoded) else [part for part in full if part.route != "decode"]
     levels = [[_some(part, few) for part in full] for few in (40, 600)] + [full]
@@ -60,7 +61,7 @@ def diagnose(behaviour, seen: list) -> tuple[str, ...]:
             return any((_right(behaviour, defect.stages, part) & part.bad).any() for part in levels[1])
 
         found = search([defect for defect in known if helps(defect)], explains, sizes=(2,))
-    return sentences(found) or _facts(full)
+    return Diagnosis(sentences(found), "" if found else "; ".join(_facts(full)))
 
 
 def _some(part: Part, few: int) -> Part:

@@ -110,14 +110,15 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
         ),
     )
     diagnoses: tuple[str, ...] = ()
+    description = ""
     if tally.failed and vectors.is_arithmetic:
         return Report(name, str(vectors.arithmetic), results, tally.diagnoses(), cases=tuple(tally.cases))
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
-            diagnoses = diagnose(vectors.behaviour, tally.seen).sentences
+            diagnoses, description = diagnose(vectors.behaviour, tally.seen)
     expected = vectors.arithmetic if vectors.is_arithmetic else f"{vectors.operation} {vectors.behaviour}"
     cases = () if vectors.is_arithmetic else failing_cases(vectors.behaviour, tally.seen)
-    return Report(name, str(expected), results, diagnoses, cases=tuple(cases))
+    return Report(name, str(expected), results, diagnoses, description, tuple(cases))
 
 
 class _Wrong(ValueError):
