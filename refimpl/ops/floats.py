@@ -14,8 +14,8 @@ from refimpl.formats import format as format_of  # noqa: F401  (what others here
 from refimpl.formats.names import Dtype, read
 from refimpl.ops import arrays
 from refimpl.ops.definitions import kernels
-from refimpl.ops.float_roads import decode_all, kernel_of, round_all
-from refimpl.ops.float_roads import fields as _fields
+from refimpl.ops.float_paths import decode_all, kernel_of, round_all
+from refimpl.ops.float_paths import fields as _fields
 from refimpl.ops.rounding import RoundingOptions, RoundingRule, known
 from refimpl.spec import operations
 from refimpl.spec.float_codes import to_float

@@ -1,4 +1,4 @@
-"""Whatever road an input takes, tables and loops on bits give the definition's bits.
+"""Whatever path an input takes, tables and loops on bits give the definition's bits.
 
 The general path of `refimpl.kernels.float_codes`, which test_float_codes.py holds to the definition, says what is
 expected where there are many values; the definition itself where they are few.
