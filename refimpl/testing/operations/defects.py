@@ -1,25 +1,23 @@
 """The catalogue of known defects of arithmetic: ways of computing wrong results on purpose.
 
 A defect may change operands first, compute in another way, and change results last.  `diagnosis` compares what
-it predicts with what was seen.
+it predicts with what was seen.  Those of rounding are in `roundings`, other ways to compute in `formulas`.
 
-*Notation*: o is an `Operation`, v the values of its operands (a list of float64 arrays), y results (float64),
-e exact results, cut to odd (`Operation.exact`).
+*Notation*: as in `defect`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from refimpl import ops
-from refimpl.formats import OVERFLOWS, FloatFormat, names
+from refimpl.formats import FloatFormat, names
 from refimpl.formats import format as format_of
-from refimpl.testing.expected.behaviour import DETERMINISTIC, DIRECTED, step_above
-from refimpl.testing.operations import formulas
+from refimpl.testing.operations import formulas, roundings
+from refimpl.testing.operations.defect import Defect, giving, rounds
 from refimpl.testing.operations.operation import (
     COUNTED,
     NUMBER,
@@ -30,214 +28,15 @@ from refimpl.testing.operations.operation import (
     decoded,
     encoded,
 )
-
-MORE_BITS = 10  # to which results are tried to have been rounded first
-GUARD_BITS = 5
-
-
-@dataclass(frozen=True)
-class Defect:
-    """A named way to be wrong: `before(o, v)` gives operands, `core(o, v)` and `after(o, v, y)` results."""
-
-    sentence: str
-    before: Callable | None = None
-    core: Callable | None = None
-    after: Callable | None = None
-
-
-def predict(defects, o: Operation, v) -> np.ndarray:
-    """Return what an implementation with these defects gives, float64.
-
-    >>> flush = next(d for d in defects_of(Operation("add", "e4m3fn")) if "subnormal results" in d.sentence)
-    >>> predict((flush,), Operation("add", "e4m3fn"), [np.array([0.002, 1.0]), np.array([0.002, 1.0])]).tolist()
-    [0.0, 2.0]
-    """
-    core = Operation.evaluate
-    for defect in defects:
-        v = defect.before(o, v) if defect.before else v
-        core = defect.core or core
-    y = core(o, v)
-    for defect in defects:
-        y = defect.after(o, v, y) if defect.after else y
-    return y
+from refimpl.testing.operations.roundings import flushed_result, ruled, terms_of
 
 
 def defects_of(o: Operation) -> tuple[Defect, ...]:
     """Return the known defects that make sense for an operation, the simplest first."""
-    found: list[Defect] = []
-    for family in (_of_rules, _of_precision, formulas.defects, _of_alignment, _of_operands, _of_zeros, _of_specials):
-        found += [d if isinstance(d, Defect) else Defect(*d) for d in family(o)]
-    for family in (_of_range, _of_ties, _of_integers, _of_truths, _of_formats):
-        found += family(o)
-    return tuple(found)
-
-
-def _rounds(o: Operation) -> bool:
-    """Tell whether an operation has exact results that a float format rounds."""
-    return o.is_rounded and isinstance(o.into, FloatFormat) and o.name != "round_to_integral"
-
-
-def _where(value, where: Callable) -> Callable:
-    """Return an `after` that puts a value, with the sign of the result, where something holds."""
-    return lambda o, v, y: np.where(where(o, v, y), np.copysign(value, y), y)
-
-
-# -- rules -----------------------------------------------------------------------------------------
-
-
-def _of_rules(o: Operation) -> Iterator[Defect]:
-    if not (o.is_rounded or o.integer) or not isinstance(o.into, FloatFormat):
-        return
-    for mode in DETERMINISTIC:
-        if mode != o.rounding:
-            yield Defect(f"rounds {mode}", core=partial(_ruled, rounding=mode))
-            if _rounds(o):  # many overflow after any rounding alike
-                yield Defect(f"rounds {mode}", core=lambda o, v, mode=mode: _overflowed(o, _unbounded(o, v, mode)))
-    if o.integer or o.name == "round_to_integral":
-        return
-    said = {
-        "saturate": "saturates: gives the largest value for infinity and overflow",
-        "propagate": "saturates on overflow, and keeps infinity",
-        "overflow": "overflows instead of saturating",
-    }
-    for rule in OVERFLOWS:
-        if rule != o.overflow:
-            yield Defect(said[rule], core=partial(_ruled, overflow=rule))
-    if o.into.nan_code is None:
-        yield Defect("gives zero or the largest value for NaN, whichever is wrong",
-                     core=partial(_ruled, nan="max" if o.nan == "zero" else "zero"))  # fmt: skip
-    if o.rounding in DIRECTED:
-        yield Defect(f"applies {o.rounding} to the magnitude", after=_by_magnitude(o.rounding))
-    yield Defect("rounds away from zero", after=_by_magnitude("toward_positive"))
-
-
-def _grid(fmt: FloatFormat, more_bits: int = 0) -> FloatFormat:
-    """Return a format of the same smallest exponent and twice the range, with more bits behind the last."""
-    mantissa, exponent = fmt.mantissa_bits + more_bits, fmt.exponent_bits + 1
-    return replace(fmt, mantissa_bits=mantissa, exponent_bits=exponent, bias=fmt.bias, specials="ieee", signed=True)
-
-
-def _unbounded(o, v, rounding, more_bits: int = 0) -> np.ndarray:
-    """Return exact results, rounded on the grid of a format without its upper end."""
-    return np.asarray(ops.quantize(o.exact(v), _grid(o.into, more_bits), rounding=rounding, overflow="propagate"))
-
-
-def _overflowed(o, y) -> np.ndarray:
-    """Return results rounded without an upper end, where they lie beyond it what an overflow to nearest gives."""
-    return replace(o, rounding="ties_to_even").rounded(y)
-
-
-def _ruled(o, v, **rules) -> np.ndarray:
-    return replace(o, **rules, random_bits=None).evaluate(v)
-
-
-def _by_magnitude(mode) -> Callable:
-    def after(o, v, y):
-        e = o.exact(v)
-        return np.where(np.isfinite(e) & (e != 0), np.copysign(replace(o, rounding=mode).rounded(np.abs(e)), e), y)
-
-    return after
-
-
-# -- precision -------------------------------------------------------------------------------------
-
-
-def _of_precision(o: Operation) -> Iterator[Defect]:
-    if not _rounds(o):
-        return
-    fmt = o.into
-    for name in ("float32", "bfloat16", "float16", "tf32"):
-        wide = format_of(name)
-        if wide.mantissa_bits > fmt.mantissa_bits or wide.mantissa_bits <= fmt.mantissa_bits and wide != fmt:
-            how = "computes in" if wide.mantissa_bits > fmt.mantissa_bits else "loses bits: computes in"
-            yield Defect(f"{how} {name} and converts: rounds twice", core=partial(_through, wide=wide))
-    yield Defect("rounds to full precision before rounding on the subnormal grid", core=_to_bits(0, "ties_to_even"))
-    for extra in range(1, MORE_BITS + 1):
-        yield Defect(f"rounds twice, first to {extra} more bits", core=_to_bits(extra, "ties_to_even"))
-    for extra in range(1, MORE_BITS + 1):
-        text = f"keeps {extra} bit{'s' * (extra > 1)} behind the last and no sticky bit: cuts the rest off"
-        yield Defect(text, core=_to_bits(extra, "toward_zero"))
-        yield Defect(text, core=partial(_to_grid, extra=extra))
-    for fewer in (1, 2, 3):
-        if fmt.mantissa_bits > fewer:
-            narrow = replace(fmt, mantissa_bits=fmt.mantissa_bits - fewer, specials="none", bias=fmt.bias)
-            yield Defect(f"rounds to {fewer} bits fewer", core=partial(_through, wide=narrow))
-    yield Defect("loses the carry of rounding into the exponent", after=_lost_carry)
-    yield Defect("loses the carry of rounding into the exponent", core=_lost_carry_of_normals)
-
-
-def _through(o, v, wide) -> np.ndarray:
-    """Compute in another format, rounding to nearest, and round the result."""
-    first = replace(o, out_format=wide, rounding="ties_to_even", overflow="overflow", random_bits=None).evaluate(v)
-    return o.rounded(first)
-
-
-def _to_bits(extra: int, mode) -> Callable:
-    def core(o, v):
-        wide = FloatFormat(exponent_bits=10, mantissa_bits=o.into.mantissa_bits + extra)
-        return o.rounded(ops.quantize(o.exact(v), wide, rounding=mode))
-
-    return core
-
-
-def _to_grid(o, v, extra):
-    return o.rounded(_unbounded(o, v, "toward_zero", extra))
-
-
-def _lost_carry_of_normals(o, v):
-    e, y = o.exact(v), _unbounded(o, v, o.rounding)
-    size = np.abs(y)
-    power = np.isfinite(y) & (size > np.abs(e)) & (np.frexp(size)[0] == 0.5) & (size > o.into.smallest_normal)
-    return _overflowed(o, np.where(power, y / 2, y))
-
-
-def _lost_carry(o, v, y):
-    """1.99 becomes 1, not 2; and what becomes the smallest normal value, zero."""
-    size, fmt = np.abs(y), o.into
-    power = np.isfinite(y) & (size > np.abs(o.exact(v))) & (np.frexp(size)[0] == 0.5)
-    first = power & (size == fmt.smallest_normal)
-    return np.where(first, np.copysign(0.0, y), np.where(power & (size > fmt.smallest_normal), y / 2, y))
-
-
-# -- alignment -------------------------------------------------------------------------------------
-
-
-def _of_alignment(o: Operation) -> Iterator[Defect]:
-    if o.name not in ("add", "sub", "fma", "faa") or not _rounds(o):
-        return
-    for bits in range(GUARD_BITS + 1):
-        kept = "no bits" if not bits else f"{bits} guard bit{'s' * (bits > 1)}"
-        for cut, how in ((np.trunc, "cut off"), (np.floor, "cut toward negative"), (_sticky, "or-ed into the last")):
-            if bits or cut is not _sticky:
-                text = f"aligns operands with {kept}, the rest {how}"
-                yield Defect(text, core=partial(_aligned, bits=bits, cut=cut))
-
-
-def terms_of(o: Operation, v) -> list[np.ndarray]:
-    """Return what a sum adds."""
-    return {
-        "add": lambda: [v[0], v[1]],
-        "sub": lambda: [v[0], -v[1]],
-        "fma": lambda: [v[0] * v[1], v[2]],
-        "faa": lambda: list(v),
-    }[o.name]()
-
-
-def _sticky(x):
-    whole = np.trunc(x)
-    return np.where((whole != x) & (whole % 2 == 0), whole + np.copysign(1.0, x), whole)
-
-
-def _aligned(o, v, bits: int, cut) -> np.ndarray:
-    right = o.evaluate(v)
-    terms = terms_of(o, v)
-    top = np.max([np.where(t == 0, -2000, np.frexp(t)[1] - 1) for t in terms], axis=0)
-    place = np.clip(top - o.into.mantissa_bits - bits, -1000, 1000)
-    total = sum(np.ldexp(cut(np.ldexp(t, -place)), place) for t in terms)
-    good = np.isfinite(total) & (total != 0)
-    return np.where(
-        good, o.rounded(np.where(good, total, 0.0)), np.where(total == 0, np.where(right == 0, right, 0.0), right)
-    )
+    families = [roundings.of_rules, roundings.of_precision, formulas.defects, roundings.of_alignment]
+    families += [_of_operands, _of_zeros, _of_specials, roundings.of_range, roundings.of_ties]
+    families += [_of_integers, _of_truths, _of_formats]
+    return tuple(defect for family in families for defect in family(o))
 
 
 # -- operands --------------------------------------------------------------------------------------
@@ -248,11 +47,11 @@ def _of_operands(o: Operation) -> Iterator[Defect]:
     if any(small):
         for words, zero in (("", lambda x: np.copysign(0.0, x)), (", without their sign", np.zeros_like)):
             yield Defect(f"flushes subnormal operands to zero{words}", before=partial(_flushed, zero=zero))
-            if _rounds(o) and o.into.has_subnormals:
+            if rounds(o) and o.into.has_subnormals:
                 yield Defect(
                     f"flushes subnormal operands and results to zero{words}",
                     before=partial(_flushed, zero=zero),
-                    after=partial(_flushed_result, zero=zero),
+                    after=partial(flushed_result, zero=zero),
                 )
     if o.operands == 2:
         yield Defect("swaps its operands", core=_swapped)
@@ -275,10 +74,6 @@ def _flushed(o, v, zero):
         np.where(np.abs(x) < fmt.smallest_normal, zero(x), x) if isinstance(fmt, FloatFormat) else x
         for x, fmt in zip(v, o.formats, strict=True)
     ]
-
-
-def _flushed_result(o, v, y, zero):
-    return np.where((np.abs(y) < o.into.smallest_normal) & (y != 0), zero(y), y)
 
 
 def _swapped(o, v):
@@ -317,7 +112,7 @@ def _of_zeros(o: Operation) -> Iterator[Defect]:
                      after=lambda o, v, y: np.where(y == 0, np.copysign(0.0, v[0]), y))  # fmt: skip
     if o.operands > 1:
         yield Defect("gives zero without its sign where an operand is zero", after=_zero_of_zero)
-    if _rounds(o):
+    if rounds(o):
         yield Defect("loses the sign of results that underflow to zero", after=_underflow_positive)
         yield Defect("loses the sign of results", after=lambda o, v, y: np.abs(y))
     if o.name in ("sqrt", "round_to_integral", "remainder", "logb"):
@@ -366,36 +161,36 @@ def _of_specials(o: Operation) -> Iterator[Defect]:
     if _has_nan(o):
         for name, value in instead.items():
             if not (finite_only and name == "infinity"):
-                yield Defect(f"gives {name} for NaN", after=_where(value, lambda o, v, y: np.isnan(y)))
+                yield Defect(f"gives {name} for NaN", after=giving(value, lambda o, v, y: np.isnan(y)))
                 yield Defect(f"gives {name} for NaN where no operand is NaN (inf - inf, 0 / 0, ...)",
-                             after=_where(value, _invalid))  # fmt: skip
+                             after=giving(value, _invalid))  # fmt: skip
                 yield Defect(f"gives {name} where an operand is NaN",
-                             after=_where(value, lambda o, v, y: np.isnan(y) & _any_nan(v)))  # fmt: skip
+                             after=giving(value, lambda o, v, y: np.isnan(y) & _any_nan(v)))  # fmt: skip
         for k in range(o.operands if o.operands > 1 else 0):
             text = f"overlooks a NaN in its {('first', 'second', 'third')[k]} operand: takes it for infinity"
             yield Defect(text, before=partial(_nan_as, k=k, value=np.inf))
             yield Defect(text.replace("infinity", "zero"), before=partial(_nan_as, k=k, value=0.0))
-        yield Defect("gives NaN where an operand is infinite", after=_where(np.nan, lambda o, v, y: _any_inf(v)))
+        yield Defect("gives NaN where an operand is infinite", after=giving(np.nan, lambda o, v, y: _any_inf(v)))
         yield Defect("gives NaN where infinities meet that agree", after=_agreeing)
         yield Defect("gives NaN for every zero divided or multiplied",
-                     after=_where(np.nan, lambda o, v, y: np.any([x == 0 for x in v], axis=0)))  # fmt: skip
+                     after=giving(np.nan, lambda o, v, y: np.any([x == 0 for x in v], axis=0)))  # fmt: skip
         if o.name in ("div", "recip", "rsqrt", "logb", "log", "log2", "log10"):
-            yield Defect("gives NaN for a division by zero", after=_where(np.nan, _pole))
-            yield Defect("gives zero for a division by zero", after=_where(0.0, _pole))
-            yield Defect("gives the largest value for a division by zero", after=_where(o.into.max, _pole))
+            yield Defect("gives NaN for a division by zero", after=giving(np.nan, _pole))
+            yield Defect("gives zero for a division by zero", after=giving(0.0, _pole))
+            yield Defect("gives the largest value for a division by zero", after=giving(o.into.max, _pole))
             yield Defect(
                 "gives +infinity for every division by zero", after=lambda o, v, y: np.where(_pole(o, v, y), np.inf, y)
             )
             yield Defect(
-                "gives infinity for 0 / 0", after=_where(np.inf, lambda o, v, y: _invalid(o, v, y) & (v[-1] == 0))
+                "gives infinity for 0 / 0", after=giving(np.inf, lambda o, v, y: _invalid(o, v, y) & (v[-1] == 0))
             )
         if o.name == "fma":
             yield Defect("gives NaN where the product overflows the format of the addend", after=_product_overflows)
     if not finite_only:
-        yield Defect("gives NaN instead of infinity on overflow", after=_where(np.nan, _overflows))
-        yield Defect("gives NaN instead of infinity, always", after=_where(np.nan, lambda o, v, y: np.isinf(y)))
+        yield Defect("gives NaN instead of infinity on overflow", after=giving(np.nan, _overflows))
+        yield Defect("gives NaN instead of infinity, always", after=giving(np.nan, lambda o, v, y: np.isinf(y)))
         yield Defect("gives the largest value instead of infinity on overflow, and keeps infinity",
-                     after=_where(o.into.max, _overflows))  # fmt: skip
+                     after=giving(o.into.max, _overflows))  # fmt: skip
         yield Defect("gives +infinity where -infinity is right", after=lambda o, v, y: np.where(np.isinf(y), np.inf, y))
     if o.name in ("sqrt", "rsqrt", "log", "log2", "log10"):
         yield Defect("takes the root or logarithm of the magnitude", before=partial(_unsigned, k=0))
@@ -403,11 +198,11 @@ def _of_specials(o: Operation) -> Iterator[Defect]:
 
 
 def _invalid(o, v, y):
-    return np.isnan(y) & ~_any_nan(v) & (np.isnan(o.exact(v)) if _rounds(o) else True)
+    return np.isnan(y) & ~_any_nan(v) & (np.isnan(o.exact(v)) if rounds(o) else True)
 
 
 def _overflows(o, v, y):
-    return np.isinf(y) & (np.isfinite(o.exact(v)) if _rounds(o) else ~_any_inf(v))
+    return np.isinf(y) & (np.isfinite(o.exact(v)) if rounds(o) else ~_any_inf(v))
 
 
 def _has_nan(o) -> bool:
@@ -433,80 +228,12 @@ def _agreeing(o, v, y):
 
 def _pole(o, v, y):
     finite = np.all([np.isfinite(x) for x in v], axis=0)
-    return finite & np.isinf(o.exact(v)) if _rounds(o) else finite & np.isinf(y)
+    return finite & np.isinf(o.exact(v)) if rounds(o) else finite & np.isinf(y)
 
 
 def _product_overflows(o, v, y):
     product = replace(o, name="mul", formats=o.formats[:2]).evaluate(v[:2])
     return np.where(~np.isfinite(product) & np.isfinite(v[0]) & np.isfinite(v[1]), np.nan, y)
-
-
-# -- the ends of the range -------------------------------------------------------------------------
-
-
-def _of_range(o: Operation) -> Iterator[Defect]:
-    if not _rounds(o):
-        return
-    fmt, step = o.into, step_above(o.into)
-    if fmt.has_subnormals and fmt.mantissa_bits:
-        for words, zero in (("", lambda y: np.copysign(0.0, y)), (", without their sign", np.zeros_like)):
-            yield Defect(f"flushes subnormal results to zero{words}", after=partial(_flushed_result, zero=zero))
-        yield Defect("flushes results that are subnormal before rounding to zero",
-                     after=_where(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_normal))  # fmt: skip
-    yield Defect("never underflows: gives the smallest value instead of zero",
-                 after=_where(fmt.smallest_subnormal, lambda o, v, y: (y == 0) & (o.exact(v) != 0)))  # fmt: skip
-    yield Defect("gives zero for everything below the smallest value",
-                 after=_where(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_subnormal))  # fmt: skip
-    beyond = replace(o, rounding="ties_to_even").rounded(np.array([fmt.max * 4, -fmt.max * 4]))
-    for text, where in (
-        ("overflows everything above the largest value, before rounding", lambda e: e > fmt.max),
-        ("overflows at exactly half a step above the largest value", lambda e: e == fmt.max + step / 2),
-        ("overflows at the largest value already", lambda e: e >= fmt.max),
-        ("overflows only a whole step above the largest value", lambda e: e >= fmt.max + step),
-    ):
-
-        def after(o, v, y, where=where):
-            e = o.exact(v)
-            if where(fmt.max + step * 0.75):
-                return np.where(np.isfinite(e) & where(np.abs(e)), np.where(e < 0, beyond[1], beyond[0]), y)
-            near = np.isfinite(e) & (np.abs(e) > fmt.max) & (np.abs(e) < fmt.max + step)
-            return np.where(near & ~where(np.abs(e)), np.copysign(fmt.max, e), y)
-
-        yield Defect(text, after=after)
-    top = 2.0 ** (fmt.maxexp - 1)
-
-    def early(o, v, y):
-        return np.where(np.isfinite(y) & (np.abs(y) >= top), np.where(y < 0, beyond[1], beyond[0]), y)
-
-    yield Defect("overflows one binade early", after=early)
-
-
-def _at_half(o, e):
-    """Tell which exact results lie half way between two values."""
-    exponent = np.maximum(np.frexp(e)[1] - 1, o.into.min_exponent) - o.into.mantissa_bits
-    steps = np.abs(np.ldexp(e, -exponent))
-    return steps - np.floor(steps) == 0.5
-
-
-def _of_ties(o: Operation) -> Iterator[Defect]:
-    if not _rounds(o):
-        return
-
-    def at_ties(choose):
-        def after(o, v, y):
-            e, nearest = o.exact(v), np.abs(_unbounded(o, v, "ties_to_even"))
-            low = np.abs(_unbounded(o, v, "toward_zero"))
-            high = np.where(nearest > low, nearest, 2 * np.abs(e) - low)
-            inside = np.isfinite(e) & (np.abs(e) <= o.into.max + step_above(o.into))
-            tie = inside & (np.abs(e) - low == high - np.abs(e)) & (low != high) & _at_half(o, e)
-            return np.where(tie, _overflowed(o, np.copysign(choose(low, high, nearest, e), e)), y)
-
-        return after
-
-    yield Defect("ties go toward zero", after=at_ties(lambda low, high, y, e: low))
-    yield Defect("ties go to odd", after=at_ties(lambda low, high, y, e: np.where(np.abs(y) == low, high, low)))
-    yield Defect("ties go toward positive", after=at_ties(lambda low, high, y, e: np.where(e > 0, high, low)))
-    yield Defect("ties go toward negative", after=at_ties(lambda low, high, y, e: np.where(e > 0, low, high)))
 
 
 # -- integers, truths, formats ---------------------------------------------------------------------
@@ -524,9 +251,9 @@ def _of_integers(o: Operation) -> Iterator[Defect]:
     }
     for rule in OF_INTEGERS[1:]:
         if rule != o.how["overflow"]:
-            yield Defect(said[rule], core=partial(_ruled, overflow=rule))
+            yield Defect(said[rule], core=partial(ruled, overflow=rule))
             yield Defect(
-                f"rounds toward_zero, and {said[rule]}", core=partial(_ruled, overflow=rule, rounding="toward_zero")
+                f"rounds toward_zero, and {said[rule]}", core=partial(ruled, overflow=rule, rounding="toward_zero")
             )
     for name, value in (("zero", 0.0), ("the largest integer", high), ("the least integer", low)):
         yield Defect(f"gives {name} for NaN", after=lambda o, v, y, value=value: np.where(np.isnan(v[0]), value, y))
@@ -590,7 +317,7 @@ def _by_codes(o, v, how):
 
 
 def _of_formats(o: Operation) -> Iterator[Defect]:
-    if not (_rounds(o) and len({*o.formats, o.into}) == 1) or o.into.bits > 16:
+    if not (rounds(o) and len({*o.formats, o.into}) == 1) or o.into.bits > 16:
         return
     for name in names():
         other = format_of(name)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.testing.expected.behaviour import alike
-from refimpl.testing.operations.defects import Defect, defects_of, predict
+from refimpl.testing.operations.defect import Defect, predict
+from refimpl.testing.operations.defects import defects_of
 from refimpl.testing.operations.operation import NUMBER, Operation, decoded, encoded
 
 FIRST = 400  # observations of each kind, failures and others, that a defect is held against first

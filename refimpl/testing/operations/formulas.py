@@ -14,6 +14,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
+from refimpl.testing.operations.defect import Defect
 from refimpl.testing.operations.operation import NUMBER, Number, Operation
 
 FORMULAS: dict[str, list[tuple[str, Callable]]] = {
@@ -125,8 +126,8 @@ class Steps:
         return "ties_to_even" if mode.startswith("stochastic") or not isinstance(self.mid, FloatFormat) else mode
 
 
-def defects(o: Operation) -> Iterator[tuple]:
-    """Yield sentences, and what computes an operation by way of others."""
+def defects(o: Operation) -> Iterator[Defect]:
+    """Yield the ways to compute an operation by way of others."""
     if o.kind != NUMBER or not all(isinstance(fmt, FloatFormat) for fmt in (*o.formats, o.into)):
         return
     if any(fmt.mantissa_bits > 23 for fmt in (*o.formats, o.into)):
@@ -135,13 +136,13 @@ def defects(o: Operation) -> Iterator[tuple]:
         for mid in dict.fromkeys((o.into, format_of("float32"), format_of("bfloat16"), format_of("float16"))):
             if mid == o.into or mid.mantissa_bits > o.into.mantissa_bits:
                 step = f", every step rounded to {mid.name}"
-                yield f"computes {text}{step}", None, partial(_by_formula, formula=formula, mid=mid)
+                yield Defect(f"computes {text}{step}", core=partial(_by_formula, formula=formula, mid=mid))
     for text, function in BY_VALUES.get(o.name, ()):
-        yield f"computes {text}", None, partial(_by_values, function=function)
+        yield Defect(f"computes {text}", core=partial(_by_values, function=function))
     if o.name in EXTREMA:
         for other in EXTREMA:
             if other != o.name:
-                yield f"is {other}", None, partial(_other, name=other)
+                yield Defect(f"is {other}", core=partial(_other, name=other))
         larger = o.name.startswith("maximum")
         sign = ">" if larger else "<"
         for text, function in (
@@ -152,9 +153,9 @@ def defects(o: Operation) -> Iterator[tuple]:
              lambda a, b: np.where(b > a if larger else b < a, b, a)),
             (f"b {sign}= a ? b : a", lambda a, b: np.where(b >= a if larger else b <= a, b, a)),
         ):  # fmt: skip
-            yield f"computes {text}", None, partial(_by_values, function=function)
-        yield "takes zeros of either sign for equal, and gives the first", None, None, partial(_of_zeros, which=0)
-        yield "takes zeros of either sign for equal, and gives the second", None, None, partial(_of_zeros, which=1)
+            yield Defect(f"computes {text}", core=partial(_by_values, function=function))
+        yield Defect("takes zeros of either sign for equal, and gives the first", after=partial(_of_zeros, which=0))
+        yield Defect("takes zeros of either sign for equal, and gives the second", after=partial(_of_zeros, which=1))
 
 
 def _by_formula(o, v, formula, mid):
