@@ -393,3 +393,17 @@ def test_several_pairs_that_explain_everything_are_said_to_be_several():
     seen = Seen("quantize", x, np.array([-0.0, NAN, 1.0]), np.array([0.0, INF, 1.0]))
     found = diagnose(T.Behaviour("float8_e4m3fn"), [seen]).sentences
     assert len(found) > 1 and all("one of" in sentence for sentence in found)
+
+
+def test_two_defects_are_named_that_do_together_what_neither_does_alone():
+    """What lies just below a tie becomes one in float32, and goes away from zero: neither defect alone does that."""
+
+    def mine(x):
+        size = np.abs(x.astype(np.float32)).astype(np.float64)
+        step = np.ldexp(1.0, np.maximum(np.frexp(size)[1] - 1, -6) - 3)
+        rounded = np.floor(size / step + 0.5) * step
+        return np.copysign(np.where(rounded > 448, np.nan, rounded), x).astype(x.dtype)
+
+    with np.errstate(all="ignore"):
+        report = T.conform(mine, "float8_e4m3fn")
+    assert report.diagnoses[0].startswith("rounds float64 through float32 and ties_to_away"), report.diagnosis

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.testing.diagnosis.block_defects import LEAST, single, through
+from refimpl.testing.diagnosis.block_defects import LEAST
 from refimpl.testing.diagnosis.block_stages import integral
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
+from refimpl.testing.diagnosis.narrow import single, through
 from refimpl.testing.diagnosis.stages import Defect, search, sentences
 from refimpl.testing.expected.behaviour import OF_INTEGERS
 from refimpl.testing.expected.quotients import quotient
