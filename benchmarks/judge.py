@@ -7,8 +7,9 @@ asks) and prints a row a family:
 
 faults          implementations with a defect; caught: those that are not passed
 right first     those of which the first sentence said names the defect; among: any sentence does
-false           diagnoses that neither name the defect nor are true of it; descriptions of where it fails,
-                which are said where no diagnosis is known, are not among them
+unlisted        diagnoses that neither name the defect nor stand in the catalogue as true of it: each explains
+                every result that was seen, most in other words ("toward_negative" for "toward_zero" of unsigned
+                integers); descriptions of where it fails, said where no diagnosis is known, are not among them
 correct         implementations without a defect; failed: those that are not passed
 
 --match runs those whose name holds the text.  --verbose prints each that is not as it should be as it comes.
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from faults import FAMILIES, Fault, family
 
-COLUMNS = ("faults", "caught", "right first", "right among", "false", "correct", "failed")
+COLUMNS = ("faults", "caught", "right first", "right among", "unlisted", "correct", "failed")
 
 
 def judged(name: str, kind: int, at: int) -> dict:
@@ -41,7 +42,7 @@ def judged(name: str, kind: int, at: int) -> dict:
     if isinstance(case, Fault):
         right = [_holds(case.right, sentence) for sentence in said]
         true = [is_right or _holds(case.true, text) for is_right, text in zip(right, said, strict=True)]
-        row |= {"first": right[:1] == [True], "among": any(right), "false": true.count(False) if diagnoses else 0}
+        row |= {"first": right[:1] == [True], "among": any(right), "unlisted": true.count(False) if diagnoses else 0}
     return row
 
 
@@ -58,7 +59,7 @@ def cells(rows: list[dict]) -> list[int]:
         sum(not row["passed"] for row in faults),
         sum(row["first"] for row in faults),
         sum(row["among"] for row in faults),
-        sum(row["false"] for row in faults),
+        sum(row["unlisted"] for row in faults),
         len(correct),
         sum(not row["passed"] for row in correct),
     ]
@@ -67,17 +68,17 @@ def cells(rows: list[dict]) -> list[int]:
 def table(rows: list[dict]) -> str:
     """Return the table as text."""
     families = list(dict.fromkeys(row["family"] for row in rows))
-    lines = [f"{'family':<12}" + "".join(f"{c:>13}" for c in COLUMNS)]
+    lines = [f"{'family':<16}" + "".join(f"{c:>13}" for c in COLUMNS)]
     for name in [*families, "all"]:
         numbers = cells([row for row in rows if name in (row["family"], "all")])
-        lines.append(f"{name:<12}" + "".join(f"{n:>13}" for n in numbers))
+        lines.append(f"{name:<16}" + "".join(f"{n:>13}" for n in numbers))
     return "\n".join(lines)
 
 
 def _as_it_should_be(row: dict) -> bool:
     if "first" not in row:
         return row["passed"]
-    return not row["passed"] and row["first"] and not row["false"]
+    return not row["passed"] and row["first"] and not row["unlisted"]
 
 
 def main() -> int:

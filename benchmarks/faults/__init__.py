@@ -41,9 +41,9 @@ class Fault(Correct):
     """A faulty implementation.
 
     `right` are regular expressions: a sentence in which one is found names the defect.  `true` are those of
-    diagnoses that do not name it and hold all the same (what no input tells apart).  Any other diagnosis is a
-    false one.  A description of where it fails, which `conform` gives where it knows no diagnosis, is right
-    where one of `right` is found in it, and never false: it is computed from all that was seen.
+    diagnoses that do not name it and hold all the same (what no input tells apart).  Any other diagnosis is
+    counted as unlisted.  A description of where it fails, which `conform` gives where it knows no diagnosis, is right
+    where one of `right` is found in it, and never unlisted: it is computed from all that was seen.
     """
 
     right: tuple[str, ...]
