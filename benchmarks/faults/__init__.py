@@ -1,7 +1,7 @@
 """A catalogue of faulty implementations, and of correct ones: what the judge is judged by.
 
 A file of this folder is a family.  It holds two lists, FAULTS and CORRECT, of implementations as a user or
-an author of hardware would write them: by tables, by scaling, by bits; none calls refimpl.
+an author of hardware would write them: by tables, by scaling, by bits; none computes with refimpl.
 """
 
 from __future__ import annotations
