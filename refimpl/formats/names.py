@@ -92,6 +92,7 @@ _MACHINE = re.compile(r"(float|fp|f)(?P<bits>[468])_?(?P<fields>e\d+m\d+[a-z0-9]
 _P3109 = re.compile(r"binary(?P<k>\d+)p(?P<p>\d+)(?P<sign>[su])(?P<domain>[ef])")
 _INTEGER = re.compile(r"(?P<u>u?)int(?P<bits>\d+)(?P<full>_full)?")
 _POSIT = re.compile(r"posit(?P<bits>\d+)_(?P<es>\d+)")
+_BLOCKS = re.compile(r"blocks of (?P<size>\d{1,9}) (?P<element>\S+) scaled by (?P<scale>\S+)(?P<tensor> and float32)?")
 
 
 def names() -> tuple[str, ...]:
@@ -149,6 +150,8 @@ def format(name):
         mantissa bits and *every code finite* (the formats of the PEPPP paper), to which may be
         added ``b`` and a bias, a family (``ieee fn fnuz p3109e p3109f``), ``_unsigned``, and
         ``_flush`` for no subnormals.  Names of ONNX, StableHLO and safetensors (``F8E4M3FN``) are read, too.
+        Blocks by their parts: ``blocks of 16 e2m3 scaled by e8m0fnu``; a scale of another kind than E8M0 takes
+        one of the tensor, ``... scaled by float8_e5m2 and float32``.
         A dtype of integers is one of all its codes: that of ``numpy.int8`` is ``int8_full``.
 
     Raises
@@ -167,6 +170,8 @@ def format(name):
     >>> import numpy as np
     >>> format(np.float16).name, format(np.dtype("int8")).name, format("BF16").name
     ('float16', 'int8_full', 'bfloat16')
+    >>> format("blocks of 16 e2m1 scaled by e8m0fnu").bits_per_element
+    4.5
     >>> format("FP8")
     Traceback (most recent call last):
     ValueError: format: 'FP8' is what several formats are called; allowed are float8_e4m3fn, float8_e5m2
@@ -213,6 +218,12 @@ def _format_of(caller: str, name: str) -> Format:
             return _CATALOGUE[key]
         if key in BOOKS:
             return named_book(key)
+        if fields := _BLOCKS.fullmatch(key):
+            parts = [_format_of(caller, fields[part]) for part in ("element", "scale")]
+            try:
+                return _block(fields, *parts)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{caller}: there is no format {name!r}: {error}") from None
         for pattern, make in ((_SYSTEMATIC, _float), (_P3109, _p3109), (_INTEGER, _integer), (_POSIT, _posit)):
             if (fields := pattern.fullmatch(key)) and len(key) <= 40:
                 try:
@@ -301,6 +312,11 @@ def _p3109(fields: re.Match) -> FloatFormat:
 def _integer(fields: re.Match) -> IntFormat:
     signed = not fields["u"]
     return IntFormat(bits=int(fields["bits"]), signed=signed, symmetric=signed and not fields["full"])
+
+
+def _block(fields: re.Match, element: Any, scale: Any) -> BlockFormat:
+    tensor = fields["tensor"] is not None
+    return BlockFormat(element=element, scale=scale, block_size=int(fields["size"]), tensor_scale=tensor)
 
 
 def _posit(fields: re.Match) -> PositFormat:

@@ -64,7 +64,8 @@ if (VECTORS.page) {
   $("up").click();
   ask("page", "the next value", $("code").value, "0x36");
   const values = ["0.3", "-1e-7", "1e30", "-0", "2.5", "448", "1/3"];
-  [...allNames(), "e4m3_flush", "e3m2scale", "binary8p1uf", "e16m46", "posit32_5", "e0m3"].forEach((name, i) => {
+  [...allNames(), "e4m3_flush", "e3m2scale", "binary8p1uf", "e16m46", "posit32_5", "e0m3",
+    "blocks of 3 int5 scaled by e5m0scale", "blocks of 4 e3m2 scaled by bfloat16 and float32"].forEach((name, i) => {
     for (const value of values.slice(i % 5, i % 5 + 3)) {
       show({ format: name, value, to: name === "e4m3_flush" ? "int8" : "bfloat16", block: "nvfp4" });
       ask("page", `${name} ${value}`, errors() + (document.querySelector("main").textContent.match(/undefined|\[object|null|function/) ?? ""), "");
@@ -76,7 +77,8 @@ if (VECTORS.page) {
   }
   show({ rounding: "<b>", overflow: "up", rule: "<i>", block: "x", random: "x", zero: "x", value: "<u>0" });
   ask("page", "nothing in the address is markup", document.querySelectorAll("b, i, u").length + $("rounding").value, "0ties_to_even");
-  for (const changes of [{ format: "float9" }, { value: "1,5" }, { value: "1/0" }, { code: "0x100" }, { to: "e99m1" }, { values: "1 x" }, { format: "int8", scale: "0" }, { format: "int8", value: "nan" }]) {
+  for (const changes of [{ format: "float9" }, { value: "1,5" }, { value: "1/0" }, { code: "0x100" }, { to: "e99m1" }, { values: "1 x" }, { format: "int8", scale: "0" }, { format: "int8", value: "nan" },
+    { block: "bfloat16" }, { block: "x" }, { format: "blocks of 0 e2m1 scaled by e8m0fnu" }, { format: "blocks of 8 e2m1 scaled by e4m3" }]) {
     show(changes);
     ask("page", JSON.stringify(changes), errors().length > 10, true);
   }
@@ -85,7 +87,11 @@ if (VECTORS.page) {
   show({ format: "float8_e4m3fn" });
   const type = (id, text) => { $(id).value = text; $(id).dispatchEvent(new Event("input", { bubbles: true })); };
   const fields = [["m", "2", "e4m2fn"], ["bias", "9", "e4m2b9fn"], ["specials", "fnuz", "e4m2fnuz"], ["e", "5", "float8_e5m2fnuz"],
-    ["kind", "posit", "posit8_2"], ["es", "1", "posit8_1"], ["kind", "integer", "int8"], ["bits", "4", "int4"]];
+    ["kind", "posit", "posit8_2"], ["es", "1", "posit8_1"], ["kind", "integer", "int8"], ["bits", "4", "int4"],
+    ["kind", "block", "mxfp4_e2m1"], ["element", "e2m3", "mxfp6_e2m3"], ["size", "16", "blocks of 16 float6_e2m3fn scaled by float8_e8m0fnu"],
+    ["block-scale", "F8E4M3FN", "blocks of 16 float6_e2m3fn scaled by float8_e4m3fn and float32"], ["element", "e2m1fn", "nvfp4"],
+    ["block-scale", "e5m0scale", "blocks of 16 float4_e2m1fn scaled by e5m0scale_unsigned"],
+    ["element", "int4", "blocks of 16 int4 scaled by e5m0scale_unsigned"], ["kind", "integer", "int8"], ["bits", "4", "int4"]];
   for (const [id, text, name] of fields) { type(id, text); ask("page", `the field ${id}`, $("format").value + errors(), name); }
   $("full").click();
   ask("page", "the box", $("format").value, "int4_full");

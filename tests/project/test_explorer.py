@@ -38,6 +38,24 @@ SMALL = [name for name, fmt in floats.FLOATS.items() if fmt.bits <= 8] + SYSTEMA
 LARGE = ["float16", "bfloat16", "tf32", "float32", "float64", "e16m46", "binary16p9uf", "e5m10_flush", "e11m4fnuz"]
 POSITS = ["posit3_0", "posit6_1", "posit8_0", "posit8_2", "posit16_2", "posit32_2", "posit32_5"]
 INTEGERS = ["int1_full", "int2", "int4", "int4_full", "int8", "int8_full", "uint1", "uint4", "uint8", "int16"]
+BLOCKS = [
+    "blocks of 16 float6_e2m3fn scaled by float8_e8m0fnu",
+    "blocks of 1 float8_e4m3fn scaled by e5m0scale_unsigned",
+    "blocks of 3 bfloat16 scaled by float8_e8m0fnu",
+    "blocks of 7 float16 scaled by e11m0scale_unsigned",
+    "blocks of 128 e3m3_flush scaled by float8_e8m0fnu",
+    "blocks of 5 binary8p3se scaled by e8m0b3scale_unsigned",
+    "blocks of 8 int2 scaled by float8_e8m0fnu",
+    "blocks of 6 int16 scaled by e6m0scale_unsigned",
+    "blocks of 16 e0m3 scaled by float8_e8m0fnu",
+    "blocks of 2 float8_e4m3fnuz scaled by float8_e8m0fnu",
+    "blocks of 16 float4_e2m1fn scaled by float8_e5m2 and float32",
+    "blocks of 4 float6_e3m2fn scaled by bfloat16 and float32",
+    "blocks of 4 float8_e4m3 scaled by e3m3fn_unsigned and float32",
+    "blocks of 9 e4m2_flush scaled by e4m3ieee_unsigned_flush and float32",
+]
+"""Chosen by their parts, not named."""
+
 CHECK = Path(__file__).with_name("explorer_check.js").read_text(encoding="utf-8")
 
 
@@ -228,10 +246,10 @@ def book_vectors(draw):
     return {"books": rows}
 
 
-def block_vectors(draw):
+def block_vectors(draw, names=(*CATALOGUE["blocks"], *BLOCKS)):
     """Return blocks by every scale rule: of like and of far magnitudes, of zeros, with NaN and infinities."""
     rows, tensors = [], []
-    for name in CATALOGUE["blocks"]:
+    for name in names:
         fmt = formats.format(name)
         for i, (rule, mode) in enumerate(product(modes.SCALE_RULES, MODES * 8)):
             size, spread = draw.randrange(1, 9), draw.choice([1, 4, 150])
@@ -255,7 +273,14 @@ def block_vectors(draw):
 
 def name_vectors():
     """Return names with what they are called, and names that are refused, of all kinds."""
-    given = [*formats.names(), *CATALOGUE["aliases"], *SMALL, *LARGE, *POSITS, *INTEGERS]
+    given = [*formats.names(), *CATALOGUE["aliases"], *SMALL, *LARGE, *POSITS, *INTEGERS, *BLOCKS]
+    for element, scale in product(
+        ["e2m1", "INT8", "int8_full", "uint8", "float16", "tf32", "e2m3_unsigned", "posit8_2", "nf4", "mxfp4", "x"],
+        ["e8m0fnu", "F8E4M3FN", "e4m3", "float16", "float32", "fp8", "int8", "binary8p3se", "e8m0fnu and float32"]
+        + [f"{name} and float32" for name in ("e4m3fn", "e5m2", "float16", "e4m3", "e5m2fnuz", "nf4", "e3m2ieee")],
+    ):
+        given.append(f"blocks of 16 {element} scaled by {scale}")
+    given += [f"blocks of {size} e2m1 scaled by E8M0FNU" for size in ("32", "031", "0", "-1", "1.5", "999999999", "")]
     given += "e99m1 e0m0 e17m2 e4m53 e8m56 e11m52fn_unsigned e4m3fnuz_unsigned e1m0ieee e0m3_flush e1m0fn".split()
     given += "binary8p3sx binary8p8se binary8p8ue binary2p1se binary99p3se int1 int0 int17 posit2_0 posit8_6".split()
     given += "F8E4M3FN fp8_e5m2 fp8_e4m3 E4M3 FP8 BF16 f6e2m3 Binary8p3se fp8 f8e4m3b11fnuz F4E2M1 e8m0 E8M0".split()
@@ -316,7 +341,7 @@ def test_large_formats_posits_integers_code_books_and_blocks_are_the_definition_
 def few():
     """A few vectors of each kind."""
     draw = random.Random(16)
-    vectors = small_vectors(["float4_e2m1fn", "float8_e5m2"]) | block_vectors(draw)
+    vectors = small_vectors(["float4_e2m1fn", "float8_e5m2"]) | block_vectors(draw, BLOCKS[:1] + BLOCKS[10:11])
     vectors["encode"] += posit_vectors(draw, 200)["encode"]
     return vectors
 

@@ -1,6 +1,7 @@
 """MX and NVFP4: the kernels are their definitions, and the definitions are the published rules."""
 
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -22,6 +23,30 @@ MX = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxi
 TWO_LEVELS = BlockFormat(
     element=format_of("float8_e4m3fn"), scale=format_of("float8_e5m2"), block_size=8, tensor_scale=True
 )
+
+
+@pytest.mark.parametrize("fmt", [*map(format_of, [*MX, "nvfp4"]), TWO_LEVELS], ids=str)
+def test_a_block_format_is_read_by_the_name_it_writes_and_by_its_parts(fmt):
+    behind = " and float32" if fmt.tensor_scale else ""
+    parts = f"blocks of {fmt.block_size} {fmt.element} scaled by {fmt.scale}{behind}"
+    assert format_of(str(fmt)) == format_of(parts) == format_of(parts.upper()) == fmt
+    assert format_of(parts.replace(f"of {fmt.block_size}", "of 5")).block_size == 5
+
+
+@pytest.mark.parametrize(
+    "parts, why",
+    [
+        ("16 e2m1x scaled by e8m0fnu", "unknown format 'e2m1x'"),
+        ("16 e2m1 scaled by e8m0f", "unknown format 'e8m0f'"),
+        ("16 posit8_2 scaled by e8m0fnu", "allowed is a FloatFormat or IntFormat"),
+        ("16 e2m1 scaled by e4m3fn", "the scale must be e8m0 without a tensor scale"),
+        ("16 e2m1 scaled by e8m0fnu and float32", "with a tensor scale"),
+        ("0 e2m1 scaled by e8m0fnu", "block_size is 0; allowed"),
+    ],
+)
+def test_parts_that_make_no_block_format_are_refused_by_what_is_wrong(parts, why):
+    with pytest.raises(ValueError, match=re.escape(why)):
+        format_of(f"blocks of {parts}")
 
 
 def blocks_of(fmt, dtype=np.float32, seed=0):
