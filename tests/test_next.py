@@ -173,6 +173,24 @@ def test_the_whole_loop_on_a_csv_file(tmp_path, capsys, losses):
     assert {n: float(e) for n, e in zip(NAMES, mine[1:], strict=True) if e} == {n: unit * NEW[n] for n in trained}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_fields_separated_by_semicolons_or_tabs_are_read_and_written_so(tmp_path, separator):
+    path = tmp_path / "table.csv"
+    lines = ["task,a b,c", "cost,2,1", "one,0.5,0.25", "two,0.25,0.125", "mine,,"]
+    path.write_text("\n".join(lines).replace(",", separator), encoding="utf-8")
+    assert main(["next", str(path), "--observe", "c=0.5"]) == 0
+    after = "\n".join([*lines[:-1], "mine,,0.5", ""]).replace(",", separator)
+    assert path.read_text(encoding="utf-8") == after
+
+
+def test_losses_that_are_not_called_so_are_refused_with_the_option_s_name(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    written(path, {}, losses=40.0)
+    assert main(["next", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--losses" in line and f"{40 * EARLIER.max():g}" in line
+
+
 @pytest.mark.parametrize("repeated", [False, True])
 def test_a_table_with_a_line_for_each_cell_is_filled_too(tmp_path, capsys, repeated):
     path, rows = tmp_path / "cells.csv", [*map(str, range(15)), "mine"]

@@ -334,3 +334,25 @@ def test_each_command_says_first_what_was_read_as_what(words, tmp_path, run):
     status, printed, _ = run(words.replace("DATA", str(tmp_path / "mine.npz")).replace("OUT", str(tmp_path / "out")))
     assert status == 0 and "read as (n, channels, height, width)" in printed.splitlines()[0]
     assert printed.count("channels, height") == 1
+
+
+@pytest.mark.parametrize("names", [("images", "labels"), ("x", "y"), ("X", "y"), ("data", "target")])
+def test_an_npz_file_that_does_not_say_what_is_for_testing_keeps_a_fifth_of_each_class(tmp_path, names):
+    images = np.arange(30, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 5), np.uint8)  # each tells its place
+    labels = np.repeat([1, 2, 3], [20, 8, 2])
+    np.savez(tmp_path / "a.npz", **dict(zip(names, (images, labels), strict=True)), about=np.array(3))
+    task = data.load(tmp_path / "a.npz")
+    assert np.bincount(task.test_labels).tolist() == [4, 2, 1] and np.bincount(task.train_labels).tolist() == [16, 6, 1]
+    both = np.concatenate([task.train_images, task.test_images])[:, 0, 0, 0]
+    places = np.rint(255 * both).astype(int)
+    assert sorted(places) == list(range(30))
+    assert np.array_equal(labels[places] - 1, np.concatenate([task.train_labels, task.test_labels]))
+    assert "20% of each class to test" in task.note and "left out: about" in task.note
+    again = data.load(tmp_path / "a.npz")
+    assert np.array_equal(task.test_images, again.test_images)
+
+
+def test_a_class_of_one_image_cannot_be_trained_and_tested_on(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((5, 4, 4), np.uint8), y=[3, 4, 4, 3, 5])
+    with pytest.raises(ValueError, match=r"a.npz: class 5 has one image, expected at least two"):
+        data.load(tmp_path / "a.npz")

@@ -86,7 +86,7 @@ def _next(options) -> int:
         "estimate": None if found is None else found.to_dict(),
     }
     if suggested is None:
-        print(f"\nnothing more to train: {study.count} of {study.measurements} configurations are measured")
+        print(f"\nnothing more to train: {study.count} of {study.measurements} (--measurements) are measured")
         return 0
     name = suggested.name
     print(f"\ntrain next: {name}, cost {study.costs[study.names.index(name)]:.4g}; {suggested.why}")
@@ -133,6 +133,9 @@ def _study(options):
         costs = held["memory_mb"][here]
     columns: list[str] = held["columns"]
     errors: ErrorMatrix | np.ndarray = values[earlier]
+    if not options.losses and (values[kept] > 1).any():
+        largest = np.nanmax(values[kept])
+        raise ValueError(f"{options.table} has an error of {largest:g}; allowed is 0 to 1; losses need --losses")
     if not options.losses:  # checked by names of rows, with what is known of repeats
         repeats = None if held.get("repeats") is None else np.array(held["repeats"])[:, earlier]
         errors = ErrorMatrix(values[earlier], [rows[i] for i in earlier], columns, repeats=repeats)

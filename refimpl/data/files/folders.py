@@ -91,7 +91,7 @@ def read_folder(
             f"{root}: {train.name} has the classes {classes} and {test.name} {_classes(test)}; they must be the same"
         )
     pairs = [_read(part, classes, size, grey, seen, left_out) for part in (train, test) if part]
-    split = f"trained on {train.name}, tested on {test.name}" if test else f"{test_fraction:.0%} of each class to test"
+    split = f"trained on {train.name}, tested on {test.name}" if test else making.kept(test_fraction)
     if not test:
         pixels, labels = pairs[0]
         single = np.flatnonzero(np.bincount(labels) < 2)
@@ -100,8 +100,7 @@ def read_folder(
                 f"{train / classes[single[0]]}: has one image, expected at least two, to train and to test on; "
                 "add to it, or remove the folder"
             )
-        tested = _held_out(labels, len(classes), test_fraction)
-        pairs = [(pixels[~tested], labels[~tested]), (pixels[tested], labels[tested])]
+        pairs = making.split(pixels, labels, test_fraction)
     scale = ", ".join(["divided by 255", *(f"{count} {what}" for what, count in seen.items() if count)])
     said = {"scale": scale, "split": split, "left_out": _counted(root, left_out)}
     return making.task(
@@ -131,17 +130,6 @@ def _counted(root: Path, left_out: list[Path]) -> str:
         more = f" and {len(folders) - 1} more" * (len(folders) > 1)
         counts.append(f"{sum(inside.values())} files in the folder {folders[0]}{more}")
     return ", ".join(counts)
-
-
-def _held_out(labels, classes, fraction):
-    """Return which images are for testing."""
-    order = np.random.Philox(key=0).random_raw(len(labels))
-    tested = np.zeros(len(labels), bool)
-    for label in range(classes):
-        mine = np.flatnonzero(labels == label)
-        mine = mine[np.argsort(order[mine], kind="stable")]
-        tested[mine[: min(int(np.ceil(fraction * len(mine))), len(mine) - 1)]] = True
-    return tested
 
 
 def _read(root, classes, size, grey, seen, left_out):

@@ -39,14 +39,43 @@ def listed(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: p.name)
 
 
+def kept(fraction: float) -> str:
+    """Say what `split` does."""
+    return f"{fraction:.0%} of each class to test"
+
+
+def split(images: np.ndarray, labels: np.ndarray, fraction: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Keep a fraction of each class for testing, rounded up, but not all of it.
+
+    The first images in the order of sorted random numbers that are the same every time.
+
+    Returns
+    -------
+    list of (images, labels)
+        To train and to test on.
+    """
+    order = np.random.Philox(key=0).random_raw(len(labels))
+    tested = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        mine = mine[np.argsort(order[mine], kind="stable")]
+        tested[mine[: min(int(np.ceil(fraction * len(mine))), len(mine) - 1)]] = True
+    return [(images[~tested], labels[~tested]), (images[tested], labels[tested])]
+
+
+def shaped(path: Path, images: np.ndarray, which: str) -> None:
+    """Raise ValueError where an array has not the axes of images."""
+    if images.ndim not in (3, 4) or images.size == 0:
+        raise ValueError(
+            f"{path}: the {which} have the shape {images.shape}, expected (n, height, width), "
+            "(n, height, width, channels) or (n, channels, height, width)"
+        )
+
+
 def _channels_last(path: Path, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """Return images as (n, height, width, channels), and how they lay; ValueError where that is not clear."""
-    for images, which in ((train, "training"), (test, "test")):
-        if images.ndim not in (3, 4) or images.size == 0:
-            raise ValueError(
-                f"{path}: the {which} images have the shape {images.shape}, expected (n, height, width), "
-                "(n, height, width, channels) or (n, channels, height, width)"
-            )
+    shaped(path, train, "training images")
+    shaped(path, test, "test images")
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(f"{path}: training images are {train.shape[1:]} and test images {test.shape[1:]}")
     if train.ndim == 3:
@@ -93,11 +122,11 @@ def _in_0_to_1(path: Path, train: np.ndarray, test: np.ndarray) -> tuple[np.ndar
     return scaled[0], scaled[1], said
 
 
-def _numbers(path: Path, labels: np.ndarray, images: np.ndarray, which: str) -> np.ndarray:
+def numbers(path: Path, labels: np.ndarray, images: np.ndarray, which: str) -> np.ndarray:
     """Return labels as int64 (n,); they may come as (n, 1)."""
     if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
         raise ValueError(
-            f"{path}: the {which} labels are {labels.dtype} {labels.shape}, expected integers "
+            f"{path}: the {which} are {labels.dtype} {labels.shape}, expected integers "
             f"({len(images)},) or ({len(images)}, 1), one for each image"
         )
     return labels.reshape(-1).astype(np.int64)
@@ -139,8 +168,8 @@ def task(
     if not layout:
         train, test, layout = _channels_last(path, train, test)
     known = [
-        _numbers(path, labels, images, which)
-        for labels, images, which in ((train_labels, train, "training"), (test_labels, test, "test"))
+        numbers(path, labels, images, which)
+        for labels, images, which in ((train_labels, train, "training labels"), (test_labels, test, "test labels"))
     ]
     least = min(labels.min() for labels in known)
     if least < 0:

@@ -4,7 +4,8 @@ CSV is for spreadsheets and other programs: one line a cell, ``task,configuratio
 and where trainings were repeated ``error_1,error_2,...``, of which ``error`` is the mean; an empty field is an
 unmeasured error or a number there is none of.  A first line ``# {...}`` holds the metadata as JSON, and under
 ``images`` the marks of the images of each row.  A table is read too: configurations in the first line, a task
-and its errors in each further one.  Files are written atomically and read without unpickling anything.
+and its errors in each further one.  Fields may be separated by semicolons or tabs, as spreadsheets of some countries
+do it; `fill_csv` keeps the separator.  Files are written atomically and read without unpickling anything.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def read_csv(path: Path) -> dict[str, Any]:
     """Return the fields of an ErrorMatrix, from either kind of CSV; raises ValueError, naming the line."""
     comment, text = _text(path)
     metadata, before = (_metadata(path, comment[1:]), 1) if comment else ({}, 0)
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
     try:
         table = [(before + reader.line_num, row) for row in reader if row]
     except csv.Error as error:
@@ -141,7 +142,8 @@ def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
     Raises ValueError, before anything is written, where one is there already.
     """
     comment, text = _text(Path(path))
-    table = list(csv.reader(io.StringIO(text, newline="")))
+    separator = _separator(text)
+    table = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     head = next(row for row in table if row)
     also = []
     if head[:3] != list(FIELDS[:3]):
@@ -159,7 +161,7 @@ def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
         for field in (place, *also):
             row[field] = repr(float(errors[name]))
     filled = io.StringIO(newline="")
-    csv.writer(filled, lineterminator="\n").writerows(table)
+    csv.writer(filled, delimiter=separator, lineterminator="\n").writerows(table)
     with writing(path) as file:
         file.write(f"{comment}{filled.getvalue()}".encode(errors=LONE))
 
@@ -172,6 +174,12 @@ def _text(path: Path) -> tuple[str, str]:
         raise _refusal(path, f"not UTF-8 text ({error})", "a CSV file") from None
     comment, end, rest = text.partition("\n")
     return (comment + end, rest) if text.startswith("#") else ("", text)
+
+
+def _separator(text: str) -> str:
+    """Return what separates fields: a comma, unless the line of names has none but semicolons or tabs."""
+    names = text.lstrip("\r\n").partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in names), ",")
 
 
 def _number(path, line, text) -> float:
