@@ -1,26 +1,31 @@
-"""Blocks by way of float32: every element over its scale, for the fast paths of `refimpl.kernels.float32_codes`.
+"""Blocks by way of floats: every element over its scale, for the fast paths of floats on their bits.
 
-A quotient becomes a float32 *rounded to odd*: cut to 24 bits, the last of which is set where something was cut
-off.  Rounding that to fewer than 23 bits is rounding the exact quotient (Boldo and Melquiond 2008), in every mode
-that is not stochastic.  Magnitudes are moved into 2^-126 to 2^123, but zeros: elements' formats lie well within.
+A quotient becomes a float *rounded to odd*: cut to so many bits, the last of which is set where something was cut
+off.  Rounding that to fewer bits, two at least, is rounding the exact quotient (Boldo and Melquiond 2008).  A float32
+has enough for every mode that is not stochastic, and for quotients by powers of two it has all; stochastic rounding
+looks at 32 bits behind those that are kept, which a float64 has.  Magnitudes are moved into 2^-126 to 2^123, but
+zeros: elements' formats lie well within.
 
-One division of float64 is enough.  A number m of the element's format, or halfway between two, times a scale d has
-at most 41 bits: 9 and 32 under two levels, 17 and 24 under one, 17 and 1 in MX.  So m d is a float64, and where the
-value is m d the quotient is m.  Another value x lies at least a unit of float64 off m d: 2^(k - 52) where 2^k <= m d
-< 2^(k + 1), half of that below a power of two.  Half a unit of m, times d, is less in each case, so that x / d does not
-round to m, nor beyond it.
+For float32 one division of float64 is enough.  A number m of the element's format, or halfway between two, times a
+scale d has at most 41 bits: 9 and 32 under two levels, 17 and 24 under one, 17 and 1 in MX.  So m d is a float64, and
+where the value is m d the quotient is m.  Another value x lies at least a unit of float64 off m d: 2^(k - 52) where
+2^k <= m d < 2^(k + 1), half of that below a power of two.  Half a unit of m, times d, is less in each case, so that
+x / d does not round to m, nor beyond it.  For float64 a fused multiply-add tells what is left over, exactly.
 """
 
 import numpy as np
+from numba.extending import overload
 
 from refimpl.kernels._compiled import compiled
+from refimpl.kernels._fused import fused
 
 FAST_PATH_OF = "blocks"
 
 _LOW, _HIGH = 2.0**-126, 2.0**123
+_LOW_BITS, _HIGH_BITS = (np.int64(np.float64(x).view(np.int64)) for x in (_LOW, _HIGH))
 _HIDDEN, _29, _MAGNITUDE64 = np.int64(1 << 52), np.int64(29), np.int64((1 << 63) - 1)
 _BIASES = np.uint64(896 << 52)  # between the exponent fields of float64 and float32
-_CUT, _29U, _SIGN32 = np.uint64((1 << 29) - 1), np.uint64(29), np.uint32(1 << 31)
+_CUT, _29U, _32U, _SIGN32 = np.uint64((1 << 29) - 1), np.uint64(29), np.uint64(32), np.uint32(1 << 31)
 
 
 def fits(grid, scale) -> bool:
@@ -38,10 +43,10 @@ def fits(grid, scale) -> bool:
 
 @compiled
 def quotients(x, divisors, out, source):
-    """Write x / divisor of each row, bits of float32 rounded to odd, as said above; zeros where a divisor is 0.
+    """Write x / divisor of each row, bits of floats rounded to odd, as said above; zeros where a divisor is 0.
 
     x: bits of finite floats with fields `source`, unsigned (rows, n); divisors: float64 (rows,), from 2^-1000 to
-    2^1000; out: uint32 (rows, n).
+    2^1000; out: uint32 or uint64 (rows, n), bits of float32 or float64.
     """
     if source.mantissa_bits == 52:
         _of_float64(x, divisors, out)
@@ -60,9 +65,9 @@ def quotients(x, divisors, out, source):
             subnormal = np.int32(np.float32(magnitude).view(np.int32) + unit)
             place = normal if magnitude >= hidden else subnormal  # bits of float32, its exponents going on below 0
             value = np.int64(np.int64(np.int64(place) << _29) + np.int64(_BIASES))
-            found = _to_odd(np.float64(value.view(np.float64) / divisor))
-            found = found if magnitude != np.int32(0) and some else np.uint32(0)
-            out[row, i] = np.uint32(found | np.uint32(np.uint32(bits << (up & np.uint32(31))) & sign))
+            usual = magnitude != np.int32(0) and some
+            negative = np.uint32(np.uint32(bits << (up & np.uint32(31))) & sign)
+            out[row, i] = _word(value.view(np.float64), divisor, usual, negative, out)
 
 
 @compiled
@@ -74,19 +79,42 @@ def _of_float64(x, divisors, out):
             bits = np.int64(x[row, i])
             magnitude = np.int64(bits & _MAGNITUDE64)
             kept = magnitude if magnitude > _HIDDEN else _HIDDEN  # subnormals are far below all there is
-            found = _to_odd(np.float64(np.int64(kept).view(np.float64) / divisor))
-            found = found if magnitude != np.int64(0) and some else np.uint32(0)
-            out[row, i] = np.uint32(found | np.uint32(np.uint32(np.uint64(bits) >> np.uint64(32)) & sign))
+            usual = magnitude != np.int64(0) and some
+            negative = np.uint32(np.uint32(np.uint64(bits) >> _32U) & sign)
+            out[row, i] = _word(np.int64(kept).view(np.float64), divisor, usual, negative, out)
+
+
+def _word(value, divisor, usual, sign, out):
+    """Return the bits of value / divisor above zero, or of zero, and a sign bit, rounded to odd, for `out`."""
+    return (_float32_word if out.itemsize == 4 else _float64_word)(value, divisor, usual, sign)
+
+
+@overload(_word)
+def _word_of(value, divisor, usual, sign, out):
+    if out.dtype.bitwidth == 32:
+        return lambda value, divisor, usual, sign, out: _float32_word(value, divisor, usual, sign)
+    return lambda value, divisor, usual, sign, out: _float64_word(value, divisor, usual, sign)
 
 
 @compiled
-def _to_odd(value):
-    """Return the bits of a float32 rounded to odd from a positive float64."""
+def _float32_word(value, divisor, usual, sign):
+    value = np.float64(value / divisor)
     held = value if value > _LOW else _LOW
     held = np.float64(held if held < _HIGH else _HIGH)
     bits = np.uint64(held.view(np.uint64) - _BIASES)
     rest = np.uint64(np.uint64(np.uint64(bits & _CUT) + _CUT) >> _29U)
-    return np.uint32(np.uint64(bits >> _29U) | rest)
+    found = np.uint32(np.uint64(bits >> _29U) | rest)
+    return np.uint32((found if usual else np.uint32(0)) | sign)
+
+
+@compiled
+def _float64_word(value, divisor, usual, sign):
+    quotient = np.float64(value / divisor)
+    rest = fused(-quotient, divisor, value)
+    bits = np.int64(quotient.view(np.int64) - np.int64(rest < 0)) | np.int64(rest != 0)
+    bits = bits if bits > _LOW_BITS else _LOW_BITS
+    bits = bits if bits < _HIGH_BITS else _HIGH_BITS
+    return np.uint64((np.uint64(bits) if usual else np.uint64(0)) | np.uint64(np.uint64(sign) << _32U))
 
 
 @compiled

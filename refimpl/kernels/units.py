@@ -7,14 +7,12 @@ An operand is (significand, exponent), integers: significand * 2^(exponent - its
 An accumulator is a float64 that holds a value of float32 (float64 where the unit computes in it).
 """
 
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic, overload
 
 from refimpl.kernels._compiled import compiled
+from refimpl.kernels._fused import fused
 
 ALIGNED, PAIRWISE, FMA = range(3)
 TOWARD_ZERO, TOWARD_NEGATIVE, TIES_TO_EVEN, TO_ODD = range(4)
@@ -88,10 +86,10 @@ def _dot(a, b, i, j, c, u, significands, exponents):
             for at in range(start, end):
                 if u.precision == 24:
                     total = np.float64(
-                        _fma(np.float32(a.values[i, at]), np.float32(b.values[j, at]), np.float32(total))
+                        fused(np.float32(a.values[i, at]), np.float32(b.values[j, at]), np.float32(total))
                     )
                 else:
-                    total = _fma(a.values[i, at], b.values[j, at], total)
+                    total = fused(a.values[i, at], b.values[j, at], total)
         elif u.sum == PAIRWISE:
             total = np.float64(_single(np.float32(total) + _halves(a, b, i, j, start, end - start, u), u))
         else:
@@ -296,43 +294,6 @@ def _halves(a, b, i, j, start, count, u):
     middle = count // 2
     left = _halves(a, b, i, j, start, middle, u)
     return _single(left + _halves(a, b, i, j, start + middle, count - middle, u), u)
-
-
-def _fma(a, b, c):
-    """Return a * b + c, rounded once."""
-    if np.isfinite(a) and np.isfinite(b) and np.isfinite(c):
-        exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-        if exact:
-            return type(a)(_nearest(exact, type(a)))
-    return a * b + c
-
-
-def _nearest(exact, kind):
-    """Return the nearest float32 or float64 of a fraction, where nothing is compiled."""
-    if kind is not np.float32:
-        try:
-            return float(exact)
-        except OverflowError:
-            return np.inf if exact > 0 else -np.inf
-    wide = _nearest(exact, float)  # to odd in 53 bits, then to nearest in 24
-    if Fraction(wide) != exact and np.isfinite(wide) and not np.float64(wide).view(np.int64) & 1:
-        wide = np.nextafter(wide, np.inf if Fraction(wide) < exact else -np.inf)
-    return np.float32(wide)
-
-
-@intrinsic
-def _machine_fma(context, a, b, c):
-    def code(context, builder, signature, arguments):
-        return builder.fma(*arguments)
-
-    return a(a, b, c), code
-
-
-@overload(_fma)
-def _fma_of(a, b, c):
-    if isinstance(a, types.Float):
-        return lambda a, b, c: _machine_fma(a, b, c)
-    return None
 
 
 # -- many columns at once ------------------------------------------------------------------------------

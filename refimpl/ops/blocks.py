@@ -12,11 +12,11 @@ from refimpl import _arguments
 from refimpl.formats import SCALE_RULES, BlockFormat, FloatFormat, IntFormat, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
 from refimpl.formats.names import Dtype, read
-from refimpl.ops import arrays
+from refimpl.ops import arrays, float_paths
 from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.floats import _fields, decode, encode, quantize
 from refimpl.ops.rounding import RoundingRule
-from refimpl.ops.rows import Axes, to_rows
+from refimpl.ops.rows import Axes, RowLayout, to_rows
 from refimpl.spec.blocks import Scaled
 
 ScaleFormat = Literal["float32", "float16", "bfloat16"]
@@ -116,9 +116,6 @@ def quantize_blocks(
     given = None if tensor_scale is None else _tensor_scale(caller, to, tensor_scale)
     values = x = _floats(caller, x)
     rows, layout = to_rows(caller, arrays.bits_of(values.reshape(-1)).reshape(x.shape), axis, to.block_size)
-    words = np.empty((len(rows), 0), np.uint32)
-    if rule.stochastic:
-        words, _ = to_rows(caller, rule.words(x.size)[: x.size].reshape(x.shape), axis, to.block_size)
     use = kernels(x.size)
     kernel = use.blocks
     record, source = kernel.block_fields(to), _fields(x.dtype.name, use)
@@ -135,23 +132,29 @@ def quantize_blocks(
     bits = np.uint64(single.view(np.uint32))
     one = np.uint64(least or to.scale.bias << to.scale.mantissa_bits)
     two_levels = bits, one, np.uint64(least), known
-    if _is_fast(use, to, x.dtype, rule):
-        if to.tensor_scale:
-            kernel.two_level_scales(tops, found, source, record, *two_levels)
-        else:
+    if _is_fast(use, to):
+        if not to.tensor_scale:
             kernel.mx_scales(tops, found, source, record, which)
-        _divided(use, rows, codes, _values_of(to.scale)[found] * np.float64(single), source, to, rule, words)
+        elif known or not use.block_quotients.fits(to.scale, to.scale):
+            kernel.two_level_scales(tops, found, source, record, *two_levels)
+        else:  # likewise, by the quotients that elements go by
+            by = np.array([to.grid.max * float(single)])
+            _divided(use, tops[None], found[None], by, source, Scaled(to.scale, to.scale), RoundingRule(), layout)
+            np.maximum(found, least, out=found)
+            found[found == 0] = one
+            found[tops > source.max_code] = to.scale.nan_code
+        _divided(use, rows, codes, _values_of(to.scale)[found] * np.float64(single), source, to, rule, layout)
     elif to.tensor_scale:
-        kernel.encode_two_levels(rows, codes, found, source, record, *two_levels, rule.for_kernels(use), words)
+        how = *two_levels, rule.for_kernels(use), layout.words(rule)
+        kernel.encode_two_levels(rows, codes, found, source, record, *how)
     else:
-        kernel.encode(rows, codes, found, source, record, which, rule.for_kernels(use), words)
+        kernel.encode(rows, codes, found, source, record, which, rule.for_kernels(use), layout.words(rule))
     return BlockCodes(layout.elements(codes), layout.scales(found), float(single))
 
 
-def _is_fast(use, fmt, dtype: np.dtype, rule: RoundingRule) -> bool:
+def _is_fast(use, fmt) -> bool:
     """Tell whether `refimpl.kernels.block_quotients` serves a block format: always, but for odd ones."""
-    exact = not fmt.tensor_scale and dtype != np.float64  # float32 has the quotients themselves
-    return use is not DEFINITIONS and use.block_quotients.fits(fmt.grid, fmt.scale) and (exact or not rule.stochastic)
+    return use is not DEFINITIONS and use.block_quotients.fits(fmt.grid, fmt.scale)
 
 
 def _tops(use, rows: np.ndarray, source) -> np.ndarray:
@@ -163,24 +166,35 @@ def _tops(use, rows: np.ndarray, source) -> np.ndarray:
     return tops
 
 
-def _divided(use, rows, codes, divisors, source, fmt, rule: RoundingRule, words) -> None:
+def _divided(use, rows, codes, divisors, source, fmt, rule: RoundingRule, layout: RowLayout) -> None:
     """Write the codes of elements, each row's over a divisor (float64, NaN for zeros) and rounded once."""
-    step = max(arrays.CHUNK // max(rows.shape[1], 1), 1)
-    kernel, record, mode = use.float_codes, use.float_codes.fields(fmt.grid), rule.for_kernels(use)
     fast = rule.mode == "ties_to_even" and use.float32_codes.fits_float32(fmt.grid)
     target = use.float32_codes.float32_code_target(fmt.grid, "saturate") if fast else None
-    for top in range(0, len(rows), step):
-        for left in range(0, rows.shape[1], arrays.CHUNK):
-            part = slice(top, top + step), slice(left, left + arrays.CHUNK)
-            scaled = np.empty(rows[part].shape, np.uint32)
-            use.block_quotients.quotients(rows[part], divisors[top : top + step], scaled, source)
-            scaled, into = scaled.reshape(-1), codes[part].reshape(-1)
-            if fast:
-                use.float32_codes.encode_ties_to_even(scaled, into, target)
-            else:
-                kernel.encode(scaled, into, _fields("float32", use), record, mode, words[part].reshape(-1))
-            if isinstance(fmt.element, IntFormat):
-                use.block_quotients.to_twos_complement(into, 1 << (fmt.bits - 1))
+    has_all = not fmt.tensor_scale and source.mantissa_bits < 52  # float32, of the quotients
+    encoder = float_paths.encoder(fmt.grid, rule, float_paths.LAYOUTS[rule.stochastic and not has_all :])
+    assert encoder is not None  # float64 always serves
+    name, encode = encoder
+    dtype, sign = arrays.FLOATS[name], 1 << (fmt.bits - 1) if isinstance(fmt.element, IntFormat) else 0
+    words = None if layout.in_order else layout.words(rule)
+    length = rows.shape[1]
+    step = max(float_paths.CHUNK // max(length, 1), 1)
+
+    def work(start, stop):
+        for top in range(start, stop, step):
+            for left in range(0, length, float_paths.CHUNK):
+                part = slice(top, min(top + step, stop)), slice(left, left + float_paths.CHUNK)
+                scaled = np.empty(rows[part].shape, dtype)
+                use.block_quotients.quotients(rows[part], divisors[part[0]], scaled, source)
+                scaled, into = scaled.reshape(-1), codes[part].reshape(-1)
+                if fast:
+                    use.float32_codes.encode_ties_to_even(scaled, into, target)
+                else:
+                    drawn = rule.words(into.size, top * length + left) if words is None else words[part].reshape(-1)
+                    into[:] = encode(scaled, drawn)
+                if sign:
+                    use.block_quotients.to_twos_complement(into, sign)
+
+    arrays.in_threads(len(rows), work, least=max(arrays.ELEMENTS_PER_THREAD // max(length, 1), 1))
 
 
 @lru_cache(maxsize=32)
@@ -262,9 +276,6 @@ def quantize_scaled(
         caller, to, rounding=rounding, overflow="saturate", random_bits=random_bits, seed=seed, stream=stream
     )
     rows, layout = to_rows(caller, arrays.bits_of(x.reshape(-1)).reshape(x.shape), axis, block_size)
-    words = np.empty((len(rows), 0), np.uint32)
-    if rule.stochastic:
-        words = layout.rows(rule.words(x.size)[: x.size].reshape(x.shape))
     use = kernels(x.size)
     codes, scales = np.empty(rows.shape, arrays.code_dtype(to.bits)), np.empty(len(rows), arrays.code_dtype(of.bits))
     if scale is not None:
@@ -275,11 +286,11 @@ def quantize_scaled(
     pair, one, known = Scaled(to, of), np.uint64(of.bias << of.mantissa_bits), scale is not None
     source, record = _fields(x.dtype.name, use), use.blocks.block_fields(pair)
     two_levels = np.uint64(0), one, np.uint64(1), known
-    if _is_fast(use, pair, x.dtype, rule):
+    if _is_fast(use, pair):
         use.blocks.two_level_scales(_tops(use, rows, source), scales, source, record, *two_levels)
-        _divided(use, rows, codes, decode(scales, of), source, pair, rule, words)
+        _divided(use, rows, codes, decode(scales, of), source, pair, rule, layout)
     else:
-        how = *two_levels, rule.for_kernels(use), words
+        how = *two_levels, rule.for_kernels(use), layout.words(rule)
         use.blocks.encode_two_levels(rows, codes, scales, source, record, *how)
     dtype = np.float16 if scale_format == "float16" else np.float32
     return ScaledCodes(layout.elements(codes), layout.scales(decode(scales, of, dtype=dtype)))

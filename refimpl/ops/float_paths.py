@@ -158,23 +158,15 @@ def _loop(dtype: np.dtype, fmt, rule: RoundingRule, values: bool) -> Write | Non
     if isinstance(fmt, PositFormat):
         return _loop_of_posits(dtype, fmt, values)
     kernel, kind = _bits(), dtype.name if dtype.name in arrays.FLOATS else "float64"
-    for name in LAYOUTS[kind == "float64" :]:
-        how = kernel.rule(rule.mode, rule.random_bits, name)
-        if how is not None and kernel.fits(fmt, name):
-            break
-    else:
+    found = encoder(fmt, rule, LAYOUTS[kind == "float64" :])
+    if found is None:
         return None
-    target = _target(fmt, name, rule.mode, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
-    word, narrow = arrays.FLOATS[name], arrays.code_dtype(min(fmt.bits, 16))
+    name, encode = found
+    target, word, narrow = _target(fmt, name), arrays.FLOATS[name], arrays.code_dtype(min(fmt.bits, 16))
     table = table_of_values(fmt, np.dtype(dtype)) if values and kind != name and fmt.bits <= 16 else None
 
     def write(x, words, out):
-        bits = _widened(x, name)
-        codes = np.empty(x.size, word)
-        if rule.stochastic:
-            kernel.encode_words_stochastic(bits, words, codes, target, how)
-        else:
-            kernel.encode_words(bits, codes, target, how)
+        codes = encode(_widened(x, name), words)
         if not values:
             out[:] = codes
         elif kind == name:
@@ -188,6 +180,28 @@ def _loop(dtype: np.dtype, fmt, rule: RoundingRule, values: bool) -> Write | Non
             out[:] = codes
 
     return write
+
+
+def encoder(fmt: FloatFormat, rule: RoundingRule, names) -> tuple[str, Callable] | None:
+    """Return the first of named float types that serves a format under a rule, and what makes codes of its bits."""
+    kernel = _bits()
+    for name in names:
+        how = kernel.rule(rule.mode, rule.random_bits, name)
+        if how is not None and kernel.fits(fmt, name):
+            break
+    else:
+        return None
+    target = _target(fmt, name, rule.mode, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
+
+    def encode(bits, words):
+        codes = np.empty_like(bits)
+        if rule.stochastic:
+            kernel.encode_words_stochastic(bits, words, codes, target, how)
+        else:
+            kernel.encode_words(bits, codes, target, how)
+        return codes
+
+    return name, encode
 
 
 def _loop_of_posits(dtype: np.dtype, fmt: PositFormat, values: bool) -> Write:

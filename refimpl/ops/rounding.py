@@ -98,15 +98,16 @@ class RoundingRule:
         return self.mode.startswith("stochastic")
 
     def words(self, count: int, start: int = 0) -> np.ndarray:
-        """Return the random words of elements start, ..., start + count - 1 (start a multiple of 4)."""
+        """Return the random words of elements start, ..., start + count - 1, and perhaps more behind."""
         if not self.stochastic:
             return np.empty(0, np.uint32)
         if self.given is not None:
             return self.given[start : start + count]
-        words = np.empty(-(-count // 4) * 4, np.uint32)
+        skipped = start % 4
+        words = np.empty(-(-(skipped + count) // 4) * 4, np.uint32)
         generator = kernels(count).random_bits
         generator.random_words_from(words, np.uint64(self.seed), np.uint64(self.stream), np.uint64(start // 4))
-        return words
+        return words[skipped:]
 
     def for_kernels(self, use) -> Any:
         """Return mode, overflow, NaN rule and random bits as kernels take them; what is refused is refused before."""

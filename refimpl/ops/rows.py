@@ -13,6 +13,7 @@ import numpy as np
 
 from refimpl import _arguments
 from refimpl.ops import arrays
+from refimpl.ops.rounding import RoundingRule
 
 Axes = int | tuple[int, ...] | None
 
@@ -26,6 +27,20 @@ class RowLayout:
     tile: tuple[int, ...]
     tiles: tuple[int, ...]
     scale_shape: tuple[int, ...]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the rows, one behind the other, are the array in C order."""
+        pairs = zip(self.tiles, self.tile, strict=True)
+        turned = [inside for pair in pairs for inside, n in enumerate(pair) if n != 1]
+        return turned == sorted(turned) and np.prod(self.shape) == np.prod(self.tiles) * np.prod(self.tile)
+
+    def words(self, rule: RoundingRule) -> np.ndarray:
+        """Return the random words of all elements as rows, of no columns where none are drawn."""
+        if not rule.stochastic:
+            return np.empty((int(np.prod(self.tiles)), 0), np.uint32)
+        size = int(np.prod(self.shape))
+        return self.rows(rule.words(size)[:size].reshape(self.shape))
 
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return an array as rows, tiles that are not full filled up with zeros."""

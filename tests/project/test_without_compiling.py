@@ -81,6 +81,7 @@ def blocks():
         yield from (codes, scales, tensor_scale, rf.decode_blocks(codes, scales, fmt, tensor_scale=tensor_scale))
     for rule in ("ceil", "even", "nearest"):
         yield rf.quantize_blocks(finite, "mxfp4_e2m1", scale_rule=rule, rounding="stochastic", seed=1).codes
+    yield rf.quantize_blocks(finite, "nvfp4", rounding="stochastic", seed=1).codes
 
 
 def integers():

@@ -2,15 +2,17 @@
 
 import math
 import re
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from refimpl import ops
-from refimpl.formats import SCALE_RULES, BlockFormat
+from refimpl.formats import ROUNDINGS, SCALE_RULES, BlockFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.floats import to_float32
+from refimpl.kernels import block_quotients
 from refimpl.kernels import blocks as kernel
 from refimpl.kernels import float_codes as float_kernel
 from refimpl.ops.rounding import RoundingRule
@@ -19,6 +21,8 @@ from refimpl.spec import float_codes
 from refimpl.spec.float_codes import from_float, to_float
 from refimpl.spec.random_bits import random_word
 
+COUNTED = ["stochastic_a", "stochastic_b", "stochastic_c"]
+MODES = [(rounding, 32) for rounding in ROUNDINGS] + [(rounding, bits) for rounding in COUNTED for bits in (1, 8, 31)]
 MX = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "mxint8"]
 TWO_LEVELS = BlockFormat(
     element=format_of("float8_e4m3fn"), scale=format_of("float8_e5m2"), block_size=8, tensor_scale=True
@@ -253,15 +257,76 @@ def test_quotients_rounded_to_odd_give_the_codes_of_long_division(name, dtype):
     scales = rng.integers(middle - reach, middle + reach, 300).astype(np.uint8)
     x = near_ties(fmt, scales, tensor, dtype, 6)
     scales = np.repeat(scales, 2)
-    for i, rounding in enumerate(
-        ("ties_to_even", "ties_to_away", "toward_zero", "toward_positive", "toward_negative", "to_odd", "stochastic")
-    ):
-        seed = {"seed": 3} if i == 6 else {}
-        words = RoundingRule(rounding, seed=3).words(x.size).reshape(x.shape[0], -1)
-        given = {"tensor_scale": tensor} if fmt.tensor_scale else {}
-        got = ops.quantize_blocks(x, fmt, scales=scales[:, None], rounding=rounding, **given, **seed)
-        mode = float_kernel.mode(rounding, "saturate")
-        assert (got.codes == kernel_codes(x, fmt, scales, tensor, mode, words)).all(), rounding
+    for rounding, random_bits in MODES:
+        rule = RoundingRule(rounding, random_bits=random_bits, seed=3)
+        how = {"seed": 3} if rule.stochastic else {}
+        how |= {"random_bits": random_bits} if rounding in COUNTED else {}
+        how |= {"tensor_scale": tensor} if fmt.tensor_scale else {}
+        words = rule.words(x.size).reshape(x.shape[0], -1)
+        got = ops.quantize_blocks(x, fmt, scales=scales[:, None], rounding=rounding, **how)
+        mode = float_kernel.mode(rounding, "saturate", random_bits=random_bits)
+        assert (got.codes == kernel_codes(x, fmt, scales, tensor, mode, words)).all(), (rounding, random_bits)
+
+
+def beside_long_boundaries():
+    """Float32s and divisors of 28 bits, as NVFP4 has them, whose quotients float64 rounds onto 34 bits and fewer."""
+    rng, found = np.random.default_rng(2), []
+    x = np.arange(1 << 23, 1 << 24, 17, dtype=np.uint64)
+    for divisor in (rng.choice([9, 11, 13, 15], 24) * (2 * rng.integers(1 << 22, 1 << 23, 24) + 1)).tolist():
+        rest = (x << np.uint64(38)) % np.uint64(divisor)
+        close = np.minimum(rest, np.uint64(divisor) - rest) < divisor >> 20
+        found += [(value, divisor) for value in x[close].tolist() if (value << 38) % divisor]
+    return np.array(found, np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_long_quotients_are_the_exact_ones_rounded_to_odd(dtype):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((400, 2)) * 2.0 ** rng.integers(-30, 20, (400, 2))
+    pairs = np.concatenate([beside_long_boundaries(), x, [[0.0, 1.0], [-0.0, 1.0], [1.0, 2.0**-140], [6e-8, 3.0]]])
+    with np.errstate(over="ignore"):
+        values = pairs[:, :1].astype(dtype)
+    values[~np.isfinite(values)], divisors = 1, abs(pairs[:, 1])
+    words = np.empty(values.shape, np.uint64)
+    source = float_kernel.fields(format_of(np.dtype(dtype).name))
+    block_quotients.quotients(values.view(f"u{values.itemsize}"), divisors, words, source)
+    onto = 0
+    for value, divisor, word in zip(values[:, 0].tolist(), divisors.tolist(), words[:, 0].tolist(), strict=True):
+        got, exact = np.uint64(word).view(np.float64), Fraction(value) / Fraction(divisor)
+        assert math.copysign(1, got) == math.copysign(1, value)
+        if abs(exact) < Fraction(2) ** 123:
+            close = abs(Fraction(float(got)) - exact) < Fraction(float(np.spacing(abs(got))))
+            assert Fraction(float(got)) == exact or (close and word & 1), (value, divisor)
+        short = (math.frexp(value / divisor)[0] * 2**35).is_integer()
+        onto += short and Fraction(value / divisor) != exact
+    assert onto > 20 or dtype == np.float16  # which the machine's division does not tell from shorter ones
+
+
+@pytest.mark.parametrize("axis, block", [(0, None), (-1, 5), (0, 7), (None, None)])
+@pytest.mark.parametrize("rounding", ["stochastic", "toward_positive"])
+def test_pieces_and_rows_of_any_length_take_the_words_of_their_elements(axis, block, rounding):
+    fmt, x = format_of("float8_e4m3fn"), np.random.default_rng(4).standard_normal((9001, 11)).astype(np.float32)
+    how = {"seed": 5} if rounding == "stochastic" else {}
+    codes, scale = ops.quantize_scaled(x, fmt, axis=axis, block_size=block, rounding=rounding, **how)
+    index = np.arange(x.size).reshape(x.shape)
+    scale = scale if block is None else np.repeat(scale, block, axis)[: x.shape[0], : x.shape[1]]
+    scale = np.broadcast_to(scale, x.shape)
+    for i, j in np.random.default_rng(6).integers(0, x.shape, (200, 2)).tolist():
+        value = from_float(float(x[i, j]))
+        exact = float_codes.Value("finite", value.negative, value.magnitude / Fraction(float(scale[i, j])))
+        random = random_word(int(index[i, j]), 5, 0) if how else 0
+        assert codes[i, j] == float_codes.encode(exact, fmt, rounding, "saturate", random=random)
+
+
+def test_blocks_take_the_memory_of_their_codes_and_a_fixed_block():
+    x = np.random.default_rng(3).standard_normal((1 << 13, 256)).astype(np.float32)
+    for name in ("mxfp4_e2m1", "nvfp4"):
+        ops.quantize_blocks(x[:256], name, rounding="stochastic", seed=1)
+        tracemalloc.start()
+        codes, scales, _ = ops.quantize_blocks(x, name, rounding="stochastic", seed=1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < codes.nbytes + 24 * scales.size + (1 << 21)
 
 
 # -- the definition against the published rules ----------------------------------------------------
