@@ -43,14 +43,13 @@ def _reproduce(options) -> int:
 
 
 def _list(options) -> int:
-    from refimpl.papers.catalogue import NAMES, paper, results, verdicts
+    from refimpl.papers.catalogue import NAMES, paper, verdicts, when
 
     rows = verdicts()
     options.results = {"claims": [dict(zip(("paper", "claim", "verdict", "why"), row, strict=True)) for row in rows]}
     for name in NAMES:
-        of, ran = paper(name), results(name)
-        when = f" (run of {ran['date']}, version {ran['version']}, seed {ran['seed']})" if ran else ""
-        print(f"{name}: {of.title}, {of.source}{when}")
+        of, run = paper(name), when(name)
+        print(f"{name}: {of.title}, {of.source}" + (f" ({run})" if run else ""))
         for _, claim, verdict, why in (row for row in rows if row[0] == name):
             print(f"  {claim:<28} {verdict}")
             if why and verdict != "holds":

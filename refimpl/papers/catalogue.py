@@ -13,7 +13,7 @@ import refimpl
 from refimpl._arguments import choice
 from refimpl.papers.claim import Bench, Claim, Finding, Paper
 
-__all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts"]
+__all__ = ["NAMES", "claims", "paper", "report", "results", "verdicts", "when"]
 
 NAMES = (
     "peppp",
@@ -84,10 +84,25 @@ def report(of: Paper, bench: Bench, found: dict[str, tuple[Finding, float]]) -> 
 def results(name: str) -> dict[str, Any]:
     """Return what a full run of a paper's claims found and when, as it ships; empty where none does.
 
-    As `report` returns it.
+    As `report` returns it; claims that were run apart have a ``date`` and a ``version`` of their own.
     """
     path = Path(__file__).parent / "results" / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def when(name: str) -> str:
+    """Return when a paper's claims were run in full, of which version and seed, as text; empty where none was.
+
+    >>> when("deepgemm")
+    'run of 2026-11-26, version 0.1.0, seed 0'
+    """
+    found = results(name)
+    if not found:
+        return ""
+    apart = [
+        f"; {claim} of {of['date']}, version {of['version']}" for claim, of in found["claims"].items() if "date" in of
+    ]
+    return f"run of {found['date']}, version {found['version']}, seed {found['seed']}" + "".join(apart)
 
 
 def verdicts() -> list[tuple[str, str, str, str]]:

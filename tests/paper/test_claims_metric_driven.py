@@ -82,12 +82,18 @@ def test_a_linear_layer_multiplies_rounded_operands_forward_and_backward(monkeyp
     assert paper.rewritten(QUICK()).verdict == "does not hold here"
 
 
-def test_operands_are_fitted_and_a_bad_fit_is_told(monkeypatch):
-    (parts, nu, distance, zeros), *_ = paper.operands(1, 0)
-    assert sum(parts) + zeros == pytest.approx(1, abs=1e-3) and nu > 0 and 0 < distance < 0.05
-    for distance, verdict in ((0.01, "holds"), (0.2, "does not hold here")):
-        monkeypatch.setattr(paper, "operands", lambda epochs, seed, d=distance: [(parts, nu, d, zeros)] * 3)
-        assert paper.operand_tails(QUICK()).verdict == verdict
+def test_five_tensors_of_a_query_projection_are_fitted_and_a_bad_fit_of_an_operand_is_told(monkeypatch):
+    found = paper.query_tensors(1, 0)
+    assert len(found) == 5
+    for parts, nu, distance, zeros in found:
+        assert sum(parts) + zeros == pytest.approx(1, abs=1e-3) and nu > 0 and 0 < distance < 0.3
+    (parts, nu, distance, zeros), *_ = found
+    assert distance < 0.05
+    for place, bad, verdict in ((0, 0.01, "holds"), (2, 0.2, "does not hold here"), (3, 0.2, "holds")):
+        rows = [(parts, nu, bad if i == place else 0.01, zeros) for i in range(5)]
+        monkeypatch.setattr(paper, "query_tensors", lambda epochs, seed, rows=rows: rows)
+        of = paper.operand_tails(QUICK())
+        assert of.verdict == verdict and len(of.charts[0].series) == len(of.tables[0].rows) == 5
 
 
 def test_a_metric_that_ranks_policies_upside_down_does_not_hold(monkeypatch):

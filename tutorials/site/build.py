@@ -149,8 +149,8 @@ def verdicts(page: Path) -> None:
     ]
     for name in catalogue.NAMES:
         paper, found = catalogue.paper(name), catalogue.results(name)
-        when = f"Run of {found['date']}, version {found['version']}, seed {found['seed']}." if found else ""
-        text += [f"## {paper.title}", f"{paper.source}. `refimpl reproduce {name}`. {when}"]
+        when = catalogue.when(name).capitalize()
+        text += [f"## {paper.title}", f"{paper.source}. `refimpl reproduce {name}`." + (f" {when}." if when else "")]
         rows = ["| claim | published | verdict | why |", "|---|---|---|---|"]
         for claim in paper.claims:
             of = found.get("claims", {}).get(claim.name, {})
