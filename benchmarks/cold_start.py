@@ -1,6 +1,8 @@
 """How many processor seconds does a first answer take with nothing compiled yet?
 
-    python benchmarks/cold_start.py [--only look-up command calls arrays job] [--json FILE]
+    python benchmarks/cold_start.py [--only look-up command calls arrays job 00 01 ...] [--json FILE]
+
+Numbers are lessons; only those named are run.
 
 Runs each in a process of its own whose Numba cache is an empty, temporary directory, and once more
 with what the first left in it.  Prints processor seconds of both, imports included, and of the main job
@@ -45,6 +47,8 @@ CASES = {
     "arrays": ("the same of 65,536", ["-c", ARRAYS]),
     "job": ("refimpl frontier digits", ["-m", "refimpl", "frontier", "digits"]),
 }
+TUTORIALS = Path(__file__).parents[1] / "tutorials"
+LESSONS = {path.name[:2]: (path.stem, [str(path)]) for path in sorted(TUTORIALS.glob("[0-9]*.py"))}
 
 
 def run(arguments, cache, directory):
@@ -60,13 +64,13 @@ def run(arguments, cache, directory):
 def main():
     """Run, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--only", nargs="+", choices=[*CASES, *LESSONS], default=list(CASES))
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     table = {}
     print(f"{'processor seconds (wall clock)':<40}{'cold':>16}{'warm':>16}{'difference':>12}")
     for case in options.only:
-        label, arguments = CASES[case]
+        label, arguments = (CASES | LESSONS)[case]
         times = []
         with tempfile.TemporaryDirectory() as cache:
             for _ in ("cold", "warm"):

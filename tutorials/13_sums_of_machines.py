@@ -2,7 +2,7 @@
 # # Sums of machines
 #
 # *Needs [03 arithmetic](03_arithmetic.ipynb) and [06 training in low precision](06_training_in_low_precision.ipynb).
-# Next: [00 which precision should I buy?](00_which_precision_to_buy.ipynb).*
+# Next: [14 correct rounding of functions](14_correct_functions.ipynb).*
 #
 # Multiply the same two matrices of FP8 on five machines, and five answers come back.  Nobody made a
 # mistake.  **Claim: what decides whether FP8 works is, after the format, how the machine adds; and you
@@ -154,5 +154,4 @@ for name, unit in (("as it is", UNITS["hopper-fp8"]), ("aligned to nearest", nea
 assert abs((rf.matmul(a, b, e4m3, unit=both) / exact - 1).mean()) < 0.1 * abs(hopper.mean())
 
 # %% [markdown]
-# **Next:** [00 which precision should I buy?](00_which_precision_to_buy.ipynb), back to the beginning: which would you
-# buy now?
+# **Next:** [14 correct rounding of functions](14_correct_functions.ipynb), where no sum is long enough.

@@ -2,7 +2,7 @@
 # # Correct rounding of functions
 #
 # *Needs [03 arithmetic](03_arithmetic.ipynb).
-# Next: [10 validate your own](10_validate_your_own.ipynb).*
+# Next: [00 which precision should I buy?](00_which_precision_to_buy.ipynb).*
 #
 # A sum has finitely many digits: compute them all, and round.  e^x has no last digit.  **Claim: that a
 # function can be rounded correctly is not a matter of course but a fact about numbers, and in sixteen bits we can
@@ -148,4 +148,5 @@ print(f"to nearest {ones.min()} to {ones.max()}, upward {up.min()} to {up.max()}
 assert ones.max() > 0 and up.max() == 0
 
 # %% [markdown]
-# **Next:** [10 validate your own](10_validate_your_own.ipynb), somebody else's results, held to the definition.
+# **Next:** [00 which precision should I buy?](00_which_precision_to_buy.ipynb), back to the beginning: which would you
+# buy now?

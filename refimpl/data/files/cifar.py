@@ -43,6 +43,13 @@ def read_cifar10(directory: str | os.PathLike, *, records: int | None = 10_000) 
 
     Examples
     --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:  # files of a black image of each class
+    ...     for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+    ...         _ = Path(directory, name).write_bytes(b"".join(bytes([label]) + bytes(3072) for label in range(10)))
+    ...     task = read_cifar10(directory, records=10)
+    >>> task.train_images.shape, task.test_labels.tolist()
+    ((50, 32, 32, 3), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     >>> read_cifar10("nowhere")
     Traceback (most recent call last):
         ...
@@ -79,6 +86,14 @@ def read_cifar100(
 
     Examples
     --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:  # a coarse label and a fine one before each image
+    ...     for name in ("train.bin", "test.bin"):
+    ...         records = [bytes([fine // 5, fine]) + bytes(3072) for fine in range(100)]
+    ...         _ = Path(directory, name).write_bytes(b"".join(records))
+    ...     found = [read_cifar100(directory, labels=labels, records=(100, 100)) for labels in ("fine", "coarse")]
+    >>> [(task.classes, task.train_labels[57].item()) for task in found]
+    [(100, 57), (20, 11)]
     >>> read_cifar100("nowhere")
     Traceback (most recent call last):
         ...
@@ -105,6 +120,14 @@ def cifar100_superclasses(
 
     Examples
     --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:  # one image of each of the hundred classes
+    ...     for name in ("train.bin", "test.bin"):
+    ...         records = [bytes([fine // 5, fine]) + bytes(3072) for fine in range(100)]
+    ...         _ = Path(directory, name).write_bytes(b"".join(records))
+    ...     tasks = cifar100_superclasses(directory, records=(100, 100))
+    >>> len(tasks), tasks[7].classes, tasks[7].train_labels.tolist()
+    (20, 5, [0, 1, 2, 3, 4])
     >>> cifar100_superclasses("nowhere")
     Traceback (most recent call last):
         ...

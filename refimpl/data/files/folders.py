@@ -64,6 +64,14 @@ def read_folder(
 
     Examples
     --------
+    >>> import tempfile, matplotlib.image
+    >>> with tempfile.TemporaryDirectory() as directory:  # five pictures of each of two classes
+    ...     for name in [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(5)]:
+    ...         Path(directory, name).parent.mkdir(exist_ok=True)
+    ...         matplotlib.image.imsave(Path(directory, name), np.zeros((16, 12, 3)))
+    ...     task = read_folder(directory, name="photos")
+    >>> task.train_images.shape, task.train_labels.tolist(), task.test_labels.tolist()
+    ((8, 16, 12, 3), [0, 0, 0, 0, 1, 1, 1, 1], [0, 1])
     >>> read_folder("nowhere")
     Traceback (most recent call last):
         ...

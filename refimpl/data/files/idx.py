@@ -118,6 +118,16 @@ def read_idx(
 
     Examples
     --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:  # two images of 4 x 3 pixels in each part, a 1 and a 0
+    ...     for part in ("train", "t10k"):
+    ...         images = struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 3) + bytes(range(24))
+    ...         _ = Path(directory, f"{part}-images-idx3-ubyte").write_bytes(images)
+    ...         labels = struct.pack(">4BI", 0, 0, 8, 1, 2) + bytes([1, 0])
+    ...         _ = Path(directory, f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    ...     task = read_idx(directory, classes=2)
+    >>> task.train_images.shape, task.train_labels.tolist()
+    ((2, 4, 3, 1), [1, 0])
     >>> read_idx("nowhere")
     Traceback (most recent call last):
         ...
