@@ -9,10 +9,24 @@ integer.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.kernels.float_codes import _random_integer, round_away
+from refimpl.kernels._fused import fused
+from refimpl.kernels.float_codes import (
+    STOCHASTIC,
+    STOCHASTIC_B,
+    STOCHASTIC_C,
+    TIES_TO_AWAY,
+    TIES_TO_EVEN,
+    TO_ODD,
+    TOWARD_NEGATIVE,
+    TOWARD_POSITIVE,
+)
 
 QUOTIENTS = ("exact", "float32", "reciprocal", "fbgemm")
 _FAR = 2.0**18  # steps: beyond every code, whatever the zero point
+_PIECE = 1024  # elements worked on at a time
+_2_TO_63 = 2.0**63
+_0, _1, _31, _32, _63 = (np.uint64(k) for k in (0, 1, 31, 32, 63))
+_HALF, _BELOW_ONE = np.uint64(1 << 62), np.uint64((1 << 63) - 1)
 _SMALLEST, _LARGEST = np.float32(2.0**-149), np.float32((2 - 2.0**-23) * 2.0**127)
 
 
@@ -85,15 +99,50 @@ def encode(x, codes, scales, zero_points, smallest, largest):
 
 
 @compiled
-def _fused(x, inverse, zero):
-    """Return x * inverse + zero rounded once to float32: the sum rounded to odd in float64, then to float32."""
-    product, zero = np.float64(x) * np.float64(inverse), np.float64(zero)
-    total = product + zero
-    back = total - product
-    error = (product - (total - back)) + (zero - back)
-    if error != 0 and np.float64(total).view(np.uint64) & np.uint64(1) == np.uint64(0):
-        total = np.nextafter(total, np.inf if error > 0 else -np.inf)
-    return np.float64(np.float32(total))
+def _quotients(x, found, scale, zero, quotient):
+    """Write the quotients of x (float32 (n,)), exact ones rounded to odd: to 53 bits, the last of which is set."""
+    inverse, step = np.float32(1) / scale, np.float64(scale)
+    if quotient == 0:
+        for i in range(x.size):
+            value = np.float64(x[i])
+            near = np.float64(value / step)
+            rest = fused(-near, step, value)
+            bits = np.float64(near).view(np.int64) - np.int64(rest != 0 and (rest < 0) == (value > 0))
+            found[i] = np.int64(bits | np.int64(rest != 0)).view(np.float64)
+    elif quotient == 1:
+        for i in range(x.size):
+            found[i] = np.float64(np.float32(x[i] / scale))
+    elif quotient == 2:
+        for i in range(x.size):
+            found[i] = np.float64(np.float32(x[i] * inverse))
+    else:
+        for i in range(x.size):
+            found[i] = np.float64(fused(x[i], inverse, np.float32(zero)))
+
+
+@compiled
+def _noise(mode):
+    """Return what is added to 63 bits of a fraction so that it carries where the mode goes up.
+
+    A pair for positive and negative quotients, what more for odd ones; and of a random word the bits that count, the
+    half unit beside them, and whether an odd integer of these bits goes up from just above a sum of one alone.
+    """
+    r, n = mode.rounding, np.uint64(mode.random_bits)
+    plus, minus, odd = _0, _0, _0
+    if r == TIES_TO_EVEN:
+        plus, minus, odd = _HALF - _1, _HALF - _1, _1
+    elif r == TIES_TO_AWAY:
+        plus, minus = _HALF, _HALF
+    elif r == TO_ODD:
+        plus, minus, odd = _BELOW_ONE, _BELOW_ONE, _0 - _BELOW_ONE
+    elif r == TOWARD_POSITIVE:
+        plus = _BELOW_ONE
+    elif r == TOWARD_NEGATIVE:
+        minus = _BELOW_ONE
+    elif r == STOCHASTIC_B or r == STOCHASTIC_C:
+        plus = minus = _HALF >> n
+    kept = (_1 << _32) - (_1 << (_32 - n))
+    return plus, minus, odd, kept, _32 - n, np.uint64(r == STOCHASTIC_C)
 
 
 @compiled
@@ -101,38 +150,31 @@ def encode_as(x, codes, scales, zero_points, smallest, largest, quotient, mode, 
     """Write clip(round(quotient) + zero point) of each row of x, in any mode.
 
     As `encode`; quotient: index into QUOTIENTS; words: uint32 (rows, n), read by stochastic rounding alone.
-    The whole steps and 64 bits of the fraction come from remainders, which float64 has exactly.
+    The fraction of a quotient below _FAR keeps 35 bits or more, and whether there is something behind them.
     """
+    plus, minus, of_odd, kept, place, tie = _noise(mode)
+    drawn = mode.rounding >= STOCHASTIC
+    found = np.empty(min(_PIECE, x.shape[1]), np.float64)
     for row in range(x.shape[0]):
-        scale, zero = scales[row], np.int64(zero_points[row])
-        inverse = np.float32(1) / scale
-        for i in range(x.shape[1]):
-            value, unit = np.float64(x[row, i]), np.float64(1)
-            if quotient == 0:
-                unit = np.float64(scale)
-            elif quotient == 1:
-                value = np.float64(np.float32(x[row, i] / scale))
-            elif quotient == 2:
-                value = np.float64(np.float32(x[row, i] * inverse))
-            else:
-                value = _fused(x[row, i], inverse, zero)
-            negative, value = value < 0, abs(value)
-            steps, fraction, rest = np.uint64(_FAR), np.uint64(0), np.float64(0)
-            if value < _FAR * unit:
-                rest = np.fmod(value, unit)
-                steps = np.uint64((value - rest) / unit)
-                for _ in range(4):
-                    moved = rest * 65536.0
-                    rest = np.fmod(moved, unit)
-                    fraction = (fraction << np.uint64(16)) | np.uint64((moved - rest) / unit)
-            random = _random_integer(words[row], i, mode)
-            steps += np.uint64(
-                round_away(steps & np.uint64(1) == np.uint64(0), fraction, rest != 0, negative, mode, random)
-            )
-            code = -np.int64(steps) if negative else np.int64(steps)
-            if quotient != 3:
-                code += zero
-            codes[row, i] = np.int32(min(max(code, smallest), largest))
+        zero = np.int64(0 if quotient == 3 else zero_points[row])
+        for start in range(0, x.shape[1], _PIECE):
+            part = x[row, start : start + _PIECE]
+            _quotients(part, found, scales[row], zero_points[row], quotient)
+            into = codes[row, start : start + _PIECE]
+            for i in range(part.size):
+                value = found[i]
+                size = min(abs(value), _FAR)
+                steps = np.int64(size)
+                scaled = (size - np.float64(steps)) * _2_TO_63
+                fraction = np.uint64(np.int64(scaled))
+                fraction |= np.uint64(scaled != np.float64(np.int64(fraction)))
+                noise = (minus if value < 0 else plus) + of_odd * np.uint64(steps & 1)
+                if drawn:
+                    word = np.uint64(words[row, start + i])
+                    noise += ((word & kept) << _31) - ((word >> place) & tie)
+                steps += np.int64((fraction + noise) >> _63)
+                code = (-steps if value < 0 else steps) + zero
+                into[i] = np.int32(min(max(code, smallest), largest))
 
 
 @compiled

@@ -44,9 +44,10 @@ def float_dtype(x: np.ndarray) -> np.dtype:
 def finite_float32(caller: str, name: str, got) -> np.ndarray:
     """Return an argument rounded to float32, refusing NaN, infinity and what float32 rounds to it."""
     x = _arguments.finite(caller, name, real(caller, name, got))
+    if x.dtype == np.float32:
+        return x
     with np.errstate(over="ignore"):
-        x = np.asarray(x, np.float32)
-    return _arguments.finite(caller, name, x)
+        return _arguments.finite(caller, name, x.astype(np.float32))
 
 
 def scales(caller: str, name: str, got) -> np.ndarray:

@@ -138,8 +138,9 @@ def quantize_blocks(
         elif known or not use.block_quotients.fits(to.scale, to.scale):
             kernel.two_level_scales(tops, found, source, record, *two_levels)
         else:  # likewise, by the quotients that elements go by
+            row, pair = to_rows(caller, tops, None, None), Scaled(to.scale, to.scale)
             by = np.array([to.grid.max * float(single)])
-            _divided(use, tops[None], found[None], by, source, Scaled(to.scale, to.scale), RoundingRule(), layout)
+            _divided(use, row[0], found[None], by, source, pair, RoundingRule(), row[1])
             np.maximum(found, least, out=found)
             found[found == 0] = one
             found[tops > source.max_code] = to.scale.nan_code
@@ -175,26 +176,19 @@ def _divided(use, rows, codes, divisors, source, fmt, rule: RoundingRule, layout
     assert encoder is not None  # float64 always serves
     name, encode = encoder
     dtype, sign = arrays.FLOATS[name], 1 << (fmt.bits - 1) if isinstance(fmt.element, IntFormat) else 0
-    words = None if layout.in_order else layout.words(rule)
-    length = rows.shape[1]
-    step = max(float_paths.CHUNK // max(length, 1), 1)
 
-    def work(start, stop):
-        for top in range(start, stop, step):
-            for left in range(0, length, float_paths.CHUNK):
-                part = slice(top, min(top + step, stop)), slice(left, left + float_paths.CHUNK)
-                scaled = np.empty(rows[part].shape, dtype)
-                use.block_quotients.quotients(rows[part], divisors[part[0]], scaled, source)
-                scaled, into = scaled.reshape(-1), codes[part].reshape(-1)
-                if fast:
-                    use.float32_codes.encode_ties_to_even(scaled, into, target)
-                else:
-                    drawn = rule.words(into.size, top * length + left) if words is None else words[part].reshape(-1)
-                    into[:] = encode(scaled, drawn)
-                if sign:
-                    use.block_quotients.to_twos_complement(into, sign)
+    def work(part, words):
+        scaled = np.empty(rows[part].shape, dtype)
+        use.block_quotients.quotients(rows[part], divisors[part[0]], scaled, source)
+        scaled, into = scaled.reshape(-1), codes[part].reshape(-1)
+        if fast:
+            use.float32_codes.encode_ties_to_even(scaled, into, target)
+        else:
+            into[:] = encode(scaled, words.reshape(-1))
+        if sign:
+            use.block_quotients.to_twos_complement(into, sign)
 
-    arrays.in_threads(len(rows), work, least=max(arrays.ELEMENTS_PER_THREAD // max(length, 1), 1))
+    layout.in_pieces(rule, work)
 
 
 @lru_cache(maxsize=32)

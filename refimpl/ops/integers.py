@@ -137,13 +137,13 @@ def quantize_int(
         if quotient in ("reciprocal", "fbgemm") and (scales < _LEAST_WITH_RECIPROCAL).any():
             allowed = f"at least {_LEAST_WITH_RECIPROCAL}, of which float32 has the reciprocal"
             raise _arguments.wrong_value(caller, "scale", scales.min(), allowed)
-        words = (
-            layout.rows(rule.words(x.size)[: x.size].reshape(x.shape))
-            if rule.stochastic
-            else np.empty((len(rows), 0), np.uint32)
-        )
-        how = QUOTIENTS.index(quotient)
-        kernel.encode_as(rows, codes, scales, zeros, to.min, to.max, how, rule.for_kernels(use), words)
+        how, mode = QUOTIENTS.index(quotient), rule.for_kernels(use)
+
+        def work(part, words):
+            at = part[0]
+            kernel.encode_as(rows[part], codes[part], scales[at], zeros[at], to.min, to.max, how, mode, words)
+
+        layout.in_pieces(rule, work)
     return layout.elements(codes), layout.scales(scales), layout.scales(zeros) if affine else middle
 
 

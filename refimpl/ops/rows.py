@@ -6,7 +6,7 @@ many neighbours along an axis; or a box of so many along several.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from refimpl.ops import arrays
 from refimpl.ops.rounding import RoundingRule
 
 Axes = int | tuple[int, ...] | None
+PIECE = 1 << 15  # elements worked on at a time: with their words and quotients they stay in the second-level cache
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,29 @@ class RowLayout:
             return np.empty((int(np.prod(self.tiles)), 0), np.uint32)
         size = int(np.prod(self.shape))
         return self.rows(rule.words(size)[:size].reshape(self.shape))
+
+    def in_pieces(self, rule: RoundingRule, work: Callable[[tuple[slice, slice], np.ndarray], None]) -> None:
+        """Call work(part, words) on parts of the rows that stay in the cache, with the random words of their elements.
+
+        Words are drawn for the part alone where rows are in order; they have no columns where none are drawn.
+        """
+        rows, length = int(np.prod(self.tiles)), int(np.prod(self.tile))
+        words = None if self.in_order and rule.stochastic else self.words(rule)
+        step = max(PIECE // max(length, 1), 1)
+
+        def some(start, stop):
+            for top in range(start, stop, step):
+                for left in range(0, length, PIECE):
+                    part = slice(top, min(top + step, stop)), slice(left, min(left + PIECE, length))
+                    shape = tuple(one.stop - one.start for one in part)
+                    if words is None:
+                        count = shape[0] * shape[1]
+                        drawn = rule.words(count, top * length + left)[:count].reshape(shape)
+                    else:
+                        drawn = words[part]
+                    work(part, drawn)
+
+        arrays.in_threads(rows, some, least=max(arrays.ELEMENTS_PER_THREAD // max(length, 1), 1))
 
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return an array as rows, tiles that are not full filled up with zeros."""

@@ -88,6 +88,8 @@ def integers():
     for fmt in ("int8", "uint8", "int4"):
         codes, scale, zero_point = rf.quantize_int(finite.reshape(-1, 4), fmt, axis=0)
         yield from (codes, scale, zero_point, rf.decode_int(codes, scale, zero_point, axis=0))
+    for quotient in ("exact", "fbgemm"):
+        yield rf.quantize_int(finite, "int8", rounding="stochastic_c", random_bits=9, seed=1, quotient=quotient)[0]
 
 
 def integer_products():
