@@ -21,9 +21,11 @@ from refimpl import _arguments
 from refimpl.formats import RoundingMode
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import RELATIONS, Relation, holding_relation
+from refimpl.ops.definitions import DEFINITIONS, KERNELS, kernels
 from refimpl.ops.operations import (
     ABC,
     CODE,
+    FEW,
     FLAGS,
     NUMBER,
     QUIET,
@@ -201,7 +203,14 @@ def integers_of(
     codes: np.ndarray, fmt, bits: int, signed: bool, overflow: str, rule: RoundingRule, start: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return integers modulo 2^64 (uint64) and flags of codes (uint64 (n,)), of elements `start` and after."""
-    columns, how = [codes.astype(np.uint64, copy=False)], (rule.mode, "saturate" if overflow == "raise" else overflow)
+    overflow = "saturate" if overflow == "raise" else overflow
+    if codes.size >= FEW and kernels(codes.size) is not DEFINITIONS:
+        found, raised = np.empty(codes.size, np.uint64), np.empty(codes.size, np.uint8)
+        kernel, layout = KERNELS.operations, KERNELS.arithmetic.layout(fmt)
+        mode, words = rule.for_kernels(KERNELS), rule.words(codes.size, start)
+        kernel.to_integer(codes, found, raised, layout, bits, signed, kernel.OVERFLOWS.index(overflow), mode, words)
+        return found, raised
+    columns, how = [codes.astype(np.uint64, copy=False)], (rule.mode, overflow)
     if rule.stochastic:
         columns.append(
             rule.words(codes.size, start)[: codes.size].astype(np.uint64) >> np.uint64(32 - rule.random_bits)

@@ -33,7 +33,7 @@ OF_DISTANCE = {"expm1": 2.0**-30, "log1p": 2.0**-26}  # where the next term of t
 SMALL = 2.0**-9
 FAR = 2.0**300  # operands beyond, or as small, are left to the definitions
 FAINT = 690  # e^-FAINT is a float64, and beside any h too little for its size to matter
-FEW = 256  # below as many elements definitions answer
+BITS = 53  # of float64
 RANGE = 2.0**1000  # results beyond, or as small, lie beyond a format of fewer exponents
 PI = np.pi
 Pair = tuple[Any, ...]  # h, c or None for none, and where h alone is the result
@@ -162,6 +162,39 @@ def _gelu_tanh(x) -> Pair:
     return _gated(x, gate, rest, np.tanh(a / 2) / 2)
 
 
+def _hypot(x, y) -> Pair:
+    """The larger and what it lacks of the root where the other is far smaller; exact where that can be seen."""
+    large, small = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
+    ratio = small / large
+    near = (ratio < SMALL / 2) & (ratio > 1 / FAR)
+    square, rest = large * large, small * small  # of at most 25 bits each: exact
+    total = square + rest
+    root = np.sqrt(total)
+    exact = (total - square == rest) & (total - rest == square) & (root == root.astype(np.float32))
+    exact &= (root * root == total) & ~near
+    rest = ratio * ratio
+    return np.where(near, large, root), np.where(near, large * rest * (0.5 - rest / 8), 0.0), exact
+
+
+def _pow(x, y) -> Pair:
+    """x^y; it is exact for powers of two, and for integers y and x of so few bits that their product with y is 53."""
+    h = np.power(x, y)
+    fraction, exponent = np.frexp(x)
+    shift = (exponent - 1) * y
+    of_two = (fraction == 0.5) & (shift == np.rint(shift)) & (abs(shift) < 1000)
+    h[of_two] = np.ldexp(1.0, shift[of_two].astype(np.int64))
+    whole = np.flatnonzero((y == np.rint(y)) & (y >= 1) & (y <= BITS) & np.isfinite(x))
+    integer = np.ldexp(fraction[whole], BITS).astype(np.int64)
+    bits = BITS + 1 - np.frexp(integer & -integer)[1]
+    few = whole[(bits * y[whole] <= BITS) & (abs(exponent[whole] * y[whole]) < 1000)]
+    n, square, power = y[few].astype(np.int64), x[few], np.ones(few.size)
+    for _ in range(BITS.bit_length()):
+        power = np.where(n & 1, power * square, power)
+        n, square = n >> 1, square * square
+    h[few], of_two[few] = power, True
+    return h, None, of_two
+
+
 def _plain(function) -> Callable[..., Pair]:
     return lambda *x: (function(*x), None)
 
@@ -200,10 +233,10 @@ APPROXIMATIONS: dict[str, Callable[..., Pair]] = {
     "silu": _silu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
-    "hypot": _plain(np.hypot),
+    "hypot": _hypot,
     "atan2": _plain(np.arctan2),
     "atan2pi": _plain(lambda y, x: np.arctan2(y, x) / PI),
-    "pow": _plain(np.power),
+    "pow": _pow,
 }
 VANISHING = ("log", "log2", "log10", "log1p", "acos", "acosh", "acospi", "atanh", "tanpi")
 """Functions that are 0 or infinite at operands other than 0: of others float64 says so beyond its range alone."""
@@ -252,6 +285,8 @@ def _computed(name, codes, formats, into, rule, words, p3109) -> tuple[np.ndarra
         h, c, e = _enclosed(name, x, into)
         if len(x) == 1:
             _at_specials(name, x[0], h, c, e, p3109)
+        elif not p3109:
+            _at_special_pairs(name, x, h, c, e)
     undecided = np.isinf(e)
     found, nan = np.empty(h.size, np.uint64), np.isnan(h)
     wide, layout = KERNELS.float_codes.fields(format_of("float64")), KERNELS.arithmetic.layout(into, p3109)
@@ -302,3 +337,18 @@ def _at_specials(name: str, x, h, c, e, p3109: bool) -> None:
         h[here], c[here] = to_float(exact), 0.0
         rational = exact.kind != "finite" or from_float(to_float(exact)) == exact
         e[here] = 0.0 if rational else abs(to_float(exact)) * 2.0**-50
+
+
+def _at_special_pairs(name: str, x, h, c, e) -> None:
+    """Set what a function is where an operand is 0, infinite or NaN: as C has it, to which IEEE 754 agrees."""
+    special = np.zeros(h.size, bool)
+    for operand in x:
+        special |= ~np.isfinite(operand) | (operand == 0)
+    if not special.any():
+        return
+    function = {"hypot": np.hypot, "pow": np.power}.get(name, np.arctan2)
+    value = function(*(operand[special] for operand in x))
+    if name == "atan2pi":
+        value = np.rint(value * (4 / PI)) / 4
+    h[special], c[special] = value, 0.0
+    e[special] = abs(value) * 2.0**-50 if name == "atan2" else 0.0

@@ -1,8 +1,8 @@
 """How operations on codes are computed: by a kernel where there is one, else by definition, each case once.
 
-`refimpl.spec.operations` has the definitions.  Of those that no kernel computes every tuple of codes is
-evaluated once and remembered, in a table if it has at most 16 bits: an operation of an 8-bit format soon runs
-at the speed of a table, another takes some 20 microseconds for each distinct tuple.
+`refimpl.spec.operations` has the definitions.  What no kernel computes (exception flags, formats of more bits than
+kernels are exact in, a few elements) is evaluated once for every tuple of codes and remembered, in a table if it has
+at most 16 bits: else it takes some 20 microseconds for each distinct tuple.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from refimpl.spec import operations as spec
 
 MOST_MANTISSA_BITS = 24  # exactness of the kernels: 25 significant bits
 KERNELS = ("add", "sub", "mul", "div", "sqrt", "fma")
+OF_NARROW = ("faa", "recip", "remainder")  # of kernels.operations, exact as KERNELS are
+OF_ALL = ("scaleb", "logb", "round_to_integral", "convert", "abs", "negate", "copysign", "clamp")  # in every format
 TABLE_BITS = 16
 FLAGS = {
     "inexact": spec.INEXACT,
@@ -307,7 +309,8 @@ def compute(
     bits = [fmt.bits for fmt in formats]
     if into.bits > 16 or rule.stochastic or tininess or rule.refuses_nan(into) or not is_tabulated(bits, codes):
         return _computed(name, codes, formats, into, rule, start, tininess, p3109)
-    at_once = all(map(is_narrow, (*formats, into))) and (name in KERNELS or functions.applies(name, formats, into))
+    narrow = all(map(is_narrow, (*formats, into)))
+    at_once = narrow and (name in KERNELS or has_kernel(name, narrow) or functions.applies(name, formats, into))
 
     def fill(columns):
         return _computed(name, columns, formats, into, rule, 0, "", p3109)[0]
@@ -321,18 +324,26 @@ def _computed(name, codes, formats, into, rule, start, tininess, p3109) -> tuple
     codes = [np.asarray(column, np.uint64) for column in codes]
     size = codes[0].size
     words = rule.words(size, start)
-    if name in KERNELS and not tininess and all(map(is_narrow, (*formats, into))):
+    narrow, use = all(map(is_narrow, (*formats, into))) and not tininess, None
+    if name in KERNELS and narrow:
         use = kernels(size)
         kernel = use.arithmetic
+    elif has_kernel(name, narrow) and not tininess and size >= FEW and kernels(size) is not DEFINITIONS:
+        use = COMPILED
+        kernel = use.operations
+    if use is not None:
+        if name == "scaleb":
+            codes = codes[0], codes[1].astype(np.int64) - (1 << (formats[1].bits - 1))
+            formats = formats[:1]
         a, b, c = (list(codes) * 3)[:3]
-        layouts = [kernel.layout(fmt) for fmt in (list(formats) * 3)[:3]] + [kernel.layout(into, p3109)]
+        layouts = [use.arithmetic.layout(fmt) for fmt in (list(formats) * 3)[:3]] + [use.arithmetic.layout(into, p3109)]
         result, mode = np.empty(size, np.uint64), rule.for_kernels(use)
         number = kernel.OPERATIONS.index(name)
         first_nan = kernel.calculate(number, a, b, c, result, *layouts, mode, words, p3109)
         return result, np.empty(0, np.uint8), first_nan
 
-    if functions.applies(name, formats, into) and not tininess and all(map(is_narrow, (*formats, into))):
-        if size >= functions.FEW and kernels(size) is not DEFINITIONS:
+    if functions.applies(name, formats, into) and narrow:
+        if size >= FEW and kernels(size) is not DEFINITIONS:
             result, first_nan = functions.evaluate(name, codes, formats, into, rule, words, p3109)
             return result, np.empty(0, np.uint8), first_nan
     columns, decoders = [*codes], [_decoder(fmt, p3109) for fmt in formats]
@@ -370,9 +381,14 @@ NAN = 128  # beside the flags of a case: its result is NaN
 QUIET = ("abs", "negate", "copysign")  # operations on the sign bit, which signal nothing
 
 
-def is_narrow(fmt: Format) -> bool:
+def is_narrow(fmt: Any) -> bool:
     """Tell whether kernels are exact in a format."""
-    return isinstance(fmt, PositFormat) or fmt.mantissa_bits <= MOST_MANTISSA_BITS
+    return isinstance(fmt, (PositFormat, Integers)) or fmt.mantissa_bits <= MOST_MANTISSA_BITS
+
+
+def has_kernel(name: str, narrow: bool) -> bool:
+    """Tell whether `refimpl.kernels.operations` has an operation, of `narrow` formats or of any."""
+    return (name in OF_NARROW and narrow) or name in OF_ALL or name.startswith(("minimum", "maximum"))
 
 
 def facts(name: str, codes: Sequence[np.ndarray], formats: tuple[Format, ...]) -> np.ndarray:
@@ -390,19 +406,81 @@ def facts(name: str, codes: Sequence[np.ndarray], formats: tuple[Format, ...]) -
     bits = [fmt.bits for fmt in formats]
 
     def fill(columns):
-        return look_up((name, formats), bits, columns, case)[0]
+        by = _TOLD.get(name, _classified)
+        if columns[0].size < FEW or kernels(columns[0].size) is DEFINITIONS:
+            return look_up((name, formats), bits, columns, case)[0]
+        found, rest = by(name, columns, formats)
+        if rest.any():
+            found[rest] = look_up((name, formats), bits, [column[rest] for column in columns], case)[0]
+        return found
 
     codes_of = arrays.code_dtype(formats[0].bits)
     return tabulated((name, formats), bits, codes, codes_of, fill) if is_tabulated(bits, codes) else fill(codes)
 
 
-FEW = 1 << 12
+Told = tuple[np.ndarray, np.ndarray]  # what an operation gives (uint64 (n,)), and where the definition is asked
+
+
+def _classified(name, codes, formats) -> Told:
+    """Return what a code's class says, or its sign."""
+    (column,), (fmt,) = codes, formats
+    found: np.ndarray
+    classes = np.empty(column.size, np.uint8)
+    signaling = getattr(fmt, "specials", "") == "ieee"
+    COMPILED.operations.classify(column, classes, COMPILED.arithmetic.layout(fmt), signaling)
+    if name == "is_sign_minus":
+        found = classes >> np.uint8(4)
+    elif name == "is_one":
+        found = column == np.uint64(spec.encode(spec.ONE, fmt))
+        if spec.decode(spec.encode(spec.ONE, fmt), fmt) != spec.ONE:
+            found[:] = False
+    else:
+        classes &= np.uint8(15)
+        found = np.isin(classes, _CLASSES_OF[name]) if name in _CLASSES_OF else classes
+    return found.astype(np.uint64), np.zeros(column.size, bool)
+
+
+def _ordered(name, codes, formats) -> Told:
+    """Return the total order."""
+    found = np.empty(codes[0].size, np.bool_)
+    layouts = [COMPILED.arithmetic.layout(fmt) for fmt in formats]
+    COMPILED.operations.total_order(*codes, found, *layouts, spec.is_p3109(*formats))
+    return found.astype(np.uint64), np.zeros(found.size, bool)
+
+
+def _neighbours(name, codes, formats) -> Told:
+    """Return the next codes of finite numbers, but for the first and the last."""
+    (column,), (fmt,) = codes, formats
+    one = np.uint64(1)
+    if isinstance(fmt, PositFormat):
+        return (column + one if name == "next_up" else column - one) & np.uint64((1 << fmt.bits) - 1), column < 0
+    sign = np.uint64(fmt.sign_mask)
+    magnitude = column & ~sign
+    first = 1 if fmt.has_zero and fmt.has_subnormals else 1 << fmt.mantissa_bits
+    rest = (magnitude <= np.uint64(first)) | (magnitude >= np.uint64(fmt.max_code))
+    up = (column == magnitude) == (name == "next_up")
+    return np.where(up, column + one, column - one), rest
+
+
+_CLASSES_OF = {
+    "is_signaling": (0,),
+    "is_nan": (0, 1),
+    "is_infinite": (2, 9),
+    "is_normal": (3, 8),
+    "is_subnormal": (4, 7),
+    "is_zero": (5, 6),
+    "is_finite": (3, 4, 5, 6, 7, 8),
+}  # by their places in spec.CLASSES
+_TOLD = {"total_order": _ordered, "next_up": _neighbours, "next_down": _neighbours}
+FEW = 256
+"""Of fewer elements definitions answer, where there is no other kernel."""
+PAIRS = 1 << 12
 """Fewer elements than this are not worth a table of all pairs of 8-bit codes."""
 
 
 def is_tabulated(bits: Sequence[int], codes: Sequence[np.ndarray]) -> bool:
     """Tell whether `tabulated` serves codes of some bits."""
-    return len(codes) <= 2 and sum(bits) <= TABLE_BITS and codes[0].size >= FEW
+    return len(codes) <= 2 and sum(bits) <= TABLE_BITS and codes[0].size >= PAIRS
 
 
 def tabulated(

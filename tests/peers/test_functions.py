@@ -1,5 +1,6 @@
 """Functions against MPFR, by gmpy2, in every mode: `benchmarks/functions.py` says how it is asked."""
 
+import json
 import random
 import sys
 from fractions import Fraction
@@ -15,6 +16,7 @@ from refimpl.spec.float_codes import floor_log2
 pytest.importorskip("gmpy2")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import functions as mpfr  # noqa: E402
+import mpfr as compiled  # noqa: E402
 
 BITS = 120  # more than any boundary of rounding has
 
@@ -126,21 +128,70 @@ def float32_codes(name, count, seed):
     return codes
 
 
-@pytest.mark.parametrize("name", or_slow)
-def test_a_function_of_a_hundred_thousand_float32_is_mpfr_s(name):
-    agrees(name, "float32", float32_codes(name, 100_000, 5), modes=[NEAREST])
-
-
 @pytest.mark.parametrize("name", mpfr.UNARY)
 def test_a_function_of_some_float32_is_mpfr_s_in_every_deterministic_mode(name):
     agrees(name, "float32", float32_codes(name, 2_000, 6), modes=MODES[:6])
 
 
+# -- float32: ten million a function -----------------------------------------------------------------
+
+EVERY = [*mpfr.UNARY, *compiled.PAIRS]
+RECORDED = json.loads(compiled.DIGESTS.read_text())
+
+
+def of_float32(name, columns):
+    return getattr(rf, name)(*columns, "float32")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_calls_mpfr_in_compiled_loops_gets_what_python_gets_of_it(name):
+    columns = [c[:400] for c in compiled.operands(name, 77)]
+    found = compiled.results(name, columns)
+    if name == "atan2pi":  # gmpy2 has none
+        assert (found.astype(np.float32) == of_float32(name, columns))[~np.isnan(found)].all()
+    else:
+        with np.errstate(invalid="ignore"):
+            expected = mpfr.as_float64(name, columns)
+        assert (
+            np.array_equal(found.view(np.uint64), expected.view(np.uint64))
+            or (
+                (found == expected) & (np.signbit(found) == np.signbit(expected)) | np.isnan(found) & np.isnan(expected)
+            ).all()
+        )
+
+
+@pytest.mark.parametrize("name", ["exp", "log2", "sin", "tanh", "sigmoid", "pow"])
+def test_a_million_float32_are_mpfr_s(name):
+    assert compiled.digest(of_float32(name, compiled.operands(name, 0))) == RECORDED[name][0]
+
+
+def test_one_wrong_result_of_a_million_is_noticed():
+    found = of_float32("exp", compiled.operands("exp", 0))
+    found[int(np.flatnonzero(np.isfinite(found))[500_000])] *= np.float32(1 + 2**-23)
+    assert compiled.digest(found) != RECORDED["exp"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDED)
+def test_ten_million_float32_are_mpfr_s(name):
+    for chunk, recorded in enumerate(RECORDED[name]):
+        columns = compiled.operands(name, chunk)
+        found = of_float32(name, columns)
+        if compiled.digest(found) != recorded:
+            expected = compiled.expected(name, columns)
+            wrong = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
+            raise AssertionError([[x.item().hex() for x in c[wrong][:3]] for c in (*columns, found, expected)])
+    assert len(RECORDED[name]) * compiled.CHUNK >= 10**7
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", mpfr.UNARY)
-def test_a_function_of_ten_million_float32_is_mpfr_s(name):
-    for seed in range(100):
-        agrees(name, "float32", float32_codes(name, 100_000, 100 + seed), modes=[NEAREST])
+@pytest.mark.parametrize("name", RECORDED)
+def test_mpfr_asked_anew_answers_as_recorded(name):
+    for chunk, recorded in enumerate(RECORDED[name]):
+        assert compiled.digest(compiled.expected(name, compiled.operands(name, chunk))) == recorded
+
+
+# -- pairs -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["hypot", "atan2", "pow"])
