@@ -39,3 +39,17 @@ def clear(typing, destination, count):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@intrinsic(lambda address: None)
+def fetch(typing, address):
+    """Bring the memory at an address (int64) into the cache, without waiting for it; any address will do."""
+
+    def generate(context, builder, signature, arguments):
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), (byte, word, word, word))
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(prefetch, (builder.inttoptr(arguments[0], byte), word(0), word(3), word(1)))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate

@@ -200,10 +200,10 @@ def exceeds(typing, a, b):
 
 @intrinsic(lambda a, like: type(like)(a))
 def widened(typing, a, like):
-    """Return a uint32 as a word."""
+    """Return a word as one that is as long or longer."""
 
     def generate(context, builder, signature, arguments):
-        return arguments[0] if like.bitwidth == 32 else builder.zext(arguments[0], ir.IntType(64))
+        return arguments[0] if like.bitwidth == a.bitwidth else builder.zext(arguments[0], ir.IntType(like.bitwidth))
 
     return like(a, like), generate
 
@@ -308,12 +308,13 @@ def encode_words_stochastic(x, random, codes, t, rule):
 
 @compiled
 def decode_words(codes, x, t):
-    """Write the value of each code (words (n,)) into x (bits of floats, words alike), all of which it holds."""
+    """Write the value of each code (words (n,), shorter ones too) into x (bits of floats), all of which it holds."""
     nan = either(t.infinity, right(t.hidden, t.one))
     none = minus(t.one, t.one)
     for i in range(codes.size):
-        sign = both(codes[i], t.sign_bit) != none
-        code = both(codes[i], minus(minus(none, t.one), t.sign_bit))
+        word = widened(codes[i], t.one)
+        sign = both(word, t.sign_bit) != none
+        code = both(word, minus(minus(none, t.one), t.sign_bit))
         place = plus(code, t.first)
         # in the subnormal range: the float of so many smallest values, from the distance to a power of two
         bits = left(plus(place, t.offset), t.dropped)

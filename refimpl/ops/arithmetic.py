@@ -16,8 +16,8 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, PositFormat
 from refimpl.formats.floats import FLOATS
-from refimpl.ops import arrays, floats
-from refimpl.ops.definitions import kernels
+from refimpl.ops import arithmetic_paths, arrays, definitions, float_paths, floats
+from refimpl.ops.definitions import KERNELS, kernels
 from refimpl.ops.floats import Number
 from refimpl.ops.operations import (
     MOST_MANTISSA_BITS,
@@ -28,13 +28,15 @@ from refimpl.ops.operations import (
     is_narrow,
     is_tabulated,
     look_up,
+    may_be_tabulated,
     operand_formats,
     refuse_nan,
     tabulated,
 )
 from refimpl.ops.rounding import RoundingRule, known
 from refimpl.spec import arithmetic as spec
-from refimpl.spec import operations as definitions
+from refimpl.spec import operations as spec_operations
+from refimpl.spec.operations import is_p3109
 
 PIECE = 1 << 18  # elements worked on at a time: what each call costs is little beside them
 RELATIONS = {"<": (0,), "<=": (0, 1), "==": (1,), "!=": (0, 2, 3), ">=": (1, 2), ">": (2,), "unordered": (3,)}
@@ -217,7 +219,7 @@ def _relations(codes, formats) -> np.ndarray:
     posit = any(isinstance(fmt, PositFormat) for fmt in formats)
 
     def case(x, y):
-        values = (definitions.decode(code, fmt) for code, fmt in zip((x, y), formats, strict=True))
+        values = (spec_operations.decode(code, fmt) for code, fmt in zip((x, y), formats, strict=True))
         return ("<", "==", ">", "unordered").index(spec.relation(*values, posit=posit)), 0
 
     return look_up(("compare", formats), [fmt.bits for fmt in formats], codes, case)[0]
@@ -318,6 +320,58 @@ def _codes(caller, operands, formats, start, stop, names="abc"):
         yield part, codes
 
 
+def words_of(caller: str, dtype: np.dtype, fmt, name: str, shape):
+    """Return what turns values (n,) of a dtype, of elements `start` and after, into words, and whose these are.
+
+    As `refimpl.ops.arithmetic_paths.reader` does for codes.  What is no value of the format is refused.
+    """
+    dtype = dtype.newbyteorder("=")
+    own = floats.format_of(dtype.name) if dtype.name in arrays.FLOATS else None
+    if own is None or own.bits > 32 or holding(dtype, fmt) != dtype:
+        read, source = arithmetic_paths.reader(fmt)
+        return lambda x, start: read(narrow_codes_of(caller, x, fmt, start, name, shape)), source
+    read, source = arithmetic_paths.reader(own)
+    if fmt == own:
+        return lambda x, start: read(arrays.bits_of(x)), source
+    nearest = float_paths.nearest(dtype, fmt)
+
+    def checked(x, start):
+        back = np.empty_like(x)
+        nearest(x, arrays.bits_of(back))
+        same = x == back
+        if not same.all() and not (same | np.isnan(x) & np.isnan(back)).all():
+            narrow_codes_of(caller, x, fmt, start, name, shape)  # which says what is wrong
+        return read(arrays.bits_of(back))
+
+    return checked, source
+
+
+def _calculate_in_float64(caller: str, operands, formats, into, rule: RoundingRule, out: np.ndarray, names) -> None:
+    """Write the results of an operation that `refimpl.ops.arithmetic_paths` serves into out."""
+    shape, result, p3109 = out.shape, out.reshape(-1), is_p3109(*formats, into)
+    reads, sources = zip(
+        *(words_of(caller, x.dtype, fmt, name, shape) for x, fmt, name in zip(operands, formats, names, strict=False)),
+        strict=True,
+    )
+    compute = arithmetic_paths.computer(caller, sources, into, rule, p3109)
+    own, kind = into == floats.format_of(out.dtype.name), np.uint32 if into.bits <= 32 else np.uint64
+    decode = float_paths.decoder(KERNELS, into, out.dtype, out.size)
+
+    def work(start, stop):
+        pieces = [arrays.chunks(x, start, stop, count=arithmetic_paths.CHUNK) for x in operands]
+        for several in zip(*pieces, strict=True):
+            part = several[0][0]
+            words = [read(x, part.start) for read, (_, x) in zip(reads, several, strict=True)]
+            found = arrays.bits_of(result)[part] if own else np.empty(part.stop - part.start, kind)
+            first_nan = compute(words, part.start, found)
+            if first_nan >= 0:
+                refuse_nan(caller, part.start + first_nan, into, shape)
+            if not own:
+                decode(found, arrays.bits_of(result)[part])
+
+    arrays.in_threads(out.size, work)
+
+
 def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence[str] = "abc") -> np.ndarray:
     """Check, compute, return values: the body of every operation."""
     given: dict[str, Any] = dict(known(caller, options, ValueOptions))
@@ -328,6 +382,11 @@ def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence
     refuses_nan = rule.refuses_nan(into)
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)
+    tabulated = may_be_tabulated([fmt.bits for fmt in formats], into, rule, out.size)
+    compiled = out.size > definitions.elements_left and not tabulated
+    if compiled and arithmetic_paths.serves(caller, formats, into, rule):
+        _calculate_in_float64(caller, operands, formats, into, rule, out, names)
+        return arrays.alike(caller, out, like)
 
     def work(start, stop):
         for part, codes in _codes(caller, operands, formats, start, stop, names):
@@ -356,5 +415,7 @@ def values_of(codes: np.ndarray, fmt, dtype: np.dtype) -> np.ndarray:
     if dtype.name in arrays.FLOATS and fmt == floats.format_of(dtype.name):
         return codes.astype(arrays.FLOATS[dtype.name]).view(dtype)
     wide = np.float64 if dtype.name == "bfloat16" else dtype
+    values = np.empty(codes.size, wide)
     codes = codes.astype(arrays.code_dtype(fmt.bits), copy=False)
-    return floats.decode(codes, fmt, dtype=wide).astype(dtype, copy=False)
+    float_paths.decode_all(kernels(codes.size), codes, values, fmt)
+    return values.astype(dtype, copy=False)

@@ -23,6 +23,7 @@ from refimpl.ops import arrays
 from refimpl.ops.definitions import DEFINITIONS, KERNELS
 from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import float_codes as spec
+from refimpl.spec import operations
 
 CHUNK = 1 << 15  # elements: as many words of 64 bits stay in the second-level cache
 _EXACT = 1 << 53  # integers up to this one are float64s
@@ -38,12 +39,12 @@ def round_all(use, x: np.ndarray, out: np.ndarray, fmt, rule: RoundingRule, *, v
     """
     table, write = None, None
     if use is not DEFINITIONS:
-        loop = _of_float32(x, out, fmt, rule, values)
-        if loop is not None:
-            arrays.in_threads(x.size, loop)
+        whole = _of_float32(x, out, fmt, rule, values)
+        if whole is not None:
+            arrays.in_threads(x.size, whole)
             return
         table = _table_for(x, fmt, rule, values)
-        write = _loop(x.dtype.newbyteorder("="), fmt, rule, values) if table is None else None
+        write = loop(x.dtype.newbyteorder("="), fmt, rule, values) if table is None else None
     general = _general(use, fmt, rule, values)
 
     def work(start, stop):
@@ -59,28 +60,57 @@ def round_all(use, x: np.ndarray, out: np.ndarray, fmt, rule: RoundingRule, *, v
 
 def decode_all(use, codes: np.ndarray, out: np.ndarray, fmt) -> None:
     """Write the values of codes into `out` (floats, flat), rounded to its dtype once, ties to even."""
-    bits, name = arrays.bits_of(out), out.dtype.name
-    few = fmt.bits <= 8 or isinstance(fmt, PositFormat) or name == "float16"
-    if use is not DEFINITIONS and few and codes.itemsize <= 2 and fmt.bits <= 16 and codes.size >= 1 << fmt.bits:
-        table = table_of_values(fmt, out.dtype)
+    bits, write = arrays.bits_of(out), decoder(use, fmt, out.dtype, codes.size)
 
-        def work(start, stop):
-            for part, piece in arrays.chunks(codes, start, stop, count=CHUNK):
-                use.tables.look_up(piece, bits[part], table)
-    elif use is not DEFINITIONS and name in LAYOUTS and isinstance(fmt, FloatFormat) and _bits().fits(fmt, name):
-
-        def work(start, stop):
-            for part, piece in arrays.chunks(codes, start, stop, dtype=bits.dtype, count=CHUNK):
-                _bits().decode_words(piece, bits[part], _target(fmt, name))
-    else:
-        kernel, record = kernel_of(fmt, use)
-        target = fields(name, use)
-
-        def work(start, stop):
-            for part, piece in arrays.chunks(codes, start, stop):
-                kernel.decode(piece, bits[part], record, target)
+    def work(start, stop):
+        for part, piece in arrays.chunks(codes, start, stop, count=CHUNK):
+            write(piece, bits[part])
 
     arrays.in_threads(codes.size, work)
+
+
+def decoder(use, fmt, dtype: np.dtype, size: int) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Return what writes the values of codes into bits of floats of a dtype, for `size` elements in all."""
+    name = dtype.name
+    few = fmt.bits <= 8 or (fmt.bits <= 16 and (isinstance(fmt, PositFormat) or name == "float16"))
+    if use is not DEFINITIONS and few and size >= 1 << fmt.bits:
+        table, narrow = table_of_values(fmt, dtype), arrays.code_dtype(fmt.bits)
+        return lambda codes, bits: use.tables.look_up(codes.astype(narrow, copy=False), bits, table)
+    if use is not DEFINITIONS and name in LAYOUTS and isinstance(fmt, FloatFormat) and _bits().fits(fmt, name):
+        word, record = arrays.FLOATS[name], target(fmt, name)
+        return lambda codes, bits: _bits().decode_words(codes.astype(word, copy=False), bits, record)
+    kernel, fields_of = kernel_of(fmt, use)
+    wide = fields(name, use)
+    return lambda codes, bits: kernel.decode(codes, bits, fields_of, wide)
+
+
+def nearest(dtype: np.dtype, fmt) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Return what writes the values of a format nearest to floats of a dtype, as bits like theirs."""
+    rule, fast = RoundingRule(), KERNELS.float32_codes
+    if dtype == np.float32 and isinstance(fmt, FloatFormat) and fast.fits_float32(fmt):
+        value_target = fast.float32_target(fmt, rule.overflow, rule.nan)
+        return lambda x, bits: fast.quantize_ties_to_even(arrays.bits_of(x), bits, value_target)
+    if dtype.itemsize == 2:
+        table = _table_of_results(dtype, fmt, rule, True)
+        return lambda x, bits: KERNELS.tables.look_up(arrays.bits_of(x), bits, table)
+    write, no_words = loop(dtype, fmt, rule, True) or _general(KERNELS, fmt, rule, True), np.empty(0, np.uint32)
+    return lambda x, bits: write(x, no_words, bits)
+
+
+# -- what formats hold ------------------------------------------------------------------------------
+
+
+def exponents(fmt: FloatFormat | PositFormat) -> tuple[int, int]:
+    """Return the exponents of the smallest and the largest value."""
+    if isinstance(fmt, PositFormat):
+        top = (fmt.bits - 2) << fmt.exponent_bits
+        return -top, top
+    return fmt.min_exponent - fmt.mantissa_bits, fmt.maxexp
+
+
+def precision(fmt: FloatFormat | PositFormat) -> int:
+    """Return how many bits a significand has at most."""
+    return fmt.bits - 2 - fmt.exponent_bits if isinstance(fmt, PositFormat) else fmt.mantissa_bits + 1
 
 
 # -- the general path --------------------------------------------------------------------------------
@@ -124,15 +154,15 @@ def _of_float32(x: np.ndarray, out: np.ndarray, fmt, rule: RoundingRule, values:
         return None
     bits = arrays.bits_of(flat)
     if rule.mode == "ties_to_even" and values:
-        target = fast.float32_target(fmt, rule.overflow, nan)
-        return lambda start, stop: fast.quantize_ties_to_even(bits[start:stop], out[start:stop], target)
+        value_target = fast.float32_target(fmt, rule.overflow, nan)
+        return lambda start, stop: fast.quantize_ties_to_even(bits[start:stop], out[start:stop], value_target)
     if rule.mode == "ties_to_even":
         code_target = fast.float32_code_target(fmt, rule.overflow, nan)
         return lambda start, stop: fast.encode_ties_to_even(bits[start:stop], out[start:stop], code_target)
     if rule.mode == "stochastic" and values and rule.given is None:
-        target, loop = fast.float32_target(fmt, rule.overflow, nan), KERNELS.float32_stochastic.quantize_stochastic_from
-        key = target, np.uint64(rule.seed), np.uint64(rule.stream)
-        return lambda start, stop: loop(bits[start:stop], out[start:stop], *key, np.uint64(start // 4))
+        stochastic = KERNELS.float32_stochastic.quantize_stochastic_from
+        key = fast.float32_target(fmt, rule.overflow, nan), np.uint64(rule.seed), np.uint64(rule.stream)
+        return lambda start, stop: stochastic(bits[start:stop], out[start:stop], *key, np.uint64(start // 4))
     return None
 
 
@@ -153,36 +183,39 @@ def _is_float64(x: np.ndarray) -> bool:
     return bool(x.max() <= _EXACT and x.min() >= -_EXACT)
 
 
-def _loop(dtype: np.dtype, fmt, rule: RoundingRule, values: bool) -> Write | None:
-    """Return what writes results of arrays of a dtype that float64 holds, or None where no loop serves."""
+def loop(dtype: np.dtype, fmt, rule: RoundingRule, values: bool, p3109: bool = False) -> Write | None:
+    """Return what writes results of arrays of a dtype that float64 holds, or None where no loop serves.
+
+    p3109: whether by P3109's rules in IEEE's formats, too.
+    """
     if isinstance(fmt, PositFormat):
         return _loop_of_posits(dtype, fmt, values)
     kernel, kind = _bits(), dtype.name if dtype.name in arrays.FLOATS else "float64"
-    found = encoder(fmt, rule, LAYOUTS[kind == "float64" :])
+    found = encoder(fmt, rule, LAYOUTS[kind == "float64" :], p3109)
     if found is None:
         return None
     name, encode = found
-    target, word, narrow = _target(fmt, name), arrays.FLOATS[name], arrays.code_dtype(min(fmt.bits, 16))
+    record, word, narrow = target(fmt, name), arrays.FLOATS[name], arrays.code_dtype(min(fmt.bits, 16))
     table = table_of_values(fmt, np.dtype(dtype)) if values and kind != name and fmt.bits <= 16 else None
 
     def write(x, words, out):
-        codes = encode(_widened(x, name), words)
+        codes = encode(widened(x, name), words)
         if not values:
             out[:] = codes
         elif kind == name:
-            kernel.decode_words(codes, out, target)
+            kernel.decode_words(codes, out, record)
         elif table is not None:
             KERNELS.tables.look_up(codes.astype(narrow), out, table)
         else:
             wide = np.empty(x.size, word)
-            kernel.decode_words(codes, wide, target)
-            kernel.encode_words(wide, codes, _target(format_of(kind), name), kernel.rule("ties_to_even", 32, name))
+            kernel.decode_words(codes, wide, record)
+            kernel.encode_words(wide, codes, target(format_of(kind), name), kernel.rule("ties_to_even", 32, name))
             out[:] = codes
 
     return write
 
 
-def encoder(fmt: FloatFormat, rule: RoundingRule, names) -> tuple[str, Callable] | None:
+def encoder(fmt: FloatFormat, rule: RoundingRule, names, p3109: bool = False) -> tuple[str, Callable] | None:
     """Return the first of named float types that serves a format under a rule, and what makes codes of its bits."""
     kernel = _bits()
     for name in names:
@@ -191,14 +224,14 @@ def encoder(fmt: FloatFormat, rule: RoundingRule, names) -> tuple[str, Callable]
             break
     else:
         return None
-    target = _target(fmt, name, rule.mode, rule.overflow, "zero" if rule.nan == "raise" else rule.nan)
+    record = target(fmt, name, rule.mode, rule.overflow, "zero" if rule.nan == "raise" else rule.nan, p3109)
 
     def encode(bits, words):
         codes = np.empty_like(bits)
         if rule.stochastic:
-            kernel.encode_words_stochastic(bits, words, codes, target, how)
+            kernel.encode_words_stochastic(bits, words, codes, record, how)
         else:
-            kernel.encode_words(bits, codes, target, how)
+            kernel.encode_words(bits, codes, record, how)
         return codes
 
     return name, encode
@@ -211,7 +244,7 @@ def _loop_of_posits(dtype: np.dtype, fmt: PositFormat, values: bool) -> Write:
 
     def write(x, words, out):
         codes = np.empty(x.size, np.uint64)
-        kernel.encode_float64(_widened(x, "float64"), codes, record)
+        kernel.encode_float64(widened(x, "float64"), codes, record)
         if not values:
             out[:] = codes
         elif table is not None:
@@ -222,7 +255,7 @@ def _loop_of_posits(dtype: np.dtype, fmt: PositFormat, values: bool) -> Write:
     return write
 
 
-def _widened(x: np.ndarray, name: str) -> np.ndarray:
+def widened(x: np.ndarray, name: str) -> np.ndarray:
     """Return the bits of x as floats of a type that holds them."""
     if x.dtype.name == name:
         return arrays.bits_of(x)
@@ -232,18 +265,18 @@ def _widened(x: np.ndarray, name: str) -> np.ndarray:
     if x.itemsize == 2 and x.size >= CHUNK:
         KERNELS.tables.look_up(arrays.bits_of(x), bits, table_of_values(format_of(x.dtype.name), np.dtype(name)))
         return bits
-    _bits().decode_words(arrays.bits_of(x).astype(bits.dtype), bits, _target(format_of(x.dtype.name), name))
+    _bits().decode_words(arrays.bits_of(x).astype(bits.dtype), bits, target(format_of(x.dtype.name), name))
     return bits
 
 
 @lru_cache(maxsize=128)
-def _target(fmt: FloatFormat, name: str, rounding="ties_to_even", overflow="overflow", nan="zero"):
+def target(fmt: FloatFormat, name: str, rounding="ties_to_even", overflow="overflow", nan="zero", p3109=False):
     """Return the loops' record of a format, for a mode and rules."""
     beyond = Fraction(2) ** (fmt.maxexp + 2)
     cases = ("finite", Fraction(0)), ("infinite", Fraction(0)), ("nan", Fraction(0)), ("finite", beyond)
 
     def code(kind, negative, size):
-        return spec.encode(spec.Value(kind, negative, size), fmt, rounding, overflow, nan)
+        return operations.encode(spec.Value(kind, negative, size), fmt, rounding, overflow, nan, p3109=p3109)
 
     specials = tuple((code(kind, False, size), code(kind, True, size)) for kind, size in cases)
     return _bits().target(fmt, name, specials)
@@ -267,7 +300,7 @@ def _table_of_results(dtype: np.dtype, fmt, rule: RoundingRule, values: bool) ->
     x = every != 0 if dtype.kind == "b" else every.view(dtype)
     kind = (np.uint64 if x.dtype.name not in arrays.FLOATS else every.dtype) if values else arrays.code_dtype(fmt.bits)
     table, no_words = np.empty(x.size, kind), np.empty(0, np.uint32)
-    write = _loop(dtype, fmt, rule, values) or _general(KERNELS, fmt, rule, values)
+    write = loop(dtype, fmt, rule, values) or _general(KERNELS, fmt, rule, values)
     for part, piece in arrays.chunks(x):
         write(piece, no_words, table[part])
     table.setflags(write=False)

@@ -16,7 +16,7 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, PositFormat
 from refimpl.formats.names import read
-from refimpl.ops import arrays, functions
+from refimpl.ops import arithmetic_paths, arrays, functions
 from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.definitions import KERNELS as COMPILED
 from refimpl.ops.rounding import RoundingOptions, RoundingRule
@@ -307,7 +307,7 @@ def compute(
     """
     p3109 = spec.is_p3109(*formats, into) if p3109 is None else p3109
     bits = [fmt.bits for fmt in formats]
-    if into.bits > 16 or rule.stochastic or tininess or rule.refuses_nan(into) or not is_tabulated(bits, codes):
+    if tininess or not may_be_tabulated(bits, into, rule, codes[0].size):
         return _computed(name, codes, formats, into, rule, start, tininess, p3109)
     narrow = all(map(is_narrow, (*formats, into)))
     at_once = narrow and (name in KERNELS or has_kernel(name, narrow) or functions.applies(name, formats, into))
@@ -321,12 +321,16 @@ def compute(
 
 def _computed(name, codes, formats, into, rule, start, tininess, p3109) -> tuple[np.ndarray, np.ndarray, int]:
     """Do as `compute`, for every element."""
-    codes = [np.asarray(column, np.uint64) for column in codes]
     size = codes[0].size
+    compiled = name in KERNELS and not tininess and kernels(size) is not DEFINITIONS
+    if compiled and arithmetic_paths.serves(name, formats, into, rule):
+        result, first_nan = arithmetic_paths.compute_codes(name, codes, formats, into, rule, start, p3109)
+        return result, np.empty(0, np.uint8), first_nan
     words = rule.words(size, start)
+    codes = [np.asarray(column, np.uint64) for column in codes]
     narrow, use = all(map(is_narrow, (*formats, into))) and not tininess, None
     if name in KERNELS and narrow:
-        use = kernels(size)
+        use = COMPILED if compiled else DEFINITIONS
         kernel = use.arithmetic
     elif has_kernel(name, narrow) and not tininess and size >= FEW and kernels(size) is not DEFINITIONS:
         use = COMPILED
@@ -476,6 +480,12 @@ FEW = 256
 """Of fewer elements definitions answer, where there is no other kernel."""
 PAIRS = 1 << 12
 """Fewer elements than this are not worth a table of all pairs of 8-bit codes."""
+
+
+def may_be_tabulated(bits: Sequence[int], into: Format, rule: RoundingRule, size: int) -> bool:
+    """Tell whether a table of all codes has what an operation gives for `size` operands of some bits."""
+    known = into.bits <= 16 and not rule.stochastic and not rule.refuses_nan(into)
+    return known and len(bits) <= 2 and sum(bits) <= TABLE_BITS and size >= PAIRS
 
 
 def is_tabulated(bits: Sequence[int], codes: Sequence[np.ndarray]) -> bool:

@@ -12,6 +12,7 @@ from refimpl.formats.floats import FLOATS
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import values_of
 from refimpl.ops.definitions import KERNELS
+from refimpl.ops.float_paths import exponents, precision
 from refimpl.ops.floats import quantize
 from refimpl.ops.rounding import RoundingRule
 
@@ -62,21 +63,9 @@ def span(first: Number, second: Number) -> tuple[int, int]:
     >>> span(FLOATS["float16"], FLOATS["float16"])  # behind a product's leading bit stand 63 more
     (-111, 33)
     """
-    lows, highs = zip(*(_exponents(fmt) for fmt in (first, second)), strict=True)
+    lows, highs = zip(*(exponents(fmt) for fmt in (first, second)), strict=True)
     # a significand of 64 bits reaches that far below the leading bit of the smallest product
     return lows[0] + lows[1] - 63, highs[0] + highs[1] + 1
-
-
-def _exponents(fmt: Number) -> tuple[int, int]:
-    """Return the exponents of the smallest and the largest value."""
-    if isinstance(fmt, PositFormat):
-        top = (fmt.bits - 2) << fmt.exponent_bits
-        return -top, top
-    return fmt.min_exponent - fmt.mantissa_bits, fmt.maxexp
-
-
-def _precision(fmt: Number) -> int:
-    return fmt.bits - 2 - fmt.exponent_bits if isinstance(fmt, PositFormat) else fmt.mantissa_bits + 1
 
 
 # -- additions by the machine ---------------------------------------------------------------------------
@@ -94,7 +83,7 @@ def fused(first: Number, second: Number, into: Number, rule: RoundingRule) -> bo
     True
     """
     held = all(
-        _precision(fmt) <= 24 and _exponents(fmt)[0] >= -149 and _exponents(fmt)[1] <= 128 for fmt in (first, second)
+        precision(fmt) <= 24 and exponents(fmt)[0] >= -149 and exponents(fmt)[1] <= 128 for fmt in (first, second)
     )
     return held and into == FLOATS["float32"] and rule.overflow == "overflow"
 
@@ -169,8 +158,8 @@ def _in_float32(x, y, into, rule: RoundingRule) -> np.ndarray:
 def steps_in_float64(first: Number, second: Number, into: Number) -> bool:
     """Tell whether float64 holds every product of two formats, and what rounding to `into` divides by."""
     lowest, highest = span(first, second)
-    bottom, top = _exponents(into)
-    products = _precision(first) + _precision(second) <= 53 and lowest + 63 >= -1022 and highest <= 1000
+    bottom, top = exponents(into)
+    products = precision(first) + precision(second) <= 53 and lowest + 63 >= -1022 and highest <= 1000
     reach = min(bottom, lowest + 63) - max(top, 0) >= -1000 and bottom >= -1000 and top <= 1000
     return products and reach
 

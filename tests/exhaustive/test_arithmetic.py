@@ -7,10 +7,12 @@ come again are looked up.  The default run takes a sample of pairs, the slow one
 import numpy as np
 import pytest
 
-from refimpl.formats import ROUNDINGS, FloatFormat, PositFormat, names
+from refimpl.formats import OVERFLOWS, ROUNDINGS, FloatFormat, PositFormat, names
 from refimpl.formats import format as format_of
 from refimpl.kernels import arithmetic as kernel
 from refimpl.kernels.float_codes import mode
+from refimpl.ops import arithmetic_paths
+from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import arithmetic as spec
 from refimpl.spec import float_codes, operations, posits
 
@@ -88,6 +90,19 @@ def test_a_sample_of_pairs_is_computed_as_defined_in_every_mode(name):
         check(operation, fmt, codes_of(fmt, 2, fraction=0.008), DETERMINISTIC)
     check("fma", fmt, codes_of(fmt, 3, fraction=800 / 8**fmt.bits), DETERMINISTIC)
     check("sqrt", fmt, codes_of(fmt, 1), DETERMINISTIC)
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_float64_gives_what_integers_do_for_every_pair_in_every_mode(name):
+    fmt = format_of(name)
+    codes = codes_of(fmt, 2)
+    for k, operation in enumerate(("add", "sub", "mul", "div")):
+        for j, rounding in enumerate(DETERMINISTIC):
+            rule = RoundingRule(rounding, OVERFLOWS[(j + k) % 3], "zero" if j % 2 else "max")
+            assert arithmetic_paths.serves(operation, (fmt, fmt), fmt, rule)
+            p3109 = operations.is_p3109(fmt)
+            got = arithmetic_paths.compute_codes(operation, codes, (fmt, fmt), fmt, rule, 0, p3109)[0]
+            assert (got == from_kernel(operation, codes, fmt, rounding, rule.overflow, rule.nan)).all(), rule
 
 
 @pytest.mark.slow

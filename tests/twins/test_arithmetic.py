@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 import refimpl as rf
-from refimpl.formats import PositFormat
+from refimpl.formats import OVERFLOWS, PositFormat
 from refimpl.kernels import arithmetic as kernel
+from refimpl.kernels import float64_arithmetic
 from refimpl.kernels.float_codes import mode
+from refimpl.ops import arithmetic_paths, definitions
+from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import operations as spec
 from refimpl.spec.random_bits import random_word
 
@@ -51,6 +54,23 @@ def operands(fmt, count, seed):
     runs = (1 << rng.integers(0, fmt.bits, (3, third))) - rng.integers(0, 2, (3, third))
     codes[:, -third:] = runs.astype(np.uint64) << rng.integers(0, fmt.bits, third, dtype=np.uint64)
     return codes & np.uint64((1 << fmt.bits) - 1)
+
+
+def in_integers(operation, codes, formats, into, rule):
+    """Results of the kernel that takes every format."""
+    layouts, p3109 = list(map(kernel.layout, formats)), spec.is_p3109(*formats, into)
+    a, b, c = ([x.astype(np.uint64) for x in codes] * 3)[:3]
+    fa, fb, fc = (layouts * 3)[:3]
+    got, words = np.empty(a.size, np.uint64), np.empty(0, np.uint32) if rule.given is None else rule.given
+    how, number = mode(rule.mode, rule.overflow, rule.nan, rule.random_bits), kernel.OPERATIONS.index(operation)
+    kernel.calculate(number, a, b, c, got, fa, fb, fc, kernel.layout(into, p3109), how, words, p3109)
+    return got
+
+
+def in_float64(operation, codes, formats, into, rule):
+    """Results of the kernel that is fast."""
+    assert arithmetic_paths.serves(operation, formats, into, rule)
+    return arithmetic_paths.compute_codes(operation, codes, formats, into, rule, 0, spec.is_p3109(*formats, into))[0]
 
 
 def check(fmt, operation, rounding, overflow="overflow", nan="zero", bits=32, count=48):
@@ -393,3 +413,155 @@ def test_a_nan_that_a_format_lacks_is_refused_in_a_long_array_too():
     x[4321] = 0
     with pytest.raises(ValueError, match=r"the result\[4321\] is NaN"):
         rf.div(x, x, "e2m1fn", nan="raise")
+
+
+# -- float64, to odd -------------------------------------------------------------------------------
+
+SERVED = [
+    "float8_e4m3fn",
+    "float8_e5m2fnuz",
+    "float6_e2m3fn",
+    "e8m0fnu",
+    "binary8p3ue",
+    "float16",
+    "bfloat16",
+    "tf32",
+    "float32",
+    "e8m22fn",
+    "e0m13",
+    "e5m10fnuz",
+    "e8m7_flush",
+    "e5m10ieee_unsigned",
+    "e4m11p3109e",
+    "binary16p8ue",
+    "posit8_2",
+    "posit16_2",
+]
+RULES = [*((mode, None) for mode in DETERMINISTIC)]
+RULES += [("stochastic", 32), ("stochastic_a", 3), ("stochastic_b", 20), ("stochastic_b", 32), ("stochastic_c", 9)]
+
+
+def agree(names, into, count, seed):
+    """Hold one kernel to the other, in every mode that both have; return which operations and modes these are."""
+    formats, out, rng = tuple(map(rf.format, names)), rf.format(into), np.random.default_rng(seed)
+    words = rng.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, *rng.integers(0, 2**32, 20)], count).astype(np.uint32)
+    posit, seen = isinstance(out, PositFormat), set()
+    for k, operation in enumerate(kernel.OPERATIONS):
+        several = formats[: spec.OPERATIONS[operation].operands]
+        codes = [operands(fmt, count, seed + k)[i] for i, fmt in enumerate(several)]
+        for j, (rounding, bits) in enumerate(RULES[:1] if posit else RULES):
+            overflow, nan = "overflow" if posit else OVERFLOWS[(k + j) % 3], ("zero", "max")[j % 2]
+            rule = RoundingRule(rounding, overflow, nan, bits or 32, given=words if bits else None)
+            if arithmetic_paths.serves(operation, several, out, rule):
+                seen.add((operation, rounding))
+                expected, got = (way(operation, codes, several, out, rule) for way in (in_integers, in_float64))
+                wrong = np.flatnonzero(expected != got)
+                first = [hex(int(x[i])) for i in wrong[:1] for x in (*codes, expected, got)]
+                assert not wrong.size, (operation, rule, first)
+    return seen
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_float64_gives_what_integers_do_in_every_mode(name):
+    seen = agree((name,) * 3, name, 6000, len(name))
+    posit = isinstance(rf.format(name), PositFormat)
+    assert {operation for operation, _ in seen} == set(kernel.OPERATIONS)
+    assert {rounding for _, rounding in seen} == ({"ties_to_even"} if posit else {rounding for rounding, _ in RULES})
+
+
+@pytest.mark.parametrize(
+    "names, into",
+    [
+        *MIXTURES[:4],
+        (("binary8p1uf", "float16", "binary8p3ue"), "binary16p8se"),
+        (("float32", "e8m22fn", "posit16_1"), "posit32_2"),
+        (("float32",) * 3, "e10m40"),
+    ],
+)
+def test_float64_gives_what_integers_do_in_mixed_formats(names, into):
+    assert {operation for operation, _ in agree(names, into, 6000, len(into))} == set(kernel.OPERATIONS)
+
+
+def test_results_that_two_roundings_would_spoil_are_left_to_integers():
+    single, stochastic = rf.format("float32"), RoundingRule("stochastic")
+    assert not arithmetic_paths.serves("add", (single,) * 2, single, stochastic)
+    assert not arithmetic_paths.serves("sqrt", (single,), rf.format("e8m48"), RoundingRule())
+    assert not arithmetic_paths.serves("add", (single,) * 2, rf.format("float64"), RoundingRule())
+    assert not arithmetic_paths.serves("add", (rf.format("e10m5"),) * 2, single, RoundingRule())
+    assert arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=26))
+    assert not arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=27))
+    assert arithmetic_paths.serves("mul", (single,) * 2, single, stochastic)
+
+
+def far_and_wide(count, seed):
+    """Float64s of at most 26 bits, exponents to 2^+-300, some close to each other's negatives."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (rng.integers(1, 1 << rng.integers(1, 27, count)) * rng.choice([-1.0, 1.0], count) for _ in "abc")
+    far = rng.integers(-300, 274, (3, count)) * (rng.random(count) < 0.5)
+    a, b, c = (np.ldexp(x, e) for x, e in zip((a, b, c), far, strict=True))
+    near = -a * (1 + 2.0 ** -rng.integers(1, 20, count))
+    short = near.view(np.uint64) & np.uint64((1 << 27) - 1) == 0
+    return a, np.where((rng.random(count) < 0.3) & short, near, b), c
+
+
+@pytest.mark.parametrize("operation", ["add", "sub", "mul", "div", "sqrt", "fma"])
+def test_what_float64_gives_is_exact_or_odd_and_next_to_the_exact_result(operation):
+    a, b, c = far_and_wide(2000, 1)
+    if operation == "sqrt":
+        squares = np.arange(1.0, 3001.0) ** 2
+        a = b = c = np.concatenate([np.abs(a), squares, squares + 1, squares - 0.5])
+    out = np.empty(a.size, np.uint64)
+    float64_arithmetic.to_odd(kernel.OPERATIONS.index(operation), a, b, c, out, False, False)
+    found = out.view(np.float64)
+    for x, y, z, bit, got in zip(a.tolist(), b.tolist(), c.tolist(), out.tolist(), found.tolist(), strict=True):
+        x, y, z, result = map(Fraction, (x, y, z, got))
+        if operation == "sqrt":
+            unit = 8 * Fraction(math.ulp(got))
+            near, same = (result - unit) ** 2 < x < (result + unit) ** 2, result**2 == x
+        else:
+            exact = {"add": x + y, "sub": x - y, "mul": x * y, "div": x / y, "fma": x * y + z}[operation]
+            near, same = abs(result - exact) < Fraction(math.ulp(got)), result == exact
+        assert same or (near and bit & 1), (operation, x, y, z)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", ">f4", "int32"])
+def test_values_have_the_results_of_their_codes_in_any_type(monkeypatch, kind):
+    monkeypatch.setattr(definitions, "elements_left", 0)
+    for name in ("float16", "bfloat16", "e8m22fn", "float8_e4m3fnuz", "binary8p4se", "posit8_2", "posit16_2", "e6m9"):
+        fmt, rng = rf.format(name), np.random.default_rng(7)
+        codes = rng.integers(0, 1 << fmt.bits, (3, 5000), dtype=np.uint64)
+        values = rf.decode(codes, fmt)
+        with np.errstate(all="ignore"):
+            typed = values.astype(kind)
+            codes = codes[:, ((typed == values) | np.isnan(values) & np.isnan(typed)).all(axis=0)]
+            typed = rf.decode(codes, fmt).astype(kind)
+        for operation in kernel.OPERATIONS:
+            count = spec.OPERATIONS[operation].operands
+            how = {} if isinstance(fmt, PositFormat) else {"rounding": "toward_negative"}
+            got = getattr(rf, operation)(*typed[:count], fmt, **how)
+            if kind == "int32":  # which have no -0
+                continue
+            expected = getattr(rf.codes, operation)(*codes[:count], fmt, **how)
+            assert (rf.encode(got, fmt) == expected).all(), (name, operation)
+
+
+def test_a_value_that_is_not_one_of_the_format_is_named_in_a_long_array():
+    x = np.ones((3, 90000), np.float32)
+    x[1, 7] = 1 + 2.0**-10
+    with pytest.raises(ValueError, match=r"b\[7\] is 1.0009\d*; allowed is a value of bfloat16; the nearest is 1.0"):
+        rf.fma(*x, "bfloat16")
+    some = np.where(np.arange(90000) == 70000, np.nan, 1.0)
+    with pytest.raises(ValueError, match=r"b\[70000\] is nan; allowed is a value of e8m5; it has no NaN"):
+        rf.add(x[0], some, "e8m5")
+    with pytest.raises(ValueError, match=r"the result\[70000\] is NaN"):
+        rf.div(x[0] * 0, np.where(np.isnan(some), 0.0, 1.0), "e8m8", nan="raise")
+
+
+def test_zeros_have_no_sign_where_the_format_has_none_though_the_values_do(monkeypatch):
+    monkeypatch.setattr(definitions, "elements_left", 0)
+    zeros, ones = np.full(5000, -0.0, np.float32), np.ones(5000, np.float32)
+    assert not np.signbit(rf.add(zeros, zeros, "e5m10fnuz")).any()
+    assert np.signbit(rf.add(zeros, zeros, "bfloat16")).all()
+    assert (rf.div(ones, zeros, ("e5m10fnuz",) * 2, out_format="float16") == np.inf).all()
+    assert (rf.div(ones, zeros, "bfloat16") == -np.inf).all()
+    assert np.isnan(rf.div(ones, zeros, ("binary16p8se", "bfloat16"), out_format="float16")).all()
