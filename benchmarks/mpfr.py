@@ -33,7 +33,9 @@ CHUNK, CHUNKS = 1 << 20, 10
 BITS = 53
 NEAREST, TO_ZERO, AWAY = 0, 1, 4  # MPFR's rounding modes
 BEYOND = 2.0**1000  # what is larger, or as small, lies beyond float32
+TINY = 2.0**-70  # below, a gate is 1/2 but for less than 2^-BITS, and above known by 100 bits not to be
 OPEN = 150.0, 25.0  # from here on a gate of a sigmoid, and of a normal number, is 1 but for 2^-200
+CLOSED = -750.0, -40.0  # below, it is below 2^-1000
 
 
 # -- MPFR --------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ def _composed(name: str) -> Callable:
     v0, v1, t0, t1, w0, w1 = *v, *t, *w
     f0, f1 = factor
     e0, e1 = 2.0**-80, 2.0**-320  # seven operations, of errors that e^n and erfc(n) make 2^11 times as large
-    opened = OPEN["gelu" in name]
+    opened, closed = OPEN["gelu" in name], CLOSED["gelu" in name]
 
     @numba.njit
     def decided(v, w, f, e):
@@ -210,7 +212,14 @@ def _composed(name: str) -> Callable:
                 if name == "sigmoid":
                     out[i] = np.nextafter(1.0, 0.0)
                 continue
-            set_d(n, max(x[i], -1000.0), NEAREST)  # all that lies below vanishes alike
+            if name != "softplus" and abs(x[i]) < TINY:  # next to 1/2, or to x / 2: above in magnitude where x is
+                half = 0.5 if name == "sigmoid" else x[i] / 2
+                out[i] = np.nextafter(half, half * 2 if x[i] > 0 else 0.0)
+                continue
+            if x[i] < closed:
+                out[i] = 1 / BEYOND if name in ("sigmoid", "softplus") else -1 / BEYOND
+                continue
+            set_d(n, x[i], NEAREST)
             body(n, v0, t0)
             known, value = decided(v0, w0, f0, e0)
             if not known:

@@ -34,12 +34,13 @@ def roundings(order, terms, chunk):
 
 
 @compiled
-def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, lowest, limbs):
+def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, given, lowest, limbs):
     """Write the code of the sum of a[i, :] * b[j, :] into out[i, j].
 
     a: codes, uint64 (m, k), with Layout fa; b: uint64 (n, k), fb; out: uint64 (m, n), f; first_row:
     that of the whole product at which `a` begins.  Element (i, j) of the whole takes the random words
-    from w (i n + j) on, w being the number of its roundings, up to a multiple of 4.
+    from w (i n + j) on, w being the number of its roundings, up to a multiple of 4.  Or those of given[i, j]:
+    uint32 (m, n, roundings); (0, 0, 0) if there are none.
     lowest, limbs: for EXACT, the weight (exponent) of the lowest bit, and the number of limbs.
     """
     m, terms, n = a.shape[0], a.shape[1], b.shape[0]
@@ -50,7 +51,9 @@ def products(a, b, out, first_row, fa, fb, f, mode, order, chunk, seed, stream, 
     fixed = np.empty(limbs if order == EXACT else 0, np.int64)
     for i in range(m):
         for j in range(n):
-            if stochastic:
+            if stochastic and given.shape[0] > 0:
+                words = given[i, j]
+            elif stochastic:
                 counter = np.uint64(blocks) * np.uint64((first_row + i) * n + j)
                 random_words_from(words, seed, stream, counter)
             x, y = a[i], b[j]

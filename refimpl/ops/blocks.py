@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -48,6 +48,7 @@ def quantize_blocks(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    random=None,
     tensor_scale: float | None = None,
     scales=None,
     least_scale: float | None = None,
@@ -65,7 +66,7 @@ def quantize_blocks(
     scale_rule : str, optional
         For MX: ``floor`` (as OCP MX 1.0, the default), ``ceil`` (no element saturates; torchao's RCEIL),
         ``ceil_log2`` (torchao's CEIL), ``even``, ``nearest``; `refimpl.spec.blocks` defines them.
-    rounding, random_bits, seed, stream
+    rounding, random_bits, seed, stream, random
         Of the elements, as for `quantize`; element i in C order of x takes random word i.
     tensor_scale : float, optional
         For NVFP4: a positive float32; default: largest magnitude / (448 * 6).  1 is without one.
@@ -103,9 +104,8 @@ def quantize_blocks(
     caller = "quantize_blocks"
     to: BlockFormat = read(caller, "fmt", fmt, BlockFormat)
     x = arrays.real(caller, "x", x)
-    rule = RoundingRule.of(
-        caller, to, rounding=rounding, overflow="saturate", random_bits=random_bits, seed=seed, stream=stream
-    )
+    drawn: dict[str, Any] = {"random_bits": random_bits, "seed": seed, "stream": stream, "random": random}
+    rule = RoundingRule.of(caller, to, x.shape, rounding=rounding, overflow="saturate", **drawn)
     if to.tensor_scale and scale_rule is not None:
         hint = "its scales are not powers of two"
         raise _arguments.wrong_value(caller, "scale_rule", scale_rule, f"None for {to}", hint)
@@ -219,6 +219,7 @@ def quantize_scaled(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    random=None,
 ) -> ScaledCodes:
     """Quantize to a float format under scales of whole tensors, axes, or tiles: scaled FP8.
 
@@ -234,7 +235,7 @@ def quantize_scaled(
         Values of `scale_format` above zero instead of scales from the values.
     scale_format : str
         ``float32``, ``float16`` or ``bfloat16``.
-    rounding, random_bits, seed, stream
+    rounding, random_bits, seed, stream, random
         Of the elements, as for `quantize`; element i in C order of x takes random word i.
 
     Returns
@@ -266,9 +267,8 @@ def quantize_scaled(
     _arguments.choice(caller, "scale_format", scale_format, get_args(ScaleFormat))
     of = format_of(scale_format)
     x = _floats(caller, _arguments.finite(caller, "x", arrays.real(caller, "x", x)))
-    rule = RoundingRule.of(
-        caller, to, rounding=rounding, overflow="saturate", random_bits=random_bits, seed=seed, stream=stream
-    )
+    drawn: dict[str, Any] = {"random_bits": random_bits, "seed": seed, "stream": stream, "random": random}
+    rule = RoundingRule.of(caller, to, x.shape, rounding=rounding, overflow="saturate", **drawn)
     rows, layout = to_rows(caller, arrays.bits_of(x.reshape(-1)).reshape(x.shape), axis, block_size)
     use = kernels(x.size)
     codes, scales = np.empty(rows.shape, arrays.code_dtype(to.bits)), np.empty(len(rows), arrays.code_dtype(of.bits))

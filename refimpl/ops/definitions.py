@@ -161,7 +161,7 @@ class Sums:
     """`kernels.sums`."""
 
     @staticmethod
-    def products(a, b, out, first_row, fa, fb, fmt, mode, order, chunk, seed, stream, lowest, limbs):
+    def products(a, b, out, first_row, fa, fb, fmt, mode, order, chunk, seed, stream, given, lowest, limbs):
         """Write the code of the sum of a[i, :] * b[j, :] into out[i, j]."""
         order, n = spec_sums.ORDERS[order], len(b)
         count = spec_sums.roundings(order, a.shape[1], chunk)
@@ -170,7 +170,8 @@ class Sums:
         for i, x in enumerate(rows):
             for j, y in enumerate(columns):
                 first = -(-count // 4) * 4 * ((first_row + i) * n + j)
-                words = [_word(first + k, seed, stream) >> (32 - mode.random_bits) for k in range(count * stochastic)]
+                drawn = given[i, j].tolist() if len(given) else (_word(first + k, seed, stream) for k in range(count))
+                words = [word >> (32 - mode.random_bits) for word in drawn] if stochastic else []
                 total = spec_sums.dot(x, y, fmt, order, chunk, mode.rounding, mode.overflow, words, mode.random_bits)
                 out[i, j] = _encode(total, fmt)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ def quantize_int(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    random=None,
 ):
     """Quantize uniformly: code = clip(round(x / scale) + zero point).
 
@@ -57,7 +58,7 @@ def quantize_int(
         Instead of a scale from the values: of a shape that broadcasts against the scale returned.
     zero_point : array_like of int, optional
         With `scale`, for affine quantization.
-    rounding, random_bits, seed, stream
+    rounding, random_bits, seed, stream, random
         Of the quotient, before the zero point is added, as for `quantize`; element i in C order takes random word i.
     quotient : str
         ``exact``; ``float32``, rounded to float32 first, as ONNX's QuantizeLinear and NumPy compute it;
@@ -100,7 +101,8 @@ def quantize_int(
     x = arrays.finite_float32(caller, "x", x)
     affine = not to.signed if affine is None else _arguments.flag(caller, "affine", affine)
     _arguments.choice(caller, "quotient", quotient, QUOTIENTS)
-    rule = RoundingRule.of(caller, to, rounding=rounding, random_bits=random_bits, seed=seed, stream=stream)
+    drawn: dict[str, Any] = {"random_bits": random_bits, "seed": seed, "stream": stream, "random": random}
+    rule = RoundingRule.of(caller, to, x.shape, rounding=rounding, **drawn)
     rows, layout = to_rows(caller, x, axis, block_size)
     use = kernels(x.size)
     kernel = use.integers

@@ -22,13 +22,13 @@ class SumRounding(TypedDict, total=False):
     random_bits: int | None
     seed: int | None
     stream: int
+    random: Any
 
 
 class RoundingOptions(SumRounding, total=False):
     """The keyword arguments by which a call says how to round."""
 
     nan: NanRule
-    random: Any
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from refimpl.ops.arithmetic import codes_of, exact_format, holding, values_of
 from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.floats import Number
 from refimpl.ops.rounding import RoundingRule, SumRounding, known
+from refimpl.spec.sums import roundings
 
 Order = Literal["sequential", "pairwise", "chunked", "kahan", "exact"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -23,6 +24,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 class SumOptions(SumRounding, total=False):
     """The keyword arguments of a sum; `matmul` describes them."""
 
+    like: Any
     accumulate: Number | None
     order: Order
     chunk: int | None
@@ -37,6 +39,7 @@ class ProductOptions(SumOptions, total=False):
     scale_format: Number | None
 
 
+@arrays.answers_like
 def sum(x, fmt: Number, *, axis: int | None = None, **options: Unpack[SumOptions]) -> np.ndarray:
     """Return the sum of x, over all elements in C order, or along an axis.
 
@@ -58,10 +61,11 @@ def sum(x, fmt: Number, *, axis: int | None = None, **options: Unpack[SumOptions
         return rows.reshape(math.prod(shape), terms)
 
     ones = np.ones((terms, 1), np.float32)
-    total = _products("sum", x, ones, (fmt, "float32"), options, (rows_of, None), "x1")
+    total = _products("sum", x, ones, (fmt, "float32"), options, shape, (rows_of, None), "x1")
     return total.reshape(shape)
 
 
+@arrays.answers_like
 def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[ProductOptions]) -> np.ndarray:
     """Return the sum of the products of two vectors; parameters, result and errors as for `matmul`.
 
@@ -77,9 +81,10 @@ def dot(a, b, fmt: Number | tuple[Number, Number], **options: Unpack[ProductOpti
     if (got := _on_unit("dot", a[None, :], b[:, None], fmt, options)) is not None:
         return got.reshape(())
     arrange = (lambda codes: codes[None, :], lambda codes: codes[:, None])
-    return _products("dot", a, b, fmt, options, arrange).reshape(())
+    return _products("dot", a, b, fmt, options, (), arrange).reshape(())
 
 
+@arrays.answers_like
 def matmul(
     a,
     b,
@@ -93,10 +98,12 @@ def matmul(
     random_bits: int | None = None,
     seed: int | None = None,
     stream: int = 0,
+    random=None,
     unit: str | MatrixUnit | None = None,
     initial=None,
     scales: tuple | None = None,
     scale_format: Number | None = None,
+    like=None,
 ) -> np.ndarray:
     """Return the product of two matrices of values of a format.
 
@@ -121,7 +128,10 @@ def matmul(
         Of every rounding in the accumulator, as for `quantize`.  Stochastic: element e of the
         result, in C order, takes the random words e w, e w + 1, ..., one for each of its roundings,
         in order; w is the number of these, up to a multiple of 4.
-
+    random : array_like of int, optional
+        In place of a seed, the random integers themselves, as for `quantize`: of a shape that broadcasts to that of
+        the result with one more axis, of the roundings of an element in order: k of a sequential sum, 2 k - 1 of a
+        pairwise one, k and one a chunk of a chunked one, 4 k with Kahan's compensation, 1 of an exact sum.
     unit : str or MatrixUnit
         A matrix unit, by name (``hopper-fp8``; `refimpl.formats.units.UNITS` has all) or described; then it
         decides order and rounding, and of the arguments above only `accumulate` has a say: ``float32``, the
@@ -133,6 +143,8 @@ def matmul(
         With a unit that has block scales: those of `a` and of `b`, values of `scale_format`.
     scale_format : FloatFormat or its name
         By default the first that the unit takes: E8M0 of ``mxfp8`` and ``mxfp4``, E4M3 of ``nvfp4``.
+    like : ndarray or tensor of PyTorch, optional
+        As for `quantize`.
 
     Returns
     -------
@@ -177,6 +189,7 @@ def matmul(
         "random_bits": random_bits,
         "seed": seed,
         "stream": stream,
+        "random": random,
         "unit": unit,
         "initial": initial,
         "scales": scales,
@@ -184,11 +197,11 @@ def matmul(
     }
     if (got := _on_unit("matmul", a, b, fmt, options)) is not None:
         return got
-    return _products("matmul", a, b, fmt, options)
+    return _products("matmul", a, b, fmt, options, (a.shape[0], b.shape[1]))
 
 
 DEFAULTS: dict[str, Any] = {"order": "sequential", "chunk": None, "rounding": "ties_to_even", "overflow": "overflow"}
-DEFAULTS |= {"random_bits": None, "seed": None, "stream": 0}
+DEFAULTS |= {"random_bits": None, "seed": None, "stream": 0, "random": None}
 
 
 def _on_unit(caller: str, a, b, fmt, options: ProductOptions) -> np.ndarray | None:
@@ -202,15 +215,18 @@ def _on_unit(caller: str, a, b, fmt, options: ProductOptions) -> np.ndarray | No
                 raise _arguments.wrong_value(caller, name, got, "None without a unit")
         return None
     for name, default in DEFAULTS.items():
-        if (got := options.get(name, default)) != default:
+        got = options.get(name, default)
+        if got is not None and (default is None or got != default):
             raise _arguments.wrong_value(caller, name, got, f"{default!r} on a unit, which decides it itself")
     return units.products(caller, a, b, fmt, unit, options.get("accumulate"), **given)
 
 
-def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None), names: str = "ab") -> np.ndarray:
+def _products(
+    caller: str, a, b, fmt, options: SumOptions, shape: tuple[int, ...], arrange=(None, None), names: str = "ab"
+) -> np.ndarray:
     """Check everything, choose a kernel, return the sums of products as values, (m, n).
 
-    arrange: functions from codes in the shapes of a and b to those of (m, k) and (k, n).
+    shape: of the result.  arrange: functions from codes in the shapes of a and b to those of (m, k) and (k, n).
     """
     pair = fmt if isinstance(fmt, tuple) else (fmt, fmt)
     if len(pair) != 2:
@@ -225,7 +241,9 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
     if (order == "chunked") != (chunk is not None):
         allowed = "an integer for order='chunked', and None for the others"
         raise _arguments.wrong_value(caller, "chunk", chunk, allowed, f"order is {order!r}")
-    rule = RoundingRule.of(caller, into, **given)
+    terms = a.size // max(math.prod(shape), 1) if caller != "matmul" else a.shape[1]
+    count = roundings(order, terms, chunk or 1)
+    rule = RoundingRule.of(caller, into, (*shape, count), **given)
     if isinstance(into, FloatFormat):
         if not into.has_zero:
             name = "fmt" if accumulate is None else "accumulate"
@@ -244,7 +262,7 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
             found.append(of if laid is None else laid(of))
     x, y = codes
     use = kernels(x.size * y.shape[1])
-    if use is not DEFINITIONS:
+    if use is not DEFINITIONS and rule.given is None:
         quick = sum_paths.fast(values[0], values[1], (first, second), into, rule, order, chunk)
         if quick is not None:
             return quick.astype(dtype, copy=False)
@@ -256,10 +274,13 @@ def _products(caller: str, a, b, fmt, options: SumOptions, arrange=(None, None),
     fixed = lowest - 64, (highest - lowest) // 32 + 6
     out = np.empty((len(x), len(y)), np.uint64)
     mode, key = rule.for_kernels(use), (np.uint64(rule.seed), np.uint64(rule.stream))
+    none = np.empty((0, 0, 0), np.uint32)
+    words = none if rule.given is None else rule.given.reshape(*out.shape, count)
 
     def work(start, stop):
-        rows, into_rows = x[start:stop], out[start:stop]
-        sums.products(rows, y, into_rows, start, *layouts, mode, ORDERS.index(order), chunk or 1, *key, *fixed)
+        rows, into_rows, given_rows = x[start:stop], out[start:stop], words[start:stop]
+        how = mode, ORDERS.index(order), chunk or 1, *key, given_rows, *fixed
+        sums.products(rows, y, into_rows, start, *layouts, *how)
 
     arrays.by_rows(len(x), y.size, work)
     return values_of(out.reshape(-1), into, dtype).reshape(out.shape)
