@@ -86,18 +86,19 @@ def _of_float64(x, divisors, out):
 
 def _word(value, divisor, usual, sign, out):
     """Return the bits of value / divisor above zero, or of zero, and a sign bit, rounded to odd, for `out`."""
-    return (_float32_word if out.itemsize == 4 else _float64_word)(value, divisor, usual, sign)
+    return (float32_word if out.itemsize == 4 else float64_word)(value, divisor, usual, sign)
 
 
 @overload(_word)
 def _word_of(value, divisor, usual, sign, out):
     if out.dtype.bitwidth == 32:
-        return lambda value, divisor, usual, sign, out: _float32_word(value, divisor, usual, sign)
-    return lambda value, divisor, usual, sign, out: _float64_word(value, divisor, usual, sign)
+        return lambda value, divisor, usual, sign, out: float32_word(value, divisor, usual, sign)
+    return lambda value, divisor, usual, sign, out: float64_word(value, divisor, usual, sign)
 
 
 @compiled
-def _float32_word(value, divisor, usual, sign):
+def float32_word(value, divisor, usual, sign):
+    """Return value / divisor, float64 above zero, where it is usual, else zero, with a sign bit: bits of a float32."""
     value = np.float64(value / divisor)
     held = value if value > _LOW else _LOW
     held = np.float64(held if held < _HIGH else _HIGH)
@@ -108,7 +109,8 @@ def _float32_word(value, divisor, usual, sign):
 
 
 @compiled
-def _float64_word(value, divisor, usual, sign):
+def float64_word(value, divisor, usual, sign):
+    """Return likewise the bits of a float64."""
     quotient = np.float64(value / divisor)
     rest = fused(-quotient, divisor, value)
     bits = np.int64(quotient.view(np.int64) - np.int64(rest < 0)) | np.int64(rest != 0)

@@ -99,16 +99,11 @@ class Rounder:
         known = self.rounding(role, layer)
         if known is None:
             return np.zeros(1, SITE)
-        fmt = known.rule.format
-        in_blocks = isinstance(fmt, BlockFormat) and not fmt.tensor_scale and fmt.scale.maxexp == 128
+        in_blocks = isinstance(known.rule.format, BlockFormat)
         if known.site is None or known.rule.per != "tensor" and not in_blocks:
             return None
         site = known.site.copy()
-        site["role"], site["scaling"] = _ROLES.index(role), SCALINGS.index(known.rule.scaling)
-        site["integer"], site["top"] = isinstance(fmt, IntFormat), known.largest
-        if in_blocks:
-            site["block"], site["scaling"], site["top_exponent"] = fmt.block_size, 0, fmt.max_exponent
-            site["zero_sign_mask"] *= not isinstance(fmt.element, IntFormat)  # in two's complement no zero has a sign
+        site["role"], site["scaling"] = _ROLES.index(role), 0 if in_blocks else SCALINGS.index(known.rule.scaling)
         if known.rule.scaling == "delayed":
             site["past"] = self.past(f"{role} {layer} {which}").ctypes.data
         return site
@@ -218,7 +213,31 @@ class TensorRounding:
             how = STOCHASTIC if rounding.rounding == "stochastic" else TO_EVEN
             target = float32_target(fmt, rounding.overflow)
             target = target._replace(nan_bits=np.float32(np.nan).view(np.uint32), nan_sign_flip=np.uint32(0))
-            self.site = np.array([(how, 0, 0, self.largest_bits, *target, *7 * [0])], SITE)
+            site = np.zeros(1, SITE)
+            for name, value in {"how": how, "largest": self.largest_bits, **target._asdict()}.items():
+                site[name] = value
+            site["integer"], site["top"] = isinstance(rounding.format, IntFormat), self.largest
+            if not isinstance(rounding.format, BlockFormat) or self._in_blocks(rounding.format, site):
+                self.site = site
+
+    def _in_blocks(self, fmt: BlockFormat, site: np.ndarray) -> bool:
+        """Tell kernels of a block format, and whether they serve it."""
+        from refimpl.kernels.block_quotients import fits
+        from refimpl.kernels.float32_codes import fits_float32, float32_target
+        from refimpl.nn.engine.rounding import round_blocks, round_two_levels
+
+        site["block"], site["top_exponent"] = fmt.block_size, fmt.max_exponent
+        site["zero_sign_mask"] *= not isinstance(fmt.element, IntFormat)  # in two's complement no zero has a sign
+        if not fmt.tensor_scale:
+            self.in_blocks = round_blocks
+            return fmt.scale.maxexp == 128
+        self.in_blocks = round_two_levels
+        if not (fits_float32(fmt.scale) and fits(fmt.grid, fmt.scale) and fits(fmt.scale, fmt.scale)):
+            return False
+        site["top_scale"] = fmt.scale.max
+        for name, value in float32_target(fmt.scale, "saturate")._asdict().items():
+            site["of_scales"][name] = value
+        return True
 
     def __call__(self, flat: np.ndarray, result: np.ndarray, seed: np.uint64, stream: int) -> None:
         """Round, without a scale."""
@@ -267,6 +286,18 @@ class TensorRounding:
 
     def by_vectors(self, x, result, seed, stream) -> None:
         """Round vectors along the last axis, or blocks of neighbours in them, each by its own scale."""
+        if isinstance(self.rule.format, BlockFormat) and self.site is not None:
+            from refimpl.nn.engine.rounding import ROUND_PART
+
+            vectors = -1, x.shape[-1] if x.ndim else 1
+            self.in_blocks(
+                x.reshape(vectors),
+                result.reshape(vectors),
+                self.site,
+                np.array([seed, stream, 0], np.uint64),
+                ROUND_PART.value,
+            )
+            return
         if isinstance(self.rule.format, BlockFormat):
             codes = ops.quantize_blocks(x, self.rule.format, rounding=self.rule.rounding, seed=int(seed), stream=stream)
             result[...] = ops.decode_blocks(*codes[:2], self.rule.format, tensor_scale=codes.tensor_scale)

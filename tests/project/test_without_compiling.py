@@ -82,6 +82,11 @@ def blocks():
     for rule in ("ceil", "even", "nearest"):
         yield rf.quantize_blocks(finite, "mxfp4_e2m1", scale_rule=rule, rounding="stochastic", seed=1).codes
     yield rf.quantize_blocks(finite, "nvfp4", rounding="stochastic", seed=1).codes
+    for name in ("nvfp4", "mxint8"):
+        for rounding in ("ties_to_even", "stochastic"):
+            rule = rf.nn.Rounding(format=name, rounding=rounding)
+            rounder = rf.nn.rounder.Rounder(rf.Precision(roles={"product gradient": rule}), 1)
+            yield rounder(finite.astype(np.float32).reshape(2, -1), "product gradient")
 
 
 def integers():

@@ -8,6 +8,7 @@ import pytest
 
 import refimpl as rf
 from refimpl.data import Task
+from refimpl.formats import BlockFormat
 from refimpl.nn.eight_bit import EightBit
 from refimpl.nn.engine import rounding
 from refimpl.nn.engine.program import network_program
@@ -217,20 +218,39 @@ def test_the_scale_of_a_tensor_and_what_it_makes_of_it_are_those_found_in_numpy_
     assert all(np.array_equal(kernels.magnitudes[k], past) for k, past in plain.magnitudes.items())
 
 
+BY_E5M2 = BlockFormat(
+    element=rf.format("float8_e4m3fn"), scale=rf.format("float8_e5m2"), block_size=8, tensor_scale=True
+)
+
+
 @pytest.mark.parametrize("mode", ["ties_to_even", "stochastic"])
-@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"])
+@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "nvfp4", BY_E5M2])
 def test_blocks_far_apart_short_zero_or_not_finite_are_rounded_as_blocks_are(name, mode):
     precision = rf.Precision(roles={"left operand": rf.nn.Rounding(format=name, rounding=mode)})
-    x = np.float32(RNG.standard_normal((9, 101)) * 10.0 ** np.arange(-44, 38, 10)[:, None])
-    x[0, :5], x[1, 3], x[2, -1], x[3, 32:64] = [0, -0.0, 1e-45, -1e-45, 3e38], np.nan, -np.inf, -0.0
-    plain, kernels = Rounder(precision, 1), Rounder(precision, 1)
-    plain.counting = kernels.counting = True
-    expected, found = plain(x, "left operand"), np.empty_like(x)
-    with kernels.drawing(1):
-        site = kernels.site("left operand")
-        rounding.round_blocks(x, found, site, kernels.noise, rounding.ROUND_PART.value)
-    assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
-    assert plain.counts["left operand"].tolist() == kernels.counts["left operand"].tolist()
+    wide = np.float32(RNG.standard_normal((9, 101)) * 10.0 ** np.arange(-44, 38, 10)[:, None])
+    wide[0, :5], wide[1, 3], wide[2, -1], wide[3, 32:64] = [0, -0.0, 1e-45, -1e-45, 3e38], np.nan, -np.inf, -0.0
+    near = np.float32(RNG.standard_normal((700, 101)))
+    for x in (
+        wide,
+        near,
+        near.reshape(1, -1),
+        near[:, :3],
+        near[:, :2].reshape(-1, 1),
+        1e-44 * near,
+        0 * near,
+        near[:0],
+    ):
+        x = np.ascontiguousarray(x, np.float32)
+        kernels, how = Rounder(precision, 1), {} if mode == "ties_to_even" else {"seed": 1}
+        codes, scales, tensor = rf.quantize_blocks(x, name, rounding=mode, **how)
+        expected, found = rf.decode_blocks(codes, scales, name, tensor_scale=tensor), np.empty_like(x)
+        kernels.counting = True
+        with kernels.drawing(1):
+            site, known = kernels.site("left operand"), kernels.rounding("left operand")
+            known.in_blocks(x, found, site, kernels.noise, rounding.ROUND_PART.value)
+        assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
+        lost, nan = (found == 0).sum() - (x == 0).sum(), np.isnan(x).sum()  # under scales nothing else is beyond
+        assert kernels.counts.get("left operand", np.zeros(3)).tolist() == [x.size, nan, lost]
 
 
 @np.errstate(all="ignore")

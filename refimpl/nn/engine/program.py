@@ -174,7 +174,7 @@ class Writer:
 
         What shares a scale, where not all of it does, are neighbours in each of so many rows; in columns if turned.
         """
-        from refimpl.nn.engine.rounding import WHOLE, round_blocks, round_part, transpose
+        from refimpl.nn.engine.rounding import WHOLE, round_part, transpose
 
         known, noise = self._rounder.rounding(role, layer), self._rounder.noise
         if known is None:
@@ -194,7 +194,7 @@ class Writer:
             if site is None:
                 self.call(self._rounder.within, first, last, role, layer, stream)
             else:
-                self.call(round_blocks, first, last, site, noise, self.round_part)
+                self.call(known.in_blocks, first, last, site, noise, self.round_part)
             if turned:
                 self.call(transpose, last, b)
                 self.space.give(first, last)

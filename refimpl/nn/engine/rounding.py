@@ -16,8 +16,10 @@ from numba import types
 from refimpl.kernels._by_address import by_address
 from refimpl.kernels._compiled import compiled
 from refimpl.kernels._memory import copy
+from refimpl.kernels.block_quotients import float32_word, float64_word
 from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
 from refimpl.kernels.float32_stochastic import quantize_stochastic_from
+from refimpl.kernels.random_bits import fill
 
 NONE, TO_EVEN, STOCHASTIC = range(3)
 UNSCALED, CURRENT, DELAYED = range(3)
@@ -26,17 +28,20 @@ REMEMBERED = 16  # largest magnitudes kept for delayed scaling
 WHOLE = -1
 SEED, FIRST_STREAM, COUNTING, COUNTS = range(4)  # places in noise
 
+_TARGET = list(Float32Target.__annotations__.items())
 SITE = np.dtype(
     [("how", np.int64), ("role", np.int64), ("stream", np.uint64), ("largest", np.uint32)]
-    + list(Float32Target.__annotations__.items())
+    + _TARGET
     + [("scaling", np.int64), ("integer", np.int64), ("past", np.int64), ("top", np.float64), ("scale", np.float64)]
-    + [("block", np.int64), ("top_exponent", np.int64)],
+    + [("block", np.int64), ("top_exponent", np.int64), ("top_scale", np.float64)]
+    + [("of_scales", np.dtype(_TARGET, align=True))],
     align=True,
 )
 """NONE, TO_EVEN or STOCHASTIC; the role's number; the stream after the first of the pass; what lies above, in
 magnitude, is an overflow; the target; and where tensors are scaled: how, whether to an integer format, the address of
 the magnitudes remembered, the format's largest value, and the tensor's scale, which `find_scale` writes; and where
-blocks are scaled (MX): their size, and the exponent of the format's largest power of two."""
+blocks are scaled: their size; in MX the exponent of the format's largest power of two; and under two levels (NVFP4)
+the largest scale and the target of scales."""
 
 _MAGNITUDE, _INFINITY = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 _SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
@@ -92,19 +97,8 @@ def find_scale(x, site):
 
 
 @compiled
-def round_part(x, out, start, site, noise):
-    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4).
-
-    Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
-    """
-    s = site[0]
-    if start == WHOLE:
-        start = 0
-        if s.scaling != UNSCALED:
-            find_scale(x, site)
-    counted = s.how != NONE and noise[COUNTING] != 0
-    beyond, zeros = census(x, s.largest) if counted else (0, 0)
-    target = Float32Target(
+def _target(s):
+    return Float32Target(
         s.dropped,
         s.min_exponent_field,
         s.smallest_subnormal,
@@ -118,6 +112,22 @@ def round_part(x, out, start, site, noise):
         s.addend,
         s.scales,
     )
+
+
+@compiled
+def round_part(x, out, start, site, noise):
+    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4).
+
+    Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
+    """
+    s = site[0]
+    if start == WHOLE:
+        start = 0
+        if s.scaling != UNSCALED:
+            find_scale(x, site)
+    counted = s.how != NONE and noise[COUNTING] != 0
+    beyond, zeros = census(x, s.largest) if counted else (0, 0)
+    target = _target(s)
     # in float32, which gives the bits of float64 rounded to it, where it holds the scale
     scaled, narrow, factor = s.scaling != UNSCALED, _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
     scratch = np.empty(CHUNK if scaled else 0, np.float32)
@@ -184,11 +194,109 @@ def round_blocks(x, out, site, noise, round):
             factor = _power(e) if e < 128 else np.float32(np.nan)
             for i in range(b.size):
                 b[i] = b[i] * factor
+    _count(x.reshape(-1), flat, site, noise)
+
+
+@compiled
+def _count(x, out, site, noise):
     if noise[COUNTING] != 0:
-        before, at = census(x.reshape(-1), site[0].largest), COUNTS + 3 * site[0].role
+        before, at = census(x, site[0].largest), COUNTS + 3 * site[0].role
         noise[at] += np.uint64(x.size)
         noise[at + 1] += np.uint64(before[0])
-        noise[at + 2] += np.uint64(census(flat, site[0].largest)[1] - before[1])
+        noise[at + 2] += np.uint64(census(out, site[0].largest)[1] - before[1])
+
+
+@compiled
+def _divisors(x, site):
+    """Return what each block of float32 (rows, n) is divided by, its scale times the tensor's; NaN for spoilt ones."""
+    s = site[0]
+    blocks = (x.shape[1] + s.block - 1) // s.block
+    found, top = np.empty((x.shape[0], blocks), np.float64), np.float32(0)
+    for row in range(x.shape[0]):
+        for k in range(blocks):
+            largest = largest_magnitude(x[row, k * s.block : (k + 1) * s.block])
+            found[row, k] = largest if largest < np.inf else np.nan
+            top = largest if largest < np.inf and largest > top else top
+    # one division, and one rounding to float32: of 24 bits by so few no quotient lies so near the middle of two
+    tensor = np.float64(max(np.float32(np.float64(top) / (s.top_scale * s.top)), np.float32(2.0**-149)))
+    tensor = tensor if top > 0 else np.float64(1)
+    scales = np.empty(found.size, np.uint32)
+    for i in range(found.size):
+        largest = found.reshape(-1)[i]
+        usual = largest > 0
+        scales[i] = float32_word(largest if usual else 1.0, s.top * tensor, usual, np.uint32(0))
+    quantize_ties_to_even(scales, scales, _target(s.of_scales))
+    for i in range(found.size):
+        scale = np.float64(np.uint32(scales[i]).view(np.float32))
+        at = found.reshape(-1)
+        at[i] = np.nan if at[i] != at[i] else (scale if scale > 0 else 1.0) * tensor
+    return found
+
+
+@compiled
+def _round_stochastically(quotients, words, out, s):
+    """Write quotients (float64, rounded to odd) rounded stochastically to float32: in steps, floor and fraction."""
+    lowest = np.int64(s.min_exponent_field) + 896 << 52  # bits of float64: where normal values begin
+    below = np.int64(23 - s.dropped) << 52
+    for i in range(quotients.size):
+        size = abs(quotients[i])
+        binade = np.float64(size).view(np.int64) & np.int64(0x7FF << 52)
+        step = (binade if binade > lowest else lowest) - below
+        steps = size * np.int64((2046 << 52) - step).view(np.float64)
+        floor = np.int64(steps)
+        fraction = np.int64((steps - np.float64(floor)) * 4294967296.0)
+        floor += (fraction + np.int64(words[i])) >> 32
+        found = np.float32(min(np.float64(floor) * np.int64(step).view(np.float64), s.top))
+        out[i] = -found if quotients[i] < 0 or (found == 0 and np.signbit(quotients[i])) else found
+
+
+@compiled
+def round_two_levels(x, out, site, noise, round):
+    """Round float32 (rows, n) into out as NVFP4 does: neighbours in a row share a scale, and all of them another.
+
+    `round` is not asked: of quotients, which are longer than float32, it does not know.
+    """
+    s, divisors = site[0], _divisors(x, site)
+    stochastic, target = s.how == STOCHASTIC, _target(s)
+    at_once = max(CHUNK // s.block, 1) * s.block  # of a long row; and as many rows as that, of short ones
+    rows_at_once = max(at_once // max(x.shape[1], 1), 1)
+    most = min(at_once, x.shape[1]) if rows_at_once == 1 else rows_at_once * x.shape[1]
+    longs, words = np.empty(most if stochastic else 0, np.float64), np.empty((most + 3) // 4 * 4 + 4, np.uint32)
+    for top in range(0, x.shape[0], rows_at_once):
+        bottom = min(top + rows_at_once, x.shape[0])
+        for left in range(0, x.shape[1], at_once):
+            right = min(left + at_once, x.shape[1])
+            width, start = right - left, top * x.shape[1] + left
+            skipped, size = start % 4, (bottom - top) * width
+            if stochastic:
+                drawn = words[: (skipped + size + 3) // 4 * 4]
+                fill(drawn, np.uint64(start // 4), noise[SEED], noise[FIRST_STREAM] + s.stream)
+            into = out.reshape(-1)[start : start + size]
+            bits = into.view(np.uint32)
+            for row in range(top, bottom):
+                for k in range(left // s.block, (right + s.block - 1) // s.block):
+                    divisor, end = divisors[row, k], min((k + 1) * s.block, right)
+                    place = (row - top) * width - left
+                    for i in range(k * s.block, end):
+                        value = np.float64(x[row, i])
+                        usual = value != 0 and divisor > 0
+                        sign = np.uint32(np.float32(x[row, i]).view(np.uint32) & np.uint32(1 << 31))
+                        if stochastic:
+                            word = float64_word(abs(value), divisor, usual, sign)
+                            longs[place + i] = np.uint64(word).view(np.float64)
+                        else:
+                            bits[place + i] = float32_word(abs(value), divisor, usual, sign)
+            if stochastic:
+                _round_stochastically(longs[:size], words[skipped:], into, s)
+            else:
+                quantize_ties_to_even(bits, bits, target)
+            for row in range(top, bottom):
+                for k in range(left // s.block, (right + s.block - 1) // s.block):
+                    divisor, end = divisors[row, k], min((k + 1) * s.block, right)
+                    for i in range(k * s.block, end):
+                        j = (row - top) * width - left + i
+                        into[j] = np.float32(np.float64(into[j]) * divisor)
+    _count(x.reshape(-1), out.reshape(-1), site, noise)
 
 
 @compiled
