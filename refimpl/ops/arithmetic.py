@@ -8,7 +8,7 @@ quantize(y, fmt), fmt)``.  Formats may differ, of the operands and of the result
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -21,6 +21,7 @@ from refimpl.ops.definitions import KERNELS, kernels
 from refimpl.ops.floats import Number
 from refimpl.ops.operations import (
     MOST_MANTISSA_BITS,
+    TABLE_BITS,
     Integers,
     OperationOptions,
     broadcast,
@@ -31,6 +32,7 @@ from refimpl.ops.operations import (
     may_be_tabulated,
     operand_formats,
     refuse_nan,
+    table_of,
     tabulated,
 )
 from refimpl.ops.rounding import RoundingRule, known
@@ -304,26 +306,58 @@ def _operands(caller, operands, formats, into, names="abc"):
     return broadcast(caller, names, operands), holding(np.result_type(*kinds), into)
 
 
-def _codes(caller, operands, formats, start, stop, names="abc"):
-    """Yield parts of range(start, stop) and the codes of each operand there."""
-    shape = operands[0].shape
-    pieces = [arrays.chunks(x, start, stop, count=PIECE) for x in operands]
-    for several in zip(*pieces, strict=True):
-        part = several[0][0]
-        named = zip(names, formats, several, strict=False)
-        codes = [
-            fmt.codes(caller, x)
-            if isinstance(fmt, Integers)
-            else narrow_codes_of(caller, x, fmt, part.start, name, shape)
-            for name, fmt, (_, x) in named
-        ]
-        yield part, codes
+def _pieces(operands, start, stop, count):
+    """Yield parts of range(start, stop) and the values of each operand there."""
+    for several in zip(*(arrays.chunks(x, start, stop, count=count) for x in operands), strict=True):
+        yield several[0][0], [x for _, x in several]
+
+
+def _codes(caller, pieces, formats, start, shape, names="abc"):
+    """Return the codes of each operand's piece."""
+    return [
+        fmt.codes(caller, x) if isinstance(fmt, Integers) else narrow_codes_of(caller, x, fmt, start, name, shape)
+        for name, fmt, x in zip(names, formats, pieces, strict=False)
+    ]
+
+
+def _by_leading_bits(operands, formats, into, dtype: np.dtype, table: np.ndarray):
+    """Return what writes the results of pieces by a table of all codes, and tells whether all were in it; or None."""
+    codes = [_codes_by_leading_bits(x.dtype.newbyteorder("="), fmt) for x, fmt in zip(operands, formats, strict=True)]
+    first, last = codes[0], codes[-1]
+    if first is None or last is None or (len(formats) == 1 and first[0] == 0):  # whose bits are codes
+        return None
+    values, shift = float_paths.table_of_values(into, dtype), formats[1].bits if len(formats) == 2 else 0
+
+    def write(pieces, out):
+        a, b = (arrays.bits_of(x) for x in (pieces[0], pieces[-1]))
+        look_up = KERNELS.tables.look_up_pairs_of_floats
+        return not look_up(a, b, first, last, shift, arrays.bits_of(out), table, values)
+
+    return write
+
+
+@lru_cache(maxsize=64)
+def _codes_by_leading_bits(dtype: np.dtype, fmt) -> tuple[np.uint64, np.ndarray] | None:
+    """Return how many low bits of the values in a dtype are 0, and codes by the others; None where these are many."""
+    if dtype.name not in arrays.FLOATS or isinstance(fmt, Integers) or holding(dtype, fmt) != dtype:
+        return None
+    most = fmt.mantissa_bits if isinstance(fmt, FloatFormat) else max(fmt.bits - 3 - fmt.exponent_bits, 0)
+    low, word = floats.format_of(dtype.name).mantissa_bits - most, arrays.FLOATS[dtype.name]
+    count = 8 * dtype.itemsize - low
+    if count > TABLE_BITS:
+        return None
+    x = (np.arange(1 << count, dtype=word) << word(low)).view(dtype)
+    codes = floats.encode(x, fmt)
+    back = values_of(codes, fmt, dtype)
+    held = (x == back) | np.isnan(x) & np.isnan(back)
+    return np.uint64(low), np.where(held, codes, -1).astype(np.int32)
 
 
 def words_of(caller: str, dtype: np.dtype, fmt, name: str, shape):
     """Return what turns values (n,) of a dtype, of elements `start` and after, into words, and whose these are.
 
-    As `refimpl.ops.arithmetic_paths.reader` does for codes.  What is no value of the format is refused.
+    As `refimpl.ops.arithmetic_paths.reader` does for codes, a chunk at a time: the next may take the memory of the
+    last.  What is no value of the format is refused.
     """
     dtype = dtype.newbyteorder("=")
     own = floats.format_of(dtype.name) if dtype.name in arrays.FLOATS else None
@@ -333,10 +367,10 @@ def words_of(caller: str, dtype: np.dtype, fmt, name: str, shape):
     read, source = arithmetic_paths.reader(own)
     if fmt == own:
         return lambda x, start: read(arrays.bits_of(x)), source
-    nearest = float_paths.nearest(dtype, fmt)
+    nearest, space = float_paths.nearest(dtype, fmt), np.empty(arithmetic_paths.CHUNK, dtype)
 
     def checked(x, start):
-        back = np.empty_like(x)
+        back = space[: x.size]
         nearest(x, arrays.bits_of(back))
         same = x == back
         if not same.all() and not (same | np.isnan(x) & np.isnan(back)).all():
@@ -348,26 +382,23 @@ def words_of(caller: str, dtype: np.dtype, fmt, name: str, shape):
 
 def _calculate_in_float64(caller: str, operands, formats, into, rule: RoundingRule, out: np.ndarray, names) -> None:
     """Write the results of an operation that `refimpl.ops.arithmetic_paths` serves into out."""
-    shape, result, p3109 = out.shape, out.reshape(-1), is_p3109(*formats, into)
-    reads, sources = zip(
-        *(words_of(caller, x.dtype, fmt, name, shape) for x, fmt, name in zip(operands, formats, names, strict=False)),
-        strict=True,
-    )
-    compute = arithmetic_paths.computer(caller, sources, into, rule, p3109)
+    shape, result, p3109 = out.shape, arrays.bits_of(out.reshape(-1)), is_p3109(*formats, into)
     own, kind = into == floats.format_of(out.dtype.name), np.uint32 if into.bits <= 32 else np.uint64
-    decode = float_paths.decoder(KERNELS, into, out.dtype, out.size)
 
     def work(start, stop):
-        pieces = [arrays.chunks(x, start, stop, count=arithmetic_paths.CHUNK) for x in operands]
-        for several in zip(*pieces, strict=True):
-            part = several[0][0]
-            words = [read(x, part.start) for read, (_, x) in zip(reads, several, strict=True)]
-            found = arrays.bits_of(result)[part] if own else np.empty(part.stop - part.start, kind)
+        named = zip(operands, formats, names, strict=False)
+        read = [words_of(caller, x.dtype, fmt, name, shape) for x, fmt, name in named]
+        compute = arithmetic_paths.computer(caller, [source for _, source in read], into, rule, p3109)
+        decode = float_paths.decoder(KERNELS, into, out.dtype, out.size)
+        space = np.empty(0 if own else min(stop - start, arithmetic_paths.CHUNK), kind)
+        for part, pieces in _pieces(operands, start, stop, arithmetic_paths.CHUNK):
+            words = [words_in(x, part.start) for (words_in, _), x in zip(read, pieces, strict=True)]
+            found = result[part] if own else space[: part.stop - part.start]
             first_nan = compute(words, part.start, found)
             if first_nan >= 0:
                 refuse_nan(caller, part.start + first_nan, into, shape)
             if not own:
-                decode(found, arrays.bits_of(result)[part])
+                decode(found, result[part])
 
     arrays.in_threads(out.size, work)
 
@@ -388,8 +419,15 @@ def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence
         _calculate_in_float64(caller, operands, formats, into, rule, out, names)
         return arrays.alike(caller, out, like)
 
+    quick = None
+    if out.size > definitions.elements_left and tabulated:
+        quick = _by_leading_bits(operands, formats, into, dtype, table_of(caller, formats, into, rule))
+
     def work(start, stop):
-        for part, codes in _codes(caller, operands, formats, start, stop, names):
+        for part, pieces in _pieces(operands, start, stop, PIECE):
+            if quick is not None and quick(pieces, result[part]):
+                continue
+            codes = _codes(caller, pieces, formats, part.start, out.shape, names)
             found, _, first_nan = compute(caller, codes, formats, into, rule, part.start)
             if refuses_nan and first_nan >= 0:
                 refuse_nan(caller, part.start + first_nan, into, out.shape)
@@ -405,8 +443,8 @@ def told(caller: str, operands, fmt, tell: Callable[..., np.ndarray], dtype: Any
     operands, _ = _operands(caller, operands, formats, formats[0], names)
     out = np.empty(operands[0].shape, dtype)
     result = out.reshape(-1)
-    for part, codes in _codes(caller, operands, formats, 0, out.size, names):
-        result[part] = tell(codes, formats)
+    for part, pieces in _pieces(operands, 0, out.size, PIECE):
+        result[part] = tell(_codes(caller, pieces, formats, part.start, out.shape, names), formats)
     return out
 
 

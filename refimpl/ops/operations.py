@@ -315,8 +315,18 @@ def compute(
     def fill(columns):
         return _computed(name, columns, formats, into, rule, 0, "", p3109)[0]
 
-    key = (name, formats, into, rule.mode, rule.overflow, rule.nan, p3109)
+    key = _key(name, formats, into, rule, p3109)
     return tabulated(key, bits, codes, arrays.code_dtype(into.bits), fill, at_once), np.empty(0, np.uint8), -1
+
+
+def _key(name, formats, into, rule, p3109) -> Hashable:
+    return (name, formats, into, rule.mode, rule.overflow, rule.nan, p3109)
+
+
+def table_of(name: str, formats: tuple[Any, ...], into: Format, rule: RoundingRule) -> np.ndarray:
+    """Return the table in which `compute` looks results up, as far as it is filled."""
+    key = _key(name, formats, into, rule, spec.is_p3109(*formats, into))
+    return _entries(key, sum(fmt.bits for fmt in formats), arrays.code_dtype(into.bits))
 
 
 def _computed(name, codes, formats, into, rule, start, tininess, p3109) -> tuple[np.ndarray, np.ndarray, int]:

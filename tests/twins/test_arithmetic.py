@@ -11,7 +11,7 @@ from refimpl.formats import OVERFLOWS, PositFormat
 from refimpl.kernels import arithmetic as kernel
 from refimpl.kernels import float64_arithmetic
 from refimpl.kernels.float_codes import mode
-from refimpl.ops import arithmetic_paths, definitions
+from refimpl.ops import arithmetic, arithmetic_paths, definitions
 from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import operations as spec
 from refimpl.spec.random_bits import random_word
@@ -543,6 +543,32 @@ def test_values_have_the_results_of_their_codes_in_any_type(monkeypatch, kind):
                 continue
             expected = getattr(rf.codes, operation)(*codes[:count], fmt, **how)
             assert (rf.encode(got, fmt) == expected).all(), (name, operation)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name, into", [("float8_e4m3fnuz", "bfloat16"), ("float8_e5m2",) * 2, ("posit8_1",) * 2])
+def test_values_of_8_bits_are_looked_up_by_their_leading_bits(monkeypatch, name, into, kind):
+    monkeypatch.setattr(definitions, "elements_left", 0)
+    fmt, every = rf.format(name), np.indices((256, 256)).reshape(2, -1)
+    with np.errstate(all="ignore"):
+        a, b = x = [rf.decode(codes, fmt, dtype="float64").astype(kind) for codes in every]
+    x = [np.where((v == 0) & (np.arange(v.size) % 2 == 1), -v, v) for v in x]  # zeros of either sign
+    operations = [(rf.sub, rf.codes.sub, 2), (rf.div, rf.codes.div, 2), (rf.tanh, rf.codes.tanh, 1)]
+    first = [on_values(*x[:n], fmt, out_format=into) for on_values, _, n in operations]
+    with monkeypatch.context() as without:
+        without.setattr(arithmetic, "compute", None)  # which fills the tables
+        again = [on_values(*x[:n], fmt, out_format=into) for on_values, _, n in operations]
+    for (_, on_codes, n), once, twice in zip(operations, first, again, strict=True):
+        assert once.dtype == twice.dtype and (once.view(f"u{once.itemsize}") == twice.view(f"u{once.itemsize}")).all()
+        codes = [rf.encode(v, fmt) for v in x[:n]]
+        assert (rf.encode(once, into) == on_codes(*codes, fmt, out_format=into)).all()
+    strange = np.full(5000, np.nan, kind)
+    strange.view(f"u{strange.itemsize}")[:] += 1  # a NaN with low bits
+    assert np.isnan(rf.sub(strange, 0.0, fmt)).all()
+    a = np.resize(a, 5000)
+    a[4321] = 0.7
+    with pytest.raises(ValueError, match=r"sub: b\[4321\] is 0.7\d*; allowed is a value of"):
+        rf.sub(0.0, a, fmt)
 
 
 def test_a_value_that_is_not_one_of_the_format_is_named_in_a_long_array():
