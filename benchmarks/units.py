@@ -22,6 +22,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 DEPTHS = (128, 512, 2048, 4096, 8192)
 SUMS = ("hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8")
+TRAINED = ("exact", "float32", "blackwell-fp8", "hopper-fp8-promoted", "hopper-fp8", "hopper-fp8 of 5 bits")
 
 
 def arguments():
@@ -31,7 +32,7 @@ def arguments():
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--journal", metavar="FILE", default="units.jsonl", help="trainings done, a line each")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
 
@@ -113,36 +114,103 @@ def error():
     return found
 
 
-def training(seeds, epochs):
-    """Train by each kind of sum; return records."""
+def policy(sums):
+    """Return FP8's policy, scaled per tensor, whose products are added up in a way of `TRAINED`."""
+    from refimpl.nn import SUM_ROLES, Accumulator, Precision, Rounding
+
+    e4m3, e5m2 = (Rounding(format=f, scaling="current") for f in ("float8_e4m3fn", "float8_e5m2"))
+    how = {"float32": None, "exact": None, "hopper-fp8 of 5 bits": Accumulator(unit=narrow())}
+    how = how[sums] if sums in how else Accumulator(unit=sums)
+    roles = {"left operand": e4m3, "right operand": e4m3, "product gradient": e5m2}
+    return Precision(roles=roles | (dict.fromkeys(SUM_ROLES, how) if how else {}), loss_scale=1.0)
+
+
+def narrow():
+    """Return Hopper's unit with 5 fraction bits for its 13: if that does no harm, no harm can be seen here."""
+    from dataclasses import replace
+
+    from refimpl.formats.units import UNITS
+
+    return replace(UNITS["hopper-fp8"], fraction_bits=5)
+
+
+def bright(side=128, count=512, offset=0.002):
+    """Return images of noise, half of them brighter by a little: to be told apart by their sums alone."""
+    import numpy as np
+
+    from refimpl.data import Task
+
+    labels = np.arange(count) % 2
+    noise = np.random.default_rng(0).random((count, side, side, 1)) / 2 + 0.25
+    images = (noise + offset * (2 * labels - 1)[:, None, None, None]).astype(np.float32)
+    half = count // 2
+    parts = images[:half], labels[:half], images[half:], labels[half:]
+    return Task("brightness", *parts, classes=2, images_from="")
+
+
+def networks():
+    """Return {name: (function that makes a network, task, how it is trained)}."""
     import numpy as np
 
     import refimpl as rf
-    from refimpl.nn import SUM_ROLES, Accumulator, Precision, Rounding
-    from refimpl.nn.models import network
+    from refimpl.nn import layers
 
-    task = rf.data.load("latin-small-ten")
-    image, classes = task.train_images.shape[1:], task.classes
-    e4m3, e5m2 = (Rounding(format=f, scaling="current") for f in ("float8_e4m3fn", "float8_e5m2"))
-    roles = {"left operand": e4m3, "right operand": e4m3, "product gradient": e5m2}
-    found = []
-    print(f"\nFP8 training, {task.name}, {epochs} epochs, {seeds} seeds: test error, and less float32's sums (s.e.)")
-    for model in ("transformer", "resnet8"):
-        plain = None
-        for name in ("float32", "hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8"):
-            how = {} if name == "float32" else dict.fromkeys(SUM_ROLES, Accumulator(unit=name))
-            policy = Precision(roles=roles | how, loss_scale=1.0)
-            start = time.perf_counter()
-            fit = partial(rf.nn.fit, precision=policy, epochs=epochs)
-            runs = (fit(network(model, image, classes), task, seed=seed) for seed in range(seeds))
-            errors = np.array([run.test_error for run in runs])
-            plain = errors if plain is None else plain
-            off = errors - plain
-            spread = float(off.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")
-            record = {"model": model, "sums": name, "error": float(errors.mean()), "more": float(off.mean())}
-            found.append(record | {"standard error": spread, "seconds": time.perf_counter() - start})
-            print(f"{model:14}{name:22}{errors.mean():8.4f} {off.mean():+8.4f} ({spread:.4f})", flush=True)
-    return found
+    class Positive(layers.Linear):
+        def initialize(self, rng):
+            super().initialize(rng)
+            weight = self.parameters["weight"].data
+            np.abs(weight, out=weight)
+
+    def sums_of_pixels():
+        start = [layers.Round("input"), layers.Flatten(), Positive(128 * 128, 4), layers.BatchNorm(4), layers.ReLU()]
+        return layers.Sequential([*start, layers.Round("activation"), layers.Linear(4, 2), layers.Round("logits")])
+
+    letters = rf.data.load("latin-small-ten")
+    usual = {"epochs": 3, "batch_size": 64}
+    small = partial(rf.nn.models.transformer, features=16, heads=2, blocks=1)
+    return {
+        "transformer": (small, letters, usual),
+        "residual": (partial(rf.nn.models.resnet, channels=1, widths=(4, 8), blocks=1), letters, usual),
+        "16,384 positive": (
+            sums_of_pixels,
+            bright(),
+            {"epochs": 6, "batch_size": 16, "learning_rate": 0.001, "weight_decay": 0.0},
+        ),
+    }
+
+
+def training(seeds, journal):
+    """Train by each kind of sum what does not stand in the journal; print means, return records."""
+    import numpy as np
+
+    import refimpl as rf
+
+    known = [json.loads(line) for line in Path(journal).read_text().splitlines()] if Path(journal).exists() else []
+    records = {(r["network"], r["sums"], r["seed"]): r for r in known}
+    cases = networks()
+    for seed in range(seeds):
+        for name, (make, task, how) in cases.items():
+            for sums in TRAINED:
+                if (name, sums, seed) in records:
+                    continue
+                start = time.perf_counter()
+                run = rf.nn.fit(make(), task, precision=policy(sums), seed=seed, exact_sums=sums == "exact", **how)
+                record = {"network": name, "sums": sums, "seed": seed, "error": run.test_error}
+                record |= {"loss": run.history[-1]["loss"], "seconds": time.perf_counter() - start}
+                records[name, sums, seed] = record
+                with Path(journal).open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+    print(f"\nFP8 training, {seeds} seeds: test error and loss, less those by exact sums of the same seed (s.e.)")
+    for name in cases:
+        for sums in TRAINED:
+            line = f"{name:17}{sums:22}"
+            for field in ("error", "loss"):
+                both = [np.array([records[name, s, i][field] for i in range(seeds)]) for s in (sums, "exact")]
+                off = both[0] - both[1]
+                spread = off.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan")
+                line += f"{both[0].mean():10.4f} {off.mean():+8.4f} ({spread:.4f})"
+            print(line)
+    return list(records.values())
 
 
 def main():
@@ -154,7 +222,7 @@ def main():
     if "error" in given.only:
         records["error"] = error()
     if "training" in given.only:
-        records["training"] = training(given.seeds, given.epochs)
+        records["training"] = training(given.seeds, given.journal)
     if given.json:
         Path(given.json).write_text(json.dumps(records, indent=1))
 

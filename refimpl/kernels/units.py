@@ -10,8 +10,9 @@ An accumulator is a float64 that holds a value of float32 (float64 where the uni
 from typing import NamedTuple
 
 import numpy as np
+from numba.core import types
 
-from refimpl.kernels._compiled import compiled
+from refimpl.kernels._compiled import compiled, intrinsic
 from refimpl.kernels._fused import fused
 
 ALIGNED, PAIRWISE, FMA = range(3)
@@ -278,6 +279,22 @@ def _output(total, unit_exponent, u):
     return -value if total < 0 else value
 
 
+@compiled
+def split(x, bits, lowest, significands, exponents, kinds):
+    """Write the operands of values, float64, all flat: integers of so many fraction bits, the lowest exponent given."""
+    for i in range(x.size):
+        field = (np.float64(x[i]).view(np.int64) >> 52) & 2047
+        significands[i], exponents[i], kinds[i] = 0, -126, FINITE
+        if field == 2047:
+            kinds[i] = NAN if np.isnan(x[i]) else INFINITE
+            significands[i] = 0 if np.isnan(x[i]) else 1 if x[i] > 0.0 else -1
+        elif x[i] != 0.0:
+            exponent = max(field - 1023, np.int64(lowest))
+            significand = np.int64(x[i] * _power(bits - exponent))
+            if significand != 0:
+                significands[i], exponents[i] = significand, exponent
+
+
 # -- float32 arithmetic, and fused multiply-adds --------------------------------------------------------
 
 
@@ -300,22 +317,26 @@ def _halves(a, b, i, j, start, count, u):
 
 
 @compiled
-def aligned_products(sa, ea, sb, eb, out, u):
-    """Add the products to out, float64 (m, n), by groups of `terms` (k a multiple), all operands finite.
+def aligned_products(sa, ea, sb, eb, out, u, begin, end):
+    """Add the products to rows of a stack, out, float64 (s, m, n), by groups of `terms` (k a multiple), all finite.
 
-    sa, ea: int32 (m, k); sb, eb: int32 (k, n); u: a Unit that cuts toward zero, by exponents of factors, with all
-    carries, without scales of sums, whose sums have at most 53 bits and whose products are finite.
+    sa, ea: int32 (s, m, k); sb, eb: int32 (s, k, n); begin, end: of s * m rows.  u: a Unit that cuts toward zero, by
+    exponents of factors, with all carries, without scales of sums, whose sums have at most 53 bits; finite products.
     """
-    m, n, k = out.shape[0], out.shape[1], sa.shape[1]
+    m, n, k = out.shape[1], out.shape[2], sa.shape[2]
     lanes = 2 if u.halves else 1
     tops, sums = np.empty((2, COLUMNS), np.int32), np.empty((2, COLUMNS), np.int64)
     cs, ce = np.empty(COLUMNS, np.int64), np.empty(COLUMNS, np.int32)
     lead, drop = np.int64(max(u.bits - u.fraction, 0)), np.int32(max(u.fraction - u.bits, 0))
-    most = np.int32(63)
-    for i in range(m):
+    at_once = (2**31 - 1) // (1 << (max(u.bits, u.fraction) + 2))  # terms whose sum int32 holds
+    narrow = at_once > 3
+    at_once = at_once if narrow else u.terms
+    part = np.empty(COLUMNS, np.int32)
+    for number in range(begin, end):
+        s, i = number // m, number % m
         for first in range(0, n, COLUMNS):
             width = min(COLUMNS, n - first)
-            row = out[i, first : first + width]
+            row = out[s, i, first : first + width]
             registers = row.copy()
             if u.promote > 0:
                 row[:] = 0.0
@@ -330,17 +351,34 @@ def aligned_products(sa, ea, sb, eb, out, u):
                         top[j] = ce[j] if u.joined < 0 else np.int32(-(1 << 30))
                         total[j] = 0
                     for at in range(start + lane, start + u.terms, lanes):
-                        e, exponents = ea[i, at], eb[at, first : first + width]
+                        e, exponents = ea[s, i, at], eb[s, at, first : first + width]
                         for j in range(width):
                             top[j] = max(top[j], np.int32(e + exponents[j]))
-                    for at in range(start + lane, start + u.terms, lanes):
-                        s, e = np.int64(sa[i, at]), ea[i, at] - drop
-                        exponents, significands = eb[at, first : first + width], sb[at, first : first + width]
-                        for j in range(width):
-                            product = s * np.int64(significands[j])
-                            negative = product >> 63
-                            shift = np.int64(min(np.int32(top[j] - e - exponents[j]), most))
-                            total[j] += ((((product ^ negative) - negative) << lead >> shift) ^ negative) - negative
+                    for begins in range(start + lane, start + u.terms, lanes * at_once):
+                        ends = min(begins + lanes * at_once, start + u.terms)
+                        if narrow:
+                            part[:] = 0
+                            for at in range(begins, ends, lanes):
+                                _add_narrow(
+                                    sa[s, i, at] << lead,
+                                    ea[s, i, at] - drop,
+                                    sb[s, at, first : first + width],
+                                    eb[s, at, first : first + width],
+                                    top,
+                                    part,
+                                )
+                            for j in range(width):
+                                total[j] += part[j]
+                        else:
+                            for at in range(begins, ends, lanes):
+                                _add_wide(
+                                    sa[s, i, at] << lead,
+                                    ea[s, i, at] - drop,
+                                    sb[s, at, first : first + width],
+                                    eb[s, at, first : first + width],
+                                    top,
+                                    total,
+                                )
                 for j in range(width):
                     top, total = np.int64(tops[0, j]), sums[0, j]
                     if u.halves:
@@ -367,6 +405,39 @@ def aligned_products(sa, ea, sb, eb, out, u):
                         row[j] = 0.0
             if u.promote > 0:
                 row[:] = registers
+
+
+@intrinsic(lambda x, n: x >> n)
+def _shifted(context, x, n):
+    """Return x >> n of int32, neither below 0, n below 32: Numba would make int64 of it."""
+
+    def code(context, builder, signature, arguments):
+        return builder.lshr(*arguments)
+
+    return types.int32(types.int32, types.int32), code
+
+
+@compiled
+def _add_narrow(factor, exponent, significands, exponents, top, out):
+    """Add factor * significands, each cut toward zero in its place below the top, to out; all int32."""
+    factor, exponent, most = np.int32(factor), np.int32(exponent), np.int32(31)
+    for j in range(len(significands)):
+        product = np.int32(factor * significands[j])
+        negative = np.int32(product >> 31)
+        shift = min(np.int32(top[j] - exponent - exponents[j]), most)
+        kept = _shifted(np.int32((product ^ negative) - negative), shift)
+        out[j] += np.int32((kept ^ negative) - negative)
+
+
+@compiled
+def _add_wide(factor, exponent, significands, exponents, top, out):
+    """Do that in int64."""
+    factor, exponent, most = np.int64(factor), np.int32(exponent), np.int32(63)
+    for j in range(len(significands)):
+        product = factor * np.int64(significands[j])
+        negative = product >> 63
+        shift = np.int64(min(np.int32(top[j] - exponent - exponents[j]), most))
+        out[j] += ((((product ^ negative) - negative) >> shift) ^ negative) - negative
 
 
 @compiled

@@ -171,10 +171,17 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
             for side, (_, exponents, _), axis in zip((a, b), scales, (1, 0), strict=True):
                 side[1][:] += np.repeat(exponents, unit.block, axis=axis)
 
-        def columns(at, rows):
-            kernel.aligned_products(a[0][at][rows], a[1][at][rows], b[0][at], b[1][at], out[at][rows], record)
-
-        _each(out, y.shape[-2] * y.shape[-1], columns)
+        stacks = [v.reshape(-1, *v.shape[-2:]) for v in (*a[:2], *b[:2], out)]
+        if out.shape[-1] < min(out.shape[-2], kernel.COLUMNS):  # as many columns at once as there are
+            stacks = [np.ascontiguousarray(stacks[at].swapaxes(1, 2)) for at in (2, 3, 0, 1, 4)]
+        number, rows, columns = stacks[-1].shape
+        arrays.by_rows(
+            number * rows,
+            x.shape[-1] * columns,
+            lambda start, stop: kernel.aligned_products(*stacks, record, start, stop),
+        )
+        if not np.shares_memory(stacks[-1], out):
+            out[...] = stacks[-1].swapaxes(1, 2).reshape(out.shape)
         return
 
     if finite and _sums_at_once(unit, pair, record):
@@ -229,18 +236,15 @@ def _sums_at_once(unit: MatrixUnit, pair, record) -> bool:
 
 def _split(x: np.ndarray, fmt: FloatFormat, unit: MatrixUnit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return significands (integers, in units of the last mantissa bit), exponents and kinds of values."""
-    from refimpl.kernels.units import FINITE, INFINITE, NAN
+    from refimpl.kernels.units import INFINITE, NAN, split
 
-    kinds = np.where(np.isnan(x), NAN, np.where(np.isinf(x), INFINITE, FINITE)).astype(np.int8)
+    found = np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int8)
     bits = fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
     if bits > 23:  # float64, of which only the values are used
-        return np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32), kinds
-    finite = np.where(kinds == FINITE, x, 0.0)
-    exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)
-    significands = np.trunc(np.ldexp(finite, bits - exponents))
-    exponents[significands == 0] = -126
-    significands[kinds == INFINITE] = np.sign(x[kinds == INFINITE])
-    return significands.astype(np.int32), exponents.astype(np.int32), kinds
+        found[2][np.isinf(x)], found[2][np.isnan(x)] = INFINITE, NAN
+    else:
+        split(x.reshape(-1), bits, fmt.min_exponent, *(v.reshape(-1) for v in found))
+    return found
 
 
 def _record(kernel, unit: MatrixUnit, pair, scale_format) -> Any:

@@ -69,7 +69,7 @@ def conform(
         ``fma``, ``exp``, ``maximum_number``, ...; ``<``, ``==``, ... or ``lt``, ``eq``, ...; ``convert``, and
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
         `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
-        `identify_sum`; of a unit it may take a third argument, the first accumulator.
+        `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator.
     out_format : FloatFormat, PositFormat or a name, optional
         Of the results of `op`, by default that of the operands.
     unit, accumulate, order, chunk

@@ -18,7 +18,7 @@ only what is known by name is tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -33,6 +33,8 @@ from refimpl.ops import dot, quantize
 from refimpl.ops import sum as summed
 from refimpl.spec import float_codes
 from refimpl.spec.float_codes import Value
+from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.implementations.programs import Program
 from refimpl.testing.trees import Tree, first_of, groups_of, in_words, nested, nodes
 
 KINDS = ("sum", "dot", "matmul")
@@ -102,21 +104,41 @@ class _Box:
 
     def of(self, a: np.ndarray, b: np.ndarray) -> float:
         """Return the answer to factors, float64 (n,) each."""
-        self.calls += 1
-        x, y = (v.astype(self.dtype) for v in (a, b))
-        if self.kind == "sum":
-            found = self.function(x)
-        elif self.kind == "dot":
-            found = self.function(x, y)
-        else:
-            rows, columns = self.shape
-            found = self.function(np.tile(x, (rows, 1)), np.tile(y[:, None], (1, columns)))
-        return float(np.asarray(found).reshape(-1)[0])
+        return self.each([(a, b)])[0]
 
-    def powers(self, exponents: np.ndarray, signs: np.ndarray) -> float:
-        """Return the answer to terms sign * 2^exponent, by half of the exponent in each factor; sign 0 is no term."""
+    def each(self, cases: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+        """Return the answers to several pairs of factors; a program gets them all in one run."""
+        self.calls += len(cases)
+        given = [self._given(*(v.astype(self.dtype) for v in case)) for case in cases]
+        try:
+            if isinstance(self.function, Program):
+                answers: list = self.function.sums(given, self.fmt)
+            else:
+                answers = [self.function(*arguments) for arguments in given]
+        except Finding as finding:
+            raise ValueError(f"identify_sum: the program {finding}") from None
+        return [self._number(answer) for answer in answers]
+
+    def _given(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.kind == "sum":
+            return (x,)
+        if self.kind == "dot":
+            return x, y
+        rows, columns = self.shape
+        return np.tile(x, (rows, 1)), np.tile(y[:, None], (1, columns))
+
+    def _number(self, answer) -> float:
+        """Return the answer as a number: of an array the first element."""
+        try:
+            return float(np.asarray(answer).reshape(-1)[0])
+        except (TypeError, ValueError, IndexError):
+            returned = "what the function returned"
+            raise _arguments.wrong_kind("identify_sum", returned, answer, "a number, or an array of them") from None
+
+    def factors(self, exponents: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return factors of terms sign * 2^exponent, half of the exponent in each; sign 0 is no term."""
         first = exponents if self.kind == "sum" else exponents // 2
-        return self.of(signs * 2.0**first, 2.0 ** (exponents - first))
+        return signs * 2.0**first, 2.0 ** (exponents - first)
 
     def exponents(self, subnormal: bool) -> tuple[int, int]:
         """Return the exponents of the smallest and the largest power of two a term may be."""
@@ -139,16 +161,18 @@ def identify_sum(
 
     Parameters
     ----------
-    function : callable
+    function : callable or Program
         Of an array (terms,) for ``sum``; of two, (terms,) each, for ``dot``; of matrices (m, terms) and (terms, n) for
-        ``matmul``, of whose product the first element is looked at.  Deterministic.
+        ``matmul``, of whose product the first element is looked at; or a `Program` that does that on a pipe.
+        It gives the same answer to the same terms.
     kind : str
     terms : int
         2 to 4096.  An order often depends on it (blocks, unrolled loops): ask for the sizes you use.
     fmt : FloatFormat or its name
         The format of the operands, whose values alone are given.
     dtype : dtype, optional
-        What the function takes; by default float16, float32 or float64, whichever holds the format.
+        What the function takes; by default float16, float32 or float64, whichever holds the format.  (A program takes
+        codes of the format.)
     shape : (int, int)
         m and n for ``matmul``: libraries choose their loops by them.
     seed : int
@@ -161,8 +185,9 @@ def identify_sum(
     Raises
     ------
     TypeError, ValueError
-        For arguments out of range, a function that cannot be called so or does not answer with numbers, and where the
-        format's range is too narrow for what is accumulated: ones have to be swallowed.
+        For arguments out of range, a function that does not answer with numbers, or not twice with the same, a
+        program that misbehaves, and where the format's range is too narrow for what is accumulated: ones have to be
+        swallowed.  What the function itself raises goes through.
 
     Examples
     --------
@@ -179,6 +204,8 @@ def identify_sum(
     """
     _arguments.function("identify_sum", "function", function, "a function that adds")
     _arguments.choice("identify_sum", "kind", kind, KINDS)
+    if isinstance(function, Program) and function.operation != kind:
+        raise _arguments.wrong_value("identify_sum", "kind", kind, f"{function.operation!r}, what the program does")
     n = _arguments.integer("identify_sum", "terms", terms, _arguments.Interval(2, 4096))
     found = format(fmt)
     if not isinstance(found, FloatFormat) or not found.signed or not found.has_zero or not found.fits_float64:
@@ -203,7 +230,10 @@ def identify_sum(
         facts = _accumulator(box, n, tree) | _alignment(box, n, tree)
     own = _own_unit(box, tree, facts)
     probes = list(_probes(box, n, seed))
-    answers = [box.of(*probe) for probe in probes]
+    answers = box.each(probes)
+    if not _same(again := box.of(*probes[0]), answers[0]):
+        got = f"one that answers the same terms with {answers[0]} and with {again}"
+        raise ValueError(_arguments.message("identify_sum", "function", got, "one that is the same each time"))
 
     def foretells(candidate) -> bool:
         try:
@@ -242,42 +272,52 @@ def _scale(box: _Box, n: int) -> tuple[int, int] | None:
         options.append((min(high, 14), max(low, -24)))
     refused = ""
     for large, one in sorted(set(options), key=lambda pair: pair[1] - pair[0]):
-        ones = box.powers(np.full(n, one), np.ones(n))
+        ones = box.of(*box.factors(np.full(n, one), np.ones(n)))
         both = _left(box, n, 0, n - 1, large, one)
         if ones != n * 2.0**one or not math.isfinite(both):
-            refused = refused or f"{n} terms of 2^{one} give {ones}, and with 2^{large} and its opposite {both}"
+            refused = (
+                refused or f"{n} terms of 2^{one} with {ones}, {n - 2} with 2^{large} and its opposite with {both}"
+            )
             continue
         if both == n - 2 and all(_left(box, n, i, i + 1, large, one) == n - 2 for i in (0, n // 2 - 1) if i + 1 < n):
             return None if n > 2 else (large, one)
         return large, one
     raise ValueError(
-        _arguments.message("identify_sum", "function", f"one of whose answers {refused}", "one that adds them exactly")
+        _arguments.message("identify_sum", "function", f"one that answers {refused}", "one that adds them exactly")
     )
 
 
 def _left(box: _Box, n: int, i: int, j: int, large: int, one: int) -> float:
     """Return how many ones are left when terms i and j are M and -M."""
-    exponents, signs = np.full(n, one), np.ones(n)
-    exponents[[i, j]] = large
-    signs[j] = -1.0
-    return box.powers(exponents, signs) / 2.0**one
+    return _each_left(box, n, i, [j], large, one)[0]
+
+
+def _each_left(box: _Box, n: int, i: int, others: list[int], large: int, one: int) -> list[float]:
+    """Return how many ones are left when terms i and j are M and -M, for each j."""
+    cases = []
+    for j in others:
+        exponents, signs = np.full(n, one), np.ones(n)
+        exponents[[i, j]] = large
+        signs[j] = -1.0
+        cases.append(box.factors(exponents, signs))
+    return [answer / 2.0**one for answer in box.each(cases)]
 
 
 def _tree(box: _Box, n: int, large: int, one: int) -> Tree:
     """Return the tree of additions."""
     rng = np.random.default_rng(n)
 
-    def size(i: int, j: int) -> int:
-        """Return the number of leaves of the smallest subtree that holds both."""
-        left = _left(box, n, i, j, large, one)
-        if not 0 <= left <= n - 2 or left != int(left):
+    def sizes_of(i: int, others: list[int]) -> dict[int, int]:
+        """Return the numbers of leaves of the smallest subtrees that hold both terms."""
+        left = _each_left(box, n, i, others, large, one)
+        if not all(0 <= count <= n - 2 and count == int(count) for count in left):
             raise _NoTree
-        return n - int(left)
+        return {j: n - int(count) for j, count in zip(others, left, strict=True)}
 
     def subtree(leaves: list[int], sizes: dict[int, int] | None = None) -> Tree:
         node: Tree = leaves[0]
         if sizes is None:
-            sizes = {j: size(leaves[0], j) for j in leaves[1:]}
+            sizes = sizes_of(leaves[0], leaves[1:])
         count = 1
         for level in sorted({sizes[j] for j in leaves[1:]}):
             joining = [j for j in leaves[1:] if sizes[j] == level]
@@ -291,13 +331,13 @@ def _tree(box: _Box, n: int, large: int, one: int) -> Tree:
         """Yield the subtrees that meet at a level; all single leaves if the first is and a few pairs agree."""
         first = True
         while leaves:
-            sizes = {j: size(leaves[0], j) for j in leaves[1:]}
+            sizes = sizes_of(leaves[0], leaves[1:])
             mine = [leaves[0], *(j for j in leaves[1:] if sizes[j] < level)]
             leaves = [j for j in leaves if j not in set(mine)]
             yield subtree(mine, sizes)
             if first and len(mine) == 1 and len(leaves) > 2:
                 pairs = {tuple(sorted(rng.choice(leaves, 2, replace=False))) for _ in range(len(leaves).bit_length())}
-                if all(size(int(i), int(j)) == level for i, j in pairs):
+                if all(sizes_of(int(i), [int(j)])[int(j)] == level for i, j in pairs):
                     yield from leaves
                     return
             first = False

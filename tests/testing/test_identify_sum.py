@@ -1,5 +1,6 @@
 """How an unknown function adds is found from its answers alone: order, groups, widths, rounding, name."""
 
+import itertools
 import math
 
 import numpy as np
@@ -150,6 +151,13 @@ def test_ones_that_are_never_swallowed_are_refused_or_taken_for_exact():
         ({"fmt": "int8"}, "fmt is 'int8'; allowed is a float format"),
         ({"function": lambda x: x[0]}, "allowed is one that adds them exactly"),
         ({"shape": (1,)}, "allowed is a pair of sizes"),
+        ({"function": lambda x: None}, "what the function returned is None; allowed is a number"),
+        ({"function": lambda x: "many"}, "what the function returned is 'many'; allowed is a number"),
+        ({"function": lambda x: []}, "what the function returned is [] (list); allowed is a number"),
+        (
+            {"function": lambda x: np.nan},
+            "one that answers 32 terms of 2^0 with nan, 30 with 2^100 and its opposite with nan",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(arguments, message):
@@ -157,6 +165,17 @@ def test_what_cannot_be_asked_is_refused(arguments, message):
     with pytest.raises((TypeError, ValueError)) as error:
         identify_sum(function, **arguments)
     assert message in str(error.value)
+
+
+def test_a_function_that_answers_differently_each_time_is_refused():
+    """As sums of atomic additions may do, whose order differs from call to call: here terms are reversed at times."""
+    steps = itertools.cycle((1, 1, -1, -1))
+
+    def sums(x):
+        return np.cumsum(x[:: next(steps)] if len(set(np.abs(x).tolist())) == 8 else x)[-1]
+
+    with pytest.raises(ValueError, match="answers the same terms with .* and with .*; allowed is one that is the same"):
+        identify_sum(sums, terms=8)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from refimpl.testing.checks.report import CheckResult, Failure, Report
 from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import Finding, call
+from refimpl.testing.implementations.programs import Program
 from refimpl.testing.summation import identify_sum
 
 KINDS = ("sum", "dot", "matmul")
@@ -81,7 +82,9 @@ class Sums:
 
 def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float = 10.0, **how) -> Report:
     """Return the report of a function that sums; `refimpl.testing.conform` describes it."""
-    _arguments.function("conform", "implementation", implementation, "a function of arrays")
+    _arguments.function("conform", "implementation", implementation, "a function of arrays, or a Program")
+    if isinstance(implementation, Program) and implementation.operation != kind:
+        raise _arguments.wrong_value("conform", "op", kind, f"{implementation.operation!r}, what the program does")
     found = format_of(fmt)
     if not isinstance(found, FloatFormat) or not found.fits_float64:
         raise _arguments.wrong_kind("conform", "format of a sum", str(found), "a float format within float64")
@@ -96,7 +99,7 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
             c = np.zeros((len(a), b.shape[1]))
         right = expected.results(a, b, c)
         try:
-            got = _asked(implementation, kind, a, b, c, time_limit)
+            got = _asked(implementation, kind, found, a, b, c, time_limit)
         except Finding as finding:
             hints.append(f"{kind} {finding.text}")
             failure = Failure(kind, None, None, f"{kind} {finding.text}")
@@ -116,7 +119,8 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     diagnoses: tuple[str, ...] = tuple(_diagnoses(expected, implementation, seen)) if failed and not hints else ()
     diagnoses = diagnoses or tuple(dict.fromkeys(hints))[:1]
     hint = f"no unit or order known by name agrees with it: {', '.join(failed)}" if failed and not diagnoses else ""
-    name = getattr(implementation, "__name__", type(implementation).__name__)
+    own = type(implementation).__name__
+    name = str(implementation) if isinstance(implementation, Program) else getattr(implementation, "__name__", own)
     return Report(name, str(expected), tuple(results), diagnoses, hint)
 
 
@@ -133,16 +137,21 @@ def _third_argument(function: Callable) -> bool:
     return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) + kinds.count(inspect.Parameter.POSITIONAL_ONLY) > 2
 
 
-def _asked(function, kind: str, a, b, c, time_limit: float) -> np.ndarray:
+def _asked(function, kind: str, fmt, a, b, c, time_limit: float) -> np.ndarray:
     """Return what the function gives for every row of a and column of b, float64 (m, n)."""
     dtype = np.float32 if all((x.astype(np.float32) == x)[np.isfinite(x)].all() for x in (a, b)) else np.float64
     x, y = a.astype(dtype), b.astype(dtype)
+    shape = len(x), y.shape[1]
+    if isinstance(function, Program):
+        pairs = [(x[i], y[:, j]) for i, j in np.ndindex(shape)]
+        cases: list = [(x, y)] if kind == "matmul" else [pair[: 1 + (kind == "dot")] for pair in pairs]
+        return np.concatenate(function.limited(time_limit).sums(cases, fmt)).reshape(shape)
 
     def everything(_):
         if kind == "matmul":
             return np.asarray(function(x, y) if c is None else function(x, y, c.astype(dtype)), np.float64)
-        found = np.empty((len(x), y.shape[1]))
-        for i, j in np.ndindex(found.shape):
+        found = np.empty(shape)
+        for i, j in np.ndindex(shape):
             if kind == "sum":
                 found[i, j] = function(x[i])
             else:
@@ -150,7 +159,7 @@ def _asked(function, kind: str, a, b, c, time_limit: float) -> np.ndarray:
         return found
 
     longer = 1 if kind == "matmul" else len(x) * y.shape[1] / CALLS  # a call of which is one
-    return call(everything, np.zeros((len(x), y.shape[1])), time_limit=time_limit * max(1, longer))
+    return call(everything, np.zeros(shape), time_limit=time_limit * max(1, longer))
 
 
 def _smallest(a, b, c, bad) -> tuple[int, int]:
