@@ -12,7 +12,7 @@ import refimpl
 from refimpl.__main__ import main
 from refimpl._files import checked_line
 from refimpl.papers import catalogue
-from refimpl.papers.claim import VERDICTS, Bench, Chart, Finding, compare, less, like, more, paired, worst
+from refimpl.papers.claim import VERDICTS, Bench, Chart, Finding, compare, less, like, more, paired, sure, worst
 from refimpl.plots import chart
 
 CLAIMS = [(name, claim) for name in catalogue.NAMES for claim in catalogue.paper(name).claims]
@@ -41,6 +41,17 @@ def test_alike_is_within_the_margin_by_two_standard_errors():
     assert like((np.nan, np.nan), 0.01) == less((np.nan, np.nan)) == "does not hold here"
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_luck_decides_as_seldom_by_few_seeds_as_by_many(seeds):
+    """Of ways that are equally good, a claim of a gain holds, and fails, one time in 44: as of two standard errors."""
+    noise = np.random.default_rng(seeds).standard_normal((20_000, seeds))
+    mean, error = noise.mean(axis=1), noise.std(axis=1, ddof=1) / np.sqrt(seeds)
+    far = mean / error > sure(seeds)
+    assert abs(far.mean() - 0.02275) < 4 * np.sqrt(0.02275 / len(far))
+    for i in (np.argmax(far), np.argmin(far)):
+        assert (more(paired(noise[i], np.zeros(seeds))) == "holds") == far[i]
+
+
 def test_a_claim_is_as_good_as_its_worst_part():
     assert worst(VERDICTS) == "does not hold here"
     assert worst(["holds", "cannot be checked here"]) == "cannot be checked here"
@@ -51,7 +62,7 @@ def test_ways_are_compared_seed_by_seed():
     found = {"net": {"base": [0.1, 0.4], "worse": [0.3, 0.6]}, "other": {"base": [0.1, 0.2], "worse": [0.0, 0.1]}}
     both = compare(found, "base", {"worse": more}, title="")
     assert both.verdict == "does not hold here"
-    assert both.numbers["net, worse"]["less base"] == pytest.approx((0.2, 0.0))
+    assert both.numbers["net, worse"]["less base"] == pytest.approx((0.2, 0.0, 2))
     assert compare({"net": found["net"]}, "base", {"worse": more}, title="").verdict == "holds"
 
 

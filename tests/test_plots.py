@@ -138,6 +138,17 @@ def test_what_was_predicted_is_drawn_point_by_point():
     assert line(axes, "float32")[1].tolist() == [0.4, 0.4]
 
 
+def test_policies_are_told_apart_without_colour():
+    from refimpl.numerics.prediction import Trained
+
+    rows = [Trained(f"policy {i}", 0.1, 0.1, 0.4, 0, (0.1,)) for i in range(20)]
+    (axes,) = rf.plots.predicted(rows).axes
+    marks = {
+        (artist.get_marker(), artist.get_fillstyle()) for artist in axes.lines if artist.get_label() != "a mixture"
+    }
+    assert len(marks) == 20
+
+
 def test_running_sums_and_staircases_are_drawn_as_given():
     (axes,) = rf.plots.running_sums([0, 5], {"in turn": [0.0, 4.0]}, exact=[0, 5]).axes
     assert [v.tolist() for v in line(axes, "in turn")] == [[0, 5], [0, 4]]

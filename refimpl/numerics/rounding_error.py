@@ -71,8 +71,8 @@ def forward_error_bound(
     Parameters
     ----------
     model : Sequential
-        Trained, with the weights that the policy's network uses (as `refimpl.numerics.cast` makes
-        them); of the layers in the table above.
+        Trained, with the weights that the policy's network uses (as `refimpl.numerics.tolerance.cast`
+        makes them); of the layers in the table above.
     images : ndarray of float32, shape (n, height, width, channels)
     precision : Precision
         Formats of floating point, without scales.

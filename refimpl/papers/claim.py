@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 import refimpl
 from refimpl._arguments import choice
@@ -31,6 +32,7 @@ __all__ = [
     "Bench",
     "Chart",
     "Claim",
+    "Difference",
     "Finding",
     "Paper",
     "Table",
@@ -41,6 +43,7 @@ __all__ = [
     "more",
     "paired",
     "said",
+    "sure",
     "table",
     "worst",
 ]
@@ -49,7 +52,7 @@ Verdict = Literal["holds", "holds only with the flaw", "does not hold here", "ca
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 SURE = 2.0
-"""Standard errors that a difference must be away from what it is held to."""
+"""Standard errors that a difference of many seeds must be away from what it is held to; of few see `sure`."""
 
 
 @dataclass(frozen=True)
@@ -269,11 +272,35 @@ class Bench:
             self._cut = b""
 
 
-paired = paired_difference
-"""Mean of a - b over seeds, and its standard error."""
+class Difference(NamedTuple):
+    """Mean of a - b over seeds, its standard error, and how many seeds there are."""
+
+    mean: float
+    error: float
+    seeds: float = np.inf
 
 
-def said(difference: tuple[float, float]) -> str:
+def paired(a, b) -> Difference:
+    """Return the difference of two ways, seed by seed.
+
+    >>> paired([0.5, 0.25, 0.75], [0.25, 0.25, 0.25])
+    Difference(mean=0.25, error=0.14433756729740646, seeds=3)
+    """
+    return Difference(*paired_difference(a, b), len(a))
+
+
+def sure(seeds: float) -> float:
+    """Return the standard errors, of so many seeds, that are as seldom exceeded by luck as two of very many.
+
+    A standard error of few seeds is luck itself: the ratio follows Student's t, with one degree of freedom less.
+
+    >>> [round(sure(seeds), 2) for seeds in (2, 3, 5, 10, 100, np.inf)]
+    [13.97, 4.53, 2.87, 2.32, 2.03, 2.0]
+    """
+    return SURE if seeds == np.inf else float(stdtrit(seeds - 1, ndtr(SURE)))
+
+
+def said(difference: tuple[float, ...]) -> str:
     """Return a difference with its standard error as text.
 
     >>> said((-0.25, 0.125))
@@ -282,35 +309,35 @@ def said(difference: tuple[float, float]) -> str:
     return f"{difference[0]:+.4f} ({difference[1]:.4f})"
 
 
-def less(difference: tuple[float, float], by: float = 0.0) -> Verdict:
+def less(difference: tuple[float, ...], by: float = 0.0) -> Verdict:
     """Return the verdict on "a is less than b, by more than `by`", given `paired(a, b)`.
 
-    It holds where the difference is below by two standard errors, and does not where it is above by as much;
-    between them so many seeds cannot tell.
+    It holds where the difference is below by more standard errors than `sure` says, and does not where it is above by
+    as many; between them so many seeds cannot tell.  A mean and a standard error alone are those of very many.
 
-    >>> less((-0.3, 0.1)), less((0.3, 0.1)), less((-0.1, 0.1))
-    ('holds', 'does not hold here', 'cannot be checked here')
+    >>> less((-0.3, 0.1)), less((0.3, 0.1)), less((-0.1, 0.1)), less(Difference(-0.3, 0.1, 3))
+    ('holds', 'does not hold here', 'cannot be checked here', 'cannot be checked here')
     """
-    return _judge(-difference[0] - by, difference[1])
+    return _judge(-difference[0] - by, *difference[1:])
 
 
-def like(difference: tuple[float, float], within: float) -> Verdict:
+def like(difference: tuple[float, ...], within: float) -> Verdict:
     """Return the verdict on "a is no worse than b, by more than `within`", given `paired(a, b)` of errors or losses.
 
     >>> like((0.001, 0.002), 0.01), like((0.03, 0.002), 0.01), like((0.001, 0.02), 0.01)
     ('holds', 'does not hold here', 'cannot be checked here')
     """
-    return _judge(within - difference[0], difference[1])
+    return _judge(within - difference[0], *difference[1:])
 
 
-def more(difference: tuple[float, float], by: float = 0.0) -> Verdict:
+def more(difference: tuple[float, ...], by: float = 0.0) -> Verdict:
     """Return the verdict on "a is more than b, by more than `by`", given `paired(a, b)`."""
-    return _judge(difference[0] - by, difference[1])
+    return _judge(difference[0] - by, *difference[1:])
 
 
-def _judge(room: float, error: float) -> Verdict:
+def _judge(room: float, error: float, seeds: float = np.inf) -> Verdict:
     """Return whether something is surely above 0, surely below, or neither; nan, of what diverged, is below."""
-    least = SURE * error * (1 + 1e-9)  # of few seeds it is often exactly two standard errors, but for a last bit
+    least = sure(seeds) * error * (1 + 1e-9)  # of few seeds it is often exactly that, but for a last bit
     if room > least:
         return "holds"
     return "cannot be checked here" if room >= -least else "does not hold here"
@@ -319,7 +346,7 @@ def _judge(room: float, error: float) -> Verdict:
 def compare(
     found: Mapping[str, Mapping[str, Any]],
     baseline: str,
-    judges: Mapping[str, Callable[[tuple[float, float]], Verdict]],
+    judges: Mapping[str, Callable[[Difference], Verdict]],
     *,
     title: str,
     what: str = "test error",

@@ -32,7 +32,7 @@ USUAL = 64
 KEPT = 0.02
 """Of a matrix's inputs, those whose weights stay in 16 bits where outliers are looked for: at least one."""
 
-QUICK_OUT = "the largest of five sizes, three of five seeds, most of the training text"
+QUICK_OUT = "the largest of five sizes, most of the training text"
 
 
 def book(kind: str, bits: int, block: int, weights: list[np.ndarray]) -> CodeBook:
@@ -134,7 +134,7 @@ def train(features: int, blocks: int, part: float, seed: int) -> dict:
 
 def ladder(bench: Bench) -> list[list[dict]]:
     """Return what came of each size and seed."""
-    seeds, part = bench.seeds(5, 2), 0.15 if bench.quick else 0.4
+    seeds, part = bench.seeds(5), 0.15 if bench.quick else 0.4
     sizes = LADDER[:4] if bench.quick else LADDER
     found = bench.each(train, [(*size, part, seed) for size in sizes for seed in seeds], "language models")
     return [found[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(sizes))]

@@ -26,7 +26,21 @@ from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.evidence import METRICS
 from refimpl.numerics.tails import FORMATS, NUS
-from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, Verdict, compare, less, more, paired, table, worst
+from refimpl.papers.claim import (
+    Bench,
+    Chart,
+    Claim,
+    Finding,
+    Paper,
+    Verdict,
+    compare,
+    less,
+    more,
+    paired,
+    said,
+    table,
+    worst,
+)
 from refimpl.papers.studies import LIKE, WORSE, made, study
 
 OPERANDS = dict(zip(("activations", "weights", "gradients"), PRODUCT_ROLES, strict=True))
@@ -108,7 +122,7 @@ def errors(bench: Bench, groups: dict[str, tuple[str, str, dict[str, Way]]]) -> 
     return found
 
 
-EFFORT = {"mlp": (10, 5, 10), "cnn": (5, 5, 5), "transformer": (5, 5, 2)}
+EFFORT = {"mlp": (10, 5, 10), "cnn": (10, 5, 5), "transformer": (10, 5, 2)}
 """Seeds, seeds of a quick run, epochs."""
 
 
@@ -153,7 +167,7 @@ def fp8_converges(bench: Bench, planted: bool = False) -> Finding:
     title = "E4M3, gradients in E5M2"
     found = judged(bench, planted, operands, lambda *_: ways, {"stochastic gradients": LIKE}, title)
     nearest = [of["less float32"] for name, of in found.numbers.items() if name.endswith("to nearest")]
-    return replace(found, why=f"{found.why}; to nearest: " + ", ".join(f"{d:+.4f} ({e:.4f})" for d, e in nearest))
+    return replace(found, why=f"{found.why}; to nearest: " + ", ".join(map(said, nearest)))
 
 
 def rounding_matters(bench: Bench, planted: bool = False) -> Finding:
@@ -181,7 +195,7 @@ def bounded(bench: Bench) -> Finding:
     growth = np.log(found[0, ..., 0] / found[0, :, -1:, :, 0])  # from the Gaussian; (seeds, nu, format)
     verdicts = [less(paired(growth[:, heavy, i], np.full(len(seeds), np.log(1.5)))) for i in (1, 2)]
     verdicts += [more(paired(growth[:, k, 0], growth[:, k, i]), np.log(3)) for i in (1, 2) for k in range(heavy + 1)]
-    grown = [paired(growth[:, heavy, i], np.zeros(len(seeds))) for i in range(3)]
+    grown = [paired(growth[:, heavy, i], np.zeros(len(seeds)))[:2] for i in range(3)]
     said = ", ".join(f"{f} x {np.exp(g):.2f} (x/ {np.exp(e):.2f})" for f, (g, e) in zip(FORMATS, grown, strict=True))
     names = ["Gaussian" if nu == np.inf else f"{nu:g}" for nu in NUS]
     middle = np.median(found, axis=1)  # (scaling, nu, format, measure)

@@ -20,7 +20,21 @@ from refimpl.nn.presets import pure16
 from refimpl.numerics import certify
 from refimpl.numerics.sixteen_bit import batch_norm, first_adam_step, in_format
 from refimpl.numerics.tolerance import floating_point_error, predict, probabilities, tolerance
-from refimpl.papers.claim import Bench, Chart, Claim, Finding, Paper, compare, less, like, more, paired, table, worst
+from refimpl.papers.claim import (
+    Bench,
+    Chart,
+    Claim,
+    Finding,
+    Paper,
+    compare,
+    less,
+    like,
+    more,
+    paired,
+    said,
+    table,
+    worst,
+)
 from refimpl.peppp.configs import Configuration
 from refimpl.peppp.memory import count
 
@@ -276,21 +290,21 @@ def batches(bench: Bench) -> Finding:
     ]
     found = np.array(bench.each(train, cases, "training"))[:, 0].reshape(len(names), len(sizes), 2, len(seeds))
     gaps = found[:, :, 1] - found[:, :, 0]
-    rows, series, verdicts, said = [], {}, [], []
+    rows, series, verdicts, told = [], {}, [], []
     for i, name in enumerate(names):
         each = [paired(gap, np.zeros_like(gap)) for gap in gaps[i]]
-        series[name] = (list(sizes), [m for m, _ in each], [e for _, e in each])
-        for size, of, (mean, error) in zip(sizes, found[i], each, strict=True):
-            rows.append((name, size, *(f"{e.mean():.4f}" for e in of), f"{mean:+.4f} ({error:.4f})"))
+        series[name] = (list(sizes), [gap.mean for gap in each], [gap.error for gap in each])
+        for size, of, gap in zip(sizes, found[i], each, strict=True):
+            rows.append((name, size, *(f"{e.mean():.4f}" for e in of), said(gap)))
         grows = paired(gaps[i, -1], gaps[i, 0])
         verdicts.append(more(grows, by=0.005))
-        said.append(f"{name}: from batches of 8 to 128 the gap changes by {grows[0]:+.4f} ({grows[1]:.4f})")
+        told.append(f"{name}: from batches of 8 to 128 the gap changes by {said(grows)}")
     shown = table(
         "Batch sizes, as many steps of each", ("", "batch", "float32", "float16", "float16 less float32 (s.e.)"), rows
     )
     chart = Chart("gap", "What float16 alone loses", series, x="batch size", y="error less float32's", log="x")
     left_out = "twice the steps, 10 seeds" if bench.quick else ""
-    return Finding(worst(verdicts), "; ".join(said), {"rows": rows}, (shown,), (chart,), left_out)
+    return Finding(worst(verdicts), "; ".join(told), {"rows": rows}, (shown,), (chart,), left_out)
 
 
 def continued(bench: Bench) -> Finding:
@@ -301,10 +315,10 @@ def continued(bench: Bench) -> Finding:
     judged = compare(found, "float32", {way: functools.partial(like, within=WITHIN)}, title=title)
     half, end = (errors(bench, (way,), column=column) for column in (1, 2))
     falls = {group: paired(end[group][way], half[group][way]) for group in end}
-    rows = [(group, f"{mean:+.4f} ({error:.4f})") for group, (mean, error) in falls.items()]
+    rows = [(group, said(fall)) for group, fall in falls.items()]
     shown = table("Training loss at the end less that at the switch", ("", "difference (s.e.)"), rows)
     verdict = worst([judged.verdict, *map(less, falls.values())])
-    why = f"{judged.why}; the loss goes on falling in {sum(mean < 0 for mean, _ in falls.values())} of {len(falls)}"
+    why = f"{judged.why}; the loss goes on falling in {sum(fall.mean < 0 for fall in falls.values())} of {len(falls)}"
     left_out = LEFT_OUT if bench.quick else ""
     return Finding(verdict, why, judged.numbers, (*judged.tables, shown), judged.charts, left_out)
 

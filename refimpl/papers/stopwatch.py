@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from refimpl.papers.claim import SURE, paired
+from refimpl.papers.claim import paired, sure
 
 __all__ = ["ratio", "seconds"]
 
@@ -41,10 +41,11 @@ def seconds(
 
 
 def ratio(of: np.ndarray, to: np.ndarray) -> tuple[float, float, float]:
-    """Return how many times longer one takes than another (geometric mean), and its ends two standard errors off.
+    """Return how many times longer one takes than another (geometric mean), and its ends as far off as `sure` says.
 
     >>> [round(x, 6) for x in ratio(np.array([2.0, 8.0]), np.array([1.0, 4.0]))]
     [2.0, 2.0, 2.0]
     """
-    mean, error = paired(np.log(of), np.log(to))
-    return float(np.exp(mean)), float(np.exp(mean - SURE * error)), float(np.exp(mean + SURE * error))
+    mean, error, repeats = paired(np.log(of), np.log(to))
+    off = sure(repeats) * error
+    return float(np.exp(mean)), float(np.exp(mean - off)), float(np.exp(mean + off))

@@ -163,8 +163,8 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
 
     Parameters
     ----------
-    trained : sequence of refimpl.numerics.selection.Trained
-    baseline : refimpl.numerics.selection.Trained, optional
+    trained : sequence of refimpl.numerics.prediction.Trained
+    baseline : refimpl.numerics.prediction.Trained, optional
         float32's, drawn as a level.
     label : str
         Of the horizontal axis.
@@ -187,7 +187,8 @@ def predicted(trained, *, baseline=None, label: str = "metric", ax=None):
     ax.plot(x[mixed], y[mixed], "x", ms=5, color=ink(0.6), label="a mixture")
     for i, t in enumerate(t for t in trained if not t.name.startswith("mixture")):
         color, _, mark = _STYLES[i % len(_STYLES)]
-        ax.plot(t.metric, t.loss, mark, color=color, mfc=color if i < len(_STYLES) else "none", ls="", label=t.name)
+        fill = ("full", "none", "left", "top")[i // len(_STYLES) % 4]
+        ax.plot(t.metric, t.loss, mark, color=color, fillstyle=fill, ls="", label=t.name)
     if baseline is not None:
         ax.axhline(baseline.loss, color=ink(0.6), lw=1, ls="--", label="float32")
     for values, scale in ((x, ax.set_xscale), (y, ax.set_yscale)):

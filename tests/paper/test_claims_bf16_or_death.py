@@ -81,7 +81,7 @@ def test_bytes_are_codes_scales_and_16_bits_of_all_else():
 def test_a_trained_perceptron_is_served_in_every_way(monkeypatch):
     fit = rf.nn.fit
     monkeypatch.setattr(rf.nn, "fit", lambda *a, **k: fit(*a, **{**k, "epochs": 2}))
-    found = paper.train("mlp", 1.0, 0)
+    found = paper.train("mlp", 0)
     for of in found.values():
         assert of.keys() == {"16 bits", "ratios", *paper.WAYS} and len(of["ratios"]) == 3
         assert max(of["ratios"]) < 1 and of["int8 tuned"][2] < 0.55 * of["16 bits"][2]
@@ -93,7 +93,7 @@ def test_a_trained_perceptron_is_served_in_every_way(monkeypatch):
 def fake(ratio=0.5, **worse):
     """Return a stand-in for training: 90 % and 1 bit in 16 bits; ways lose points, and as many 0.01 bits."""
 
-    def train(network, part, seed):
+    def train(network, seed):
         lost = dict.fromkeys(paper.WAYS, 0.1) | {"int8 per tensor": 4.0, "int8": 2.0, "int8 SmoothQuant": 1.0}
         lost |= {name: 0.8 for name in paper.WAYS if name.endswith("clipped")} | {
             name.replace("_", " "): by for name, by in worse.items()

@@ -85,6 +85,7 @@ def scored(ed_mf, others):
         ((0.1, 0.2), (0.1, 0.2), "holds"),
         ((0.1, 0.2), (0.2, 0.1), "holds only with the flaw"),
         ((0.2, 0.1), (0.2, 0.1), "does not hold here"),
+        ((0.1, 0.2), (0.1, 0.1), "cannot be checked here"),
     ],
 )
 def test_outperforming_is_asked_of_both_rules(released_rule, one_rule, verdict):

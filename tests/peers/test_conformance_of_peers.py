@@ -10,7 +10,7 @@ import pytest
 import refimpl as rf
 
 conform = rf.testing.conform
-SCRIPT = Path(rf.__file__).parent.parent / "benchmarks/deviations_of_peers.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks/deviations_of_peers.py"
 
 
 def deviating(report):

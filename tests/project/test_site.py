@@ -1,6 +1,7 @@
 """The documentation site, as far as it can be told without building it, which .ci/run does."""
 
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 
@@ -46,3 +47,18 @@ def test_every_line_of_a_table_of_words_gives_what_it_says(page):
     assert len(rows) == len(re.findall(r"^\|.*rf\.", text, re.M)) >= 30
     for code, shown in rows:
         assert str(eval(code, {"rf": rf, "np": np})) == shown, code
+
+
+def test_names_of_the_package_that_docstrings_and_pages_mention_are_there():
+    root = SITE.parents[1]
+    pages = [*(root / "refimpl").rglob("*.py"), *(root / "tutorials").rglob("*.md"), root / "README.md"]
+    missing = set()
+    for page in [*pages, *(root / "tutorials").glob("*.py")]:
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"^ *(from|import) .*$|[\w./-]+\.(py|npz|rst|json)\b", "", text, flags=re.M)
+        for name in re.findall(r"\brefimpl(?:\.[A-Za-z_]\w*)+|`rf(?:\.[A-Za-z_]\w*)+", text):
+            try:
+                pkgutil.resolve_name(name.replace("`rf", "refimpl"))
+            except (ImportError, AttributeError):
+                missing.add((page.name, name))
+    assert missing == set()
