@@ -114,7 +114,7 @@ def test_exhaustive_trains_all_and_records_truth_and_comparison(trained, tmp_pat
 
 
 @pytest.mark.parametrize(("error", "none"), [(0.89, True), (0.7, False)])
-def test_where_nothing_beats_the_commonest_class_that_is_said_and_only_what_was_trained_recommended(
+def test_where_nothing_beats_the_majority_class_that_is_said_and_only_what_was_trained_recommended(
     monkeypatch, tmp_path, capsys, error, none
 ):
     guess = 1 - np.bincount(DIGITS.test_labels).max() / len(DIGITS.test_labels)
@@ -122,7 +122,7 @@ def test_where_nothing_beats_the_commonest_class_that_is_said_and_only_what_was_
     everywhere(monkeypatch, error, 0.0)
     said = advised(capsys, tmp_path)
     record = json.loads((tmp_path / "frontier.json").read_text())
-    assert (f"always answering the commonest class (error {guess:.3f}): none is recommended" in said) == none
+    assert (f"always answering the majority class (error {guess:.3f}): none is recommended" in said) == none
     assert not none or record["recommended"] in record["chosen"]
     assert ("the best of what was trained:" in said) == none and ("recommended:" in said) != none
     assert len(record["notes"]) == none

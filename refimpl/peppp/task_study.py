@@ -177,7 +177,7 @@ class TaskStudy(Study):
     def _judged(self, found: Estimate, cells: list[dict]) -> Estimate:
         """Return an estimate that says what the trainings say of how far to trust it.
 
-        Where none does better than always answering the commonest class, by more than two binomial standard errors, no
+        Where none does better than always answering the majority class, by more than two binomial standard errors, no
         configuration is recommended that was only predicted.
         """
         notes, labels = [], self.task.test_labels
@@ -186,7 +186,7 @@ class TaskStudy(Study):
         if not learned:
             notes.append(
                 f"no configuration that was trained does better, by two standard errors on {len(labels)} test images, "
-                f"than always answering the commonest class (error {guess:.3f}): none is recommended on a prediction; "
+                f"than always answering the majority class (error {guess:.3f}): none is recommended on a prediction; "
                 f"another --learning-rate or more --epochs may help"
             )
         best = min(cells, key=lambda cell: cell["error"])
