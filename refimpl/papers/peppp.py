@@ -278,10 +278,10 @@ def judged(found: Mapping[str, Scores], counts, left_out: str = "") -> Finding:
     improvement, measured errors known.
     """
     tables, charts, numbers = [], [], {}
-    beaten: dict[str, list[str]] = {}
+    behind: dict[str, list[str]] = {}
     verdicts: dict[str, list[Verdict]] = {rule: [] for rule in found}
     for rule, of in found.items():
-        rows, beaten[rule] = [], []
+        rows, behind[rule] = [], []
         for name, metrics in of.items():
             for metric in SCORED:
                 values = metrics[metric]
@@ -291,7 +291,7 @@ def judged(found: Mapping[str, Scores], counts, left_out: str = "") -> Finding:
                 if name in RIVALS and metric in ("convergence", "hyper_diff"):
                     verdicts[rule] += map(less, pairs)
                     for n, pair in zip(counts, pairs, strict=True):
-                        beaten[rule] += [f"by {name} in {metric} at n = {n}, {said(pair)}"] * (pair[0] >= 0)
+                        behind[rule] += [f"{name} in {metric} at n = {n}, {said(pair)}"] * (pair[0] >= 0)
         heads = ("method", "metric", f"{'/'.join(map(str, counts))} measurements", "ed-mf less it (s.e.)")
         remark = REMARK if rule == "as released" else ""
         tables.append(table(f"Each of {len(values[0])} data sets left out, {rule}", heads, rows, remark))
@@ -304,7 +304,7 @@ def judged(found: Mapping[str, Scores], counts, left_out: str = "") -> Finding:
     verdict = worst(verdicts["one rule"])
     if verdict == "does not hold here" and worst(verdicts["as released"]) == "holds":
         verdict = "holds only with the flaw"
-    why = "; ".join(f"{rule}: {'beaten ' + ', '.join(by[:3]) if by else 'never beaten'}" for rule, by in beaten.items())
+    why = "; ".join(f"{rule}: {'behind ' + ', '.join(by[:3]) if by else 'never behind'}" for rule, by in behind.items())
     return Finding(verdict, why, numbers, tuple(tables), tuple(charts), left_out)
 
 
