@@ -1,5 +1,7 @@
 """Training on a matrix unit: each of the three products of a layer is the unit's, scales taken off and put back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,7 @@ ROLES = {"left operand": E4M3, "right operand": E4M3, "product gradient": E5M2}
 
 
 def policy(unit, **more):
-    how = dict.fromkeys(SUM_ROLES, Accumulator(unit=unit)) if unit else {}
-    return Precision(roles=ROLES | how, loss_scale=1.0, **more)
+    return Precision(roles=ROLES, products=unit, loss_scale=1.0, **more)
 
 
 def scaled(x, fmt):
@@ -78,6 +79,60 @@ def test_what_is_predicted_is_the_unit_s_too():
     narrow, wide = (predict(model, task.test_images[:8], policy(u)) for u in ("hopper-fp8", None))
     assert narrow.shape == wide.shape and not np.array_equal(narrow, wide)
     assert np.abs(narrow - wide).max() < 0.05
+
+
+def test_products_of_a_policy_are_short_for_its_three_roles_of_sums():
+    narrow, wide = Accumulator(unit="hopper-fp8"), Accumulator(unit="blackwell-fp8")
+    by_roles = Precision(roles=ROLES | dict.fromkeys(SUM_ROLES, narrow), loss_scale=1.0)
+    assert policy("hopper-fp8") == by_roles and policy("hopper-fp8").seed(3) == by_roles.seed(3)
+    mixed = Precision(roles={"left gradient": wide}, products="hopper-fp8", layers={"2*": {"product": wide}})
+    found = [mixed.accumulator_of(role, layer) for role in SUM_ROLES for layer in ("2 Linear", "4 Linear")]
+    assert found == [wide, narrow, wide, wide, narrow, narrow]
+    assert replace(mixed, loss_scale=1.0).accumulator_of("product") == narrow
+
+
+def test_formats_are_chosen_among_those_that_the_unit_multiplies_and_trained_and_predicted_on_it():
+    """int8 is what would be chosen without; on the unit E4M3 and E5M2 are left, and whole tensors.
+
+    What has scales cannot be certified, on a unit or not; what has none is, on the unit.
+    """
+    task = rf.data.load("digits")
+    candidates = rf.numerics.candidates(["int8", "e4m3", "e5m2"], scalings=("tensor", "row"))
+    evidence = rf.numerics.measure(rf.nn.mlp(), task, candidates, steps=1)
+    assert rf.numerics.choose(evidence, tolerance=0.1).counts().keys() >= {"int8"}
+    chosen = rf.numerics.choose(evidence, tolerance=0.1, products="hopper-fp8")
+    assert set(chosen.counts()) <= {"float8_e4m3fn", "float8_e5m2"} and sum(chosen.counts().values()) == 9
+    how = chosen.precision()
+    assert {how.accumulator_of(role).unit for role in SUM_ROLES} == {"hopper-fp8"}
+    trained = rf.nn.fit(rf.nn.mlp(), task, precision=how, epochs=1, seed=0)
+    plain = rf.nn.fit(rf.nn.mlp(), task, precision=replace(how, roles={}), epochs=1, seed=0)
+    assert 0 < abs(trained.history[-1]["loss"] - plain.history[-1]["loss"]) < 0.01
+    images = task.test_images[:16]
+    on_another = Precision(layers=how.layers, products="blackwell-fp8", loss_scale=1.0)
+    assert not np.array_equal(predict(trained.model, images, how), predict(trained.model, images, on_another))
+    with pytest.raises(ValueError, match="there is no bound for left operand .* formats without scales"):
+        rf.numerics.certify(trained.model, images, how)
+    unscaled = Precision(roles=dict.fromkeys(ROLES, "float16"), products="hopper-f16", loss_scale=1.0)
+    certificate = rf.numerics.certify(trained.model, images, unscaled)
+    assert (certificate.delta <= certificate.bound).all() and certificate.delta.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("products", "message"),
+    [
+        ("hoper-fp8", "unknown unit 'hoper-fp8'; did you mean 'hopper-fp8'"),
+        ("blackwell-mxfp8", "allowed is a unit without block scales"),
+        ("hopper-f64", "allowed is a unit without block scales that accumulates in float32"),
+        ("hopper-bf16", "allowed is a unit for one of int8, .*; 'hopper-bf16' multiplies bfloat16"),
+    ],
+)
+def test_units_that_multiply_none_of_the_candidates_are_refused(products, message):
+    evidence = rf.numerics.measure(rf.nn.mlp(), rf.data.load("digits"), rf.numerics.candidates(), steps=1)
+    with pytest.raises(ValueError, match=message):
+        rf.numerics.choose(evidence, tolerance=0.1, products=products)
+    if "multiplies" not in message:
+        with pytest.raises(ValueError, match=message):
+            Precision(products=products)
 
 
 def test_operands_that_the_unit_does_not_multiply_are_refused_before_anything_is_trained():

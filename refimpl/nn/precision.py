@@ -57,7 +57,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from refimpl import _arguments as check
@@ -368,11 +368,14 @@ class Precision:
         What single layers do instead.  Patterns are those of the shell, for layers' names as
         `refimpl.nn.rounding_plan` prints them, such as ``"1 Convolution"`` or ``"*Linear"``;
         where several fit, the last one counts.
+    products : str or MatrixUnit, optional
+        A matrix unit, for ``Accumulator(unit=products)`` in the three roles of sums where `roles` says nothing else:
+        all products, forward and backward, are the unit's.
 
     Raises
     ------
     ValueError
-        If only one of low and high is given, for unknown roles, names and modes.
+        If only one of low and high is given, for unknown roles, names, modes and units.
 
     Examples
     --------
@@ -392,8 +395,12 @@ class Precision:
     gradients_rounded: GradientsRounded = "unscaled"
     roles: Mapping[str, Rounding | Accumulator | Format | str | None] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Rounding | Accumulator | Format | str | None]] = field(default_factory=dict)
+    products: InitVar[str | MatrixUnit | None] = None
 
-    def __post_init__(self):
+    def __post_init__(self, products):
+        if products is not None:
+            given = check.instance("Precision", "roles", self.roles, Mapping, "a dict of roles")
+            object.__setattr__(self, "roles", dict.fromkeys(SUM_ROLES, Accumulator(unit=products)) | dict(given))
         if (self.low is None) != (self.high is None):
             raise check.wrong_value("Precision", "(low, high)", (self.low, self.high), "both or neither")
         check.choice("Precision", "gradients_rounded", self.gradients_rounded, get_args(GradientsRounded))

@@ -13,7 +13,9 @@ import numpy as np
 
 from refimpl import _arguments as check
 from refimpl._display import Shown
-from refimpl.nn.precision import Precision, Rounding
+from refimpl.formats.units import MatrixUnit
+from refimpl.formats.units import unit as unit_of
+from refimpl.nn.precision import Accumulator, Precision, Rounding
 from refimpl.numerics.evidence import METRICS, Candidate, Evidence, Metric
 from refimpl.peppp.memory import Item, Memory
 
@@ -52,6 +54,8 @@ class Assignment(Shown):
     tolerance : float
     choices : tuple of Choice
         In the order of the evidence.
+    products : str or MatrixUnit, optional
+        The matrix unit whose products they are.
 
     Examples
     --------
@@ -66,6 +70,7 @@ class Assignment(Shown):
     metric: Metric
     tolerance: float
     choices: tuple[Choice, ...]
+    products: str | MatrixUnit | None = None
 
     def _shown(self):
         given = ", ".join(f"{name} to {n}" for name, n in self.counts().items())
@@ -74,11 +79,11 @@ class Assignment(Shown):
         return line, ("layer", "operand", "chosen", "bits", self.metric), rows
 
     def precision(self) -> Precision:
-        """Return the policy that rounds every operand as chosen, and nothing else."""
+        """Return the policy that rounds every operand as chosen, and nothing else; products are the unit's, if any."""
         layers: dict[str, dict[str, Rounding]] = {}
         for choice in self.choices:
             layers.setdefault(choice.layer, {})[choice.role] = choice.candidate.rounding
-        return Precision(layers=layers, loss_scale=1.0)
+        return Precision(layers=layers, loss_scale=1.0, products=self.products)
 
     def memory(self, bits: float | None = None) -> Memory:
         """Return what the operands take, those of one batch: each tensor once for each format it is in.
@@ -111,7 +116,9 @@ class Assignment(Shown):
         return {name: given.count(name) for name in names if name in given}
 
 
-def choose(evidence: Evidence, *, tolerance: float, metric: Metric = "backward error") -> Assignment:
+def choose(
+    evidence: Evidence, *, tolerance: float, metric: Metric = "backward error", products: str | MatrixUnit | None = None
+) -> Assignment:
     """Give each operand the candidate of fewest bits within the tolerance; of equal ones the best.
 
     Parameters
@@ -121,13 +128,16 @@ def choose(evidence: Evidence, *, tolerance: float, metric: Metric = "backward e
         The metric may be at most this; for ``noise``, minus the least ratio in decibels.
     metric : str
         One of `METRICS`.
+    products : str or MatrixUnit, optional
+        A matrix unit: of the candidates those that it multiplies.  Its sums are no part of the metric;
+        `refimpl.numerics.sum_bound` and `certify` bound what they add.
 
     Raises
     ------
     TypeError, ValueError
-        For something else than evidence, an unknown metric, a tolerance that is not a number, and where no
-        candidate is within it for some operand: that operand is named for which the best candidate
-        is farthest off, and the least tolerance that all can meet.
+        For something else than evidence, an unknown metric or unit, a unit that multiplies no candidate, a tolerance
+        that is not a number, and where no candidate is within it for some operand: that operand is named for which
+        the best candidate is farthest off, and the least tolerance that all can meet.
 
     Examples
     --------
@@ -139,10 +149,11 @@ def choose(evidence: Evidence, *, tolerance: float, metric: Metric = "backward e
     """
     check_evidence("choose", evidence, metric)
     tolerance = check.number("choose", "tolerance", tolerance)
-    hardest = max(evidence.operands, key=lambda key: evidence.value(key, metric).min())
+    able = _multiplied(evidence, products)
+    hardest = max(evidence.operands, key=lambda key: evidence.value(key, metric)[able].min())
     values = evidence.value(hardest, metric)
-    if values.min() > tolerance:
-        best = int(values.argmin())
+    if values[able].min() > tolerance:
+        best = able[int(values[able].argmin())]
         raise ValueError(
             f"choose: no candidate has a {metric} of at most {tolerance:g} for the {hardest[1]} of "
             f"{hardest[0]!r}; the closest is {evidence.candidates[best].name} with {values[best]:.4g}: "
@@ -153,11 +164,28 @@ def choose(evidence: Evidence, *, tolerance: float, metric: Metric = "backward e
         costs = [
             (candidate.bits(operand.shape, of_images=operand.of_images, role=operand.role), value, i)
             for i, (candidate, value) in enumerate(zip(evidence.candidates, evidence.value(key, metric), strict=True))
-            if value <= tolerance
+            if value <= tolerance and i in able
         ]
         bits, value, i = min(costs)
         choices.append(Choice(*key, evidence.candidates[i], float(value), bits))
-    return Assignment(evidence, metric, tolerance, tuple(choices))
+    return Assignment(evidence, metric, tolerance, tuple(choices), products)
+
+
+def _multiplied(evidence: Evidence, products: str | MatrixUnit | None) -> list[int]:
+    """Return the places of the candidates that a unit multiplies, all without one."""
+    if products is None:
+        return list(range(len(evidence.candidates)))
+    Accumulator(unit=products)  # refuses what no training runs on
+    taken = unit_of(products, "choose").operands
+    roundings = [candidate.rounding for candidate in evidence.candidates]
+    able = [i for i, r in enumerate(roundings) if r.format.name in taken and r.per == "tensor"]
+    if not able:
+        names = ", ".join(candidate.name for candidate in evidence.candidates)
+        about = repr(products) if isinstance(products, str) else "the unit"
+        raise check.wrong_value(
+            "choose", "products", products, f"a unit for one of {names}", f"{about} multiplies {', '.join(taken)}"
+        )
+    return able
 
 
 def check_evidence(caller: str, evidence: Evidence, metric: Metric) -> None:
