@@ -84,6 +84,18 @@ def _of_float64(x, divisors, out):
             out[row, i] = _word(np.int64(kept).view(np.float64), divisor, usual, negative, out)
 
 
+@compiled
+def quotients_of_float32(x, divisors, out):
+    """Do as `quotients` for float32 that the machine takes as they are; subnormal ones, too."""
+    for row in range(x.shape[0]):
+        divisor, some = divisors[row], divisors[row] > 0
+        for i in range(x.shape[1]):
+            magnitude = np.uint32(x[row, i] & ~_SIGN32)
+            usual = magnitude != np.uint32(0) and some
+            value = np.float64(magnitude.view(np.float32))
+            out[row, i] = _word(value, divisor, usual, np.uint32(x[row, i] & _SIGN32), out)
+
+
 def _word(value, divisor, usual, sign, out):
     """Return the bits of value / divisor above zero, or of zero, and a sign bit, rounded to odd, for `out`."""
     return (float32_word if out.itemsize == 4 else float64_word)(value, divisor, usual, sign)

@@ -16,7 +16,7 @@ from numba import types
 from refimpl.kernels._by_address import by_address
 from refimpl.kernels._compiled import compiled
 from refimpl.kernels._memory import copy
-from refimpl.kernels.block_quotients import float32_word, float64_word
+from refimpl.kernels.block_quotients import float32_word, quotients_of_float32
 from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
 from refimpl.kernels.float32_stochastic import quantize_stochastic_from
 from refimpl.kernels.random_bits import fill
@@ -158,11 +158,18 @@ call_round_part, ROUND_PART = by_address(round_part, _FLOATS, _FLOATS, types.int
 
 
 @compiled
-def _block_exponent(x, site):
-    """Return the exponent of the scale of a block, by OCP's rule, from -127 to 127; 128 if not all of it is finite."""
-    bits = np.float32(largest_magnitude(x)).view(np.uint32)
-    field = np.int64(np.uint32(bits >> np.uint32(23)))
-    return 128 if field == 255 else max(field - 127 - site[0].top_exponent, -127)
+def _tops(x, size):
+    """Return the largest magnitude of each block of so many neighbours in rows (rows, n), NaN if there is one."""
+    bits, blocks = x.view(np.uint32), (x.shape[1] + size - 1) // size
+    tops = np.empty((x.shape[0], blocks), np.uint32)
+    for row in range(x.shape[0]):
+        for k in range(blocks):
+            top = np.uint32(0)
+            for i in range(k * size, min((k + 1) * size, x.shape[1])):  # slices would take longer than the loop
+                magnitude = np.uint32(bits[row, i] & _MAGNITUDE)
+                top = magnitude if magnitude > top else top
+            tops[row, k] = top
+    return tops.view(np.float32)
 
 
 @compiled
@@ -175,25 +182,24 @@ def _power(exponent):
 @compiled
 def round_blocks(x, out, site, noise, round):
     """Round float32 (rows, n) into out, neighbours in a row sharing a scale, a power of two; a spoilt block is NaN."""
-    size, flat = site[0].block, out.reshape(-1)
-    exponents = np.empty((x.shape[0], (x.shape[1] + size - 1) // size), np.int16)
+    size, flat, exponents = site[0].block, out.reshape(-1), _tops(x, site[0].block).view(np.int32)
     for row in range(x.shape[0]):
         for k in range(exponents.shape[1]):
-            a, b = x[row, k * size : (k + 1) * size], out[row, k * size : (k + 1) * size]
-            e = _block_exponent(a, site)
+            field = exponents[row, k] >> np.int32(23)  # by OCP's rule, from -127 to 127; 128 if not all of it is finite
+            e = np.int64(128 if field == 255 else max(np.int64(field) - 127 - site[0].top_exponent, -127))
             exponents[row, k] = e
             factor = _power(-e) if e < 128 else np.float32(0)
-            for i in range(a.size):
-                b[i] = a[i] * factor if e < 128 else np.float32(0)
+            for i in range(k * size, min((k + 1) * size, x.shape[1])):
+                out[row, i] = x[row, i] * factor if e < 128 else np.float32(0)
     quiet = noise.copy()
     quiet[COUNTING] = 0
     call_round_part(round, flat, flat, 0, site, quiet)
     for row in range(x.shape[0]):
         for k in range(exponents.shape[1]):
-            b, e = out[row, k * size : (k + 1) * size], np.int64(exponents[row, k])
+            e = np.int64(exponents[row, k])
             factor = _power(e) if e < 128 else np.float32(np.nan)
-            for i in range(b.size):
-                b[i] = b[i] * factor
+            for i in range(k * size, min((k + 1) * size, x.shape[1])):
+                out[row, i] = out[row, i] * factor
     _count(x.reshape(-1), flat, site, noise)
 
 
@@ -209,28 +215,22 @@ def _count(x, out, site, noise):
 @compiled
 def _divisors(x, site):
     """Return what each block of float32 (rows, n) is divided by, its scale times the tensor's; NaN for spoilt ones."""
-    s = site[0]
-    blocks = (x.shape[1] + s.block - 1) // s.block
-    found, top = np.empty((x.shape[0], blocks), np.float64), np.float32(0)
-    for row in range(x.shape[0]):
-        for k in range(blocks):
-            largest = largest_magnitude(x[row, k * s.block : (k + 1) * s.block])
-            found[row, k] = largest if largest < np.inf else np.nan
-            top = largest if largest < np.inf and largest > top else top
+    s, shaped, top = site[0], _tops(x, site[0].block), np.float32(0)
+    tops = shaped.reshape(-1)
+    for i in range(tops.size):
+        top = tops[i] if tops[i] < np.inf and tops[i] > top else top
     # one division, and one rounding to float32: of 24 bits by so few no quotient lies so near the middle of two
     tensor = np.float64(max(np.float32(np.float64(top) / (s.top_scale * s.top)), np.float32(2.0**-149)))
     tensor = tensor if top > 0 else np.float64(1)
-    scales = np.empty(found.size, np.uint32)
-    for i in range(found.size):
-        largest = found.reshape(-1)[i]
-        usual = largest > 0
-        scales[i] = float32_word(largest if usual else 1.0, s.top * tensor, usual, np.uint32(0))
+    scales, most = np.empty(tops.size, np.uint32), s.top * tensor
+    for i in range(tops.size):
+        scales[i] = float32_word(np.float64(tops[i]), most, tops[i] > 0, np.uint32(0))
     quantize_ties_to_even(scales, scales, _target(s.of_scales))
-    for i in range(found.size):
-        scale = np.float64(np.uint32(scales[i]).view(np.float32))
-        at = found.reshape(-1)
-        at[i] = np.nan if at[i] != at[i] else (scale if scale > 0 else 1.0) * tensor
-    return found
+    divisors, values = np.empty(tops.size, np.float64), scales.view(np.float32)
+    for i in range(tops.size):
+        scale = values[i] if values[i] > 0 else np.float32(1)
+        divisors[i] = np.float64(scale) * tensor if tops[i] < np.inf else np.nan
+    return divisors.reshape(shaped.shape)
 
 
 @compiled
@@ -251,51 +251,46 @@ def _round_stochastically(quotients, words, out, s):
 
 
 @compiled
+def _round_rows(x, out, divisors, start, site, noise):
+    """Round float32 (rows, n) into out, each row over a divisor; of a tensor, from element `start` on."""
+    s, flat = site[0], out.reshape(-1)
+    bits = out.view(np.uint32)
+    if s.how == STOCHASTIC:
+        longs, skipped = np.empty(x.shape, np.uint64), start % 4
+        quotients_of_float32(x.view(np.uint32), divisors, longs)
+        words = np.empty((skipped + x.size + 3) // 4 * 4, np.uint32)
+        fill(words, np.uint64(start // 4), noise[SEED], noise[FIRST_STREAM] + s.stream)
+        _round_stochastically(longs.reshape(-1).view(np.float64), words[skipped:], flat, s)
+    else:
+        quotients_of_float32(x.view(np.uint32), divisors, bits)
+        quantize_ties_to_even(bits.reshape(-1), bits.reshape(-1), _target(s))
+    for row in range(x.shape[0]):
+        divisor = divisors[row]
+        for i in range(x.shape[1]):
+            out[row, i] = np.float32(np.float64(out[row, i]) * divisor)
+
+
+@compiled
 def round_two_levels(x, out, site, noise, round):
     """Round float32 (rows, n) into out as NVFP4 does: neighbours in a row share a scale, and all of them another.
 
     `round` is not asked: of quotients, which are longer than float32, it does not know.
     """
-    s, divisors = site[0], _divisors(x, site)
-    stochastic, target = s.how == STOCHASTIC, _target(s)
-    at_once = max(CHUNK // s.block, 1) * s.block  # of a long row; and as many rows as that, of short ones
-    rows_at_once = max(at_once // max(x.shape[1], 1), 1)
-    most = min(at_once, x.shape[1]) if rows_at_once == 1 else rows_at_once * x.shape[1]
-    longs, words = np.empty(most if stochastic else 0, np.float64), np.empty((most + 3) // 4 * 4 + 4, np.uint32)
-    for top in range(0, x.shape[0], rows_at_once):
-        bottom = min(top + rows_at_once, x.shape[0])
-        for left in range(0, x.shape[1], at_once):
-            right = min(left + at_once, x.shape[1])
-            width, start = right - left, top * x.shape[1] + left
-            skipped, size = start % 4, (bottom - top) * width
-            if stochastic:
-                drawn = words[: (skipped + size + 3) // 4 * 4]
-                fill(drawn, np.uint64(start // 4), noise[SEED], noise[FIRST_STREAM] + s.stream)
-            into = out.reshape(-1)[start : start + size]
-            bits = into.view(np.uint32)
-            for row in range(top, bottom):
-                for k in range(left // s.block, (right + s.block - 1) // s.block):
-                    divisor, end = divisors[row, k], min((k + 1) * s.block, right)
-                    place = (row - top) * width - left
-                    for i in range(k * s.block, end):
-                        value = np.float64(x[row, i])
-                        usual = value != 0 and divisor > 0
-                        sign = np.uint32(np.float32(x[row, i]).view(np.uint32) & np.uint32(1 << 31))
-                        if stochastic:
-                            word = float64_word(abs(value), divisor, usual, sign)
-                            longs[place + i] = np.uint64(word).view(np.float64)
-                        else:
-                            bits[place + i] = float32_word(abs(value), divisor, usual, sign)
-            if stochastic:
-                _round_stochastically(longs[:size], words[skipped:], into, s)
-            else:
-                quantize_ties_to_even(bits, bits, target)
-            for row in range(top, bottom):
-                for k in range(left // s.block, (right + s.block - 1) // s.block):
-                    divisor, end = divisors[row, k], min((k + 1) * s.block, right)
-                    for i in range(k * s.block, end):
-                        j = (row - top) * width - left + i
-                        into[j] = np.float32(np.float64(into[j]) * divisor)
+    size, length, divisors = site[0].block, x.shape[1], _divisors(x, site)
+    if length <= size or length % size == 0:
+        width = max(min(length, size), 1)
+        a, b, by, step = x.reshape(-1, width), out.reshape(-1, width), divisors.reshape(-1), max(CHUNK // width, 1)
+        for top in range(0, a.shape[0], step):
+            part = slice(top, top + step)
+            _round_rows(a[part], b[part], by[part], top * width, site, noise)
+    else:
+        full = length // size
+        middle = full * size
+        for row in range(x.shape[0]):
+            a, b, by, start = x[row, :middle], out[row, :middle], divisors[row], row * length
+            _round_rows(a.reshape(full, size), b.reshape(full, size), by[:full], start, site, noise)
+            a, b = x[row, middle:], out[row, middle:]
+            _round_rows(a.reshape(1, -1), b.reshape(1, -1), by[full:], start + middle, site, noise)
     _count(x.reshape(-1), out.reshape(-1), site, noise)
 
 
