@@ -12,7 +12,8 @@ a torch dtype                   torch's function of this name, on tensors
 a `Program`                     on a pipe: a code a word, a case a line, for a code a line
 ==============================  ============================================================
 
-Of comparisons and predicates truths come back, or 0 and 1; of conversions integers.
+Of comparisons and predicates truths come back, or 0 and 1; of conversions integers.  What is an integer (n of
+``scaleb``, the operand of ``from_int32``) is given as one, and to a program as its bits.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.implementations import Implementation, numpy_dtype
 from refimpl.testing.implementations.programs import Program
-from refimpl.testing.operations.operation import NUMBER, Operation, decoded, encoded
+from refimpl.testing.operations.operation import NUMBER, Operation, Whole, decoded, encoded
 
 NUMPY = {  # names of NumPy, where they are others
     "sub": "subtract", "mul": "multiply", "div": "divide", "recip": "reciprocal", "negate": "negative",
     "maximum_number": "fmax", "minimum_number": "fmin", "round_to_integral": "rint", "pow": "power", "atan2": "arctan2",
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "is_nan": "isnan", "is_infinite": "isinf", "is_finite": "isfinite", "is_sign_minus": "signbit",
+    "scaleb": "ldexp", "is_nan": "isnan", "is_infinite": "isinf", "is_finite": "isfinite", "is_sign_minus": "signbit",
 }  # fmt: skip
 
 
@@ -73,10 +74,14 @@ class Asked:
     def __call__(self, codes: Sequence[np.ndarray], random: np.ndarray | None = None) -> Got:
         """Return the results of codes (uint64 (n,) each); raise Finding for anything else."""
         formats = self.operation.formats
-        if self.on == "values":
-            given = [decoded(c, fmt).astype(self.dtype) for c, fmt in zip(codes, formats, strict=True)]
-        else:
-            given = [c.astype(code_dtype(fmt.bits)) for c, fmt in zip(codes, formats, strict=True)]
+        given = []
+        for c, fmt in zip(codes, formats, strict=True):
+            if isinstance(fmt, Whole) and not isinstance(self.function, Program):
+                given.append(fmt.integers(c).astype(f"{'i' if fmt.signed else 'u'}{code_dtype(fmt.bits).itemsize}"))
+            elif self.on == "values":
+                given.append(decoded(c, fmt).astype(self.dtype))
+            else:
+                given.append(c.astype(code_dtype(fmt.bits)))
         more = () if random is None else (random,)
         if self.scalar is None:
             self.scalar = self._takes_numbers_alone([x[:2] for x in (*given, *more)])
@@ -151,7 +156,7 @@ def _holding(inputs: Sequence[str], operation: Operation) -> np.dtype:
     for name in inputs:
         wide = format_of(name)
         assert isinstance(wide, FloatFormat)
-        if all(_holds(wide, fmt) for fmt in operation.formats):
+        if all(_holds(wide, fmt) for fmt in (*operation.formats, operation.into) if not isinstance(fmt, Whole)):
             return np.dtype(name)
     return np.dtype(np.float64)
 
@@ -177,7 +182,7 @@ def _one_by_one(function: Callable) -> Callable:
 def _of_numpy(dtype: np.dtype, operation: Operation) -> Callable:
     name = NUMPY.get(operation.name, operation.name)
     function = getattr(np, name, None)
-    if operation.name == "convert":
+    if operation.name == "convert" or isinstance(operation.formats[0], Whole):
         function = _identity
     elif operation.integer:
         signed, bits = operation.integer
@@ -191,7 +196,8 @@ def _of_numpy(dtype: np.dtype, operation: Operation) -> Callable:
     into = _dtype_of(operation, dtype)
 
     def on_codes(*columns):
-        found = function(*(c.view(dtype) for c in columns))
+        pairs = zip(columns, operation.formats, strict=True)
+        found = function(*(c if isinstance(fmt, Whole) else c.view(dtype) for c, fmt in pairs))
         if operation.kind != NUMBER:
             return found
         return found.astype(into).view(f"u{into.itemsize}")
@@ -205,7 +211,7 @@ def _identity(x):
 
 def _dtype_of(operation: Operation, dtype: np.dtype) -> np.dtype:
     """Return the dtype of results: that of the operands where the format is the same, else that of its name."""
-    if operation.into == operation.formats[0]:
+    if operation.into == operation.formats[0] or isinstance(operation.formats[0], Whole):
         return dtype
     try:
         return np.dtype(operation.into.name)

@@ -9,9 +9,10 @@ from refimpl.formats import FloatFormat, PositFormat
 from refimpl.spec import float_codes, posits
 from refimpl.spec.float_codes import Value
 from refimpl.testing.expected.explain import shortest
-from refimpl.testing.operations.operation import NUMBER, RELATIONS, Number, Operation
+from refimpl.testing.operations.operation import NUMBER, RELATIONS, Number, Operation, Whole
 
 NAMES = {1: ("a",), 2: ("a", "b"), 3: ("a", "b", "c")}
+OF_OPERANDS = {"clamp": ("a", "low", "high"), "scaleb": ("a", "n")}
 DIGITS = 17  # of an exact result that is no short fraction
 SYMBOLS = {"add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "fma": "{0} * {1} + {2}"}
 
@@ -44,7 +45,7 @@ def explain_operation(
     right  0x38  0 0111 000 = 1  because it is half way, and ties_to_even takes the even code
     got    0x39  0 0111 001 = 1.125
     """
-    names = ("a", "low", "high") if operation.name == "clamp" else NAMES[operation.operands]
+    names = OF_OPERANDS.get(operation.name) or NAMES[operation.operands]
     lines = [
         f"{name:<6} {_coded(code, fmt, fraction=True)}"
         for name, code, fmt in zip(names, codes, operation.formats, strict=True)
@@ -86,11 +87,15 @@ def _of_relation(operation: Operation, exact) -> str:
 
 
 def _value(code: int, fmt: Number) -> Value:
+    if isinstance(fmt, Whole):
+        return Value("finite", fmt.integer(code) < 0, Fraction(abs(fmt.integer(code))))
     return posits.decode(code, fmt) if isinstance(fmt, PositFormat) else float_codes.decode(code, fmt)
 
 
 def _coded(code: int, fmt: Number, fraction: bool = False) -> str:
     """Return a code, padded, its fields and its value."""
+    if isinstance(fmt, Whole):
+        return f"0x{code:0{-(-fmt.bits // 4)}x}  {fmt} = {fmt.integer(code)}"
     text = f"{code:0{fmt.bits}b}"
     if isinstance(fmt, PositFormat):
         fields = f"{text[0]} {text[1:]}"

@@ -106,16 +106,16 @@ class Judged:
         self.seen: list[Observed] = []
         self.cases: list[dict[str, str]] = []
 
-    def count(self, name: str, codes, got: np.ndarray, lenient=None) -> np.ndarray:
+    def count(self, name: str, codes, got: np.ndarray, lenient=None, random=None) -> np.ndarray:
         """Count results (uint64) of codes; return which are wrong. `lenient`: where any result will do."""
         operation = self.operation
-        expected = operation.results(codes)
+        expected = operation.results(codes, random)
         most = np.uint64((1 << operation.result_bits) - 1)
         valid = got <= most
         came = Got(got & most, operation.values_of(got & most), valid)
         if lenient is not None:
             came = Got(np.where(lenient, expected, came.codes), came.values, came.valid)
-        result, observed = compared(operation, name, "", codes, expected, came)
+        result, observed = compared(operation, name, "", codes, expected, came, random)
         bad = ~(operation.same(expected, came.codes) & valid)
         self.tried += result.tried
         self.failed += result.failed
@@ -132,7 +132,7 @@ class Judged:
 
     def diagnoses(self) -> tuple[str, ...]:
         """Return the defects that explain what was seen."""
-        return diagnose(self.operation, together(self.seen)) if self.seen else ()
+        return diagnose(self.operation, together(self.seen)) if self.seen and not self.operation.random_bits else ()
 
 
 def failing(operation: Operation, name: str, codes, expected, got, bad, most: int) -> list[dict[str, str]]:

@@ -4,7 +4,8 @@ In bulk from `refimpl.codes`, which the tests of that room hold to `refimpl.spec
 is reported, from the definition itself.
 
 *Names*: those of the functions of `refimpl` (`add`, `fma`, `exp`, `maximum_number`, ...); `eq`, `ne`, `lt`, `le`,
-`gt`, `ge`, `unordered`, or the relations themselves, for comparisons; `to_int8`, `to_uint32`, ... for integers.
+`gt`, `ge`, `unordered`, or the relations themselves, for comparisons; `to_int8`, `to_uint32`, ... for integers, and
+`from_int8`, ... for what integers become, of which the format is that of the result.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from fractions import Fraction
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -28,13 +30,14 @@ from refimpl.spec import operations as spec
 from refimpl.spec.float_codes import RANDOM_BITS, Value
 from refimpl.spec.functions import OPERANDS as FUNCTIONS
 
-Number = FloatFormat | PositFormat
+Number = Any  # FloatFormat, PositFormat, or a Whole
 RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "unordered": "unordered"}
 SIGNALING = {"eq_signaling": True, "lt_quiet": False, "le_quiet": False}  # names of TestFloat: which NaNs are invalid
 RELATIONS |= {"eq_signaling": "==", "lt_quiet": "<", "le_quiet": "<="}
-OPERANDS = {"add": 2, **{name: len(line.operands) for name, line in TABLE.items() if "n" not in line.operands}}
+OPERANDS = {"add": 2, **{name: len(line.operands) for name, line in TABLE.items()}}
 OPERANDS |= dict.fromkeys(RELATIONS, 2)
 INTEGER = re.compile(r"to_(u?)int([1-9]\d?)")
+OF_INTEGER = re.compile(r"from_(u?)int([1-9]\d?)")
 OF_INTEGERS = ("overflow", "saturate", "wrap", "indefinite")
 COUNTED = ("stochastic_a", "stochastic_b", "stochastic_c")
 WIDE = FloatFormat(exponent_bits=10, mantissa_bits=24)  # kernels compute in it; to odd it stands for the exact result
@@ -44,6 +47,51 @@ _EXACT: dict = {}
 KINDS = {"number": NUMBER, "code": NUMBER, "truth": TRUTH}
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What stands for the format of an operand that is an integer: as codes, modulo 2^bits."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def name(self) -> str:
+        """Such as int32."""
+        return f"{'' if self.signed else 'u'}int{self.bits}"
+
+    @property
+    def min(self) -> int:
+        """The least integer."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max(self) -> int:
+        """The largest."""
+        return self.min + (1 << self.bits) - 1
+
+    def integers(self, codes: np.ndarray) -> np.ndarray:
+        """Return the integers of codes: int64, or uint64 if they are unsigned."""
+        codes = np.asarray(codes, np.uint64)
+        shift = np.int64(64 - self.bits)
+        return (codes.astype(np.int64) << shift) >> shift if self.signed else codes
+
+    def integer(self, code: int) -> int:
+        """Return the integer of a code."""
+        return code - (1 << self.bits) if self.signed and code >> (self.bits - 1) else code
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """Return the codes (uint64) of the integers nearest to values (float64)."""
+        whole = np.nan_to_num(np.rint(values))
+        found = [int(np.clip(x, self.min, self.max)) % (1 << self.bits) for x in whole.tolist()]
+        return np.array([min(code, (1 << self.bits) - 1) for code in found], np.uint64)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+N = Whole(16, True)  # of scaleb: twice as far as any two values within float64 lie apart
+
+
 def known_name(name: str, caller: str = "conform", others: tuple[str, ...] = ()) -> str:
     """Return the name of an operation; ValueError, which proposes the nearest or one of the others, for what is none.
 
@@ -51,10 +99,10 @@ def known_name(name: str, caller: str = "conform", others: tuple[str, ...] = ())
     ('le', 'to_uint8')
     """
     name = {relation: word for word, relation in reversed(RELATIONS.items())}.get(name, name)
-    found = INTEGER.fullmatch(name) if isinstance(name, str) else None
+    found = (INTEGER.fullmatch(name) or OF_INTEGER.fullmatch(name)) if isinstance(name, str) else None
     if found and int(found[2]) <= 64:
         return name
-    return _arguments.choice(caller, "operation", name, (*others, *OPERANDS, "to_int8", "to_uint8"))
+    return _arguments.choice(caller, "operation", name, (*others, *OPERANDS, "to_int8", "from_int8"))
 
 
 @dataclass(frozen=True)
@@ -97,15 +145,22 @@ class Operation:
     def __post_init__(self):
         name = known_name(self.name)
         object.__setattr__(self, "name", name)
-        count = self.operands
+        count, integer = self.operands, OF_INTEGER.fullmatch(name)
         given = self.formats if isinstance(self.formats, tuple) else (self.formats,) * count
+        if integer and not isinstance(given[0], Whole):
+            if self.out_format is not None and format_of(self.out_format) != format_of(given[0]):
+                raise _arguments.wrong_value("conform", "out_format", str(self.out_format), f"None for {name}")
+            object.__setattr__(self, "out_format", given[0])
+            given = (Whole(int(integer[2]), not integer[1]),)
+        if name == "scaleb":
+            given = (given[0], N)
         if len(given) != count:
             raise _arguments.wrong_value("conform", "format", self.formats, f"one format or a tuple of {count}")
         formats = tuple(_number(fmt) for fmt in given)
         object.__setattr__(self, "formats", formats)
         into = self.out_format
         if into is None and self.kind == NUMBER:
-            if len(set(formats)) > 1:
+            if len({fmt for fmt in formats if fmt != N}) > 1:
                 raise _arguments.wrong_value("conform", "out_format", None, "a format where the operands' differ")
             into = formats[0]
         if into is not None:
@@ -137,6 +192,17 @@ class Operation:
         """Whether it is signed, and the bits, of the integer that results; None for others."""
         found = INTEGER.fullmatch(self.name)
         return (not found[1], int(found[2])) if found else None
+
+    @property
+    def words(self) -> tuple[Any, ...]:
+        """The formats of the operands, and of the random integer of stochastic rounding behind them."""
+        if self.random_bits is None or not (self.is_rounded or self.integer):
+            return self.formats
+        return (*self.formats, Whole(self.random_bits, False))
+
+    def split(self, columns: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """Return the operands among columns of words, and the random integers."""
+        return list(columns[: self.operands]), columns[self.operands] if len(columns) > self.operands else None
 
     @property
     def kind(self) -> str:
@@ -183,10 +249,22 @@ class Operation:
             signals = on_codes.is_nan if SIGNALING[self.name] else on_codes.is_signaling
             invalid = np.any([signals(c, fmt) for c, fmt in zip(codes, self.formats, strict=True)], axis=0)
             return truths, invalid.astype(np.uint8) * np.uint8(FLAGS["invalid"])
-        narrow = [c.astype(code_dtype(fmt.bits)) for c, fmt in zip(codes, self.formats, strict=True)]
-        formats = self.formats if len(self.formats) > 1 else self.formats[0]
+        if isinstance(self.formats[0], Whole):
+            return self._of_integers(codes[0], random, flags, tininess == "after")
+        if flags and not (
+            self.is_rounded or self.integer or self.name in RELATIONS
+        ):  # only a signaling NaN is signaled
+            found = self.results(codes)
+            if self.kind == TRUTH:
+                return found, np.zeros(found.size, np.uint8)
+            return found, on_codes.is_signaling(codes[0], self.formats[0]).astype(np.uint8) * np.uint8(FLAGS["invalid"])
+        narrow = [
+            fmt.integers(c) if isinstance(fmt, Whole) else c.astype(code_dtype(fmt.bits))
+            for c, fmt in zip(codes, self.formats, strict=True)
+        ]
+        formats = self.formats if len(self.formats) > 1 and self.name != "scaleb" else self.formats[0]
         options = dict(self.how)
-        if random is not None and self.is_rounded:
+        if random is not None and (self.is_rounded or self.integer):
             options |= {"random": random, "random_bits": self.random_bits}
         if flags:
             options["flags"] = True
@@ -205,6 +283,24 @@ class Operation:
         result = np.asarray(result).astype(np.uint64) & np.uint64((1 << self.result_bits) - 1)
         return (result, np.asarray(raised)) if flags else result
 
+    def _of_integers(self, codes: np.ndarray, random, flags: bool, after: bool):
+        """Return the codes that integers become, and flags."""
+        given = {} if random is None else {"random": random, "random_bits": self.random_bits}
+        rule: dict[str, Any] = {"rounding": self.rounding, "overflow": self.overflow, "nan": self.nan} | given
+        found = ops.encode(self.formats[0].integers(codes), self.into, **rule).astype(np.uint64)
+        if not flags:
+            return found
+        numbers = [0] * codes.size if random is None else np.asarray(random).tolist()
+
+        @cache
+        def raised(code: int, number: int) -> int:
+            value = self.by_definition((code,), number)[0]
+            rest = self.rounding, after, number, self.random_bits or RANDOM_BITS
+            return spec.flags((), False, value, self.into, *rest) if isinstance(self.into, FloatFormat) else 0  # type: ignore[arg-type]
+
+        every = [raised(code, number) for code, number in zip(codes.tolist(), numbers, strict=True)]
+        return found, np.array(every, np.uint8)
+
     def _is_cast(self) -> bool:
         """Whether converting is rounding the values, which a kernel does."""
         both = (self.formats[0], self.into)
@@ -214,6 +310,8 @@ class Operation:
     def is_slow(self) -> bool:
         """Whether no kernel computes it."""
         wide = any(getattr(fmt, "mantissa_bits", 0) > MOST_MANTISSA_BITS for fmt in (*self.formats, self.into))
+        if isinstance(self.formats[0], Whole):
+            return False
         return wide or not (self.name in KERNELS or self.name in FUNCTIONS or self.kind == TRUTH or self._is_cast())
 
     def values_of(self, results: np.ndarray) -> np.ndarray:
@@ -261,7 +359,10 @@ class Operation:
     def by_definition(self, codes: Sequence[int], random: int = 0) -> tuple[Value | str | int, int]:
         """Return the exact result of one case and the result, from `refimpl.spec`."""
         p3109 = spec.is_p3109(*self.formats, *((self.out_format,) if self.out_format else ()))
-        values = tuple(spec.decode(code, fmt, p3109) for code, fmt in zip(codes, self.formats, strict=True))
+        values: tuple[Any, ...] = tuple(
+            fmt.integer(code) if isinstance(fmt, Whole) else spec.decode(code, fmt, p3109)
+            for code, fmt in zip(codes, self.formats, strict=True)
+        )
         bits = self.random_bits or RANDOM_BITS
         if self.name in RELATIONS:
             posit = any(isinstance(fmt, PositFormat) for fmt in self.formats)
@@ -284,6 +385,8 @@ class Operation:
             return spec.decode(code, self.into, p3109), code
         if self.name == "round_to_integral":
             exact = spec.round_to_integral(values[0], self.rounding, random, bits)
+        elif isinstance(self.formats[0], Whole):
+            exact = Value("finite", values[0] < 0, Fraction(abs(values[0])))
         else:
             exact = spec.exact(self.name, values, self.rounding, p3109)
         return exact, spec.encode(exact, self.into, self.rounding, self.overflow, self.nan, random, bits, p3109)
@@ -298,9 +401,11 @@ class Operation:
         return ", ".join(words)
 
 
-def _number(fmt) -> Number:
+def _number(fmt) -> Any:
+    if isinstance(fmt, Whole):
+        return fmt
     found = format_of(fmt)
-    if not isinstance(found, Number):
+    if not isinstance(found, (FloatFormat, PositFormat)):
         raise _arguments.wrong_kind("conform", "format of an operation", str(found), "a float or posit format")
     if isinstance(found, FloatFormat) and not found.fits_float64:
         raise _arguments.wrong_value("conform", "format", str(found), "a format within float64, in which one compares")
@@ -309,11 +414,15 @@ def _number(fmt) -> Number:
 
 def decoded(codes: np.ndarray, fmt: Number) -> np.ndarray:
     """Return the values (float64) of codes."""
+    if isinstance(fmt, Whole):
+        return fmt.integers(codes).astype(np.float64)
     return ops.decode(np.asarray(codes).astype(code_dtype(fmt.bits)), fmt)
 
 
 def encoded(values: np.ndarray, fmt: Number) -> np.ndarray:
     """Return the codes (uint64) of values."""
+    if isinstance(fmt, Whole):
+        return fmt.codes(values)
     return ops.encode(np.asarray(values, np.float64), fmt).astype(np.uint64)
 
 

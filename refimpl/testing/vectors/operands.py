@@ -17,15 +17,15 @@ SEED = 0
 
 def check(operation: Operation, level: str) -> None:
     """Refuse all tuples of wide formats."""
-    bits = sum(fmt.bits for fmt in operation.formats)
+    bits = sum(fmt.bits for fmt in operation.words)
     if level == "all" and bits > MOST_BITS:
         name = f"width of the operands of {operation}"
         raise wrong_value("vectors", name, bits, f"at most {MOST_BITS} bits for all of them together", "use level 2")
 
 
 def digits(operation: Operation) -> list[int]:
-    """Return the hexadecimal digits of each operand."""
-    return [-(-fmt.bits // 4) for fmt in operation.formats]
+    """Return the hexadecimal digits of each operand, and of the random integer behind them."""
+    return [-(-fmt.bits // 4) for fmt in operation.words]
 
 
 def tuples(operation: Operation, level: str) -> Iterator[np.ndarray]:
@@ -34,7 +34,7 @@ def tuples(operation: Operation, level: str) -> Iterator[np.ndarray]:
     Levels 1 and 2: special codes and those about powers of two, and random ones, each with each; and
     pairs of neighbouring codes, of both signs, whose sums cancel.
     """
-    formats = operation.formats
+    formats = operation.words
     count = len(formats)
     if level == "all":
         bits = [fmt.bits for fmt in formats]

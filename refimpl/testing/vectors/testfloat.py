@@ -28,7 +28,7 @@ from refimpl.testing.operations.operation import Operation
 FORMATS = {"f16": "float16", "f32": "float32", "f64": "float64", "bf16": "bfloat16"}
 NAMES = {"mulAdd": "fma", "rem": "remainder", "roundToInt": "round_to_integral"}
 FLAG_NAMES = {1: "inexact", 2: "underflow", 4: "overflow", 8: "divide by zero", 16: "invalid"}
-_CALL = re.compile(r"(b?f\d+)_(to_)?(\w+)")
+_CALL = re.compile(r"(b?f\d+|u?i\d+)_(to_)?(\w+)")
 INEXACT, INVALID = 1, 16
 
 
@@ -39,9 +39,11 @@ def function(name: str) -> dict[str, Any] | None:
     ({'operation': 'fma', 'format': 'float16', 'out_format': None}, 'to_uint64')
     """
     found = _CALL.fullmatch(name)
+    into = found[3] if found and found[2] else ""
+    if found and into in FORMATS and (of := re.fullmatch(r"(u?)i(\d+)", found[1])):
+        return {"operation": f"from_{of[1]}int{of[2]}", "format": FORMATS[into], "out_format": None}
     if not found or found[1] not in FORMATS:
         return None
-    into = found[3] if found[2] else ""
     if into in FORMATS:
         return {"operation": "convert", "format": FORMATS[found[1]], "out_format": FORMATS[into]}
     if integer := re.fullmatch(r"(u?i)(\d+)", into):
@@ -62,6 +64,8 @@ def lines(vectors, *, tininess: str = "after", exact: bool = False) -> Iterator[
     operation = vectors.arithmetic
     for x in vectors.inputs():
         columns = list(x.T)
+        if operation.random_bits:
+            raise ValueError(message("vectors", "rounding", operation.rounding, "a deterministic mode of TestFloat"))
         result, flags = expected(operation, columns, tininess, exact)
         digits = [-(-fmt.bits // 4) for fmt in operation.formats]
         yield hexadecimal.lines([*columns, result, flags], [*digits, -(-operation.result_bits // 4), 2]).upper()

@@ -50,7 +50,8 @@ class Vectors:
         ``encode``, ``decode``, ``quantize``, or an operation, as `conform` names it: ``add``, ``fma``, ``exp``, ``lt``,
         ``convert``, ``to_int8``, ...
     behaviour : Behaviour
-        Of a float or posit format, and deterministic.
+        Of a float or posit format, and deterministic; of operations other than ``encode``, ``decode`` and ``quantize``
+        ``stochastic_a``, ``_b`` or ``_c``, too: the random integer is then a word behind those of the operands.
     level : str
         ``1``, ``2`` or ``all``.
     input : str
@@ -82,8 +83,9 @@ class Vectors:
         choice("vectors", "level", self.level, LEVELS)
         choice("vectors", "input", self.input, INPUTS)
         fmt = self.behaviour.format
-        if isinstance(fmt, IntFormat) or self.behaviour.is_stochastic:
-            allowed = "a float or posit format and a deterministic mode"
+        b, drawn = self.behaviour, self.behaviour.is_stochastic
+        if isinstance(fmt, IntFormat) or drawn and (not self.is_arithmetic or b.random_bits is None):
+            allowed = "a float or posit format and a deterministic mode, or of an operation stochastic_a, _b or _c"
             raise ValueError(message("vectors", "behaviour", str(self.behaviour), allowed))
         if self.is_arithmetic:
             operands.check(self.arithmetic, self.level)
@@ -102,7 +104,7 @@ class Vectors:
     def arithmetic(self) -> Operation:
         """The operation, with the rules of the behaviour."""
         b = self.behaviour
-        return Operation(self.operation, b.format, self.out_format, b.rounding, b.overflow, b.nan)
+        return Operation(self.operation, b.format, self.out_format, b.rounding, b.overflow, b.nan, b.random_bits)
 
     @property
     def digits(self) -> tuple[int, int]:
@@ -143,7 +145,7 @@ class Vectors:
         """Return the expected results of inputs: codes or floats."""
         with np.errstate(all="ignore"):
             if self.is_arithmetic:
-                return self.arithmetic.results(list(x.T))
+                return self.arithmetic.results(*self.arithmetic.split(list(x.T)))
             if self.operation == "decode":
                 return decode(x, self.behaviour.format)
             if self.operation == "encode":
@@ -206,7 +208,7 @@ class Vectors:
         if not self.is_arithmetic:
             return [str(v) for v in x], [str(v) for v in results]
         o = self.arithmetic
-        values = [decode_codes(column, fmt).tolist() for column, fmt in zip(x.T, o.formats, strict=True)]
+        values = [decode_codes(column, fmt).tolist() for column, fmt in zip(x.T, o.words, strict=True)]
         gives = o.values_of(results).tolist()
         return [" ".join(map(str, row)) for row in zip(*values, strict=True)], [str(v) for v in gives]
 

@@ -81,7 +81,8 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
             else:
                 x = echoed.take(_given(vectors, table, fields), line)
             if vectors.is_arithmetic:
-                tally.count(vectors.operation, list(x.T), table.last)
+                given, random = vectors.arithmetic.split(list(x.T))
+                tally.count(vectors.operation, given, table.last, random=random)
             else:
                 _compare(vectors, x, table.last, tally)
         except (hexadecimal.Rubbish, _Wrong) as error:
@@ -127,7 +128,7 @@ class _Wrong(ValueError):
 
 def _fields(vectors, counts, line: int) -> int:
     """Return how many fields lines have, all the same."""
-    most = vectors.arithmetic.operands + 1 if vectors.is_arithmetic else 2
+    most = len(vectors.arithmetic.words) + 1 if vectors.is_arithmetic else 2
     bad = (counts > 2) & (counts != most)
     if bad.any():
         at = int(np.argmax(bad))
@@ -143,7 +144,7 @@ def _given(vectors, table, fields: int) -> np.ndarray:
     if not vectors.is_arithmetic:
         return table.first
     operation = vectors.arithmetic
-    if fields == operation.operands + 1:
+    if fields == len(operation.words) + 1:
         return table.every.reshape(-1, fields)[:, :-1]
     if sum(operands.digits(operation)) > 16:
         raise _Wrong(f"operands of {operation} in one word; write a word for each")
@@ -206,7 +207,7 @@ class _Echoed:
         """Return the inputs of some lines, of which the first has this number."""
         if self.vectors.is_arithmetic:
             tuples = bits
-            for column, fmt in zip(tuples.T, self.vectors.arithmetic.formats, strict=True):
+            for column, fmt in zip(tuples.T, self.vectors.arithmetic.words, strict=True):
                 if (wrong := column >> np.uint64(fmt.bits) != 0 if fmt.bits < 64 else column < 0).any():
                     raise _Wrong(f"line {line + int(np.argmax(wrong))} echoes what is no code of {fmt}")
             assert self.came is not None  # tuples are counted one by one
