@@ -51,7 +51,7 @@ WAYS = {
     **{f"int4/{g} {how}": Way(4, g, how) for g in (128, 32) for how in ("nearest", "clipped", "gptq")},
 }
 NETWORKS = {"mlp": 10, "language model": 5}
-"""Seeds; 5 of a quick run."""
+"""Seeds."""
 
 
 @dataclass
@@ -188,13 +188,8 @@ def served(bench: Bench) -> dict[str, list[dict]]:
     """Return what came of each network, over seeds."""
     found = {}
     for network, seeds in NETWORKS.items():
-        found[network] = bench.each(train, [(network, seed) for seed in bench.seeds(seeds, 5)], network)
+        found[network] = bench.each(train, [(network, seed) for seed in bench.seeds(seeds)], network)
     return found
-
-
-def left_out(bench: Bench) -> str:
-    """Return what a quick run leaves out."""
-    return "5 of 10 seeds of the mlp" if bench.quick else ""
 
 
 def lost(bench: Bench, planted: str, baseline: str, kind: str, judges, title: str) -> Finding:
@@ -207,7 +202,7 @@ def lost(bench: Bench, planted: str, baseline: str, kind: str, judges, title: st
         for network, seeds in served(bench).items()
     }
     title = f"{title}, {'two features of each layer x 64' if planted == 'planted' else 'plain networks'}"
-    return compare(groups, baseline, judges, title=title, what="recovery lost, %", left_out=left_out(bench))
+    return compare(groups, baseline, judges, title=title, what="recovery lost, %")
 
 
 def fp8(bench: Bench, planted: str = "plain") -> Finding:
@@ -248,7 +243,7 @@ def losses(bench: Bench, planted: str, pairs: list[tuple[str, str]], title: str)
             rows.append((network, name, f"{size:,.0f}", f"{accuracy:.2f}", f"{recovery:.2f}", f"{loss:.4f}"))
     heads = ("", "", "bytes", "accuracy, %", "recovery, %", "loss, bits")
     shown = (table(title, heads, rows),)
-    return Finding(worst(verdicts), "; ".join(said), numbers, shown, tuple(charts), left_out(bench))
+    return Finding(worst(verdicts), "; ".join(said), numbers, shown, tuple(charts))
 
 
 def gptq_better(bench: Bench) -> Finding:
