@@ -1,13 +1,20 @@
 """How fast are products on matrix units, how far off are they, and what does training on them come to?
 
-    python benchmarks/units.py [--only speed error training] [--size 512] [--seeds 5] [--json FILE]
+    python benchmarks/units.py [--only speed error depth training identify] [--size 512] [--seeds 5]
+                               [--journal FILE] [--json FILE]
 
-speed: nanoseconds a multiply-add of each unit for a product of size^3 on one thread, beside np.matmul; samples are
-held to the definition first.
+speed: nanoseconds a multiply-add of each unit for a product of size^3, on one thread and on two, beside np.matmul on
+one; samples are held to the definition first.
 error: products (64, k) by (k, 64) of random E4M3 numbers, k up to 8192, against the exact ones: root mean square
 error, of the root mean square of the exact product, and the largest error, of that too.
-training: the transformer and a residual network in FP8 (E4M3 forward, E5M2 backward, scaled per tensor), by the sums
-of its products; test error less that with float32's sums, of the same seed (standard error over seeds).
+depth: a network with k hidden units, trained in FP8 on float32's sums: loss and gradient of a batch of k images by
+each kind of sum, against exact sums; beside them what FP8 itself does to both.
+training: a transformer, a residual network and one whose sums have 16,384 positive terms in FP8 (E4M3 forward, E5M2
+backward, scaled per tensor), by the sums of its products; test error and loss less those by exact sums, of the same
+seed (standard error over seeds).  A unit of 5 bits is there to see whether any harm would show.  Trainings are kept
+in the journal, a line each, and not done twice.
+identify: every named unit, each order of ours in three accumulators and this machine's libraries, asked by
+`identify_sum` without being told: what it says, and in how many calls.
 """
 
 import argparse
@@ -28,7 +35,7 @@ TRAINED = ("exact", "float32", "blackwell-fp8", "hopper-fp8-promoted", "hopper-f
 def arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ["speed", "error", "training"]
+    parts = ["speed", "error", "depth", "training", "identify"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--seeds", type=int, default=5)
@@ -48,6 +55,7 @@ def operands(rng, fmt, *shapes):
 
 def speed(size):
     """Time a product on each unit, medians of three; return records."""
+    import numba
     import numpy as np
 
     import refimpl as rf
@@ -72,16 +80,20 @@ def speed(size):
         if rf.matmul(a[:2], b[:, :2], fmt, **few).tobytes() != sample.tobytes():
             raise SystemExit(f"{name}: the kernel is not what is defined")
         records.append((name, lambda a=a, b=b, fmt=fmt, how=how: rf.matmul(a, b, fmt, **how)))
-    print(f"{'a product of ' + str(size) + '^3':24}{'ns a multiply-add':>20}")
+    head = "a product of " + str(size) + "^3"
+    print(f"{head:24}{'ns a multiply-add':>20}{'of np.matmul':>14}{'on two threads':>18}{'times as fast':>15}")
     for name, call in records:
-        call()
-        seconds = []
-        for _ in range(3):
+        seconds = {1: [], 2: []}
+        for turn in range(8):  # in turns, so that whatever else runs slows both
+            numba.config.NUMBA_NUM_THREADS = threads = 1 + turn % 2
             start = time.perf_counter()
             call()
-            seconds.append(time.perf_counter() - start)
-        found.append({"unit": name, "ns": 1e9 * statistics.median(seconds) / size**3})
-        print(f"{name:24}{found[-1]['ns']:20.2f}")
+            if turn > 1:  # the first two compile
+                seconds[threads].append(time.perf_counter() - start)
+        one, two = (1e9 * statistics.median(seconds[threads]) / size**3 for threads in (1, 2))
+        found.append({"unit": name, "ns": one, "ns on two threads": two})
+        beside = f"{one:20.2f}{one / found[0]['ns']:14.0f}"
+        print(f"{name:24}{beside}" + (f"{two:18.2f}{one / two:15.2f}" if len(found) > 1 else ""), flush=True)
     return found
 
 
@@ -116,13 +128,12 @@ def error():
 
 def policy(sums):
     """Return FP8's policy, scaled per tensor, whose products are added up in a way of `TRAINED`."""
-    from refimpl.nn import SUM_ROLES, Accumulator, Precision, Rounding
+    from refimpl.nn import Precision, Rounding
 
     e4m3, e5m2 = (Rounding(format=f, scaling="current") for f in ("float8_e4m3fn", "float8_e5m2"))
-    how = {"float32": None, "exact": None, "hopper-fp8 of 5 bits": Accumulator(unit=narrow())}
-    how = how[sums] if sums in how else Accumulator(unit=sums)
     roles = {"left operand": e4m3, "right operand": e4m3, "product gradient": e5m2}
-    return Precision(roles=roles | (dict.fromkeys(SUM_ROLES, how) if how else {}), loss_scale=1.0)
+    unit = {"exact": None, "float32": None, "hopper-fp8 of 5 bits": narrow()}.get(sums, sums)
+    return Precision(roles=roles, products=unit, loss_scale=1.0)
 
 
 def narrow():
@@ -132,6 +143,51 @@ def narrow():
     from refimpl.formats.units import UNITS
 
     return replace(UNITS["hopper-fp8"], fraction_bits=5)
+
+
+def depth(seeds):
+    """Measure loss and gradients of networks by the depth of their sums; return records."""
+    import numpy as np
+
+    import refimpl as rf
+    from refimpl.autodiff import Tensor
+    from refimpl.autodiff import primitives as p
+    from refimpl.nn.layer import Pass
+    from refimpl.nn.rounder import Rounder
+
+    task = rf.data.load("digits")
+    found = []
+    print(
+        "\nloss (and gradient) off, per cent of those by exact sums, mean of seeds (s.e.); k terms forward, k backward"
+    )
+    print(f"{'k':>6}" + "".join(f"{name:>34}" for name in ("FP8 itself", *TRAINED[1:])))
+    for k in (128, 512, 1280):
+        off = {name: [] for name in ("FP8 itself", *TRAINED[1:])}
+        for seed in range(seeds):
+            make = partial(rf.nn.mlp, widths=(k,))
+            model = rf.nn.fit(make(), task, precision=policy("float32"), epochs=1, seed=seed).model
+            images, labels = task.train_images[:k], task.train_labels[:k]
+
+            def measured(how, exact=False, model=model, images=images, labels=labels):
+                loss = p.cross_entropy(model(Tensor(images), Pass(Rounder(how, 0), True, exact)), labels=labels)
+                for tensor in model.tensors():
+                    tensor.grad = None
+                loss.backward()
+                return float(loss.data), np.concatenate([tensor.grad.ravel() for tensor in model.tensors()])
+
+            loss, gradient = measured(policy("exact"), exact=True)
+            for name in off:
+                how = rf.nn.Precision(loss_scale=1.0) if name == "FP8 itself" else policy(name)
+                other = measured(how)
+                apart = np.linalg.norm(other[1] - gradient) / np.linalg.norm(gradient)
+                off[name].append((100 * abs(other[0] / loss - 1), 100 * apart))
+        line = f"{k:6}"
+        for name, pairs in off.items():
+            mean, spread = np.mean(pairs, axis=0), np.std(pairs, axis=0, ddof=1) / np.sqrt(seeds)
+            found.append({"k": k, "sums": name, "loss": mean[0], "gradient": mean[1]})
+            line += f"{f'{mean[0]:.4f} ({spread[0]:.4f}), {mean[1]:.3f} ({spread[1]:.3f})':>34}"
+        print(line, flush=True)
+    return found
 
 
 def bright(side=128, count=512, offset=0.002):
@@ -213,6 +269,55 @@ def training(seeds, journal):
     return list(records.values())
 
 
+def identify():
+    """Ask for every unit and order of ours, and for this machine's libraries; return records."""
+    import math
+
+    import numpy as np
+
+    import refimpl as rf
+    from refimpl.formats.units import UNITS
+
+    def dots(fmt, **how):
+        return lambda a, b: rf.dot(a, b, fmt, **how)
+
+    cases = []  # what it is, the function, arguments, and the name by which it is to be found
+    for name, unit in UNITS.items():
+        for into in ("float32", "float16")[: 1 + unit.float16] if not unit.scales else ():
+            terms = 256 if unit.promote else 2 * max(unit.terms, 4)
+            how = {"kind": "dot", "fmt": unit.operands[0], "terms": terms}
+            function = dots(unit.operands[0], unit=name, accumulate=into if unit.float16 else None)
+            cases.append((f"{name}, {into}" if unit.float16 else name, function, how, name))
+    for order in ("sequential", "pairwise", "chunked", "kahan", "exact"):
+        for into in ("float32", "bfloat16", "float16"):
+            function = dots("float8_e5m2", order=order, accumulate=into, chunk=8 if order == "chunked" else None)
+            word = f"order={order!r}" if order in ("kahan", "exact") else f"of {into} in this order"
+            cases.append((f"{order}, {into}", function, {"kind": "dot", "fmt": "float8_e5m2", "terms": 24}, word))
+    cases.append(("math.fsum", lambda x: math.fsum(x.tolist()), {"fmt": "float64"}, "the exact sum"))
+    for fmt in ("float32", "float64"):
+        word = f"of {fmt} in this order"
+        for terms in (8, 100, 1000):
+            how = {"fmt": fmt, "terms": terms}
+            axis = lambda x: np.add.reduce(np.tile(x[:, None], (1, 4)), axis=0)  # noqa: E731
+            cases += [("np.sum", np.sum, how, word), ("np.add.reduce, axis", axis, how, word)]
+        for terms in (8, 33, 64, 300):
+            how = {"fmt": fmt, "terms": terms}
+            cases.append(("np.dot", np.dot, how | {"kind": "dot"}, word))
+            cases.append(("np.matmul, 8x8", np.matmul, how | {"kind": "matmul", "shape": (8, 8)}, word))
+    found, missed = [], []
+    print(f"\n{'asked':32}{'terms':>6}{'calls':>7}{'n log2 n':>10}  found")
+    for label, function, how, word in cases:
+        told = rf.testing.identify_sum(function, **how)
+        names = [name for name in told.known if word in name]
+        n = told.terms
+        found.append({"asked": label, "terms": n, "calls": told.calls, "order": told.order, "known": told.known})
+        missed += [] if names else [label]
+        said = names[0] if names else "NOT FOUND"
+        print(f"{label:32}{n:6}{told.calls:7}{n * math.log2(n):10.0f}  {said}; {told.order}", flush=True)
+    print(f"{len(found) - len(missed)} of {len(found)} found again" + f"; not: {', '.join(missed)}" * bool(missed))
+    return found
+
+
 def main():
     """Measure what is asked for."""
     given = arguments()
@@ -221,6 +326,10 @@ def main():
         records["speed"] = speed(given.size)
     if "error" in given.only:
         records["error"] = error()
+    if "depth" in given.only:
+        records["depth"] = depth(given.seeds)
+    if "identify" in given.only:
+        records["identify"] = identify()
     if "training" in given.only:
         records["training"] = training(given.seeds, given.journal)
     if given.json:

@@ -190,6 +190,21 @@ def test_block_scales_multiply_products():
         assert np.abs(found - exact).max() <= 2.0**-20 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("name", ["hopper-fp8", "blackwell-fp8", "hopper-f16", "cdna3-fp8", "hopper-tf32"])
+def test_a_product_is_the_same_by_rows_and_by_columns_with_all_bits_set(name):
+    """Of few columns and many rows the other side is taken many at a time; the largest significands carry most."""
+    rng = np.random.default_rng(2)
+    fmt = rf.format(unit(name).operands[0])
+    full = fmt.max / 2.0 ** (fmt.maxexp - 1)  # all bits of the significand
+    a = full * 2.0 ** rng.integers(-3, 1, (150, 64))
+    b = full * 2.0 ** rng.integers(-1, 1, (64, 3)) * rng.choice([1.0, -1.0], 3)
+    whole = rf.matmul(a, b, fmt, unit=name)
+    assert same(whole, np.ascontiguousarray(rf.matmul(b.T, a.T, fmt, unit=name).T))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("refimpl.ops.definitions.elements_left", 10**9)
+        assert same(rf.matmul(a[:4], b, fmt, unit=name), whole[:4])
+
+
 def test_a_sum_does_not_depend_on_how_its_rows_are_divided_among_threads(monkeypatch):
     rng = np.random.default_rng(1)
     a, b = (values("float16", shape, rng, "around one") for shape in ((64, 96), (96, 70)))
