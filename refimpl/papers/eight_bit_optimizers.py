@@ -92,14 +92,8 @@ def errors(bench: Bench, groups: dict[str, tuple[str, str, int]], states) -> dic
     return {group: {state: [next(found) for _ in seeds] for state in states} for group in groups}
 
 
-def text(bench: Bench) -> dict[str, tuple[str, str, int]]:
-    """Return the transformer on text, trained by Adam."""
-    return {"transformer": ("transformer", "Adam", 1 if bench.quick else 2)}
-
-
-def left_out(bench: Bench, what: str = "") -> str:
-    """Return what a quick run leaves out."""
-    return f"{what}2 epochs of text" if bench.quick else ""
+TEXT = {"transformer": ("transformer", "Adam", 2)}
+"""The transformer on text, trained by Adam for two epochs."""
 
 
 def parity(bench: Bench) -> Finding:
@@ -107,15 +101,17 @@ def parity(bench: Bench) -> Finding:
     cnn = {f"cnn, {name}": ("cnn", name, 3 if bench.quick else 8) for name in ("momentum", "Adam")}
     states = ("32 bits", "dynamic, blocks", "dynamic, blocks, small exact")
     judges = dict.fromkeys(states[1:], LIKE)
-    groups = {"transformer, Adam": text(bench)["transformer"], **cnn}
+    groups = {"transformer, Adam": TEXT["transformer"], **cnn}
     found = errors(bench, groups, states)
-    return compare(found, "32 bits", judges, title="8 bits and 32", left_out=left_out(bench, "8 epochs of the CNN, "))
+    return compare(
+        found, "32 bits", judges, title="8 bits and 32", left_out="8 epochs of the CNN" if bench.quick else ""
+    )
 
 
 def ablation(bench: Bench, judges, baseline: str) -> Finding:
     """Return what comes of every combination of the three parts; all share their trainings."""
-    found = errors(bench, text(bench), tuple(STATES))
-    return compare(found, baseline, judges, title="What is left of 8-bit Adam", left_out=left_out(bench))
+    found = errors(bench, TEXT, tuple(STATES))
+    return compare(found, baseline, judges, title="What is left of 8-bit Adam")
 
 
 def dynamic_needed(bench: Bench) -> Finding:
@@ -130,7 +126,7 @@ def blocks_needed(bench: Bench) -> Finding:
 
 def stable_helps(bench: Bench) -> Finding:
     """Train with linear 8-bit state, the embedding stable or not, each beside 32 bits with the same embedding."""
-    of = errors(bench, text(bench), tuple(STATES))["transformer"]
+    of = errors(bench, TEXT, tuple(STATES))["transformer"]
     excess = {
         state: {
             "as usual": np.subtract(of[state], of["32 bits"]),
@@ -139,7 +135,7 @@ def stable_helps(bench: Bench) -> Finding:
         for state in ("linear", "linear, blocks")
     }
     title, what = "What 8 bits lose, beside 32 with the same embedding", "test error less that of 32 bits"
-    return compare(excess, "as usual", {"stable": less}, title=title, what=what, left_out=left_out(bench))
+    return compare(excess, "as usual", {"stable": less}, title=title, what=what)
 
 
 def lost(seed: int) -> list[list[float]]:
