@@ -400,7 +400,7 @@ def _calculate_in_float64(caller: str, operands, formats, into, rule: RoundingRu
             if not own:
                 decode(found, result[part])
 
-    arrays.in_threads(out.size, work)
+    arrays.in_threads(out.size, work, least=arithmetic_paths.ELEMENTS_PER_THREAD)
 
 
 def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence[str] = "abc") -> np.ndarray:
@@ -433,7 +433,7 @@ def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence
                 refuse_nan(caller, part.start + first_nan, into, out.shape)
             result[part] = values_of(found, into, dtype)
 
-    arrays.in_threads(out.size, work)
+    arrays.in_threads(out.size, work, least=arithmetic_paths.ELEMENTS_PER_THREAD)
     return arrays.alike(caller, out, like)
 
 

@@ -21,6 +21,7 @@ from refimpl.ops.rounding import RoundingRule
 
 OPERATIONS = ("add", "sub", "mul", "div", "sqrt", "fma")
 CHUNK = 1 << 16  # elements
+ELEMENTS_PER_THREAD = 4 * CHUNK  # a millisecond or two
 MOST_BITS = 26  # of an operand
 FARTHEST = 300  # exponent of an operand: not even what a quotient of two is off by lies beyond float64's normal values
 KEPT = {"sqrt": 50}  # bits of a result to odd, 53 of others
@@ -120,5 +121,5 @@ def compute_codes(
             nan = compute(words, start + first, found[part])
             first_nans.extend([first + nan] * (nan >= 0))
 
-    arrays.in_threads(size, work)
+    arrays.in_threads(size, work, least=ELEMENTS_PER_THREAD)
     return found, min(first_nans, default=-1)

@@ -11,7 +11,7 @@ from refimpl.formats import OVERFLOWS, PositFormat
 from refimpl.kernels import arithmetic as kernel
 from refimpl.kernels import float64_arithmetic
 from refimpl.kernels.float_codes import mode
-from refimpl.ops import arithmetic, arithmetic_paths, definitions
+from refimpl.ops import arithmetic, arithmetic_paths, arrays, definitions
 from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import operations as spec
 from refimpl.spec.random_bits import random_word
@@ -581,6 +581,26 @@ def test_a_value_that_is_not_one_of_the_format_is_named_in_a_long_array():
         rf.add(x[0], some, "e8m5")
     with pytest.raises(ValueError, match=r"the result\[70000\] is NaN"):
         rf.div(x[0] * 0, np.where(np.isnan(some), 0.0, 1.0), "e8m8", nan="raise")
+
+
+def test_two_threads_give_what_one_does(monkeypatch):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2**15, (2, 2 * arithmetic_paths.ELEMENTS_PER_THREAD + 3), dtype=np.uint16)
+    small = rf.decode(codes >> 8, "e4m3fn")
+    calls = [
+        lambda: rf.codes.mul(*codes, "bfloat16", rounding="stochastic", seed=1),
+        lambda: rf.fma(*small, small[0], "e4m3fn", rounding="stochastic", seed=1),
+        lambda: rf.div(*small, "e4m3fn"),
+    ]
+    found = []
+    for count in (1, 2):
+        monkeypatch.setattr(arrays, "_thread_count", lambda count=count: count)
+        found.append([call() for call in calls])
+    for one, two in zip(*found, strict=True):
+        assert np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+    ones = np.ones(codes.shape[1], np.float32)
+    with pytest.raises(ValueError, match=r"the result\[70000\] is NaN"):
+        rf.div(ones * 0, np.where(np.isin(np.arange(ones.size), [70000, ones.size - 1]), 0, ones), "e8m8", nan="raise")
 
 
 def test_zeros_have_no_sign_where_the_format_has_none_though_the_values_do(monkeypatch):
