@@ -39,7 +39,7 @@ from refimpl.peppp.estimators.design import (
 from refimpl.peppp.estimators.embedding import rank_by_rule, svd_embedding
 from refimpl.peppp.estimators.factors import probabilistic_pca
 from refimpl.peppp.estimators.methods import METHODS, learn
-from refimpl.peppp.estimators.prior import learn_belief, learn_prior
+from refimpl.peppp.estimators.prior import learn_prior
 from refimpl.peppp.estimators.regression import predict
 from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.frontier import convergence, hypervolume, knee, non_dominated, recommend, regret
@@ -233,7 +233,6 @@ REFUSED = {  # who refuses: what is given, and what the message names
         (([[0.5, 1.5], [0.5, 0.5]], 1), "values[0, 1] is 1.5"),
     ],
     learn_prior: [({"values": FINE, "folds": 0}, "folds is 0"), ({"values": FINE, "largest_rank": -1}, "rank is -1")],
-    learn_belief: [(([[0.5, -1.0], [0.5, 0.5]],), "values[0, 1] is -1.0")],
     Belief(np.zeros(2), np.ones((2, 2))).given: [(([0, 1], [0.5, 0.5]), "[0, 1]")],
     inverse_propensity: [
         (([],), "propensity is of shape (0,)"),

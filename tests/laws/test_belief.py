@@ -10,7 +10,8 @@ from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.calibration import NORMAL_90, LeftOut, band_width, rehearse
 from refimpl.peppp.estimators.factors import probabilistic_pca
-from refimpl.peppp.estimators.prior import learn_belief, learn_prior
+from refimpl.peppp.estimators.log_rows import LogRows, log_slope, logarithms
+from refimpl.peppp.estimators.prior import learn_prior
 
 seeds = st.integers(0, 2**32)
 
@@ -132,11 +133,16 @@ def test_missing_entries_of_a_low_rank_matrix_are_completed():
 def test_the_rank_is_that_of_the_rows_and_uneven_noise_is_noticed():
     rng = np.random.default_rng(1)
     values, _ = samples(1, rows=80, columns=12, rank=2, noise=0.01)
-    assert np.linalg.matrix_rank(learn_belief(values).covariance - 1e-4 * np.eye(12), 1e-3) <= 3
+    assert np.linalg.matrix_rank(learn_prior(values).rows.given([], []).covariance - 1e-4 * np.eye(12), 1e-3) <= 3
     noisy = np.clip(values + 0.1 * (np.arange(12) % 2) * rng.standard_normal((80, 12)), 0, 1)
-    found = learn_belief(noisy)
-    left = found.given(np.arange(12)[:6], noisy[0, :6]).deviation[6:]
+    left = learn_prior(noisy).rows.factors.belief.given(np.arange(12)[:6], noisy[0, :6]).deviation[6:]
     assert left[1::2].min() > 0.06 and left[0::2].max() < 0.04  # .1 and .01 of noise
+
+
+def rank(prior):
+    """Return how many factors were learned, of errors or of their logarithms."""
+    rows = prior.rows.rows if isinstance(prior.rows, LogRows) else prior.rows
+    return rows.factors.loadings.shape[1]
 
 
 def test_with_few_rows_of_several_factors_more_than_one_is_believed_in():
@@ -149,7 +155,7 @@ def test_with_few_rows_of_several_factors_more_than_one_is_believed_in():
         shared = rng.normal(0, 0.15, (7, 3)) @ rng.normal(0, 0.15, (3, 40))
         values = level + (0.9 - level) * np.exp(-rate * spent) + shared
         values = np.clip(values + 0.02 * rng.standard_normal((7, 40)), 0, 1)
-        found.append(learn_prior(values).rows.factors.loadings.shape[1])
+        found.append(rank(learn_prior(values)))
     assert np.median(found) >= 3
 
 
@@ -158,15 +164,15 @@ def test_no_more_factors_are_learned_than_asked_for_whether_or_not_entries_are_m
     holed = values.copy()
     holed[::5, 0] = np.nan
     for rows in (values, holed):
-        found = [learn_prior(rows, largest_rank=most).rows.factors.loadings.shape[1] for most in (1, 2)]
+        found = [rank(learn_prior(rows, largest_rank=most)) for most in (1, 2)]
         assert found == [1, 2]
 
 
 def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
     values, rng = samples(2)
-    kept = learn_belief(values[1:])
+    kept = learn_prior(values[1:]).rows.given([], [])
     values[0] = rng.uniform(size=7)
-    np.testing.assert_array_equal(kept.covariance, learn_belief(values[1:]).covariance)
+    np.testing.assert_array_equal(kept.covariance, learn_prior(values[1:]).rows.given([], []).covariance)
 
 
 def test_bands_are_as_wide_as_heavier_tails_demand():
@@ -231,3 +237,55 @@ def test_a_belief_with_luck_is_conditioned_as_the_joint_gaussian_of_errors_and_t
     gain = belief.covariance @ pick.T @ np.linalg.inv(joint)
     np.testing.assert_allclose(after.mean, mean + gain @ (errors - pick @ mean), rtol=1e-9)
     np.testing.assert_allclose(after.covariance, belief.covariance - gain @ pick @ belief.covariance, atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.01, 0.1, 1.0])
+def test_logarithms_keep_order_and_the_ends_and_their_slope_is_the_derivative(offset):
+    errors = np.linspace(0, 1, 1001)
+    y = logarithms(errors, offset)
+    assert (y[0], y[-1]) == (0, 1) and (np.diff(y) > 0).all()
+    np.testing.assert_allclose(np.exp(log_slope(errors[1:-1], offset)), (y[2:] - y[:-2]) / 0.002, rtol=0.02)
+
+
+def falling(rng, by_ratio, rows=40, columns=12):
+    """Return rows whose last errors are what the others are plus, or times, something; levels from .01 to .5."""
+    level, spent = np.exp(rng.uniform(np.log(0.01), np.log(0.5), (rows, 1))), np.linspace(1, 0, columns)
+    more = rng.uniform(0.5, 1, (rows, 1)) * spent
+    errors = level * np.exp(0.6 * more) if by_ratio else level + 0.3 * more
+    return errors * np.exp(0.02 * rng.standard_normal((rows, columns))) if by_ratio else errors
+
+
+@pytest.mark.parametrize("by_ratio", [False, True])
+def test_errors_are_believed_in_by_ratio_where_rows_left_out_are_more_probable_so_and_only_there(by_ratio):
+    values = falling(np.random.default_rng(5), by_ratio)
+    for rows in (values, np.where(np.random.default_rng(6).random(values.shape) < 0.8, values, np.nan)):
+        prior = learn_prior(rows)
+        assert isinstance(prior.rows, LogRows) is by_ratio
+        assert {isinstance(left, LogRows) for left, _ in prior.left_out} <= {by_ratio}
+
+
+def test_a_belief_by_ratio_predicts_errors_within_0_and_1_and_keeps_what_was_measured():
+    rng = np.random.default_rng(7)
+    prior = learn_prior(falling(rng, True))
+    new = falling(rng, True, rows=200)
+    missed = []
+    for row in new:
+        after = prior.rows.given([0, 11], row[[0, 11]])
+        assert after.mean[[0, 11]].tolist() == row[[0, 11]].tolist() and after.deviation[[0, 11]].tolist() == [0, 0]
+        assert (after.mean >= 0).all() and (after.mean <= 1).all()
+        assert np.linalg.eigvalsh(after.covariance).min() > -1e-12
+        missed.append((row - after.mean)[1:11] / after.deviation[1:11])
+    assert np.mean(np.square(missed)) == pytest.approx(1, abs=0.25)
+    assert (prior.rows.given([], []).mean > 0).all()
+
+
+def test_luck_of_trainings_is_a_part_of_the_deviation_of_a_belief_by_ratio():
+    rng = np.random.default_rng(8)
+    draws = falling(rng, True, rows=60) * np.exp(0.1 * rng.standard_normal((3, 60, 12)))
+    prior = learn_prior(draws.mean(axis=0), repeats=draws)
+    assert isinstance(prior.rows, LogRows)
+    easy, hard = (prior.rows.given([0], [error]) for error in (0.03, 0.3))
+    for after, error in ((easy, 0.03), (hard, 0.3)):
+        np.testing.assert_allclose(after.deviation**2, np.diag(after.covariance) + after.luck, rtol=1e-9)
+        assert abs(after.mean[0] - error) < 0.1 * error  # a tenth is luck, and some of it is believed
+    assert hard.luck[0] > 10 * easy.luck[0]

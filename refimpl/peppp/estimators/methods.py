@@ -210,7 +210,7 @@ def learn(
     ------
     ValueError, TypeError
         For an unknown method, errors, memory or propensities of another shape or out of range, a row or
-        column without a measured entry, and as `svd_embedding`, `learn_belief`, `soft_impute`.
+        column without a measured entry, and as `svd_embedding`, `learn_prior`, `soft_impute`.
 
     Examples
     --------

@@ -2,7 +2,8 @@
 
 Rows of other tasks are taken as draws of probabilistic PCA (`factors`) with deviations that may differ
 between configurations. How many factors, how uneven the deviations, and how much rows differ in size
-(`scaled_rows`), is chosen by rows that were left out of the fit.
+(`scaled_rows`), and whether they are alike by difference or by ratio (`log_rows`), is chosen by rows that were left
+out of the fit.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 
 from refimpl._arguments import Interval, integer
 from refimpl.peppp.checks import observed_errors
-from refimpl.peppp.estimators.belief import Belief
 from refimpl.peppp.estimators.factors import LEAST_NOISE, Factors, closed_form, probabilistic_pca
+from refimpl.peppp.estimators.log_rows import LogRows, log_slope, logarithms
 from refimpl.peppp.estimators.scaled_rows import SCALES, ScaledRows, learn_probabilities
 from refimpl.peppp.estimators.sequential import FIRST, variance_reduction
 
-__all__ = ["Prior", "learn_belief", "learn_prior"]
+__all__ = ["Prior", "learn_prior"]
+
+OFFSET = 0.3
+"""Of `log_rows`, as a part of the median error: what is far below it counts by difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,33 +33,15 @@ class Prior:
 
     Parameters
     ----------
-    rows : ScaledRows
+    rows : ScaledRows or LogRows
         Learned from all rows.
-    left_out : tuple of (ScaledRows, ndarray of int)
+    left_out : tuple of (ScaledRows or LogRows, ndarray of int)
         The same kind of thing learned from all rows but some, and the indices of those; empty if
         entries are missing or there are too few rows to leave any out.
     """
 
-    rows: ScaledRows
-    left_out: tuple[tuple[ScaledRows, NDArray[np.intp]], ...] = ()
-
-    @property
-    def belief(self) -> Belief:
-        """What is believed of a row before anything is measured, its noise being of scale 1."""
-        return self.rows.factors.belief
-
-
-def learn_belief(values: ArrayLike, **options) -> Belief:
-    """Return the belief that `learn_prior` learns, whose parameters and errors these are.
-
-    Examples
-    --------
-    >>> level = np.linspace(0.1, 0.9, 9)[:, None]
-    >>> belief = learn_belief(level * [1.0, 0.5, 0.25])
-    >>> belief.given([0], [0.6]).mean.round(3)
-    array([0.6 , 0.3 , 0.15])
-    """
-    return learn_prior(values, **options).belief
+    rows: ScaledRows | LogRows
+    left_out: tuple[tuple[ScaledRows | LogRows, NDArray[np.intp]], ...] = ()
 
 
 def learn_prior(
@@ -66,7 +53,9 @@ def learn_prior(
     for all columns, proportional to each column's own residuals, or half way (on a log scale).
     Chosen is the number of factors that predicts rows left out of the fit with the smallest squared
     error (from a few of their entries), and the noise under which they are then most probable; that
-    candidate is fitted to all rows. The uncertainty of the mean itself is added to the covariance.
+    candidate is fitted to all rows. All this is done with errors and with their logarithms (`log_rows`), and the
+    latter are taken where they make rows that were left out more probable by more than two standard errors over
+    rows, both being densities of errors. The uncertainty of the mean itself is added to the covariance.
 
     Parameters
     ----------
@@ -104,6 +93,31 @@ def learn_prior(
     values = observed_errors("learn_prior", "values", values)
     largest_rank = integer("learn_prior", "largest_rank", largest_rank, Interval(1))
     folds = integer("learn_prior", "folds", folds, Interval(2))
+    draws = None if repeats is None else np.asarray(repeats, dtype=np.float64)
+    by_error = _learn(values, draws, largest_rank, folds)
+    offset = OFFSET * float(np.nanmedian(values))
+    if offset == 0:
+        return by_error
+    y = logarithms(values, offset)
+    by_log = _learn(y, None if draws is None else logarithms(draws, offset), largest_rank, folds)
+    gained = _evidence(by_log, y) + np.nansum(log_slope(values, offset), axis=1) - _evidence(by_error, values)
+    gained = gained[~np.isnan(gained)]
+    if len(gained) < 2 or gained.mean() <= 2 * gained.std(ddof=1) / np.sqrt(len(gained)):
+        return by_error
+    return Prior(LogRows(by_log.rows, offset), tuple((LogRows(rows, offset), held) for rows, held in by_log.left_out))
+
+
+def _evidence(prior, values) -> NDArray[np.float64]:
+    """Return the log density of each row under what was learned without it, less a constant; nan if nothing was."""
+    density = np.full(len(values), np.nan)
+    for learned, held in prior.left_out:
+        for i in held:
+            density[i] = logsumexp(learned.log_density(values[i]), b=learned.probabilities)
+    return density
+
+
+def _learn(values, repeats, largest_rank, folds):
+    """Do what `learn_prior` says, but for the choice between errors and their logarithms: of either."""
     luck, trainings, variance = _luck(repeats)
 
     def rows(factors, count, probabilities):
@@ -145,14 +159,13 @@ def _fit_incomplete(values, largest_rank, folds):
     return factors, left_out
 
 
-def _luck(repeats) -> tuple[NDArray[np.float64] | None, float, NDArray[np.float64] | None]:
+def _luck(draws) -> tuple[NDArray[np.float64] | None, float, NDArray[np.float64] | None]:
     """Return the variance between trainings for each column, how many there are of a cell, the variance for each cell.
 
     A column's is the mean over the rows, with two more cells of the mean over all columns.
     """
-    if repeats is None:
+    if draws is None:
         return None, 1.0, None
-    draws = np.asarray(repeats, dtype=np.float64)
     count = (~np.isnan(draws)).sum(axis=0)
     often = count >= 2
     if not often.any():
