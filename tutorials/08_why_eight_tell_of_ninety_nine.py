@@ -184,7 +184,7 @@ assert one.std() < first.std() and np.corrcoef(one.ravel(), two.ravel())[0, 1] >
 networks = [row.partition("model=")[2].split(",")[0] for row in errors.rows]
 new = rf.peppp.leave_one_out(errors, n_measurements=8, method="knowledge-gradient", groups=networks)
 off = {"new images": np.median(eight["relative_error"]), "new network": np.median(new["relative_error"])}
-print(off)
+print({what: f"{error:.3f}" for what, error in off.items()})
 assert off["new images"] < off["new network"]
 
 # %% [markdown]

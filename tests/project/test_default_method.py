@@ -33,9 +33,9 @@ def less(n, metric, other):
     return -difference / error
 
 
-@pytest.mark.parametrize(("n", "errors"), [(5, 2), (8, 1), (15, 1)])  # measured: 2.5, 1.6 and 1.9
-def test_budget_regret_is_below_ed_mf_s_by_more_than_its_standard_error(n, errors):
-    assert less(n, "budget_regret", "ed-mf") > errors
+@pytest.mark.parametrize("n", COUNTS)
+def test_budget_regret_is_below_ed_mf_s_by_more_than_two_standard_errors(n):
+    assert less(n, "budget_regret", "ed-mf") > 2
 
 
 @pytest.mark.parametrize("n", COUNTS)
@@ -57,7 +57,7 @@ def test_measuring_everything_once_is_not_surely_better_than_measuring_nothing()
     assert -2 * error < difference < 0  # README says so; a better model of luck may change it
 
 
-@pytest.mark.parametrize("other", ["ed-mf", "mean-row"])
+@pytest.mark.parametrize("other", ["ed-mf", "mean-row", "random-high-memory"])
 @pytest.mark.parametrize("n", COUNTS)
 def test_what_is_recommended_without_a_cap_is_no_worse_by_more_than_one_standard_error(n, other):
     assert less(n, "regret", other) > -1
