@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, stdtrit
 
 from refimpl._arguments import Interval, integer
 from refimpl.peppp.checks import observed_errors
@@ -54,8 +54,8 @@ def learn_prior(
     Chosen is the number of factors that predicts rows left out of the fit with the smallest squared
     error (from a few of their entries), and the noise under which they are then most probable; that
     candidate is fitted to all rows. All this is done with errors and with their logarithms (`log_rows`), and the
-    latter are taken where they make rows that were left out more probable by more than two standard errors over
-    rows, both being densities of errors. The uncertainty of the mean itself is added to the covariance.
+    latter are taken where they make rows that were left out more probable, both being densities of errors, and
+    surely so (Student's t over rows, one in forty). The uncertainty of the mean itself is added to the covariance.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def learn_prior(
     by_log = _learn(y, None if draws is None else logarithms(draws, offset), largest_rank, folds)
     gained = _evidence(by_log, y) + np.nansum(log_slope(values, offset), axis=1) - _evidence(by_error, values)
     gained = gained[~np.isnan(gained)]
-    if len(gained) < 2 or gained.mean() <= 2 * gained.std(ddof=1) / np.sqrt(len(gained)):
+    surely = stdtrit(len(gained) - 1, 0.975)  # of many rows two standard errors, of few more
+    if len(gained) < 2 or gained.mean() <= surely * gained.std(ddof=1) / np.sqrt(len(gained)):
         return by_error
     return Prior(LogRows(by_log.rows, offset), tuple((LogRows(rows, offset), held) for rows, held in by_log.left_out))
 
