@@ -4,7 +4,7 @@
 
 Runs `refimpl reproduce PAPER --quick --seed N`, each in a directory of its own in DIR, where what is found stays; given
 again, goes on.  Prints the claims whose verdicts differ from one another or from the full run that ships, and how many
-agree.  All papers from one seed take some half an hour of one processor.
+agree.
 """
 
 import argparse
