@@ -2,13 +2,9 @@
 
     code of f(x) = encode(f(x)), rounded once
 
-A result is the exact number where that is rational.  Else it is cut to `ROOT_BITS` bits, the last of
-them made odd ("to odd"), which every format rounds, in every mode, as it would round the number itself:
-no boundary of rounding has so many bits (Boldo and Melquiond).  So one cut serves all formats.
-
-*How the cut is decided* (Ziv): `refimpl.spec.enclosures` brackets the number with some bits; where both
-ends have the same leading `ROOT_BITS` bits, those are it, else with twice the bits.  This ends because
-the number is no number of so many bits.  Where it is one, it is known to be and returned as it is:
+Functions of one operand are here, those of two in `refimpl.spec.functions_of_two`, and in `refimpl.spec.to_odd`
+how a number that is no fraction is cut, once for all formats: with enclosures of more and more bits, which ends
+because the number is none of so many bits.  Where it is one, it is known to be and returned as it is:
 
     the operand is a dyadic rational, and then, by Lindemann and Weierstrass, Gelfond and Schneider, and
     Niven, results are rational only for
@@ -18,13 +14,11 @@ the number is no number of so many bits.  Where it is one, it is known to be and
     atan2 at 0 with x > 0, atan2pi on the axes and diagonals; rsqrt hypot at squares of rationals;
     pow where the base is a power with the exponent's denominator; softplus nowhere.
 
-Of `gelu` and `gelu_tanh` at other points than 0 nobody has proved it; there the loop would stop with an
-error at `MOST_BITS`, which has not been seen.
-
-*Results next to a number of few bits* (1 + x of exp, x - x^3 / 6 of sin, 1 - 2 e^(-2x) of tanh) would take
-as many bits as the difference is small; where it is below 2^-ROOT_BITS of the result its side is all that
-matters (`beside`).  Results beyond 2^LARGEST and below 2^-LARGEST lie beyond every format: a power of two
-stands for them, finite and not zero.
+Of `gelu` and `gelu_tanh` at other points than 0 nobody has proved it.  A rational gelu(x) would make the
+integral of e^(-t^2) up to x / sqrt 2, which is transcendental (Siegel, Shidlovskii), a rational multiple of
+sqrt pi; a rational gelu_tanh(x) would make the logarithm of a rational number a rational multiple of
+sqrt(8 / pi), against Schanuel's conjecture.  There the loop would stop with an error at `MOST_BITS`, which
+has not been seen: for no code of the formats of 16 bits, and in no test.
 
 *Special values* are those of IEEE 754-2019, clause 9.2, and with ``family="p3109"`` of IEEE P3109 4.0, 4.6:
 there rsqrt(0), tanpi(1/2), hypot(inf, nan), atan2(0, 0), atan2(inf, inf) are NaN, atan2(y, -inf) is pi
@@ -37,73 +31,13 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import wraps
-from typing import Literal
 
 from refimpl.spec import enclosures, float_codes  # noqa: F401  (float_codes for examples)
 from refimpl.spec.arithmetic import NAN, ROOT_BITS
-from refimpl.spec.enclosures import Enclosure, Undecided, add, div, mul, neg, of, scale, sub
+from refimpl.spec.enclosures import Enclosure, add, div, mul, neg, of, scale, sub
 from refimpl.spec.float_codes import Value, floor_log2
-
-LARGEST = 1 << 18  # no format reaches 2^LARGEST: exponents are at most 2^16, biases 2^17
-MOST_BITS = 1 << 22
-Family = Literal["ieee", "p3109"]
-
-ONE = Enclosure(1, 1, 0)
-
-
-# -- results ---------------------------------------------------------------------------------------
-
-
-def exactly(x: Fraction | int) -> Value:
-    """Return the Value of a rational number."""
-    return Value("finite", x < 0, abs(Fraction(x)))
-
-
-def beside(x: Fraction | int, above: bool) -> Value:
-    """Return what is next to x, above or below in magnitude by less than 2^-ROOT_BITS of it, to odd."""
-    x = Fraction(x)
-    shift = max(ROOT_BITS, abs(x.numerator).bit_length() + 2) - floor_log2(abs(x))
-    n = abs(x) * _power(shift)
-    whole = n.numerator // n.denominator
-    if n != whole:  # not of few bits: cut as it is
-        return Value("finite", x < 0, (whole | 1) / _power(shift))
-    return Value("finite", x < 0, (whole + (1 if above else -1)) / _power(shift))
-
-
-def beyond(large: bool, negative: bool = False) -> Value:
-    """Return what stands for a number beyond every format, or for one below all their values but 0."""
-    return Value("finite", negative, _power(LARGEST if large else -LARGEST))
-
-
-def decided(enclose: Callable[[int], Enclosure]) -> Value:
-    """Return a number to odd, given its enclosures for numbers of bits: Ziv's loop."""
-    bits = ROOT_BITS + 40
-    while bits < MOST_BITS:
-        try:
-            low, high, exponent = enclose(bits)
-        except Undecided:
-            low, high, exponent = -1, 1, 0
-        negative = high < 0
-        low, high = (-high, -low) if negative else (low, high)
-        shift = high.bit_length() - ROOT_BITS
-        if low > 0 and shift > 0 and low >> shift == high >> shift:
-            top = exponent + high.bit_length()
-            if abs(top) > LARGEST:
-                return beyond(top > 0, negative)
-            return Value("finite", negative, (low >> shift | 1) * _power(exponent + shift))
-        bits *= 2
-    raise ArithmeticError(f"not decided with {MOST_BITS} bits: the result may be exact")
-
-
-def _power(exponent: int) -> Fraction:
-    return Fraction(2) ** exponent
-
-
-def _signed(x: Value) -> Fraction:
-    return -x.magnitude if x.negative else x.magnitude
-
-
-# -- one operand -----------------------------------------------------------------------------------
+from refimpl.spec.functions_of_two import HALF, INFINITY, ONE, ZERO, Family, atan2, atan2pi, hypot, pow
+from refimpl.spec.to_odd import LARGEST, beside, beyond, decided, exactly, power_of_two, root, signed, tiny
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {}
 OPERANDS: dict[str, int] = {}
@@ -133,7 +67,7 @@ def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = 
                 result = function(x.magnitude)
                 result = result._replace(negative=result.negative != x.negative)
             else:
-                result = function(_signed(x))
+                result = function(signed(x))
             pole = family == "p3109" and name in POLES and result.kind == "infinite"
             return NAN if pole or result.kind == "nan" else result
 
@@ -141,11 +75,6 @@ def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = 
         return of_value
 
     return make
-
-
-def _tiny(x: Fraction) -> bool:
-    """Tell whether x^2 and |x| are below 2^-ROOT_BITS, so that what follows the first term of a series is."""
-    return floor_log2(abs(x)) < -ROOT_BITS - 4
 
 
 def _huge(x: Fraction) -> bool:
@@ -185,10 +114,8 @@ def _logistic(a: Enclosure, bits: int) -> Enclosure:
     return div(ONE, add(ONE, enclosures.exp(neg(a), bits), bits), bits)
 
 
-INFINITY, ZERO = Value("infinite", False), Value("finite", False)
 MINUS_ZERO = Value("finite", True)
 POLE = Value("infinite", True)
-HALF = Fraction(1, 2)
 HALF_PI = decided(lambda bits: scale(enclosures.pi(bits), -1))
 
 
@@ -201,7 +128,7 @@ def exp(x: Fraction) -> Value:
     """
     if _huge(x):
         return beyond(x > 0)
-    return beside(1, x > 0) if _tiny(x) else decided(lambda bits: _exp(x, bits))
+    return beside(1, x > 0) if tiny(x) else decided(lambda bits: _exp(x, bits))
 
 
 @unary(ZERO, exactly(1), INFINITY)
@@ -210,8 +137,8 @@ def exp2(x: Fraction) -> Value:
     if _huge(x):
         return beyond(x > 0)
     if x.denominator == 1:
-        return exactly(_power(int(x)))
-    if _tiny(x):
+        return exactly(power_of_two(int(x)))
+    if tiny(x):
         return beside(1, x > 0)
     return decided(lambda bits: enclosures.exp(mul(of(x, bits), enclosures.ln2(bits), bits + 20), bits))
 
@@ -223,7 +150,7 @@ def exp10(x: Fraction) -> Value:
         return beyond(x > 0)
     if x.denominator == 1 and abs(x) <= ROOT_BITS:  # beyond, 5^x has more bits than are kept
         return exactly(Fraction(10) ** int(x))
-    if _tiny(x):
+    if tiny(x):
         return beside(1, x > 0)
     return decided(lambda bits: enclosures.exp(mul(of(x, bits), _ln(10, bits + 20), bits + 20), bits))
 
@@ -235,7 +162,7 @@ def expm1(x: Fraction) -> Value:
         return beside(-1, False)
     if _huge(x):
         return beyond(True)
-    return beside(x, x > 0) if _tiny(x) else decided(lambda bits: sub(_exp(x, bits), ONE, bits))
+    return beside(x, x > 0) if tiny(x) else decided(lambda bits: sub(_exp(x, bits), ONE, bits))
 
 
 @unary(NAN, POLE, INFINITY)
@@ -252,7 +179,7 @@ def log2(x: Fraction) -> Value:
     if x <= 0:
         return NAN
     k = floor_log2(x)
-    if _power(k) == x:
+    if power_of_two(k) == x:
         return exactly(k)
     return decided(lambda bits: div(_ln(x, bits), enclosures.ln2(bits), bits))
 
@@ -273,25 +200,25 @@ def log1p(x: Fraction) -> Value:
     """Return log(1 + x)."""
     if x <= -1:
         return POLE if x == -1 else NAN
-    return beside(x, x < 0) if _tiny(x) else decided(lambda bits: _ln(1 + x, bits))
+    return beside(x, x < 0) if tiny(x) else decided(lambda bits: _ln(1 + x, bits))
 
 
 @unary(NAN, None, NAN, odd=True)
 def sin(x: Fraction) -> Value:
     """Return the sine of an angle in radians."""
-    return beside(x, False) if _tiny(x) else decided(lambda bits: enclosures.sin_cos(of(x, bits), bits)[0])
+    return beside(x, False) if tiny(x) else decided(lambda bits: enclosures.sin_cos(of(x, bits), bits)[0])
 
 
 @unary(NAN, exactly(1), NAN)
 def cos(x: Fraction) -> Value:
     """Return the cosine of an angle in radians."""
-    return beside(1, False) if _tiny(x) else decided(lambda bits: enclosures.sin_cos(of(x, bits), bits)[1])
+    return beside(1, False) if tiny(x) else decided(lambda bits: enclosures.sin_cos(of(x, bits), bits)[1])
 
 
 @unary(NAN, None, NAN, odd=True)
 def tan(x: Fraction) -> Value:
     """Return the tangent of an angle in radians."""
-    return beside(x, True) if _tiny(x) else decided(lambda bits: div(*enclosures.sin_cos(of(x, bits), bits), bits))
+    return beside(x, True) if tiny(x) else decided(lambda bits: div(*enclosures.sin_cos(of(x, bits), bits), bits))
 
 
 @unary(NAN, None, NAN, odd=True)
@@ -299,7 +226,7 @@ def asin(x: Fraction) -> Value:
     """Return the angle, in radians, whose sine is x."""
     if x >= 1:
         return HALF_PI if x == 1 else NAN
-    return beside(x, True) if _tiny(x) else decided(lambda bits: _asin(x, bits))
+    return beside(x, True) if tiny(x) else decided(lambda bits: _asin(x, bits))
 
 
 @unary(NAN, HALF_PI, NAN)
@@ -313,7 +240,7 @@ def acos(x: Fraction) -> Value:
 @unary(None, None, HALF_PI, odd=True)
 def atan(x: Fraction) -> Value:
     """Return the angle, in radians, whose tangent is x."""
-    return beside(x, False) if _tiny(x) else decided(lambda bits: _atan(x, bits))
+    return beside(x, False) if tiny(x) else decided(lambda bits: _atan(x, bits))
 
 
 @unary(None, None, INFINITY, odd=True)
@@ -321,7 +248,7 @@ def sinh(x: Fraction) -> Value:
     """Return (e^x - e^-x) / 2."""
     if _huge(x):
         return beyond(True)
-    if _tiny(x):
+    if tiny(x):
         return beside(x, True)
     return decided(lambda bits: scale(sub(_exp(x, bits), _exp(-x, bits), bits), -1))
 
@@ -331,7 +258,7 @@ def cosh(x: Fraction) -> Value:
     """Return (e^x + e^-x) / 2."""
     if _huge(x):
         return beyond(True)
-    if _tiny(x):
+    if tiny(x):
         return beside(1, True)
     return decided(lambda bits: scale(add(_exp(x, bits), _exp(-x, bits), bits), -1))
 
@@ -345,7 +272,7 @@ def tanh(x: Fraction) -> Value:
     """
     if x > ROOT_BITS:
         return beside(1, False)
-    if _tiny(x):
+    if tiny(x):
         return beside(x, False)
     return decided(lambda bits: sub(ONE, div(scale(ONE, 1), add(ONE, _exp(2 * x, bits), bits), bits), bits))
 
@@ -353,7 +280,7 @@ def tanh(x: Fraction) -> Value:
 @unary(None, None, INFINITY, odd=True)
 def asinh(x: Fraction) -> Value:
     """Return log(x + sqrt(x^2 + 1))."""
-    if _tiny(x):
+    if tiny(x):
         return beside(x, False)
     return decided(
         lambda bits: enclosures.log(add(of(x, bits), enclosures.sqrt(of(x * x + 1, bits), bits), bits), bits)
@@ -375,7 +302,7 @@ def atanh(x: Fraction) -> Value:
     """Return log((1 + x) / (1 - x)) / 2."""
     if x >= 1:
         return INFINITY if x == 1 else NAN
-    return beside(x, True) if _tiny(x) else decided(lambda bits: scale(_ln((1 + x) / (1 - x), bits), -1))
+    return beside(x, True) if tiny(x) else decided(lambda bits: scale(_ln((1 + x) / (1 - x), bits), -1))
 
 
 @unary(NAN, None, NAN, odd=True)
@@ -394,7 +321,7 @@ def cospi(x: Fraction) -> Value:
     turns = HALF - min(abs(x) % 2, 2 - abs(x) % 2)
     if turns in (-HALF, 0, HALF):
         return exactly(2 * turns)
-    if _tiny(x):
+    if tiny(x):
         return beside(1, False)
     return decided(lambda bits: _sine(abs(turns), bits)[0])._replace(negative=turns < 0)
 
@@ -426,7 +353,7 @@ def acospi(x: Fraction) -> Value:
         return exactly(known[x])
     if abs(x) > 1:
         return NAN
-    return beside(HALF, x < 0) if _tiny(x) else decided(lambda bits: div(_acos(x, bits), enclosures.pi(bits), bits))
+    return beside(HALF, x < 0) if tiny(x) else decided(lambda bits: div(_acos(x, bits), enclosures.pi(bits), bits))
 
 
 @unary(None, None, exactly(HALF), odd=True)
@@ -434,13 +361,13 @@ def atanpi(x: Fraction) -> Value:
     """Return atan(x) / pi."""
     if x == 1:
         return exactly(Fraction(1, 4))
-    return beside(HALF, False) if _tiny(1 / x) else decided(lambda bits: div(_atan(x, bits), enclosures.pi(bits), bits))
+    return beside(HALF, False) if tiny(1 / x) else decided(lambda bits: div(_atan(x, bits), enclosures.pi(bits), bits))
 
 
 @unary(NAN, INFINITY, ZERO)
 def rsqrt(x: Fraction) -> Value:
     """Return 1 / sqrt(x)."""
-    return NAN if x < 0 else _root(1 / x)
+    return NAN if x < 0 else root(1 / x)
 
 
 @unary(ZERO, decided(enclosures.ln2), INFINITY)
@@ -467,7 +394,7 @@ def sigmoid(x: Fraction) -> Value:
         return beyond(False)
     if x > ROOT_BITS:
         return beside(1, False)
-    return beside(HALF, x > 0) if _tiny(x) else decided(lambda bits: _logistic(of(x, bits), bits))
+    return beside(HALF, x > 0) if tiny(x) else decided(lambda bits: _logistic(of(x, bits), bits))
 
 
 @unary(MINUS_ZERO, None, INFINITY)
@@ -502,150 +429,8 @@ def _gated(x: Fraction, open_from: int, gate: Callable[[int], Enclosure]) -> Val
         return beyond(False, True)
     if x > open_from:
         return beside(x, False)
-    return beside(x / 2, x > 0) if _tiny(x) else decided(lambda bits: mul(of(x, bits), gate(bits), bits))
+    return beside(x / 2, x > 0) if tiny(x) else decided(lambda bits: mul(of(x, bits), gate(bits), bits))
 
 
-# -- two operands ----------------------------------------------------------------------------------
-
-
-def binary(function: Callable[..., Value]) -> Callable[..., Value]:
-    """List a function of two Values."""
-    FUNCTIONS[function.__name__], OPERANDS[function.__name__] = function, 2
-    return function
-
-
-def _root(square: Fraction) -> Value:
-    """Return the root of a rational number above 0, to odd."""
-    shift = 2 * ROOT_BITS - floor_log2(square)
-    shift += shift % 2
-    scaled = square * _power(shift)
-    root = math.isqrt(math.floor(scaled))
-    return Value("finite", False, (root if root * root == scaled else root | 1) * _power(-shift // 2))
-
-
-@binary
-def hypot(x: Value, y: Value, family: Family = "ieee") -> Value:
-    """Return sqrt(x^2 + y^2).
-
-    >>> hypot(exactly(3), exactly(-4)).magnitude
-    Fraction(5, 1)
-    """
-    kinds = x.kind, y.kind
-    if "infinite" in kinds and not (family == "p3109" and "nan" in kinds):
-        return INFINITY
-    if "nan" in kinds:
-        return NAN
-    square = x.magnitude**2 + y.magnitude**2
-    return _root(square) if square else ZERO
-
-
-@binary
-def atan2(y: Value, x: Value, family: Family = "ieee") -> Value:
-    """Return the angle, in radians, of the point (x, y)."""
-    return _angle(y, x, family, enclosures.pi)
-
-
-@binary
-def atan2pi(y: Value, x: Value, family: Family = "ieee") -> Value:
-    """Return the angle of the point (x, y) divided by pi."""
-    return _angle(y, x, family, lambda bits: ONE)
-
-
-def _angle(y: Value, x: Value, family: Family, half_turn: Callable[[int], Enclosure]) -> Value:
-    """Return the angle of a point, where half a turn is pi or 1."""
-    if "nan" in (x.kind, y.kind):
-        return NAN
-
-    def parts(fraction: Fraction) -> Value:
-        if half_turn(8) == ONE or fraction == 0:
-            return Value("finite", y.negative, fraction)
-        return decided(lambda bits: mul(of(fraction, bits), enclosures.pi(bits), bits))._replace(negative=y.negative)
-
-    y_rank, x_rank = (2 if v.kind == "infinite" else 1 if v.magnitude else 0 for v in (y, x))
-    if family == "p3109":
-        if y_rank == x_rank != 1:
-            return NAN
-        if x_rank == 2 and x.negative:
-            return parts(Fraction(1))._replace(negative=False)
-    if y_rank == x_rank == 2:
-        return parts(Fraction(3 if x.negative else 1, 4))
-    if x_rank == 2 or y_rank == 0:  # on the axis of x
-        return parts(Fraction(int(x.negative)))
-    if y_rank == 2 or x_rank == 0:
-        return parts(HALF)
-    if x.magnitude == y.magnitude and half_turn(8) == ONE:
-        return parts(Fraction(3 if x.negative else 1, 4))
-    slope = y.magnitude / x.magnitude
-    pi_or_1 = half_turn(8) != ONE
-    if pi_or_1 and _tiny(slope) and not x.negative:
-        return beside(slope, False)._replace(negative=y.negative)
-    if not pi_or_1 and _tiny(slope) and x.negative:
-        return beside(1, False)._replace(negative=y.negative)
-    if not pi_or_1 and _tiny(1 / slope):
-        return beside(HALF, x.negative)._replace(negative=y.negative)
-
-    def enclose(bits: int) -> Enclosure:
-        angle = _atan(slope, bits)
-        if not pi_or_1:
-            angle = div(angle, enclosures.pi(bits), bits)
-        return sub(half_turn(bits), angle, bits) if x.negative else angle
-
-    return decided(enclose)._replace(negative=y.negative)
-
-
-@binary
-def pow(x: Value, y: Value, family: Family = "ieee") -> Value:
-    """Return x^y, IEEE 754's pow: pow(x, 0) = pow(1, y) = 1 even of NaN, pow(-1, inf) = 1.
-
-    >>> pow(exactly(Fraction(9, 4)), exactly(Fraction(-3, 2))).magnitude
-    Fraction(8, 27)
-    """
-    one = exactly(1)
-    if x == one or (y.kind == "finite" and y.magnitude == 0):
-        return one
-    if "nan" in (x.kind, y.kind):
-        return NAN
-    if y.kind == "infinite":
-        if x.kind == "finite" and x.magnitude == 1:
-            return one
-        return INFINITY if (x.kind == "infinite" or x.magnitude > 1) != y.negative else ZERO
-    power = _signed(y)
-    uneven = power.denominator == 1 and power.numerator % 2 == 1
-    negative = x.negative and uneven
-    if x.kind == "infinite" or x.magnitude == 0:
-        return (INFINITY if (x.kind == "infinite") != y.negative else ZERO)._replace(negative=negative)
-    if x.negative and power.denominator != 1:
-        return NAN
-    return _power_of(x.magnitude, power)._replace(negative=negative)
-
-
-def _power_of(base: Fraction, power: Fraction) -> Value:
-    """Return base^power of a base above 0."""
-    if base == 1:
-        return exactly(1)
-    root: Fraction | None = base
-    for _ in range(power.denominator.bit_length() - 1):  # the power's denominator is a power of two
-        root = _exact_root(root) if root is not None else None
-    if root is not None:  # (odd 2^k)^n: rational, and of few bits where odd^n is
-        n, zeros = power.numerator, (root.numerator & -root.numerator).bit_length()
-        k = zeros - root.denominator.bit_length()
-        odd = root / _power(k)
-        if odd == 1 and abs(n * k) > 2 * LARGEST:
-            return beyond(n * k > 0)
-        if odd == 1 or (odd.numerator.bit_length() * abs(n) <= 2 * ROOT_BITS and abs(n * k) <= 16 * LARGEST):
-            return exactly(root**n)
-
-    def product(bits: int) -> Enclosure:
-        return mul(of(power, bits), _ln(base, bits), bits)
-
-    rough = product(64)
-    if rough.top < -ROOT_BITS:
-        return beside(1, rough.low > 0)
-    if rough.top > LARGEST.bit_length() + 2:  # |y log x| is not far below 2^top
-        return beyond(rough.low > 0)
-    return decided(lambda bits: enclosures.exp(product(bits + 32), bits))
-
-
-def _exact_root(x: Fraction) -> Fraction | None:
-    n, d = math.isqrt(x.numerator), math.isqrt(x.denominator)
-    return Fraction(n, d) if n * n == x.numerator and d * d == x.denominator else None
+FUNCTIONS |= {function.__name__: function for function in (hypot, atan2, atan2pi, pow)}
+OPERANDS |= dict.fromkeys(("hypot", "atan2", "atan2pi", "pow"), 2)
