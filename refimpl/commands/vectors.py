@@ -8,7 +8,7 @@ from refimpl.commands.options import add_rules, declare, place, writable
 
 LINE = (
     "A line of an operation is the codes of the operands and of the result, a word each, such as `38 20 39` of add in "
-    "E4M3FN: 1 + 0.125 = 1.125."
+    "E4M3FN: 1 + 0.125 = 1.125. With --random-bits the random integer is a word behind the operands."
 )
 
 

@@ -160,7 +160,7 @@ def test_what_calls_mpfr_in_compiled_loops_gets_what_python_gets_of_it(name):
         )
 
 
-@pytest.mark.parametrize("name", ["exp", "log2", "sin", "tanh", "sigmoid", "pow"])
+@pytest.mark.parametrize("name", ["exp", "log2", "sin", "tanh", "gelu", "pow"])
 def test_a_million_float32_are_mpfr_s(name):
     assert compiled.digest(of_float32(name, compiled.operands(name, 0))) == RECORDED[name][0]
 

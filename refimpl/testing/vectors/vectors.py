@@ -5,9 +5,10 @@ fixed number of digits.  An input of ``encode`` and ``quantize`` is the bits of 
 digits, float32: 8, float64: 16), and that of ``decode`` a code.  A result of ``encode`` is a code, of
 ``quantize`` the bits of a float of the input's type, of ``decode`` those of a float64.  An input of
 an operation such as ``add`` is the codes of the operands, a word each, and the result a code, a truth (0 or 1) or
-an integer: ``38 20 39`` says that in E4M3FN 1 + 0.125 is 1.125.  Only the inputs, or only the results, stand there if
-so asked.  *Results* come back one per line, in the same order; or behind the
-input on the same line, and then the order is free.  NaN is NaN: whatever its sign and payload.
+an integer: ``38 20 39`` says that in E4M3FN 1 + 0.125 is 1.125.  An operand that is an integer (n of ``scaleb``,
+that of ``from_int8``) is its bits, and the random integer of stochastic A, B or C a word behind the operands.  Only
+the inputs, or only the results, stand there if so asked.  *Results* come back one per line, in the same order; or
+behind the input on the same line, and then the order is free.  NaN is NaN: whatever its sign and payload.
 
 *Levels*: 1, the points where formats differ (a few hundred); 2, every case group of
 `refimpl.testing.expected.cases`, over all codes; ``all``, every pattern of the input type, every code, every
