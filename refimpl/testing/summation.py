@@ -7,7 +7,8 @@ n log2(n) / 2 for a balanced tree.  Terms that all meet at once are one fused su
 
 *Width.*  In a fused sum of 1, -1 and 2^-t what is left of 2^-t was kept in alignment; in a binary one, 1 + 2^-t - 1.
 
-*Name.*  What is known by name, and the tree itself in several arithmetics, foretells the answers to random terms.
+*Name.*  What is known by name, and the tree itself in several arithmetics, foretells the answers to random terms;
+where nothing does, two parts of the tree, each in an arithmetic of its own (a library's loop, and what it leaves over).
 
 *Limits.*  Ones that are not swallowed but rounded up (a sticky bit in alignment, directed rounding) give no tree; then
 only what is known by name is tried.
@@ -17,6 +18,7 @@ only what is known by name is tried.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,10 +37,11 @@ from refimpl.spec import float_codes
 from refimpl.spec.float_codes import Value
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.implementations.programs import Program
-from refimpl.testing.trees import Tree, first_of, groups_of, in_words, nested, nodes
+from refimpl.testing.trees import Tree, first_of, groups_of, in_words, leaves_of, nested, nodes
 
 KINDS = ("sum", "dot", "matmul")
 PROBES = 6  # random sums that a name has to foretell
+MORE_PROBES = 24  # that it has to foretell then: where arithmetics differ at the end of a sum alone, few sums show it
 WORDS = {"toward_zero": "toward zero", "toward_negative": "toward negative", "ties_to_even": "to nearest, ties to even"}
 WORDS["to_odd"] = "to odd"
 
@@ -229,23 +232,30 @@ def identify_sum(
     if tree is not None:
         facts = _accumulator(box, n, tree) | _alignment(box, n, tree)
     own = _own_unit(box, tree, facts)
-    probes = list(_probes(box, n, seed))
-    answers = box.each(probes)
-    if not _same(again := box.of(*probes[0]), answers[0]):
-        got = f"one that answers the same terms with {answers[0]} and with {again}"
+    seen = _asked(box, _probes(box, n, seed, PROBES))
+    if not _same(again := box.of(*seen[0][0]), seen[0][1]):
+        got = f"one that answers the same terms with {seen[0][1]} and with {again}"
         raise ValueError(_arguments.message("identify_sum", "function", got, "one that is the same each time"))
 
+    def evidence():
+        yield from seen[:PROBES]
+        if len(seen) == PROBES:
+            seen.extend(_asked(box, _probes(box, n, seed + 1, MORE_PROBES)))
+        yield from seen[PROBES:]
+
     def foretells(candidate) -> bool:
+        if not any(math.isfinite(answer) for _, answer in seen):
+            return False
         try:
-            return all(_same(candidate(*probe), answer) for probe, answer in zip(probes, answers, strict=True))
+            return all(_same(candidate(*probe), answer) for probe, answer in evidence() if math.isfinite(answer))
         except (ValueError, OverflowError):  # it cannot be asked this
             return False
 
     rounding = facts.get("accumulator_rounding") or "ties_to_even"
     known = tuple(name for name, candidate in _candidates(box, tree, rounding) if foretells(candidate))
-    unit = None
-    if own is not None:
-        unit = next((u for u in own if foretells(_on(u, box))), None)
+    unit = next((u for u in own or () if foretells(_on(u, box))), None)
+    if not known and unit is None:
+        known = tuple(name for name, candidate in _mixtures(box, tree) if foretells(candidate))
     if unit is not None and not known:
         known = ("a unit of your own: .unit describes it",)
     return SumReport(n, box.calls, tree, order, known, unit, **facts)
@@ -451,15 +461,21 @@ def _alignment(box: _Box, n: int, tree: Tree) -> dict[str, Any]:
 # -- names -------------------------------------------------------------------------------------------
 
 
-def _probes(box: _Box, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _probes(box: _Box, n: int, seed: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield random factors, float64 (n,) each, spread over some binades."""
     rng = np.random.default_rng([seed, n])
-    for spread in [3, 8] * (PROBES // 2):
+    for spread in [3, 8] * (count // 2):
         sides = []
         for _ in range(1 if box.kind == "sum" else 2):
             x = rng.standard_normal(n) * 2.0 ** rng.integers(-spread, spread + 1, n)
             sides.append(quantize(np.clip(x, -box.fmt.max, box.fmt.max), box.fmt).astype(np.float64))
         yield sides[0], sides[1] if len(sides) > 1 else np.ones(n)
+
+
+def _asked(box: _Box, probes) -> list[tuple[tuple[np.ndarray, np.ndarray], float]]:
+    """Return probes with the answers to them."""
+    probes = list(probes)
+    return list(zip(probes, box.each(probes), strict=True))
 
 
 def _candidates(box: _Box, tree: Tree | None, rounding: str) -> Iterator[tuple[str, Callable]]:
@@ -518,11 +534,44 @@ def _evaluations(box: _Box, tree: Tree, rounding: str) -> Iterator[tuple[str, Ca
                 yield words, partial(_evaluated, tree, kind=kind, product=product, rounding=rounding, into=into)
 
 
+def _mixtures(box: _Box, tree: Tree | None) -> Iterator[tuple[str, Callable]]:
+    """Yield sums of which what goes before single last terms, or else one half, has an arithmetic of its own."""
+    main = tree
+    while isinstance(main, tuple) and len(main) == 2 and isinstance(main[1], int):
+        main = main[0]
+    if main is tree and isinstance(tree, tuple):
+        main = tree[0]
+    if tree is None or box.kind == "sum" or not isinstance(main, tuple) or box.dtype == np.float16:
+        return
+    answer, n = box.dtype.name, len(leaves_of(main))
+    ways = {(answer, "rounded"): f"additions of {answer}", (answer, "fused"): f"fused multiply-adds of {answer}"}
+    if answer == "float32":
+        ways["float64", "float32"] = "products rounded to float32 and additions of float64"
+        ways["float64", "rounded"] = "products and additions of float64"
+    for first, second in itertools.permutations(ways, 2):
+        words = f"{n} terms by {ways[first]}, {len(leaves_of(tree)) - n} by {ways[second]}"
+        yield words, partial(_joined, tree, main, first, second, answer)
+
+
+def _joined(tree: Tree, main: Tree, first: tuple, second: tuple, answer: str, a, b) -> float:
+    """Return the sum of a tree whose part `main` is evaluated in the first way, and the rest in the second."""
+    known = main, _sum(main, a, b, first[0], first[1])
+    return _rounded(_sum(tree, a, b, second[0], second[1], part=known), format(answer))
+
+
 def _evaluated(tree: Tree, a, b, kind: str, product: str, rounding: str, into: str | None) -> float:
+    """Return the sum of products by a tree of two-term additions, rounded to a format at last if one is given."""
+    total = _sum(tree, a, b, kind, product, rounding)
+    return float(total) if into is None else _rounded(total, format(into))
+
+
+def _sum(
+    tree: Tree, a, b, kind: str, product: str, rounding: str = "ties_to_even", part: tuple[Tree, Fraction] | None = None
+) -> Fraction:
     """Return the sum of products by a tree of two-term additions, in the arithmetic of a kind.
 
     product: ``rounded`` to the kind, ``fused`` (where a term joins a sum, or another term, its product is not
-    rounded), or a format to which it is rounded first.
+    rounded), or a format to which it is rounded first; part: a subtree whose sum is known.
     """
     fmt = format(kind)
     fused = product != "rounded"
@@ -533,7 +582,9 @@ def _evaluated(tree: Tree, a, b, kind: str, product: str, rounding: str, into: s
     done: list[tuple[bool, Fraction]] = []  # whether it is a term, and not rounded yet
     while stack:
         node, ready = stack.pop()
-        if isinstance(node, int):
+        if part is not None and node is part[0]:
+            done.append((False, part[1]))
+        elif isinstance(node, int):
             done.append((True, terms[node]))
         elif len(node) != 2:
             raise ValueError("not a tree of two-term additions")
@@ -546,7 +597,7 @@ def _evaluated(tree: Tree, a, b, kind: str, product: str, rounding: str, into: s
             if second_term and not fused:
                 second = Fraction(_rounded(second, fmt, rounding))
             done.append((False, Fraction(_rounded(first + second, fmt, rounding))))
-    return float(done[0][1]) if into is None else _rounded(done[0][1], format(into))
+    return done[0][1]
 
 
 def _rounded(exact: Fraction, fmt: FloatFormat, rounding: str = "ties_to_even") -> float:
