@@ -200,12 +200,13 @@ def _predict(options, make, task, metric, training, directory):
 
 
 def _record(options, task, assignment, rows) -> dict:
-    from refimpl.papers.claim import SURE, paired
+    from refimpl.papers.claim import SURE
+    from refimpl.peppp.evaluation import paired_difference
 
     evidence = assignment.evidence
 
     def apart(a: str, b: str) -> tuple[float, float]:
-        return paired(rows[a].test_errors, rows[b].test_errors)
+        return paired_difference(rows[a].test_errors, rows[b].test_errors)
 
     def told(mean: float, error: float) -> bool:  # three seeds are often two errors away, but for the last bits
         return abs(mean) > SURE * error * (1 + 1e-9)
