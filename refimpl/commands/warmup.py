@@ -73,6 +73,10 @@ def _look_ups() -> dict:
             ops.compare(values, values, "float32", "<")
         ops.fma(x, x, x, "float32", rounding="stochastic", seed=0)
         ops.add([1.0], [2.0], "posit8_2")
+        many = np.ones(256)
+        for operation in (ops.exp, ops.logb, ops.is_normal, ops.next_up, ops.to_integer):
+            operation(many, "float16")
+        ops.total_order(many, many, "float16")
 
     def sums():
         for fmt in ("float8_e4m3fn", "float16", "posit8_2"):
