@@ -1,7 +1,7 @@
 """How fast are products on matrix units, how far off are they, and what does training on them come to?
 
-    python benchmarks/units.py [--only speed error depth training identify] [--size 512] [--seeds 5]
-                               [--journal FILE] [--json FILE]
+    python benchmarks/units.py [--only speed error depth training identify] [--size 512] [--units NAME ...]
+                               [--seeds 5] [--journal FILE] [--json FILE]
 
 speed: nanoseconds a multiply-add of each unit for a product of size^3, on one thread and on two, beside np.matmul on
 one; samples are held to the definition first.
@@ -38,6 +38,7 @@ def arguments():
     parts = ["speed", "error", "depth", "training", "identify"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--units", nargs="+", help="of speed, those alone")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--journal", metavar="FILE", default="units.jsonl", help="trainings done, a line each")
     parser.add_argument("--json", metavar="FILE")
@@ -53,7 +54,7 @@ def operands(rng, fmt, *shapes):
     return [rf.quantize(rng.standard_normal(shape).astype(np.float32), fmt) for shape in shapes]
 
 
-def speed(size):
+def speed(size, units=None):
     """Time a product on each unit, medians of three; return records."""
     import numba
     import numpy as np
@@ -67,6 +68,8 @@ def speed(size):
     wide = [rng.standard_normal((size, size), np.float32) for _ in "ab"]
     records = [("np.matmul, float32", lambda: wide[0] @ wide[1])]
     for name, unit in UNITS.items():
+        if units and name not in units:
+            continue
         fmt = unit.operands[0]
         a, b = operands(rng, fmt, (size, size), (size, size))
         how = few = {"unit": name}
@@ -181,12 +184,11 @@ def depth(seeds):
                 other = measured(how)
                 apart = np.linalg.norm(other[1] - gradient) / np.linalg.norm(gradient)
                 off[name].append((100 * abs(other[0] / loss - 1), 100 * apart))
-        line = f"{k:6}"
         for name, pairs in off.items():
             mean, spread = np.mean(pairs, axis=0), np.std(pairs, axis=0, ddof=1) / np.sqrt(seeds)
             found.append({"k": k, "sums": name, "loss": mean[0], "gradient": mean[1]})
-            line += f"{f'{mean[0]:.4f} ({spread[0]:.4f}), {mean[1]:.3f} ({spread[1]:.3f})':>34}"
-        print(line, flush=True)
+            line = f"{mean[0]:12.4f} ({spread[0]:.4f}){mean[1]:10.3f} ({spread[1]:.3f})"
+            print(f"{k:6}  {name:22}{line}", flush=True)
     return found
 
 
@@ -323,7 +325,7 @@ def main():
     given = arguments()
     records = {}
     if "speed" in given.only:
-        records["speed"] = speed(given.size)
+        records["speed"] = speed(given.size, given.units)
     if "error" in given.only:
         records["error"] = error()
     if "depth" in given.only:

@@ -135,6 +135,22 @@ def test_a_bad_sum_on_a_unit_is_within_a_tenth_of_its_bound(name):
     assert 0 < off <= bound <= 10 * off
 
 
+@pytest.mark.parametrize(("name", "low"), [("blackwell-mxfp4", 25), ("blackwell-nvfp4", 34)])
+def test_a_bad_sum_of_scaled_blocks_is_within_a_tenth_of_its_bound(name, low):
+    """1, and a block of sixteen times 36 whose scales bring it below the last bit that float32 keeps beside it."""
+    u = UNITS[name]
+    a, b = np.zeros((1, u.terms)), np.zeros((u.terms, 1))
+    a[0, 0] = b[0, 0] = 1.0
+    a[0, u.inner :], b[u.inner :, 0] = 6.0, 6.0
+    scales = np.ones((1, u.terms // u.block)), np.ones((u.terms // u.block, 1))
+    scales[0][0, 1:], scales[1][1:, 0] = 2.0 ** -(low // 2), 2.0 ** -(low - low // 2)
+    how = {"unit": u, "scales": scales, "scale_format": "float8_e8m0fnu"}
+    got, bound = rf.matmul(a, b, "float4_e2m1fn", **how), sum_bound(a, b, "float4_e2m1fn", **how)
+    x, y = (v * np.repeat(s, u.block, axis) for v, s, axis in zip((a, b), scales, (1, 0), strict=True))
+    off = abs(np.float64(got) - exact(x, y))
+    assert 0 < off <= bound <= 10 * off
+
+
 def test_promotion_narrows_the_bound_and_what_cannot_be_bounded_is_said():
     a, b = np.ones((1, 4096)), np.ones((4096, 1))
     plain, promoted, wide = (
@@ -145,6 +161,8 @@ def test_promotion_narrows_the_bound_and_what_cannot_be_bounded_is_said():
     assert np.isinf(sum_bound(np.full((1, 2), np.nan), b[:2], "float16"))
     with pytest.raises(ValueError, match="a floating-point format: a posit's precision varies"):
         sum_bound(a, b, "posit16_2")
+    with pytest.raises(ValueError, match="fmt is 'float16'; allowed is what 'hopper-fp8' multiplies"):
+        sum_bound(a, b, "float16", unit="hopper-fp8")
     with pytest.raises(ValueError, match="register of 1 carries may wrap"):
         sum_bound(a, b, "float16", unit=replace(MatrixUnit(), carry_bits=1))
 

@@ -133,7 +133,9 @@ class MatrixUnit:
                 raise _arguments.wrong_value("MatrixUnit", name, getattr(self, name), allowed)
 
         for name, known in (("sum", SUMS), ("cut", CUTS), ("align", ALIGNMENTS)):
-            _arguments.choice("MatrixUnit", name, getattr(self, name), known)
+            _arguments.choice("MatrixUnit", name, getattr(self, name), known, meant={"sticky": "to_odd"})
+        for name in ("halves", "minus_zero", "nan_ones", "float16", "flush"):
+            _arguments.flag("MatrixUnit", name, getattr(self, name))
         _arguments.choice("MatrixUnit", "rounding", self.rounding, ("toward_zero", "ties_to_even"))
         for name, low, high in (("terms", 1, 1024), ("fraction_bits", 0, 48), ("inner", 1, 1024)):
             _arguments.integer("MatrixUnit", name, getattr(self, name), _arguments.Interval(low, high))
@@ -142,6 +144,8 @@ class MatrixUnit:
                 _arguments.integer("MatrixUnit", name, getattr(self, name), _arguments.Interval(0, 1 << 16))
         if not isinstance(self.operands, tuple) or not self.operands or not set(self.operands) <= set(FLOATS):
             raise _arguments.wrong_value("MatrixUnit", "operands", self.operands, f"names among {', '.join(FLOATS)}")
+        named = isinstance(self.scales, tuple) and set(self.scales) <= set(FLOATS)
+        need("scales", "names of float formats, such as float8_e8m0fnu", named)
         _arguments.instance("MatrixUnit", "into", self.into, FloatFormat, "a FloatFormat")
         within = self.into.mantissa_bits <= 23 and self.into.exponent_bits <= 8 and self.into.specials == "ieee"
         need("into", "an IEEE format within float32", within or self.sum == "fma")

@@ -75,7 +75,10 @@ def sum_bound(
         chunk = check.integer(caller, "chunk", 1 if chunk is None else chunk, check.Interval(1))
         bound, limit = sum_bounds.of_order(x.shape[1], into, order, chunk, rounding), into.max
     else:
-        chosen = units.accumulating(caller, named(unit, caller), repr(unit), accumulate)
+        chosen = named(unit, caller)
+        for taken in pair:
+            units.operand_format(caller, taken, chosen, repr(unit))
+        chosen = units.accumulating(caller, chosen, repr(unit), accumulate)
         factors, scale = units.scales_of(caller, scales, scale_format, chosen, repr(unit), x.shape, y.shape)
         bound = sum_bounds.of_unit(x.shape[1], chosen, pair)
         limit = min(chosen.into.max, 2.0 ** (1023 if chosen.infinite_from is None else chosen.infinite_from))

@@ -22,7 +22,7 @@ def products(caller: str, a, b, fmt, unit, accumulate=None, initial=None, scales
     """Return the product of values (m, k) and (k, n) on a unit, what `refimpl.matmul` says of it."""
     chosen = named(unit, caller)
     about = repr(unit) if isinstance(unit, str) else "the unit"
-    pair = tuple(_operand_format(caller, f, chosen, about) for f in (fmt if isinstance(fmt, tuple) else (fmt, fmt)))
+    pair = tuple(operand_format(caller, f, chosen, about) for f in (fmt if isinstance(fmt, tuple) else (fmt, fmt)))
     if len(pair) != 2:
         raise _arguments.wrong_value(caller, "fmt", fmt, "one format or a pair of formats")
     chosen = accumulating(caller, chosen, about, accumulate)
@@ -59,7 +59,8 @@ def _pair_of(fmt: str) -> tuple[FloatFormat, FloatFormat]:
     return found, found
 
 
-def _operand_format(caller: str, fmt, unit: MatrixUnit, about: str) -> FloatFormat:
+def operand_format(caller: str, fmt, unit: MatrixUnit, about: str) -> FloatFormat:
+    """Return a format, refusing one that the unit does not multiply."""
     found = floats.float_format(caller, fmt)
     if not isinstance(found, FloatFormat) or found.name not in unit.operands:
         allowed = ", ".join(unit.operands)

@@ -227,7 +227,7 @@ def identify_sum(
             tree = _tree(box, n, *scale)
             order = in_words(tree)
         except _NoTree:
-            order = "not a tree of additions: compensated, or rounded in a direction"
+            order = "not a tree of additions: compensated, rounded in a direction, or with a sticky bit"
     facts: dict[str, Any] = {}
     if tree is not None:
         facts = _accumulator(box, n, tree) | _alignment(box, n, tree)

@@ -147,6 +147,7 @@ def test_a_sticky_bit_in_alignment_gives_no_tree():
     sticky = MatrixUnit(operands=("bfloat16",), terms=4, fraction_bits=12, cut="to_odd")
     found = identify_sum(dots("bfloat16", unit=sticky), kind="dot", fmt="bfloat16", terms=12)
     assert found.tree is None and not found.known
+    assert found.order.endswith("or with a sticky bit")
 
 
 def test_ones_that_are_never_swallowed_are_refused_or_taken_for_exact():

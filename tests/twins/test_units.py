@@ -252,11 +252,25 @@ def test_scales_of_another_shape_are_refused():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"terms": 0}, {"cut": "up"}, {"promote": 5}, {"block": 4}, {"joined": (1,)}, {"inner": 2}, {"operands": ()}],
+    [
+        {"terms": 0},
+        {"cut": "up"},
+        {"promote": 5},
+        {"block": 4},
+        {"joined": (1,)},
+        {"inner": 2},
+        {"operands": ()},
+        {"operands": ("fp8",)},
+        {"scales": ("e8m0",), "block": 16},
+        {"flush": "yes"},
+        {"halves": 1},
+    ],
 )
 def test_fields_that_make_no_unit_are_refused(fields):
     with pytest.raises((ValueError, TypeError), match="MatrixUnit|unknown"):
         replace(MatrixUnit(), **fields)
+    with pytest.raises(ValueError, match="did you mean 'to_odd'"):
+        MatrixUnit(cut="sticky")
 
 
 def test_the_fast_paths_are_taken_by_the_named_units():
