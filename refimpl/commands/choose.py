@@ -176,7 +176,7 @@ def _compared(options, record) -> str:
     lines.append("(in brackets the standard error of the difference, which is taken seed by seed)")
     if record["not_told_apart"]:
         pairs = "; ".join(" and ".join(pair) for pair in record["not_told_apart"])
-        lines.append(f"cannot be told apart (within two standard errors): {pairs}")
+        lines.append(f"cannot be told apart by {record['seeds']} seeds: {pairs}")
     return "\n".join(lines)
 
 
@@ -200,16 +200,15 @@ def _predict(options, make, task, metric, training, directory):
 
 
 def _record(options, task, assignment, rows) -> dict:
-    from refimpl.papers.claim import SURE
-    from refimpl.peppp.evaluation import paired_difference
+    from refimpl.papers.claim import Difference, paired, sure
 
     evidence = assignment.evidence
 
-    def apart(a: str, b: str) -> tuple[float, float]:
-        return paired_difference(rows[a].test_errors, rows[b].test_errors)
+    def apart(a: str, b: str) -> Difference:
+        return paired(rows[a].test_errors, rows[b].test_errors)
 
-    def told(mean: float, error: float) -> bool:  # three seeds are often two errors away, but for the last bits
-        return abs(mean) > SURE * error * (1 + 1e-9)
+    def told(mean: float, error: float, seeds: float) -> bool:
+        return abs(mean) > sure(seeds) * error * (1 + 1e-9)
 
     return {
         "model": options.model,
@@ -231,6 +230,6 @@ def _record(options, task, assignment, rows) -> dict:
             for c in assignment.choices
         ],
         "memory_mb": {"float32": assignment.memory(32).total_mb, "as assigned": assignment.memory().total_mb},
-        "trained": {name: vars(row) | {"more_than_float32": apart(name, "float32")} for name, row in rows.items()},
+        "trained": {name: vars(row) | {"more_than_float32": apart(name, "float32")[:2]} for name, row in rows.items()},
         "not_told_apart": [pair for pair in combinations(rows, 2) if not told(*apart(*pair))],
     }
