@@ -4,6 +4,9 @@ The general path of `refimpl.kernels.float_codes`, which test_float_codes.py hol
 expected where there are many values; the definition itself where they are few.
 """
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -222,6 +225,8 @@ def test_an_array_is_streamed_from_one_file_to_another(tmp_path):
         np.memmap(tmp_path / "c", "u1", "w+", shape=n),
     )
     for rounding in ("ties_to_even", "toward_zero"):
+        for call in (ops.quantize, ops.encode):
+            call(x[: 2**17], "e4m3", rounding=rounding)  # compiled
         tracemalloc.start()
         assert ops.quantize(x, "e4m3", rounding=rounding, out=out) is out
         assert ops.encode(x, "e4m3", rounding=rounding, out=codes) is codes
@@ -230,3 +235,44 @@ def test_an_array_is_streamed_from_one_file_to_another(tmp_path):
         assert peak < 2**21
         assert (out[:1000] == ops.quantize(np.array(x[:1000]), "e4m3", rounding=rounding)).all()
         assert (ops.decode(codes, "e4m3", dtype=np.float32) == out).all()
+
+
+BEYOND_MEMORY = """
+import resource, sys
+import numpy as np, refimpl as rf
+
+n = 2**24
+x = np.memmap(sys.argv[1], np.float32, "r+", shape=n)
+out, codes = (np.memmap(path, kind, "w+", shape=n) for path, kind in ((sys.argv[2], np.float32), (sys.argv[3], "u1")))
+ways = {"rounding": "ties_to_even"}, {"rounding": "toward_zero"}, {"rounding": "stochastic", "seed": 1}
+
+
+def stream(x, out, codes):
+    for how in ways:
+        rf.quantize(x, "e4m3", out=out, **how)
+        rf.encode(x, "e4m3", out=codes, **how)
+        rf.decode(codes, "e4m3", dtype=np.float32, out=out)
+
+
+stream(*(np.array(v[: 2**17]) for v in (x, out, codes)))  # compiled, and tables made
+with open("/proc/self/status") as status:
+    kib = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, ((kib << 10) + (24 << 20),) * 2)
+try:
+    x.copy()
+except MemoryError:
+    print("too large to copy")
+stream(x, out, codes)
+print(rf.decode(codes[-5:], "e4m3").tolist() == out[-5:].tolist() == rf.quantize(np.full(5, 2.5), "e4m3").tolist())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory of its own is limited as Linux counts it")
+def test_what_no_memory_holds_is_streamed_by_a_process_that_may_not_have_it(tmp_path):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=2**24)
+    x[-5:] = 2.5
+    files = [str(tmp_path / name) for name in ("x", "out", "codes")]
+    environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", BEYOND_MEMORY, *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("too large to copy\nTrue\n", "")
