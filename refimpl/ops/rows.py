@@ -16,7 +16,6 @@ from refimpl.ops import arrays
 from refimpl.ops.rounding import RoundingRule
 
 Axes = int | tuple[int, ...] | None
-PIECE = 1 << 15  # elements worked on at a time: with their words and quotients they stay in the second-level cache
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,12 @@ class RowLayout:
         """
         rows, length = int(np.prod(self.tiles)), int(np.prod(self.tile))
         words = None if self.in_order and rule.stochastic else self.words(rule)
-        step = max(PIECE // max(length, 1), 1)
+        step = max(arrays.CHUNK // max(length, 1), 1)
 
         def some(start, stop):
             for top in range(start, stop, step):
-                for left in range(0, length, PIECE):
-                    part = slice(top, min(top + step, stop)), slice(left, min(left + PIECE, length))
+                for left in range(0, length, arrays.CHUNK):
+                    part = slice(top, min(top + step, stop)), slice(left, min(left + arrays.CHUNK, length))
                     shape = tuple(one.stop - one.start for one in part)
                     if words is None:
                         count = shape[0] * shape[1]
