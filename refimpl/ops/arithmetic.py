@@ -421,7 +421,8 @@ def calculate(caller: str, operands, fmt, options: ValueOptions, names: Sequence
 
     quick = None
     if out.size > definitions.elements_left and tabulated:
-        quick = _by_leading_bits(operands, formats, into, dtype, table_of(caller, formats, into, rule))
+        table = table_of(caller, formats, into, rule)
+        quick = _by_leading_bits(operands, formats, into, dtype, table) if (table >= 0).any() else None
 
     def work(start, stop):
         for part, pieces in _pieces(operands, start, stop, PIECE):

@@ -16,7 +16,7 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.formats import FloatFormat, PositFormat
 from refimpl.formats.names import read
-from refimpl.ops import arithmetic_paths, arrays, functions
+from refimpl.ops import arithmetic_paths, arrays, definitions, functions
 from refimpl.ops.definitions import DEFINITIONS, kernels
 from refimpl.ops.definitions import KERNELS as COMPILED
 from refimpl.ops.rounding import RoundingOptions, RoundingRule
@@ -308,6 +308,10 @@ def compute(
     p3109 = spec.is_p3109(*formats, into) if p3109 is None else p3109
     bits = [fmt.bits for fmt in formats]
     if tininess or not may_be_tabulated(bits, into, rule, codes[0].size):
+        compiled = name in KERNELS and not tininess and codes[0].size > definitions.elements_left
+        if compiled and arithmetic_paths.serves(name, formats, into, rule):
+            result, first_nan = arithmetic_paths.compute_codes(name, codes, formats, into, rule, start, p3109)
+            return result, np.empty(0, np.uint8), first_nan
         return _computed(name, codes, formats, into, rule, start, tininess, p3109)
     narrow = all(map(is_narrow, (*formats, into)))
     at_once = narrow and (name in KERNELS or has_kernel(name, narrow) or functions.applies(name, formats, into))
@@ -332,15 +336,11 @@ def table_of(name: str, formats: tuple[Any, ...], into: Format, rule: RoundingRu
 def _computed(name, codes, formats, into, rule, start, tininess, p3109) -> tuple[np.ndarray, np.ndarray, int]:
     """Do as `compute`, for every element."""
     size = codes[0].size
-    compiled = name in KERNELS and not tininess and kernels(size) is not DEFINITIONS
-    if compiled and arithmetic_paths.serves(name, formats, into, rule):
-        result, first_nan = arithmetic_paths.compute_codes(name, codes, formats, into, rule, start, p3109)
-        return result, np.empty(0, np.uint8), first_nan
     words = rule.words(size, start)
     codes = [np.asarray(column, np.uint64) for column in codes]
     narrow, use = all(map(is_narrow, (*formats, into))) and not tininess, None
     if name in KERNELS and narrow:
-        use = COMPILED if compiled else DEFINITIONS
+        use = kernels(size)
         kernel = use.arithmetic
     elif has_kernel(name, narrow) and not tininess and size >= FEW and kernels(size) is not DEFINITIONS:
         use = COMPILED

@@ -482,6 +482,46 @@ def test_float64_gives_what_integers_do_in_mixed_formats(names, into):
     assert {operation for operation, _ in agree(names, into, 6000, len(into))} == set(kernel.OPERATIONS)
 
 
+@pytest.mark.parametrize(
+    "name, kind, bits",
+    [
+        ("bfloat16", "stochastic", 32),
+        ("float16", "stochastic_b", 32),
+        ("bfloat16", "stochastic_c", 32),
+        ("tf32", "stochastic_a", 32),
+        ("e8m13", "stochastic", 32),
+        ("float32", "stochastic_a", 27),  # all of float64's bits: 24 + 27 + 2
+        ("float32", "stochastic_a", 24),  # and all of the 50 of a root
+    ],
+)
+def test_float64_goes_up_from_the_same_random_integer_on_as_integers_do(name, kind, bits):
+    fmt, count = rf.format(name), 3000
+    tried = 0
+    for operation in kernel.OPERATIONS:
+        several = (fmt,) * spec.OPERATIONS[operation].operands
+        codes = list(operands(fmt, count, 5)[: len(several)])
+        if operation == "sqrt":
+            codes = [codes[0] & np.uint64(fmt.sign_mask - 1)]
+
+        def drawn(way, random, operation=operation, codes=codes, several=several):
+            words = (random << np.uint64(32 - bits)).astype(np.uint32)
+            return way(operation, codes, several, fmt, RoundingRule(kind, random_bits=bits, given=words))
+
+        low, high = np.zeros(count, np.uint64), np.full(count, 2**bits - 1, np.uint64)
+        down, moves = drawn(in_integers, low), drawn(in_integers, low) != drawn(in_integers, high)
+        for _ in range(bits):
+            middle = (low + high) // np.uint64(2)
+            up = drawn(in_integers, middle) != down
+            low, high = np.where(up | (low == high), low, middle + np.uint64(1)), np.where(up, middle, high)
+        if not arithmetic_paths.serves(operation, several, fmt, RoundingRule(kind, random_bits=bits)):
+            continue
+        tried += 1
+        assert moves.sum() > count // 20 or operation in ("add", "sub")
+        for random in (high, np.maximum(high, np.uint64(1)) - np.uint64(1)):
+            assert (drawn(in_float64, random) == drawn(in_integers, random)).all(), operation
+    assert tried >= 5
+
+
 def test_results_that_two_roundings_would_spoil_are_left_to_integers():
     single, stochastic = rf.format("float32"), RoundingRule("stochastic")
     assert not arithmetic_paths.serves("add", (single,) * 2, single, stochastic)
