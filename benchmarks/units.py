@@ -161,9 +161,8 @@ def depth(seeds):
     task = rf.data.load("digits")
     found = []
     print(
-        "\nloss (and gradient) off, per cent of those by exact sums, mean of seeds (s.e.); k terms forward, k backward"
+        "\nloss and gradient off, per cent of those by exact sums, mean of seeds (s.e.); k terms forward and backward"
     )
-    print(f"{'k':>6}" + "".join(f"{name:>34}" for name in ("FP8 itself", *TRAINED[1:])))
     for k in (128, 512, 1280):
         off = {name: [] for name in ("FP8 itself", *TRAINED[1:])}
         for seed in range(seeds):

@@ -196,7 +196,7 @@ def identify_sum(
     --------
     >>> import refimpl as rf
     >>> print(identify_sum(lambda x: rf.sum(x, "float32", order="pairwise"), terms=8))
-    neighbours in pairs (8 terms, 30 calls)
+    neighbours in pairs (8 terms, 55 calls)
       tree          ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
       accumulator   24 significant bits, rounded to nearest, ties to even
       the same as   additions of float32 in this order
