@@ -219,8 +219,8 @@ def networks():
             np.abs(weight, out=weight)
 
     def sums_of_pixels():
-        start = [layers.Round("input"), layers.Flatten(), Positive(128 * 128, 4), layers.BatchNorm(4), layers.ReLU()]
-        return layers.Sequential([*start, layers.Round("activation"), layers.Linear(4, 2), layers.Round("logits")])
+        start = [layers.Round("input"), layers.Flatten(), Positive(128 * 128, 8), layers.BatchNorm(8), layers.ReLU()]
+        return layers.Sequential([*start, layers.Round("activation"), layers.Linear(8, 2), layers.Round("logits")])
 
     letters = rf.data.load("latin-small-ten")
     usual = {"epochs": 3, "batch_size": 64}
@@ -231,7 +231,7 @@ def networks():
         "16,384 positive": (
             sums_of_pixels,
             bright(),
-            {"epochs": 6, "batch_size": 16, "learning_rate": 0.001, "weight_decay": 0.0},
+            {"epochs": 8, "batch_size": 16, "learning_rate": 0.001, "weight_decay": 0.0},
         ),
     }
 
