@@ -453,7 +453,7 @@ MX = [
     ),
     fault(
         "scale of the neighbour",
-        "scale of the one before",
+        "scale of the one before|swaps the scales of neighbours",
         mx(top=lambda b: np.roll(np.abs(b).max(axis=1).reshape(-1, 2), 1, axis=1).reshape(-1, 1)),
     ),
     fault(
@@ -583,7 +583,7 @@ CODES = [
     fault("scale bias 126 in encoding", "one too small", (encoder("mxfp8_e4m3", bias=126), None), "mxfp8_e4m3"),
     fault(
         "scales in opposite order",
-        "scale of the one before",
+        "scales of a row in the opposite order",
         (encoder("mxfp8_e4m3", swap_scales=True), None),
         "mxfp8_e4m3",
     ),

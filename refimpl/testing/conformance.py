@@ -291,8 +291,6 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))
     if failed and not diagnoses:
         description = description or f"no known defect explains: {', '.join(failed)}"
-    cases: list = []
-    if failed and not isinstance(probe.behaviour, Scaled):
-        cases = failing_cases(probe.behaviour, seen)
+    cases = failing_cases(probe.behaviour, seen) if failed else []
     name, expected = probe.implementation.name, str(probe.behaviour)
     return Report(name, expected, tuple(results), diagnoses, description, tuple(cases))

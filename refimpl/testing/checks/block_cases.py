@@ -19,6 +19,7 @@ import numpy as np
 from refimpl.formats import BlockFormat
 from refimpl.spec import blocks
 from refimpl.testing.checks.scaled import Group
+from refimpl.testing.diagnosis.block_stages import cut
 from refimpl.testing.expected.behaviour import step_above, values_of
 from refimpl.testing.expected.cases import around, ties
 
@@ -36,7 +37,7 @@ class BlockCases:
     def groups(self) -> tuple[Group, ...]:
         """Return the groups."""
         return tuple(
-            Group(name, statement, lambda dtype, make=make: _made(self, make, np.dtype(dtype)))
+            Group(name, statement, lambda dtype, make=make: _made(self, make, np.dtype(dtype)), name == "tails")
             for name, statement, make in (
                 ("ties", "ties between elements, and one unit either side, go where they must", BlockCases._ties),
                 ("scales", "the scale is right where the largest magnitude is near a change of it", BlockCases._scales),
@@ -52,6 +53,8 @@ class BlockCases:
                 ("blocks_apart", "a block's scale comes from that block alone", BlockCases._apart),
                 ("extremes", "the largest and smallest numbers of the input's type are right", BlockCases._extremes),
                 ("any", "numbers of any size", BlockCases._any),
+                ("long_rows", "blocks are right wherever they stand in a long row", BlockCases._long_rows),
+                ("tails", "a row may end in a part of a block", BlockCases._tails),
                 (
                     "not_finite",
                     "a block with NaN or an infinity is NaN, and its neighbours are not",
@@ -272,6 +275,19 @@ class BlockCases:
         x *= np.repeat(2.0 ** rng.uniform(-8, 8, (len(x) // 4, 1)), 4, axis=0)
         yield from self._calls(x, float(np.abs(x).max()), dtype, across=8)
 
+    def _long_rows(self, dtype):
+        rng = np.random.default_rng(1)
+        x = rng.standard_normal((min(self._size, ROWS), 40 * self._size))
+        yield (x * 2.0 ** rng.integers(-6, 7, x.shape)).astype(dtype)
+
+    def _tails(self, dtype):
+        """Yield rows that end in a quarter or so of a block; all together they are no whole number of blocks."""
+        rng = np.random.default_rng(2)
+        for large in (1.0, 100.0, 0.01):
+            x = rng.standard_normal((3, self._size + self._size // 4 + 2))
+            x[:, self._size :] *= large
+            yield x.astype(dtype)
+
     def _not_finite(self, dtype):
         bits = np.dtype(f"u{dtype.itemsize}")
         signalling = (np.array([np.inf], dtype).view(bits) + bits.type(1)).view(dtype)[0]
@@ -300,5 +316,5 @@ def _made(cases: BlockCases, make, dtype) -> list[np.ndarray]:
 
 def holds_not_finite(x: np.ndarray, size: int) -> np.ndarray:
     """Return for each element whether its block, along the last axis, holds NaN or an infinity."""
-    bad = ~np.isfinite(x).reshape(*x.shape[:-1], -1, size)
-    return np.repeat(bad.any(axis=-1), size, axis=-1)
+    bad = cut(~np.isfinite(x), size).any(axis=-1)
+    return np.repeat(bad, size, axis=-1)[..., : x.shape[-1]]

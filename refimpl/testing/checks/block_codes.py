@@ -125,7 +125,7 @@ def _scales(probe, behaviour: ScaledBlocks, tally: Tally) -> None:
 
     for dtype in probe.inputs:
         for group in behaviour.groups():
-            for x in group.arrays(np.dtype(dtype)):
+            for x in group.arrays(np.dtype(dtype)) if not group.optional else ():
                 try:
                     got = call(scale_codes, x, time_limit=probe.time_limit)[..., ::size]
                 except Finding as found:

@@ -49,6 +49,7 @@ class Tally:
     seen: list[Seen] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     hung: bool = False
+    skipped: str | None = None
 
     @property
     def failure(self) -> Failure | None:
@@ -144,7 +145,7 @@ class Check(NamedTuple):
             tally.tried,
             tally.failed,
             tally.failure,
-            self.skipped,
+            self.skipped or tally.skipped,
             tally.more,
             time.perf_counter() - begun,
         ), tally

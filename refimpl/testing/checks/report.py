@@ -152,7 +152,7 @@ class Report(Shown):
                 "passed": self.passed,
                 "diagnosis": self.diagnosis,
                 "diagnoses": list(self.diagnoses),
-                "results": [asdict(result) for result in self.results],
+                "results": [_plain(result) for result in self.results],
                 "cases": list(self.cases[:most]),
             },
             indent=1,
@@ -183,6 +183,11 @@ class Report(Shown):
         return body(self)
 
 
+def _plain(result: CheckResult) -> dict:
+    """Return a result as plain data, without other failures than the first: the report's `cases` are all of them."""
+    return {name: value for name, value in asdict(result).items() if name != "more"}
+
+
 def failing_cases(behaviour, seen, most: int = MOST_CASES) -> list[dict[str, str]]:
     """Return what failed among observations (route, inputs, expected, got), as plain data."""
     found: list[dict[str, str]] = []
@@ -190,8 +195,10 @@ def failing_cases(behaviour, seen, most: int = MOST_CASES) -> list[dict[str, str
         for s in seen:
             bad = ~behaviour.same(s.x.astype(np.float64), s.expected, s.got)
             for i in np.flatnonzero(bad)[: most - len(found)]:
-                bits = s.x[i : i + 1].view(f"u{s.x.dtype.itemsize}")[0]
+                bits = s.x.reshape(-1)[i : i + 1].view(f"u{s.x.dtype.itemsize}")[0]
                 given = f"{bits:0{2 * s.x.dtype.itemsize}x}"
-                case = {"check": s.route, "input": given, "right": str(s.expected[i]), "got": str(s.got[i])}
-                found.append(case)
+                case = {"check": s.route, "input": given}
+                if s.x.ndim > 1:
+                    case["place"] = ", ".join(map(str, map(int, np.unravel_index(i, s.x.shape))))
+                found.append(case | {"right": str(s.expected.flat[i]), "got": str(s.got.flat[i])})
     return found

@@ -9,27 +9,29 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from refimpl import ops
 from refimpl.formats import BlockFormat, FloatFormat, IntFormat, names
 from refimpl.formats import format as format_of
 from refimpl.testing.diagnosis import block_stages as right
+from refimpl.testing.diagnosis.block_largest import of_largest, of_places, of_statistics, scales_written
 from refimpl.testing.diagnosis.block_scales import of_powers, of_two_levels
-from refimpl.testing.diagnosis.block_stages import integral, not_finite_is_nan
-from refimpl.testing.diagnosis.narrow import fewer, single, through
+from refimpl.testing.diagnosis.block_stages import integral
+from refimpl.testing.diagnosis.narrow import single, through
 from refimpl.testing.diagnosis.stages import Defect
 from refimpl.testing.expected.behaviour import DETERMINISTIC, step_above, values_of
 from refimpl.testing.expected.quotients import quotient
 
 NARROW = ("bfloat16", "float16", "float32")
 _INT8, _E8M0 = format_of("int8"), format_of("float8_e8m0fnu")
-LEAST = [10.0**-k for k in (4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 38)] + [2.0**-k for k in (10, 14, 23, 24, 30, 126)]
 
 
 def defects_of(behaviour) -> tuple[Defect, ...]:
     """Return the known defects of block quantizers of these rules."""
-    fmt = behaviour.format
-    found = [*_of_elements(behaviour, fmt), *_of_largest(), *_of_blocks(fmt), *_of_results(fmt)]
+    fmt, dynamic = behaviour.format, right.is_dynamic(behaviour)
+    found = [*_of_elements(behaviour, fmt), *of_largest(dynamic), *_of_blocks(fmt), *_of_results(fmt)]
     found += [*(of_two_levels(behaviour, fmt) if fmt.tensor_scale else of_powers(behaviour, fmt))]
-    return tuple([*found, *_of_quotients(fmt), *_of_inputs()])
+    found += [*_of_quotients(fmt), *_of_inputs()]
+    return (*found, *of_statistics(fmt.block_size, fmt.tensor_scale, dynamic))
 
 
 def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
@@ -45,6 +47,11 @@ def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
     }
     for way, sentence in more.items():
         yield Defect(sentence, {"whole": lambda p, v, way=way: integral(v, way)})
+    for above, below in right.sign_pairs():
+        sentence = f"rounds positive elements {right.WORDS[above]}, negative ones {right.WORDS[below]}"
+        yield Defect(
+            sentence, {"whole": lambda p, v, a=above, b=below: np.where(v > 0, integral(v, a), integral(v, b))}
+        )
     for sentence, limit in _limits(fmt).items():
         yield Defect(sentence.strip(), {"limit": limit})
     grid = fmt.grid
@@ -95,12 +102,36 @@ def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
             f"rounds quotients to {name} before elements",
             {"divide": lambda p, b, s, t, name=name: through(quotient(b, s * t), name)},
         )
+    for kind, work in (("float32", single), ("float64", lambda v: v)):
+        said = f"in {kind}, which rounds up just below a tie"
+        yield Defect(
+            f"adds one half to elements and cuts, {said}",
+            {"whole": lambda p, v, work=work: np.trunc(work(v + np.copysign(0.5, v)))},
+        )
+        yield Defect(
+            f"adds one half to elements and rounds down, {said}",
+            {"whole": lambda p, v, work=work: np.floor(work(v + 0.5))},
+        )
+    for name in names():
+        of = format_of(name)
+        if isinstance(of, FloatFormat) and of.signed and of.has_subnormals and of.fits_float64 and of.bits <= 16:
+            if name not in NARROW and of != grid and of.has_zero:
+                yield Defect(f"rounds quotients to {name} before elements", {"divide": _through_format(of)})
+    for bits in range(1, 13):
+        yield Defect(
+            f"rounds quotients to multiples of 2^-{bits} before elements",
+            {"divide": lambda p, b, s, t, k=2.0**bits: np.rint(quotient(b, s * t) * k) / k},
+        )
     for extra in (1, 2, 3):
         yield Defect(
             f"rounds elements twice, first to {extra} more bits",
             {"whole": lambda p, v, k=2.0**extra: integral(np.rint(v * k) / k, behaviour.rounding)},
         )
     yield Defect("loses the carry of elements into the exponent", {"small": _lost_carry})
+
+
+def _through_format(of: FloatFormat):
+    return lambda p, b, s, t: ops.quantize(quotient(b, s * t), of, overflow="saturate")
 
 
 class _Unbounded:
@@ -168,59 +199,33 @@ def _limits(fmt: BlockFormat) -> dict:
     return found
 
 
-def _of_largest() -> Iterator[Defect]:
-    def of(name, stage):
-        return Defect(name, {"largest": lambda p, b: not_finite_is_nan(stage(b))})
-
-    def most(b):
-        return b.max(axis=-1, keepdims=True, initial=-np.inf)
-
-    for name in ("bfloat16", "float16", "float32"):
-        yield of(f"rounds the largest magnitude to {name}", lambda b, n=name: through(most(np.abs(b)), n))
-    yield of("cuts the largest magnitude to bfloat16", lambda b: through(most(np.abs(b)), "bfloat16", "toward_zero"))
-    yield of("rounds the largest magnitude to tf32", lambda b: fewer(most(np.abs(b)), 10))
-    yield of("takes the largest value, not the largest magnitude", lambda b: np.maximum(most(b), 0.0))
-    yield of("takes the largest value, not the largest magnitude", lambda b: np.abs(most(b)))
-    yield of("takes the magnitude of the smallest value", lambda b: np.abs(b.min(axis=-1, keepdims=True)))
-    yield of("takes the mean magnitude, not the largest", lambda b: np.abs(b).mean(axis=-1, keepdims=True))
-    yield of("takes half the range, not the largest magnitude", lambda b: (most(b) + most(-b)) / 2)
-    yield of("leaves the last element out of the largest magnitude", lambda b: most(np.abs(b[..., :-1])))
-    yield of("leaves the first element out of the largest magnitude", lambda b: most(np.abs(b[..., 1:])))
-    yield of("takes the magnitude of the first element", lambda b: np.abs(b[..., :1]))
-    for part, word in ((2, "half"), (4, "quarter")):
-        yield of(
-            f"looks for the largest magnitude in the first {word} of a block alone",
-            lambda b, part=part: most(np.abs(b[..., : max(1, b.shape[-1] // part)])),
-        )
-    for least in LEAST:
-        shown = f"2^{int(np.log2(least))}" if np.frexp(least)[0] == 0.5 else f"{least:g}"
-        yield of(
-            f"takes largest magnitudes below {shown} for {shown}",
-            lambda b, least=least: np.maximum(most(np.abs(b)), least),
-        )
-        yield of(f"adds {shown} to the largest magnitude", lambda b, least=least: most(np.abs(b)) + least)
-        yield of(
-            f"takes largest magnitudes below {shown} for zero",
-            lambda b, least=least: np.where(most(np.abs(b)) < least, 0.0, most(np.abs(b))),
-        )
-
-
 def _of_blocks(fmt: BlockFormat) -> Iterator[Defect]:
     yield Defect("has one scale for a whole row", {"size": 1 << 30})
     for size in (8, 16, 32, 64, 128):
         if size != fmt.block_size:
             yield Defect(f"cuts blocks of {size}", {"size": size})
     yield Defect("has one scale for the whole array", {"size": None}, needs_all=True)
-    yield Defect("cuts blocks along the first axis", {"turn": lambda p, x: np.swapaxes(x, -1, -2)}, needs_all=True)
-    rolled = {
-        "gives a block the scale of the one before": lambda p, a: np.roll(a, 1, axis=-2),
-        "gives all blocks of a row the scale of its first": lambda p, a: np.broadcast_to(a[..., :1, :], a.shape),
-        "gives all blocks of a row the scale of its last": lambda p, a: np.broadcast_to(a[..., -1:, :], a.shape),
-    }
-    for sentence, stage in rolled.items():
-        yield Defect(sentence, {"of": stage})
-    before = lambda p, a: np.roll(a.reshape(a.shape[0], -1), 1, axis=1).reshape(a.shape)  # noqa: E731
-    yield Defect("gives a block the scale of the one before, rows after rows", {"of": before}, needs_all=True)
+    yield Defect(
+        "cuts blocks along the first axis",
+        dict.fromkeys(("turn", "turned_back"), lambda p, x: np.swapaxes(x, -1, -2)),
+        needs_all=True,
+    )
+    strided = "takes every n-th element of a row for a block, where a row has n blocks"
+    yield Defect(
+        strided,
+        {"turn": lambda p, x: _strided(x, fmt.block_size), "turned_back": lambda p, y: _strided(y, -fmt.block_size)},
+    )
+    yield from of_places()
+    yield from scales_written()
+
+
+def _strided(x, size: int):
+    """Return rows in which elements i, i + n, ... come together, n the blocks of a row; size below 0 undoes it."""
+    n = x.shape[-1] // abs(size)
+    if x.shape[-1] % size:
+        return x
+    split = (abs(size), n) if size > 0 else (n, -size)
+    return np.swapaxes(x.reshape(*x.shape[:-1], *split), -1, -2).reshape(x.shape)
 
 
 def _of_quotients(fmt: BlockFormat) -> Iterator[Defect]:
@@ -298,7 +303,7 @@ def _of_results(fmt: BlockFormat) -> Iterator[Defect]:
     size = fmt.block_size
 
     def blocks(x, y, work):
-        return work(x.reshape(*x.shape[:-1], -1, size), y.reshape(*y.shape[:-1], -1, size)).reshape(y.shape)
+        return right.whole(work(right.cut(x, size), right.cut(y, size)), y)
 
     def zeros(value):
         return lambda p, x, y: blocks(x, y, lambda b, e: np.where((b == 0).all(axis=-1, keepdims=True), value, e))
@@ -315,25 +320,19 @@ def _of_results(fmt: BlockFormat) -> Iterator[Defect]:
     )
     if fmt.bits == 4:
         yield Defect(
-            "swaps the two nibbles of a byte",
-            {"after": lambda p, x, y: y.reshape(*y.shape[:-1], -1, 2)[..., ::-1].reshape(y.shape)},
+            "swaps the two nibbles of a byte", {"after": lambda p, x, y: right.whole(right.cut(y, 2)[..., ::-1], y)}
         )
     yield Defect(
         "puts the elements of a block in the opposite order",
-        {"after": lambda p, x, y: y.reshape(*y.shape[:-1], -1, size)[..., ::-1].reshape(y.shape)},
+        {"after": lambda p, x, y: right.whole(right.cut(y, size)[..., ::-1], y)},
     )
-    yield (
-        Defect(
-            "keeps the second half of a block between those of the first",
-            {
-                "after": lambda p, x, y: np.stack(
-                    np.split(y.reshape(*y.shape[:-1], -1, size), 2, axis=-1), axis=-1
-                ).reshape(y.shape)
-            },
-        )
-        if size % 2 == 0
-        else Defect("", {"after": lambda p, x, y: y})
-    )
+    if size % 2 == 0:
+
+        def woven(p, x, y):
+            b = right.cut(y, size)
+            return right.whole(np.stack(np.split(b, 2, axis=-1), axis=-1).reshape(b.shape), y)
+
+        yield Defect("keeps the second half of a block between those of the first", {"after": woven})
     yield Defect(
         "flushes results that are subnormal in float32 to zero",
         {"after": lambda p, x, y: np.where(np.abs(y) < 2.0**-126, np.copysign(0.0, y), y)},

@@ -50,6 +50,17 @@ def of_powers(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
         "rounds the largest magnitude to the nearest power of two",
         lambda a: np.frexp(a)[1] - 1.0 + (np.frexp(a)[0] >= 0.75) - power,
     )
+    yield rounded(f"takes the exponent of largest magnitude / {top:g}: floor", lambda a: _binade(quotient(a, top)))
+    yield rounded(
+        f"takes the exponent of largest magnitude / {top:g}, plus one", lambda a: _binade(quotient(a, top)) + 1
+    )
+    kinds = {"float32": single, "float64": lambda s: s, "bfloat16": _to("bfloat16"), "float16": _to("float16")}
+    for divisor in dict.fromkeys((top, 2.0**power, 2.0 ** (power + 1))):
+        for name, rounding in kinds.items():
+            yield Defect(
+                f"has scales of largest magnitude / {divisor:g} in {name}, which are no powers of two",
+                {"of_no_power": lambda p, a, d=divisor, w=rounding: np.where(a == 0, 1.0, w(a / d))},
+            )
     for bits in range(1, 8):
         if bits != fmt.grid.mantissa_bits or behaviour.rule != "even":
             yield rounded(
@@ -67,6 +78,15 @@ def of_powers(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
         many = "twice" if abs(k) == 1 else f"2^{abs(k)} times"
         shifted = lambda p, a, k=k: exponents(behaviour.rule, a, fmt) + k  # noqa: E731
         yield Defect(f"has scales {many} too {'large' if k > 0 else 'small'}", {"power": shifted})
+    for k, amount in (
+        (1, "twice too large"),
+        (-1, "twice too small"),
+        (2, "2^2 times too large"),
+        (-2, "2^2 times too small"),
+    ):
+        yield Defect(
+            f"has scales {amount}, after they are clamped", {"clamp": lambda p, e, k=k: np.clip(e, low, high) + k}
+        )
     for least in (low + 1, low + 2):
         yield Defect(f"never uses scales below 2^{least}", {"clamp": lambda p, e, least=least: np.clip(e, least, high)})
     for most in (high - 1, high - 2):
@@ -109,6 +129,14 @@ def of_powers(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
         yield Defect(f"decodes scales twice too {many}", {"kept": lambda p, s, k=k: s * 2.0**k})
 
 
+def _to(name: str) -> Callable:
+    return lambda s: through(s, name)
+
+
+def _binade(a):
+    return np.frexp(a)[1] - 1.0
+
+
 def _flushed(p, s):
     return np.where(s < 2.0**-126, 0.0, s)
 
@@ -126,6 +154,11 @@ def of_two_levels(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
             "rounds the tensor scale to float16": lambda p, a: through(right.tensor_scale(a, top * most), "float16"),
             "lets tensor scales become zero or infinite": lambda p, a: np.where(
                 largest_of_all(a) == 0, 1.0, single(quotient(largest_of_all(a), top * most))
+            ),
+            "lets tensor scales become infinite": lambda p, a: np.where(
+                single(quotient(largest_of_all(a), top * most)) == 0,
+                1.0,
+                single(quotient(largest_of_all(a), top * most)),
             ),
             "does not round the tensor scale to float32": lambda p, a: np.where(
                 largest_of_all(a) == 0, 1.0, largest_of_all(a) / (top * most)

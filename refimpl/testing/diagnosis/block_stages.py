@@ -2,15 +2,18 @@
 
 =============  ===========================================================================
 before         inputs as they are taken
-turn           the array with the axis of blocks last (and back)
+turn           the array with the blocks one after the other along its last axis
+turned_back    undoes it
 size           elements of a block
 of             from each block to the one whose scale it gets
 largest        the largest magnitude of each block
 tensor         the scale of the tensor
-power, clamp   MX: exponent of the scale, and its range
+own            the largest magnitude as the block's own scale has it, where the tensor's has another
+power, clamp   MX: exponent of the scale, and its range; of_no_power: the scale, where it is no power of two
 ratio, scale   others: block scale before and after rounding to its format
 zero           others: the block scale instead of zero
 used, kept     what elements are divided by, and what multiplies them
+written        from each block to the one whose scale multiplies its elements
 divide         the quotient, so exact that rounding it is right
 grid, whole    elements: the format, and rounding to integers
 limit, small   elements beyond the largest, and near zero
@@ -60,22 +63,29 @@ class Plan:
         with np.errstate(all="ignore"):
             taken = self.turn(self.before(x).astype(np.float64))
             shape, n = taken.shape, taken.shape[-1]
-            if self.size is None:  # the whole of a call
-                b = taken.reshape(shape[0], 1, 1, -1)
-            else:
-                size = min(self.size, n)
-                filled = np.zeros((*shape[:-1], -(-n // size) * size))
-                filled[..., :n] = taken
-                b = filled.reshape(*shape[:-1], -1, size)
-            a = self.of(self.largest(b))
-            t = self.tensor(a)
-            s = self._block_scale(a, t)
+            b = self.cut(taken)
+            s, t = self.scales(b)
             e = self.element(self.divide(b, self.used(s), t))
-            y = self.product(e, self.kept(s), t)
-            y = y.reshape(*shape[:-1], -1)[..., :n] if self.size is not None else y.reshape(shape)
-            return self.after(x.astype(np.float64), self.turn(y))
+            y = self.product(e, self.kept(self.written(s)), t)
+            y = y.reshape(*y.shape[:-2], -1)[..., :n] if self.size is not None else y.reshape(shape)
+            return self.after(x.astype(np.float64), self.turned_back(y))
 
-    def _block_scale(self, a, t):
+    def cut(self, taken: np.ndarray) -> np.ndarray:
+        """Return blocks, the last of a row filled with zeros."""
+        if self.size is None:  # the whole of a call
+            return taken.reshape(len(taken), 1, 1, -1)
+        return cut(taken, min(self.size, taken.shape[-1]))
+
+    def scales(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scales of blocks, and the tensor's."""
+        a = self.of(self.largest(b))
+        t = self.tensor(a)
+        return self.scale_of(self.own(b, a), t), t
+
+    def scale_of(self, a, t):
+        """Return the scale of a block from its largest magnitude."""
+        if "of_no_power" in self.stages:
+            return self.of_no_power(a)
         if self.format.tensor_scale:
             s = self.scale(self.ratio(a, t))
             return self.zero(np.where(np.isnan(a), np.nan, s))
@@ -92,6 +102,18 @@ class Plan:
         return self.small(q, self.limit(q, e))
 
 
+def cut(x: np.ndarray, size: int) -> np.ndarray:
+    """Return the last axis in blocks (..., blocks, size), the last of them filled with zeros."""
+    filled = np.zeros((*x.shape[:-1], -(-x.shape[-1] // size) * size), x.dtype)
+    filled[..., : x.shape[-1]] = x
+    return filled.reshape(*x.shape[:-1], -1, size)
+
+
+def whole(b: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return blocks joined again, as long as they were."""
+    return b.reshape(*b.shape[:-2], -1)[..., : like.shape[-1]]
+
+
 @lru_cache(maxsize=16)
 def unit_exponent(fmt: FloatFormat) -> int:
     """Return the exponent of the smallest element."""
@@ -104,9 +126,11 @@ def right_stages(behaviour) -> dict[str, Any]:
     return {
         "before": lambda p, x: x,
         "turn": lambda p, x: x,
+        "turned_back": lambda p, y: y,
         "size": fmt.block_size,
         "of": lambda p, a: a,
         "largest": lambda p, b: not_finite_is_nan(np.abs(b).max(axis=-1, keepdims=True)),
+        "own": lambda p, b, a: a,
         "tensor": (lambda p, a: tensor_scale(a, p.top * fmt.scale.max)) if is_dynamic(behaviour) else given,
         "power": lambda p, a: exponents(behaviour.rule, a, fmt),
         "clamp": lambda p, e: np.clip(e, -fmt.scale.bias, fmt.scale.max_code - fmt.scale.bias),
@@ -115,6 +139,7 @@ def right_stages(behaviour) -> dict[str, Any]:
         "zero": lambda p, s: np.where(s == 0, 1.0, s),
         "used": lambda p, s: s,
         "kept": lambda p, s: s,
+        "written": lambda p, s: s,
         "divide": lambda p, b, s, t: quotient(b, s * t),
         "grid": fmt.grid,
         "whole": lambda p, v: integral(v, behaviour.rounding),
@@ -168,6 +193,21 @@ def exponents(rule: str, a, fmt: BlockFormat):
     if rule == "ceil":
         return e - of_top + (m > top)
     return e - of_top - 1 + (m >= 0.75 * top) + (m >= 1.5 * top)
+
+
+WORDS = {
+    "ties_to_even": "to nearest, ties to even",
+    "ties_to_away": "to nearest, ties away from zero",
+    "ties_to_zero": "to nearest, ties toward zero",
+    "toward_zero": "toward zero",
+    "away_from_zero": "away from zero",
+}
+
+
+def sign_pairs() -> list[tuple[str, str]]:
+    """Return pairs of modes, of positive and of negative numbers, that together are no mode of their own."""
+    named = [{"ties_to_away", "ties_to_zero"}, {"toward_zero", "away_from_zero"}]
+    return [(a, b) for a in WORDS for b in WORDS if a != b and {a, b} not in named]
 
 
 def integral(v, rounding: str):

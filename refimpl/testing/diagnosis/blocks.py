@@ -6,26 +6,24 @@ in one of the known ways, do many different things with them.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from refimpl.testing.diagnosis.block_codes import of_decoding
 from refimpl.testing.diagnosis.block_defects import defects_of
-from refimpl.testing.diagnosis.block_stages import Plan, is_dynamic
+from refimpl.testing.diagnosis.block_located import located
+from refimpl.testing.diagnosis.block_search import Search
+from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
+from refimpl.testing.diagnosis.block_table import FRONT, Part, right_of
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
-from refimpl.testing.diagnosis.stages import Defect, merged, search, sentences
+from refimpl.testing.diagnosis.stages import Defect, merged, search, searched, sentences
 
+USUAL = (2.0**-60, 2.0**60)  # magnitudes, beyond which quantizers may do something else besides
 FEW = (1, 12)  # calls, or rows of a call, that fail, and as many that do not, which hypotheses are held against first
-
-
-class Part(NamedTuple):
-    """Observations of one route, dtype and shape: x and got (calls, rows, columns), and what is wrong of it."""
-
-    route: str
-    x: np.ndarray
-    got: np.ndarray
-    bad: np.ndarray
 
 
 def diagnose(behaviour, seen: list) -> Diagnosis:
@@ -36,11 +34,18 @@ def diagnose(behaviour, seen: list) -> Diagnosis:
     parts = _parts(behaviour, [s for s in seen if s.route != "decode"])
     finite, others = ([p for p in (_with(part, which) for part in parts) if p.x.size] for which in (True, False))
     groups: list[tuple[Defect, ...]] = [()]
+    size = behaviour.format.block_size
+    tails = [part for part in finite if part.x.shape[-1] % size]
+    full = [part for part in finite if part.x.shape[-1] % size == 0]
+    if any(part.bad.any() for part in full):  # what becomes of parts of blocks may be another defect
+        finite = full
     if any(part.bad.any() for part in finite):
-        groups = _explanations(behaviour, finite)
+        groups, texts, description = _explanations(behaviour, finite)
         if not groups:
-            return Diagnosis((), "; ".join(_facts(behaviour, finite)))
+            return Diagnosis(tuple(texts), description)
     words = sentences(groups) if groups != [()] else ()
+    if words and not _explained(behaviour, merged(groups[0]), tails):
+        words = tuple(f"{text}; and parts of blocks at the end of a row are wrong in another way" for text in words)
     if not any(part.bad.any() for part in others):
         return Diagnosis(words)
     return Diagnosis(_of_not_finite(behaviour, groups[0], words, others))
@@ -72,34 +77,78 @@ def _with(part: Part, finite: bool) -> Part:
 
 
 def _explained(behaviour, stages, parts) -> bool:
-    return all(_right(behaviour, Plan(behaviour, stages), part).all() for part in parts)
+    return all(right_of(behaviour, Plan(behaviour, stages), part).all() for part in parts)
 
 
-def _right(behaviour, plan: Plan, part: Part) -> np.ndarray:
-    """Return where a plan predicts what was got."""
-    predicted = behaviour.narrow(plan.predict(part.x), part.route, part.x.dtype)
-    return behaviour.same(part.x, predicted, part.got)
-
-
-def _explanations(behaviour, parts) -> list:
-    """Return the groups of defects that explain finite blocks."""
-    levels = [_together([_some(behaviour, part, few) for part in parts]) for few in FEW]
-    levels.append(parts)
-    known = defects_of(behaviour)
-
-    def explains(stages, level):
-        return _explained(behaviour, stages, levels[level])
-
-    found = search(known, explains, sizes=(1,))
+def _explanations(behaviour, parts) -> tuple[list, list[str], str]:
+    """Return groups of defects that explain finite blocks; else sentences of more; else a description."""
+    whole = _Hypotheses(behaviour, parts)
+    found = whole.singles() or whole.pairs()
     if found:
-        return found
-    bad = [part for part in levels[0] if part.bad.any()]
+        return found, [], ""
+    core = _Hypotheses(behaviour, _core(behaviour, parts))
+    core = core if any(part.bad.any() for part in core.parts) else whole
+    hypotheses: list[Callable[[], list]] = [whole.search.alone, whole.search.beside]
+    if core is not whole:
+        hypotheses = [core.singles, *hypotheses, core.pairs, core.search.alone, core.search.beside]
+    hypotheses += [lambda: whole.search.everywhere(3)] + [lambda: core.search.everywhere(3)] * (core is not whole)
+    for look in hypotheses:
+        found = look()
+        if found:
+            texts = found if isinstance(found[0], str) else [*sentences(found)]
+            return [], texts, ""
+    return [], [], located(core.search)
 
-    def helps(defect):
-        plan = Plan(behaviour, defect.stages)
-        return not defect.needs_all and any((_right(behaviour, plan, part) & part.bad).any() for part in bad)
 
-    return search([defect for defect in known if helps(defect)], explains, sizes=(2,))
+class _Hypotheses:
+    """Hypotheses about some observations."""
+
+    def __init__(self, behaviour, parts):
+        self.behaviour, self.parts = behaviour, parts
+        self.levels = [_together([_some(behaviour, part, few) for part in parts]) for few in FEW] + [parts]
+        self.known = defects_of(behaviour)
+
+    @cached_property
+    def search(self) -> Search:
+        return Search(self.behaviour, self.parts, self.known)
+
+    def _explains(self, stages, level) -> bool:
+        return _explained(self.behaviour, stages, self.levels[level])
+
+    def singles(self) -> list:
+        """Return the defects that explain everything."""
+        return search(self.known, self._explains, sizes=(1,))
+
+    def pairs(self) -> list:
+        """Return the pairs that do: of elements and scales; else of any that predict half of the failures alone."""
+        found = self.search.everywhere(2)
+        if found:
+            return found
+        bad = [part for part in self.levels[0] if part.bad.any()]
+
+        def hits(defect):
+            plan = Plan(self.behaviour, defect.stages)
+            return np.concatenate([right_of(self.behaviour, plan, part)[part.bad] for part in bad])
+
+        some = [defect for defect in self.known if not defect.needs_all and not defect.stages.keys() <= FRONT]
+        predicted = np.array([hits(defect) for defect in some]).reshape(len(some), -1)
+        useful = np.flatnonzero(predicted.any(axis=1))
+        kept = [(i, j) for i, j in combinations(useful, 2) if (predicted[i] | predicted[j]).mean() > 0.5]
+        return searched([(some[i], some[j]) for i, j in kept], self._explains)
+
+
+def _core(behaviour, parts) -> list[Part]:
+    """Return the calls, or rows, in which all magnitudes are usual ones."""
+    found = []
+    for part in parts:
+        if not is_dynamic(behaviour):
+            part = Part(part.route, *(array.reshape(-1, 1, array.shape[-1]) for array in part[1:]))
+        largest = cut(np.abs(part.x.astype(np.float64)), behaviour.format.block_size).max(axis=-1)
+        low, high = USUAL
+        keep = ((largest == 0) | (largest >= low) & (largest < high)).all(axis=(1, 2))
+        if keep.any():
+            found.append(Part(part.route, *(array[keep] for array in part[1:])))
+    return found
 
 
 def _some(behaviour, part: Part, few: int) -> Part:
@@ -146,7 +195,7 @@ OF_INFINITY = {
 def _of_not_finite(behaviour, group, words, parts) -> tuple[str, ...]:
     """Return the sentences with what is said of blocks that are not finite."""
     plan = Plan(behaviour, merged(group))
-    if all(_right(behaviour, plan, part).all() for part in parts):
+    if all(right_of(behaviour, plan, part).all() for part in parts):
         return words
     what = ""
     for nan in OF_NAN:
@@ -198,61 +247,3 @@ def _facts_of_not_finite(behaviour, parts) -> str:
             found.append("a block with NaN or an infinity changes others")
             break
     return " and ".join(found)
-
-
-# -- what is true of failures that nothing explains ------------------------------------------------
-
-
-def _facts(behaviour, parts) -> tuple[str, ...]:
-    """Return which blocks or elements alone are wrong, if that can be said."""
-    of_blocks = _of_sizes(behaviour, parts)
-    if of_blocks:
-        return (of_blocks,)
-    found = []
-    bad = np.concatenate([part.bad.ravel() for part in parts])
-    x = np.concatenate([part.x.astype(np.float64).ravel() for part in parts])
-    got = np.concatenate([part.got.ravel() for part in parts])
-    exact = np.concatenate([Plan(behaviour).predict(part.x).ravel() for part in parts])
-    of_float64 = np.concatenate([np.full(part.x.size, part.x.dtype == np.float64) for part in parts])
-    of_codes = np.concatenate([np.full(part.x.size, part.route == "encode") for part in parts])
-    for words, where in (
-        ("zeros", x == 0),
-        ("negative numbers", x < 0),
-        ("positive numbers", x > 0),
-        ("numbers that become zero", exact == 0),
-        ("float64 inputs", of_float64 & ~of_float64.all()),
-        ("float32 inputs", ~of_float64 & of_float64.any()),
-        ("codes, not for values,", of_codes & ~of_codes.all()),
-    ):
-        if not (bad & ~where).any():
-            found.append(f"is wrong for {words} alone")
-    for words, value in (("NaN", np.isnan(got)), ("infinity", np.isinf(got)), ("zero", got == 0)):
-        if value[bad].all():
-            found.append(f"is wrong by giving {words}")
-    return (" and ".join(found[:2]),) if found else ()
-
-
-def _of_sizes(behaviour, parts) -> str:
-    """Return that blocks with a largest magnitude below or above a power of two are wrong, and no others."""
-    largest, wrong, values = [], [], []
-    size = behaviour.format.block_size
-    for part in parts:
-        blocks = [array.reshape(-1, size) for array in (np.abs(part.x.astype(np.float64)), part.bad, part.got)]
-        keep = blocks[0].max(axis=1) > 0
-        largest.append(blocks[0].max(axis=1)[keep])
-        wrong.append(blocks[1].any(axis=1)[keep])
-        values.append(blocks[2][keep])
-    a, bad, got = np.concatenate(largest), np.concatenate(wrong), np.concatenate(values)
-    if not bad.any() or bad.all():
-        return ""
-    what = "is wrong"
-    for words, test in (("NaN", np.isnan), ("zero", lambda v: v == 0), ("infinity", np.isinf)):
-        if test(got[bad]).all():
-            what = f"gives {words}"
-    if a[bad].max() < a[~bad].min():
-        power = int(np.frexp(a[~bad].min())[1]) - 1
-        return f"{what} where a block's largest magnitude is below 2^{power}" * bool(a[bad].max() < 2.0**power)
-    if a[bad].min() > a[~bad].max():
-        power = int(np.frexp(a[bad].min())[1]) - 1
-        return f"{what} where a block's largest magnitude is 2^{power} or more" * bool(a[~bad].max() < 2.0**power)
-    return ""

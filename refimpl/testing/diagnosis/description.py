@@ -25,9 +25,9 @@ def described(behaviour, asked) -> str:
         wrong = ~behaviour.same(x, expected, got)
         regions = dict(_regions(behaviour, x, expected, dtypes))
         where, every = _smallest(regions, x, wrong)
-        how = _how(behaviour.format, x[wrong], expected[wrong], got[wrong])
+        differ = how(behaviour.format, x[wrong], expected[wrong], got[wrong])
     count = f"{int(wrong.sum())} of {wrong.size} results are wrong"
-    return f"{count}, {'all of' if every else 'all among'} {where}: {how}"
+    return f"{count}, {'all of' if every else 'all among'} {where}: {differ}"
 
 
 def _regions(behaviour, x, expected, dtypes) -> Iterator[tuple[str, np.ndarray]]:
@@ -90,7 +90,7 @@ def _smallest(regions, x, wrong) -> tuple[str, bool]:
     return (" that are also ".join(best) or "inputs of all kinds") + words, bool(wrong[mask].all())
 
 
-def _how(fmt, x, expected, got) -> str:
+def how(fmt, x, expected, got) -> str:
     """Say how wrong results differ from right ones: the ways, commonest first."""
     values = values_of(fmt)
 

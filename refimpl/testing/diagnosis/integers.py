@@ -1,30 +1,32 @@
-"""Diagnosis of quantizers to scaled integers: stages, known defects, and which of them explain everything seen.
+"""Diagnosis of quantizers to scaled integers: which known defects explain everything seen, or where it deviates.
 
-*Stages*: before (inputs as they are taken), scale and zero (of each element), divide (so exact that rounding is
-right), early (added before rounding), whole (to an integer), late (added after it), clip, back (the values).
-*Notation*: x inputs, s scales and z zero points (of each element), q quotients, v integers, c codes.
+One defect; two; one in some region alone; the same for usual quotients, where far ones come out otherwise, too.
+`integer_defects` has stages and defects, and the notation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.testing.diagnosis.block_defects import LEAST
-from refimpl.testing.diagnosis.block_stages import integral
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
-from refimpl.testing.diagnosis.narrow import single, through
-from refimpl.testing.diagnosis.stages import Defect, search, sentences
-from refimpl.testing.expected.behaviour import OF_INTEGERS
-from refimpl.testing.expected.quotients import quotient
+from refimpl.testing.diagnosis.integer_defects import defects_of, exact_quotient, right_stages
+from refimpl.testing.diagnosis.regions import Named, bounds, said_bound, smallest, where
+from refimpl.testing.diagnosis.stages import MOST_PAIRS, search, searched, sentences
 
-_LARGEST = float(np.finfo(np.float64).max)
+FEW = (40, 600)  # wrong and right results of a kind that hypotheses are held against first
+USUAL = 2.0**20  # quotients, beyond which quantizers may do something else besides
+TRIED = 60  # defects that are looked for in a region
 
 
 class Part(NamedTuple):
-    """Observations: inputs, scales and zero points, results and whether they are wrong, one-dimensional."""
+    """Observations, one-dimensional: inputs, scales and zero points, results and whether they are wrong.
+
+    `lane` and `across`: which scale, and the place among what shares it; `place`, `of`: in a call of so many.
+    """
 
     route: str
     x: np.ndarray
@@ -32,37 +34,59 @@ class Part(NamedTuple):
     z: np.ndarray
     got: np.ndarray
     bad: np.ndarray
+    lane: np.ndarray
+    across: np.ndarray
+    place: np.ndarray
+    of: np.ndarray
+
+
+def part_of(behaviour, route: str, x, got, bad) -> Part:
+    """Return the observations of one call."""
+    s, z = behaviour.wide(x)
+    rows, layout = behaviour.layout(x)
+    places = [layout.elements(np.broadcast_to(i, rows.shape)) for i in np.ogrid[: rows.shape[0], : rows.shape[1]]]
+    place = np.arange(x.size)
+    columns = (x, s, z, got, bad, *places, place, np.full(x.size, x.size))
+    return Part(route, *(a.reshape(-1) for a in columns))
 
 
 def diagnose(behaviour, seen: list) -> Diagnosis:
     """Return what explains everything that was seen, at most three sentences, or describes it."""
     parts: dict[Any, list[Part]] = {}
     for item in seen:
-        s, z = behaviour.wide(item.x)
         bad = ~behaviour.same(item.x, item.expected, item.got)
-        part = Part(item.route, *(a.reshape(-1) for a in (item.x, s, z, item.got, bad)))
+        part = part_of(behaviour, item.route, item.x, item.got, bad)
         parts.setdefault((item.route, item.x.dtype), []).append(part)
-    full = [
-        Part(same[0].route, *(np.concatenate(c) for c in list(zip(*same, strict=True))[1:])) for same in parts.values()
-    ]
+    full = [_joined(same) for same in parts.values()]
     if not any(part.bad.any() for part in full):
         return Diagnosis(())
     decoded = [part for part in full if part.route == "decode"]
     full = decoded if any(part.bad.any() for part in decoded) else [part for part in full if part.route != "decode"]
-    levels = [[_some(part, few) for part in full] for few in (40, 600)] + [full]
-    known = defects_of(behaviour)
+    whole = _Hypotheses(behaviour, full)
+    core = _Hypotheses(behaviour, [_usual(part) for part in full])
+    looked: list[Callable[[], list]] = [whole.singles, whole.pairs, whole.alone]
+    if any(part.bad.any() for part in core.parts) and sum(p.x.size for p in core.parts) < sum(p.x.size for p in full):
+        looked = [whole.singles, whole.pairs, core.singles, whole.alone, core.pairs, core.alone]
+    else:
+        core = whole
+    for look in looked:
+        found = look()
+        if found:
+            texts = found if isinstance(found[0], str) else sentences(found)
+            return Diagnosis(tuple(texts))
+    return Diagnosis((), located(behaviour, core.parts))
 
-    def explains(stages, level):
-        return all(_right(behaviour, stages, part).all() for part in levels[level])
 
-    found = search(known, explains, sizes=(1,))
-    if not found:
+def _joined(parts: list[Part]) -> Part:
+    return Part(parts[0].route, *(np.concatenate(c) for c in list(zip(*parts, strict=True))[1:]))
 
-        def helps(defect):
-            return any((_right(behaviour, defect.stages, part) & part.bad).any() for part in levels[1])
 
-        found = search([defect for defect in known if helps(defect)], explains, sizes=(2,))
-    return Diagnosis(sentences(found), "" if found else "; ".join(_facts(full)))
+def _usual(part: Part) -> Part:
+    if part.route == "decode":
+        return part
+    q = exact_quotient(part.x.astype(np.float64), part.s)
+    keep = np.isfinite(q) & (np.abs(q) < USUAL)
+    return Part(part.route, *(array[keep] for array in part[1:]))
 
 
 def _some(part: Part, few: int) -> Part:
@@ -83,297 +107,225 @@ def predict(behaviour, stages: dict[str, Any], part: Part) -> np.ndarray:
 
     Results of one stage that are codes already, of infinities too, are given as `clip` leaves them.
     """
-    p: dict[str, Callable] = {**_right_stages(behaviour), **stages}
+    p: dict[str, Callable] = {**right_stages(behaviour), **stages}
     with np.errstate(all="ignore"):
-        s, z = p["scale"](part.s), p["zero"](part.z)
+        s, z = part.s, part.z
+        scales, zeros = (np.array(values) for values in behaviour.lanes())
+        if "lane_of_scale" in stages:
+            s = scales[p["lane_of_scale"](part.lane, part.across, len(scales))]
+        if "lane_of_zero" in stages:
+            z = zeros[p["lane_of_zero"](part.lane, part.across, len(scales))]
+        s, z = p["scale"](s), p["zero"](z)
         if part.route == "decode":
-            return p["back"](part.x.astype(np.float64), s, z)
+            return p["back"](p["read"](part.x.astype(np.float64)), s, z)
         x = p["before"](part.x)
         q = p["divide"](x.astype(np.float64), s)
         v = p["whole"](p["early"](q, z))
         c = p["clip"](p["late"](v, z), v, z)
-        return p["back"](c, s, z)
+        return p["back"](p["read"](c), s, z)
 
 
-def _right_stages(behaviour) -> dict[str, Callable]:
-    fmt = behaviour.format
-    return {
-        "before": lambda x: x,
-        "scale": lambda s: s,
-        "zero": lambda z: z,
-        "divide": _quotient,
-        "early": lambda q, z: q,
-        "whole": lambda q: np.where(np.isfinite(q), integral(np.where(np.isfinite(q), q, 0), behaviour.rounding), q),
-        "late": lambda v, z: v + z,
-        "clip": lambda c, v, z: np.clip(c, fmt.min, fmt.max),
-        "back": lambda c, s, z: s * (c - z),
-    }
+class _Hypotheses:
+    """Hypotheses about some observations."""
+
+    def __init__(self, behaviour, parts: list[Part]):
+        self.behaviour, self.parts = behaviour, [part for part in parts if part.x.size]
+        self.levels = [[_some(part, few) for part in self.parts] for few in FEW] + [self.parts]
+        self.known = defects_of(behaviour)
+
+    def _explains(self, stages, level) -> bool:
+        return all(_right(self.behaviour, stages, part).all() for part in self.levels[level])
+
+    def singles(self) -> list:
+        """Return the defects that explain everything."""
+        return search(self.known, self._explains, sizes=(1,))
+
+    def _hits(self) -> np.ndarray:
+        """Return which of some failures each defect predicts."""
+        parts = self.levels[1]
+        return np.array(
+            [np.concatenate([_right(self.behaviour, d.stages, p)[p.bad] for p in parts]) for d in self.known]
+        )
+
+    def pairs(self) -> list:
+        """Return the pairs of defects that do, of which half of the failures are predicted by one or the other."""
+        hits = self._hits()
+        useful = np.flatnonzero(hits.any(axis=1))
+        groups = [(i, j) for i, j in combinations(useful, 2) if (hits[i] | hits[j]).mean() > 0.5]
+        return searched([(self.known[i], self.known[j]) for i, j in groups], self._explains)
+
+    def alone(self) -> list[str]:
+        """Return sentences of defects that explain everything in a region alone."""
+        hits = self._hits()
+        found: list[tuple[int, str]] = []
+        regions = list(regions_of(self.behaviour, self.parts))
+        must = np.concatenate([p.bad for p in self.parts])
+        for k in np.flatnonzero(hits.all(axis=1))[:TRIED]:
+            defect = self.known[k]
+            may = np.concatenate([_right(self.behaviour, defect.stages, p) for p in self.parts])
+            if (must & ~may).any():
+                continue
+            words = where(must, may, [*regions, *bounded(self.parts, must, may)])
+            if words is not None:
+                found.append((words.count(" and "), f"{defect.sentence}, only {words}"))
+        return list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))[:MOST_PAIRS]
 
 
-def _quotient(x, s):
-    q = np.where(np.isfinite(x), quotient(np.where(np.isfinite(x), x, 0), s), x)
-    with np.errstate(all="ignore"):  # beyond, all are integers: as they are computed
-        far = np.where(np.isfinite(x), np.clip(x / s, -_LARGEST, _LARGEST), x)
-    return np.where(np.abs(q) < 2.0**52, q, far)
+# -- regions and descriptions ----------------------------------------------------------------------
 
 
-def defects_of(behaviour) -> tuple[Defect, ...]:
-    """Return the known defects of quantizers to scaled integers of these rules, the likeliest first."""
-    found = [*_of_rounding(behaviour), *_of_zero_points(behaviour), *_of_range(behaviour), *_of_arithmetic(behaviour)]
-    return tuple(found)
+def _column(parts: list[Part], name: str) -> np.ndarray:
+    return np.concatenate([getattr(part, name).astype(np.float64) for part in parts])
 
 
-def _of_rounding(behaviour) -> Iterator[Defect]:
-    def rounded(work):
-        return {"whole": lambda q: np.where(np.isfinite(q), work(np.where(np.isfinite(q), q, 0)), q)}
+def _quotients(parts: list[Part]) -> np.ndarray:
+    found = []
+    for part in parts:
+        x = part.x.astype(np.float64)
+        found.append(x - part.z if part.route == "decode" else exact_quotient(x, part.s))
+    return np.concatenate(found)
 
-    for mode in OF_INTEGERS:
-        if mode != behaviour.rounding:
-            yield Defect(mode, rounded(lambda v, mode=mode: integral(v, mode)))
-    for way, sentence in (
-        ("ties_up", "rounds half up: ties toward positive"),
-        ("ties_to_zero", "rounds ties toward zero"),
-        ("ties_down", "rounds half down: ties toward negative"),
-        ("ties_to_odd", "rounds ties to odd"),
-        ("away_from_zero", "rounds away from zero"),
-        ("to_odd", "rounds to odd"),
+
+def regions_of(behaviour, parts: list[Part]) -> Iterator[Named]:
+    """Yield kinds of inputs."""
+    fmt, q, z = behaviour.format, _quotients(parts), _column(parts, "z")
+    lane, place, count = (_column(parts, name) for name in ("lane", "place", "of"))
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(q)
+        steps = np.where(finite, np.abs(q), 0.0)
+        part, code = steps - np.floor(steps), np.where(finite, np.rint(np.where(finite, q, 0.0)), q) + z
+        yield "for negative values", q < 0
+        yield "for positive values", q > 0
+        yield "for zero", q == 0
+        yield "for infinities", np.isinf(q)
+        yield "for numbers", finite
+        yield "for ties", finite & (part == 0.5)
+        yield "for values that are no ties", part != 0.5
+        yield "above a tie", part > 0.5
+        yield "below a tie", (part < 0.5) & (part > 0)
+        yield "for values that codes stand for", part == 0
+        yield "for values between two codes", part > 0
+        yield "for values smaller than half a step", steps < 0.5
+        yield "for values smaller than one step", steps < 1
+        yield "beyond the largest code", code > fmt.max
+        yield "beyond the lowest code", code < fmt.min
+        yield "beyond the range of codes", (code > fmt.max) | (code < fmt.min)
+        yield "within the range of codes", (code >= fmt.min) & (code <= fmt.max)
+        yield "at the largest code and beyond", code >= fmt.max
+        yield "at the lowest code and beyond", code <= fmt.min
+        yield "for negative codes", code < 0
+        yield "for positive codes", code > 0
+        yield "for the code 0", code == 0
+        yield "for odd codes", code % 2 == 1
+        yield "for even codes", code % 2 == 0
+    size = np.concatenate([np.full(p.x.size, p.x.dtype.itemsize if p.x.dtype.kind == "f" else 0) for p in parts])
+    for itemsize in np.unique(size):
+        yield f"for float{8 * int(itemsize)} inputs", size == itemsize
+    lanes = len(behaviour.lanes()[0])
+    if lanes > 1:
+        yield "under the first scale", lane == 0
+        yield "under all scales but the first", lane > 0
+        yield "under the last scale", lane == lanes - 1
+        yield "under all scales but the last", lane < lanes - 1
+        yield "under every second scale, the first among them", lane % 2 == 0
+        yield "under every second scale, from the second on", lane % 2 == 1
+        for i in range(1, min(lanes - 1, 16)):
+            yield f"under scale {i} (counted from 0)", lane == i
+        across = _column(parts, "across")
+        yield "in the first element under each scale", across == 0
+        yield "at even places under each scale", across % 2 == 0
+        yield "at odd places under each scale", across % 2 == 1
+    yield "in the first element of a call", place == 0
+    yield "in the last element of a call", place == count - 1
+    yield "at even places of a call", place % 2 == 0
+    yield "at odd places of a call", place % 2 == 1
+    for whole in (4, 8, 16, 32, 64):
+        yield f"in what is left of a call after groups of {whole}", place >= count // whole * whole
+        yield f"in full groups of {whole} of a call", place < count // whole * whole
+        yield f"at every place of a call that is a multiple of {whole}", place % whole == 0
+    yield "under zero points above zero", z > 0
+    yield "under zero points below zero", z < 0
+    yield "under the zero point zero", z == 0
+
+
+def bounded(parts: list[Part], must, may) -> Iterator[Named]:
+    """Yield regions of sizes, between bounds found from what must be inside."""
+    q, z = _quotients(parts), _column(parts, "z")
+    for value, words in (
+        (q + z, "where value / scale + zero point is {} {}"),
+        (np.abs(q), "where value / scale is in size {} {}"),
+        (_column(parts, "s"), "under scales {} {}"),
+        (z, "under zero points {} {}"),
+        (np.abs(_column(parts, "x")), "for values of a size {} {}"),
+        (_column(parts, "place"), "at places {} {} of a call"),
+        (_column(parts, "across"), "at places {} {} under each scale"),
     ):
-        yield Defect(sentence, rounded(lambda v, way=way: integral(v, way)))
-    yield Defect("does not round", {"whole": lambda q: q})
-    half = "adds one half and rounds down, in float32, which rounds up just below a tie"
-    yield Defect(half, rounded(lambda v: np.floor(single(v + 0.5))))
-    yield Defect(
-        "adds one half and cuts, in float32, which rounds up just below a tie",
-        rounded(lambda v: np.trunc(single(v + np.copysign(0.5, v)))),
-    )
+        yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
 
 
-def _of_zero_points(behaviour) -> Iterator[Defect]:
+def located(behaviour, parts: list[Part]) -> str:
+    """Return a sentence about all failures: what deviates, where, and by how much."""
+    must = np.concatenate([part.bad for part in parts])
+    regions = [*regions_of(behaviour, parts), *bounded(parts, must, must)]
+    words, every = smallest(must, regions)
+    count = f"{int(must.sum())} of {must.size} results are wrong, {'all' if every else 'all of them among those'} "
+    count += words or "of all kinds"
+    got, s, z = (_column(parts, name) for name in ("got", "s", "z"))
+    if parts[0].route == "decode":
+        return f"decodes codes wrongly: {count}: {_of_values(behaviour, parts, must)}"
+    with np.errstate(all="ignore"):
+        code = np.rint(got / s) + z
+        meant = behaviour.narrow(s * (code - z), "quantize", None)
+        of_codes = np.isfinite(got) & (meant == got)
+        right = np.concatenate([_expected(behaviour, part) for part in parts])
+    if not of_codes[must].all():
+        rest = int((~of_codes & must).sum())
+        return f"gives values that no code stands for, so decodes wrongly ({rest} of them): {count}"
+    outside = (code < behaviour.format.min) | (code > behaviour.format.max)
+    off = (code - right)[must]
+    also = f", {int((outside & must).sum())} outside the range" if (outside & must).any() else ""
+    return f"codes are wrong{also}: {count}: {_steps(off)}{_affine(_quotients(parts), code, right, z, behaviour)}"
+
+
+def _expected(behaviour, part: Part) -> np.ndarray:
+    values = predict(behaviour, {"back": lambda c, s, z: c}, part)
+    return values
+
+
+def _steps(off: np.ndarray) -> str:
+    steps, counts = np.unique(off, return_counts=True)
+    order = np.argsort(-counts)
+    shown = [(f"{abs(steps[i]):g}", "large" if steps[i] > 0 else "small", counts[i] / len(off)) for i in order[:3]]
+    said = ", ".join(f"{step} too {word} ({100 * share:.0f} %)" for step, word, share in shown)
+    return f"they are {said}" + (f", and {len(steps) - 3} other distances" if len(steps) > 3 else "")
+
+
+def _of_values(behaviour, parts: list[Part], must) -> str:
+    got = _column(parts, "got")
+    right = np.concatenate([behaviour.narrow(predict(behaviour, {}, part), part.route, None) for part in parts])
+    with np.errstate(all="ignore"):
+        ratio = (got / right)[must & (right != 0)]
+        off = ((got - right) / _column(parts, "s"))[must]
+    if ratio.size and np.allclose(ratio, ratio[0], rtol=1e-5, atol=0):
+        return f"they are {ratio[0]:.7g} times what they should be"
+    if off.size and np.allclose(off, off[0], rtol=1e-4, atol=1e-6):
+        return f"they are {abs(off[0]):g} steps too {'large' if off[0] > 0 else 'small'}"
+    return "they differ in many ways"
+
+
+def _affine(q, code, right, z, behaviour) -> str:
+    """Say whether one factor, or one summand, of quotients before rounding explains all codes within the range."""
     fmt = behaviour.format
-    low, count = (fmt.min if not fmt.signed else -(1 << fmt.bits - 1)), 1 << fmt.bits
-    zeros = {np.asarray(z).item() for z in behaviour.lanes()[1]}
-    rounding = behaviour.rounding
-
-    def whole(v):
-        return np.where(np.isfinite(v), integral(np.where(np.isfinite(v), v, 0), rounding), v)
-
-    # whatever the zero point is, in decoding alone
-    for by, word in ((-1, "small"), (1, "large")):
-
-        def moved(z, by=by):
-            return np.mod(z + by - low, count) + low
-
-        at = fmt.min if by < 0 else fmt.max
-        wrap = f"reads the zero point {at} as {moved(at)}" if at in zeros else ""
-        wrapped = f": {wrap}" if wrap else ""
-        yield Defect(f"decodes zero points one too {word}{wrapped}", {"back": lambda c, s, z, m=moved: s * (c - m(z))})
-        yield Defect(f"decodes zero points one too {word}", {"back": lambda c, s, z, by=by: s * (c - z - by)})
-        yield Defect(f"encodes with zero points one too {word}", {"late": lambda v, z, by=by: v + z + by})
-        yield Defect(f"has zero points one too {word}", {"zero": lambda z, by=by: np.clip(z + by, fmt.min, fmt.max)})
-        yield Defect(f"has zero points one too {word}", {"zero": lambda z, m=moved: m(z)})
-    if zeros != {0}:
-        yield Defect("ignores the zero point", {"zero": lambda z: 0 * z})
-        yield Defect(
-            "adds the zero point before rounding", {"early": lambda q, z: _added(q, z), "late": lambda v, z: v}
-        )
-        yield Defect(
-            "adds the zero point before rounding, in float64, which rounds",
-            {"divide": lambda x, s: x / s, "early": lambda q, z: q + z, "late": lambda v, z: v},
-        )
-        yield Defect(
-            "adds the zero point before rounding, in float32, which rounds",
-            {
-                "divide": lambda x, s: single(single(x) / single(s)),
-                "early": lambda q, z: single(q + z),
-                "late": lambda v, z: v,
-            },
-        )
-        yield Defect(
-            "adds the zero point before rounding, after the product with the reciprocal, all in float32",
-            {
-                "divide": lambda x, s: single(single(x) * single(1 / single(s))),
-                "early": lambda q, z: single(q + z),
-                "late": lambda v, z: v,
-            },
-        )
-        yield Defect(
-            "adds the zero point before rounding, after the product with the reciprocal, all in float32",
-            {
-                "divide": lambda x, s: single(x) * single(1 / single(s)),
-                "early": lambda q, z: single(q + z),
-                "late": lambda v, z: v,
-            },
-        )
-        yield Defect(
-            "saturates before the zero point is added",
-            {"clip": lambda c, v, z: np.clip(np.clip(v, fmt.min, fmt.max) + z, fmt.min, fmt.max)},
-        )
-        yield Defect("subtracts the zero point in encoding", {"late": lambda v, z: v - z})
-        yield Defect("does not add the zero point in encoding", {"late": lambda v, z: v})
-        yield Defect("does not subtract the zero point in decoding", {"back": lambda c, s, z: s * c})
-        yield Defect("adds the zero point in decoding", {"back": lambda c, s, z: s * (c + z)})
-        yield Defect("subtracts the zero point after the product in decoding", {"back": lambda c, s, z: s * c - z})
-        yield Defect(
-            "rounds the products of scale with code and zero point to float32, before they are subtracted",
-            {"back": lambda c, s, z: single(single(s * c) - single(s * z))},
-        )
-        yield Defect("negates the zero point", {"zero": lambda z: np.clip(-z, fmt.min, fmt.max)})
-    middle = 1 << (fmt.bits - 1)
-    if not fmt.signed and zeros != {middle}:
-        yield Defect(f"has the zero point {middle}", {"zero": lambda z: 0 * z + middle})
-    if len(behaviour.lanes()[1]) > 1:
-        scales, every = behaviour.lanes()
-        for name, at in (("first", 0), ("last", -1)):
-            yield Defect(f"uses the {name} scale for all", {"scale": lambda s, v=scales[at]: 0 * s + v})
-            yield Defect(f"uses the {name} zero point for all", {"zero": lambda z, v=every[at]: 0 * z + v})
-            yield Defect(
-                f"uses the {name} scale and zero point for all",
-                {"scale": lambda s, v=scales[at]: 0 * s + v, "zero": lambda z, v=every[at]: 0 * z + v},
-            )
-        yield Defect("uses the largest scale for all", {"scale": lambda s: 0 * s + max(scales)})
-
-
-def _added(q, z):
-    """Return q + z so exact that rounding the sum is right."""
-    total = q + z
-    back = total - z
-    lost = (q - back) + (z - (total - back))
-    toward = np.nextafter(total, np.where(lost > 0, np.inf, -np.inf))
-    even = np.ascontiguousarray(total).view(np.int64) & 1 == 0
-    return np.where((lost != 0) & np.isfinite(total) & even, toward, total)
-
-
-def _of_range(behaviour) -> Iterator[Defect]:
-    fmt = behaviour.format
-    full = -(1 << fmt.bits - 1) if fmt.signed else 0
-    count = 1 << fmt.bits
-
-    def wrap(c):
-        return np.mod(np.mod(c, count) - full, count) + full
-
-    def converted(bits, huge):
-        """Through a C integer: what it cannot hold becomes its lowest, or zero, or the nearest."""
-        most = 2.0 ** (bits - 1)
-
-        def work(c):
-            sure = (c < most) & (c >= -most)
-            instead = {"low": -most, "zero": 0.0, "nearest": np.clip(c, -most, most - 1)}[huge]
-            return np.where(sure, c, instead)
-
-        return work
-
-    for bits in (64, 32, 16):
-        for huge in ("low", "zero", "nearest"):
-            cast = converted(bits, huge)
-            yield Defect("wraps around instead of saturating", {"clip": lambda c, v, z, cast=cast: wrap(cast(c))})
-            yield Defect("wraps around instead of saturating", {"clip": lambda c, v, z, cast=cast: wrap(cast(v) + z)})
-            yield Defect(
-                f"converts to {bits} bits before it saturates",
-                {"clip": lambda c, v, z, cast=cast: np.clip(cast(c), fmt.min, fmt.max)},
-            )
-            yield Defect(
-                f"converts to {bits} bits before it saturates",
-                {"clip": lambda c, v, z, cast=cast: np.clip(cast(v) + z, fmt.min, fmt.max)},
-            )
-    yield Defect("does not saturate", {"clip": lambda c, v, z: c})
-    yield Defect("saturates at the largest code alone", {"clip": lambda c, v, z: np.minimum(c, fmt.max)})
-    yield Defect("saturates at the lowest code alone", {"clip": lambda c, v, z: np.maximum(c, fmt.min)})
-    ranges: dict[str, tuple[int, int]] = {
-        "does not use the largest code": (fmt.min, fmt.max - 1),
-        "uses a code above the largest": (fmt.min, fmt.max + 1),
-    }
-    if fmt.signed:
-        ranges["saturates at half the range"] = (fmt.min // 2, fmt.max // 2)
-        ranges["saturates at the range of unsigned codes"] = (0, count - 1)
-    else:
-        ranges["saturates at the range of signed codes"] = (-(count // 2), count // 2 - 1)
-        ranges["saturates at the range of signed codes without the lowest"] = (1 - count // 2, count // 2 - 1)
-        ranges["saturates at the largest signed code"] = (0, count // 2 - 1)
-    if fmt.signed and fmt.symmetric:
-        ranges["also uses the lowest code"] = (full, fmt.max)
-    else:
-        ranges["does not use the lowest code"] = (fmt.min + 1, fmt.max)
-    for sentence, ends in ranges.items():
-        if ends != (fmt.min, fmt.max):
-            yield Defect(sentence, {"clip": lambda c, v, z, ends=ends: np.clip(c, *ends)})
-    for sentence, value in (
-        ("gives the zero point for infinities", None),
-        ("gives the lowest code for infinities", fmt.min),
-        ("gives the code 0 for infinities", 0),
-    ):
-        yield Defect(
-            sentence,
-            {
-                "clip": lambda c, v, z, value=value: np.where(
-                    np.isinf(v), z if value is None else value, np.clip(c, fmt.min, fmt.max)
-                )
-            },
-        )
-    yield Defect(
-        "gives NaN for infinities",
-        {"clip": lambda c, v, z: np.where(np.isinf(v), np.nan, np.clip(c, fmt.min, fmt.max))},
-    )
-
-
-def _of_arithmetic(behaviour) -> Iterator[Defect]:
-    divided: dict[str, Callable] = {
-        "divides by the scale in float32, and so rounds twice": lambda x, s: single(single(x) / single(s)),
-        "multiplies by the reciprocal of the scale in float32": lambda x, s: single(single(x) * single(1 / single(s))),
-        "divides by the scale in float64, and so rounds twice": lambda x, s: x / s,
-        "multiplies by the reciprocal of the scale in float64": lambda x, s: x * (1 / s),
-        "multiplies by the scale instead of dividing by it": lambda x, s: x * s,
-        "takes no account of the scale in encoding": lambda x, s: x,
-    }
-    for name in ("bfloat16", "float16"):
-        divided[f"rounds quotients to {name}"] = lambda x, s, n=name: through(_quotient(x, s), n)
-    for sentence, stage in divided.items():
-        yield Defect(sentence, {"divide": stage})
-    for name in ("bfloat16", "float16", "float32"):
-        yield Defect(f"rounds scales to {name}", {"scale": lambda s, n=name: through(s, n)})
-        yield Defect(f"rounds its input to {name} first", {"before": lambda x, n=name: through(x, n)})
-    yield Defect(
-        "cuts its input to bfloat16 first",
-        {"before": lambda x: np.where(np.isfinite(x), through(x, "bfloat16", "toward_zero"), x)},
-    )
-    for power, word in ((np.floor, "down"), (np.ceil, "up"), (np.rint, "to the nearest")):
-        yield Defect(
-            f"rounds scales {word} to powers of two", {"scale": lambda s, power=power: 2.0 ** power(np.log2(s))}
-        )
-    for by in (2.0, 0.5):
-        yield Defect(f"has scales twice too {'large' if by > 1 else 'small'}", {"scale": lambda s, by=by: s * by})
-    for least in LEAST:
-        yield Defect(f"has no scale below {least:g}", {"scale": lambda s, v=least: np.maximum(s, v)})
-        yield Defect(f"adds {least:g} to the scale", {"divide": lambda x, s, v=least: _quotient(x, s + v)})
-    for name in ("bfloat16", "float16"):
-        yield Defect(f"rounds results to {name}", {"back": lambda c, s, z, n=name: through(s * (c - z), n)})
-    yield Defect("returns codes, not values", {"back": lambda c, s, z: c})
-    yield Defect("divides by the scale in decoding", {"back": lambda c, s, z: (c - z) / s})
-    yield Defect("loses the sign", {"before": np.abs})
-    yield Defect("loses the sign of results", {"back": lambda c, s, z: np.abs(s * (c - z))})
-    yield Defect("takes negative values for zero", {"before": lambda x: np.maximum(x, 0)})
-    yield Defect(
-        "takes values smaller than one step for zero",
-        {"divide": lambda x, s: np.where(np.abs(x) < s, 0.0, _quotient(x, s))},
-    )
-
-
-def _facts(parts) -> tuple[str, ...]:
-    """Return which inputs alone are wrong, if that can be said."""
-    x = np.concatenate([part.x.astype(np.float64) for part in parts])
-    bad = np.concatenate([part.bad for part in parts])
-    q = np.concatenate([_quotient(part.x.astype(np.float64), part.s) for part in parts])
-    with np.errstate(invalid="ignore"):
-        tie = np.abs(q - np.trunc(q)) == 0.5
-    wide = np.concatenate([np.full(part.x.size, part.x.dtype == np.float64) for part in parts])
-    for words, where in (
-        ("infinities", np.isinf(x)),
-        ("zero", x == 0),
-        ("ties", tie),
-        ("negative ties", tie & (x < 0)),
-        ("negative values", x < 0),
-        ("positive values", x > 0),
-        ("float64 inputs", wide & ~wide.all()),
-    ):
-        if not (bad & ~where).any():
-            return (f"is wrong for {words} alone",)
-    return ()
+    inside = np.isfinite(q) & (code > fmt.min) & (code < fmt.max) & (right > fmt.min) & (right < fmt.max)
+    inside &= np.abs(q) > 2
+    if behaviour.rounding not in ("ties_to_even", "ties_to_away") or inside.sum() < 10:
+        return ""
+    v, q = (code - z)[inside], q[inside]
+    low, high = np.sort(np.stack([(v - 0.5) / q, (v + 0.5) / q]), axis=0)
+    if low.max() <= high.min() and not low.max() <= 1 <= high.min():
+        return f"; they are right for scales {1 / ((low.max() + high.min()) / 2):.7g} times as large"
+    for words, sign in (("", 1.0), (" to their size", np.sign(q))):
+        ends = np.sort(np.stack([sign * (v - 0.5 - q), sign * (v + 0.5 - q)]), axis=0)
+        if ends[0].max() <= ends[1].min() and not ends[0].max() <= 0 <= ends[1].min():
+            return f"; they are right for quotients with about {(ends[0].max() + ends[1].min()) / 2:.4g} added{words}"
+    return ""

@@ -33,17 +33,22 @@ def search(
     `explains(stages, level)` tells whether stages predict the observations of a level, the last of which is all.
     """
     for size in sizes:
-        found: list[tuple[Defect, ...]] = [*combinations(known, size)]
-        if size == 2:
-            found = [
-                (a, b) for a, b in found if not a.stages.keys() & b.stages.keys() and not a.needs_all | b.needs_all
-            ]
-        for level in range(levels):
-            found = [g for g in found if any(d.needs_all for d in g) or explains(merged(g), level)]
-        found = [g for g in found if not any(d.needs_all for d in g) or explains(merged(g), levels - 1)]
+        found = searched([*combinations(known, size)], explains, levels)
         if found:
-            return list({said(group): group for group in reversed(found)}.values())[::-1]
+            return found
     return []
+
+
+def searched(
+    groups: Sequence[tuple[Defect, ...]], explains: Callable[[dict[str, Any], int], bool], levels: int = 3
+) -> list[tuple[Defect, ...]]:
+    """Return the groups of one or two defects that explain everything, each once by its sentence."""
+    found = [g for g in groups if len(g) == 1 or not g[0].stages.keys() & g[1].stages.keys()]
+    found = [g for g in found if len(g) == 1 or not g[0].needs_all | g[1].needs_all]
+    for level in range(levels):
+        found = [g for g in found if any(d.needs_all for d in g) or explains(merged(g), level)]
+    found = [g for g in found if not any(d.needs_all for d in g) or explains(merged(g), levels - 1)]
+    return list({said(group): group for group in reversed(found)}.values())[::-1]
 
 
 def said(group) -> str:

@@ -1,0 +1,115 @@
+"""Where nothing known explains a block quantizer: which stage deviates, where, and how its results differ.
+
+All that is said is true of every block that was looked at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refimpl.testing.diagnosis.block_regions import bounded, of_blocks, of_elements
+from refimpl.testing.diagnosis.block_search import Search
+from refimpl.testing.diagnosis.block_table import Table, candidates, column_of, explained, explained_elements
+from refimpl.testing.diagnosis.description import how
+from refimpl.testing.diagnosis.regions import smallest
+from refimpl.testing.diagnosis.stages import merged, said
+
+MOST = 1500  # blocks that are looked at
+
+
+def located(search: Search) -> str:
+    """Return a sentence about all failures."""
+    behaviour, table = search.behaviour, search.table
+    bad = table.bad.any(axis=1)
+    backs = sorted(search.backs, key=lambda pair: len(pair[0]))
+    at = _evenly(np.flatnonzero(bad), MOST)
+    some = table.take(at)
+    for back, _ in backs:
+        possible = explained(behaviour, merged(back), some)
+        if possible.any(axis=1).all():
+            begin = f"{said(back)}; " if back else ""
+            return begin + _of_scales(search, some, possible)
+    return _of_elements(search, some)
+
+
+def _evenly(at, most: int):
+    return at[:: max(1, -(-len(at) // most))]
+
+
+def _of_scales(search: Search, some: Table, possible) -> str:
+    """Return what is true of scales, where elements are right for the scale that their block has."""
+    behaviour, table = search.behaviour, search.table
+    own = column_of(behaviour, some, some.s)
+    order = np.arange(possible.shape[1])
+    nearest = np.where(possible, np.abs(order[None, :] - own[:, None]), 10**6).argmin(axis=1)
+    got = np.take_along_axis(candidates(behaviour, some), nearest[:, None], axis=1)
+    wrong = got != some.s
+    count, of = int(table.bad.any(axis=1).sum()), len(table.x)
+    ratio = (got / some.s)[wrong]
+    must = table.bad.any(axis=1, keepdims=True) & np.ones(table.x.shape, bool)
+    words, every = _smallest(search, must, must, False)
+    head = "the elements are right for the scale that their block has, but scales are wrong"
+    which = f"{'all' if every else 'all of them among those'} {words}"
+    return f"{head} in {count} of {of} blocks, {which}: {_ratios(behaviour, some, got, wrong, ratio)}"
+
+
+def _smallest(search: Search, must, may, elements: bool) -> tuple[str, bool]:
+    regions = [*of_blocks(search.behaviour, search.table)]
+    if elements:
+        regions += of_elements(search.behaviour, search.table)
+    regions += bounded(search.behaviour, search.table, must, may, elements)
+    regions = [(words, np.broadcast_to(region, must.shape)) for words, region in regions]
+    words, every = smallest(must & search.table.here, regions)
+    return words or "of all kinds", every
+
+
+def _ratios(behaviour, some: Table, got, wrong, ratio) -> str:
+    """Say by how much scales are wrong."""
+    if not behaviour.format.tensor_scale:
+        powers, counts = np.unique(np.log2(ratio).astype(int), return_counts=True)
+        shown = [(int(n), _times(int(k))) for k, n in zip(powers, counts, strict=True)]
+    else:
+        values = np.log2(ratio)
+        at = column_of(behaviour, some, got)[wrong[:, 0]] - column_of(behaviour, some, some.s)[wrong[:, 0]]
+        steps, counts = np.unique(at, return_counts=True)
+        if len(steps) > 4:
+            low, high = 2.0 ** values.min(), 2.0 ** values.max()
+            return f"they are {low:.3g} to {high:.3g} times what they should be"
+        shown = [(int(n), _codes(int(k))) for k, n in zip(steps, counts, strict=True)]
+    shown.sort(reverse=True)
+    if len(shown) == 1:
+        return f"they are {shown[0][1]}"
+    return "they are " + ", ".join(f"{text} (in {100 * n / len(ratio):.0f} % of those)" for n, text in shown[:4])
+
+
+def _times(k: int) -> str:
+    many = "one power of two" if abs(k) == 1 else f"2^{abs(k)} times"
+    return f"{many} too {'large' if k > 0 else 'small'}"
+
+
+def _codes(k: int) -> str:
+    many = "one code" if abs(k) == 1 else f"{abs(k)} codes"
+    return f"{many} too {'large' if k > 0 else 'small'}"
+
+
+def _of_elements(search: Search, some: Table) -> str:
+    """Return what is true of elements, where no scale explains all blocks."""
+    behaviour, table = search.behaviour, search.table
+    fits = explained_elements(behaviour, {}, some).sum(axis=-1)
+    own = fits[np.arange(len(fits)), column_of(behaviour, some, some.s)]
+    right = own >= fits.max(axis=1)
+    size = table.x.shape[1]
+    if right.mean() > 0.95:
+        scales = "the scales are right, as far as elements show; elements are wrong"
+    elif (fits.max(axis=1) == size).mean() > 0.5:
+        scales = "in some blocks the scales are wrong, in others elements"
+    else:
+        scales = "no scale makes the elements right"
+    must = table.bad
+    words, every = _smallest(search, must, must, True)
+    unit = table.s * table.t
+    with np.errstate(all="ignore"):
+        expected, got = (np.where(must, array / unit, 0.0)[must] for array in (table.right, table.got))
+        differ = how(behaviour.format.grid, (table.x / unit)[must], expected, got)
+    count, of = int(must.sum()), int(table.here.sum())
+    return f"{scales}: {count} of {of} elements, {'all' if every else 'all of them among those'} {words}: {differ}"

@@ -1,0 +1,135 @@
+"""Cases of sums: rows of A and columns of B, all of which meet, and first accumulators.
+
+Two terms at every distance of exponents, terms that cancel and leave what alignment kept, full significands that carry,
+results half way between two values, NaN, infinities and zeros, random terms; at the start of a group of terms, across
+two and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from refimpl import ops
+from refimpl.formats import format as format_of
+from refimpl.formats.units import FP22
+from refimpl.testing.operations.summed import Sums
+
+ROWS = 40  # of A and columns of B in a group of cases
+
+
+def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any]]:
+    fmt, k = expected.fmt, expected.terms
+    rng = np.random.default_rng(0)
+    ones = np.ones((k, 1))
+
+    def values(x):
+        with np.errstate(all="ignore"):
+            return np.asarray(ops.quantize(np.clip(x, fmt.min, fmt.max), fmt), np.float64)
+
+    pairs = [(0, 1), (0, k - 1), (k // 2, 1), (k - 2, k - 1)]
+    low, high = fmt.min_exponent - fmt.mantissa_bits, fmt.maxexp - 1
+    top = min(high, 6)
+    gaps = range(min(top - low, 60) + 1)
+    full = 2 - 2.0**-fmt.mantissa_bits
+
+    def two(first, second, more=None):
+        """Rows of two terms, or three, at some places."""
+        rows = []
+        for n, gap in enumerate(gaps):
+            row = np.zeros(k)
+            i, j = pairs[n % len(pairs)]
+            row[i], row[j] = first * 2.0**top, second * 2.0 ** (top - gap)
+            if more is not None:
+                row[next(x for x in range(k) if x not in (i, j))] = more * 2.0**top
+            rows.append(row)
+        return rows
+
+    columns = np.concatenate([ones, ones * 2.0 ** max(low, -6), full * ones, -ones, _alternating(k, fmt)], axis=1)
+    if expected.kind == "sum":
+        columns = ones
+    columns = values(columns)
+    for name, statement, rows in (
+        ("exponent_gaps", "terms of different sizes meet without more lost than is", [*two(1, 1), *two(full, full),
+         *two(1, -1), *two(-full, 1)]),
+        ("cancellation", "what is left when terms cancel is what alignment kept", [*two(1, 1, -1), *two(1, full, -1),
+         *two(-1, -full, 1)]),
+        ("carries", "full significands carry into as many bits as they need", [full * 2.0 ** (top - g) * np.ones(k)
+         for g in range(4)] + [-full * 2.0**top * np.ones(k)]),
+        ("order", "terms are added in their order, in groups as they are", _swallowed(k, top, low)),
+        ("ties", "results half way between two values of the accumulator go by its rounding",
+         _near_ties(expected, k, low)),
+        ("range", "sums beyond the accumulator, and below its smallest values", [fmt.max * np.ones(k),
+         fmt.smallest_subnormal * np.ones(k), *np.eye(k)[:3] * fmt.max, *np.eye(k)[:3] * fmt.smallest_subnormal]),
+        ("random", "random terms", list(rng.standard_normal((ROWS, k)) * 2.0 ** rng.integers(-6, 4, (ROWS, k)))),
+    ):  # fmt: skip
+        more = values(rng.standard_normal((k, 6)) * 2.0 ** rng.integers(-4, 3, (k, 6)))
+        b = columns if expected.kind == "sum" else np.concatenate([columns, more], axis=1)
+        if expected.kind == "dot":
+            b = np.concatenate([columns[:, :3], more[:, :2]], axis=1)
+        if name == "range" and expected.kind != "sum":
+            b = np.concatenate([b, values(fmt.max * ones), values(fmt.smallest_subnormal * ones)], axis=1)
+        yield name, statement, values(np.array(rows)), b, None
+    long = rng.standard_normal((4, expected.many)) * 2.0 ** rng.integers(-3, 3, (4, expected.many))
+    b = np.ones((expected.many, 1)) if expected.kind == "sum" else rng.standard_normal((expected.many, 3))
+    yield "long", "sums of many terms, of no whole number of groups", values(long), values(b), None
+    yield "special_values", "NaN, infinities and zeros give what they should", *_specials(fmt, k, columns), None
+    if takes_initial:
+        a = values(np.array(two(1, 1) + list(rng.standard_normal((ROWS, k)))))
+        into: Any = expected.unit.into if expected.unit is not None else fmt
+        c = rng.standard_normal((len(a), columns.shape[1])) * 2.0 ** rng.integers(-20, 20, (len(a), 1))
+        c = np.asarray(ops.quantize(c, format_of("float32") if into == FP22 else into), np.float64)
+        yield "initial", "the first accumulator is a term like others, or as the unit has it", a, columns, c
+
+
+def _alternating(k: int, fmt) -> np.ndarray:
+    return np.where(np.arange(k) % 2, -1.0, 1.0)[:, None] * np.ones((1, 1))
+
+
+def _swallowed(k: int, top: int, low: int) -> list[np.ndarray]:
+    """Return rows of ones with a large term and its opposite, at every distance."""
+    small = 2.0 ** max(low, top - 30)
+    rows = []
+    for i in range(0, k, max(1, k // 8)):
+        for j in range(i + 1, k, max(1, k // 6)):
+            row = np.full(k, small)
+            row[i], row[j] = 2.0**top, -(2.0**top)
+            rows.append(row)
+    return rows
+
+
+def _near_ties(expected: Sums, k: int, low: int) -> list[np.ndarray]:
+    into = (
+        expected.unit.into if expected.unit is not None else format_of(expected.how.get("accumulate") or expected.fmt)
+    )
+    bits = getattr(into, "mantissa_bits", 8)
+    rows = []
+    for top in {min(expected.fmt.maxexp - 1, 6), min(expected.fmt.maxexp - 1, low + bits + 1)}:
+        for half in (1.0, 1.5, 0.5, 0.75):
+            for sign in (1.0, -1.0):
+                row = np.zeros(k)
+                row[0], row[1] = sign * 2.0**top, sign * half * 2.0 ** (top - bits)
+                rows.append(row.copy())
+                row[2] = 2.0**low
+                rows.append(row.copy())
+                row[2] = -(2.0**low)
+                rows.append(row)
+    return rows
+
+
+def _specials(fmt, k: int, columns) -> tuple[np.ndarray, np.ndarray]:
+    special = [0.0, -0.0, 1.0, fmt.max]
+    special += [np.inf, -np.inf] if fmt.infinity_code is not None else []
+    special += [np.nan] if fmt.nan_code is not None else []
+    rows = [np.zeros(k), -np.zeros(k)]
+    for x in special:
+        for y in special:
+            row = np.zeros(k)
+            row[0], row[k - 1] = x, y
+            rows.append(row)
+    b = columns
+    if columns.shape[1] > 1:
+        b = np.concatenate([columns, np.zeros((k, 1)), -np.zeros((k, 1))], axis=1)
+    return np.asarray(ops.quantize(np.array(rows), fmt), np.float64), b

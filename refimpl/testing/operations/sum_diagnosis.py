@@ -1,0 +1,237 @@
+"""Which way of adding explains every sum that was seen: one, two together, one in a region; else where it fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refimpl.testing.diagnosis.regions import Named, bounds, said_bound, smallest, where
+from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.operations.sum_ways import Way, together, ways_of
+from refimpl.testing.operations.summed import Sums, same_sums
+from refimpl.testing.summation import identify_sum
+
+MOST = 3  # sentences
+FEW = 6  # rows of each group of cases that fail, which ways are held against first
+
+
+CONSTANT = (  # defects in some region alone
+    Way("gives zero", after=lambda y, c: 0.0 * np.nan_to_num(y)),
+    Way("gives NaN", after=lambda y, c: np.full(y.shape, np.nan)),
+    Way("gives the first accumulator", after=lambda y, c: 0.0 * y if c is None else c),
+)
+
+
+class Seen(NamedTuple):
+    """A group of cases: operands, first accumulators or None, what was got, and what is right."""
+
+    name: str
+    a: np.ndarray
+    b: np.ndarray
+    c: Any
+    got: np.ndarray
+    right: np.ndarray
+
+
+def diagnose(expected: Sums, function, seen: list[Seen]) -> tuple[tuple[str, ...], str]:
+    """Return sentences that explain all that was got, else a description of where it fails."""
+    known = list(ways_of(expected))
+    few = [_few(expected, s) for s in seen]
+    few = [s for s in few if s.got.size]
+    hits = np.array([np.concatenate([_hits(expected, way, s) for s in few]) for way in known])
+    wrong = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in few])
+
+    def holds(way: Way) -> bool:
+        return all(_hits(expected, way, s).all() for s in sorted(seen, key=lambda s: s.got.size))
+
+    found: dict[str, None] = {}
+    for k in np.flatnonzero(hits.all(axis=1)):
+        if len(found) < MOST and holds(known[k]):
+            found[known[k].words] = None
+    if found:
+        return tuple(found), ""
+    useful = np.flatnonzero(hits[:, wrong].any(axis=1))
+    for i, j in combinations(useful, 2):
+        if len(found) == MOST or (hits[i] | hits[j])[wrong].mean() < 0.5:
+            continue
+        both = together(known[i], known[j])
+        if both is not None and all(_hits(expected, both, s).all() for s in few) and holds(both):
+            found[both.words] = None
+    if found:
+        return tuple(found), ""
+    texts = _somewhere(expected, seen, [known[k] for k in np.flatnonzero(hits[:, wrong].all(axis=1))])
+    if texts:
+        return tuple(texts), ""
+    described = _described(expected, seen)
+    told = _told(expected, function)
+    return ((told,), described) if told else ((), described)
+
+
+def _few(expected: Sums, s: Seen) -> Seen:
+    """Return some rows that fail, and one that does not."""
+    bad = (~same_sums(expected, s.right, s.got)).any(axis=1)
+    at = [x[:: max(1, -(-len(x) // n))] for x, n in ((np.flatnonzero(bad), FEW), (np.flatnonzero(~bad), 1))]
+    rows = np.concatenate(at)
+    return Seen(s.name, s.a[rows], s.b, None if s.c is None else s.c[rows], s.got[rows], s.right[rows])
+
+
+def _hits(expected: Sums, way: Way, s: Seen) -> np.ndarray:
+    """Return which results a way predicts, none where it cannot be asked."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError), np.errstate(all="ignore"):
+        return same_sums(expected, way.results(expected, s.a, s.b, s.c), s.got).reshape(-1)
+    return np.zeros(s.got.size, bool)
+
+
+def _told(expected: Sums, function) -> str:
+    """Return what `identify_sum` makes of a function, nothing where that is what it should be."""
+    with contextlib.suppress(ValueError, TypeError, Finding):
+        asked: dict[str, Any] = {"kind": expected.kind, "terms": expected.terms, "fmt": expected.fmt}
+        told, right = identify_sum(function, **asked), identify_sum(_as_expected(expected), **asked)
+        differs = (right.tree, right.known) != (told.tree, told.known)
+        if differs and (told.tree is not None or told.known):
+            return f"adds otherwise: {told.order}" + (f", as {told.known[0]}" if told.known else "")
+    return ""
+
+
+def _as_expected(expected: Sums):
+    """Return the function that is expected."""
+    if expected.kind == "sum":
+        return lambda x: expected.results(x[None], np.ones((len(x), 1)))[0, 0]
+    if expected.kind == "dot":
+        return lambda a, b: expected.results(a[None], b[:, None])[0, 0]
+    return expected.results
+
+
+def _somewhere(expected: Sums, seen: list[Seen], ways: list[Way]) -> list[str]:
+    """Return sentences of ways that explain everything in a region alone."""
+    must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
+    found = []
+    regions = list(_regions(expected, seen))
+    for way in (*CONSTANT, *ways[:40]):
+        may = np.concatenate([_hits(expected, way, s) for s in seen])
+        if (must & ~may).any():
+            continue
+        words = where(must, may, [*regions, *_bounded(seen, must, may)])
+        if words is not None:
+            found.append((words.count(" and "), f"{way.words}, only {words}"))
+    return [text for _, text in sorted(found, key=lambda pair: pair[0])][:MOST]
+
+
+def _cells(seen: list[Seen], work) -> np.ndarray:
+    """Return a number of every sum."""
+    with np.errstate(all="ignore"):
+        return np.concatenate([np.broadcast_to(work(s), s.got.shape).reshape(-1) for s in seen])
+
+
+def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
+    k = expected.terms
+    right = _cells(seen, lambda s: s.right)
+    row, column = (_cells(seen, lambda s, i=i: np.indices(s.got.shape)[i]) for i in (0, 1))
+    yield "where the result is negative", right < 0
+    yield "where the result is positive", right > 0
+    yield "where the result is zero", right == 0
+    yield "where the result is infinite", np.isinf(right)
+    yield "where the result is NaN", np.isnan(right)
+    yield "where the result is finite", np.isfinite(right)
+    yield "in the first row", row == 0
+    yield "in rows of odd number", row % 2 == 1
+    yield "in rows of even number", row % 2 == 0
+    yield "in the first column", column == 0
+    yield "in all columns but the first", column > 0
+    yield "in columns of odd number", column % 2 == 1
+    yield "in columns of even number", column % 2 == 0
+    last = _cells(seen, lambda s: s.got.shape[1] - 1)
+    yield "in the last column", column == last
+    yield "in the last row", row == _cells(seen, lambda s: len(s.got) - 1)
+    finite = _cells(seen, lambda s: np.isfinite(s.a).all(axis=1)[:, None] & np.isfinite(s.b).all(axis=0))
+    yield "where operands are finite", finite
+    yield "where operands are not finite", ~finite
+    if any(s.c is not None for s in seen):
+        first = _cells(seen, lambda s: 0.0 if s.c is None else s.c)
+        yield "where there is a first accumulator", first != 0
+        yield "where the first accumulator is zero", first == 0
+        yield "where the first accumulator is negative", first < 0
+    negative = _cells(seen, lambda s: (s.a < 0).astype(float) @ (s.b > 0) + (s.a > 0).astype(float) @ (s.b < 0) > 0)
+    yield "where a product is negative", negative
+    yield "where no product is negative", ~negative
+    for name in dict.fromkeys(s.name for s in seen):
+        yield f"in the cases {name}", _cells(seen, lambda s, name=name: s.name == name)
+    for n in (2, 4, 8, 16, 32, 64, 128):
+        if n < k and k % n:
+            yield (
+                f"where what is left after groups of {n} terms is not zero",
+                _cells(seen, lambda s, n=n: _without(s, n) > 0),
+            )
+        if n < k:
+            yield (
+                f"where terms from number {n} on are not zero",
+                _cells(seen, lambda s, n=n: (s.a[:, n:] != 0).astype(float) @ (s.b[n:] != 0) > 0),
+            )
+
+
+def _without(s: Seen, n: int) -> np.ndarray:
+    """Return how many terms that are not zero are left after full groups of n."""
+    whole = s.a.shape[1] // n * n
+    return (s.a[:, whole:] != 0).astype(float) @ (s.b[whole:] != 0)
+
+
+def _bounded(seen: list[Seen], must, may) -> Iterator[Named]:
+    for words, work in (
+        ("where so many terms are not zero: {} {}", lambda s: (s.a != 0).astype(float) @ (s.b != 0)),
+        ("where the result is of a size {} {}", lambda s: np.abs(s.right)),
+        ("where the largest product is of a size {} {}", _largest),
+        ("in columns {} {}", lambda s: np.arange(s.got.shape[1])[None, :]),
+        ("in rows {} {}", lambda s: np.arange(len(s.got))[:, None]),
+    ):
+        value = np.nan_to_num(_cells(seen, work), posinf=np.finfo(float).max)
+        yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
+
+
+def _largest(s: Seen) -> np.ndarray:
+    p = np.abs(s.a[:, None, :] * s.b.T[None, :, :])
+    return np.where(np.isfinite(p), p, 0.0).max(axis=2)
+
+
+def _described(expected: Sums, seen: list[Seen]) -> str:
+    """Return where results are wrong, and by how much, in words."""
+    must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
+    words, every = smallest(must, [*_regions(expected, seen), *_bounded(seen, must, must)])
+    got, right = _cells(seen, lambda s: s.got), _cells(seen, lambda s: s.right)
+    count = f"{int(must.sum())} of {must.size} sums are wrong, {'all' if every else 'all of them among those'} "
+    with np.errstate(all="ignore"):
+        off = got[must] - right[must]
+        larger = np.abs(got[must]) > np.abs(right[must])
+        ratio = np.abs(off / right[must])
+    said = []
+    for text, which in (
+        ("NaN", np.isnan(got[must])),
+        ("infinite", np.isinf(got[must])),
+        ("zero", got[must] == 0),
+        ("too large in size", larger),
+        ("too small in size", ~larger & ~np.isnan(got[must])),
+    ):
+        if which.any():
+            said.append(f"{text} ({100 * which.mean():.0f} %)")
+    finite = ratio[np.isfinite(ratio)]
+    by = f", at most by {finite.max():.2g} of the right result" if finite.size else ""
+    lost = _one_term(expected, seen)
+    return count + (words or "of all kinds") + ": they are " + ", ".join(said) + by + lost
+
+
+def _one_term(expected: Sums, seen: list[Seen]) -> str:
+    """Return the number of the term without which, alone, failures stand; nothing where none is it."""
+    found = np.ones(expected.terms, bool)
+    for s in seen:
+        bad = ~same_sums(expected, s.right, s.got)
+        if s.a.shape[1] != expected.terms:
+            continue
+        for i, j in np.argwhere(bad)[:20]:
+            found &= (s.a[i] != 0) & (s.b[:, j] != 0)
+    places = np.flatnonzero(found)
+    if 0 < len(places) <= 3:
+        return f"; in every wrong sum term {' and '.join(map(str, places))} (counted from 0) is not zero"
+    return ""

@@ -1,0 +1,63 @@
+"""What a sum, a dot product or a product of matrices is expected to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refimpl import ops
+from refimpl.formats.units import MatrixUnit
+from refimpl.formats.units import unit as named
+from refimpl.testing.expected.behaviour import alike
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a sum is expected to do: ``sum``, ``dot`` or ``matmul`` in a format, with arguments of `refimpl.matmul`."""
+
+    kind: str
+    fmt: Any
+    how: dict[str, Any]
+
+    @property
+    def unit(self) -> MatrixUnit | None:
+        """The matrix unit, if it is one."""
+        return named(self.how["unit"]) if self.how.get("unit") is not None else None
+
+    @property
+    def terms(self) -> int:
+        """How many terms the cases have: no whole number of groups, two of them and a part of a third at least."""
+        unit = self.unit
+        if unit is None:
+            return max(35, 2 * self.how.get("chunk", 0) + 3)
+        if unit.promote:
+            return unit.promote + unit.terms
+        return 2 * unit.terms + max(2, unit.terms // 2)
+
+    @property
+    def many(self) -> int:
+        """How many terms a few long sums have, which loops over large tiles would cut."""
+        unit = self.unit
+        return max(131, self.terms + 3) if unit is None else 2 * (unit.promote or 2 * unit.terms) + unit.terms + 3
+
+    def results(self, a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None, **other) -> np.ndarray:
+        """Return the product of values (m, k) and (k, n), float64; `other` replaces arguments."""
+        how = {name: value for name, value in (other or self.how).items() if value is not None}
+        if c is not None and "unit" in how:
+            how["initial"] = c
+        with np.errstate(all="ignore"):
+            return np.asarray(ops.matmul(a, b, self.fmt, **how)).astype(np.float64)
+
+    def __str__(self) -> str:
+        how = ", ".join(
+            f"{name}={value if isinstance(value, str | int) else type(value).__name__}"
+            for name, value in self.how.items()
+        )
+        return f"{self.kind} {self.fmt.name}" + (f", {how}" if how else "")
+
+
+def same_sums(expected: Sums, a, b) -> np.ndarray:
+    """Tell where results are the same; the sign of a zero counts on units alone, for an order does not say it."""
+    return alike(a, b) if expected.unit is not None else (a == b) | np.isnan(a) & np.isnan(b)

@@ -1,0 +1,150 @@
+"""Defects that hold in a region alone, that come two at once, or that nobody foresaw: where they are is said."""
+
+import numpy as np
+import pytest
+
+import refimpl as rf
+from refimpl.testing.diagnosis.regions import roundest, smallest, where
+from refimpl.testing.operations.sum_cases import groups_of
+from refimpl.testing.operations.summed import Sums
+
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6.0])
+
+
+def nearest(v):
+    size = np.minimum(np.abs(v), 6.0)
+    k = np.minimum(np.searchsorted(E2M1, size, side="right") - 1, 6)
+    middle = (E2M1[k] + E2M1[k + 1]) / 2
+    return np.copysign(E2M1[k + ((size > middle) | (size == middle) & (k % 2 == 1))], v)
+
+
+def mxfp4(
+    top=lambda b: np.abs(b).max(axis=-1, keepdims=True), element=nearest, factor=lambda b: 1.0, after=lambda b: b
+):
+    """A quantizer to MXFP4 of rows of any length, along the last axis; the keywords plant defects."""
+
+    def quantize(x):
+        n = x.shape[-1]
+        b = np.pad(x.astype(np.float64), [(0, 0)] * (x.ndim - 1) + [(0, -n % 32)])
+        b = b.reshape(*x.shape[:-1], -(-n // 32), 32)
+        a = top(b)
+        bad = ~np.isfinite(b).all(axis=-1, keepdims=True)
+        e = np.where(bad | (a == 0), -127, np.clip(np.frexp(np.where(bad, 1, a))[1] - 3, -127, 127))
+        s = 2.0 ** e.astype(float) * factor(b)
+        y = np.where(bad, np.nan, after(element(np.where(bad, 0, b) / s) * s))
+        return y.reshape(*x.shape[:-1], -(-n // 32) * 32)[..., :n].astype(x.dtype)
+
+    return quantize
+
+
+def first_twice(b):
+    factor = np.ones((*b.shape[:-1], 1))
+    factor[..., 0, :] = 2
+    return factor
+
+
+def of_parts(b):
+    """The sum of the largest magnitudes of three parts: nothing that is known."""
+    return sum(np.abs(b[..., i::3]).max(axis=-1, keepdims=True) for i in range(3))
+
+
+LOCATED = {
+    "takes mean + 3 standard deviations": mxfp4(
+        top=lambda b: np.abs(b).mean(axis=-1, keepdims=True) + 3 * np.abs(b).std(axis=-1, keepdims=True)
+    ),
+    "has scales twice too large, after they are clamped, only in the first block of a row": mxfp4(factor=first_twice),
+    "rounds elements ties toward zero and takes the second largest magnitude": mxfp4(
+        top=lambda b: np.sort(np.abs(b), axis=-1)[..., -2:-1],
+        element=lambda v: nearest(np.copysign(np.nextafter(np.abs(v), 0), v)),
+    ),
+    "the elements are right for the scale that their block has, but scales are wrong": mxfp4(top=of_parts),
+}
+
+
+def test_a_right_quantizer_of_rows_of_any_length_passes():
+    report = rf.testing.conform(mxfp4(), "mxfp4_e2m1", inputs=["float32"])
+    assert report.passed and {"tails", "long_rows"} <= {r.name for r in report.results if r.tried}, str(report)
+
+
+@pytest.mark.parametrize("said", LOCATED)
+def test_what_is_wrong_with_a_block_quantizer_is_said_and_where(said):
+    report = rf.testing.conform(LOCATED[said], "mxfp4_e2m1", inputs=["float32"])
+    assert not report.passed and said in report.diagnosis, report.diagnosis
+    places = {"check", "input", "place", "right", "got"}
+    assert report.cases and set(report.cases[0]) == places
+
+
+def test_rows_that_end_in_a_part_of_a_block_may_be_refused_but_not_rounded_wrongly():
+    def refuses(x):
+        if x.shape[-1] % 32:
+            raise ValueError("whole blocks, please")
+        return mxfp4()(x)
+
+    def leaves(x):
+        y, whole = mxfp4()(x), x.shape[-1] // 32 * 32
+        return np.concatenate([y[..., :whole], x[..., whole:]], axis=-1)
+
+    report = rf.testing.conform(refuses, "mxfp4_e2m1", inputs=["float32"])
+    assert report.passed and any("whole blocks" in (r.skipped or "") for r in report.results)
+    wrong = rf.testing.conform(leaves, "mxfp4_e2m1", inputs=["float32"])
+    assert [r.name for r in wrong.failures] == ["tails"]
+    assert "leaves elements as they are, only in blocks that are not full" in wrong.diagnosis
+
+
+@pytest.mark.parametrize(
+    "work, said",
+    [
+        (
+            lambda v: np.where(v < 0, np.trunc(v), np.rint(v)),
+            "rounds positive values to nearest, ties to even, negative",
+        ),
+        (lambda v: np.rint(v + 0.1), "right for quotients with about 0.1"),
+        (lambda v: np.rint(v * 0.99), "right for scales 1.01"),
+    ],
+)
+def test_what_is_wrong_with_a_quantizer_of_integers_is_said(work, said):
+    def quantize(x):
+        v = np.nan_to_num(x.astype(np.float64) / 0.25, posinf=1e300, neginf=-1e300)
+        return (np.clip(work(v), -127, 127) * 0.25).astype(x.dtype)
+
+    report = rf.testing.conform(quantize, "int8", scale=0.25, inputs=["float32"])
+    assert not report.passed and said in report.diagnosis, report.diagnosis
+
+
+def in_turn(a, b):
+    total = np.zeros((len(a), b.shape[1]), np.float32)
+    for k in range(a.shape[1]):
+        total = total + a[:, k : k + 1].astype(np.float32) * b[k].astype(np.float32)
+    return total
+
+
+@pytest.mark.parametrize(
+    "function, said",
+    [
+        (lambda a, b: in_turn(a[:, : a.shape[1] // 8 * 8], b[: a.shape[1] // 8 * 8]), "left after groups of 8 terms"),
+        (lambda a, b: in_turn(a[:, ::-1], b[::-1]), "adds the terms in the opposite order"),
+        (
+            lambda a, b: np.where(np.arange(b.shape[1]) == 1, 0, in_turn(a, b)),
+            "gives zero, only in all columns but the first and in columns below 2",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_product_of_matrices_is_said(function, said):
+    report = rf.testing.conform(function, "float16", op="matmul", accumulate="float32")
+    assert not report.passed and said in report.diagnosis, report.diagnosis
+
+
+def test_sums_have_terms_that_are_left_after_groups_of_any_power_of_two():
+    expected = Sums("dot", rf.format("float16"), {"accumulate": "float32"})
+    lengths = {a.shape[1] for _, _, a, _, _ in groups_of(expected, False)}
+    for size in (2, 4, 8, 16, 32, 64, 128):
+        assert any(n > size and n % size for n in lengths)
+
+
+def test_a_region_holds_what_it_must_and_nothing_else():
+    x = np.arange(-8.0, 9.0)
+    regions = [("negative", x < 0), ("even", x % 2 == 0), ("small", np.abs(x) < 3)]
+    assert where(x == -2, x == -2, regions) == "negative and even and small"
+    assert where(x == 5, x == 5, regions) is None
+    assert smallest(x == -2, regions) == ("small and negative and even", True)
+    assert roundest(5.2, 6.9) == 6 and roundest(0.0, 0.1) == 0.0625
