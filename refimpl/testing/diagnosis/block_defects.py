@@ -34,6 +34,17 @@ def defects_of(behaviour) -> tuple[Defect, ...]:
     return (*found, *of_statistics(fmt.block_size, fmt.tensor_scale, dynamic))
 
 
+def by_sign() -> list[Defect]:
+    """Return defects that round positive elements in one mode and negative ones in another."""
+
+    def rounded(one, other):
+        return {"whole": lambda p, v: np.where(v > 0, integral(v, one), integral(v, other))}
+
+    said = "rounds positive elements {}, negative ones {}"
+    words = right.WORDS
+    return [Defect(said.format(words[one], words[other]), rounded(one, other)) for one, other in right.sign_pairs()]
+
+
 def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
     others = [mode for mode in DETERMINISTIC if mode != behaviour.rounding]
     for mode in others:
@@ -47,11 +58,6 @@ def _of_elements(behaviour, fmt: BlockFormat) -> Iterator[Defect]:
     }
     for way, sentence in more.items():
         yield Defect(sentence, {"whole": lambda p, v, way=way: integral(v, way)})
-    for above, below in right.sign_pairs():
-        sentence = f"rounds positive elements {right.WORDS[above]}, negative ones {right.WORDS[below]}"
-        yield Defect(
-            sentence, {"whole": lambda p, v, a=above, b=below: np.where(v > 0, integral(v, a), integral(v, b))}
-        )
     for sentence, limit in _limits(fmt).items():
         yield Defect(sentence.strip(), {"limit": limit})
     grid = fmt.grid

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from refimpl.testing.diagnosis.block_codes import of_decoding
-from refimpl.testing.diagnosis.block_defects import defects_of
+from refimpl.testing.diagnosis.block_defects import by_sign, defects_of
 from refimpl.testing.diagnosis.block_located import located
 from refimpl.testing.diagnosis.block_search import Search
 from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
@@ -117,7 +117,7 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        return search(self.known, self._explains, sizes=(1,))
+        return search(self.known, self._explains, sizes=(1,)) or search(by_sign(), self._explains, sizes=(1,))
 
     def pairs(self) -> list:
         """Return the pairs that do: of elements and scales; else of any that predict half of the failures alone."""

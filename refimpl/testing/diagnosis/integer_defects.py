@@ -74,9 +74,6 @@ def _of_rounding(behaviour) -> Iterator[Defect]:
         ("to_odd", "rounds to odd"),
     ):
         yield Defect(sentence, rounded(lambda v, way=way: integral(v, way)))
-    for one, other in sign_pairs():
-        sentence = f"rounds positive values {WORDS[one]}, negative ones {WORDS[other]}"
-        yield Defect(sentence, rounded(lambda v, a=one, b=other: np.where(v > 0, integral(v, a), integral(v, b))))
     yield Defect("does not round", {"whole": lambda q: q})
     half = "adds one half and rounds down, in float32, which rounds up just below a tie"
     yield Defect(half, rounded(lambda v: np.floor(single(v + 0.5))))
@@ -84,6 +81,20 @@ def _of_rounding(behaviour) -> Iterator[Defect]:
         "adds one half and cuts, in float32, which rounds up just below a tie",
         rounded(lambda v: np.trunc(single(v + np.copysign(0.5, v)))),
     )
+
+
+def by_sign() -> list[Defect]:
+    """Return defects that round positive values in one mode and negative ones in another."""
+
+    def rounded(one, other):
+        def whole(q):
+            v = np.where(np.isfinite(q), q, 0)
+            return np.where(np.isfinite(q), np.where(v > 0, integral(v, one), integral(v, other)), q)
+
+        return {"whole": whole}
+
+    said = "rounds positive values {}, negative ones {}"
+    return [Defect(said.format(WORDS[one], WORDS[other]), rounded(one, other)) for one, other in sign_pairs()]
 
 
 def _of_zero_points(behaviour) -> Iterator[Defect]:
@@ -146,17 +157,6 @@ def _of_zero_points(behaviour) -> Iterator[Defect]:
             "saturates before the zero point is added",
             {"clip": lambda c, v, z: np.clip(np.clip(v, fmt.min, fmt.max) + z, fmt.min, fmt.max)},
         )
-        half = 1 << fmt.bits - 1
-        for low, high in ((1 - half, half - 1), (-half, half - 1), (0, 2 * half - 1), (1 - 2 * half, 2 * half - 1)):
-            if (low, high) != (fmt.min, fmt.max):
-                yield Defect(
-                    f"saturates at {low} to {high} before the zero point is added",
-                    {"clip": lambda c, v, z, ends=(low, high): np.clip(np.clip(v, *ends) + z, fmt.min, fmt.max)},
-                )
-                yield Defect(
-                    f"saturates at {low} to {high} before the zero point is added, and not after it",
-                    {"clip": lambda c, v, z, ends=(low, high): np.clip(v, *ends) + z},
-                )
         yield Defect("subtracts the zero point in encoding", {"late": lambda v, z: v - z})
         yield Defect("does not add the zero point in encoding", {"late": lambda v, z: v})
         yield Defect("does not subtract the zero point in decoding", {"back": lambda c, s, z: s * c})
@@ -354,6 +354,17 @@ def _of_codes(behaviour) -> Iterator[Defect]:
     """Yield defects of codes as they are stored and read, and of quotients that have many bits."""
     fmt = behaviour.format
     count, half = 1 << fmt.bits, 1 << fmt.bits - 1
+    if any(np.any(z) for z in behaviour.lanes()[1]):
+        for low, high in ((1 - half, half - 1), (-half, half - 1), (0, 2 * half - 1), (1 - 2 * half, 2 * half - 1)):
+            if (low, high) != (fmt.min, fmt.max):
+                yield Defect(
+                    f"saturates at {low} to {high} before the zero point is added",
+                    {"clip": lambda c, v, z, ends=(low, high): np.clip(np.clip(v, *ends) + z, fmt.min, fmt.max)},
+                )
+                yield Defect(
+                    f"saturates at {low} to {high} before the zero point is added, and not after it",
+                    {"clip": lambda c, v, z, ends=(low, high): np.clip(v, *ends) + z},
+                )
     if fmt.signed:
         yield Defect("reads codes as unsigned", {"read": lambda c: np.mod(c, count)})
         yield Defect("reads codes half the range too large", {"read": lambda c: c + half})

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
-from refimpl.testing.diagnosis.integer_defects import defects_of, exact_quotient, right_stages
+from refimpl.testing.diagnosis.integer_defects import by_sign, defects_of, exact_quotient, right_stages
 from refimpl.testing.diagnosis.regions import Named, bounds, said_bound, smallest, where
 from refimpl.testing.diagnosis.stages import MOST_PAIRS, search, searched, sentences
 
@@ -138,7 +138,7 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        return search(self.known, self._explains, sizes=(1,))
+        return search(self.known, self._explains, sizes=(1,)) or search(by_sign(), self._explains, sizes=(1,))
 
     def _hits(self) -> np.ndarray:
         """Return which of some failures each defect predicts."""
