@@ -90,7 +90,7 @@ def roundest(low: float, high: float) -> float:
     """Return the number of fewest bits above low, at most high.
 
     >>> roundest(0.9, 1.3), roundest(447.0, 448.0), roundest(0.9375, 0.97)
-    (1.0, 448.0, 0.953125)
+    (1.0, 448.0, 0.96875)
     """
     for bits in range(1, 12):
         found = _at_most(high, bits)

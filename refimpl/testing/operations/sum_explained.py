@@ -18,7 +18,8 @@ MOST_LINES = 12  # of an explanation, after which terms are only counted
 def explain_sum(expected: Sums, a, b, first: float, right: float, got: float) -> str:
     """Return the explanation of one sum, term by term: products, their shifts, what was cut.
 
-    >>> hopper = Sums("dot", format_of("float8_e5m2"), {"unit": "hopper-fp8"})
+    >>> from refimpl.formats import format
+    >>> hopper = Sums("dot", format("float8_e5m2"), {"unit": "hopper-fp8"})
     >>> print(explain_sum(hopper, np.array([1.0, 2.0**-14]), np.ones(2), 0.0, 1.0, 1.00006103515625))
     group 1: aligned to 2^0, 13 bits kept behind the point, the rest cut toward_zero
       term 0  1 * 1 = 1                           shifted by 0
