@@ -229,8 +229,10 @@ def test_the_bits_of_every_network_are_those_written_down(name):
 
 @pytest.mark.slow
 def test_the_bits_of_the_main_job_are_those_written_down(tmp_path):
-    needs_this_arithmetic()
-    assert main_job(tmp_path) == recorded()["main job"]
+    by_machine = recorded()["main job"]
+    if (here := arithmetic()) not in by_machine:
+        pytest.skip(f"exp, log or BLAS of this machine, {here}, differ in bits from those of the machines of bits.json")
+    assert main_job(tmp_path) == by_machine[here]
 
 
 if __name__ == "__main__":
@@ -243,5 +245,5 @@ if __name__ == "__main__":
             print(group, name, bits, file=sys.stderr)
             found[group][name] = bits
     with tempfile.TemporaryDirectory() as folder:
-        found["main job"] = main_job(folder)
+        found["main job"] = {found["machine"]: main_job(folder)}
     print(json.dumps(found, indent=1))
