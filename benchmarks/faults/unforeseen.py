@@ -103,10 +103,15 @@ def subnormals_with_bias_8():
 right4, right5 = by_table(E4), by_table(E5)
 NAMED = [
     ("the tail of eight is cut", "float8_e4m3fn", tail, "position|other elements|toward_zero"),
-    ("steps counted in int32", "float8_e5m2", int32_steps, "from 3276|from 32768|wraps"),
+    ("steps counted in int32", "float8_e5m2", int32_steps, "from 3276|from 30720|wraps"),
     ("one value missing from the table", "float8_e4m3fn", by_table(E4, grid=without(0.875)), "from 0\\.84"),
-    ("shift count modulo 32", "float8_e4m3fn", shift_modulo_32, "below the smallest|results that are zero"),
-    ("one bit left out of the sticky mask", "float8_e4m3fn", sticky_mask, "above a tie"),
+    (
+        "shift count modulo 32",
+        "float8_e4m3fn",
+        shift_modulo_32,
+        "below the smallest|results that are zero|sizes below 7\\.6",
+    ),
+    ("one bit left out of the sticky mask", "float8_e4m3fn", sticky_mask, "above a tie|parts of the step.*0\\.5625"),
     ("rounds to three decimals first", "float8_e4m3fn", by_table(E4, before=decimals), "decimal|first"),
     (
         "exponent cut toward zero, below 1",
@@ -189,13 +194,13 @@ NAMED = [
         "subnormals read four times too large",
         "float8_e5m2",
         (None, reader(subnormals_with_bias_8())),
-        "subnormals.*4 times",
+        "subnormals.*4 times|4 times.*subnormals",
     ),
     (
         "NaN read as minus the largest value",
         "float8_e4m3fn",
         (None, reader(np.where(np.isnan(values("float8_e4m3fn")), -448.0, values("float8_e4m3fn")))),
-        "NaN.*(as -448|largest)",
+        "NaN.*(as -448|largest)|-448.*NaN",
     ),
     (
         "int16 first, then the low byte",
@@ -219,7 +224,7 @@ NAMED = [
         "rounds multiples of ten",
         "int8_full",
         integers("int8_full", after=lambda v, y: np.where(np.abs(v) > 100, np.rint(y / 2) * 2, y)),
-        "from 10[01]",
+        "from 10[01]|above 100",
     ),
     (
         "minus one half becomes minus one",

@@ -12,6 +12,7 @@ from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingM
 from refimpl.formats import format as format_of
 from refimpl.formats.units import MatrixUnit
 from refimpl.ops.codes import IntegerOverflow
+from refimpl.testing.checks.arranged import of_arrangement
 from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report, failing_cases
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
@@ -286,9 +287,13 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
         with np.errstate(all="ignore"):
             if isinstance(behaviour, Scaled):
                 diagnoses, description = behaviour.diagnose(seen)
+            elif arranged := of_arrangement(probe, seen, failed, hints):
+                diagnoses = (arranged,)
             elif any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
                 diagnoses, description = diagnose(behaviour, seen)
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))
+    findings = list(dict.fromkeys(text for tally in tallies for text in tally.findings))
+    description = "; ".join(filter(None, (description, *findings[:1])))
     if failed and not diagnoses:
         description = description or f"no known defect explains: {', '.join(failed)}"
     cases = failing_cases(probe.behaviour, seen) if failed else []

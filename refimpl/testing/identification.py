@@ -15,8 +15,9 @@ import numpy as np
 
 from refimpl.formats import NAN_RULES, OVERFLOWS, FloatFormat, IntFormat, PositFormat, RoundingMode, names
 from refimpl.formats.modes import FAMILIES
-from refimpl.testing.checks.checks import pool
+from refimpl.testing.checks.checks import Seen, pool
 from refimpl.testing.checks.probability import probability, steps
+from refimpl.testing.diagnosis.diagnosis import diagnose
 from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, OF_INTEGERS, Behaviour, step_above
 from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import call
@@ -25,6 +26,7 @@ from refimpl.testing.operations.identifying import identify_operation
 from refimpl.testing.operations.operation import Operation
 
 LARGEST = 16  # bits
+LIKE = 0.6  # of the answers: what fewer speak for is not taken for what is meant
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +37,8 @@ class Identification:
     `.random_bits` also found here; `scale`, by which values of an integer format are multiplied;
     `calls`, how many were made; `alternatives`, other behaviours that fit every answer; and
     `apart`, for each of them an input (float64) that would tell it from `behaviour`, or None where
-    no input does; `nearest`, where nothing fits, the best candidate and an input it gets wrong.
+    no input does; `nearest`, where nothing fits, the best candidate and an input it gets wrong, and `diagnosis`, what
+    an implementation of that candidate has wrong by all answers, as `conform` says it (nothing if that is most).
 
     Examples
     --------
@@ -43,6 +46,9 @@ class Identification:
     >>> found = rf.testing.identify(lambda x: rf.quantize(x, "bfloat16", rounding="toward_zero"))
     >>> found.format.name, found.rounding
     ('bfloat16', 'toward_zero')
+    >>> saturates = lambda x: np.where(x < -448, -448, rf.quantize(x, "e4m3fn"))
+    >>> print(rf.testing.identify(saturates).diagnosis.partition(" (")[0])
+    saturates infinity and finite overflow, only for negative inputs
     """
 
     behaviour: Behaviour | None
@@ -51,6 +57,7 @@ class Identification:
     apart: tuple[float | None, ...] = ()
     scale: float = 1.0
     nearest: tuple[Behaviour, float] | None = None
+    diagnosis: str = ""
 
     format = property(lambda self: self.behaviour and self.behaviour.format)
     rounding = property(lambda self: self.behaviour and self.behaviour.rounding)
@@ -66,7 +73,7 @@ class Identification:
             text = f"no format of at most {LARGEST} bits explains it ({self.calls} calls)"
             if self.nearest:
                 text += f"\nnearest {self.nearest[0]}, wrong at input {self.nearest[1]!r}"
-            return text
+            return text + f"\nif that is meant: {self.diagnosis}" * bool(self.diagnosis)
         scaled = f", scaled by {shortest(self.scale)}" if self.scale != 1 else ""
         lines = [f"{self.behaviour}{scaled} ({self.calls} calls)"]
         for other, x in zip(self.alternatives, self.apart, strict=True):
@@ -150,8 +157,19 @@ def identify(
     candidates.sort(key=_plainness)
     candidates, apart = _told_apart(asked, candidates, ask=scale == 1 and not stochastic)
     if not candidates:
-        return Identification(None, asked.calls, nearest=best)
+        said = _diagnosed(best[0], x, answers) if best and not stochastic and scale == 1 else ""
+        return Identification(None, asked.calls, nearest=best, diagnosis=said)
     return Identification(candidates[0], asked.calls, tuple(candidates[1:]), tuple(apart), scale)
+
+
+def _diagnosed(behaviour: Behaviour, x: np.ndarray, answers: np.ndarray) -> str:
+    """Return what an implementation of the nearest candidate has wrong, nothing if that is most."""
+    with np.errstate(all="ignore"):
+        right = behaviour.values(x)
+        if behaviour.same(x, right, answers).mean() < LIKE:
+            return ""
+        diagnoses, description = diagnose(behaviour, [Seen("quantize", x, right, answers)])
+    return "; or: ".join(diagnoses) or description
 
 
 class _Asked:

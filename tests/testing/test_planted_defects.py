@@ -341,17 +341,17 @@ def test_what_fits_nothing_known_is_described_by_what_is_true_of_it():
 
     def wrong(x):
         y = right(x)
-        return np.where((x > 3) & (x < 5), y * 1.25, y).astype(x.dtype)
+        return np.where((x > 3) & (x < 5), y + x % 1 / 16, y).astype(x.dtype)
 
     report = T.conform(wrong, "float8_e4m3fn")
     assert report.diagnoses == ()
-    assert "all of positive inputs, of sizes from 3.0" in report.diagnosis
+    assert "positive inputs" in report.diagnosis and "of sizes above 3 to below 5" in report.diagnosis, str(report)
 
 
 def test_one_type_of_input_alone_is_named():
     right, wrong = quantizer(), quantizer(flush=True)
     report = T.conform(lambda x: (wrong if x.dtype == np.float32 else right)(x), "float8_e4m3fn")
-    assert report.diagnoses[0] == "with inputs of float32 alone: flushes results that are subnormal to zero"
+    assert report.diagnoses[0].startswith("flushes results that are subnormal to zero, only for inputs of float32")
 
 
 def test_a_tie_with_what_would_follow_the_largest_value_is_explained_as_a_tie():

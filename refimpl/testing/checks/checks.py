@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.formats import IntFormat
-from refimpl.testing.checks import probability
+from refimpl.testing.checks import arrays, probability
 from refimpl.testing.checks.report import CheckResult, Failure
 from refimpl.testing.expected.behaviour import alike, decode, values_of
 from refimpl.testing.expected.cases import CaseGroup, case_groups, distinct
@@ -48,6 +48,7 @@ class Tally:
     simplest: list[tuple[float, Failure]] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     hung: bool = False
     skipped: str | None = None
 
@@ -101,7 +102,8 @@ class Tally:
             said += f"\nfor input {x.dtype} 0x{bits_of(x)} = {shortest(float(x[0]))}"
         dtype, bits = (None, None) if x is None else (x.dtype.name, bits_of(x))
         self._keep(math.inf, Failure(route, dtype, bits, said))
-        self.hints.append(f"{route} {finding.text}")
+        known = "" if x is None or x.dtype.kind != "f" else f", for input {shortest(float(x[0]))}"
+        self.findings.append(f"{route} {finding.text}{known}")
 
 
 def complexity(x: np.ndarray) -> np.ndarray:
@@ -162,13 +164,48 @@ def checks_for(probe: Probe) -> list[Check]:
     for law in laws():
         why = probe.takes_no_values if law.applies(behaviour) else f"not a law for {behaviour}"
         found.append(Check(law.name, "law", law.statement, _of_law(law), why))
-    return found
+    return [*found, _check_of_arrays(probe)]
 
 
 def check_of_use(probe: Probe, run: Callable) -> Check:
     """Return the check of what quantize returns."""
     why = None if probe.implementation.has("quantize") else "has no quantize"
     return Check("returns", "use", "a result has the shape and a dtype of the input", run, why)
+
+
+def _check_of_arrays(probe: Probe) -> Check:
+    """Return the check that arrays of every length and layout give the same results."""
+    why = probe.takes_no_values
+    if any(hasattr(probe.implementation.function(route), "limited") for route in probe.routes):
+        why = "a program has no arrays"
+    if probe.behaviour.is_stochastic or probe.behaviour.random_bits:
+        why = why or "rounding is not deterministic"
+    return Check("arrays", "use", "results depend on no length, position or layout of an array", _arrays, why)
+
+
+def _arrays(probe: Probe, tally: Tally) -> None:
+    """Ask for the results of arrays of many lengths and layouts, and compare them with the definition."""
+    behaviour = probe.behaviour
+    for dtype in probe.inputs:
+        everything = _returnable(pool(behaviour.format, dtype), behaviour.format)
+        x = arrays.mixed(everything, np.argsort(complexity(everything), kind="stable"))
+        for route in probe.routes:
+            known: dict = {}
+            with tally.noting(route):
+                for words, where, got in arrays.results(probe.implementation.function(route), [x], probe.time_limit):
+                    given, y = x[where], probe.read(route, got)
+                    wanted = behaviour.values(given)
+                    wanted = wanted.astype(dtype).astype(np.float64) if route == "quantize" else wanted
+                    bad = ~behaviour.same(given.astype(np.float64), wanted, y)
+
+                    def text(i, given=given, y=y, words=words):
+                        return f"{explain(behaviour, given[i : i + 1], y[i])}\nin     {words}"
+
+                    tally.count(route, given, bad, text)
+                    if words.endswith(("element", "elements")):
+                        tally.seen.append(Seen(route, given, wanted, y))
+                    hint = arrays.unequal(words, [given], bad, known)
+                    tally.hints += [hint] if hint else []
 
 
 def _of_group(group: CaseGroup, probe: Probe) -> tuple[Callable, str | None]:

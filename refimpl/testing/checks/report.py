@@ -116,9 +116,8 @@ class Report(Shown):
     @property
     def diagnosis(self) -> str:
         """One sentence that explains everything that was seen, as far as one is known."""
-        if self.diagnoses:
-            return "consistent with: " + "; or: ".join(self.diagnoses)
-        return self.hint
+        known = "consistent with: " + "; or: ".join(self.diagnoses) if self.diagnoses else ""
+        return "; ".join(filter(None, (known, self.hint)))
 
     def _shown(self):
         tried = sum(result.tried for result in self.results)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat, PositFormat, names
 from refimpl.formats import format as format_of
+from refimpl.testing.diagnosis.conjunctions import Measure, Property
+from refimpl.testing.diagnosis.local import Failures, among, in_regions
+from refimpl.testing.diagnosis.seen_defects import of_results
 from refimpl.testing.expected.behaviour import alike
+
+FEW = 4  # codes that are named
+SIMPLE = 4.5  # the cost up to which a way of reading some codes is believed
 
 
 def diagnose_decoding(fmt, decoding) -> tuple[tuple[str, ...], str]:
@@ -35,7 +42,8 @@ def diagnose_decoding(fmt, decoding) -> tuple[tuple[str, ...], str]:
             and changed_a.any()
             and changed_b.any()
         ]
-        return tuple(pairs[:1]), "" if pairs else _regions(fmt, codes, right, got, bad)
+        said = tuple(pairs[:1]) or _in_regions(fmt, codes, right, got)
+        return said, "" if said else _described(fmt, codes, right, got)
 
 
 def _readings(fmt) -> Iterator[tuple[str, Callable]]:
@@ -134,23 +142,87 @@ def _reversed(codes, bits):
     return sum((codes >> k & 1) << bits - 1 - k for k in range(bits)).astype(np.uint64)
 
 
-def _regions(fmt, codes, right, got, bad) -> str:
+class Codes(Failures):
+    """How codes are read: the properties of codes."""
+
+    noun = "codes"
+
+    def __init__(self, fmt, codes, right, got):
+        self.codes, self.right, self.got = codes, right, got
+        self.wrong = ~alike(right, got)
+        self.properties = [p for p in _properties(fmt, codes, right) if p.mask.any() and not p.mask.all()]
+        if self.wrong.sum() <= FEW:
+            words = " and ".join(f"0x{code:x}" for code in codes[self.wrong].tolist())
+            self.properties.append(Property(f"codes that are {words}", self.wrong))
+        number = np.where(np.isfinite(right), np.abs(right), np.nan)
+        self.measures = [
+            Measure("that stand for sizes", number),
+            Measure("with numbers", codes.astype(np.float64), 2.3),
+        ]
+
+    @property
+    def count(self) -> str:
+        """How many are wrong, and which if they are few."""
+        wrong = self.codes[self.wrong]
+        which = " (" + ", ".join(f"0x{code:x}" for code in wrong[:4].tolist()) + ")" if wrong.size <= FEW else ""
+        return f"{wrong.size} of {self.codes.size} codes{which} are read wrongly"
+
+    extent = count
+
+
+def _properties(fmt, codes, right) -> Iterator[Property]:
+    yield Property("codes of NaN", np.isnan(right))
+    yield Property("codes of infinity", np.isinf(right))
+    yield Property("codes of numbers", np.isfinite(right), 0.6)
+    yield Property("codes of zero", right == 0)
+    yield Property("codes of what is not zero", right != 0, 0.8)
+    yield Property("negative codes", codes >> (fmt.bits - 1) & 1 == 1)
+    yield Property("positive codes", codes >> (fmt.bits - 1) & 1 == 0)
+    yield Property("odd codes", codes & 1 == 1, 1.1)
+    yield Property("even codes", codes & 1 == 0, 1.1)
+    for bit in range(1, fmt.bits - 1):
+        yield Property(f"codes with bit {bit} set", codes >> bit & 1 == 1, 1.3)
+        yield Property(f"codes with bit {bit} clear", codes >> bit & 1 == 0, 1.3)
+    yield Property("codes of integers", np.rint(right) == right, 1.4)
+    yield Property("codes of powers of two", np.abs(np.frexp(right)[0]) == 0.5, 1.2)
+    yield Property("codes of sizes from 1", np.abs(right) >= 1, 1.1)
+    yield Property("codes of sizes below 1", np.abs(right) < 1, 1.1)
+    if isinstance(fmt, FloatFormat):
+        normal, m = fmt.smallest_normal, fmt.mantissa_bits
+        yield Property("subnormals", (np.abs(right) < normal) & (right != 0))
+        yield Property("normal codes", (np.abs(right) >= normal) & np.isfinite(right))
+        field, mantissa = codes >> m & ((1 << fmt.exponent_bits) - 1), codes & ((1 << m) - 1)
+        yield Property("codes of which all bits of the exponent are set", field == (1 << fmt.exponent_bits) - 1, 1.1)
+        yield Property("codes with an empty mantissa", mantissa == 0, 1.1)
+        yield Property("codes with a full mantissa", mantissa == (1 << m) - 1, 1.1)
+        yield Property("codes with odd exponents", field % 2 == 1, 1.4)
+        yield Property("codes with even exponents", field % 2 == 0, 1.4)
+
+
+class Reading(NamedTuple):
+    """A way to read codes: a function of codes and right values."""
+
+    sentence: str
+    read: Callable
+
+
+def _in_regions(fmt, codes, right, got) -> tuple[str, ...]:
+    """Return ways of reading that explain everything if they hold for some codes alone."""
+    seen = Codes(fmt, codes, right, got)
+    wrong = seen.wrong
+    own = [
+        Reading(sentence.replace("gives", "reads", 1), lambda c, v, change=change: change(v, v))
+        for sentence, change in of_results(None, right[wrong], right[wrong], got[wrong])
+    ]
+    known = [Reading(sentence, read) for sentence, read in _readings(fmt)]
+    found = in_regions(seen, own, known, lambda way: ~alike(way.read(codes, right), got))
+    return tuple(f.sentence for f in found if f.cost <= SIMPLE)
+
+
+def _described(fmt, codes, right, got) -> str:
     """Say which codes are read wrongly, and as what."""
-    normal = getattr(fmt, "smallest_normal", 0.0)
-    kinds = {
-        "NaN": np.isnan(right),
-        "infinity": np.isinf(right),
-        "zero": right == 0,
-        "subnormals": (np.abs(right) < normal) & (right != 0),
-        "positive codes": right > 0,
-        "negative codes": right < 0,
-        "normal codes": (np.abs(right) >= normal) & np.isfinite(right),
-    }
-    where = [(mask.sum(), name) for name, mask in kinds.items() if (mask >= bad).all()]
-    place = f", {'all' if min(where)[0] == bad.sum() else 'some'} of {min(where)[1]}" if where else ""
-    with np.errstate(all="ignore"):
-        ratio = got[bad] / right[bad]
-    how = f": {ratio[0]:g} times their value" if (ratio == ratio[0]).all() and np.isfinite(ratio[0]) else ""
-    if alike(got[bad], np.full(bad.sum(), got[bad][0])).all():
-        how = f": as {got[bad][0]:g}"
-    return f"decodes {bad.sum()} of {len(codes)} codes wrongly{place}{how}"
+    seen = Codes(fmt, codes, right, got)
+    where = seen.region(seen.wrong, ~seen.wrong, split=True)
+    bad = np.flatnonzero(seen.wrong)[:FEW]
+    some = ", ".join(f"0x{int(codes[k]):x} as {got[k]:g} (right {right[k]:g})" for k in bad)
+    return f"{seen.count}, {among(where, seen.wrong, 'codes')}: {some}{', ...' * bool(seen.wrong.sum() > FEW)}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -157,10 +158,10 @@ def of_formats(behaviour: Behaviour) -> Iterator[Defect]:
         if type(other) is not type(fmt) or other.bits != fmt.bits or other == fmt:
             continue
         if not isinstance(other, FloatFormat) or other.fits_float64:
-            yield Defect(f"is {name}", change=_ruled(format=other))
+            yield from _confused(name, other)
     if isinstance(fmt, PositFormat):
-        others = (PositFormat(fmt.bits, k) for k in range(4) if k != fmt.exponent_bits)
-        yield from (Defect(f"is {other.name}", change=_ruled(format=other)) for other in others)
+        for other in (PositFormat(fmt.bits, k) for k in range(4) if k != fmt.exponent_bits):
+            yield from _confused(other.name, other)
     if not isinstance(fmt, FloatFormat):
         return
     if fmt.specials in ("fn", "ieee", "fnuz"):
@@ -174,6 +175,17 @@ def of_formats(behaviour: Behaviour) -> Iterator[Defect]:
         yield from _format(f"keeps {word}", fmt, mantissa_bits=fmt.mantissa_bits + by)
         if has_anatomy(fmt):
             yield Defect(f"keeps {word}", after=on_steps(np.rint, by))
+
+
+def _confused(name: str, other) -> Iterator[Defect]:
+    """Yield an implementation that is another format: it gives its values, or its codes, read as of this one."""
+
+    def written(x, y, b):
+        codes = Behaviour(other).codes(x).astype(np.uint64) & np.uint64((1 << b.format.bits) - 1)
+        return b.read(codes.astype(np.uint16 if b.format.bits <= 16 else np.uint64))
+
+    yield Defect(f"is {name}", change=_ruled(format=other))
+    yield Defect(f"is {name}: writes its codes", after=written)
 
 
 def _format(sentence: str, fmt: FloatFormat, **fields) -> Iterator[Defect]:
@@ -220,17 +232,19 @@ def of_special(behaviour: Behaviour, facts: Facts) -> Iterator[Defect]:
                 after=gives(value, lambda x, y: np.isnan(x) & (x.view(np.int64) & kept == 0)),
                 stage=SPECIAL,
             )
-        yield Defect("rounds the bits of NaN as if it were a number", after=_rounded_nan, stage=SPECIAL)
+        for away in (False, True):
+            yield Defect("rounds the bits of NaN as if it were a number", after=partial(_rounded_nan, away=away),
+                         stage=SPECIAL)  # fmt: skip
 
 
-def _rounded_nan(x, y, b):
-    """Add half less one of the last place to the bits of a NaN, which may carry into the exponent and sign."""
+def _rounded_nan(x, y, b, away):
+    """Add half (less one) of the last place to the bits of a NaN, which may carry into the exponent and sign."""
     m = b.format.mantissa_bits
     shift = np.uint64(52 - m)
     bits = x.view(np.uint64)
     one = np.uint64(1)
     # narrower inputs: the carry behaves the same, their bits stand at the top of these
-    bits = bits + (one << shift - one) - one + (bits >> shift & one) >> shift
+    bits = bits + (one << shift - one) + (np.uint64(0) if away else (bits >> shift & one) - one) >> shift
     payload, negative = bits & np.uint64((1 << m) - 1), bits >> np.uint64(m + 11) & one
     field = bits >> np.uint64(m) & np.uint64(0x7FF)
     value = np.where(field == 0x7FF, np.where(payload > 0, np.nan, np.inf), 0.0)

@@ -12,7 +12,6 @@ the failures have in common.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +20,18 @@ from refimpl.testing.diagnosis.decoding import diagnose_decoding
 from refimpl.testing.diagnosis.defects import Defect, Facts
 from refimpl.testing.diagnosis.description import described
 from refimpl.testing.diagnosis.grammar import defects_of
+from refimpl.testing.diagnosis.local import Observations, in_regions
+from refimpl.testing.diagnosis.seen_defects import of_failures
 from refimpl.testing.expected.behaviour import Behaviour, alike
 
 SAMPLE = 80  # inputs of each kind that pairs of defects are held against first
 ENOUGH = 5  # held-out failures that must speak for each part of several defects
+SIMPLE = 4.5  # the cost up to which a defect in a region is believed before several everywhere
+CHAINED = 60  # failures and others of each kind that chains of defects are held against
+CHAINS = 15  # chains of a length that are held against everything
+BEAM = 6  # chains that are made longer
+MANY = 0.1  # of the failures: a defect that explains so many is said before the rest is described
+PEELED = 4  # defects that are taken for one of two
 VERIFIED = 400  # pairs, and sets of three, that are looked at closely
 
 
@@ -85,7 +92,22 @@ def diagnose(behaviour: Behaviour, seen: list) -> Diagnosis:
             (kind,) = kinds
             said = f"in {kind} alone: " if part == "route" else f"with inputs of {kind} alone: "
             found = tuple(said + text for text in _explained(behaviour, [s for s in asked if of(s) == kind]))
-    return Diagnosis(found, "" if found else described(behaviour, asked))
+    return Diagnosis(found, "" if found else _description(behaviour, asked))
+
+
+def _description(behaviour, asked) -> str:
+    """Describe the failures; where one defect explains many of them and breaks nothing, those that it leaves."""
+    known = defects_of(behaviour, _facts(asked))
+    narrow = [s for s in (_sample(behaviour, s) for s in asked) if s.x.size]
+    hits = np.array([_hits((defect,), behaviour, narrow) for defect in known])
+    wrong = np.concatenate([_wrong(behaviour, s) for s in narrow])
+    explained = np.where(hits[:, ~wrong].all(axis=1), hits[:, wrong].sum(axis=1), 0)
+    first = known[int(np.argmax(explained))]
+    broken = any((_unexplained((first,), behaviour, s) & ~_wrong(behaviour, s)).any() for s in asked)
+    if explained.max() > MANY * wrong.sum() and not broken:
+        rest = [s._replace(expected=_predicted((first,), behaviour, s)) for s in asked]
+        return f"{first.sentence}; and of what that leaves, {described(Observations(behaviour, rest))}"
+    return described(Observations(behaviour, asked))
 
 
 def _wrong(behaviour, seen):
@@ -116,15 +138,105 @@ def _explained(behaviour, asked) -> tuple[str, ...]:
     sentences = _said(group for group in singles if _explains(group, behaviour, asked))
     if sentences:
         return tuple(sentences)[:3]
+    everything = Observations(behaviour, asked)
+    general = [known[k] for k in np.flatnonzero(hits[:, wrong].all(axis=1)) if " among " not in known[k].sentence]
+    local = _local(everything, general)
+    if local and local[0].cost <= SIMPLE:
+        return tuple(found.sentence for found in local)
+    several = _several(behaviour, asked, known, hits, moved, wrong, narrow)
+    if several:
+        return several
+    rest = _one_and_the_rest(behaviour, asked, known, hits, wrong)
+    return rest or tuple(found.sentence for found in local if found.cost <= SIMPLE + 2)
+
+
+def _local(seen: Observations, known, first: tuple[Defect, ...] = ()) -> list:
+    """Return the defects in a region that explain everything, behind others."""
+    wrong, behaviour = seen.wrong, seen.behaviour
+    own = [*of_failures(behaviour, seen.x[wrong], seen.expected[wrong], seen.got[wrong])]
+
+    def breaks(defect):
+        return np.concatenate([_unexplained((*first, defect), behaviour, s) for s in seen.asked])
+
+    return in_regions(seen, own, known, breaks)
+
+
+def _one_and_the_rest(behaviour, asked, known, hits, wrong) -> tuple[str, ...]:
+    """Return a defect that explains a part of the failures and breaks nothing, and one in a region for the rest."""
+    useful = [k for k in np.flatnonzero(hits[:, ~wrong].all(axis=1)) if hits[k, wrong].any()]
+    useful.sort(key=lambda k: (-int(hits[k, wrong].sum()), k))
+    for k in useful[:PEELED]:
+        first = known[k]
+        rest = [s._replace(expected=_predicted((first,), behaviour, s)) for s in asked]
+        later = [d for d in known if d.after and not d.before and not d.change and " among " not in d.sentence]
+
+        local = _local(Observations(behaviour, rest), later, (first,))
+        if local and local[0].cost <= SIMPLE:
+            return tuple(f"{first.sentence}, and of what that leaves: {found.sentence}" for found in local)
+    return ()
+
+
+def _several(behaviour, asked, known, hits, moved, wrong, narrow) -> tuple[str, ...]:
+    """Return the sentences of two or three defects that explain everything together."""
     useful = _different(hits, moved, wrong)
-    in_turn = _in_turn(known, useful, behaviour, narrow)
-    for candidates in (_pairs(hits[useful], wrong), in_turn, _threes(hits[useful], wrong)):
+    for candidates in (_pairs(hits[useful], wrong), None, _threes(hits[useful], wrong)):
+        if candidates is None:
+            chain = _chain(known, behaviour, narrow, asked)
+            if chain:
+                return _of_several({" and ".join(d.sentence for d in chain): chain}, behaviour, asked)
+            continue
         groups = [tuple(sorted(useful[k] for k in group)) for group in candidates]
         groups = [g for g in groups if _hits(_of(known, g), behaviour, narrow).all()]
         said = _said(_of(known, g) for g in sorted(groups, key=sum) if _explains(_of(known, g), behaviour, asked))
         if said:
             return _of_several(said, behaviour, asked)
     return ()
+
+
+def _chain(known, behaviour, narrow, asked) -> tuple[Defect, ...]:
+    """Return up to three defects, one behind the other, that explain more and more and then everything."""
+    few = []
+    for s in narrow:
+        wrong = _wrong(behaviour, s)
+        at = np.concatenate([_thinned(np.flatnonzero(w), CHAINED) for w in (wrong, ~wrong)])
+        few.append(s._replace(x=s.x[at], expected=s.expected[at], got=s.got[at]))
+    general = [d for d in known if " among " not in d.sentence and "by printing" not in d.sentence]
+    order = {d: k for k, d in enumerate(general)}
+    beam: list[tuple[int, tuple[Defect, ...]]] = [(0, ())]
+    for _ in range(3):
+        longer: dict[frozenset, tuple[int, tuple[Defect, ...]]] = {}
+        for _, chain in beam:
+            for defect in general:
+                if defect not in chain:
+                    group = tuple(sorted((*chain, defect), key=lambda d: order[d]))
+                    if frozenset(group) not in longer:
+                        longer[frozenset(group)] = (int(_hits(group, behaviour, few).sum()), group)
+        best = sorted(longer.values(), key=lambda found: (-found[0], sum(order[d] for d in found[1])))
+        everything = sum(s.x.size for s in few)
+        whole = [group for count, group in best if count == everything]
+        for _ in range(CHAINS):
+            if not whole:
+                break
+            against = [s for s in (_counterexamples(whole[0], behaviour, s) for s in asked) if s.x.size]
+            if not against:
+                return whole[0]
+            few += against
+            whole = [group for group in whole if _explains(group, behaviour, against)]
+        best = [(int(_hits(group, behaviour, few).sum()), group) for _, group in best[: 10 * BEAM]]
+        kinds: dict[int, list] = {}
+        for found in sorted(best, key=lambda found: -found[0]):  # of those that explain as many, a few
+            kinds.setdefault(found[0], []).append(found)
+        beam = [found for k in list(kinds)[:BEAM] for found in kinds[k][:2]][:BEAM]
+    return ()
+
+
+def _counterexamples(group, behaviour, seen):
+    at = _thinned(np.flatnonzero(_unexplained(group, behaviour, seen)), 20)
+    return seen._replace(x=seen.x[at], expected=seen.expected[at], got=seen.got[at])
+
+
+def _thinned(at: np.ndarray, most: int) -> np.ndarray:
+    return at[:: max(1, -(-at.size // most))]
 
 
 def _of(known, group) -> tuple[Defect, ...]:
@@ -173,11 +285,16 @@ def _explains(defects, behaviour, observations) -> bool:
 
 def _unexplained(defects, behaviour, seen):
     """Return where the defects do not predict what was got."""
+    with np.errstate(all="ignore"):
+        return ~behaviour.same(seen.x.astype(np.float64), _predicted(defects, behaviour, seen), seen.got)
+
+
+def _predicted(defects, behaviour, seen) -> np.ndarray:
     predicted = predict(defects, behaviour, seen.x)
     with np.errstate(all="ignore"):
         if seen.route == "quantize":  # which cannot return what its dtype cannot hold
             predicted = predicted.astype(seen.x.dtype).astype(np.float64)
-        return ~behaviour.same(seen.x.astype(np.float64), predicted, seen.got)
+    return predicted
 
 
 def _said(groups) -> dict[str, tuple]:
@@ -213,23 +330,6 @@ def _pairs(hits, wrong) -> Iterator[tuple[int, ...]]:
     a, b = a[few], b[few]
     order = np.lexsort((a + b, broken[a] + broken[b] + 4 * missed[a, b]))[:VERIFIED]
     yield from zip(a[order].tolist(), b[order].tolist(), strict=True)
-
-
-def _in_turn(known, useful, behaviour, observations) -> Iterator[tuple[int, ...]]:
-    """Yield pairs that may do together what neither does alone: a defect of the input, and one of all that follows."""
-    few = [_some(s, np.flatnonzero(_wrong(behaviour, s))) for s in observations]
-    defects = [known[k] for k in useful]
-    of_inputs = [k for k, defect in enumerate(defects) if defect.before]
-    of_all = [k for k, defect in enumerate(defects) if not defect.before and " among " not in defect.sentence]
-    for a, b in product(of_inputs, of_all):
-        if _explains((defects[a], defects[b]), behaviour, few):
-            yield min(a, b), max(a, b)
-
-
-def _some(seen, at):
-    """Return a few of the observations at these places."""
-    at = at[:: max(1, at.size // 16)]
-    return type(seen)(seen.route, seen.x[at], seen.expected[at], seen.got[at])
 
 
 def _threes(hits, wrong) -> Iterator[tuple[int, ...]]:

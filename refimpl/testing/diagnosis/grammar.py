@@ -33,4 +33,4 @@ def defects_of(behaviour: Behaviour, facts: Facts | None = None) -> tuple[Defect
         found += [*defects.of_modes(behaviour), *defects.of_carries(fmt)]
     if isinstance(fmt, PositFormat) and fmt.bits <= 16:
         found += [*defects.of_posits(fmt)]
-    return (*found, *twice.of_bits(fmt))
+    return (*found, *twice.of_bits(fmt), *twice.of_decimals(fmt))

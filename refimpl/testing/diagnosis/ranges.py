@@ -86,7 +86,7 @@ def _ends_elsewhere(behaviour, fmt: FloatFormat, facts: Facts) -> Iterator[Defec
     """The largest value is another: the next smaller one, or what was seen."""
     values = values_of(fmt)
     positive = values[values > 0]
-    known = {1: float(positive[-2])}
+    known = {1: float(positive[-2])} if len(positive) > 1 else {}
     if facts.largest is not None and 0 < facts.largest < fmt.max and fmt.bits <= 16:
         known[len(positive) - int(np.searchsorted(positive, facts.largest)) - 1] = facts.largest
     for fewer, top in known.items():
@@ -175,6 +175,14 @@ def of_integers(fmt: IntFormat, facts: Facts) -> Iterator[Defect]:
                 ("toward_zero and wraps around", "toward_zero"),
             ):
                 yield Defect(words, after=wrapped(mode, 2.0 ** min(power, 1023), huge), stage=OVERFLOW)
+    for power in (15, 31):
+
+        def narrowed(x, y, b, power=power):
+            first = np.clip(round_to_integral(x, b.rounding), -(2.0**power), 2.0**power - 1)
+            return np.where(np.isnan(x), y, np.mod(first - low, 1 << fmt.bits) + low)
+
+        text = f"saturates to int{power + 1} first and wraps around from there"
+        yield Defect(text, after=narrowed, stage=OVERFLOW)
     yield Defect(
         "does not saturate",
         after=lambda x, y, b: np.where(outside(x), round_to_integral(x, b.rounding), y),

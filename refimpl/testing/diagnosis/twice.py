@@ -44,6 +44,11 @@ def of_bits(fmt) -> Iterator[Defect]:
         for way, whole in ways.items():
             for more in (1, 2, 3, 4, 8):
                 yield Defect(_on_grid(way, more), before=_rounded(whole, more, 0, fixed=True))
+    if isinstance(fmt, FloatFormat):
+        for way, whole in (("rounds twice, first", np.rint), ("cuts its input before it rounds,", np.trunc)):
+            for places in range(25):
+                text = f"{way} to {places} bits behind the binary point (multiples of 2^-{places})"
+                yield Defect(text, before=_rounded(whole, places, 0, fixed=True))
     own = fmt.mantissa_bits + 1 if isinstance(fmt, FloatFormat) else 4
     if isinstance(fmt, FloatFormat) and fmt.has_subnormals and fmt.mantissa_bits:
         first = "rounds subnormal results twice, first as if they were normal, before the subnormal grid"
@@ -53,6 +58,29 @@ def of_bits(fmt) -> Iterator[Defect]:
         for bits in sorted({*range(own + 1, most), 8, 11, 24} if own < 24 else ()):
             if bits > own:
                 yield Defect(_significant(way, bits), before=_rounded(whole, bits - 1, None))
+
+
+def of_decimals(fmt) -> Iterator[Defect]:
+    """Yield inputs that go through a printed number, of so many digits in all or behind the point."""
+    for digits in range(1, 11):
+        yield Defect(f"rounds twice, first to {digits} decimal digit{'s' * (digits > 1)}, as by printing",
+                     before=_printed(f".{digits}g"))  # fmt: skip
+    for digits in range(isinstance(fmt, IntFormat), 9):
+        text = f"rounds twice, first to {digits} decimal{'s' * (digits != 1)} behind the point"
+        yield Defect(text, before=_printed(f".{digits}f"))
+        yield Defect(text, before=lambda x, digits=digits: np.where(np.isfinite(x), np.round(x, digits), x))
+
+
+def _printed(form: str) -> Callable:
+    def before(x):
+        with np.errstate(all="ignore"):
+            some = np.isfinite(x) & ((np.abs(x) < 1e7) | form.endswith("g"))
+            wide = x[some].astype(np.float64).tolist()
+            y = x.copy()
+            y[some] = np.array([float(format(v, form)) for v in wide], np.float64).astype(x.dtype)
+        return y
+
+    return before
 
 
 def _on_grid(way: str, more: int) -> str:

@@ -41,9 +41,17 @@ class Probe:
             return self.behaviour.read(self.codes(x, *more))
         return self._floats("quantize", x, *more)
 
+    def read(self, route: str, found: np.ndarray) -> np.ndarray:
+        """Return what `quantize` or `encode` gave as values (float64)."""
+        if route == "encode":
+            return self.behaviour.read(self._checked(found, None))
+        return _as_floats(found)
+
     def codes(self, x: np.ndarray, *more) -> np.ndarray:
         """Return the codes that `encode` gives, checked to be codes of the format."""
-        codes = call(self.implementation.function("encode"), x, *more, time_limit=self.time_limit)
+        return self._checked(call(self.implementation.function("encode"), x, *more, time_limit=self.time_limit), x)
+
+    def _checked(self, codes: np.ndarray, x: np.ndarray | None) -> np.ndarray:
         if codes.size == 0:
             return np.empty(0, np.int64)
         if codes.dtype.kind not in "iu":
@@ -54,7 +62,7 @@ class Probe:
         if wrong.any():
             at = int(np.argmax(wrong))
             error = Finding(f"returned {codes[at]}, not a code of {fmt}, which go from {low} to {high}")
-            error.input = x[at : at + 1]
+            error.input = None if x is None else x[at : at + 1]
             raise error
         return codes.astype(np.int64 if isinstance(fmt, IntFormat) or fmt.bits < 64 else np.uint64)
 
@@ -63,8 +71,11 @@ class Probe:
         return self._floats("decode", codes)
 
     def _floats(self, verb: str, x, *more) -> np.ndarray:
-        result = call(self.implementation.function(verb), x, *more, time_limit=self.time_limit)
-        if not (result.dtype.kind in "fiu" or result.dtype.name.startswith(("float", "bfloat"))):
-            raise Finding(f"returned {result.dtype}; values are floats", about_input=False)
-        with np.errstate(all="ignore"):
-            return result.astype(np.float64)
+        return _as_floats(call(self.implementation.function(verb), x, *more, time_limit=self.time_limit))
+
+
+def _as_floats(result: np.ndarray) -> np.ndarray:
+    if not (result.dtype.kind in "fiu" or result.dtype.name.startswith(("float", "bfloat"))):
+        raise Finding(f"returned {result.dtype}; values are floats", about_input=False)
+    with np.errstate(all="ignore"):
+        return result.astype(np.float64)

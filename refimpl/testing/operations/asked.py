@@ -18,7 +18,7 @@ Of comparisons and predicates truths come back, or 0 and 1; of conversions integ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from refimpl._arguments import wrong_kind
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
 from refimpl.ops.arrays import code_dtype
+from refimpl.testing.checks import arrays
 from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.implementations import Implementation, numpy_dtype
@@ -73,21 +74,35 @@ class Asked:
 
     def __call__(self, codes: Sequence[np.ndarray], random: np.ndarray | None = None) -> Got:
         """Return the results of codes (uint64 (n,) each); raise Finding for anything else."""
-        formats = self.operation.formats
-        given = []
-        for c, fmt in zip(codes, formats, strict=True):
-            if isinstance(fmt, Whole) and not isinstance(self.function, Program):
-                given.append(fmt.integers(c).astype(f"{'i' if fmt.signed else 'u'}{code_dtype(fmt.bits).itemsize}"))
-            elif self.on == "values":
-                given.append(decoded(c, fmt).astype(self.dtype))
-            else:
-                given.append(c.astype(code_dtype(fmt.bits)))
+        given = self._given(codes)
         more = () if random is None else (random,)
         if self.scalar is None:
             self.scalar = self._takes_numbers_alone([x[:2] for x in (*given, *more)])
         function = _one_by_one(self.function) if self.scalar else self.function
         found = call(function, *given, *more, time_limit=self.time_limit)
         return self._read(found, given[0])
+
+    def _given(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        given = []
+        for c, fmt in zip(codes, self.operation.formats, strict=True):
+            if isinstance(fmt, Whole) and not isinstance(self.function, Program):
+                given.append(fmt.integers(c).astype(f"{'i' if fmt.signed else 'u'}{code_dtype(fmt.bits).itemsize}"))
+            elif self.on == "values":
+                given.append(decoded(c, fmt).astype(self.dtype))
+            else:
+                given.append(c.astype(code_dtype(fmt.bits)))
+        return given
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether it is a function that has been asked, and takes arrays."""
+        return self.scalar is False and not hasattr(self.function, "limited")
+
+    def in_layouts(self, codes: Sequence[np.ndarray]) -> Iterator[tuple[str, np.ndarray, Got]]:
+        """Yield words for an array of each length and layout, which of some cases it holds, and the results."""
+        given = self._given(codes)
+        for words, where, found in arrays.results(self.function, given, self.time_limit):
+            yield words, where, self._read(found, given[0][where])
 
     def _takes_numbers_alone(self, given) -> bool:
         try:

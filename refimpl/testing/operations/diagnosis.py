@@ -6,20 +6,28 @@ refutes is not named.  First single defects, then pairs that change different st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
 
-from refimpl.testing.expected.behaviour import alike
-from refimpl.testing.operations.defect import Defect, predict
+from refimpl.testing.diagnosis.anatomy import MODES, anatomy, value_of, with_codes
+from refimpl.testing.diagnosis.local import among, in_regions
+from refimpl.testing.diagnosis.seen_defects import of_results
+from refimpl.testing.expected.behaviour import Behaviour, alike
+from refimpl.testing.operations.defect import Defect, predict, rounds
 from refimpl.testing.operations.defects import defects_of
 from refimpl.testing.operations.operation import NUMBER, Operation, decoded, encoded
+from refimpl.testing.operations.properties import NAMES, Cases
 
 FIRST = 400  # observations of each kind, failures and others, that a defect is held against first
 MOST = 4000  # where exact results take long
 PAIRS = 2000  # tried at most
+PEELED = 4  # defects that are taken for one of two
+SIMPLE = 4.5  # the cost up to which a defect in a region is believed before two everywhere
+WAYS = 4  # of being wrong that are said
 
 
 class Observed(NamedTuple):
@@ -55,8 +63,6 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
     if not bad.size:
         return ()
     with np.errstate(all="ignore"):
-        if operation.kind == NUMBER and not _are_values(operation, seen.got[bad]).all():
-            return _described(operation, seen)
         rest = np.flatnonzero(same)
         if (operation.is_slow or getattr(operation.into, "mantissa_bits", 0) > 22) and seen.got.size > MOST:
             bad, rest = _some(bad, MOST // 2), _some(rest, MOST // 2)
@@ -67,13 +73,84 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
         singles = [d for d in known if _explains((d,), operation, few) and _explains((d,), operation, seen)]
         if singles:
             return tuple(dict.fromkeys(d.sentence for d in singles))[:3]
+        local = _in_regions(operation, known, few, seen)
+        if local and local[0].cost <= SIMPLE:
+            return tuple(found.sentence for found in local)
         found = []
         for pair in islice(_pairs(known), PAIRS):
             if _explains(pair, operation, few) and _explains(pair, operation, seen):
                 found.append(" and ".join(d.sentence for d in pair))
                 if len(found) == 3:
                     break
-        return tuple(found) or _described(operation, seen)
+        if found:
+            return tuple(found)
+        return _one_and_the_rest(operation, known, few, seen) or tuple(
+            f.sentence for f in local if f.cost <= SIMPLE + 2
+        )
+
+
+def _one_and_the_rest(operation: Operation, known: Sequence[Defect], few: Observed, seen: Observed) -> tuple[str, ...]:
+    """Return a defect that explains a part of the failures and breaks nothing, and one in a region for the rest."""
+    right = few.at(_alike(operation, few.expected, few.got))
+    bad = few.at(~_alike(operation, few.expected, few.got))
+    useful = []
+    for k, defect in enumerate(known):
+        if _explains((defect,), operation, right):
+            explained = int(_alike(operation, predict((defect,), operation, bad.values), bad.got).sum())
+            useful += [(-explained, k)] if explained else []
+    later = [d for d in known if d.after and not d.before and not d.core]
+    for _, k in sorted(useful)[:PEELED]:
+        rest, some = (s._replace(expected=predict((known[k],), operation, s.values)) for s in (seen, few))
+        local = _in_regions(operation, later, some, rest, (known[k],))
+        if local and local[0].cost <= SIMPLE:
+            return tuple(f"{known[k].sentence}, and of what that leaves: {found.sentence}" for found in local)
+    return ()
+
+
+def _in_regions(operation: Operation, known: Sequence[Defect], few: Observed, seen: Observed, first=()) -> list:
+    """Return defects that explain everything behind others, if they hold in a region alone."""
+    wrong = ~_alike(operation, seen.expected, seen.got)
+    if not wrong.any():
+        return []
+    cases = Cases(operation, seen.values, seen.expected, seen.got, wrong)
+    bad = ~_alike(operation, few.expected, few.got)
+    failures = few.at(bad)
+    likely = [d for d in known if _explains((*first, d), operation, failures)]
+
+    def breaks(defect):
+        return ~_alike(operation, predict((*first, defect), operation, seen.values), seen.got)
+
+    return in_regions(cases, [*_own(operation, seen.at(wrong))], likely, breaks)
+
+
+def _own(operation: Operation, failures: Observed) -> Iterator[Defect]:
+    """Yield the defects that are read off the failures."""
+    fmt = operation.into if operation.kind == NUMBER else None
+    for text, change in of_results(fmt, failures.expected, failures.expected, failures.got):
+        yield Defect(text, after=lambda o, v, y, change=change: change(y, y))
+    for k, x in enumerate(failures.values):
+        which = f"its {NAMES[k]} operand" if len(failures.values) > 1 else "its operand"
+        yield Defect(f"gives {which}", after=lambda o, v, y, k=k: v[k] + 0.0)
+        if operation.kind == NUMBER:
+            yield Defect(f"gives {which}, rounded", after=lambda o, v, y, k=k: o.rounded(v[k]))
+        if (failures.got == -x).any():
+            yield Defect(f"gives {which} with the other sign", after=lambda o, v, y, k=k: -v[k])
+    if rounds(operation):
+        yield Defect("goes to the wrong one of the two values on either side", after=_other)
+        for mode in ("toward_zero", "away from zero"):
+            yield Defect(f"rounds {mode}", after=partial(_by_mode, mode=MODES[mode]))
+
+
+def _other(o, v, y):
+    e = o.exact(v)
+    a = anatomy(e, o.into)
+    up = np.abs(y) > value_of(a.code, o.into)
+    return with_codes(a, a.code + ~up, y, Behaviour(o.into, overflow=o.overflow))
+
+
+def _by_mode(o, v, y, mode):
+    a = anatomy(o.exact(v), o.into)
+    return with_codes(a, a.code + mode(a), y, Behaviour(o.into, overflow=o.overflow))
 
 
 def _are_values(operation: Operation, got: np.ndarray) -> np.ndarray:
@@ -103,25 +180,62 @@ def _some(at: np.ndarray, most: int) -> np.ndarray:
     return at[:: max(1, -(-at.size // most))]
 
 
-def _described(operation: Operation, seen: Observed) -> tuple[str, ...]:
-    """Say how far off results are, where no defect explains them."""
-    if not operation.is_rounded:
-        return ()
-    bad = ~alike(seen.expected, seen.got)
-    right, got = (encoded(x[bad], operation.into) for x in (seen.expected, seen.got))
-    numbers = np.isfinite(seen.expected[bad]) & np.isfinite(seen.got[bad])
-    valid = _are_values(operation, seen.got[bad])
-    if not numbers.all():
-        return ()
-    if not valid.all():
-        return (f"does not round its results to {operation.into.name}",) if not valid.any() else ()
-    steps = np.abs(_ordered(right, operation.into) - _ordered(got, operation.into))
-    if steps.max() == 0:
-        return (f"has another sign of zero in {bad.sum()} of {bad.size} cases",)
-    if steps.max() > 1 << 16:
-        return ()
-    unit = "one unit" if steps.max() == 1 else f"at most {steps.max()} units"
-    return (f"is off by {unit} in the last place in {bad.sum()} of {bad.size} cases: it is not correctly rounded",)
+def describe(operation: Operation, seen: Observed) -> str:
+    """Say where results are wrong and how, for failures that no defect explains.
+
+    >>> v = [np.array([1.0, 2.0, 3.0])]
+    >>> seen = Observed(v, np.array([1.0, 1.375, 1.75]), np.array([1.0, 0.0, 1.75]))
+    >>> describe(Operation("sqrt", "e4m3fn"), seen).partition(", ")[0]
+    '1 of 3 results are wrong'
+    """
+    with np.errstate(all="ignore"):
+        return _described(operation, seen)
+
+
+def _described(operation: Operation, seen: Observed) -> str:
+    wrong = ~_alike(operation, seen.expected, seen.got)
+    if not wrong.any():
+        return ""
+    cases = Cases(operation, seen.values, seen.expected, seen.got, wrong)
+    where = cases.region(wrong, ~wrong, split=True)
+    ways = []
+    for name, mask in _ways(operation, seen, wrong):
+        part = cases.region(mask, ~mask)
+        of = f", all of {part.words}" if part.pure and part.words and part.words != where.words else ""
+        ways.append(f"{name} ({int(mask.sum())}{of})")
+    return f"{cases.count}, {among(where, wrong, cases.noun)}: they are {', '.join(ways[:WAYS])}"
+
+
+def _ways(operation: Operation, seen: Observed, wrong: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return how wrong results differ from right ones, and which do, the commonest first."""
+    right, got = seen.expected, seen.got
+    ways = {"NaN": np.isnan(got)}
+    if operation.kind == NUMBER:
+        valid = _are_values(operation, got)
+        ways |= {"infinite": np.isinf(got), f"no values of {operation.into.name}: not rounded to it": ~valid}
+        ways["of the other sign"] = (got == -right) & (np.signbit(got) != np.signbit(right)) & (got != 0)
+        ways["zeros of the other sign"] = (got == 0) & (right == 0)
+        ways["zero"] = got == 0
+        ways["the largest value"] = np.abs(got) == float(operation.into.max)
+        finite = np.isfinite(right) & np.isfinite(got) & valid
+        steps = np.zeros(got.shape, np.int64)
+        codes = [_ordered(encoded(x[finite], operation.into), operation.into) for x in (right, got)]
+        steps[finite] = (codes[1] - codes[0]) * np.where(np.signbit(right[finite]), -1, 1)
+        for by, text in ((1, "one unit in the last place too far from zero"), (-1, "one unit too near to zero")):
+            ways[text] = finite & (steps == by)
+        for by in (1, -1):
+            text = f"two or three units too {'far from' if by > 0 else 'near to'} zero"
+            ways[text] = finite & (np.abs(steps) <= 3) & (np.sign(steps) == by)
+    if operation.kind != NUMBER:
+        ways |= {"true instead of false": (got == 1) & (right == 0), "false instead of true": (got == 0) & (right == 1)}
+        ways |= {"one too large": got == right + 1, "one too small": got == right - 1}
+    ways |= {"too large": got > right, "too small": got < right, "something else": np.ones(got.shape, bool)}
+    found, left = [], wrong.copy()
+    for name, mask in ways.items():
+        if (left & mask).any():
+            found.append((name, left & mask))
+        left &= ~mask
+    return sorted(found, key=lambda pair: -int(pair[1].sum()))
 
 
 def _ordered(codes: np.ndarray, fmt) -> np.ndarray:

@@ -92,7 +92,8 @@ BY_VALUES: dict[str, list[tuple[str, Callable]]] = {
         ("fmod: the quotient is cut off", lambda a, b: np.fmod(a, b)),
         ("the remainder of a quotient rounded toward negative", lambda a, b: a - np.floor(a / b) * b),
         ("a - b rint(a / b), the quotient rounded first", lambda a, b: a - np.rint((a / b).astype(np.float32)) * b),
-    ]
+    ],
+    "fma": [("a b + c in float64 and converts: rounds twice", lambda a, b, c: a * b + c)],
 }
 EXTREMA = [
     f"{which}{suffix}"

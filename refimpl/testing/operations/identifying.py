@@ -11,7 +11,7 @@ from refimpl.formats import OVERFLOWS, PositFormat
 from refimpl.testing.expected.behaviour import DETERMINISTIC
 from refimpl.testing.operations.asked import Asked
 from refimpl.testing.operations.cases import tuples
-from refimpl.testing.operations.diagnosis import Observed, diagnose
+from refimpl.testing.operations.diagnosis import Observed, describe, diagnose
 from refimpl.testing.operations.operation import OF_INTEGERS, Operation, decoded
 
 
@@ -20,7 +20,8 @@ class IdentifiedOperation:
     """What `identify` found of an operation; printed, it says so in words.
 
     `operation` with rounding and overflow, None where no rules explain every answer; `alternatives`, others that do;
-    `diagnoses`, if there are none, the known defects that do, in an implementation of ties to even.
+    `diagnoses`, if there are none, the known defects that do, in an implementation of ties to even; `description`, if
+    none do, says where such an implementation would give other results.
 
     Examples
     --------
@@ -33,10 +34,14 @@ class IdentifiedOperation:
     operation: Operation | None
     alternatives: tuple[Operation, ...] = ()
     diagnoses: tuple[str, ...] = ()
+    description: str = ""
 
     def __str__(self) -> str:
         if self.operation is None:
-            return "; or: ".join(self.diagnoses) or "no rounding and no known defect explains it"
+            return (
+                "; or: ".join(self.diagnoses)
+                or f"no rounding and no known defect explains it; if ties to even is meant, {self.description}"
+            )
         return "\n  or ".join(map(str, (self.operation, *self.alternatives)))
 
 
@@ -58,4 +63,5 @@ def identify_operation(implementation, operation: Operation, time_limit: float =
     values = [decoded(c, fmt) for c, fmt in zip(codes, operation.formats, strict=True)]
     with np.errstate(all="ignore"):
         seen = Observed(values, operation.values_of(operation.results(codes)), got.values)
-        return IdentifiedOperation(None, (), diagnose(operation, seen))
+        found_defects = diagnose(operation, seen)
+        return IdentifiedOperation(None, (), found_defects, "" if found_defects else describe(operation, seen))

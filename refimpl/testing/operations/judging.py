@@ -7,17 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from refimpl._arguments import POSITIVE, choice, number
+from refimpl.testing.checks import arrays
 from refimpl.testing.checks.checks import complexity
 from refimpl.testing.checks.report import MOST_CASES, CheckResult, Failure, Report
+from refimpl.testing.diagnosis.arrangement import arrangement, depends, fill
 from refimpl.testing.expected.cases import INPUTS
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.operations.asked import Asked, Got
 from refimpl.testing.operations.cases import Group, groups
-from refimpl.testing.operations.diagnosis import Observed, diagnose, together
+from refimpl.testing.operations.diagnosis import Observed, describe, diagnose, together
 from refimpl.testing.operations.explain import explain_operation
 from refimpl.testing.operations.operation import NUMBER, Operation, decoded
 
 KEPT = 70_000  # observations kept for the diagnosis
+ARRANGED = 4000  # cases of a group that are asked again, in other arrays
 FEW = 2000  # failures of each piece beyond them
 DRAWS = 4  # random integers each case of stochastic rounding is tried with
 
@@ -55,13 +58,63 @@ def conform_operation(
             bad = ~(operation.same(expected, came.codes) & came.valid)
             cases += failing(operation, group.name, codes, expected, shown, bad, MOST_CASES - len(cases))
         seen.append(observed)
+    arranged = ""
+    if asked.takes_arrays and not hung and not hints and not operation.random_bits:
+        result, arranged, raised = _of_arrays(asked, operation, every, results)
+        results.append(result)
+        hints += [raised] if raised else []
     failed = [result.name for result in results if result.failed]
-    diagnoses: tuple[str, ...] = ()
-    if failed and seen and not operation.random_bits:
+    diagnoses: tuple[str, ...] = (arranged,) if arranged else ()
+    if failed and seen and not diagnoses and not operation.random_bits:
         diagnoses = diagnose(operation, together(seen))
-    diagnoses = diagnoses or tuple(dict.fromkeys(hints))[:1]
-    hint = f"no single known defect or pair of them explains: {', '.join(failed)}" if failed and not diagnoses else ""
+    described = ""
+    if failed and seen and not diagnoses and not operation.random_bits:
+        described = describe(operation, together(seen))
+    hint = "; ".join(filter(None, (described, *hints[:1])))
+    if failed and not diagnoses and not hint:
+        hint = f"no single known defect or pair of them explains: {', '.join(failed)}"
     return Report(asked.name, str(operation), tuple(results), diagnoses, hint, tuple(cases))
+
+
+def _of_arrays(asked: Asked, operation: Operation, every: Sequence[Group], results) -> tuple[CheckResult, str, str]:
+    """Ask for arrays of all lengths and layouts: the result, what else than operands decides, and what was raised."""
+    columns = [np.concatenate(c) for c in zip(*(group.codes for group in every), strict=True)]
+    order = np.argsort(sum(complexity(decoded(c, f)) for c, f in zip(columns, operation.formats, strict=True)))
+    chosen = arrays.mixed(np.arange(order.size), order)
+    some, hint, tried, failed = [c[chosen] for c in columns], "", 0, 0
+    known: dict = {}
+
+    def wrong(codes):
+        got = asked(codes)
+        return ~(operation.same(operation.results(codes), got.codes) & got.valid)
+
+    name, statement = "arrays", "results depend on no length, position or layout of an array"
+    try:
+        for words, where, got in asked.in_layouts(some):
+            codes = [c[where] for c in some]
+            bad = ~(operation.same(operation.results(codes), got.codes) & got.valid)
+            tried, failed = tried + bad.size, failed + int(bad.sum())
+            hint = hint or arrays.unequal(words, codes, bad, known)
+        result = CheckResult(name, "use", statement, tried, failed)
+        failing = next((g for g, r in zip(every, results, strict=True) if r.failed), None)
+        tried_on = [c[:ARRANGED] for c in failing.codes] if failing else some
+        bad = wrong(tried_on)
+        if not hint and not depends(wrong, tried_on, bad):
+            return result, "", ""
+        arranged = arrangement(wrong, tried_on, bad)
+        if arranged is None:
+            return result, hint, ""
+        rest = [c[~bad][:1] if (~bad).any() else c[:1] for c in tried_on]
+        parts = []
+        for filled, at in fill(arranged, columns, rest):
+            codes, got = [c[at] for c in filled], asked(filled)
+            values = [decoded(c, fmt) for c, fmt in zip(codes, operation.formats, strict=True)]
+            parts.append(Observed(values, operation.values_of(operation.results(codes)), got.values[at]))
+        said = (diagnose(operation, together(parts)) or (describe(operation, together(parts)),)) if parts else ()
+        return result, arranged.sentence + f": {'; or: '.join(said)}" * bool(said), ""
+    except Finding as found:
+        failure = Failure(operation.name, None, None, _of_finding(operation, found))
+        return CheckResult(name, "use", statement, tried + 1, failed + 1, failure), "", f"{operation.name} {found.text}"
 
 
 def _got(asked: Asked, operation: Operation, codes) -> tuple[list[np.ndarray], np.ndarray, Got, np.ndarray | None]:
@@ -130,9 +183,13 @@ class Judged:
             self.seen.append(observed.at(np.flatnonzero(bad)[:FEW]))
         return bad
 
-    def diagnoses(self) -> tuple[str, ...]:
-        """Return the defects that explain what was seen."""
-        return diagnose(self.operation, together(self.seen)) if self.seen and not self.operation.random_bits else ()
+    def diagnoses(self) -> tuple[tuple[str, ...], str]:
+        """Return the defects that explain what was seen, else a description of the failures."""
+        if not self.seen or self.operation.random_bits:
+            return (), ""
+        seen = together(self.seen)
+        found = diagnose(self.operation, seen)
+        return found, "" if found or not self.failed else describe(self.operation, seen)
 
 
 def failing(operation: Operation, name: str, codes, expected, got, bad, most: int) -> list[dict[str, str]]:

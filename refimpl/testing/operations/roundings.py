@@ -92,6 +92,9 @@ def of_precision(o: Operation) -> Iterator[Defect]:
             how = "computes in" if wide.mantissa_bits > fmt.mantissa_bits else "loses bits: computes in"
             yield Defect(f"{how} {name} and converts: rounds twice", core=partial(_through, wide=wide))
     yield Defect("rounds to full precision before rounding on the subnormal grid", core=_to_bits(0, "ties_to_even"))
+    for mode in ("toward_zero", "ties_to_away"):
+        text = f"rounds to full precision before it rounds {mode} on the subnormal grid"
+        yield Defect(text, core=partial(_full_before_subnormal, mode=mode))
     for extra in range(1, MORE_BITS + 1):
         yield Defect(f"rounds twice, first to {extra} more bits", core=_to_bits(extra, "ties_to_even"))
     for extra in range(1, MORE_BITS + 1):
@@ -118,6 +121,12 @@ def _to_bits(extra: int, mode) -> Callable:
         return o.rounded(ops.quantize(o.exact(v), wide, rounding=mode))
 
     return core
+
+
+def _full_before_subnormal(o, v, mode):
+    first = ops.quantize(o.exact(v), FloatFormat(exponent_bits=10, mantissa_bits=o.into.mantissa_bits))
+    small = np.abs(first) < o.into.smallest_normal
+    return np.where(small, replace(o, rounding=mode).rounded(first), o.rounded(first))
 
 
 def _to_grid(o, v, extra):

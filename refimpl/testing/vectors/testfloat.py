@@ -132,7 +132,7 @@ def verify_lines(operation: Operation, pieces, *, tininess: str = "after", exact
         CheckResult("flags", "case group", "every exception is raised, and no other", judged.tried, wrong_flags,
                     Failure("flags", None, None, said) if said else None),
     )  # fmt: skip
-    diagnoses = judged.diagnoses() if judged.failed else ()
+    diagnoses, description = judged.diagnoses() if judged.failed else ((), "")
     if not judged.failed and wrong_flags:
         parts = [
             f"{FLAG_NAMES[bit]} {word} in {number} cases"
@@ -141,7 +141,7 @@ def verify_lines(operation: Operation, pieces, *, tininess: str = "after", exact
             if number
         ]
         diagnoses = ("results are right, and of the flags " + ", ".join(parts),)
-    return Report(name, str(operation), results, diagnoses, cases=tuple(judged.cases))
+    return Report(name, str(operation), results, diagnoses, description, tuple(judged.cases))
 
 
 def _named(flags: int) -> str:

@@ -113,7 +113,8 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
     diagnoses: tuple[str, ...] = ()
     description = ""
     if tally.failed and vectors.is_arithmetic:
-        return Report(name, str(vectors.arithmetic), results, tally.diagnoses(), cases=tuple(tally.cases))
+        diagnoses, description = tally.diagnoses()
+        return Report(name, str(vectors.arithmetic), results, diagnoses, description, tuple(tally.cases))
     if tally.failed and tally.seen:
         with np.errstate(all="ignore"):
             diagnoses, description = diagnose(vectors.behaviour, tally.seen)

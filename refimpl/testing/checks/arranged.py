@@ -1,0 +1,89 @@
+"""What the failures of a quantizer or encoder depend on beside their inputs: it is asked again, in other arrays."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from refimpl.testing.checks import arrays
+from refimpl.testing.checks.checks import Seen, pool
+from refimpl.testing.diagnosis.arrangement import Arrangement, arrangement, depends, fill
+from refimpl.testing.diagnosis.diagnosis import diagnose
+from refimpl.testing.implementations.findings import Finding
+from refimpl.testing.implementations.probe import Probe
+
+OF_INPUTS = {"determinism", "elementwise"}  # laws by which the input alone decides
+
+
+def of_arrangement(probe: Probe, seen: list, failed: list[str], hints: list[str]) -> str:
+    """Return what decides in words, and what is wrong there; nothing where the inputs alone do.
+
+    `failed` are the names of checks, `hints` what they said.
+    """
+    routes = [r for r in probe.routes if not hasattr(probe.implementation.function(r), "limited")]
+    if probe.behaviour.is_stochastic or probe.behaviour.random_bits or not routes:
+        return ""
+    flagged = bool(OF_INPUTS & {*failed}) or any(hint.startswith(arrays.UNEQUAL) for hint in hints)
+    try:
+        for s in _batches(probe, seen, routes, flagged):
+            wrong = partial(_bad_of, probe, s.route)
+            if not flagged and not depends(wrong, [s.x], _bad(probe, s)):
+                continue
+            found = arrangement(wrong, [s.x], _bad(probe, s))
+            if found is not None:
+                return _with_defect(probe, s, found)
+    except Finding:
+        return ""
+    return ""
+
+
+def _batches(probe, seen, routes, flagged):
+    """Yield observations that hold failures: one of each route and dtype, then such as only a law has found."""
+    known: dict = {}
+    for s in seen:
+        if s.route in routes and _bad(probe, s).any():
+            known.setdefault((s.route, s.x.dtype), []).append(s)
+    for some in known.values():
+        some.sort(key=lambda s: -s.x.size)
+        yield from (some[0], some[-1])[: len(some)]
+    if not known and flagged:
+        for dtype in probe.inputs:
+            for route in routes:
+                x = pool(probe.behaviour.format, dtype)
+                for some in (x, x[::-1].copy(), x[:1001], x[:100], x[:13], x[:3]):
+                    bad, expected, got = _wrong(probe, route, some)
+                    if bad.any():
+                        yield Seen(route, some, expected, got)
+                        break
+
+
+def _bad(probe, s) -> np.ndarray:
+    return ~probe.behaviour.same(s.x.astype(np.float64), s.expected, s.got)
+
+
+def _bad_of(probe: Probe, route: str, columns) -> np.ndarray:
+    return _wrong(probe, route, columns[0])[0]
+
+
+def _wrong(probe: Probe, route: str, x: np.ndarray):
+    """Ask, and return which results are wrong, what is right, and what came."""
+    with np.errstate(all="ignore"):
+        got, expected = probe.ask(route, x), probe.behaviour.values(x)
+        if route == "quantize":
+            expected = expected.astype(x.dtype).astype(np.float64)
+        return ~probe.behaviour.same(x.astype(np.float64), expected, got), expected, got
+
+
+def _with_defect(probe: Probe, s: Seen, found: Arrangement) -> str:
+    """Return the sentence with what is wrong where the position decides."""
+    right = s.x[~_bad(probe, s)][:1]
+    parts = []
+    for columns, at in fill(found, [pool(probe.behaviour.format, s.x.dtype.name)], [right if right.size else s.x[:1]]):
+        _, expected, got = _wrong(probe, s.route, columns[0])
+        parts.append(Seen(s.route, columns[0][at], expected[at], got[at]))
+    if not parts:
+        return found.sentence
+    diagnoses, description = diagnose(probe.behaviour, parts)
+    said = "; or: ".join(diagnoses) or description
+    return f"{found.sentence}: {said}" if said else found.sentence
