@@ -224,7 +224,7 @@ def in_threads(size: int, work: Callable[[int, int], None], *, least: int = ELEM
     step = -(-size // count) + 3 & ~3
     with ThreadPoolExecutor(count - 1) as pool:
         others = [pool.submit(work, start, min(start + step, size)) for start in range(step, size, step)]
-        work(0, step)
+        work(0, min(step, size))
         for other in others:
             other.result()
 

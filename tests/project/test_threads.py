@@ -6,7 +6,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import pytest
+
 import refimpl as rf
+from refimpl.ops import arrays
 
 CODE = """
 import hashlib, refimpl as rf
@@ -43,3 +47,25 @@ def test_trainings_at_the_same_time_in_one_process_do_not_disturb_each_other():
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(train, range(4))) == [train(seed) for seed in range(4)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_parts_for_threads_hold_each_element_once_and_none_beyond(threads, monkeypatch):
+    monkeypatch.setattr(arrays, "_thread_count", lambda: threads)
+    for size in range(40):
+        parts = []
+        arrays.in_threads(size, lambda start, stop, parts=parts: parts.append(range(start, stop)), least=1)
+        assert sorted(i for part in parts for i in part) == list(range(size))
+        assert len(parts) <= threads
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 17])
+def test_rows_of_a_unit_s_products_are_those_of_one_thread_however_few(rows, monkeypatch):
+    rng = np.random.default_rng(rows)
+    a, b = (rf.quantize(rng.standard_normal(s), "float8_e4m3fn") for s in ((rows, 4096), (4096, 160)))
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr(arrays, "_thread_count", lambda threads=threads: threads)
+        monkeypatch.setattr(arrays, "STEPS_PER_THREAD", 1)
+        found.append(rf.matmul(a, b, "float8_e4m3fn", unit="hopper-fp8"))
+    assert np.array_equal(*found)
