@@ -70,7 +70,8 @@ def conform(
         ``fma``, ``exp``, ``maximum_number``, ...; ``<``, ``==``, ... or ``lt``, ``eq``, ...; ``convert``, and
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
         `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
-        `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator.
+        `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator, which
+        may be optional (``c=None``): then it is held to the definition with and without.
     out_format : FloatFormat, PositFormat or a name, optional
         Of the results of `op`, by default that of the operands.
     unit, accumulate, order, chunk
@@ -123,7 +124,13 @@ def conform(
     'computes in bfloat16 and converts: rounds twice'
     """
     how = {"unit": unit, "accumulate": accumulate, "order": order, "chunk": chunk}
+    own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
+    own |= {"scale_rule": scale_rule, "tensor_scale": tensor_scale}
     if op in KINDS:
+        if out_format is not None:
+            hint = "accumulate= is the format of the sum"
+            raise wrong_value("conform", "out_format", str(out_format), f"None with op={op!r}", hint)
+        _none_with_op(own | {"nan": None if nan == "zero" else nan})
         rules = {"rounding": rounding, "overflow": overflow, "random_bits": random_bits}
         defaults = {"rounding": "ties_to_even", "overflow": "overflow", "random_bits": None}
         how |= {name: got for name, got in rules.items() if got != defaults[name]}
@@ -132,15 +139,13 @@ def conform(
         if got is not None:
             raise wrong_value("conform", name, got, f"None unless op is one of {', '.join(KINDS)}")
     if op is not None:
-        own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
-        own |= {"scale_rule": scale_rule, "tensor_scale": tensor_scale}
+        _none_with_op(own)
         return _of_operation(
             implementation,
             _format_of(implementation, format),
             op,
             out_format,
             {"rounding": rounding, "overflow": overflow, "nan": nan, "random_bits": random_bits},
-            own,
             _inputs(inputs),
             time_limit,
         )
@@ -177,10 +182,13 @@ def conform(
     return concluded(probe, results, tallies)
 
 
-def _of_operation(implementation, format, op, out_format, rules, others, inputs, time_limit) -> Report:
+def _none_with_op(others: dict) -> None:
     for name, got in others.items():
         if np.any(got):
             raise wrong_value("conform", name, got, "none with op")
+
+
+def _of_operation(implementation, format, op, out_format, rules, inputs, time_limit) -> Report:
     operation = Operation(op, format, out_format, **rules)
     return conform_operation(implementation, operation, inputs=inputs, time_limit=time_limit)
 

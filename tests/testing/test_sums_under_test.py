@@ -73,9 +73,53 @@ def test_a_sum_of_another_order_is_told_by_its_tree():
     assert conform(lambda x: np.cumsum(x)[-1], "float32", op="sum").passed
 
 
+def where_square(x):
+    return x.T if len(x) == x.shape[1] else x
+
+
+TRANSPOSED = [
+    (lambda a, b: one_after_the_other(a, where_square(b)), "reads the second operand transposed where square"),
+    (lambda a, b: one_after_the_other(where_square(a), b), "reads the first operand transposed where square"),
+    (lambda a, b: where_square(one_after_the_other(a, b)), "writes the result transposed where square"),
+]
+
+
+@pytest.mark.parametrize("function, said", TRANSPOSED)
+def test_what_is_transposed_only_where_shapes_do_not_tell_is_caught_and_named(function, said):
+    report = conform(function, "float16", op="matmul", accumulate="float32")
+    assert not report.passed and report.diagnosis == f"consistent with: {said}"
+
+
+@pytest.mark.parametrize("wrong_in", [(1, None), (None, 1)])
+def test_products_of_one_row_or_one_column_are_tried(wrong_in):
+    def vector_path_loses_the_last_term(a, b):
+        vector = any(n == m for n, m in zip(wrong_in, (len(a), b.shape[1]), strict=True))
+        return one_after_the_other(a[:, :-1], b[:-1]) if vector else one_after_the_other(a, b)
+
+    assert not conform(vector_path_loses_the_last_term, "float16", op="matmul", accumulate="float32").passed
+
+
+def test_an_optional_third_argument_gets_the_first_accumulator_and_is_left_out_elsewhere():
+    given = []
+
+    def product(a, b, c=None):
+        given.append(c is not None)
+        return rf.matmul(a, b, "float16", unit="ampere-f16", initial=c)
+
+    def ignores(a, b, c=None):
+        return rf.matmul(a, b, "float16", unit="ampere-f16")
+
+    assert conform(product, "float16", op="matmul", unit="ampere-f16").passed and set(given) == {True, False}
+    report = conform(ignores, "float16", op="matmul", unit="ampere-f16")
+    assert report.diagnosis == "consistent with: leaves the first accumulator out"
+
+
 @pytest.mark.parametrize(
     "options, said",
     [
+        ({"op": "matmul", "out_format": "float32"}, "None with op='matmul'; accumulate= is the format of the sum"),
+        ({"op": "dot", "scale": 2.0}, "scale is 2.0; allowed is none with op"),
+        ({"op": "sum", "accumulate": "float99"}, "^sum: unknown format 'float99'"),
         ({"op": "matmul", "unit": "hoper-fp8"}, "did you mean"),
         ({"op": "matmul", "unit": "ampere-f16"}, "float16"),
         ({"op": "matmul", "unit": "blackwell-mxfp8"}, "without block scales"),

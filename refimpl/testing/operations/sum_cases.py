@@ -2,7 +2,7 @@
 
 Two terms at every distance of exponents, terms that cancel and leave what alignment kept, full significands that carry,
 results half way between two values, NaN, infinities and zeros, random terms; at the start of a group of terms, across
-two and at the end.
+two and at the end.  Products of matrices in other shapes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from refimpl.formats.units import FP22
 from refimpl.testing.operations.summed import Sums
 
 ROWS = 40  # of A and columns of B in a group of cases
+SHAPES = (  # of products: rows, terms, columns
+    ("square", "where all matrices are square, none is read or written transposed", (19, 19, 19)),
+    ("one_row", "one row times a matrix", (1, 21, 9)),
+    ("one_column", "a matrix times one column", (9, 21, 1)),
+    ("one_term", "one column times one row", (9, 1, 7)),
+)
 
 
 def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any]]:
@@ -75,6 +81,10 @@ def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, n
     long = rng.standard_normal((4, expected.many)) * 2.0 ** rng.integers(-3, 3, (4, expected.many))
     b = np.ones((expected.many, 1)) if expected.kind == "sum" else rng.standard_normal((expected.many, 3))
     yield "long", "sums of many terms, of no whole number of groups", values(long), values(b), None
+    if expected.kind == "matmul":
+        for name, statement, (height, terms, width) in SHAPES:
+            shapes = (height, terms), (terms, width)
+            yield name, statement, *(values(rng.standard_normal(shape)) for shape in shapes), None
     yield "special_values", "NaN, infinities and zeros give what they should", *_specials(fmt, k, columns), None
     if takes_initial:
         a = values(np.array(two(1, 1) + list(rng.standard_normal((ROWS, k)))))

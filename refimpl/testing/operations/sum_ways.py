@@ -242,6 +242,10 @@ def _from_ends(i):
 # -- operands, first accumulators, results -----------------------------------------------------------
 
 
+def _transposed(x: np.ndarray) -> np.ndarray:
+    return x.T if len(x) == x.shape[1] else x
+
+
 def _of_operands(expected: Sums) -> Iterator[Way]:
     fmt = expected.fmt
     normal = float(fmt.smallest_normal)
@@ -266,6 +270,9 @@ def _of_operands(expected: Sums) -> Iterator[Way]:
         other = format_of(name)
         if isinstance(other, FloatFormat) and other.mantissa_bits < fmt.mantissa_bits:
             changes[f"rounds {{}} to {name}"] = lambda x, of=other: _within(x, of, fmt)
+    if expected.kind == "matmul":
+        changes["reads {} transposed where square"] = _transposed
+        yield Way("writes the result transposed where square", after=lambda y, c: _transposed(y))
     for words, work in changes.items():
         if expected.kind == "sum":
             yield Way(words.format("terms"), before=lambda a, b, c, w=work: (w(a), b, c))

@@ -36,11 +36,14 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     expected = Sums(kind, found, {name: value for name, value in how.items() if value is not None})
     if expected.unit is not None and expected.unit.scales:
         raise _arguments.wrong_value("conform", "unit", how["unit"], "one without block scales")
-    expected.results(np.zeros((1, 2)), np.zeros((2, 1)))  # what cannot be asked is refused here
-    takes_initial = expected.unit is not None and kind != "sum" and _third_argument(implementation)
+    try:
+        expected.results(np.zeros((1, 2)), np.zeros((2, 1)))  # what cannot be asked is refused here
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("matmul:", f"{kind}:", 1)) from None
+    third = _third_argument(implementation) if expected.unit is not None and kind != "sum" else ""
     results, seen, hints = [], [], []
-    for name, statement, a, b, c in groups_of(expected, takes_initial):
-        if takes_initial and c is None:
+    for name, statement, a, b, c in groups_of(expected, bool(third)):
+        if third == "required" and c is None:
             c = np.zeros((len(a), b.shape[1]))
         right = expected.results(a, b, c)
         try:
@@ -68,12 +71,26 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     return Report(name, str(expected), tuple(results), diagnoses, hint)
 
 
-def _third_argument(function: Callable) -> bool:
+def _third_argument(function: Callable) -> str:
+    """Return whether a third argument by position, the first accumulator, is ``required``, ``optional`` or none.
+
+    One that may be left out is None or 0 then, and is not named ``out``.
+
+    >>> _third_argument(lambda a, b, c: a), _third_argument(lambda a, b, c=None: a), _third_argument(lambda a, b: a)
+    ('required', 'optional', '')
+    """
     try:
-        kinds = [p.kind for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+        every = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return False
-    return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) + kinds.count(inspect.Parameter.POSITIONAL_ONLY) > 2
+        return ""
+    by_position = [p for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
+    if len(by_position) < 3:
+        return ""
+    third = by_position[2]
+    if third.default is third.empty:
+        return "required"
+    none = third.default is None or isinstance(third.default, int | float) and third.default == 0
+    return "optional" if none and third.name != "out" else ""
 
 
 def _asked(function, kind: str, fmt, a, b, c, time_limit: float) -> np.ndarray:
