@@ -65,6 +65,7 @@ def verdict(directory, vectors, page=TEXT, address=""):
     file = Path(directory) / "explorer.html"
     file.write_text(page.replace("</body>", script), encoding="utf-8")
     command = [BROWSER, "--headless", "--disable-gpu", "--dump-dom"]
+    command += ["--disable-ipc-flooding-protection"]  # which forgets addresses that change as fast as here
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["--no-sandbox", "--disable-dev-shm-usage"]  # as in the containers of CI
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
