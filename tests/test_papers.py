@@ -1,9 +1,11 @@
 """Claims of papers: verdicts follow from what was found, and what was trained is kept."""
 
 import json
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +145,13 @@ def test_the_list_names_every_claim_with_the_verdict_that_ships(capsys):
     for name, claim, verdict, why in catalogue.verdicts():
         assert f"{name}: " in shown and f"  {claim:<28} {verdict}\n" in shown
         assert verdict == "holds" or " ".join(why.split()) in words
+
+
+def test_the_guide_explains_every_claim_that_does_not_hold_and_no_other():
+    guide = (Path(__file__).parents[1] / "tutorials/guides/check_the_papers.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `([\w-]+)` `([\w-]+)` \| .", guide, re.M)
+    fails = [(name, claim) for name, claim, verdict, _ in catalogue.verdicts() if verdict == "does not hold here"]
+    assert explained == fails != []
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
