@@ -114,7 +114,7 @@ def test_what_is_wrong_with_a_quantizer_of_integers_is_said(work, said):
 def in_turn(a, b):
     total = np.zeros((len(a), b.shape[1]), np.float32)
     for k in range(a.shape[1]):
-        total = total + a[:, k : k + 1].astype(np.float32) * b[k].astype(np.float32)
+        total = (total + a[:, k : k + 1].astype(np.float64) * b[k].astype(np.float64)).astype(np.float32)
     return total
 
 
@@ -132,6 +132,53 @@ def in_turn(a, b):
 def test_what_is_wrong_with_a_product_of_matrices_is_said(function, said):
     report = rf.testing.conform(function, "float16", op="matmul", accumulate="float32")
     assert not report.passed and said in report.diagnosis, report.diagnosis
+
+
+def saturating(a, b):
+    total = np.float16(0)
+    for x, y in zip(a, b, strict=True):
+        with np.errstate(all="ignore"):
+            total = np.float16(np.clip(np.float64(total) + np.float64(np.float16(x * y)), -65504, 65504))
+    return total
+
+
+def blas(a, b):
+    """Several sums side by side, in the dtype of what is given."""
+    parts = np.zeros(8, a.dtype)
+    for k in range(0, len(a), 8):
+        parts[: len(a[k : k + 8])] += a[k : k + 8] * b[k : k + 8]
+    return parts[:4].sum(dtype=a.dtype) + parts[4:].sum(dtype=a.dtype)
+
+
+def test_dot_products_that_are_calls_of_their_own_have_no_rows():
+    report = rf.testing.conform(saturating, "float16", op="dot", accumulate="float16")
+    assert not report.passed and " row" not in report.diagnosis and " column" not in report.diagnosis, report.diagnosis
+
+
+def test_a_dot_product_is_identified_in_the_dtype_of_its_cases():
+    report = rf.testing.conform(blas, "float16", op="dot", accumulate="float32")
+    assert "8 sums side by side" in report.diagnosis and "float16" not in report.diagnosis, report.diagnosis
+
+
+def test_one_value_where_a_sum_is_wrong_is_said_and_no_way_of_adding_that_gives_it():
+    def skips_zeros(a, b):
+        total = np.float32(0)
+        for x, y in zip(a.astype(np.float64), b.astype(np.float64), strict=True):
+            with np.errstate(all="ignore"):
+                total = total if x == 0 or y == 0 else np.float32(total + x * y)
+        return total
+
+    report = rf.testing.conform(skips_zeros, "bfloat16", op="dot", accumulate="float32")
+    assert report.diagnoses == ("gives zero, only where every product has an operand that is zero",)
+
+
+def test_a_defect_of_long_products_is_not_one_of_even_rows():
+    def halves(a, b):
+        k = a.shape[1] // 2
+        return in_turn(a, b) if a.shape[1] <= 64 else in_turn(a[:, :k], b[:k]) + in_turn(a[:, k:], b[k:])
+
+    report = rf.testing.conform(halves, "bfloat16", op="matmul", accumulate="float32")
+    assert "in sums of so many terms: at least" in report.diagnosis and " rows" not in report.diagnosis
 
 
 def test_sums_have_terms_that_are_left_after_groups_of_any_power_of_two():

@@ -14,7 +14,7 @@ import numpy as np
 
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.diagnosis.integer_defects import by_sign, defects_of, exact_quotient, right_stages
-from refimpl.testing.diagnosis.regions import Named, bounds, said_bound, smallest, where
+from refimpl.testing.diagnosis.regions import Named, among, bounds, said_bound, smallest, where
 from refimpl.testing.diagnosis.stages import MOST_PAIRS, search, searched, sentences
 
 FEW = (40, 600)  # wrong and right results of a kind that hypotheses are held against first
@@ -268,8 +268,7 @@ def located(behaviour, parts: list[Part]) -> str:
     must = np.concatenate([part.bad for part in parts])
     regions = [*regions_of(behaviour, parts), *bounded(parts, must, must)]
     words, every = smallest(must, regions)
-    count = f"{int(must.sum())} of {must.size} results are wrong, {'all' if every else 'all of them among those'} "
-    count += words or "of all kinds"
+    count = f"{int(must.sum())} of {must.size} results are wrong" + among(words, every)
     got, s, z = (_column(parts, name) for name in ("got", "s", "z"))
     if parts[0].route == "decode":
         return f"decodes codes wrongly: {count}: {_of_values(behaviour, parts, must)}"
@@ -295,8 +294,8 @@ def _expected(behaviour, part: Part) -> np.ndarray:
 def _steps(off: np.ndarray) -> str:
     steps, counts = np.unique(off, return_counts=True)
     order = np.argsort(-counts)
-    shown = [(f"{abs(steps[i]):g}", "large" if steps[i] > 0 else "small", counts[i] / len(off)) for i in order[:3]]
-    said = ", ".join(f"{step} too {word} ({100 * share:.0f} %)" for step, word, share in shown)
+    shown = [(f"{abs(steps[i]):g}", "large" if steps[i] > 0 else "small", int(counts[i])) for i in order[:3]]
+    said = ", ".join(f"{step} too {word} ({n})" for step, word, n in shown)
     return f"they are {said}" + (f", and {len(steps) - 3} other distances" if len(steps) > 3 else "")
 
 

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 MOST = 60  # regions that are put together
+NARROWER = 0.9  # a further region is said only if what is left is smaller
 SAMPLE = 4000  # of what must not be inside, that they are held against first
 AND = " and "
 Named = tuple[str, np.ndarray]
@@ -54,11 +55,16 @@ def smallest(must: np.ndarray, regions: Sequence[Named], most: int = 3) -> tuple
         if not sizes:
             break
         size, i = min(sizes)
-        if size >= 0.97 * np.count_nonzero(inside):
+        if size >= NARROWER * np.count_nonzero(inside):
             break
         inside = inside & holding[i][1]
         best.append(holding[i][0])
     return AND.join(best), bool(must[inside].all())
+
+
+def among(words: str, every: bool) -> str:
+    """Return what follows "are wrong": the words of a region, and whether all that is in it is; nothing for none."""
+    return words and f", {'all' if every else 'all of them among those'} {words}"
 
 
 def bounds(value: np.ndarray, must: np.ndarray, may: np.ndarray, say: Callable) -> Iterator[Named]:

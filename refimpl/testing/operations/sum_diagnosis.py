@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.testing.diagnosis.regions import Named, bounds, said_bound, smallest, where
+from refimpl.testing.diagnosis.regions import Named, among, bounds, said_bound, smallest, where
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.operations.sum_ways import Way, together, ways_of
-from refimpl.testing.operations.summed import Sums, same_sums
+from refimpl.testing.operations.summed import Sums, dtype_of, same_sums
 from refimpl.testing.summation import identify_sum
 
 MOST = 3  # sentences
+MANY = 0.1  # of the results in some rows or columns must be wrong, for their number to be said
+CHANCE = 1e-4  # up to which all wrong results would be there by chance
 FEW = 6  # rows of each group of cases that fail, which ways are held against first
 
 
@@ -67,7 +69,7 @@ def diagnose(expected: Sums, function, seen: list[Seen]) -> tuple[tuple[str, ...
     if texts:
         return tuple(texts), ""
     described = _described(expected, seen)
-    told = _told(expected, function)
+    told = _told(expected, function, seen)
     return ((told,), described) if told else ((), described)
 
 
@@ -88,14 +90,16 @@ def _hits(expected: Sums, way: Way, s: Seen) -> np.ndarray:
     return np.zeros(s.got.size, bool)
 
 
-def _told(expected: Sums, function) -> str:
+def _told(expected: Sums, function, seen: list[Seen]) -> str:
     """Return what `identify_sum` makes of a function, nothing where that is what it should be."""
     with contextlib.suppress(ValueError, TypeError, Finding):
         asked: dict[str, Any] = {"kind": expected.kind, "terms": expected.terms, "fmt": expected.fmt}
+        asked["dtype"] = dtype_of(*(array for s in seen for array in (s.a, s.b)))  # as in the cases
         told, right = identify_sum(function, **asked), identify_sum(_as_expected(expected), **asked)
         differs = (right.tree, right.known) != (told.tree, told.known)
         if differs and (told.tree is not None or told.known):
-            return f"adds otherwise: {told.order}" + (f", as {told.known[0]}" if told.known else "")
+            which = "one row and one column: " if expected.kind == "matmul" else ""  # all that was asked
+            return f"adds otherwise: {which}{told.order}" + (f", as {told.known[0]}" if told.known else "")
     return ""
 
 
@@ -113,11 +117,14 @@ def _somewhere(expected: Sums, seen: list[Seen], ways: list[Way]) -> list[str]:
     must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
     found = []
     regions = list(_regions(expected, seen))
-    for way in (*CONSTANT, *ways[:40]):
+    constant = CONSTANT if any(s.c is not None for s in seen) else CONSTANT[:-1]
+    for way in (*constant, *ways[:40]):
+        if found and way not in constant:
+            break  # where one value is all that comes, any way that gives it there would fit
         may = np.concatenate([_hits(expected, way, s) for s in seen])
         if (must & ~may).any():
             continue
-        words = where(must, may, [*regions, *_bounded(seen, must, may)])
+        words = where(must, may, [*regions, *_bounded(expected, seen, must, may)])
         if words is not None:
             found.append((words.count(" and "), f"{way.words}, only {words}"))
     return [text for _, text in sorted(found, key=lambda pair: pair[0])][:MOST]
@@ -132,23 +139,13 @@ def _cells(seen: list[Seen], work) -> np.ndarray:
 def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
     k = expected.terms
     right = _cells(seen, lambda s: s.right)
-    row, column = (_cells(seen, lambda s, i=i: np.indices(s.got.shape)[i]) for i in (0, 1))
     yield "where the result is negative", right < 0
     yield "where the result is positive", right > 0
     yield "where the result is zero", right == 0
     yield "where the result is infinite", np.isinf(right)
     yield "where the result is NaN", np.isnan(right)
     yield "where the result is finite", np.isfinite(right)
-    yield "in the first row", row == 0
-    yield "in rows of odd number", row % 2 == 1
-    yield "in rows of even number", row % 2 == 0
-    yield "in the first column", column == 0
-    yield "in all columns but the first", column > 0
-    yield "in columns of odd number", column % 2 == 1
-    yield "in columns of even number", column % 2 == 0
-    last = _cells(seen, lambda s: s.got.shape[1] - 1)
-    yield "in the last column", column == last
-    yield "in the last row", row == _cells(seen, lambda s: len(s.got) - 1)
+    yield "where every product has an operand that is zero", _cells(seen, _products) == 0
     finite = _cells(seen, lambda s: np.isfinite(s.a).all(axis=1)[:, None] & np.isfinite(s.b).all(axis=0))
     yield "where operands are finite", finite
     yield "where operands are not finite", ~finite
@@ -160,8 +157,6 @@ def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
     negative = _cells(seen, lambda s: (s.a < 0).astype(float) @ (s.b > 0) + (s.a > 0).astype(float) @ (s.b < 0) > 0)
     yield "where a product is negative", negative
     yield "where no product is negative", ~negative
-    for name in dict.fromkeys(s.name for s in seen):
-        yield f"in the cases {name}", _cells(seen, lambda s, name=name: s.name == name)
     for n in (2, 4, 8, 16, 32, 64, 128):
         if n < k and k % n:
             yield (
@@ -175,22 +170,52 @@ def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
             )
 
 
+def _of_places(seen: list[Seen], must, may) -> Iterator[Named]:
+    """Yield regions of rows and columns at which many results are wrong, more than by chance."""
+    call = np.concatenate([np.full(s.got.size, i) for i, s in enumerate(seen)])
+    failing = np.isin(call, call[must])
+    for axis, name in enumerate(("row", "column")):
+        at = _cells(seen, lambda s, axis=axis: np.indices(s.got.shape)[axis])
+        count = _cells(seen, lambda s, axis=axis: s.got.shape[axis])
+        regions = [
+            (f"in the first {name}", at == 0),
+            (f"in all {name}s but the first", at > 0),
+            (f"in the last {name}", at == count - 1),
+            (f"in {name}s of odd number", at % 2 == 1),
+            (f"in {name}s of even number", at % 2 == 0),
+            *bounds(at, must, may, lambda how, bound, name=name: f"in {name}s {how} {said_bound(bound)}"),
+        ]
+        for words, region in regions:
+            inside = failing & region
+            by_chance = (inside.sum() / failing.sum()) ** must.sum()
+            if by_chance <= CHANCE and must[inside].mean() >= MANY:
+                yield words, region
+
+
+def _products(s: Seen) -> np.ndarray:
+    """Return how many products of each sum have no operand that is zero."""
+    return (s.a != 0).astype(float) @ (s.b != 0)
+
+
 def _without(s: Seen, n: int) -> np.ndarray:
     """Return how many terms that are not zero are left after full groups of n."""
     whole = s.a.shape[1] // n * n
     return (s.a[:, whole:] != 0).astype(float) @ (s.b[whole:] != 0)
 
 
-def _bounded(seen: list[Seen], must, may) -> Iterator[Named]:
+def _bounded(expected: Sums, seen: list[Seen], must, may) -> Iterator[Named]:
     for words, work in (
-        ("where so many terms are not zero: {} {}", lambda s: (s.a != 0).astype(float) @ (s.b != 0)),
+        ("in sums of so many terms: {} {}", lambda s: s.a.shape[1]),
+        ("where so many terms are not zero: {} {}", _products),
         ("where the result is of a size {} {}", lambda s: np.abs(s.right)),
         ("where the largest product is of a size {} {}", _largest),
-        ("in columns {} {}", lambda s: np.arange(s.got.shape[1])[None, :]),
-        ("in rows {} {}", lambda s: np.arange(len(s.got))[:, None]),
     ):
         value = np.nan_to_num(_cells(seen, work), posinf=np.finfo(float).max)
         yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
+    if expected.kind == "matmul":  # other sums are calls of their own, that have no place among others
+        yield from _of_places(seen, must, may)
+    for name in dict.fromkeys(s.name for s in seen):
+        yield f"in the cases {name}", _cells(seen, lambda s, name=name: s.name == name)
 
 
 def _largest(s: Seen) -> np.ndarray:
@@ -201,27 +226,28 @@ def _largest(s: Seen) -> np.ndarray:
 def _described(expected: Sums, seen: list[Seen]) -> str:
     """Return where results are wrong, and by how much, in words."""
     must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
-    words, every = smallest(must, [*_regions(expected, seen), *_bounded(seen, must, must)])
+    words, every = smallest(must, [*_regions(expected, seen), *_bounded(expected, seen, must, must)])
     got, right = _cells(seen, lambda s: s.got), _cells(seen, lambda s: s.right)
-    count = f"{int(must.sum())} of {must.size} sums are wrong, {'all' if every else 'all of them among those'} "
+    count = f"{int(must.sum())} of {must.size} sums are wrong" + among(words, every)
     with np.errstate(all="ignore"):
         off = got[must] - right[must]
         larger = np.abs(got[must]) > np.abs(right[must])
         ratio = np.abs(off / right[must])
-    said = []
-    for text, which in (
+    said, left = [], np.ones(off.shape, bool)
+    for text, of in (
         ("NaN", np.isnan(got[must])),
         ("infinite", np.isinf(got[must])),
         ("zero", got[must] == 0),
         ("too large in size", larger),
-        ("too small in size", ~larger & ~np.isnan(got[must])),
+        ("too small in size", ~larger),
     ):
-        if which.any():
-            said.append(f"{text} ({100 * which.mean():.0f} %)")
+        if (left & of).any():
+            said.append(f"{text} ({int((left & of).sum())})")
+        left &= ~of
     finite = ratio[np.isfinite(ratio)]
     by = f", at most by {finite.max():.2g} of the right result" if finite.size else ""
     lost = _one_term(expected, seen)
-    return count + (words or "of all kinds") + ": they are " + ", ".join(said) + by + lost
+    return count + ": they are " + ", ".join(said) + by + lost
 
 
 def _one_term(expected: Sums, seen: list[Seen]) -> str:

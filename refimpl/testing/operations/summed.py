@@ -58,6 +58,12 @@ class Sums:
         return f"{self.kind} {self.fmt.name}" + (f", {how}" if how else "")
 
 
+def dtype_of(*operands: np.ndarray) -> type:
+    """Return the dtype that a function is given operands in: float32 where it holds all of them, else float64."""
+    fits = all((x.astype(np.float32) == x)[np.isfinite(x)].all() for x in operands)
+    return np.float32 if fits else np.float64
+
+
 def same_sums(expected: Sums, a, b) -> np.ndarray:
     """Tell where results are the same; the sign of a zero counts on units alone, for an order does not say it."""
     return alike(a, b) if expected.unit is not None else (a == b) | np.isnan(a) & np.isnan(b)

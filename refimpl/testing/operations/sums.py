@@ -19,7 +19,7 @@ from refimpl.testing.implementations.programs import Program
 from refimpl.testing.operations.sum_cases import groups_of
 from refimpl.testing.operations.sum_diagnosis import Seen, diagnose
 from refimpl.testing.operations.sum_explained import explain_sum
-from refimpl.testing.operations.summed import Sums, same_sums
+from refimpl.testing.operations.summed import Sums, dtype_of, same_sums
 
 KINDS = ("sum", "dot", "matmul")
 CALLS = 50  # sums and dot products that are given the time of one call
@@ -95,7 +95,7 @@ def _third_argument(function: Callable) -> str:
 
 def _asked(function, kind: str, fmt, a, b, c, time_limit: float) -> np.ndarray:
     """Return what the function gives for every row of a and column of b, float64 (m, n)."""
-    dtype = np.float32 if all((x.astype(np.float32) == x)[np.isfinite(x)].all() for x in (a, b)) else np.float64
+    dtype = dtype_of(a, b)
     x, y = a.astype(dtype), b.astype(dtype)
     shape = len(x), y.shape[1]
     if isinstance(function, Program):
