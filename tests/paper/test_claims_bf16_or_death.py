@@ -78,6 +78,19 @@ def test_bytes_are_codes_scales_and_16_bits_of_all_else():
     assert paper.size_of(layers, 50, paper.WAYS["int4/32 gptq"]) == 928 / 2 + (4 * 8 + 4) * 2 + 50 * 2
 
 
+@pytest.mark.parametrize(("scheme", "top", "groups"), [("float32", 99, 4), ("W8A8", 127, 1), ("W4A16", 7, 2)])
+def test_what_is_timed_multiplies_exactly_what_its_scheme_holds(scheme, top, groups):
+    def whole(shape):
+        found = RNG.integers(-top, top, shape, endpoint=True)
+        found[..., 0] = top
+        return found
+
+    steps = 2.0 ** RNG.integers(-3, 3, (groups, 1, 5))  # a scale for each group of each output
+    weight = (whole((groups, 5, 256 // groups)).transpose(0, 2, 1) * steps).reshape(256, 5)
+    x = whole((3, 256)) * np.array([[0.5], [1.0], [2.0]])
+    assert (paper.served_with(np.float32(weight))[scheme](np.float32(x)) == x @ weight).all()
+
+
 def test_a_trained_perceptron_is_served_in_every_way(monkeypatch):
     fit = rf.nn.fit
     monkeypatch.setattr(rf.nn, "fit", lambda *a, **k: fit(*a, **{**k, "epochs": 2}))
@@ -106,7 +119,11 @@ def fake(ratio=0.5, **worse):
     return train
 
 
-def verdicts(monkeypatch, *args, **how):
+def verdicts(monkeypatch, *args, slower=1.0, **how):
+    def made_up(ways, repeats):
+        return {name: np.linspace(1, 1.1, repeats) * (1 if name == "float32" else 0.5 * slower) for name in ways}
+
+    monkeypatch.setattr(paper, "seconds", made_up)
     monkeypatch.setattr(paper, "train", fake(*args, **how))
     return {claim.name: claim.check(Bench(quick=True)).verdict for claim in paper.PAPER.claims}
 
@@ -125,6 +142,7 @@ def test_verdicts_follow_from_what_is_lost(monkeypatch):
         ("gptq-better", {"ratio": 1.1}),
         ("finer-scales", {"int8": 5.0}),
         ("finer-scales", {"int8_SmoothQuant": 3.0}),
+        ("faster", {"slower": 3.0}),
     ],
 )
 def test_another_outcome_is_another_verdict(monkeypatch, claim, how):
