@@ -144,8 +144,8 @@ PRESETS: dict[Preset, Callable[..., Precision]] = {name: globals()[name] for nam
 """Every preset by name."""
 
 
-def preset(name: Preset, *arguments) -> Precision:
-    """Return a policy by its name.
+def preset(name: Preset, *arguments, **named) -> Precision:
+    """Return a policy by its name; what else is given goes to the function of that name.
 
     Raises
     ------
@@ -156,6 +156,8 @@ def preset(name: Preset, *arguments) -> Precision:
     --------
     >>> preset("peppp", "e4m3", "e8m7") == peppp("e4m3", "e8m7")
     True
+    >>> preset("pure16", every_operation=True) == pure16(every_operation=True)
+    True
     """
     choice("preset", "policy", name, PRESETS)
-    return PRESETS[name](*arguments)
+    return PRESETS[name](*arguments, **named)
