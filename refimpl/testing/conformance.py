@@ -293,10 +293,10 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
     if failed:
         behaviour = probe.behaviour
         with np.errstate(all="ignore"):
-            if isinstance(behaviour, Scaled):
-                diagnoses, description = behaviour.diagnose(seen)
-            elif arranged := of_arrangement(probe, seen, failed, hints):
+            if arranged := of_arrangement(probe, seen, failed, hints):
                 diagnoses = (arranged,)
+            elif isinstance(behaviour, Scaled):
+                diagnoses, description = behaviour.diagnose(seen)
             elif any(not behaviour.same(s.x.astype(np.float64), s.expected, s.got).all() for s in seen):
                 diagnoses, description = diagnose(behaviour, seen)
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))

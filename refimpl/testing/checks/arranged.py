@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 
 from refimpl.testing.checks import arrays
-from refimpl.testing.checks.checks import Seen, pool
+from refimpl.testing.checks.checks import Seen, narrow, pool
+from refimpl.testing.checks.scaled import Scaled, every
 from refimpl.testing.diagnosis.arrangement import Arrangement, arrangement, depends, fill
 from refimpl.testing.diagnosis.diagnosis import diagnose
 from refimpl.testing.implementations.findings import Finding
@@ -25,6 +26,9 @@ def of_arrangement(probe: Probe, seen: list, failed: list[str], hints: list[str]
     if probe.behaviour.is_stochastic or probe.behaviour.random_bits or not routes:
         return ""
     flagged = bool(OF_INPUTS & {*failed}) or any(hint.startswith(arrays.UNEQUAL) for hint in hints)
+    scaled = isinstance(probe.behaviour, Scaled)
+    if scaled and not (flagged and probe.behaviour.is_elementwise):
+        return ""
     try:
         for s in _batches(probe, seen, routes, flagged):
             wrong = partial(_bad_of, probe, s.route)
@@ -50,12 +54,16 @@ def _batches(probe, seen, routes, flagged):
     if not known and flagged:
         for dtype in probe.inputs:
             for route in routes:
-                x = pool(probe.behaviour.format, dtype)
+                x = _pool(probe, dtype)
                 for some in (x, x[::-1].copy(), x[:1001], x[:100], x[:13], x[:3]):
                     bad, expected, got = _wrong(probe, route, some)
                     if bad.any():
                         yield Seen(route, some, expected, got)
                         break
+
+
+def _pool(probe: Probe, dtype: str) -> np.ndarray:
+    return every(probe.behaviour, dtype) if isinstance(probe.behaviour, Scaled) else pool(probe.behaviour.format, dtype)
 
 
 def _bad(probe, s) -> np.ndarray:
@@ -70,8 +78,9 @@ def _wrong(probe: Probe, route: str, x: np.ndarray):
     """Ask, and return which results are wrong, what is right, and what came."""
     with np.errstate(all="ignore"):
         got, expected = probe.ask(route, x), probe.behaviour.values(x)
-        if route == "quantize":
-            expected = expected.astype(x.dtype).astype(np.float64)
+        expected = narrow(probe.behaviour, expected, route, x.dtype)
+        if isinstance(probe.behaviour, Scaled):
+            got = probe.behaviour.narrow(got, route, x.dtype)
         return ~probe.behaviour.same(x.astype(np.float64), expected, got), expected, got
 
 
@@ -79,11 +88,12 @@ def _with_defect(probe: Probe, s: Seen, found: Arrangement) -> str:
     """Return the sentence with what is wrong where the position decides."""
     right = s.x[~_bad(probe, s)][:1]
     parts = []
-    for columns, at in fill(found, [pool(probe.behaviour.format, s.x.dtype.name)], [right if right.size else s.x[:1]]):
+    for columns, at in fill(found, [_pool(probe, s.x.dtype.name)], [right if right.size else s.x[:1]]):
         _, expected, got = _wrong(probe, s.route, columns[0])
         parts.append(Seen(s.route, columns[0][at], expected[at], got[at]))
     if not parts:
         return found.sentence
-    diagnoses, description = diagnose(probe.behaviour, parts)
+    scaled = isinstance(probe.behaviour, Scaled)
+    diagnoses, description = probe.behaviour.diagnose(parts) if scaled else diagnose(probe.behaviour, parts)
     said = "; or: ".join(diagnoses) or description
     return f"{found.sentence}: {said}" if said else found.sentence

@@ -13,17 +13,20 @@ UNEQUAL = "gives wrong results for"
 SIDE = 8
 LENGTHS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65)
 LONG = 67  # inputs from which arrays are made
+HUGE = (1 << 16) + 267  # elements of one call: more than 16 bits count, and no whole number of anything
+OFTEN = 20_000  # elements of the calls that get `time_limit`; longer ones get more
 MIXED = (np.arange(LONG) * 29 + 44) % LONG  # hard inputs and simple ones in turn
 
 
 def layouts(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield words and an array of the first elements of x: of many lengths, strided, of two dimensions and of none.
+    """Yield words and an array of the elements of x: of many lengths, strided, of two dimensions and of none.
 
-    >>> [words for words, _ in layouts(np.arange(67.0))][-3:]
-    ['an array of two dimensions', 'a transposed array', 'an array of no dimensions']
+    >>> [(words, array.shape) for words, array in layouts(np.arange(67.0))][-4:]  # doctest: +NORMALIZE_WHITESPACE
+    [('every second element of an array', (67,)), ('an array of two dimensions', (8, 8)),
+     ('a transposed array', (8, 8)), ('an array of no dimensions', ())]
     """
-    for n in LENGTHS:
-        yield f"an array of {n} element{'s' * (n > 1)}", x[:n].copy()
+    for n in (*LENGTHS, HUGE):
+        yield f"an array of {n} element{'s' * (n > 1)}", np.resize(x, n)
     spaced = np.zeros(2 * LONG, x.dtype)
     spaced[::2] = x[:LONG]
     yield "every second element of an array", spaced[::2]
@@ -43,7 +46,7 @@ def results(function: Callable, columns: Sequence[np.ndarray], time_limit: float
         of_layout = [column for _, column in given]
         one = of_layout[0]
         if one.ndim == 1 and one.flags.c_contiguous:
-            yield words, where, call(function, *of_layout, time_limit=time_limit)
+            yield words, where, call(function, *of_layout, time_limit=time_limit * max(1.0, one.size / OFTEN))
             continue
 
         def on_layout(_, of_layout=of_layout):
@@ -52,6 +55,27 @@ def results(function: Callable, columns: Sequence[np.ndarray], time_limit: float
 
         with contextlib.suppress(Finding):
             yield words, where.ravel(), once(on_layout, columns[0][where.ravel()], time_limit=time_limit)
+
+
+def keeps(function: Callable, columns: Sequence[np.ndarray], time_limit: float) -> None:
+    """Raise Finding if the result of a call is another once the next call is made, with the inputs in reverse."""
+    changed = np.zeros(columns[0].shape, bool)
+
+    def both(*first):
+        parts = _parts(function(*first))
+        before = [part.tobytes() for part in parts]
+        function(*(np.ascontiguousarray(np.flip(column)) for column in columns))
+        return changed | (before != [part.tobytes() for part in parts])
+
+    with contextlib.suppress(Finding):  # what other checks say
+        changed = once(both, *columns, time_limit=2 * time_limit)
+    if changed.any():
+        said = "returns the same buffer each time: the next call of one size overwrites the result of the last"
+        raise Finding(f"{said}; return a new array", about_input=False)
+
+
+def _parts(found) -> list[np.ndarray]:
+    return [np.asarray(part) for part in (found if isinstance(found, tuple) else (found,))]
 
 
 def mixed(x: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -63,7 +87,8 @@ def mixed(x: np.ndarray, order: np.ndarray) -> np.ndarray:
 def unequal(words: str, given: Sequence[np.ndarray], bad: np.ndarray, known: dict) -> str:
     """Return a sentence if an input is wrong in one array and right in another; `known` remembers those before."""
     said = ""
-    for *values, wrong in zip(*given, bad, strict=True):
+    some = np.unique(np.concatenate([np.arange(min(bad.size, LONG)), np.flatnonzero(bad)[:LONG]]))
+    for *values, wrong in zip(*(column[some] for column in given), bad[some], strict=True):
         key = tuple(value.tobytes() for value in values)
         before, was_wrong = known.setdefault(key, (words, wrong))
         if wrong != was_wrong:

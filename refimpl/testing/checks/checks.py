@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -125,6 +126,9 @@ def bits_of(x: np.ndarray) -> str:
     return f"{bits:0{2 * x.dtype.itemsize}x}"
 
 
+_ROUND_TRIP = next(group for group in case_groups() if group.name == "round_trip")
+
+
 class Check(NamedTuple):
     """A named check; `run(probe)` returns its Tally, `skipped` says why it cannot be run."""
 
@@ -156,7 +160,7 @@ class Check(NamedTuple):
 def checks_for(probe: Probe) -> list[Check]:
     """Return the checks for an implementation: its use, the case groups, the laws."""
     behaviour = probe.behaviour
-    found = [check_of_use(probe, returns)]
+    found = [check_of_use(probe, returns), check_of_keeping(probe, lambda dtype: _mixed(probe, dtype))]
     for group in case_groups():
         run, why = _of_group(group, probe)
         why = why if group.applies(behaviour.format) else f"{behaviour.format} has none"
@@ -164,7 +168,24 @@ def checks_for(probe: Probe) -> list[Check]:
     for law in laws():
         why = probe.takes_no_values if law.applies(behaviour) else f"not a law for {behaviour}"
         found.append(Check(law.name, "law", law.statement, _of_law(law), why))
-    return [*found, _check_of_arrays(probe)]
+    return [*found, check_of_arrays(probe, lambda dtype: _mixed(probe, dtype), partial(_explained, behaviour))]
+
+
+def _mixed(probe: Probe, dtype: str) -> np.ndarray:
+    """Return inputs, hard ones and simple ones in turn."""
+    everything = _returnable(pool(probe.behaviour.format, dtype), probe.behaviour.format)
+    return arrays.mixed(everything, np.argsort(complexity(everything), kind="stable"))
+
+
+def _explained(behaviour, x: np.ndarray, i: int, got: float) -> str:
+    return explain(behaviour, x[i : i + 1], got)
+
+
+def narrow(behaviour, values: np.ndarray, route: str, dtype) -> np.ndarray:
+    """Return expected results (float64) as a quantizer of narrow floats can return them."""
+    if hasattr(behaviour, "narrow"):
+        return behaviour.narrow(values, route, dtype)
+    return values.astype(dtype).astype(np.float64) if route == "quantize" else values
 
 
 def check_of_use(probe: Probe, run: Callable) -> Check:
@@ -173,39 +194,71 @@ def check_of_use(probe: Probe, run: Callable) -> Check:
     return Check("returns", "use", "a result has the shape and a dtype of the input", run, why)
 
 
-def _check_of_arrays(probe: Probe) -> Check:
-    """Return the check that arrays of every length and layout give the same results."""
+def check_of_keeping(probe: Probe, inputs: Callable) -> Check:
+    """Return the check that a call leaves the result of the last one alone; `inputs(dtype)` is an array."""
+
+    def run(probe: Probe, tally: Tally) -> None:
+        x = inputs(probe.inputs[0])
+        for route in asked:
+            with tally.noting(route):
+                more = probe.random_integers(x.shape, 0)
+                arrays.keeps(probe.implementation.function(route), (x, *more), probe.time_limit)
+                tally.tried += 1
+        if decodes:
+            codes = _ROUND_TRIP(probe.behaviour.format)
+            with tally.noting("decode"):
+                arrays.keeps(probe.implementation.function("decode"), (codes[:: -(-codes.size // 64)],), probe.time_limit)
+                tally.tried += 1
+
+    asked = [r for r in probe.routes if not _is_program(probe, r)]
+    scaled = hasattr(probe.behaviour, "groups")  # whose decoders take scales, too
+    decodes = probe.implementation.has("decode") and not _is_program(probe, "decode") and not scaled
+    why = None if asked or decodes else "a program has no arrays" if probe.routes else "has no function for it"
+    return Check("kept", "use", "a result stays as it is when the next one is asked for", run, why)
+
+
+def _is_program(probe: Probe, route: str) -> bool:
+    return hasattr(probe.implementation.function(route), "limited")
+
+
+def check_of_arrays(probe: Probe, inputs: Callable, explained: Callable) -> Check:
+    """Return the check that arrays of every length and layout give the same results.
+
+    `inputs(dtype)` are `arrays.LONG` inputs, `explained(x, i, got)` explains one result.
+    """
     why = probe.takes_no_values
-    if any(hasattr(probe.implementation.function(route), "limited") for route in probe.routes):
+    if any(_is_program(probe, route) for route in probe.routes):
         why = "a program has no arrays"
     if probe.behaviour.is_stochastic or probe.behaviour.random_bits:
         why = why or "rounding is not deterministic"
-    return Check("arrays", "use", "results depend on no length, position or layout of an array", _arrays, why)
+    run = partial(_arrays, inputs=inputs, explained=explained)
+    return Check("arrays", "use", "results depend on no length, position or layout of an array", run, why)
 
 
-def _arrays(probe: Probe, tally: Tally) -> None:
+def _arrays(probe: Probe, tally: Tally, inputs: Callable, explained: Callable) -> None:
     """Ask for the results of arrays of many lengths and layouts, and compare them with the definition."""
     behaviour = probe.behaviour
     for dtype in probe.inputs:
-        everything = _returnable(pool(behaviour.format, dtype), behaviour.format)
-        x = arrays.mixed(everything, np.argsort(complexity(everything), kind="stable"))
+        x = inputs(dtype)
+        exact = behaviour.values(x)
         for route in probe.routes:
             known: dict = {}
+            right = narrow(behaviour, exact, route, dtype)
             with tally.noting(route):
                 for words, where, got in arrays.results(probe.implementation.function(route), [x], probe.time_limit):
-                    given, y = x[where], probe.read(route, got)
-                    wanted = behaviour.values(given)
-                    wanted = wanted.astype(dtype).astype(np.float64) if route == "quantize" else wanted
+                    given, wanted, y = x[where], right[where], probe.read(route, got)
+                    if hasattr(behaviour, "narrow"):
+                        y = behaviour.narrow(y, route, dtype)
                     bad = ~behaviour.same(given.astype(np.float64), wanted, y)
 
                     def text(i, given=given, y=y, words=words):
-                        return f"{explain(behaviour, given[i : i + 1], y[i])}\nin     {words}"
+                        return f"{explained(given, i, float(y[i]))}\nin     {words}"
 
                     tally.count(route, given, bad, text)
-                    if words.endswith(("element", "elements")):
-                        tally.seen.append(Seen(route, given, wanted, y))
                     hint = arrays.unequal(words, [given], bad, known)
                     tally.hints += [hint] if hint else []
+                    if words.endswith(("element", "elements")) and (hint or given.size < arrays.HUGE):
+                        tally.seen.append(Seen(route, given, wanted, y))
 
 
 def _of_group(group: CaseGroup, probe: Probe) -> tuple[Callable, str | None]:

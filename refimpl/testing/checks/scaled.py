@@ -12,7 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refimpl.testing.checks.checks import KEPT, Check, Seen, Tally, check_of_use, complexity, returns
+from refimpl.testing.checks import arrays
+from refimpl.testing.checks.checks import (
+    KEPT,
+    Check,
+    Seen,
+    Tally,
+    check_of_arrays,
+    check_of_keeping,
+    check_of_use,
+    complexity,
+    returns,
+)
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding
@@ -32,11 +43,12 @@ class Group(NamedTuple):
 
 
 class ScaledLaw(NamedTuple):
-    """A named property: `broken(q, x)` returns results and where they break it."""
+    """A named property: `broken(q, x)` returns results and where they break it; `of(x)` is what is asked for first."""
 
     name: str
     statement: str
     broken: Callable
+    of: Callable = np.asarray
 
 
 class Scaled(ABC):
@@ -47,6 +59,11 @@ class Scaled(ABC):
     @property
     def has_arrays(self) -> bool:
         """Whether inputs have to be of one shape, that of scales in an array."""
+        return False
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether a result depends on its own input alone, wherever it stands."""
         return False
 
     random_bits = None
@@ -99,6 +116,7 @@ def scaled_checks(probe) -> list[Check]:
     if not probe.behaviour.has_arrays:
         example = probe.behaviour.groups()[0].arrays(np.dtype(np.float32))[0][:2]
         found.append(check_of_use(probe, lambda probe, tally: returns(probe, tally, example)))
+    found.append(check_of_keeping(probe, lambda dtype: probe.behaviour.groups()[0].arrays(np.dtype(dtype))[0]))
     for group in probe.behaviour.groups():
         found.append(Check(group.name, "case group", group.statement, _of_group(group), why))
     for check in probe.behaviour.code_checks():
@@ -106,7 +124,20 @@ def scaled_checks(probe) -> list[Check]:
         found.append(check._replace(skipped=lacks))
     for law in probe.behaviour.laws():
         found.append(Check(law.name, "law", law.statement, _of_law(law), why))
+    if probe.behaviour.is_elementwise:
+        found.append(check_of_arrays(probe, lambda dtype: _mixed(probe, dtype), probe.behaviour.explain))
     return found
+
+
+def _mixed(probe, dtype) -> np.ndarray:
+    """Return inputs, hard ones and simple ones in turn."""
+    x = every(probe.behaviour, dtype)
+    return arrays.mixed(x, np.argsort(complexity(x), kind="stable"))
+
+
+def every(behaviour: Scaled, dtype) -> np.ndarray:
+    """Return the inputs of all groups in one dimension."""
+    return np.concatenate([x.reshape(-1) for group in behaviour.groups() for x in group.arrays(np.dtype(dtype))])
 
 
 def _of_group(group: Group):
@@ -141,7 +172,7 @@ def _of_law(law: ScaledLaw):
                     except Finding as found:
                         tally.find(route, found)
                         return
-                    _count(probe, tally, route, x, bad, y)
+                    _count(probe, tally, route, law.of(x), bad, y)
 
     return run
 

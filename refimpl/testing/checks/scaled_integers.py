@@ -108,10 +108,19 @@ class ScaledIntegers(Scaled):
         """Whether there may be several scales, and inputs of their shape."""
         return self.axis is not None or self.block_size is not None
 
+    @property
+    def is_elementwise(self) -> bool:
+        """With one scale a result depends on its own input alone."""
+        return not self.has_arrays
+
     def lanes(self) -> tuple[list[float], list[int]]:
         """Return scales and zero points in C order."""
         scale, zero = np.asarray(self.scale, np.float64), np.asarray(self.zero_point)
         return scale.reshape(-1).tolist(), zero.reshape(-1).tolist()
+
+    def _lane(self) -> tuple[float, int]:
+        scales, zeros = self.lanes()
+        return scales[0], zeros[0]
 
     def layout(self, x) -> tuple[np.ndarray, RowLayout]:
         """Return x as rows, each with one scale, and what undoes it."""
@@ -128,7 +137,11 @@ class ScaledIntegers(Scaled):
 
     def codes(self, x: np.ndarray) -> np.ndarray:
         """Return the expected codes, int64, from exact fractions; NaN gives the zero point."""
-        rows, layout = self.layout(np.asarray(x, np.float64))
+        x = np.asarray(x, np.float64)
+        if not self.has_arrays:
+            distinct, back = np.unique(x, return_inverse=True)
+            return np.array([self._code(v, *self._lane()) for v in distinct.tolist()], np.int64)[back].reshape(x.shape)
+        rows, layout = self.layout(x)
         lanes = zip(rows.tolist(), *self.lanes(), strict=True)
         found = [[self._code(value, scale, zero) for value in row] for row, scale, zero in lanes]
         return layout.elements(np.array(found, np.int64).reshape(rows.shape))
@@ -300,14 +313,17 @@ class ScaledIntegers(Scaled):
             y = q(x)
             return y, q(x) != y
 
+        def zeros(x):
+            return np.where(x == 0, x, x.dtype.type(0))
+
         def zero(q, x):
-            y = q(np.where(x == 0, x, x.dtype.type(0)))
+            y = q(zeros(x))
             return y, y != 0
 
         return (
             ScaledLaw("determinism", "the same input gives the same result", determinism),
             ScaledLaw("monotonicity", "a larger input never gives a smaller result", monotonicity),
-            ScaledLaw("exact_zero", "zero stays zero: the zero point stands for it", zero),
+            ScaledLaw("exact_zero", "zero stays zero: the zero point stands for it", zero, zeros),
         )
 
     def explain(self, x, at, got):

@@ -215,7 +215,7 @@ def fill(arranged: Arrangement, pool: Sequence[np.ndarray], rest: Columns) -> li
     """Return arrays with the inputs of a pool at the positions of an arrangement, the rest elsewhere; and positions."""
     if arranged.positions is None or not arranged.positions.any():
         return []
-    at = np.flatnonzero(arranged.positions)
+    at = np.flatnonzero(arranged.positions)[: pool[0].size]
     found = []
     size = min(pool[0].size, max(FILLED, at.size))
     some = [p[np.linspace(0, p.size - 1, size).astype(int)] for p in pool]

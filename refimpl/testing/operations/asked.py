@@ -74,7 +74,7 @@ class Asked:
 
     def __call__(self, codes: Sequence[np.ndarray], random: np.ndarray | None = None) -> Got:
         """Return the results of codes (uint64 (n,) each); raise Finding for anything else."""
-        given = self._given(codes)
+        given = self.given(codes)
         more = () if random is None else (random,)
         if self.scalar is None:
             self.scalar = self._takes_numbers_alone([x[:2] for x in (*given, *more)])
@@ -82,7 +82,8 @@ class Asked:
         found = call(function, *given, *more, time_limit=self.time_limit)
         return self._read(found, given[0])
 
-    def _given(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def given(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the operands as the implementation takes them."""
         given = []
         for c, fmt in zip(codes, self.operation.formats, strict=True):
             if isinstance(fmt, Whole) and not isinstance(self.function, Program):
@@ -100,7 +101,7 @@ class Asked:
 
     def in_layouts(self, codes: Sequence[np.ndarray]) -> Iterator[tuple[str, np.ndarray, Got]]:
         """Yield words for an array of each length and layout, which of some cases it holds, and the results."""
-        given = self._given(codes)
+        given = self.given(codes)
         for words, where, found in arrays.results(self.function, given, self.time_limit):
             yield words, where, self._read(found, given[0][where])
 

@@ -90,15 +90,20 @@ def _of_arrays(asked: Asked, operation: Operation, every: Sequence[Group], resul
 
     name, statement = "arrays", "results depend on no length, position or layout of an array"
     try:
+        arrays.keeps(asked.function, asked.given(some), asked.time_limit)
+        right, shown = operation.results(some), None
         for words, where, got in asked.in_layouts(some):
             codes = [c[where] for c in some]
-            bad = ~(operation.same(operation.results(codes), got.codes) & got.valid)
+            bad = ~(operation.same(right[where], got.codes) & got.valid)
             tried, failed = tried + bad.size, failed + int(bad.sum())
-            hint = hint or arrays.unequal(words, codes, bad, known)
+            if not hint and (hint := arrays.unequal(words, codes, bad, known)):
+                shown = codes
         result = CheckResult(name, "use", statement, tried, failed)
         failing = next((g for g, r in zip(every, results, strict=True) if r.failed), None)
         tried_on = [c[:ARRANGED] for c in failing.codes] if failing else some
         bad = wrong(tried_on)
+        if shown and not bad.any():
+            tried_on, bad = shown, wrong(shown)
         if not hint and not depends(wrong, tried_on, bad):
             return result, "", ""
         arranged = arrangement(wrong, tried_on, bad)

@@ -13,6 +13,7 @@ import numpy as np
 from refimpl import _arguments
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
+from refimpl.testing.checks.arrays import keeps
 from refimpl.testing.checks.report import CheckResult, Failure, Report
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.programs import Program
@@ -65,10 +66,26 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
         results.append(CheckResult(name, "case group", statement, right.size, int(bad.sum()), said))
     failed = [result.name for result in results if result.failed]
     diagnoses, hint = diagnose(expected, implementation, seen) if failed and not hints else ((), "")
+    if kind == "matmul" and seen and not isinstance(implementation, Program):
+        result = _kept(implementation, seen, third == "required", time_limit)
+        hint = "; ".join(filter(None, (hint, result.failure.explanation if result.failure else "")))
+        results.append(result)
     diagnoses = diagnoses or tuple(dict.fromkeys(hints))[:1]
     own = type(implementation).__name__
     name = str(implementation) if isinstance(implementation, Program) else getattr(implementation, "__name__", own)
     return Report(name, str(expected), tuple(results), diagnoses, hint)
+
+
+def _kept(function: Callable, seen: list[Seen], with_initial: bool, time_limit: float) -> CheckResult:
+    """Return whether a product stays as it is when the next one is asked for."""
+    name, statement = "kept", "a product stays as it is when the next one is asked for"
+    s = next((s for s in seen if s.name == "square"), seen[0])
+    columns = [x.astype(np.float32) for x in (s.a, s.b, *([s.c] if with_initial else []))]
+    try:
+        keeps(function, columns, time_limit)
+    except Finding as found:
+        return CheckResult(name, "use", statement, 1, 1, Failure("matmul", None, None, f"matmul {found.text}"))
+    return CheckResult(name, "use", statement, 1)
 
 
 def _third_argument(function: Callable) -> str:
