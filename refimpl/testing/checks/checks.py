@@ -207,7 +207,9 @@ def check_of_keeping(probe: Probe, inputs: Callable) -> Check:
         if decodes:
             codes = _ROUND_TRIP(probe.behaviour.format)
             with tally.noting("decode"):
-                arrays.keeps(probe.implementation.function("decode"), (codes[:: -(-codes.size // 64)],), probe.time_limit)
+                arrays.keeps(
+                    probe.implementation.function("decode"), (codes[:: -(-codes.size // 64)],), probe.time_limit
+                )
                 tally.tried += 1
 
     asked = [r for r in probe.routes if not _is_program(probe, r)]
