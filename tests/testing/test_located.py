@@ -195,3 +195,55 @@ def test_a_region_holds_what_it_must_and_nothing_else():
     assert where(x == 5, x == 5, regions) is None
     assert smallest(x == -2, regions) == ("small and negative and even", True)
     assert roundest(5.2, 6.9) == 6 and roundest(0.0, 0.1) == 0.0625
+
+
+def other_multiplier(x):
+    """Codes of MXFP8 whose scales are signed exponents, not biased."""
+    codes, scales, _ = rf.quantize_blocks(x, "mxfp8_e4m3")
+    return codes, (scales.astype(int) - 127 & 255).astype(np.uint8)
+
+
+def of_the_first_row(x):
+    """NVFP4 whose tensor scale is that of the first row."""
+    top = np.abs(x[:1][np.isfinite(x[:1])]).max(initial=0.0) if x.ndim > 1 else np.abs(x[np.isfinite(x)]).max(initial=0)
+    scale = np.float32(np.clip(top / 2688, 2.0**-149, 3e38)) if top else np.float32(1)
+    return rf.decode_blocks(
+        *rf.quantize_blocks(x, "nvfp4", tensor_scale=scale)[:2], "nvfp4", tensor_scale=scale
+    ).astype(x.dtype)
+
+
+def cut_elements_of_some(x):
+    """MXFP4 of which elements are cut, and nothing else, by a rule that nobody foresaw."""
+    q = mxfp4(element=lambda v: nearest(np.where(np.abs(v * 7 % 1) < 0.3, v * 0.8, v)))
+    return q(x)
+
+
+@pytest.mark.parametrize(
+    "implementation, fmt, said",
+    [
+        ((other_multiplier, None), "mxfp8_e4m3", "the elements are right, but another scale multiplies them"),
+        pytest.param(
+            of_the_first_row,
+            "nvfp4",
+            "the elements are right for another scale; block and tensor scale together",
+            marks=pytest.mark.slow,
+        ),
+        (cut_elements_of_some, "mxfp4_e2m1", "another scale alone does not explain it"),
+    ],
+)
+def test_no_stage_is_called_right_or_wrong_that_was_not_shown_to_be(implementation, fmt, said):
+    report = rf.testing.conform(implementation, fmt, inputs=["float32"])
+    assert not report.passed and said in report.diagnosis, report.diagnosis
+    assert "no scale makes" not in report.diagnosis and "scales are right" not in report.diagnosis
+
+
+def test_blocks_that_come_out_zero_or_nan_name_no_rule_of_scales():
+    q = mxfp4(after=lambda b: b)
+
+    def small_scales_are_zero(x):
+        size = np.abs(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)]))
+        top = np.repeat(size.reshape(*size.shape[:-1], -1, 32).max(axis=-1), 32, axis=-1)[..., : x.shape[-1]]
+        return np.where((top > 0) & (top < 2.0**-14), np.where(x == 0, np.nan, x * 0), q(x)).astype(x.dtype)
+
+    report = rf.testing.conform(small_scales_are_zero, "mxfp4_e2m1", inputs=["float16"])
+    assert "powers of two, only" not in report.diagnosis and "below 2^-14" in report.diagnosis, report.diagnosis

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from refimpl.testing.diagnosis import stages
 from refimpl.testing.diagnosis.block_regions import bounded, of_blocks, of_elements
 from refimpl.testing.diagnosis.block_search import Search
-from refimpl.testing.diagnosis.block_table import Table, candidates, column_of, explained, explained_elements
+from refimpl.testing.diagnosis.block_table import Table, candidates, column_of, explained, units
 from refimpl.testing.diagnosis.description import how
-from refimpl.testing.diagnosis.regions import smallest
-from refimpl.testing.diagnosis.stages import merged, said
+from refimpl.testing.diagnosis.regions import among, smallest
 
 MOST = 1500  # blocks that are looked at
 
@@ -24,12 +24,13 @@ def located(search: Search) -> str:
     backs = sorted(search.backs, key=lambda pair: len(pair[0]))
     at = _evenly(np.flatnonzero(bad), MOST)
     some = table.take(at)
-    for back, _ in backs:
-        possible = explained(behaviour, merged(back), some)
+    numbers = (np.isfinite(table.got) & (table.got != 0))[table.bad].any()
+    for back, _ in backs if numbers else ():  # zeros and NaN show nothing of scales
+        possible = explained(behaviour, stages.merged(back), some)
         if possible.any(axis=1).all():
-            begin = f"{said(back)}; " if back else ""
+            begin = f"{stages.said(back)}; " if back else ""
             return begin + _of_scales(search, some, possible)
-    return _of_elements(search, some)
+    return _of_elements(search, some, numbers)
 
 
 def _evenly(at, most: int):
@@ -49,8 +50,7 @@ def _of_scales(search: Search, some: Table, possible) -> str:
     must = table.bad.any(axis=1, keepdims=True) & np.ones(table.x.shape, bool)
     words, every = _smallest(search, must, must, False)
     head = "the elements are right for the scale that their block has, but scales are wrong"
-    which = f"{'all' if every else 'all of them among those'} {words}"
-    return f"{head} in {count} of {of} blocks, {which}: {_ratios(behaviour, some, got, wrong, ratio)}"
+    return f"{head} in {count} of {of} blocks{among(words, every)}: {_ratios(behaviour, some, got, wrong, ratio)}"
 
 
 def _smallest(search: Search, must, may, elements: bool) -> tuple[str, bool]:
@@ -60,7 +60,7 @@ def _smallest(search: Search, must, may, elements: bool) -> tuple[str, bool]:
     regions += bounded(search.behaviour, search.table, must, may, elements)
     regions = [(words, np.broadcast_to(region, must.shape)) for words, region in regions]
     words, every = smallest(must & search.table.here, regions)
-    return words or "of all kinds", every
+    return words, every
 
 
 def _ratios(behaviour, some: Table, got, wrong, ratio) -> str:
@@ -87,29 +87,44 @@ def _times(k: int) -> str:
     return f"{many} too {'large' if k > 0 else 'small'}"
 
 
+def _factor(ratio: float) -> str:
+    m, e = np.frexp(ratio)
+    return f"2^{e - 1}" if m == 0.5 else f"{ratio:.3g}"
+
+
 def _codes(k: int) -> str:
     many = "one code" if abs(k) == 1 else f"{abs(k)} codes"
     return f"{many} too {'large' if k > 0 else 'small'}"
 
 
-def _of_elements(search: Search, some: Table) -> str:
-    """Return what is true of elements, where no scale explains all blocks."""
+def _of_elements(search: Search, some: Table, numbers) -> str:
+    """Return what is true of elements, where no scale that was tried explains all blocks."""
     behaviour, table = search.behaviour, search.table
-    fits = explained_elements(behaviour, {}, some).sum(axis=-1)
-    own = fits[np.arange(len(fits)), column_of(behaviour, some, some.s)]
-    right = own >= fits.max(axis=1)
-    size = table.x.shape[1]
-    if right.mean() > 0.95:
-        scales = "the scales are right, as far as elements show; elements are wrong"
-    elif (fits.max(axis=1) == size).mean() > 0.5:
-        scales = "in some blocks the scales are wrong, in others elements"
-    else:
-        scales = "no scale makes the elements right"
+    unit, said = units(behaviour, some, divided=True), "the elements are right for another scale"
+    rest = int(np.isnan(unit).sum())
+    if rest:
+        unit, said = units(behaviour, some, divided=False), "the elements are right, but another scale multiplies them"
+    count, of = int(table.bad.any(axis=1).sum()), len(table.x)
+    if numbers and not np.isnan(unit).any():
+        must = table.bad.any(axis=1, keepdims=True) & np.ones(table.x.shape, bool)
+        words, every = _smallest(search, must, must, False)
+        head = f"scales are wrong in {count} of {of} blocks{among(words, every)}"
+        ratio = (unit / (some.s * some.t)[:, 0])[np.isfinite(unit)]
+        parts = []
+        if ratio.size:
+            low, high = (_factor(value) for value in (ratio.min(), ratio.max()))
+            times = low if low == high else f"{low} to {high}"
+            what = "block and tensor scale together are" if behaviour.format.tensor_scale else "they are"
+            parts.append(f"{what} {times} times what they should be")
+        if len(ratio) < len(unit):
+            parts.append(f"{len(unit) - len(ratio)} of {len(unit)} blocks hold nothing but zeros and NaN")
+        return f"{head}: {said}; " + ", ".join(parts)
     must = table.bad
     words, every = _smallest(search, must, must, True)
-    unit = table.s * table.t
     with np.errstate(all="ignore"):
-        expected, got = (np.where(must, array / unit, 0.0)[must] for array in (table.right, table.got))
-        differ = how(behaviour.format.grid, (table.x / unit)[must], expected, got)
-    count, of = int(must.sum()), int(table.here.sum())
-    return f"{scales}: {count} of {of} elements, {'all' if every else 'all of them among those'} {words}: {differ}"
+        by = table.s * table.t
+        expected, got = (np.where(must, array / by, 0.0)[must] for array in (table.right, table.got))
+        differ = how(behaviour.format.grid, (table.x / by)[must], expected, got)
+    wrong, all_of = int(must.sum()), int(table.here.sum())
+    alone = f"; in {rest} of {len(unit)} wrong blocks another scale alone does not explain it" if numbers else ""
+    return f"{wrong} of {all_of} elements are wrong{among(words, every)}: {differ}{alone}"

@@ -152,12 +152,16 @@ class Search:
         of_base = by_blocks(self.behaviour, Plan(self.behaviour, merged(base)), self.parts)
         blocks, elements = list(of_blocks(self.behaviour, self.table)), None
         found: list[tuple[tuple[int, bool], str]] = []
+        got = self.table.got[~of_base & self.table.here]
+        numbers = (np.isfinite(got) & (got != 0)).any()  # whatever has scales of zero or NaN somewhere would fit there
         for group in groups[:TRIED]:
             may = by_blocks(self.behaviour, Plan(self.behaviour, merged(group)), self.parts) | ~self.table.here
             must = ~of_base & self.table.here
             if (must & ~may).any():
                 continue
             of_scales = all(d.stages.keys() <= FRONT for d in group if d not in base)
+            if not numbers and not any(d.stages.keys() & BACK for d in group):
+                continue
             if elements is None and not of_scales:
                 elements = list(of_elements(self.behaviour, self.table))
             more = bounded(self.behaviour, self.table, must, may, not of_scales)

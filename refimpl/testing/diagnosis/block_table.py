@@ -152,3 +152,39 @@ def column_of(behaviour, table: Table, s: np.ndarray) -> np.ndarray:
 def chosen(possible: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Return whether the candidate in a column explains each block, (n,)."""
     return possible[np.arange(len(column)), column] & (column >= 0)
+
+
+def units(behaviour, table: Table, divided: bool) -> np.ndarray:
+    """Return what each block's elements were multiplied by, if they were rounded right, (n,); NaN where nothing is.
+
+    They were divided by the same if `divided`, else by the right scale.  All numbers are tried: the largest result
+    must be some element times it.  It is infinite for a block of zeros, and for one that is NaN altogether.
+    """
+    plan = Plan(behaviour)
+    elements = values_of(behaviour.format.grid)
+    elements = elements[elements > 0]
+    found = []
+    with np.errstate(all="ignore"):
+        for x, got, here, itemsize, right in zip(
+            table.x,
+            table.got,
+            table.here,
+            np.where(table.coded, 8, table.itemsize)[:, 0],
+            table.s * table.t,
+            strict=True,
+        ):
+            x, got = x[here], got[here]
+            if ((got == 0) | np.isnan(got)).all():
+                found.append(np.inf)
+                continue
+            of = np.abs(got).max() / elements[:, None]
+            of = of[np.isfinite(of) & (of > 0)][:, None] if np.isfinite(of).all() else of[:0]
+            info = np.finfo(f"f{itemsize}")
+            near = np.abs(got) * max(2 * float(info.eps), 2.0**-40) + float(info.smallest_subnormal)
+            by = of if divided else right
+            fits = [  # the unit is known to the precision of results
+                np.abs(plan.element(x / by * bit) * of - got) <= near for bit in (1 - 2.0**-22, 1.0, 1 + 2.0**-22)
+            ]
+            some = of[np.any(fits, axis=0).all(axis=1), 0]
+            found.append(some[np.abs(np.log2(some / right[0])).argmin()] if some.size else np.nan)
+    return np.array(found)
