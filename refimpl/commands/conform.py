@@ -40,11 +40,25 @@ def add(commands) -> None:
         "lt, convert, to_int8: then a function takes values, and a program the codes of the operands, a word each",
     )
     command.add_argument("--out-format", metavar="FORMAT", help="of the results of an operation (default FORMAT)")
+    command.add_argument("--unit", metavar="UNIT", help="of sum, dot and matmul: a matrix unit, such as hopper-fp8")
+    command.add_argument("--accumulate", metavar="FORMAT", help="of sum, dot and matmul: the format of the sum")
+    command.add_argument(
+        "--order", metavar="ORDER", help="of sum, dot and matmul: sequential, pairwise, chunked, kahan, exact"
+    )
+    command.add_argument("--chunk", type=int, metavar="N", help="with --order chunked: terms of a chunk")
     add_rules(command)
     command.add_argument(
-        "--scale", type=float, metavar="S", help="of an integer format: hold values to S * (code - zero point)"
+        "--scale",
+        type=_one_or_more(float),
+        metavar="S",
+        help="of an integer format: hold values to S * (code - zero point); with --axis or --block-size several, with "
+        "commas between",
     )
-    command.add_argument("--zero-point", type=int, default=0, metavar="Z", help="with --scale (default 0)")
+    command.add_argument(
+        "--zero-point", type=_one_or_more(int), default=0, metavar="Z", help="with --scale: one, or as many (default 0)"
+    )
+    command.add_argument("--axis", type=int, metavar="A", help="with --scale: 0 or 1, each index of which has a scale")
+    command.add_argument("--block-size", type=int, metavar="N", help="with --scale: elements that share one, in a row")
     command.add_argument(
         "--scale-rule", metavar="RULE", help="of an MX format: floor (default), ceil, ceil_log2, even, nearest"
     )
@@ -82,7 +96,8 @@ def run(options) -> int:
         implementation, name = _imported(options.target), options.format
     else:
         raise ValueError("give NAME, such as ml_dtypes.float8_e4m3fn, or --program COMMAND")
-    rules = "out_format rounding overflow nan random_bits scale zero_point scale_rule tensor_scale not_finite inputs"
+    rules = "out_format rounding overflow nan random_bits scale zero_point scale_rule tensor_scale not_finite inputs "
+    rules += "unit accumulate order chunk axis block_size"
     op = None if options.operation in ("quantize", "encode", "decode") else options.operation
     try:
         given = {rule: getattr(options, rule) for rule in (*rules.split(), "time_limit")}
@@ -91,6 +106,16 @@ def run(options) -> int:
     except TypeError as error:  # of a misuse; what the implementation raises is in the report
         raise ValueError(str(error)) from None
     return tell(report, options)
+
+
+def _one_or_more(kind):
+    """Return what reads a number, or a list of them with commas between."""
+
+    def number(text: str):
+        found = [kind(part) for part in text.split(",")]
+        return found if len(found) > 1 else found[0]
+
+    return number
 
 
 def _imported(name: str):

@@ -25,7 +25,7 @@ from refimpl.testing.implementations.implementations import format_of_implementa
 from refimpl.testing.implementations.probe import Probe
 from refimpl.testing.implementations.programs import Program
 from refimpl.testing.operations.judging import conform_operation
-from refimpl.testing.operations.operation import Operation
+from refimpl.testing.operations.operation import Operation, known_name
 from refimpl.testing.operations.sums import KINDS, conform_sum
 
 
@@ -189,6 +189,7 @@ def _none_with_op(others: dict) -> None:
 
 
 def _of_operation(implementation, format, op, out_format, rules, inputs, time_limit) -> Report:
+    known_name(op, "conform", KINDS)
     operation = Operation(op, format, out_format, **rules)
     return conform_operation(implementation, operation, inputs=inputs, time_limit=time_limit)
 
@@ -302,6 +303,7 @@ def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report
         diagnoses = diagnoses or (() if description else tuple(hints[:1]))
     findings = list(dict.fromkeys(text for tally in tallies for text in tally.findings))
     description = "; ".join(filter(None, (description, *findings[:1])))
+    diagnoses = tuple(dict.fromkeys(diagnoses))
     if failed and not diagnoses:
         description = description or f"no known defect explains: {', '.join(failed)}"
     cases = failing_cases(probe.behaviour, seen) if failed else []

@@ -99,6 +99,25 @@ def test_an_element_that_packing_loses_of_an_odd_length_is_caught_and_said():
     assert not report.passed and "behind the last multiple of 2" in report.diagnosis
 
 
+def test_alternatives_of_the_same_words_are_said_once():
+    def cut_and_flushed(a, b):
+        exact = a.astype(np.float64) * b
+        with np.errstate(all="ignore"):
+            fraction, exponent = np.frexp(exact)
+            kept = np.where(np.isfinite(exact), np.ldexp(np.trunc(fraction * 512) / 512, exponent), exact)
+            y = rf.quantize(kept, BF16)
+        return np.where(np.abs(y) < 2.0**-126, np.copysign(0, y), y)
+
+    found = conform(cut_and_flushed, BF16, op="mul").diagnoses
+    assert found and len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("x, said", [(0.0, "has no zero, and the rule"), (1e-42, "has nothing below its smallest")])
+def test_a_format_without_zero_is_explained_as_one(x, said):
+    text = rf.testing.explain(rf.testing.Behaviour("float8_e8m0fnu"), np.array([x]), 1.0)
+    assert said in text and "zero stays zero" not in text
+
+
 def test_a_long_call_adds_nothing_to_the_diagnosis_of_what_is_wrong_everywhere():
     assert conform(lambda x: rf.quantize(x, E4M3, rounding="toward_zero"), E4M3).diagnoses == ("toward_zero",)
 

@@ -130,3 +130,26 @@ def test_an_optional_third_argument_gets_the_first_accumulator_and_is_left_out_e
 def test_misuse_is_refused(options, said):
     with pytest.raises((ValueError, TypeError), match=said):
         conform(np.dot, E4M3, **options)
+
+
+def test_the_command_line_takes_what_sums_and_scales_in_arrays_need(tmp_path, monkeypatch, capsys):
+    from refimpl.__main__ import main
+
+    (tmp_path / "mine_under_test.py").write_text(
+        "import numpy as np\nimport refimpl as rf\nS = np.array([[0.5], [0.25]])\n"
+        "def matmul(a, b): return rf.matmul(a, b, 'float16', order='chunked', chunk=4, accumulate='float32')\n"
+        "def dot(a, b): return rf.dot(a, b, 'float16', unit='ampere-f16')\n"
+        "def blocks(x):\n"
+        "    y = np.nan_to_num(x.astype(float), posinf=1e9, neginf=-1e9).reshape(2, -1) / S\n"
+        "    return (np.clip(np.rint(y), -127, 127) * S).reshape(x.shape).astype(x.dtype)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    float16, scales = ["float16", "--operation"], ["--scale", "0.5,0.25"]
+    for arguments in (
+        ["mine_under_test.matmul", *float16, "matmul", "--order=chunked", "--chunk=4", "--accumulate=float32"],
+        ["mine_under_test.dot", *float16, "dot", "--unit=ampere-f16"],
+        ["mine_under_test.blocks", "int8", *scales, "--block-size=16"],
+        ["mine_under_test.blocks", "int8", *scales, "--axis=0"],
+    ):
+        assert main(["conform", *arguments]) == 0, capsys.readouterr().out
+    assert main(["conform", "mine_under_test.blocks", "int8", "--scale=0.25,0.5", "--axis=0"]) == 1

@@ -21,6 +21,7 @@ from refimpl.formats import (
     OTHER_NAMES,
     OVERFLOWS,
     ROUNDINGS,
+    CodeBook,
     FloatFormat,
     IntFormat,
     NanRule,
@@ -86,7 +87,10 @@ class Behaviour:
         fmt = format_of(self.format)
         if not isinstance(fmt, ElementFormat):
             allowed = "a float, posit or integer format"
-            raise wrong_kind("testing", "format", str(fmt), allowed, "test the elements of blocks")
+            hint = "test the elements of blocks"
+            if isinstance(fmt, CodeBook):
+                hint = f"what a code book should give is rf.quantize_codebook(x, {fmt.name!r}, scale=1)"
+            raise wrong_kind("testing", "format", str(fmt), allowed, hint)
         object.__setattr__(self, "format", fmt)
         choice("testing", "rounding", self.rounding, ROUNDINGS, meant=OTHER_NAMES)
         choice("testing", "overflow", self.overflow, OVERFLOWS)

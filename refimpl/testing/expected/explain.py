@@ -160,6 +160,10 @@ def _reason(behaviour: Behaviour, value: float, neighbours) -> str:
         if isinstance(fmt, FloatFormat) and fmt.nan_code is None:
             return f"{fmt} has no NaN, and the rule nan={behaviour.nan!r} holds"
         return "NaN stays NaN" if not isinstance(fmt, IntFormat) else "integers have no NaN"
+    if isinstance(fmt, FloatFormat) and not fmt.has_zero and 0 <= value < fmt.smallest_subnormal:
+        if value:
+            return f"{fmt} has nothing below its smallest value"
+        return f"{fmt} has no zero, and the rule overflow={behaviour.overflow!r} holds"
     if value == 0:
         return "zero stays zero" + (" of its sign" if getattr(fmt, "has_minus_zero", False) else "")
     if value < 0 and not getattr(fmt, "signed", True):

@@ -33,15 +33,7 @@ from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.implementations import Implementation, numpy_dtype
 from refimpl.testing.implementations.programs import Program
-from refimpl.testing.operations.operation import NUMBER, Operation, Whole, decoded, encoded
-
-NUMPY = {  # names of NumPy, where they are others
-    "sub": "subtract", "mul": "multiply", "div": "divide", "recip": "reciprocal", "negate": "negative",
-    "maximum_number": "fmax", "minimum_number": "fmin", "round_to_integral": "rint", "pow": "power", "atan2": "arctan2",
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "scaleb": "ldexp", "is_nan": "isnan", "is_infinite": "isinf", "is_finite": "isfinite", "is_sign_minus": "signbit",
-}  # fmt: skip
+from refimpl.testing.operations.operation import NUMBER, NUMPY, Operation, Whole, decoded, encoded
 
 
 @dataclass(frozen=True)

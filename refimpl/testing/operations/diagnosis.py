@@ -79,7 +79,8 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
         found = []
         for pair in islice(_pairs(known), PAIRS):
             if _explains(pair, operation, few) and _explains(pair, operation, seen):
-                found.append(" and ".join(d.sentence for d in pair))
+                said = " and ".join(d.sentence for d in pair)
+                found += [said] * (said not in found)
                 if len(found) == 3:
                     break
         if found:

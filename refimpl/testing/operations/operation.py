@@ -44,6 +44,24 @@ WIDE = FloatFormat(exponent_bits=10, mantissa_bits=24)  # kernels compute in it;
 WIDER = FloatFormat(exponent_bits=10, mantissa_bits=50)
 KEPT = 6  # exact results remembered: defects ask for the same again and again
 _EXACT: dict = {}
+NUMPY = {  # names of NumPy, where they are others
+    "sub": "subtract", "mul": "multiply", "div": "divide", "recip": "reciprocal", "negate": "negative",
+    "maximum_number": "fmax", "minimum_number": "fmin", "round_to_integral": "rint", "pow": "power", "atan2": "arctan2",
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+    "scaleb": "ldexp", "is_nan": "isnan", "is_infinite": "isinf", "is_finite": "isfinite", "is_sign_minus": "signbit",
+}  # fmt: skip
+MEANT = {name: own for own, name in NUMPY.items()}  # what others call them, or who writes them out
+MEANT |= {
+    "addition": "add", "plus": "add", "subtraction": "sub", "minus": "sub", "multiplication": "mul", "times": "mul",
+    "division": "div", "fdiv": "div", "max": "maximum", "min": "minimum", "neg": "negate", "inverse": "recip",
+    "square_root": "sqrt", "exponential": "exp", "ln": "log", "logarithm": "log", "round": "round_to_integral",
+    "nearbyint": "round_to_integral", "fmod": "remainder", "cast": "convert", "astype": "convert",
+    "nextafter": "next_up", "swish": "silu", "logistic": "sigmoid", "absolute": "abs", "fused_multiply_add": "fma",
+    "dot_product": "dot",
+    "matrix_product": "matmul", "gemm": "matmul", "mm": "matmul", "summation": "sum", "less_than": "lt",
+    "greater_than": "gt", "isnormal": "is_normal", "copy_sign": "copysign", "reciprocal_sqrt": "rsqrt",
+}  # fmt: skip
 KINDS = {"number": NUMBER, "code": NUMBER, "truth": TRUTH}
 
 
@@ -102,7 +120,9 @@ def known_name(name: str, caller: str = "conform", others: tuple[str, ...] = ())
     found = (INTEGER.fullmatch(name) or OF_INTEGER.fullmatch(name)) if isinstance(name, str) else None
     if found and int(found[2]) <= 64:
         return name
-    return _arguments.choice(caller, "operation", name, (*others, *OPERANDS, "to_int8", "from_int8"))
+    known = (*others, *OPERANDS, "to_int8", "from_int8")
+    meant = {long: own for long, own in MEANT.items() if own in known}
+    return _arguments.choice(caller, "operation", name, known, meant=meant)
 
 
 @dataclass(frozen=True)
