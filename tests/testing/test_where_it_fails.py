@@ -238,3 +238,25 @@ def test_a_region_made_of_parts_is_found_again(seed):
 def test_the_simplest_number_lies_between_its_limits(low, high):
     assert low <= simplest(low, high) <= high
     assert low <= simplest(low, high, upper=True) <= high
+
+
+def test_what_is_wrong_at_all_positions_is_said_beside_what_is_wrong_at_some():
+    def tail_and_nan(x):
+        y = right(x)
+        y = np.where(np.abs(y) > 240, np.nan, y).astype(x.dtype)
+        if x.size % 2:
+            y[-1] = x[-1]
+        return y
+
+    report = rf.testing.conform(tail_and_nan, "float8_e4m3fn", inputs=["float32"])
+    assert "behind the last multiple of 2" in report.diagnosis
+    assert "results are wrong at other positions: has a largest value" in report.diagnosis, report.diagnosis
+
+
+def test_one_value_where_carries_are_wrong_names_no_mechanism():
+    def misses_carries(x):
+        y = rf.quantize(x, "float8_e5m2", overflow="saturate")
+        return np.where((np.abs(x) >= 61440) & (np.abs(x) < 65536), np.copysign(np.inf, x), y).astype(x.dtype)
+
+    report = rf.testing.conform(misses_carries, "float8_e5m2", overflow="saturate", inputs=["float32"])
+    assert report.diagnoses[0].startswith("gives infinity, only for "), report.diagnosis

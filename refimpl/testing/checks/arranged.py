@@ -93,7 +93,23 @@ def _with_defect(probe: Probe, s: Seen, found: Arrangement) -> str:
         parts.append(Seen(s.route, columns[0][at], expected[at], got[at]))
     if not parts:
         return found.sentence
+    said = _said(probe, parts)
+    return (f"{found.sentence}: {said}" if said else found.sentence) + _elsewhere(probe, s, found)
+
+
+def _said(probe: Probe, parts: list[Seen]) -> str:
     scaled = isinstance(probe.behaviour, Scaled)
     diagnoses, description = probe.behaviour.diagnose(parts) if scaled else diagnose(probe.behaviour, parts)
-    said = "; or: ".join(diagnoses) or description
-    return f"{found.sentence}: {said}" if said else found.sentence
+    return "; or: ".join(diagnoses) or description
+
+
+def _elsewhere(probe: Probe, s: Seen, found: Arrangement) -> str:
+    """Return what is wrong at positions too that do not decide, nothing where all is right there."""
+    if found.elsewhere is None:
+        return ""
+    rest, parts = s.x[np.argsort(_bad(probe, s))][:1], []
+    for columns, at in fill(Arrangement("", *found.elsewhere), [_pool(probe, s.x.dtype.name)], [rest]):
+        _, expected, got = _wrong(probe, s.route, columns[0])
+        parts.append(Seen(s.route, columns[0][at], expected[at], got[at]))
+    wrong, asked = sum(int(_bad(probe, p).sum()) for p in parts), sum(p.x.size for p in parts)
+    return f"; and {wrong} of {asked} results are wrong at other positions: {_said(probe, parts)}" if wrong else ""

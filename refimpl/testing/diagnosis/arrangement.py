@@ -22,11 +22,15 @@ FILLED = 600  # inputs put where results are wrong, to see how
 
 
 class Arrangement(NamedTuple):
-    """What a failure depends on in words, and the length and positions at which it shows, if those decide."""
+    """What a failure depends on in words, and a length and positions at which it shows, if those decide.
+
+    `elsewhere`: a length and positions at which it does not.
+    """
 
     sentence: str
     length: int = 0
     positions: np.ndarray | None = None
+    elsewhere: tuple[int, np.ndarray] | None = None
 
 
 Columns = list[np.ndarray]
@@ -121,13 +125,15 @@ def _of_positions(asked: dict[int, np.ndarray]) -> Arrangement:
     i = np.concatenate([np.arange(k) for k in asked])
     bad = np.concatenate([*asked.values()])
     length = max(asked, key=lambda k: (asked[k].mean() > 0, min(asked[k].sum(), FILLED // 4), asked[k].mean()))
+    other = max(asked, key=lambda k: min(int((~asked[k]).sum()), FILLED // 4))
+    shown = length, asked[length], (other, ~asked[other])
     for words, where in _rules(i, n, bad):
         if (where == bad).all():
-            return Arrangement(f"depends on the position in the array: wrong {words}", length, asked[length])
+            return Arrangement(f"depends on the position in the array: wrong {words}", *shown)
     some = [k for k in asked if asked[k].any()]
     at = np.flatnonzero(asked[some[0]])[:6].tolist()
     text = f"depends on the position in the array or its length: in arrays of {some[0]} wrong at positions {at}"
-    return Arrangement(text, length, asked[length])
+    return Arrangement(text, *shown)
 
 
 def _of_others(wrong, columns: Columns, i: int, asked: dict[int, np.ndarray]) -> bool:

@@ -18,6 +18,8 @@ from refimpl.testing.diagnosis.properties import measures, properties
 LIKELIEST = 30  # defects of which regions are sought
 DOUBTED = 6  # of which two regions are
 ENOUGH = 1.7  # what costs less is not looked beyond
+CONSTANT = ("gives zero", "gives NaN", "gives infinity", "gives the ")
+ONE_VALUE = 1.5  # the cost of a mechanism in a region where one value is all that comes: whatever gives it would fit
 CLOSE = 0.3  # what costs so much more than the simplest is said too
 
 
@@ -84,6 +86,7 @@ def in_regions(seen: Failures, own: Sequence, known: Sequence, breaks: Callable)
     `own` are defects read off the failures, `known` others; `breaks(defect)` tells which results it does not predict.
     """
     wrong, candidates = seen.wrong, []
+    constant = any(defect.sentence.startswith(CONSTANT) for defect in own)
     for order, defect in enumerate([*own, *known]):
         with np.errstate(all="ignore"):
             broken = breaks(defect)
@@ -96,8 +99,9 @@ def in_regions(seen: Failures, own: Sequence, known: Sequence, breaks: Callable)
         for _, order, defect, broken in likely:
             where = seen.region(wrong, broken, split)
             if where.pure:
+                one = constant and order >= len(own) and where.words and not where.words.startswith("inputs of float")
                 text = f"{defect.sentence}, only for {where.words}" if where.words else defect.sentence
-                found.append(Local(text, where.cost + _cost(defect.sentence, order < len(own))))
+                found.append(Local(text, where.cost + _cost(defect.sentence, order < len(own)) + ONE_VALUE * bool(one)))
                 if found[-1].cost < ENOUGH:
                     break
         if found and min(f.cost for f in found) < 4:
@@ -110,7 +114,7 @@ def in_regions(seen: Failures, own: Sequence, known: Sequence, breaks: Callable)
 def _cost(sentence: str, own: bool) -> float:
     """Return what it costs to believe in a defect: one value for all is the simplest, another format the least so."""
     if own:
-        return 0.5 if sentence.startswith(("gives zero", "gives NaN", "gives infinity", "gives the")) else 0.9
+        return 0.5 if sentence.startswith(CONSTANT) else 0.9
     if sentence.startswith(("is ", "computes in ", "decodes as ")):
         return 1.3
     return 1.0 if "decimal" in sentence else 0.6
@@ -121,4 +125,4 @@ def among(where: Region, wrong: np.ndarray, noun: str) -> str:
     words = where.words or f"{noun} of all kinds"
     if where.pure:
         return f"all of {words}"
-    return f"all among {words}, of which {wrong.sum() / where.mask.sum():.2g} are"
+    return f"all among {words} ({where.mask.sum()} in all)"
