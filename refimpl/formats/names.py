@@ -143,7 +143,7 @@ def format(name):
 
     Parameters
     ----------
-    name : str, or a dtype of NumPy, ml_dtypes or PyTorch, or a FormatInfo of gfloat
+    name : str, or a dtype of NumPy, ml_dtypes or PyTorch, or a FormatInfo or BlockFormatInfo of gfloat
         A name, in small letters or capitals.  Of the catalogue (``float8_e4m3fn``, or short ``e4m3fn``),
         ``int8``, ``uint4``, ``posit8_2``, ``binary8p3se`` (IEEE P3109: K bits, precision P, signed or unsigned,
         extended or finite), ``mxfp4_e2m1``, ``nf4``, or a systematic one, ``e4m3``: E exponent and M
@@ -245,6 +245,10 @@ def _format_of_type(caller: str, name: str, got: Any) -> Format | None:
     module = kind.__module__.partition(".")[0]
     if module == "gfloat" and hasattr(got, "num_high_nans"):
         return _of_gfloat(caller, name, got)
+    if module == "gfloat" and hasattr(got, "etype"):
+        integers = got.etype.name == "ocp_int8"  # with a point: MXINT8's elements
+        element = BLOCKS["mxint8"].element if integers else _of_gfloat(caller, name, got.etype)
+        return BlockFormat(element=element, scale=_of_gfloat(caller, name, got.stype), block_size=got.k)
     if module in ("numpy", "ml_dtypes") and (isinstance(got, type) or hasattr(got, "byteorder")):
         text = got.__name__ if isinstance(got, type) else got.name
     elif module == "torch" and kind.__name__ == "dtype":
@@ -270,7 +274,10 @@ def _of_gfloat(caller: str, name: str, info: Any) -> FloatFormat:
         specials = "e8m0"
     if info.name.startswith("p3109") and specials == "fnuz":
         specials = "p3109_finite"  # the same values by another name
-    if specials is None or info.is_twos_complement:
+    if info.is_twos_complement:
+        allowed = "a format of floats; integers with a point are elements of mxint8"
+        raise _arguments.wrong_value(caller, name, info.name, allowed)
+    if specials is None:
         raise _arguments.wrong_value(
             caller, name, info.name, "a format of gfloat whose special codes are of a known family"
         )

@@ -144,6 +144,24 @@ def test_every_record_of_gfloat_is_the_format_of_its_values():
         rf.format(formats.format_info_ocp_int8)
 
 
+def test_every_record_of_blocks_of_gfloat_is_the_format_of_its_values():
+    gfloat = pytest.importorskip("gfloat", reason="gfloat is not installed")
+    formats = pytest.importorskip("gfloat.formats", reason="gfloat is not installed")
+    records = [f for f in vars(formats).values() if isinstance(f, gfloat.BlockFormatInfo)]
+    records.append(gfloat.BlockFormatInfo("mine", formats.format_info_ocp_e3m2, 16, formats.format_info_ocp_e8m0))
+    assert len(records) > 6
+    for record in records:
+        fmt = rf.format(record)
+        assert fmt.block_size == record.k and fmt.element.bits == record.etype.k and fmt.scale.bits == record.stype.k
+        scale = 0x7E  # 1/2 in E8M0
+        codes = np.resize(np.arange(2**record.etype.k), (-(-(2**record.etype.k) // record.k), record.k))
+        expected = [list(gfloat.decode_block(record, iter([scale, *map(int, row)]))) for row in codes]
+        scales = np.full((len(codes), 1), scale, np.uint8)
+        assert same(rf.decode_blocks(codes.astype(np.uint8), scales, record), expected), record.name
+        if record.name != "mine":
+            assert fmt == rf.format(record.name)
+
+
 @pytest.mark.parametrize(
     "text, name",
     [  # ONNX, StableHLO, safetensors, P3109's own spelling, and capitals
