@@ -168,8 +168,9 @@ def saturate(negative: bool, infinite: bool, signed: bool, extended: bool, round
     """Return what P3109's Saturate makes of a value below Mlo, above Mhi or infinite: limit, infinity or nan.
 
     The rules are those of interim report 4.0, in its order, where "overflow" is called SatNone; the letters
-    are those of its list.  All that was changed after 4.0, in drafts of July 2026, stands in this function,
-    too: there (f) is gone, and what is not said by (g) and (h) is NaN in a finite format.
+    are those of its list.  Drafts of July 2026, after 4.0, change this function: there (f) is gone, and what
+    is not said by (g) and (h) is NaN in a finite format.  They change two rows of `refimpl.spec.functions`, too:
+    atan2(y < 0, -inf) is -pi, and the poles of tan are infinite, by the sign of the sine.
     """
     if overflow == "saturate":
         return "limit"
