@@ -115,7 +115,7 @@ def _as_expected(expected: Sums):
 def _somewhere(expected: Sums, seen: list[Seen], ways: list[Way]) -> list[str]:
     """Return sentences of ways that explain everything in a region alone."""
     must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
-    found = []
+    found: list[tuple[int, str]] = []
     regions = list(_regions(expected, seen))
     constant = CONSTANT if any(s.c is not None for s in seen) else CONSTANT[:-1]
     for way in (*constant, *ways[:40]):
