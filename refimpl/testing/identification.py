@@ -47,8 +47,8 @@ class Identification:
     >>> found.format.name, found.rounding
     ('bfloat16', 'toward_zero')
     >>> saturates = lambda x: np.where(x < -448, -448, rf.quantize(x, "e4m3fn"))
-    >>> print(rf.testing.identify(saturates).diagnosis.partition(" (")[0])
-    saturates infinity and finite overflow, only for negative inputs
+    >>> print(rf.testing.identify(saturates).diagnosis.rpartition(" (")[0])
+    gives the largest value (448), only for negative inputs that are also inputs beyond the largest value
     """
 
     behaviour: Behaviour | None

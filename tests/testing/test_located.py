@@ -125,7 +125,7 @@ def in_turn(a, b):
         (lambda a, b: in_turn(a[:, ::-1], b[::-1]), "adds the terms in the opposite order"),
         (
             lambda a, b: np.where(np.arange(b.shape[1]) == 1, 0, in_turn(a, b)),
-            "gives zero, only in all columns but the first and in columns below 2",
+            "gives zero, only in columns of odd number and in columns below 2",
         ),
     ],
 )
