@@ -9,8 +9,7 @@ import numpy as np
 from faults import Correct, Fault
 from faults._making import EIGHT, FIELDS, INF, NAN, Fields, by_scaling, by_table, magnitudes, rules
 
-E4, E5, HALF, BRAIN = (FIELDS[name] for name in ("float8_e4m3fn", "float8_e5m2", "float16", "bfloat16"))
-FOUR, SIX = FIELDS["float4_e2m1fn"], FIELDS["float6_e3m2fn"]
+E4, E5, HALF = (FIELDS[name] for name in ("float8_e4m3fn", "float8_e5m2", "float16"))
 
 
 def rounded_to(bits: int, x: np.ndarray, how=np.rint) -> np.ndarray:

@@ -12,7 +12,7 @@ from faults._making import FIELDS, as_hardware, by_scaling, by_table, magnitudes
 from faults.codes import reader, values
 from faults.integers import integers
 
-E4, E5, BRAIN = FIELDS["float8_e4m3fn"], FIELDS["float8_e5m2"], FIELDS["bfloat16"]
+E4, E5 = FIELDS["float8_e4m3fn"], FIELDS["float8_e5m2"]
 
 
 def where(mask, other, right):

@@ -289,3 +289,11 @@ def test_luck_of_trainings_is_a_part_of_the_deviation_of_a_belief_by_ratio():
         np.testing.assert_allclose(after.deviation**2, np.diag(after.covariance) + after.luck, rtol=1e-9)
         assert abs(after.mean[0] - error) < 0.1 * error  # a tenth is luck, and some of it is believed
     assert hard.luck[0] > 10 * easy.luck[0]
+
+
+@pytest.mark.parametrize("middle", [0.0, 1e-310, 1e-300])
+def test_a_table_of_errors_that_are_mostly_nothing_is_learned_from(middle):
+    values = np.full((9, 4), middle)
+    values[::3, 0] = np.linspace(0.1, 0.9, 3)
+    after = learn_prior(values).rows.given([1], [0.0])
+    assert np.isfinite(after.mean).all() and np.isfinite(after.covariance).all()

@@ -87,7 +87,8 @@ class LogRows:
         of_logs = self.rows.given(columns, logarithms(errors, self.offset), counts)
         deviation = np.maximum(of_logs.deviation, 1e-150)
         y = of_logs.mean[:, None] + deviation[:, None] * POINTS
-        outcomes = np.clip(self.offset * np.expm1(y * np.log1p(1 / self.offset)), 0.0, 1.0)
+        with np.errstate(over="ignore"):  # far above 1, which is cut off
+            outcomes = np.clip(self.offset * np.expm1(y * np.log1p(1 / self.offset)), 0.0, 1.0)
         mean = outcomes @ WEIGHTS
         ratio = np.sqrt((outcomes - mean[:, None]) ** 2 @ WEIGHTS) / deviation
         if of_logs.luck is None:

@@ -96,7 +96,7 @@ def learn_prior(
     draws = None if repeats is None else np.asarray(repeats, dtype=np.float64)
     by_error = _learn(values, draws, largest_rank, folds)
     offset = OFFSET * float(np.nanmedian(values))
-    if offset == 0:
+    if offset < np.finfo(np.float64).tiny:  # 0, or as good as 0: there are no ratios to it
         return by_error
     y = logarithms(values, offset)
     by_log = _learn(y, None if draws is None else logarithms(draws, offset), largest_rank, folds)

@@ -23,7 +23,6 @@ from refimpl.testing.expected.behaviour import OF_INTEGERS
 from refimpl.testing.expected.quotients import quotient
 
 _LARGEST = float(np.finfo(np.float64).max)
-ENCODING = frozenset(("before", "divide", "early", "whole", "late", "clip"))
 
 
 def right_stages(behaviour) -> dict[str, Callable]:
