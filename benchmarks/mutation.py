@@ -72,6 +72,9 @@ ARRAYS = (
     "tests/twins/test_*s.py",
     "tests/twins/test_arithmetic.py",
     "tests/exhaustive/test_constants.py",
+    "tests/test_functions.py",
+    "tests/paper/test_functions.py",
+    "tests/exhaustive/test_p3109_facts.py",
 )
 PEPPP = (
     "tests/laws/test_frontier.py",
@@ -87,6 +90,8 @@ PEPPP = (
     "tests/paper/test_peppp_memory.py",
     "tests/test_study.py",
     "tests/laws/test_embedding.py",
+    "tests/test_next.py",
+    "tests/project/test_default_method.py",
 )
 NETWORKS = (
     "tests/test_optimizers.py",
@@ -96,6 +101,11 @@ NETWORKS = (
     "tests/paper/test_whole_step.py",
     "tests/test_nn.py",
     "tests/twins/test_fused_training.py",
+    "tests/test_block_training.py",
+    "tests/test_accumulators.py",
+    "tests/test_every_operation.py",
+    "tests/test_hadamard.py",
+    "tests/test_units_in_training.py",
 )
 ROOMS = {
     "formats": Room(("refimpl/formats/*.py",), ("tests/exhaustive/test_constants.py", *ARRAYS)),

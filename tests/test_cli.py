@@ -10,9 +10,7 @@ import pytest
 
 from refimpl import numerics
 from refimpl.__main__ import main
-from refimpl.peppp import CONFIGURATIONS, ErrorMatrix
-
-NAMES = [c.name for c in CONFIGURATIONS]
+from refimpl.peppp import ErrorMatrix
 
 
 def test_memory_prints_a_table_whose_parts_come_to_the_total(run):

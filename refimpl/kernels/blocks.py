@@ -29,7 +29,7 @@ from refimpl.kernels.float_codes import (
 SCALE_RULES = ("floor", "ceil", "ceil_log2", "even", "nearest")
 FLOOR, CEIL, CEIL_LOG2, EVEN, NEAREST, GIVEN = range(6)
 
-_0, _1, _32, _63 = (np.uint64(k) for k in (0, 1, 32, 63))
+_0, _1, _32 = (np.uint64(k) for k in (0, 1, 32))
 _11 = np.uint64(11)
 _HALF = np.uint64(1 << 63)
 

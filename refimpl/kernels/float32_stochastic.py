@@ -18,18 +18,12 @@ _2_TO_32 = np.float32(2.0**32)
 
 
 @compiled
-def quantize_stochastic(x, out, t, seed, stream):
-    """Round x (uint32 (n,), bits of float32) stochastically; element i takes word i of the stream.
+def quantize_stochastic(x, out, t, seed, stream, first_counter):
+    """Round x (uint32 (n,), bits of float32) stochastically; element i takes word 4 first_counter + i of the stream.
 
     The magnitude goes up iff floor(nu 2^32) + word >= 2^32, nu being its fraction of a step.
-    out: like x, may be x itself; seed, stream: uint64.
+    out: like x, may be x itself; seed, stream, first_counter: uint64.
     """
-    quantize_stochastic_from(x, out, t, seed, stream, np.uint64(0))
-
-
-@compiled
-def quantize_stochastic_from(x, out, t, seed, stream, first_counter):
-    """Round a part of an array: x[0] takes word 4 * first_counter (uint64)."""
     words = np.empty(BLOCK, np.uint32)
     for start in range(0, x.size, BLOCK):
         source, target = x[start : start + BLOCK], out[start : start + BLOCK]

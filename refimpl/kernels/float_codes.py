@@ -19,8 +19,6 @@ from llvmlite import ir
 from numba import types
 
 from refimpl.kernels._compiled import compiled, intrinsic
-from refimpl.kernels.float32_codes import Float32Target, fits_float32, float32_target, quantize_ties_to_even  # noqa: F401  (the fast path, at its first address)
-from refimpl.kernels.float32_stochastic import quantize_stochastic  # noqa: F401
 
 ROUNDINGS = (
     "ties_to_even",

@@ -34,7 +34,7 @@ FAST_PATH_OF = "sums"
 COLUMNS = 128  # whose rows stay in the first-level cache
 WIDE_COLUMNS = 1024  # of float32
 
-_0, _1, _32, _LOW = (np.uint64(k) for k in (0, 1, 32, 0xFFFFFFFF))
+_0, _1, _32 = (np.uint64(k) for k in (0, 1, 32))
 _52, _MAGNITUDE, _SIGN = np.uint64(52), np.uint64((1 << 63) - 1), np.uint64(1 << 63)
 _POWER_SUM = np.int64(2046 << 52)  # bits of 2^e and of 2^-e together
 

@@ -20,8 +20,6 @@ TOWARD_ZERO, TOWARD_NEGATIVE, TIES_TO_EVEN, TO_ODD = range(4)
 FINITE, INFINITE, NAN = 0, 1, 2  # kinds of operands; the sign of an infinity is that of its significand
 COLUMNS = 128  # whose sums stay in the first-level cache
 
-_SIGN, _FRACTION = np.int64(-(2**63)), np.int64(2**52 - 1)
-
 
 class Unit(NamedTuple):
     """A MatrixUnit as kernels take it; -1 stands for None, fractions are bits behind a point."""

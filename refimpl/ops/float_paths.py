@@ -160,7 +160,7 @@ def _of_float32(x: np.ndarray, out: np.ndarray, fmt, rule: RoundingRule, values:
         code_target = fast.float32_code_target(fmt, rule.overflow, nan)
         return lambda start, stop: fast.encode_ties_to_even(bits[start:stop], out[start:stop], code_target)
     if rule.mode == "stochastic" and values and rule.given is None:
-        stochastic = KERNELS.float32_stochastic.quantize_stochastic_from
+        stochastic = KERNELS.float32_stochastic.quantize_stochastic
         key = fast.float32_target(fmt, rule.overflow, nan), np.uint64(rule.seed), np.uint64(rule.stream)
         return lambda start, stop: stochastic(bits[start:stop], out[start:stop], *key, np.uint64(start // 4))
     return None

@@ -18,7 +18,7 @@ from refimpl.kernels._compiled import compiled
 from refimpl.kernels._memory import copy
 from refimpl.kernels.block_quotients import float32_word, quotients_of_float32
 from refimpl.kernels.float32_codes import Float32Target, quantize_ties_to_even
-from refimpl.kernels.float32_stochastic import quantize_stochastic_from
+from refimpl.kernels.float32_stochastic import quantize_stochastic
 from refimpl.kernels.random_bits import fill
 
 NONE, TO_EVEN, STOCHASTIC = range(3)
@@ -139,7 +139,7 @@ def round_part(x, out, start, site, noise):
                 a[i] = given[i] * factor if narrow else np.float32(np.float64(given[i]) * s.scale)
         if s.how == STOCHASTIC:
             stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64((start + at) // 4)
-            quantize_stochastic_from(a.view(np.uint32), b.view(np.uint32), target, noise[SEED], stream, counter)
+            quantize_stochastic(a.view(np.uint32), b.view(np.uint32), target, noise[SEED], stream, counter)
         elif s.how == TO_EVEN:
             quantize_ties_to_even(a.view(np.uint32), b.view(np.uint32), target)
         elif a.ctypes.data != b.ctypes.data:
