@@ -9,8 +9,9 @@ and prints the score of each room and the mutants that survived.  A mutant that 
 
 The nearest tests of a room are listed in ROOMS, quickest first.  A mutant runs the doctests of its own file,
 then the listed test files named like it, those that mention it, and the others.  A test counts only if it
-passes unchanged, within the same time.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1).  Each test
-file runs in a process forked from one that has imported pytest, Hypothesis, SciPy and Numba already.
+passes unchanged, within the same time.  Kernels run with compilation off (NUMBA_DISABLE_JIT=1), and tests too slow
+for that are skipped.  Each test file runs in a process forked from one that has imported pytest, Hypothesis,
+SciPy and Numba already.
 
 The sample depends on --seed and the source alone.  Results go to --out as they come and are not computed
 twice; --again runs the survivors once more, after tests were added.  Mutants that change no behaviour are
@@ -46,6 +47,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
 IGNORED = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", "*.egg-info", "*.ipynb", "frontier-*")
 WARM = ("pytest", "_pytest.doctest", "hypothesis.extra.numpy", "numba", "scipy.optimize", "scipy.stats")
 LIMIT = 60  # seconds of processor time for a test file; ten times as many by the clock
+PATIENCE = 6  # seconds of processor time for one test where nothing is compiled; a slower one is skipped
 EXAMPLES = 20  # of each of Hypothesis's tests, at most
 NO_TESTS = 5  # pytest's exit code
 
@@ -324,9 +326,22 @@ class _Watcher:
                 fewer = settings(own, max_examples=min(own.max_examples, EXAMPLES))
                 test.obj._hypothesis_internal_use_settings = fewer
 
+    def pytest_runtest_setup(self):
+        if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+            signal.signal(signal.SIGPROF, _give_up)
+            signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+
     def pytest_runtest_logreport(self, report):
+        if report.when != "setup":
+            signal.setitimer(signal.ITIMER_PROF, 0)
         if report.failed and not self.report.exists():
             self.report.write_text(report.nodeid)
+
+
+def _give_up(*_):
+    import pytest
+
+    pytest.skip("too slow without compiled kernels")
 
 
 def run_tests(tree: Path, *arguments: str) -> dict:

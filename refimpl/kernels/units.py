@@ -212,7 +212,7 @@ def _wrapped(total, u):
 
 @compiled
 def _cut(s, shift, how):
-    """Return the whole number kept of s * 2^shift."""
+    """Return the integer kept of s * 2^shift."""
     if shift >= 0:
         return s << shift if s != 0 else s
     right = min(-shift, 63)

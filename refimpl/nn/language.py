@@ -128,8 +128,8 @@ def generate(
         check.finite("generate", "the network's logits", last, "it has diverged; train it anew")
         if temperature:
             with np.errstate(over="ignore"):  # far below the likeliest, in a low temperature
-                chances = np.cumsum(np.exp((last - last.max()) / temperature))
-            tokens.append(int(np.searchsorted(chances, rng.random() * chances[-1], side="right")))
+                cumulative = np.cumsum(np.exp((last - last.max()) / temperature))
+            tokens.append(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")))
         else:
             tokens.append(int(last.argmax()))
     return np.array(tokens[len(start) :], np.int64)

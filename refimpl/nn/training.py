@@ -394,7 +394,7 @@ class EpochRecord:
     started: float = field(default_factory=time.perf_counter)
 
     def note(self, loss, logits, labels) -> None:
-        """Note a step's loss and how many images were classified, or next tokens foretold, wrongly."""
+        """Note a step's loss and how many images were classified, or next tokens predicted, wrongly."""
         self.losses.append(float(loss))
         self.wrong += int(np.count_nonzero(logits.argmax(axis=-1) != labels))
         self.seen += labels.size

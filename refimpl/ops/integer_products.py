@@ -144,7 +144,7 @@ def matmul_int16(a, b, *, dense_bits: int = 7, pairs: int | None = None) -> np.n
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the products of the codes themselves, int32 or int64, as int32 accumulators give them."""
     terms, product = a.shape[1], _largest(a) * _largest(b)
-    if terms * product <= INT32.max:  # whole numbers that floats hold, whatever the order of their sums
+    if terms * product <= INT32.max:  # integers that floats hold, whatever the order of their sums
         at_once = 2**24 // max(product, 1)
         if at_once < min(terms, 256):
             return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int32)

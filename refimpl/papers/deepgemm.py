@@ -28,7 +28,7 @@ def random_book(bits: int, rng: np.random.Generator) -> CodeBook:
 
 
 def formats(bench: Bench) -> list:
-    """Return one format after the other: whole numbers, floats, posits, and books, of 1 to 4 bits."""
+    """Return one format after the other: integers, floats, posits, and books, of 1 to 4 bits."""
     rng = np.random.default_rng(bench.seed)
     return [*map(rf.format, INTEGERS + OTHERS), *(random_book(bits, rng) for bits in (1, 2, 3, 4))]
 

@@ -168,7 +168,7 @@ def infer(name: str, task: str, epochs: int, seed: int) -> dict[str, float]:
 
 
 def affine(bench: Bench) -> Finding:
-    """Multiply codes with zero points for all, a row or a column, and compare with whole numbers."""
+    """Multiply codes with zero points for all, a row or a column, and compare with integers."""
     rng, size = np.random.default_rng(bench.seed), 24 if bench.quick else 96
     rows, good, count = [], 0, 0
     for first in ("uint8", "int8", "int8_full"):

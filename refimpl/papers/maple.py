@@ -25,9 +25,9 @@ from refimpl.papers.fbgemm import in_float, products
 from refimpl.papers.stopwatch import seconds
 
 SHAPE = (8, 8, 1)
-ROADS = ("engine", "engine, float16", "layer by layer", "NumPy, 1 thread", "NumPy, 2 threads")
+BACKENDS = ("engine", "engine, float16", "layer by layer", "NumPy, 1 thread", "NumPy, 2 threads")
 BATCHES = (1, 16, 128)
-SETTINGS = tuple(itertools.product(ROADS, BATCHES))
+SETTINGS = tuple(itertools.product(BACKENDS, BATCHES))
 SHOTS = (0, 1, 3, 10)
 DRAWS = 3
 NOISES = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -69,23 +69,23 @@ def described(model: Sequential) -> list[float]:
     return [*map(float, np.log2(counts)), float(count)]
 
 
-def runner(model: Sequential, road: str, batch: int):
+def runner(model: Sequential, backend: str, batch: int):
     """Return a function that makes a batch's logits in a setting."""
     rng = np.random.default_rng(0)
     model.initialize(rng)
     images = rng.uniform(0, 1, (batch, *SHAPE)).astype(np.float32)
-    rounder = Rounder(preset("pure16", "float16") if "float16" in road else preset("float32"), 0)
-    if not road.startswith("NumPy"):
-        return lambda: logits(model, images, rounder, layer_by_layer=road == "layer by layer")
+    rounder = Rounder(preset("pure16", "float16") if "float16" in backend else preset("float32"), 0)
+    if not backend.startswith("NumPy"):
+        return lambda: logits(model, images, rounder, layer_by_layer=backend == "layer by layer")
     layers = products(model)
     return lambda: in_float(layers, images)[-1]
 
 
-def measure(road: str, batch: int, count: int, repeats: int, seed: int) -> list[list[float]]:
+def measure(backend: str, batch: int, count: int, repeats: int, seed: int) -> list[list[float]]:
     """Return the seconds a batch takes in a setting, the least of repeats: of the probes, and of the networks."""
     probes = [Sequential([Round("input"), *layers, Round("logits")]) for layers in PROBES.values()]
-    ways = {str(i): runner(model, road, batch) for i, model in enumerate([*probes, *networks(count, seed)])}
-    found = seconds(ways, repeats, 0.001, threads=2 if road.endswith("2 threads") else 1)
+    ways = {str(i): runner(model, backend, batch) for i, model in enumerate([*probes, *networks(count, seed)])}
+    found = seconds(ways, repeats, 0.001, threads=2 if backend.endswith("2 threads") else 1)
     times = [float(of.min()) for of in found.values()]
     return [times[: len(probes)], times[len(probes) :]]
 
@@ -143,7 +143,7 @@ def scores(times: np.ndarray, probes: np.ndarray, features: np.ndarray, seed: in
     seed : int
         Draws which networks are measured, three times over.
     apart : str
-        What the others do not share with it: the ``setting``, or the whole ``road``.
+        What the others do not share with it: the ``setting``, or the whole ``backend``.
 
     Returns
     -------
@@ -155,10 +155,10 @@ def scores(times: np.ndarray, probes: np.ndarray, features: np.ndarray, seed: in
     same, which = np.repeat(np.arange(settings), count), np.tile(np.arange(count), settings)
     log_time, settings_as = np.log(times).ravel(), {"descriptor": np.log(probes), "name alone": probes[:, :0]}
     ways = {way: likeness(features[which], of[same], same) for way, of in settings_as.items()}
-    roads = np.arange(settings) // len(BATCHES)
+    backends = np.arange(settings) // len(BATCHES)
     found = {way: np.zeros((len(SHOTS), settings)) for way in ways}
     for target in range(settings):
-        others = same != target if apart == "setting" else roads[same] != roads[target]
+        others = same != target if apart == "setting" else backends[same] != backends[target]
         noises = {way: noise(kernel[np.ix_(others, others)], log_time[others]) for way, kernel in ways.items()}
         for s, shots in enumerate(SHOTS):
             for draw in range(DRAWS):
@@ -233,9 +233,9 @@ def samples(bench: Bench) -> Finding:
     return _told(bench, "setting", ("descriptor", 10), ("descriptor", 1))
 
 
-def unseen_road(bench: Bench) -> Finding:
+def unseen_backend(bench: Bench) -> Finding:
     """Predict each setting from those that share neither code nor threads with it."""
-    return _told(bench, "road", ("descriptor", 3), ("name alone", 3))
+    return _told(bench, "backend", ("descriptor", 3), ("name alone", 3))
 
 
 PAPER = Paper(
@@ -246,6 +246,6 @@ PAPER = Paper(
         Claim("descriptor", "few measurements and a descriptor of the hardware predict latency better", descriptor),
         Claim("three-beat-ten", "3 measurements and a descriptor are better than 10 without", three_beat_ten),
         Claim("samples", "more measurements make the error smaller", samples),
-        Claim("unseen-road", "so it is for hardware unlike all that is known", unseen_road),
+        Claim("unseen-backend", "so it is for hardware unlike all that is known", unseen_backend),
     ),
 )

@@ -4,7 +4,7 @@ A term is (significand, exponent): its value is significand * 2^exponent, exactl
 
 1. Products are exact: significands multiply, exponents add.
 2. E is the largest exponent of all terms, zeros included.
-3. Each significand s of exponent e becomes cut(s 2^(F + e - E)), a whole number of units of 2^(E - F).
+3. Each significand s of exponent e becomes cut(s 2^(F + e - E)), an integer number of units of 2^(E - F).
 4. The sum of these is exact; it is rounded once to the accumulator.
 
 *Sources*: those of `refimpl.formats.units`.
@@ -124,7 +124,7 @@ def aligned(terms: Sequence[Term], bits: int, unit: MatrixUnit) -> Term:
 
 
 def cut(x: Fraction, how: str) -> int:
-    """Return the whole number that a register keeps of x.
+    """Return the integer that a register keeps of x.
 
     >>> [cut(Fraction(-5, 4), how) for how in ("toward_zero", "toward_negative", "ties_to_even", "to_odd")]
     [-1, -2, -1, -1]

@@ -19,11 +19,11 @@ def test_a_network_is_described_by_its_counts():
 
 
 @pytest.mark.parametrize("model", [mlp, cnn])
-def test_every_road_makes_the_same_logits(model):
-    found = {road: maple.runner(model(), road, 4)() for road in maple.ROADS}
-    for road, logits in found.items():
-        near = 0.02 if "float16" in road else 1e-5
-        assert logits == pytest.approx(found["layer by layer"], abs=near), road
+def test_every_backend_makes_the_same_logits(model):
+    found = {backend: maple.runner(model(), backend, 4)() for backend in maple.BACKENDS}
+    for backend, logits in found.items():
+        near = 0.02 if "float16" in backend else 1e-5
+        assert logits == pytest.approx(found["layer by layer"], abs=near), backend
 
 
 def test_times_are_of_all_probes_and_networks():
@@ -61,7 +61,7 @@ def devices(bench, mixed_up=False):
     return times, probes, np.log2(np.concatenate([work, size]).T)
 
 
-@pytest.mark.parametrize("claim", [maple.descriptor, maple.unseen_road, maple.samples])
+@pytest.mark.parametrize("claim", [maple.descriptor, maple.unseen_backend, maple.samples])
 def test_a_descriptor_of_made_up_machines_predicts_them(monkeypatch, claim):
     monkeypatch.setattr(maple, "measured", devices)
     assert claim(Bench(quick=True)).verdict == "holds"

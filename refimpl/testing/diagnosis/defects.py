@@ -103,7 +103,7 @@ def _half_up_in_float64(v):
 
 
 def on_steps(whole: Callable, finer: int = 0) -> Callable:
-    """Return an `after` that rounds x, counted in steps of the format or of a few bits more, by whole numbers."""
+    """Return an `after` that rounds x, counted in steps of the format or of a few bits more, by integers."""
 
     def after(x, y, b):
         fmt, v = b.format, np.where(np.isfinite(x), x, 0.0)
