@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,13 +13,22 @@ import pytest
 import refimpl as rf
 from refimpl.ops.operations import FLAGS, TABLE
 from refimpl.spec import operations as spec
+from refimpl.spec import p3109
 from refimpl.spec.float_codes import Value
 from refimpl.testing import Behaviour, Implementation, Vectors, conform, verify
 from refimpl.testing.operations import judging
-from refimpl.testing.operations.operation import OPERANDS, Operation
+from refimpl.testing.operations.operation import OPERANDS, RELATIONS, Operation
 from refimpl.testing.vectors import testfloat
 from refimpl.testing.vectors.vectors import OPERATIONS
 
+STANDARD = """
+abs negate add sub mul div fma faa recip rsqrt sqrt hypot exp exp2 exp10 expm1 log log2 log10 log1p pow sin cos tan
+sinh cosh tanh asin acos atan asinh acosh atanh sinpi cospi tanpi asinpi acospi atanpi atan2 atan2pi softplus sigmoid
+gelu gelu_tanh silu minimum maximum minimum_number maximum_number minimum_magnitude maximum_magnitude
+minimum_magnitude_number maximum_magnitude_number minimum_finite maximum_finite clamp copysign eq ne lt le gt ge
+unordered total_order is_zero is_one is_nan is_infinite is_finite is_sign_minus is_normal is_subnormal is_signaling
+classify next_up next_down convert round_to_integral remainder scaleb logb
+""".split()
 INTEGERS = ("to_int8", "to_uint32", "to_int64", "from_int8", "from_uint32", "from_int64")
 EVERY = (*OPERATIONS, *INTEGERS)
 
@@ -29,9 +39,26 @@ def lines_of(vectors):
 
 def test_every_operation_of_refimpl_is_among_them():
     assert set(TABLE) | {"add", "eq", "lt", "unordered"} <= set(OPERANDS) and set(OPERANDS) < set(EVERY)
-    others = {"compare", "classify", "to_integer"}  # by names of their own, or no number
+    others = {"compare", "to_integer"}  # by names of their own
     public = {name for name, f in vars(rf.codes).items() if getattr(f, "__module__", "") == "refimpl.ops.codes"}
     assert {name for name in public if hasattr(rf, name)} <= set(OPERANDS) | others
+
+
+def test_every_operation_that_the_standards_name_is_among_them():
+    assert set(STANDARD) <= set(OPERANDS)
+    assert set(p3109.NAMES.values()) <= set(OPERANDS)  # those of P3109 on values; others have their names:
+    others = {
+        "Class": "classify",
+        "TotalOrder": "total_order",
+        "NextGreaterThan": "next_up",
+        "NextLessThan": "next_down",
+    }
+    assert {re.sub("(?<=.)(?=[A-Z])", "_", name).replace("_Na_N", "_nan").lower() for name in p3109.PREDICATES} | {
+        word for word, relation in RELATIONS.items() if relation in set(p3109.COMPARISONS.values())
+    } | set(others.values()) <= set(OPERANDS)
+    blocks = {name for name in rf.p3109.NAMES if "Block" in name or name.startswith("Scaled")}
+    named = {*p3109.NAMES, *p3109.PREDICATES, *p3109.COMPARISONS, *others, *blocks, *p3109.QUERIES}
+    assert set(rf.p3109.NAMES) == named | {"RoundOf", "SatOf"}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -101,6 +128,37 @@ def test_right_ones_conform_and_wrong_ones_are_explained(name, monkeypatch):
     assert conform(RIGHT[name], "float8_e5m2", op=name).passed
     report = conform(WRONG[name], "float8_e5m2", op=name)
     assert not report.passed and "right  0x" in str(report)
+
+
+@pytest.mark.parametrize("fmt", ["float16", "float8_e4m3fn", "binary8p4se", "posit8_0"])
+@pytest.mark.parametrize("name", ["classify", "is_signaling", "total_order"])
+def test_right_ones_conform_where_values_do_not_carry_a_nan_s_payload(name, fmt):
+    on_values, on_codes = (by_place(getattr(module, name), fmt) for module in (rf, rf.codes))
+    assert conform(on_values, fmt, op=name).passed
+    assert conform(Implementation(on_codes=on_codes), fmt, op=name).passed
+
+
+def by_place(function, fmt):
+    """Return a function of operands alone, as many as it takes."""
+    return lambda *operands: function(*operands, fmt)
+
+
+def test_classes_may_be_named_as_ieee_or_p3109_names_them():
+    named = rf.p3109.Class("Binary8p4se")
+    assert conform(Implementation(on_codes=named), "binary8p4se", op="classify").passed
+    report = conform(
+        Implementation(on_codes=lambda x: np.where(x == 0, "Cls0", named(x))), "binary8p4se", op="classify"
+    )
+    assert [case["got"] for case in report.cases] == ["a"] and "right  6 = positive zero" in str(report)
+
+
+def test_what_is_wrong_with_classes_is_said():
+    def without(word, instead):
+        found = lambda x: np.char.replace(rf.codes.classify(x, "float16"), word, instead)  # noqa: E731
+        return conform(Implementation(on_codes=found), "float16", op="classify")
+
+    assert "flushes subnormal operands to zero" in without("subnormal", "zero").diagnosis
+    assert without("signaling", "quiet").diagnosis == "consistent with: takes every NaN for a quiet one"
 
 
 def test_an_integer_operand_comes_as_an_integer_and_numpy_s_conform():

@@ -12,8 +12,9 @@ a torch dtype                   torch's function of this name, on tensors
 a `Program`                     on a pipe: a code a word, a case a line, for a code a line
 ==============================  ============================================================
 
-Of comparisons and predicates truths come back, or 0 and 1; of conversions integers.  What is an integer (n of
-``scaleb``, the operand of ``from_int32``) is given as one, and to a program as its bits.
+Of comparisons and predicates truths come back, or 0 and 1; of conversions integers; of classes their numbers, or names
+as IEEE 754 or P3109 writes them.  What is an integer (n of ``scaleb``, the operand of ``from_int32``) is given as one,
+and to a program as its bits.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from refimpl._arguments import wrong_kind
 from refimpl.formats import FloatFormat
 from refimpl.formats import format as format_of
 from refimpl.ops.arrays import code_dtype
+from refimpl.spec.operations import CLASSES
 from refimpl.testing.checks import arrays
 from refimpl.testing.expected.behaviour import alike
 from refimpl.testing.implementations.findings import Finding, call
 from refimpl.testing.implementations.implementations import Implementation, numpy_dtype
 from refimpl.testing.implementations.programs import Program
-from refimpl.testing.operations.operation import NUMBER, NUMPY, Operation, Whole, decoded, encoded
+from refimpl.testing.operations.operation import CLASS, NUMBER, NUMPY, OF_PAYLOADS, Operation, Whole, decoded, encoded
+
+_CLASSES = {name.replace(" ", "").lower(): number for number, name in enumerate(CLASSES)}
+_CLASSES |= {"nan": _CLASSES["quietnan"], "zero": _CLASSES["positivezero"]}
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,13 @@ class Asked:
         found = call(function, *given, *more, time_limit=self.time_limit)
         return self._read(found, given[0])
 
+    def seen(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Tell which cases reach it as they are: as values NaNs lose their payloads, which some operations see."""
+        if self.on != "values" or self.operation.name not in OF_PAYLOADS:
+            return np.ones(codes[0].shape, bool)
+        pairs = zip(codes, self.operation.formats, strict=True)
+        return np.all([encoded(decoded(c, fmt), fmt) == c for c, fmt in pairs], axis=0)
+
     def given(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the operands as the implementation takes them."""
         given = []
@@ -112,6 +124,8 @@ class Asked:
 
     def _read(self, found: np.ndarray, x: np.ndarray) -> Got:
         operation = self.operation
+        if operation.kind == CLASS and found.dtype.kind in "UO":
+            found = np.array([_CLASSES.get(_word(name), len(CLASSES)) for name in found.tolist()], np.uint64)
         own = found.dtype.name == getattr(operation.into, "name", "") and found.dtype.kind not in "iuf"
         if self.on == "values" and operation.kind == NUMBER:
             if not (found.dtype.kind in "fiu" or own or found.dtype.name.startswith(("float", "bfloat"))):
@@ -139,6 +153,11 @@ class Asked:
             raise Finding(f"returned {found[at]}; results go from {low} to {high}", at)
         codes = wide.astype(np.uint64) & np.uint64((1 << bits) - 1)
         return Got(codes, operation.values_of(codes), np.ones(codes.shape, bool))
+
+
+def _word(name: Any) -> str:
+    """Return the name of a class without spaces, capitals and P3109's prefix."""
+    return str(name).replace(" ", "").replace("_", "").lower().removeprefix("cls")
 
 
 def _brought(thing, operation: Operation) -> tuple[Callable, str, str, Any]:

@@ -19,6 +19,7 @@ from refimpl.formats import format as format_of
 from refimpl.testing.operations import formulas, roundings
 from refimpl.testing.operations.defect import Defect, giving, rounds
 from refimpl.testing.operations.operation import (
+    CLASS,
     COUNTED,
     NUMBER,
     OF_INTEGERS,
@@ -273,6 +274,14 @@ def _of_integers(o: Operation) -> Iterator[Defect]:
 def _of_truths(o: Operation) -> Iterator[Defect]:
     if o.kind == NUMBER or o.integer:
         return
+    if o.kind == CLASS:
+        yield Defect("takes subnormal operands for normal ones", after=partial(_classes, to={4: 3, 7: 8}))
+        yield Defect("takes every NaN for a quiet one", after=partial(_classes, to={0: 1}))
+        yield Defect("has quiet and signaling NaNs the wrong way round", after=partial(_classes, to={0: 1, 1: 0}))
+        yield Defect("takes infinity for NaN", after=partial(_classes, to={2: 1, 9: 1}))
+        yield Defect("has the signs wrong", after=partial(_classes, to={k: 11 - k for k in range(2, 10)}))
+        yield Defect("overlooks the sign of zero", after=partial(_classes, to={5: 6}))
+        return
     if o.name not in RELATIONS:
         yield Defect("is the negation", after=lambda o, v, y: 1.0 - y)
         for other in ("is_nan", "is_infinite", "is_finite", "is_zero", "is_normal", "is_subnormal", "is_sign_minus"):
@@ -296,6 +305,10 @@ def _of_truths(o: Operation) -> Iterator[Defect]:
     yield Defect("compares codes as unsigned integers", core=partial(_by_codes, how="unsigned"))
     yield Defect("compares codes as two's complement integers", core=partial(_by_codes, how="signed"))
     yield Defect("compares magnitudes", before=lambda o, v: [np.abs(x) for x in v])
+
+
+def _classes(o, v, y, to):
+    return np.select([y == k for k in to], [float(k) for k in to.values()], y)
 
 
 def _named(o, v, name):

@@ -8,8 +8,9 @@ from fractions import Fraction
 from refimpl.formats import FloatFormat, PositFormat
 from refimpl.spec import float_codes, posits
 from refimpl.spec.float_codes import Value
+from refimpl.spec.operations import CLASSES
 from refimpl.testing.expected.explain import shortest
-from refimpl.testing.operations.operation import NUMBER, RELATIONS, Number, Operation, Whole
+from refimpl.testing.operations.operation import CLASS, NUMBER, RELATIONS, Number, Operation, Whole
 
 NAMES = {1: ("a",), 2: ("a", "b"), 3: ("a", "b", "c")}
 OF_OPERANDS = {"clamp": ("a", "low", "high"), "scaleb": ("a", "n")}
@@ -74,6 +75,8 @@ def _told(operation: Operation, result: int) -> str:
         signed, bits = operation.integer
         number = result - (1 << bits) if signed and result >> (bits - 1) else result
         return f"0x{result:0{-(-bits // 4)}x} = {number}"
+    if operation.kind == CLASS:
+        return f"{result:x} = {CLASSES[result] if result < len(CLASSES) else 'no class'}"
     return str(bool(result)).lower()
 
 

@@ -33,7 +33,10 @@ def conform_operation(
         choice("conform", "dtype of inputs", dtype, INPUTS)
     number("conform", "time_limit", time_limit, POSITIVE)
     asked = Asked(implementation, operation, inputs, time_limit)
-    every = groups(operation)
+    every = []
+    for group in groups(operation):
+        if (here := asked.seen(group.codes)).any():
+            every.append(group._replace(codes=[c[here] for c in group.codes]))
     _hold_to_the_definition(operation, every)
     results, seen, hints = [], [], []
     cases: list[dict[str, str]] = []

@@ -5,7 +5,8 @@ is reported, from the definition itself.
 
 *Names*: those of the functions of `refimpl` (`add`, `fma`, `exp`, `maximum_number`, ...); `eq`, `ne`, `lt`, `le`,
 `gt`, `ge`, `unordered`, or the relations themselves, for comparisons; `to_int8`, `to_uint32`, ... for integers, and
-`from_int8`, ... for what integers become, of which the format is that of the result.
+`from_int8`, ... for what integers become, of which the format is that of the result.  `classify` gives the number of a
+class in the order of IEEE 754, clause 5.7.2, from 0: P3109's ClsNaN is 1 and its ClsZero 6.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from refimpl.formats import NAN_RULES, OTHER_NAMES, OVERFLOWS, ROUNDINGS, FloatF
 from refimpl.formats import format as format_of
 from refimpl.ops import codes as on_codes
 from refimpl.ops.arrays import code_dtype
-from refimpl.ops.operations import CODE, FLAGS, KERNELS, MOST_MANTISSA_BITS, NUMBER, TABLE, TRUTH
+from refimpl.ops.operations import CODE, FLAGS, KERNELS, MOST_MANTISSA_BITS, NUMBER, TABLE, TRUTH, facts
 from refimpl.spec import arithmetic
 from refimpl.spec import operations as spec
 from refimpl.spec.float_codes import RANDOM_BITS, Value
@@ -35,7 +36,7 @@ RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=
 SIGNALING = {"eq_signaling": True, "lt_quiet": False, "le_quiet": False}  # names of TestFloat: which NaNs are invalid
 RELATIONS |= {"eq_signaling": "==", "lt_quiet": "<", "le_quiet": "<="}
 OPERANDS = {"add": 2, **{name: len(line.operands) for name, line in TABLE.items()}}
-OPERANDS |= dict.fromkeys(RELATIONS, 2)
+OPERANDS |= dict.fromkeys(RELATIONS, 2) | {"classify": 1}
 INTEGER = re.compile(r"to_(u?)int([1-9]\d?)")
 OF_INTEGER = re.compile(r"from_(u?)int([1-9]\d?)")
 OF_INTEGERS = ("overflow", "saturate", "wrap", "indefinite")
@@ -61,8 +62,11 @@ MEANT |= {
     "dot_product": "dot",
     "matrix_product": "matmul", "gemm": "matmul", "mm": "matmul", "summation": "sum", "less_than": "lt",
     "greater_than": "gt", "isnormal": "is_normal", "copy_sign": "copysign", "reciprocal_sqrt": "rsqrt",
+    "class": "classify", "fpclassify": "classify", "fclass": "classify",
 }  # fmt: skip
 KINDS = {"number": NUMBER, "code": NUMBER, "truth": TRUTH}
+CLASS = "class"
+OF_PAYLOADS = ("is_signaling", "total_order", "classify")  # which see more of a NaN than float64 carries
 
 
 @dataclass(frozen=True)
@@ -226,9 +230,9 @@ class Operation:
 
     @property
     def kind(self) -> str:
-        """``number``, ``truth`` or ``integer``: what results."""
-        if self.integer:
-            return "integer"
+        """``number``, ``truth``, ``integer`` or ``class``: what results."""
+        if self.integer or self.name == "classify":
+            return "integer" if self.integer else CLASS
         return TRUTH if self.name in RELATIONS else KINDS[TABLE[self.name].kind] if self.name in TABLE else NUMBER
 
     @property
@@ -246,7 +250,7 @@ class Operation:
         """The width of a result."""
         if self.integer:
             return self.integer[1]
-        return 1 if self.kind == TRUTH else self.into.bits
+        return {TRUTH: 1, CLASS: 4}.get(self.kind) or self.into.bits
 
     @cached_property
     def how(self) -> dict:
@@ -275,9 +279,11 @@ class Operation:
             self.is_rounded or self.integer or self.name in RELATIONS
         ):  # only a signaling NaN is signaled
             found = self.results(codes)
-            if self.kind == TRUTH:
+            if self.kind != NUMBER:
                 return found, np.zeros(found.size, np.uint8)
             return found, on_codes.is_signaling(codes[0], self.formats[0]).astype(np.uint8) * np.uint8(FLAGS["invalid"])
+        if self.kind == CLASS:
+            return facts(self.name, codes, self.formats).astype(np.uint64)
         narrow = [
             fmt.integers(c) if isinstance(fmt, Whole) else c.astype(code_dtype(fmt.bits))
             for c, fmt in zip(codes, self.formats, strict=True)
@@ -335,12 +341,12 @@ class Operation:
         return wide or not (self.name in KERNELS or self.name in FUNCTIONS or self.kind == TRUTH or self._is_cast())
 
     def values_of(self, results: np.ndarray) -> np.ndarray:
-        """Return results as float64: of codes their values, truths as 0 and 1, integers."""
+        """Return results as float64: of codes their values, truths as 0 and 1, integers, numbers of classes."""
         if self.integer:
             signed, bits = self.integer
             found = results.astype(np.float64)
             return np.where(found >= 2.0 ** (bits - 1), found - 2.0**bits, found) if signed else found
-        return results.astype(np.float64) if self.kind == TRUTH else decoded(results, self.into)
+        return decoded(results, self.into) if self.kind == NUMBER else results.astype(np.float64)
 
     def same(self, expected: np.ndarray, got: np.ndarray) -> np.ndarray:
         """Tell where two results are one and the same: NaN is NaN whatever its sign and payload."""
@@ -396,6 +402,8 @@ class Operation:
             return values[0], spec.to_integer(values[0], width, signed, self.rounding, overflow, random, bits)[0] % (
                 1 << width
             )
+        if self.kind == CLASS:
+            return "", spec.CLASSES.index(spec.class_of(codes[0], self.formats[0]))
         if self.kind == TRUTH:
             if self.name == "total_order":
                 return "", int(spec.total_order(codes[0], codes[1], *self.formats))
