@@ -1,7 +1,7 @@
 """Code books: a code is the place of a value in a list, the value is multiplied by a block's scale.
 
 *Sources*: arXiv 2110.02861 (dynamic map of 8-bit optimizers), 2305.14314 (NF4), 2212.09720
-(quantile codes).
+(quantile codes); bitsandbytes for the values as it stores them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,26 @@ NF4 = (
     0.5626170039176941,
     0.7229568362236023,
     1.0,
+)
+# In the order in which bitsandbytes stores them: FP4, times 192, and AF4 (arXiv 2306.06965, blocks of 64), descending.
+_FP4 = (0, 1, 128, 192, 64, 96, 32, 48)
+_AF4 = (
+    1.0,
+    0.7242486476898193,
+    0.5549623370170593,
+    0.4256388247013092,
+    0.3167566657066345,
+    0.2196127474308014,
+    0.12934483587741852,
+    0.0427316389977932,
+    0.0,
+    -0.049348119646310806,
+    -0.14982478320598602,
+    -0.25607553124427795,
+    -0.37369510531425476,
+    -0.5124374032020569,
+    -0.6944100856781006,
+    -1.0,
 )
 
 
@@ -114,13 +134,12 @@ class CodeBook(NumberFormat):
 def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -> tuple[float, ...]:
     """Return the values of the dynamic map: midpoints of linear steps within decimal exponents.
 
-    Exact decimals rounded to float32 once.  bitsandbytes' `create_dynamic_map`, the published code, goes
-    through several float32 roundings, whose last places depend on the vector width of the machine; it
-    lies within 2 units in the last place of these.  Values that come up twice (for fewer exponent bits)
-    are given once.
+    As bitsandbytes' `create_dynamic_map`, the published code, stores them on machines with fused multiply-adds:
+    ends of steps, midpoints and products with powers of ten each rounded to float32, so that they lie within 2 units
+    in the last place of the decimals.  Values that come up twice (for fewer exponent bits) are given once.
 
     >>> dynamic_values(4, 3)[8:12]
-    (0.005499999970197678, 0.032499998807907104, 0.07750000059604645, 0.21250000596046448)
+    (0.005499999970197678, 0.0325000025331974, 0.07750000059604645, 0.21249999105930328)
     """
     bits = _arguments.integer("dynamic_values", "bits", bits, _arguments.Interval(2, 8))
     limits = _arguments.Interval(1, bits - 1)
@@ -130,16 +149,25 @@ def dynamic_values(bits: int = 8, exponent_bits: int = 7, signed: bool = True) -
         steps = 2 ** (i + bits - 1 - exponent_bits + (not signed))
         magnitudes += _decade(i - exponent_bits + 1, steps)
     magnitudes += _decade(0, 2 ** (bits - 1 - exponent_bits) - 1)
-    exact = {Fraction(0), Fraction(1), *magnitudes}
+    found = {Fraction(0), Fraction(1), *magnitudes}
     if signed:
-        exact |= {-value for value in magnitudes}
-    return tuple(to_float32(value) for value in sorted(exact))
+        found |= {-value for value in magnitudes}
+    return tuple(float(value) for value in sorted(found))
 
 
 def _decade(exponent: int, steps: int) -> list[Fraction]:
-    """Return the midpoints of equal steps from 0.1 to 1, times 10^exponent."""
-    width = Fraction(9, 10) / steps if steps else Fraction(0)
-    return [(Fraction(1, 10) + width * Fraction(2 * k + 1, 2)) * Fraction(10) ** exponent for k in range(steps)]
+    """Return the midpoints of equal steps from 0.1 to 1, times 10^exponent, in float32 as PyTorch computes them."""
+
+    def rounded(x: Fraction) -> Fraction:
+        return Fraction(to_float32(x))
+
+    if not steps:
+        return []
+    start, power = rounded(Fraction(1, 10)), rounded(Fraction(10) ** exponent)
+    width = rounded(rounded(1 - start) / steps)
+    half = (steps + 1) // 2  # ends are counted from the nearer end, each with one rounding: torch.linspace
+    ends = [rounded(start + width * k if k < half else 1 - width * (steps - k)) for k in range(steps + 1)]
+    return [rounded(power * rounded(rounded(a + b) / 2)) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 def quantile_values(ascending: Sequence[float], bits: int) -> tuple[float, ...]:
@@ -167,11 +195,13 @@ def quantile_values(ascending: Sequence[float], bits: int) -> tuple[float, ...]:
     return tuple(sorted({to_float32(value / largest) for value in means}))
 
 
-BookName = Literal["nf4", "dynamic8", "dynamic8_unsigned"]
+BookName = Literal["nf4", "dynamic8", "dynamic8_unsigned", "bitsandbytes_fp4", "bitsandbytes_af4"]
 BOOKS: dict[BookName, Callable[[], tuple[float, ...]]] = {  # made when they are first asked for
     "nf4": lambda: NF4,
     "dynamic8": dynamic_values,
     "dynamic8_unsigned": lambda: dynamic_values(signed=False),
+    "bitsandbytes_fp4": lambda: tuple(to_float32(Fraction(sign * v, 192)) for sign in (1, -1) for v in _FP4),
+    "bitsandbytes_af4": lambda: _AF4,
 }
 
 

@@ -23,7 +23,8 @@ def quantize_codebook(
     ----------
     x : array_like of float32 (others are rounded to it first), finite, any shape
     book : CodeBook or its name
-        ``nf4``, ``dynamic8``, ``dynamic8_unsigned``, or one from `quantile_codebook`.
+        ``nf4``, ``dynamic8``, ``dynamic8_unsigned``, ``bitsandbytes_fp4``, ``bitsandbytes_af4``, whose codes are in the
+        order in which bitsandbytes stores them, or one from `quantile_codebook`.
     axis, block_size : int or tuple of int, optional
         What shares a scale, as for `quantize_int`: everything, each index of an axis, or each block
         of neighbours along it.
