@@ -34,7 +34,7 @@ def serves(name: str, formats: Sequence[Any], into: Format, rule: RoundingRule) 
     """Tell whether an operation on operands of some formats is computed in float64."""
     if name not in OPERATIONS or not all(map(_is_operand, formats)):
         return False
-    looked_at = rule.random_bits + (rule.mode[-2:] in ("_b", "_c")) if rule.stochastic else 0
+    looked_at = rule.random_bits if rule.stochastic else 0
     held = name == "mul" or precision(into) + looked_at + 2 <= KEPT.get(name, 53)
     return held and float_paths.loop(FLOAT64, into, rule, False) is not None
 

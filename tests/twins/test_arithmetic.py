@@ -491,6 +491,8 @@ def test_float64_gives_what_integers_do_in_mixed_formats(names, into):
         ("tf32", "stochastic_a", 32),
         ("e8m13", "stochastic", 32),
         ("float32", "stochastic_a", 27),  # all of float64's bits: 24 + 27 + 2
+        ("float32", "stochastic_b", 27),
+        ("float32", "stochastic_c", 27),
         ("float32", "stochastic_a", 24),  # and all of the 50 of a root
     ],
 )
@@ -528,8 +530,8 @@ def test_results_that_two_roundings_would_spoil_are_left_to_integers():
     assert not arithmetic_paths.serves("sqrt", (single,), rf.format("e8m48"), RoundingRule())
     assert not arithmetic_paths.serves("add", (single,) * 2, rf.format("float64"), RoundingRule())
     assert not arithmetic_paths.serves("add", (rf.format("e10m5"),) * 2, single, RoundingRule())
-    assert arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=26))
-    assert not arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=27))
+    assert arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=27))
+    assert not arithmetic_paths.serves("add", (single,) * 2, single, RoundingRule("stochastic_b", random_bits=28))
     assert arithmetic_paths.serves("mul", (single,) * 2, single, stochastic)
 
 
