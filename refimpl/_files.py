@@ -130,6 +130,28 @@ def read_checked(line: bytes) -> dict | None:
         return None
 
 
+def append(file: IO[bytes], record: dict) -> None:
+    """Append a record to an open journal, as a line that `checked_line` makes; it is on the disk when this returns."""
+    file.write(checked_line(record) + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def add_record(path: str | os.PathLike, record: dict) -> None:
+    """Append a record to a journal, beginning a line of its own where a kill has left half of one."""
+    with naming(path), open(path, "ab+") as file:
+        file.seek(max(file.tell() - 1, 0))
+        if file.read() not in (b"", b"\n"):
+            file.write(b"\n")
+        append(file, record)
+
+
+def records(path: str | os.PathLike) -> list[dict]:
+    """Return the whole and undamaged records of a journal; none where there is no file."""
+    lines = Path(path).read_bytes().split(b"\n") if Path(path).exists() else []
+    return [record for record in map(read_checked, lines) if record is not None]
+
+
 def read_arrays(path: str | os.PathLike, only: Collection[str] = ()) -> dict[str, Any]:
     """Read an npz file of whatever content, unpickling nothing; sizes are believed once the file can have them.
 

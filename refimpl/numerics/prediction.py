@@ -7,15 +7,14 @@ Policies of every quality are trained: each candidate for every operand, and mix
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
 from refimpl import _arguments as check
+from refimpl._files import add_record, records
 from refimpl.nn import checks
 from refimpl.nn.layers import Sequential
 from refimpl.nn.precision import Precision
@@ -173,7 +172,7 @@ def train_policies(
         As for `train`.
     assignments : dict of name to Assignment
     journal : path, optional
-        A file to which each result is added, a line of JSON, the moment it is there.
+        A file to which each result is added, a line of JSON with a checksum, the moment it is there.
     show : bool
         Show a bar of the policies.
 
@@ -200,18 +199,10 @@ def train_policies(
     from tqdm.auto import tqdm
 
     known = {}
-    if journal is not None and Path(journal).exists():
-        text = Path(journal).read_text()
-        if text and not text.endswith("\n"):  # the run was killed while it wrote: what follows begins anew
-            with Path(journal).open("a") as file:
-                file.write("\n")
-        for line in text.splitlines():
-            try:
-                record = json.loads(line)
-                key = record.pop("key")
-                known[key] = Trained(**record | {"test_errors": tuple(record["test_errors"])})
-            except (ValueError, TypeError, KeyError):
-                continue  # half a line
+    for record in [] if journal is None else records(journal):
+        if record.keys() == {"key", *(field.name for field in fields(Trained))}:
+            key = record.pop("key")
+            known[key] = Trained(**record | {"test_errors": tuple(record["test_errors"])})
     found = []
     for name, assignment in tqdm(assignments.items(), unit="policy", disable=not show, leave=False):
         text = f"{task.name} {task.fingerprint} {make()!r} {assignment.precision()} {assignment.metric} {training}"
@@ -219,8 +210,7 @@ def train_policies(
         if key not in known:
             known[key] = train(make, task, assignment, name=name, **training)
             if journal is not None:
-                with Path(journal).open("a") as file:
-                    file.write(json.dumps({"key": key, **asdict(known[key])}) + "\n")
+                add_record(journal, {"key": key, **asdict(known[key])})
         found.append(known[key])
     return found
 

@@ -24,7 +24,7 @@ from scipy.special import ndtr, stdtrit
 import refimpl
 from refimpl._arguments import choice
 from refimpl._display import as_html
-from refimpl._files import checked_line, read_checked
+from refimpl._files import add_record, records
 from refimpl.peppp.evaluation import paired_difference
 from refimpl.peppp.sweeping import processes
 
@@ -204,14 +204,10 @@ class Bench:
     ):
         self.quick, self.seed, self.jobs, self.progress, self.data = quick, seed, jobs, progress, data
         self._kept: dict[str, Any] = {}
-        self._cut = b""
         self._path = None if directory is None else Path(directory) / "trainings.jsonl"
-        if self._path is not None and self._path.exists():
-            written = self._path.read_bytes()
-            self._cut = b"\n" if written and not written.endswith(b"\n") else b""  # a kill left half a line
-            for record in map(read_checked, written.split(b"\n")):
-                if record and record.get("version") == refimpl.__version__ and {"case", "found"} <= record.keys():
-                    self._kept[record["case"]] = record["found"]
+        for record in [] if self._path is None else records(self._path):
+            if record.get("version") == refimpl.__version__ and {"case", "found"} <= record.keys():
+                self._kept[record["case"]] = record["found"]
 
     def seeds(self, count: int, quick: int | None = None) -> range:
         """Return so many seeds; of a quick run `quick`, if given."""
@@ -266,10 +262,7 @@ class Bench:
         self._kept[name] = json.loads(json.dumps(found))
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"case": name, "version": refimpl.__version__, "found": found}
-            with open(self._path, "ab") as file:
-                file.write(self._cut + checked_line(record) + b"\n")
-            self._cut = b""
+            add_record(self._path, {"case": name, "version": refimpl.__version__, "found": found})
 
 
 class Difference(NamedTuple):

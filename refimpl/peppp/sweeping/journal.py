@@ -14,7 +14,7 @@ from pathlib import Path
 
 import refimpl
 from refimpl._arguments import message
-from refimpl._files import checked_line, read_checked
+from refimpl._files import append, checked_line, read_checked
 
 JOURNAL = "cells.jsonl"
 
@@ -68,7 +68,7 @@ class Journal:
             text = f"journal: {said} damaged or cut short in {self.path} and not believed"
             logging.getLogger(__name__).warning(text)
         if not length:
-            self._append(self._head(settings))
+            append(self._file, self._head(settings))
 
     @classmethod
     def peek(cls, directory: str | os.PathLike, settings) -> dict[tuple[str, str, int, str], dict]:
@@ -128,14 +128,9 @@ class Journal:
         except OSError:  # a file system without locks
             return
 
-    def _append(self, record: dict) -> None:
-        self._file.write(checked_line(record) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
     def add(self, cell: dict) -> None:
         """Write a cell down, on the disk when this returns."""
-        self._append(cell)
+        append(self._file, cell)
         self.cells[self.key(cell)] = cell
 
     def close(self) -> None:
