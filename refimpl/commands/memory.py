@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from refimpl._files import writing
 from refimpl.commands.options import add_json, add_model, declare, place, positive, say_read, writable
 
 
@@ -122,7 +125,9 @@ def _draw(memory, title, path):
     from refimpl import plots
 
     try:
-        plots.memory(memory, title=title).savefig(path, dpi=150)
+        figure = plots.memory(memory, title=title)
+        with writing(path) as file:
+            figure.savefig(file, format=Path(path).suffix[1:], dpi=150)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"cannot write the picture {path} ({error}); name a .png, .pdf or .svg in a directory you can write to"

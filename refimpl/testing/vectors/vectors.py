@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from refimpl._arguments import choice, message
+from refimpl._files import writing
 from refimpl.formats import IntFormat
 from refimpl.testing.expected.behaviour import Behaviour, decode
 from refimpl.testing.expected.cases import INPUTS, case_groups, distinct
@@ -216,7 +217,9 @@ class Vectors:
     def save_npz(self, path) -> None:
         """Write arrays ``input`` and ``result`` (this one holds them in memory)."""
         x = np.concatenate(list(self.inputs()))
-        np.savez_compressed(path, input=x, result=self.results(x), about=np.array(f"{self.operation} {self.behaviour}"))
+        about = np.array(f"{self.operation} {self.behaviour}")
+        with writing(path) as file:
+            np.savez_compressed(file, input=x, result=self.results(x), about=about)
 
 
 def bits_of(x: np.ndarray) -> np.ndarray:
