@@ -1,10 +1,12 @@
 """How fast are products on matrix units, how far off are they, and what does training on them come to?
 
-    python benchmarks/units.py [--only speed error depth training identify] [--size 512] [--units NAME ...]
+    python benchmarks/units.py [--only speed step error depth training identify] [--size 512] [--units NAME ...]
                                [--seeds 5] [--journal FILE] [--json FILE]
 
 speed: nanoseconds a multiply-add of each unit for a product of size^3, on one thread and on two, beside np.matmul on
 one; samples are held to the definition first.
+step: seconds of an epoch of training on units, in the formats of `training`, beside the same policy without a unit and
+beside PEPPP's policy, medians of five in turns.
 error: products (64, k) by (k, 64) of random E4M3 numbers, k up to 8192, against the exact ones: root mean square
 error, of the root mean square of the exact product, and the largest error, of that too.
 depth: a network with k hidden units, trained in FP8 on float32's sums: loss and gradient of a batch of k images by
@@ -35,7 +37,7 @@ TRAINED = ("exact", "float32", "blackwell-fp8", "hopper-fp8-promoted", "hopper-f
 def arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ["speed", "error", "depth", "training", "identify"]
+    parts = ["speed", "step", "error", "depth", "training", "identify"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--units", nargs="+", help="of speed, those alone")
@@ -97,6 +99,34 @@ def speed(size, units=None):
         found.append({"unit": name, "ns": one, "ns on two threads": two})
         beside = f"{one:20.2f}{one / found[0]['ns']:14.0f}"
         print(f"{name:24}{beside}" + (f"{two:18.2f}{one / two:15.2f}" if len(found) > 1 else ""), flush=True)
+    return found
+
+
+def step():
+    """Time trainings on units beside those without; return records."""
+    import refimpl as rf
+
+    small, letters, usual = networks()["transformer"]
+    digits = rf.data.load("digits")
+    cases = {"transformer": (small, letters), "residual": (networks()["residual"][0], letters)}
+    cases |= {"cnn": (rf.nn.cnn, digits), "mlp": (rf.nn.mlp, digits)}
+    ways = {name: policy(name) for name in ("float32", "hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8")}
+    ways["PEPPP"] = rf.nn.presets.peppp()
+    found = []
+    print(f"\n{'an epoch':14}{'sums':22}{'seconds':>9}{'of the same without':>21}{'of PEPPP':>10}")
+    for network, (make, task) in cases.items():
+        seconds = {name: [] for name in ways}
+        for turn in range(6):
+            for name, how in ways.items():
+                start = time.perf_counter()
+                rf.nn.fit(make(), task, precision=how, seed=0, **usual | {"epochs": 1})
+                if turn:  # the first compiles
+                    seconds[name].append(time.perf_counter() - start)
+        middle = {name: statistics.median(times) for name, times in seconds.items()}
+        for name, time_of in middle.items():
+            found.append({"network": network, "sums": name, "seconds": time_of})
+            ratios = f"{time_of / middle['float32']:21.1f}{time_of / middle['PEPPP']:10.1f}"
+            print(f"{network:14}{name:22}{time_of:9.3f}{ratios}", flush=True)
     return found
 
 
@@ -325,6 +355,8 @@ def main():
     records = {}
     if "speed" in given.only:
         records["speed"] = speed(given.size, given.units)
+    if "step" in given.only:
+        records["step"] = step()
     if "error" in given.only:
         records["error"] = error()
     if "depth" in given.only:

@@ -39,7 +39,7 @@ class MatrixUnit:
     Parameters
     ----------
     operands : tuple of str
-        Names of the formats it multiplies, in any mixture.
+        Names of the formats it multiplies, in any mixture; of at most 24 significant bits, but for ``fma``.
     terms : int
         Products in a group, 1 to 1024.  A last group that is not full is filled with zeros, as libraries do.
     sum : str
@@ -144,6 +144,8 @@ class MatrixUnit:
                 _arguments.integer("MatrixUnit", name, getattr(self, name), _arguments.Interval(0, 1 << 16))
         if not isinstance(self.operands, tuple) or not self.operands or not set(self.operands) <= set(FLOATS):
             raise _arguments.wrong_value("MatrixUnit", "operands", self.operands, f"names among {', '.join(FLOATS)}")
+        narrow = self.sum == "fma" or all(FLOATS[n].mantissa_bits <= 23 for n in self.operands)
+        need("operands", "formats of at most 24 significant bits, but for fma", narrow)
         named = isinstance(self.scales, tuple) and set(self.scales) <= set(FLOATS)
         need("scales", "names of float formats, such as float8_e8m0fnu", named)
         _arguments.instance("MatrixUnit", "into", self.into, FloatFormat, "a FloatFormat")

@@ -293,6 +293,39 @@ def split(x, bits, lowest, significands, exponents, kinds):
                 significands[i], exponents[i] = significand, exponent
 
 
+@compiled
+def split_float32(x, strides, bits, lowest, significands, exponents):
+    """Do what `split` does, for float32 of any layout; return whether all are finite.
+
+    x: int32, the bits of all values, flat; strides: of the three axes in it; bits: at most 23; significands, exponents:
+    int32 (s, rows, columns), to be written.
+    """
+    number, rows, columns = significands.shape
+    finite, drop = True, np.int32(23 - bits)
+    along = columns if strides[2] == 1 else 64
+    down = 1 if strides[2] == 1 else 16  # by tiles where columns lie apart
+    for s in range(number):
+        for top in range(0, rows, down):
+            for first in range(0, columns, along):
+                last = min(first + along, columns)
+                for i in range(top, min(top + down, rows)):
+                    start = s * strides[0] + i * strides[1]
+                    into, at = significands[s, i], exponents[s, i]
+                    for j in range(first, last):
+                        word = np.int32(x[start + j * strides[2]])
+                        field = np.int32((word >> 23) & 255)
+                        finite &= field != 255
+                        normal = np.int32(field != 0)
+                        exponent = np.int32(field - 126 - normal)
+                        shift = np.int32(drop + max(np.int32(lowest - exponent), np.int32(0)))
+                        mantissa = np.int32((word & 0x7FFFFF) | (normal << 23))
+                        kept = _shifted(mantissa, min(shift, np.int32(31)))
+                        negative = np.int32(word >> 31)
+                        into[j] = np.int32((kept ^ negative) - negative)
+                        at[j] = max(exponent, np.int32(lowest)) if kept != 0 else np.int32(-126)
+    return finite
+
+
 # -- float32 arithmetic, and fused multiply-adds --------------------------------------------------------
 
 
@@ -316,7 +349,7 @@ def _halves(a, b, i, j, start, count, u):
 
 @compiled
 def aligned_products(sa, ea, sb, eb, out, u, begin, end):
-    """Add the products to rows of a stack, out, float64 (s, m, n), by groups of `terms` (k a multiple), all finite.
+    """Add the products to rows of a stack, out, float64 (s, m, n), by groups of `terms`, all finite.
 
     sa, ea: int32 (s, m, k); sb, eb: int32 (s, k, n); begin, end: of s * m rows.  u: a Unit that cuts toward zero, by
     exponents of factors, with all carries, without scales of sums, whose sums have at most 53 bits; finite products.
@@ -339,6 +372,7 @@ def aligned_products(sa, ea, sb, eb, out, u, begin, end):
             if u.promote > 0:
                 row[:] = 0.0
             for start in range(0, k, u.terms):
+                end = min(start + u.terms, k)  # zeros that would fill up a group come below all terms
                 for j in range(width):
                     e = _exponent(row[j], u)
                     cs[j] = np.int64(row[j] * _power(23 - e)) if abs(row[j]) < np.inf else np.int64(0)
@@ -348,12 +382,12 @@ def aligned_products(sa, ea, sb, eb, out, u, begin, end):
                     for j in range(width):
                         top[j] = ce[j] if u.joined < 0 else np.int32(-(1 << 30))
                         total[j] = 0
-                    for at in range(start + lane, start + u.terms, lanes):
+                    for at in range(start + lane, end, lanes):
                         e, exponents = ea[s, i, at], eb[s, at, first : first + width]
                         for j in range(width):
                             top[j] = max(top[j], np.int32(e + exponents[j]))
-                    for begins in range(start + lane, start + u.terms, lanes * at_once):
-                        ends = min(begins + lanes * at_once, start + u.terms)
+                    for begins in range(start + lane, end, lanes * at_once):
+                        ends = min(begins + lanes * at_once, end)
                         if narrow:
                             part[:] = 0
                             for at in range(begins, ends, lanes):
@@ -397,7 +431,7 @@ def aligned_products(sa, ea, sb, eb, out, u, begin, end):
                         unit_exponent = both - more
                     if abs(row[j]) < np.inf:
                         row[j] = _output_of_53_bits(total, unit_exponent, u)
-                if u.promote > 0 and ((start + u.terms) % u.promote == 0 or start + u.terms == k):
+                if u.promote > 0 and (end % u.promote == 0 or end == k):
                     for j in range(width):
                         registers[j] = np.float64(np.float32(registers[j]) + np.float32(row[j]))
                         row[j] = 0.0

@@ -189,7 +189,7 @@ def _on_unit(a: np.ndarray, b: np.ndarray, how: Accumulator, formats: tuple[Floa
     rows = a.reshape(-1, *a.shape[-2:]) if b.ndim > 2 else a.reshape(1, -1, a.shape[-1])
     columns = b.reshape(-1, *b.shape[-2:])
     y = ops.units.stacks(rows, columns, formats, how.unit, how.format)
-    return np.ldexp(y, first + second).reshape(*a.shape[:-1], b.shape[-1])
+    return _times(y, first + second).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
@@ -207,7 +207,12 @@ def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
     exponent = math.frexp(largest)[1] - fmt.maxexp
     if math.ldexp(largest, -exponent) > fmt.max:
         exponent += 1
-    return np.ldexp(x, -exponent), exponent
+    return _times(x, -exponent), exponent
+
+
+def _times(x: np.ndarray, exponent: int) -> np.ndarray:
+    """Return float32 numbers times a power of two, as `numpy.ldexp` does, faster where float32 holds the power."""
+    return x * np.float32(2.0**exponent) if abs(exponent) < 127 else np.ldexp(x, exponent)
 
 
 def _sums_of_rounded(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarray:

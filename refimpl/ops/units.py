@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate) -> np.ndarra
     chosen = accumulating("matmul", named(unit), repr(unit), accumulate)
     out = np.zeros((len(a), a.shape[1], b.shape[2]))
     if a.shape[2]:
-        _compute(np.asarray(a, np.float64), np.asarray(b, np.float64), out, chosen, formats, None, None)
+        _compute(a, b, out, chosen, formats, None, None)
     return _written(out, chosen).astype(np.float32)
 
 
@@ -152,9 +153,6 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
     if unit.flush:
         x, y = (np.where(np.abs(v) < f.smallest_normal, 0.0, v) for v, f in zip((x, y), pair, strict=True))
     record = _record(kernel, unit, pair, scale_format)
-    if fill := -x.shape[-1] % unit.terms if unit.sum == "aligned" else 0:
-        before = ((0, 0),) * (x.ndim - 2)
-        x, y = np.pad(x, (*before, (0, 0), (0, fill))), np.pad(y, (*before, (0, fill), (0, 0)))
     if unit.sum == "pairwise" and unit.terms & (unit.terms - 1) == x.shape[-1] % unit.terms == 0:
         x, y = x.astype(np.float32), y.astype(np.float32)
         _each(
@@ -163,28 +161,17 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
             lambda at, rows: kernel.pairwise_products(x[at][rows], y[at], out[at][rows], record),
         )
         return
-    a, b = (_split(v, f, unit) for v, f in zip((x, y), pair, strict=True))
     none = np.zeros((1, 0))
     scales = [_split(s, scale_format or pair[0], unit) for s in (factors or (none, none))]
-    finite = not any(part[2].any() for part in (a, b, *scales))
-    if finite and _columns_at_once(unit, x, y):
-        if unit.scales:
-            for side, (_, exponents, _), axis in zip((a, b), scales, (1, 0), strict=True):
-                side[1][:] += np.repeat(exponents, unit.block, axis=axis)
-
-        stacks = [v.reshape(-1, *v.shape[-2:]) for v in (*a[:2], *b[:2], out)]
-        if out.shape[-1] < min(out.shape[-2], kernel.COLUMNS):  # as many columns at once as there are
-            stacks = [np.ascontiguousarray(stacks[at].swapaxes(1, 2)) for at in (2, 3, 0, 1, 4)]
-        number, rows, columns = stacks[-1].shape
-        arrays.by_rows(
-            number * rows,
-            x.shape[-1] * columns,
-            lambda start, stop: kernel.aligned_products(*stacks, record, start, stop),
-        )
-        if not np.shares_memory(stacks[-1], out):
-            out[...] = stacks[-1].swapaxes(1, 2).reshape(out.shape)
+    usual = _columns_at_once(unit, x, y) and not any(kinds.any() for _, _, kinds in scales)
+    if usual and _aligned(kernel, x, y, out, unit, pair, scales, record):
         return
-
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if fill := -x.shape[-1] % unit.terms if unit.sum == "aligned" else 0:
+        before = ((0, 0),) * (x.ndim - 2)
+        x, y = np.pad(x, (*before, (0, 0), (0, fill))), np.pad(y, (*before, (0, fill), (0, 0)))
+    a, b = (_split(v, f, unit) for v, f in zip((x, y), pair, strict=True))
+    finite = not any(part[2].any() for part in (a, b, *scales))
     if finite and _sums_at_once(unit, pair, record):
         whole = [
             np.where(s == 0, 0, s << np.maximum(e - f.min_exponent, 0))
@@ -216,11 +203,54 @@ def _each(out: np.ndarray, steps: int, work) -> None:
 
 
 def _columns_at_once(unit: MatrixUnit, x, y) -> bool:
-    """Tell whether `aligned_products` computes it."""
+    """Tell whether `_aligned` computes it, if all is finite."""
     bits = max(unit.fraction_bits, *(unit.joined or (0,))) + 2 + (unit.terms + 1).bit_length()
-    small = np.abs(x).max(initial=0.0) * np.abs(y).max(initial=0.0) < 2.0 ** (unit.infinite_from or 1023)
     usual = (unit.sum, unit.cut, unit.align, unit.carry_bits) == ("aligned", "toward_zero", "factors", None)
-    return usual and unit.inner == 1 and bits <= 53 and small
+    if not usual or unit.inner != 1 or bits > 53:
+        return False
+    if unit.infinite_from is None:
+        return True
+    return math.prod(float(np.abs(v).max(initial=0.0)) for v in (x, y)) < 2.0**unit.infinite_from
+
+
+def _aligned(kernel, x, y, out, unit: MatrixUnit, pair, scales, record) -> bool:
+    """Compute matrices, or stacks of them, many columns at once; tell whether all operands were finite."""
+    a, b, c = (v.reshape(-1, *v.shape[-2:]) for v in (x, y, out))
+    shifts = scales[0][1], scales[1][1]
+    if turned := out.shape[-1] < min(out.shape[-2], kernel.COLUMNS):  # as many columns at once as there are
+        a, b, c = b.swapaxes(1, 2), a.swapaxes(1, 2), np.ascontiguousarray(c.swapaxes(1, 2))
+        pair, shifts = pair[::-1], (shifts[1].T, shifts[0].T)
+    parts = []
+    for v, fmt in zip((a, b), pair, strict=True):
+        flat, strides = _flat(v)
+        found = np.empty(v.shape, np.int32), np.empty(v.shape, np.int32)
+        if not kernel.split_float32(flat, strides, _kept(fmt, unit), fmt.min_exponent, *found):
+            return False
+        parts.append(found)
+    if unit.scales:
+        for (_, exponents), shift, axis in zip(parts, shifts, (1, 0), strict=True):
+            exponents += np.repeat(shift, unit.block, axis=axis)
+    number, rows, columns = c.shape
+    arrays.by_rows(
+        number * rows,
+        x.shape[-1] * columns,
+        lambda start, stop: kernel.aligned_products(*parts[0], *parts[1], c, record, start, stop),
+    )
+    if turned:
+        out[...] = c.swapaxes(1, 2).reshape(out.shape)
+    return True
+
+
+def _flat(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the bits of a stack of matrices as float32, flat in the order of memory, and where each axis leads."""
+    axes = sorted(range(3), key=lambda axis: -x.strides[axis])
+    bits = np.ascontiguousarray(x.transpose(axes), np.float32).reshape(-1).view(np.int32)
+    return bits, tuple(math.prod(x.shape[axis] for axis in axes[axes.index(at) + 1 :]) for at in range(3))
+
+
+def _kept(fmt: FloatFormat, unit: MatrixUnit) -> int:
+    """Return the mantissa bits of an operand that the unit keeps."""
+    return fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
 
 
 def _sums_at_once(unit: MatrixUnit, pair, record) -> bool:
@@ -240,7 +270,7 @@ def _split(x: np.ndarray, fmt: FloatFormat, unit: MatrixUnit) -> tuple[np.ndarra
     from refimpl.kernels.units import INFINITE, NAN, split
 
     found = np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int32), np.zeros(x.shape, np.int8)
-    bits = fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
+    bits = _kept(fmt, unit)
     if bits > 23:  # float64, of which only the values are used
         found[2][np.isinf(x)], found[2][np.isnan(x)] = INFINITE, NAN
     else:
@@ -250,9 +280,6 @@ def _split(x: np.ndarray, fmt: FloatFormat, unit: MatrixUnit) -> tuple[np.ndarra
 
 def _record(kernel, unit: MatrixUnit, pair, scale_format) -> Any:
     """Return the unit as kernels take it."""
-
-    def kept(fmt):
-        return fmt.mantissa_bits if unit.operand_bits is None else min(fmt.mantissa_bits, unit.operand_bits)
 
     def number(value):
         return -1 if value is None else value
@@ -279,7 +306,7 @@ def _record(kernel, unit: MatrixUnit, pair, scale_format) -> Any:
         promote=unit.promote or 0,
         block=unit.block,
         inner=unit.inner,
-        fraction=sum(map(kept, pair)),
+        fraction=sum(_kept(fmt, unit) for fmt in pair),
         scale_fraction=2 * scale_format.mantissa_bits if scale_format is not None else 0,
         lowest=sum(fmt.min_exponent for fmt in pair),
     )

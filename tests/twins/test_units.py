@@ -76,6 +76,7 @@ OWN = [
     MatrixUnit(terms=6, fraction_bits=20, halves=True, joined=(24, 22)),
     MatrixUnit(terms=6, fraction_bits=20, halves=True, joined=(10, 30), reach=8, cut="ties_to_even", minus_zero=True),
     MatrixUnit(terms=3, joined=(12, 12), align="products", infinite_from=4),
+    MatrixUnit(terms=4, infinite_from=0),
     MatrixUnit(terms=8, into=FP22, promote=16, rounding="ties_to_even"),
     MatrixUnit(terms=4, into=rf.format("float16"), rounding="ties_to_even", minus_zero=True),
     MatrixUnit(terms=4, into=rf.format("bfloat16"), operand_bits=3),
@@ -206,6 +207,24 @@ def test_a_product_is_the_same_by_rows_and_by_columns_with_all_bits_set(name):
         assert same(rf.matmul(a[:4], b, fmt, unit=name), whole[:4])
 
 
+@pytest.mark.parametrize("name", ["hopper-fp8", "hopper-fp8-promoted", "blackwell-f16", "cdna3-fp8", "hopper-tf32"])
+@pytest.mark.parametrize("shape", [(5, 36, 3), (3, 9, 150), (40, 131, 2)])
+def test_a_stack_s_products_do_not_depend_on_how_it_lies_in_memory(name, shape):
+    """As of convolutions: odd depths, windows turned round, of any codes; by the definition."""
+    (m, k, n), fmt = shape, rf.format(unit(name).operands[0])
+    rng = np.random.default_rng(k)
+    for kind in ("around one", "all codes"):
+        a, b = (values(fmt, (2, *sides), rng, kind).astype(np.float32) for sides in ((m, k), (k, n)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("refimpl.ops.definitions.elements_left", 10**9)
+            defined = rf.matmul(a[1, :4], b[1][:, :4], fmt, unit=name)
+        turned = [np.ascontiguousarray(v.swapaxes(1, 2)).swapaxes(1, 2) for v in (a, b)]
+        apart = [np.repeat(v, 2, axis=0)[::2] for v in (a, b)]
+        for left, right in ((a, b), turned, (a, turned[1]), apart):
+            found = operation.stacks(left, right, (fmt, fmt), name, "float32")
+            assert same(np.ascontiguousarray(found[1, :4, :4]), defined)
+
+
 def test_a_sum_does_not_depend_on_how_its_rows_are_divided_among_threads(monkeypatch):
     rng = np.random.default_rng(1)
     a, b = (values("float16", shape, rng, "around one") for shape in ((64, 96), (96, 70)))
@@ -262,6 +281,7 @@ def test_scales_of_another_shape_are_refused():
         {"inner": 2},
         {"operands": ()},
         {"operands": ("fp8",)},
+        {"operands": ("float64",)},
         {"scales": ("e8m0",), "block": 16},
         {"flush": "yes"},
         {"halves": 1},
