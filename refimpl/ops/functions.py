@@ -82,31 +82,38 @@ def _tanh(x) -> Pair:
     )
 
 
+def _turns(x):
+    """Return |x| modulo 2, exact: as np.fmod, which takes the longer the larger x is."""
+    return abs(x) - 2 * np.floor(abs(x) / 2)
+
+
 def _sinpi(x) -> Pair:
-    turns = np.fmod(abs(x), 2.0)
+    turns = _turns(x)
     r = np.where(turns > 1, turns - 1, turns)
-    exact = np.fmod(turns, 0.5) == 0
+    exact = 2 * turns == np.rint(2 * turns)
     sine = np.sin(PI * np.minimum(r, 1 - r))
     h = np.copysign(np.where(exact, np.round(sine), sine), x)  # a zero has the sign of x
     return np.where((turns > 1) & (turns != 2), -h, h), None, exact
 
 
 def _cospi(x) -> Pair:
-    turns = np.fmod(abs(x), 2.0)
+    turns = _turns(x)
     turns = np.minimum(turns, 2 - turns)
     small = turns < SMALL
-    exact = np.fmod(turns, 0.5) == 0
+    exact = 2 * turns == np.rint(2 * turns)
     h = np.where(exact, 1 - 2 * turns, np.where(small, 1.0, np.sin(PI * (0.5 - turns))))
     return h, np.where(small & ~exact, -2 * np.sin(PI / 2 * turns) ** 2, 0.0), exact
 
 
 def _tanpi(x) -> Pair:
-    turns = np.fmod(abs(x), 1.0)
+    turns = _turns(x)
+    odd = turns >= 1
+    turns = np.where(odd, turns - 1, turns)
     r = np.minimum(turns, 1 - turns)
-    exact = (np.fmod(turns, 0.25) == 0) & (r != 0.5)
+    exact = (4 * turns == np.rint(4 * turns)) & (r != 0.5)
     h = np.where(r > 0.25, 1 / np.tan(PI * (0.5 - r)), np.tan(PI * r))
     h = np.where(exact, np.round(h), h)
-    uneven = (np.fmod(abs(x), 2.0) >= 1) & (r == 0)  # a zero at an odd integer has the sign that x has not
+    uneven = odd & (r == 0)  # a zero at an odd integer has the sign that x has not
     return np.copysign(1.0, x) * np.where((turns > 0.5) | uneven, -h, h), None, exact
 
 
