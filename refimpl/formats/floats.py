@@ -65,7 +65,7 @@ class FloatFormat(NumberFormat):
     ----------
     exponent_bits : int
         0 to 16.  With 0 every value is subnormal, that is, fixed point.  Above 11 some values lie
-        beyond float64: `refimpl.decode` refuses their codes, `refimpl.spec` knows them exactly.
+        beyond float64: `refimpl.decode` gives them as fractions, `refimpl.codes` computes with them.
     mantissa_bits : int
         0 to 52, the stored ones: the hidden bit is not counted.
     bias : int, optional

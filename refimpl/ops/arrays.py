@@ -133,6 +133,8 @@ def alike(caller: str, result: np.ndarray, like) -> Any:
     if like is None:
         return result
     name, found = str(like.dtype).removeprefix("torch."), result
+    if result.dtype == object:
+        raise ValueError(_arguments.message(caller, "like", name, "None where values lie beyond float64"))
     tensor: Any = None
     if _arguments.is_tensor(like):
         import torch

@@ -155,7 +155,7 @@ def encode(
 
 @arrays.answers_like
 def decode(
-    codes, fmt: Number, *, dtype: DTypeLike = np.float64, out: np.ndarray | None = None, like=None
+    codes, fmt: Number, *, dtype: DTypeLike | None = None, out: np.ndarray | None = None, like=None
 ) -> np.ndarray:
     """Return the values of codes.
 
@@ -164,7 +164,8 @@ def decode(
     codes : array_like of integers from 0 to 2^fmt.bits - 1, any shape
     fmt : FloatFormat, PositFormat or its name
     dtype : float16, float32 or float64; or object
-        With object values are Python's floats, and exact fractions where float64 does not hold them.
+        By default float64, and object where a value lies beyond it, which happens in formats that reach beyond it
+        alone: then values are Python's floats, and exact fractions where float64 does not hold them.
     out : ndarray, optional
         Of shape and dtype of the result, C-contiguous, with memory of its own; not for object.
     like : ndarray or tensor of PyTorch, optional
@@ -179,8 +180,8 @@ def decode(
     Raises
     ------
     TypeError, ValueError
-        For codes that are not integers, out of range, or (in float64) of a value that float64 cannot
-        hold; the first is named.
+        For codes that are not integers, out of range, or (in float64, where it is asked for) of a value that
+        float64 cannot hold; the first is named.
 
     Examples
     --------
@@ -188,11 +189,13 @@ def decode(
     [0.001953125, 448.0, nan]
     >>> decode([0x40, 0x80, 0xFF], "posit8_2").tolist()
     [1.0, nan, -5.960464477539063e-08]
-    >>> decode([0x8000, 0xFFFD], "binary16p1ue", dtype=object)[1].numerator.bit_length()
-    32766
+    >>> one, large = decode([0x8000, 0xFFFD], "binary16p1ue")
+    >>> one, large == Fraction(2) ** 32765
+    (1.0, True)
     """
     of = float_format("decode", fmt)
     codes = arrays.codes("decode", "codes", codes, of.name, 1 << of.bits)
+    given, dtype = dtype, np.float64 if dtype is None else dtype
     if dtype is object and out is None:
         return _exactly(codes, of)
     dtype = arrays.dtype("decode", dtype)
@@ -201,7 +204,11 @@ def decode(
         arrays.own("decode", out, codes, "codes")
     use = kernels(codes.size)
     if isinstance(of, FloatFormat) and not of.fits_float64 and dtype == np.float64:
-        _refuse_beyond_float64(use, codes, of)
+        beyond = _beyond_float64(use, codes, of)
+        if beyond and given is None and out is None:
+            return _exactly(codes, of)
+        if beyond:
+            raise ValueError(beyond)
     if out is None:
         out = np.empty(codes.shape, dtype)
     decode_all(use, codes, out.reshape(-1), of)
@@ -224,7 +231,7 @@ def values(fmt: Number) -> np.ndarray:
     of = float_format("values", fmt)
     if of.bits > 16:
         raise ValueError(f"values: fmt is {of}, of {of.bits} bits; allowed is at most 16; decode the codes you need")
-    every = decode(np.arange(1 << of.bits, dtype=np.uint16), of)
+    every = decode(np.arange(1 << of.bits, dtype=np.uint16), of, dtype=np.float64)
     return np.unique(every[np.isfinite(every)]) + 0.0  # and no minus zero
 
 
@@ -259,7 +266,8 @@ def _exactly(codes: np.ndarray, fmt) -> np.ndarray:
     return out
 
 
-def _refuse_beyond_float64(use, codes, fmt) -> None:
+def _beyond_float64(use, codes, fmt) -> str:
+    """Return what is wrong where float64 does not hold the values of codes, else nothing."""
     kernel, record = kernel_of(fmt, use)
     for part, piece in arrays.chunks(codes):
         first = kernel.first_beyond(piece, record, _fields("float64", use))
@@ -267,4 +275,5 @@ def _refuse_beyond_float64(use, codes, fmt) -> None:
             where = arrays.place("codes", part.start + first, codes.shape)
             hint = "dtype=object gives exact fractions, refimpl.codes computes with codes"
             allowed = f"a code of {fmt.name} whose value float64 holds"
-            raise ValueError(_arguments.message("decode", where, str(piece[first]), allowed, hint))
+            return _arguments.message("decode", where, str(piece[first]), allowed, hint)
+    return ""

@@ -93,7 +93,7 @@ def number_line(formats, *, limit: float | None = None, ax=None):
     ax = axes(ax, size=(8, 0.8 + 0.5 * len(formats)))
     limit = min(fmt.max for fmt in formats) if limit is None else _limit("number_line", limit)
     for row, fmt in enumerate(formats):
-        values = decode(np.arange(1 << fmt.bits), fmt)
+        values = decode(np.arange(1 << fmt.bits), fmt, dtype=np.float64)
         values = np.unique(values[(values >= 0) & (values <= limit)])
         ax.vlines(values, row - 0.3, row + 0.3, color=_COLORS[row % 5], lw=0.9)
         ax.plot([0, limit], [row, row], color=ink(0.4), lw=0.6, zorder=0)

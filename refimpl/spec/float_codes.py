@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from refimpl.formats import FloatFormat
+from refimpl.spec import moved
 
 RANDOM_BITS = 32  # width of the random integers that "stochastic" rounding consumes
 
@@ -156,37 +157,12 @@ def project(
         if code == 0 or (code <= fmt.max_code and (fmt.signed or not value.negative)):
             return code and code | sign
     extended = fmt.infinity_code is not None
-    match saturate(value.negative, infinite, fmt.signed, extended, rounding, overflow):
+    match moved.saturate(value.negative, infinite, fmt.signed, extended, rounding, overflow):
         case "nan":
             return nan
         case "infinity":
             return sign | fmt.max_code + 1
     return 0 if value.negative and not fmt.signed else sign | fmt.max_code
-
-
-def saturate(negative: bool, infinite: bool, signed: bool, extended: bool, rounding: str, overflow: str) -> str:
-    """Return what P3109's Saturate makes of a value below Mlo, above Mhi or infinite: limit, infinity or nan.
-
-    The rules are those of interim report 4.0, in its order, where "overflow" is called SatNone; the letters
-    are those of its list.  Drafts of July 2026, after 4.0, change this function: there (f) is gone, and what
-    is not said by (g) and (h) is NaN in a finite format.  They change two rows of `refimpl.spec.functions`, too:
-    atan2(y < 0, -inf) is -pi, and the poles of tan are infinite, by the sign of the sine.
-    """
-    if overflow == "saturate":
-        return "limit"
-    if overflow == "propagate":
-        return "infinity" if infinite and extended and (signed or not negative) else "limit"
-    if infinite:
-        if not negative:
-            return "infinity" if extended else "limit"  # (a), (b)
-        return "nan" if not signed else "infinity" if extended else "limit"  # (c) to (e)
-    if rounding == "to_odd" and not signed and extended and not negative:
-        return "limit"  # (f)
-    if rounding in ("toward_zero", "toward_positive" if negative else "toward_negative"):
-        return "limit"  # (g), (h)
-    if negative and not signed:
-        return "nan"  # (j)
-    return "infinity" if extended else "limit"  # (i), (k) to (m)
 
 
 def round_to_precision(

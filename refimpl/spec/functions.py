@@ -32,7 +32,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import wraps
 
-from refimpl.spec import enclosures, float_codes  # noqa: F401  (float_codes for examples)
+from refimpl.spec import enclosures, float_codes, moved  # noqa: F401  (float_codes for examples)
 from refimpl.spec.arithmetic import NAN, ROOT_BITS
 from refimpl.spec.enclosures import Enclosure, add, div, mul, neg, of, scale, sub
 from refimpl.spec.float_codes import Value, floor_log2
@@ -41,7 +41,6 @@ from refimpl.spec.to_odd import LARGEST, beside, beyond, decided, exactly, power
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {}
 OPERANDS: dict[str, int] = {}
-POLES = ("rsqrt", "tanpi")  # infinite at finite operands in IEEE 754, NaN in P3109
 
 
 def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = False):
@@ -68,8 +67,10 @@ def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = 
                 result = result._replace(negative=result.negative != x.negative)
             else:
                 result = function(signed(x))
-            pole = family == "p3109" and name in POLES and result.kind == "infinite"
-            return NAN if pole or result.kind == "nan" else result
+            if family == "p3109" and result.kind == "infinite":  # at a finite operand
+                pole = name == "rsqrt" or (name == "tanpi" and not moved.tangent_has_poles())
+                return NAN if pole else result
+            return NAN if result.kind == "nan" else result
 
         FUNCTIONS[name], OPERANDS[name] = of_value, 1
         return of_value

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
-from refimpl.spec import enclosures
+from refimpl.spec import enclosures, moved
 from refimpl.spec.arithmetic import NAN, ROOT_BITS
 from refimpl.spec.enclosures import Enclosure, div, mul, of, sub
 from refimpl.spec.float_codes import Value
@@ -62,7 +62,7 @@ def _angle(y: Value, x: Value, family: Family, half_turn: Callable[[int], Enclos
         if y_rank == x_rank != 1:
             return NAN
         if x_rank == 2 and x.negative:
-            return parts(Fraction(1))._replace(negative=False)
+            return parts(Fraction(1))._replace(negative=moved.angle_is_negative(y.negative))
     if y_rank == x_rank == 2:
         return parts(Fraction(3 if x.negative else 1, 4))
     if x_rank == 2 or y_rank == 0:  # on the axis of x

@@ -4,8 +4,7 @@ Values are extended reals: zero has no sign, NaN neither.  A value operation dec
 an operation on values and projects once (`refimpl.spec.operations` with ``p3109=True``); here stand the names of
 all of them, and what there is besides: predicates, classes, queries of formats, blocks, kappa.
 
-*Source*: IEEE P3109 interim report 4.0.  What it changed again afterwards is in one place, `saturate` of
-`refimpl.spec.float_codes`, but for two points of elementary functions, which are in `refimpl.spec.functions`.
+*Source*: IEEE P3109 interim report 4.0.  What changed again afterwards is in one place, `refimpl.spec.moved`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import refimpl as rf
+from refimpl.spec import moved, operations
 from refimpl.spec.float_codes import Value, decode, encode, project
 
 MODES = {
@@ -397,3 +398,53 @@ def test_random_integers_are_given_to_each_projected_element():  # 12, by operat
 def test_misuse_is_refused_in_a_line(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call(rf.p3109)
+
+
+def test_what_changed_after_4_0_stands_in_one_place(monkeypatch):
+    """With the drafts' rules in `refimpl.spec.moved` definitions are the drafts', and change nowhere else."""
+    modes = ("ties_to_even", "toward_zero", "toward_positive", "toward_negative", "to_odd")
+    formats = [rf.format(f"binary5p2{name}") for name in ("se", "sf", "ue", "uf")]
+    values = [
+        Value(kind, sign, Fraction(10**6) * (kind == "finite"))
+        for kind in ("finite", "infinite")
+        for sign in (False, True)
+    ]
+
+    def everything():
+        found = {
+            (fmt.name, value.kind, value.negative, mode): decode(project(value, fmt, mode, "overflow"), fmt)
+            for fmt in formats for value in values for mode in modes
+        }  # fmt: skip
+        half, minus = Value("finite", False, Fraction(1, 2)), Value("finite", True, Fraction(1))
+        found["tanpi"] = operations.exact("tanpi", (half,), p3109=True)
+        found["rsqrt"] = operations.exact("rsqrt", (operations.ZERO,), p3109=True)
+        for y in (half, minus, operations.ZERO):
+            found["atan2pi", y] = operations.exact("atan2pi", (y, Value("infinite", True)), p3109=True)
+        return found
+
+    before = everything()
+    as_it_was = moved.saturate
+
+    def drafts(negative, infinite, signed, extended, rounding, overflow):
+        if overflow == "overflow" and not extended:
+            toward = ("toward_zero", "toward_positive" if negative else "toward_negative")
+            return "limit" if not infinite and rounding in toward else "nan"
+        if rounding == "to_odd" and not infinite and not negative:
+            rounding = "ties_to_even"
+        return as_it_was(negative, infinite, signed, extended, rounding, overflow)
+
+    monkeypatch.setattr(moved, "saturate", drafts)
+    monkeypatch.setattr(moved, "tangent_has_poles", lambda: True)
+    monkeypatch.setattr(moved, "angle_is_negative", lambda below: below)
+    after = everything()
+    changed = {key for key, value in after.items() if value != before[key]}
+    nans = {(f"binary5p2{s}f", "infinite", sign, m) for s in "su" for sign in (0, 1) for m in modes}
+    nans |= {("binary5p2sf", "finite", sign, m) for sign in (0, 1) for m in ("ties_to_even", "to_odd")}
+    nans |= {("binary5p2sf", "finite", 0, "toward_positive"), ("binary5p2sf", "finite", 1, "toward_negative")}
+    nans |= {("binary5p2uf", "finite", 0, m) for m in ("ties_to_even", "to_odd", "toward_positive")}
+    nans -= {("binary5p2uf", "infinite", 1, m) for m in modes}  # NaN already
+    minus = Value("finite", True, Fraction(1))
+    assert changed == nans | {("binary5p2ue", "finite", 0, "to_odd"), "tanpi", ("atan2pi", minus)}
+    assert all(after[key].kind == "nan" for key in nans)
+    assert after["tanpi"] == Value("infinite", False) and after["atan2pi", minus] == minus
+    assert after["binary5p2ue", "finite", 0, "to_odd"] == Value("infinite", False)
