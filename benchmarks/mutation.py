@@ -77,6 +77,8 @@ ARRAYS = (
     "tests/test_functions.py",
     "tests/paper/test_functions.py",
     "tests/exhaustive/test_p3109_facts.py",
+    "tests/peers/test_functions.py",
+    "tests/peers/test_operations.py",
 )
 PEPPP = (
     "tests/laws/test_frontier.py",

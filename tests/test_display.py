@@ -80,6 +80,11 @@ def test_the_table_of_an_estimate_is_its_frontier():
     assert rows[2][6] == "recommended"
 
 
+def test_the_band_of_an_estimate_without_one_is_left_empty():
+    head, *rows = cells(Estimate(["a", "b"], [1, 2], [0.4, 0.2], [np.nan, 0.3], [1])._repr_html_())
+    assert [head[3:5], *(row[3:5] for row in rows)] == [["band from", "to"], ["", ""], ["", ""]]
+
+
 def test_a_large_matrix_is_shown_by_its_corner_and_a_small_one_whole():
     values = np.arange(100).reshape(10, 10) / 100
     rows, columns = [f"task {i}" for i in range(10)], [f"c{i}" for i in range(10)]

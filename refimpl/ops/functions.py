@@ -340,7 +340,7 @@ def _at_specials(name: str, x, h, c, e, p3109: bool) -> None:
         return
     for value in (0.0, -0.0, np.inf, -np.inf, np.nan):
         here = np.isnan(x) if np.isnan(value) else (x == value) & (np.signbit(x) == np.signbit(value))
-        exact = spec.exact(name, (from_float(0.0 if p3109 and value == 0 else value),), p3109=p3109)
+        exact = spec.exact(name, (from_float(value),), p3109=p3109)
         h[here], c[here] = to_float(exact), 0.0
         rational = exact.kind != "finite" or from_float(to_float(exact)) == exact
         e[here] = 0.0 if rational else abs(to_float(exact)) * 2.0**-50

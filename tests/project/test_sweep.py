@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -439,6 +440,28 @@ def test_a_plan_counts_cells_and_memory_and_writes_nothing(tmp_path, uninterrupt
     assert (plan.cells, plan.trained) == (6, 3)
     assert (place / "cells.jsonl").read_bytes() == before
     assert plan.seconds > 0
+
+
+def test_a_plan_reckons_with_so_many_seconds_an_image_and_some_for_each_cell(tmp_path, monkeypatch):
+    clock, each, start = [0.0], 0.0005, 0.05
+
+    def trained(task, configuration, how):
+        clock[0] += start + each * (how.epochs * len(task.train_labels) + len(task.test_labels) / 3)
+
+    monkeypatch.setattr("refimpl.peppp.sweeping.plan.train_cell", trained)
+    monkeypatch.setattr("refimpl.peppp.sweeping.plan.time.perf_counter", lambda: clock[0])
+    plan = plan_sweep(TASKS[:1], FORMATS, tmp_path, settings=SETTINGS)
+    images = SETTINGS.epochs * len(DIGITS.train_labels) + len(DIGITS.test_labels) / 3
+    assert plan.seconds == pytest.approx(len(FORMATS) * (start + each * images))
+
+
+def test_what_the_training_error_fell_in_the_last_quarter_of_the_epochs_is_kept(monkeypatch):
+    history = [{"error": error} for error in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.2, 0.1)]
+    done = SimpleNamespace(history=history, test_error=0.3, seconds=1.0, diverged=False)
+    monkeypatch.setattr("refimpl.peppp.sweeping.cell.nn.fit", lambda *arguments, **settings: done)
+    assert train_cell("digits", FORMATS[0], SETTINGS)["fall"] == pytest.approx(0.4 - 0.1)
+    del history[1:]
+    assert train_cell("digits", FORMATS[0], SETTINGS)["fall"] == 0
 
 
 def test_a_dry_run_says_what_it_would_do(tmp_path, capsys):
