@@ -18,7 +18,8 @@ INF, NAN = np.inf, np.nan
         ("log", (-0.0,), -INF),
         ("log1p", (-0.0,), -0.0),
         ("expm1", (-0.0,), -0.0),
-        ("rsqrt", (-0.0,), INF),
+        ("rsqrt", (-0.0,), -INF),  # MPFR's rec_sqrt differs, as its manual says
+        ("rsqrt", (0.0,), INF),
         ("atanh", (-1.0,), -INF),
         ("tan", (-0.0,), -0.0),
         ("sinpi", (-3.0,), -0.0),

@@ -31,6 +31,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import wraps
+from typing import Literal
 
 from refimpl.spec import enclosures, float_codes, moved  # noqa: F401  (float_codes for examples)
 from refimpl.spec.arithmetic import NAN, ROOT_BITS
@@ -43,11 +44,11 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {}
 OPERANDS: dict[str, int] = {}
 
 
-def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = False):
+def unary(below: Value | None, zero: Value | Literal["pole"] | None, above: Value, *, odd: bool = False):
     """Make a function of Values of one on finite numbers other than 0.
 
-    below, zero, above: the values at -inf, 0 and +inf.  None: -inf mirrors +inf, zeros stay what they are.
-    An odd function is given positive numbers alone.
+    below, zero, above: the values at -inf, 0 and +inf.  None: -inf mirrors +inf, zeros stay what they are;
+    "pole": a zero becomes the infinity of its sign. An odd function is given positive numbers alone.
     """
 
     def make(function: Callable[[Fraction], Value]) -> Callable[..., Value]:
@@ -61,7 +62,7 @@ def unary(below: Value | None, zero: Value | None, above: Value, *, odd: bool = 
                 result = above._replace(negative=not above.negative) if x.negative and below is None else above
                 return below if x.negative and below is not None else result
             if x.magnitude == 0:
-                result = x if zero is None else zero
+                result = x if zero is None else Value("infinite", x.negative) if isinstance(zero, str) else zero
             elif odd:
                 result = function(x.magnitude)
                 result = result._replace(negative=result.negative != x.negative)
@@ -365,9 +366,9 @@ def atanpi(x: Fraction) -> Value:
     return beside(HALF, False) if tiny(1 / x) else decided(lambda bits: div(_atan(x, bits), enclosures.pi(bits), bits))
 
 
-@unary(NAN, INFINITY, ZERO)
+@unary(NAN, "pole", ZERO)
 def rsqrt(x: Fraction) -> Value:
-    """Return 1 / sqrt(x)."""
+    """Return 1 / sqrt(x); of -0, whose root is -0, -inf."""
     return NAN if x < 0 else root(1 / x)
 
 
