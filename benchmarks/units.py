@@ -4,7 +4,8 @@
                                [--seeds 5] [--journal FILE] [--json FILE]
 
 speed: nanoseconds a multiply-add of each unit for a product of size^3, on one thread and on two, beside np.matmul on
-one; samples are held to the definition first.
+one; samples are held to the definition first.  Then one instruction of Hopper, (64, 32) by (32, 256) of E4M3, by our
+kernel, by our definition, and by the public model MMA-Sim where it is installed (`pip install mmasim`).
 step: seconds of an epoch of training on units, in the formats of `training`, beside the same policy without a unit and
 beside PEPPP's policy, medians of five in turns.
 error: products (64, k) by (k, 64) of random E4M3 numbers, k up to 8192, against the exact ones: root mean square
@@ -99,6 +100,46 @@ def speed(size, units=None):
         found.append({"unit": name, "ns": one, "ns on two threads": two})
         beside = f"{one:20.2f}{one / found[0]['ns']:14.0f}"
         print(f"{name:24}{beside}" + (f"{two:18.2f}{one / two:15.2f}" if len(found) > 1 else ""), flush=True)
+    return found
+
+
+def instruction():
+    """Time one instruction by kernel, definition and the public model, on one thread; return records."""
+    import numba
+    import numpy as np
+
+    import refimpl as rf
+    from refimpl.ops import definitions
+
+    numba.config.NUMBA_NUM_THREADS = 1
+    a, b = operands(np.random.default_rng(0), "float8_e4m3fn", (64, 32), (32, 256))
+    ways = {"refimpl": (lambda: rf.matmul(a, b, "float8_e4m3fn", unit="hopper-fp8"), b)}
+    few = np.ascontiguousarray(b[:, :1])
+    ways["refimpl.spec"] = (lambda: rf.matmul(a, few, "float8_e4m3fn", unit="hopper-fp8"), few)
+    try:
+        import torch
+        from mmasim.nv_ptx.sim import WGMMA
+    except (ImportError, RuntimeError, OSError):  # it compiles itself on import
+        print("the public model, MMA-Sim, is not here, or does not compile: pip install mmasim ninja")
+    else:
+        torch.set_num_threads(1)
+        model = WGMMA("Hopper", "m64n256k32.f32.e4m3.e4m3")
+        given = (*(torch.from_numpy(v).to(torch.float8_e4m3fn) for v in (a, b)), torch.zeros(64, 256))
+        ways["MMA-Sim"] = (lambda: model(*given), b)
+    seconds = {name: [] for name in ways}
+    for turn in range(20):
+        for name, (call, _) in ways.items():
+            definitions.elements_left = 10**9 if name == "refimpl.spec" else 0
+            start = time.perf_counter()
+            call()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    found = []
+    print(f"\n{'one instruction':24}{'ns a multiply-add':>20}{'times as long':>15}")
+    for name, (_, right) in ways.items():
+        ns = 1e9 * statistics.median(seconds[name]) / (64 * right.size)
+        found.append({"unit": f"hopper-fp8 by {name}", "ns": ns})
+        print(f"{name:24}{ns:20.2f}{ns / found[0]['ns']:15.0f}")
     return found
 
 
@@ -354,7 +395,7 @@ def main():
     given = arguments()
     records = {}
     if "speed" in given.only:
-        records["speed"] = speed(given.size, given.units)
+        records["speed"] = speed(given.size, given.units) + instruction()
     if "step" in given.only:
         records["step"] = step()
     if "error" in given.only:
