@@ -215,6 +215,7 @@ def quantize_scaled(
     block_size: Axes = None,
     scale=None,
     scale_format: ScaleFormat = "float32",
+    quotient: Literal["exact", "float32"] = "exact",
     rounding: RoundingMode = "ties_to_even",
     random_bits: int | None = None,
     seed: int | None = None,
@@ -235,6 +236,9 @@ def quantize_scaled(
         Values of `scale_format` above zero instead of scales from the values.
     scale_format : str
         ``float32``, ``float16`` or ``bfloat16``.
+    quotient : str
+        Of elements and scales: ``exact``, rounded once, or ``float32``, divided in float32 and rounded again, as
+        PyTorch and torchao do.
     rounding, random_bits, seed, stream, random
         Of the elements, as for `quantize`; element i in C order of x takes random word i.
 
@@ -252,8 +256,7 @@ def quantize_scaled(
 
     Notes
     -----
-    Every element is the exact quotient rounded once; those beyond the largest saturate.  Others divide in float32 and
-    round again, or multiply by a reciprocal: with scales that are powers of two that is the same.
+    Elements beyond the largest saturate.  With scales that are powers of two both quotients are the same.
     *Source*: `refimpl.spec.blocks`.
 
     Examples
@@ -265,6 +268,7 @@ def quantize_scaled(
     caller = "quantize_scaled"
     to = _element(caller, fmt)
     _arguments.choice(caller, "scale_format", scale_format, get_args(ScaleFormat))
+    _arguments.choice(caller, "quotient", quotient, ("exact", "float32"))
     of = format_of(scale_format)
     x = _floats(caller, _arguments.finite(caller, "x", arrays.real(caller, "x", x)))
     drawn: dict[str, Any] = {"random_bits": random_bits, "seed": seed, "stream": stream, "random": random}
@@ -287,7 +291,13 @@ def quantize_scaled(
         how = *two_levels, rule.for_kernels(use), layout.words(rule)
         use.blocks.encode_two_levels(rows, codes, scales, source, record, *how)
     dtype = np.float16 if scale_format == "float16" else np.float32
-    return ScaledCodes(layout.elements(codes), layout.scales(decode(scales, of, dtype=dtype)))
+    found = layout.elements(codes)
+    if quotient == "float32":
+        wide = np.broadcast_to(decode(scales, of, dtype=np.float32)[:, None], rows.shape)
+        with np.errstate(all="ignore"):
+            ratio = quantize(x, "float32").astype(np.float32) / layout.elements(wide)
+        found = encode(ratio, to, rounding=rounding, overflow="saturate", **drawn)
+    return ScaledCodes(found, layout.scales(decode(scales, of, dtype=dtype)))
 
 
 def decode_scaled(

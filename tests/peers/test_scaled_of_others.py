@@ -27,10 +27,40 @@ def test_tiles_of_fp8_with_scales_that_are_powers_of_two_are_those_of_pytorch(ti
     assert (back == theirs.float().numpy() * wide).all()
 
 
-def test_float32_scales_are_the_quotients_of_pytorch():
-    x = normal(16, 64)
-    theirs = torch.from_numpy(x).abs().amax(1) / 448
-    assert (rf.quantize_scaled(x, FP8, axis=0)[1][:, 0] == theirs.numpy()).all()
+SHARING = {  # what shares a scale, and the shape of that
+    "tensor": ({}, (256, 384)),
+    "rows": ({"axis": 0}, (1, 384)),
+    "columns": ({"axis": 1}, (256, 1)),
+    "tiles of 1 x 128": ({"block_size": (1, 128)}, (1, 128)),
+    "tiles of 128 x 128": ({"block_size": (128, 128)}, (128, 128)),
+}
+
+
+@pytest.mark.parametrize("scales", [torch.float32, torch.float16])
+@pytest.mark.parametrize("fmt", [FP8, torch.float8_e5m2])
+@pytest.mark.parametrize("shared", SHARING)
+def test_values_under_scales_of_their_own_are_those_of_pytorch_s_eager_code(shared, fmt, scales):
+    how, (rows, columns) = dict(SHARING[shared][0]), SHARING[shared][1]
+    x = normal(256, 384) * np.exp2(np.arange(256, dtype=np.float32) % 13)[:, None]
+    tiles = torch.from_numpy(x).reshape(256 // rows, rows, 384 // columns, columns)
+    largest = tiles.abs().amax(dim=(1, 3))
+    scale = largest / torch.finfo(fmt).max  # in float32: rounded as often as the exact quotient
+    if scales == torch.float16:
+        scale = torch.from_numpy((largest.double() / torch.finfo(fmt).max).numpy().astype(np.float16))
+    wide = scale.float()[:, None, :, None]
+    theirs = (tiles / wide).clamp(-torch.finfo(fmt).max, torch.finfo(fmt).max).to(fmt)
+    back = (theirs.float() * wide).reshape(x.shape).numpy()
+    theirs = theirs.reshape(x.shape).view(torch.uint8).numpy()
+    how |= {"scale_format": str(scales).removeprefix("torch."), "quotient": "float32"}
+    codes, got = rf.quantize_scaled(x, fmt, **how)
+    assert got.dtype == scale.numpy().dtype and (got.ravel() == scale.numpy().ravel()).all()
+    same = {key: value for key, value in how.items() if key in ("axis", "block_size")}
+    assert (codes == theirs).all() and (rf.decode_scaled(codes, got, fmt, **same) == back).all()
+    assert (rf.quantize_scaled(x, fmt, scale=got, **how)[0] == theirs).all()
+    once = rf.quantize_scaled(x, fmt, scale=got, **how | {"quotient": "exact"})[0]  # others at ties of float32 alone
+    quotients, other = (tiles / wide).reshape(x.shape).numpy(), once != theirs
+    ends = [rf.decode(c[other], fmt) for c in (once, theirs)]
+    assert other.sum() < 20 and (quotients[other] == (ends[0] + ends[1]) / 2).all()
 
 
 @pytest.mark.parametrize("tensor", [1.0, 2.0**-9])
