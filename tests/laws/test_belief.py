@@ -189,6 +189,22 @@ def test_bands_are_as_wide_as_heavier_tails_demand():
     assert width < NORMAL_90 - 0.1
 
 
+def test_a_row_left_out_is_measured_by_its_first_training_and_judged_by_all_the_others():
+    draws = np.random.default_rng(0).uniform(size=(3, 6, 4))
+
+    def choose(rows, row, there):
+        return sequential.by_variance(rows, 2, memory=np.arange(4), weights=np.ones(4), allowed=there)
+
+    parts = list(learn_prior(draws[0]).left_out)
+    for several in (draws, draws[:2], draws[:1]):
+        rehearsed = rehearse(parts, several, choose)
+        assert sorted(left.row for left in rehearsed) == list(range(6))
+        for left in rehearsed:
+            others = several[1:, left.row] if len(several) > 1 else several[:, left.row]
+            assert np.array_equal(left.true, others) and len(left.measured) == 2
+            assert np.array_equal(left.after.mean[left.measured], draws[0, left.row, left.measured])
+
+
 def test_a_band_is_the_quantile_of_unmeasured_residuals_and_nothing_where_all_is_certain_and_right():
     after = Belief(np.array([0.5, 0.5, 0.5]), np.diag([0.01, 0.04, 0.0]))
     left = LeftOut(0, np.array([[0.6, 0.1, 0.5]]), np.array([2]), after)  # residuals 1, 2 and, measured, 0

@@ -294,6 +294,13 @@ def test_fields_that_make_no_unit_are_refused(fields):
         MatrixUnit(cut="sticky")
 
 
+def test_sums_may_be_joined_in_0_to_48_bits():
+    assert MatrixUnit(joined=(0, 48)).joined == (0, 48)
+    for bits in ((-1, 24), (24, 49)):
+        with pytest.raises(ValueError, match="joined is .*; allowed is None or two numbers of bits, 0 to 48"):
+            MatrixUnit(joined=bits)
+
+
 def test_the_fast_paths_are_taken_by_the_named_units():
     """All but one fused multiply-add after the other."""
     x = np.ones((1, 1))
