@@ -9,6 +9,7 @@ import pytest
 from refimpl import plots
 from refimpl.__main__ import main
 from refimpl.peppp import ErrorMatrix, Study, compare
+from refimpl.peppp.matrix.files import fill_csv
 from refimpl.peppp.study import LogLogistic
 
 RNG = np.random.default_rng(7)
@@ -208,6 +209,19 @@ def test_a_table_with_a_line_for_each_cell_is_filled_too(tmp_path, capsys, repea
     assert np.array_equal(again.values[:-1], EARLIER) and np.array_equal(again.memory_mb, errors.memory_mb)
     assert again.metadata == errors.metadata and [of.tolist() for of in again.images] == marks
     assert not repeated or (again.repeats[0, -1, 1] == 0.5 and np.isnan(again.repeats[1, -1, 1]))
+
+
+def test_cells_of_other_tasks_and_empty_lines_stay_as_they_were(tmp_path):
+    path, lines = (
+        tmp_path / "cells.csv",
+        ["task,configuration,error", "mine,a,0.5", "", "mine,b,", "other,a,0.25", "other,b,"],
+    )
+    path.write_text("\n".join([*lines, ""]))
+    fill_csv(str(path), "mine", {"b": 0.125, "c": 0.0625})
+    lines[3] += "0.125"
+    assert path.read_text().splitlines() == [*lines, "mine,c,0.0625"]
+    with pytest.raises(ValueError, match="'0.5' for 'a' of 'mine'"):
+        fill_csv(str(path), "mine", {"a": 0.5})
 
 
 def test_names_that_are_no_utf_8_and_a_comment_stay_as_they_were(tmp_path):

@@ -175,6 +175,12 @@ def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
     np.testing.assert_array_equal(kept.covariance, learn_prior(values[1:]).rows.given([], []).covariance)
 
 
+def test_of_two_rows_none_is_left_out_and_of_three_each_is():
+    values = samples(2)[0]
+    assert learn_prior(values[:2]).left_out == ()
+    assert sorted(int(row) for _, rows in learn_prior(values[:3]).left_out for row in rows) == [0, 1, 2]
+
+
 def test_bands_are_as_wide_as_heavier_tails_demand():
     rng = np.random.default_rng(0)
     heavy = np.clip(0.5 + 0.01 * rng.standard_t(3, (2000, 6)), 0, 1)
