@@ -109,7 +109,7 @@ NAMED = [
         "shift count modulo 32",
         "float8_e4m3fn",
         shift_modulo_32,
-        "below the smallest|results that are zero|sizes below 7\\.6",
+        "below the smallest|results that are zero|sizes below 2\\^-17",
     ),
     ("one bit left out of the sticky mask", "float8_e4m3fn", sticky_mask, "above a tie|parts of the step.*0\\.5625"),
     ("rounds to three decimals first", "float8_e4m3fn", by_table(E4, before=decimals), "decimal|first"),

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import refimpl as rf
-from refimpl.testing.diagnosis.regions import roundest, smallest, where
+from refimpl.testing.diagnosis.regions import Measure, Property, region, say
 from refimpl.testing.operations.sum_cases import groups_of
 from refimpl.testing.operations.summed import Sums
 
@@ -74,6 +76,18 @@ def test_what_is_wrong_with_a_block_quantizer_is_said_and_where(said):
     assert report.cases and set(report.cases[0]) == places
 
 
+def test_a_quantizer_that_counts_elements_of_a_row_in_sixteen_bits_is_caught():
+    def wraps(x):
+        y = mxfp4()(x)
+        beyond = y[..., 1 << 16 :]
+        beyond[...] = y[..., : beyond.shape[-1]]
+        return y
+
+    report = rf.testing.conform(wraps, "mxfp4_e2m1", inputs=["float32"])
+    assert [r.name for r in report.failures] == ["long_rows"]
+    assert "blocks of a row numbered (the first is 0) from 2048" in report.diagnosis, report.diagnosis
+
+
 def test_rows_that_end_in_a_part_of_a_block_may_be_refused_but_not_rounded_wrongly():
     def refuses(x):
         if x.shape[-1] % 32:
@@ -125,7 +139,7 @@ def in_turn(a, b):
         (lambda a, b: in_turn(a[:, ::-1], b[::-1]), "adds the terms in the opposite order"),
         (
             lambda a, b: np.where(np.arange(b.shape[1]) == 1, 0, in_turn(a, b)),
-            "gives zero, only in columns of odd number and in columns below 2",
+            "gives zero, only in columns of odd number and in columns up to number 1",
         ),
     ],
 )
@@ -169,7 +183,8 @@ def test_one_value_where_a_sum_is_wrong_is_said_and_no_way_of_adding_that_gives_
         return total
 
     report = rf.testing.conform(skips_zeros, "bfloat16", op="dot", accumulate="float32")
-    assert report.diagnoses == ("gives zero, only where every product has an operand that is zero",)
+    (said,) = report.diagnoses
+    assert said.startswith("gives zero, only where every product has an operand that is zero ("), said
 
 
 def test_a_defect_of_long_products_is_not_one_of_even_rows():
@@ -178,7 +193,7 @@ def test_a_defect_of_long_products_is_not_one_of_even_rows():
         return in_turn(a, b) if a.shape[1] <= 64 else in_turn(a[:, :k], b[:k]) + in_turn(a[:, k:], b[k:])
 
     report = rf.testing.conform(halves, "bfloat16", op="matmul", accumulate="float32")
-    assert "in sums of so many terms: at least" in report.diagnosis and " rows" not in report.diagnosis
+    assert "in sums of so many terms: " in report.diagnosis and " rows" not in report.diagnosis
 
 
 def test_sums_have_terms_that_are_left_after_groups_of_any_power_of_two():
@@ -190,11 +205,44 @@ def test_sums_have_terms_that_are_left_after_groups_of_any_power_of_two():
 
 def test_a_region_holds_what_it_must_and_nothing_else():
     x = np.arange(-8.0, 9.0)
-    regions = [("negative", x < 0), ("even", x % 2 == 0), ("small", np.abs(x) < 3)]
-    assert where(x == -2, x == -2, regions) == "negative and even and small"
-    assert where(x == 5, x == 5, regions) is None
-    assert smallest(x == -2, regions) == ("small and negative and even", True)
-    assert roundest(5.2, 6.9) == 6 and roundest(0.0, 0.1) == 0.0625
+    kinds = [Property("negative", x < 0), Property("even", x % 2 == 0), Property("small", np.abs(x) < 3)]
+    found = region(kinds, [], x == -2, x != -2, noun="")
+    assert found.words == "negative and even and small" and found.pure and (found.mask == (x == -2)).all()
+    assert not region(kinds, [], x == 5, x != 5).pure
+
+
+def test_kinds_of_rows_and_of_elements_make_one_region():
+    x = np.arange(12.0).reshape(3, 4)
+    rows, odd = Property("in the last row", np.arange(3)[:, None] == 2), Property("at odd places", x % 2 == 1)
+    inside = (x == 9) | (x == 11)
+    found = region([rows, odd], [Measure("of sizes", x)], inside, ~inside, noun="")
+    assert found.words == "in the last row and at odd places" and found.pure
+
+
+@pytest.mark.parametrize(
+    "low, high, said",
+    [
+        (2.0**-13, 2.0**-11, "of sizes in the two binades from 2^-13"),
+        (4.0, 8.0, "of sizes in the binade of 4"),
+        (3.0, 100.0, "of sizes from 3 to below 100"),
+        (1.0, 16.0, "of sizes from 1 to below 16"),
+    ],
+)
+def test_bounds_are_said_as_one_would(low, high, said):
+    x = np.concatenate([np.linspace(low, high, 100, endpoint=False), [np.nextafter(low, 0), high, 0, 1e9]])
+    inside = (x >= low) & (x < high)
+    assert region([], [Measure("of sizes", x)], inside, ~inside, noun="").words == said
+
+
+@given(st.floats(allow_nan=False) | st.builds(np.ldexp, st.integers(-40, 40).map(float), st.integers(-1000, 1000)))
+def test_a_number_that_is_said_is_that_number_and_no_longer_than_in_decimal(x):
+    factor, _, power = say(x).rpartition("2^")
+    value = (
+        float({"": "1", "-": "-1"}.get(factor, factor.strip(" *"))) * 2.0 ** int(power)
+        if "^" in say(x)
+        else float(say(x))
+    )
+    assert value == x and len(say(x)) <= max(len(repr(x)), 5)
 
 
 def other_multiplier(x):

@@ -24,6 +24,7 @@ from refimpl.testing.expected.behaviour import step_above, values_of
 from refimpl.testing.expected.cases import around, ties
 
 ROWS = 32  # of a call: fewer where blocks are shorter
+LONG = 1 << 16  # elements, of which a row has more: no whole number of what is repeated in it
 NEAR = [2.0**-k for k in (3, 5, 7, 8, 9, 10, 12, 16, 20, 23)]  # how far from a change of scale, relatively
 
 
@@ -278,7 +279,9 @@ class BlockCases:
     def _long_rows(self, dtype):
         rng = np.random.default_rng(1)
         x = rng.standard_normal((min(self._size, ROWS), 40 * self._size))
-        yield (x * 2.0 ** rng.integers(-6, 7, x.shape)).astype(dtype)
+        x = (x * 2.0 ** rng.integers(-6, 7, x.shape)).astype(dtype)
+        yield x
+        yield np.tile(x[:1], LONG // x.shape[1] + 1)
 
     def _tails(self, dtype):
         """Yield rows that end in a quarter or so of a block; all together they are no whole number of blocks."""

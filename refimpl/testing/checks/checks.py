@@ -20,7 +20,7 @@ from refimpl.formats import IntFormat
 from refimpl.testing.checks import arrays, probability
 from refimpl.testing.checks.report import CheckResult, Failure
 from refimpl.testing.expected.behaviour import alike, decode, values_of
-from refimpl.testing.expected.cases import CaseGroup, case_groups, distinct
+from refimpl.testing.expected.cases import CaseGroup, case_groups, distinct, evenly
 from refimpl.testing.expected.explain import explain, shortest, value_of_code
 from refimpl.testing.expected.laws import Law, laws
 from refimpl.testing.implementations import packing
@@ -365,7 +365,7 @@ def pool(fmt, dtype: str, most: int = 20_000) -> np.ndarray:
     """Return the inputs of all value groups, thinned evenly to `most`, for the laws."""
     groups = [group(fmt, dtype) for group in case_groups() if group.kind == "values"]
     x = distinct(np.concatenate(groups))
-    return x[:: max(1, -(-x.size // most))].copy()
+    return evenly(x, most).copy()
 
 
 def _returnable(x: np.ndarray, fmt) -> np.ndarray:

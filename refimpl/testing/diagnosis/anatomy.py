@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -68,6 +69,17 @@ def anatomy(x: np.ndarray, fmt) -> Anatomy:
     return Anatomy(x, finite, np.signbit(x), code, scaled - whole, 1 << m, fmt.max_code)
 
 
+def far(b: Behaviour, size: float, x: np.ndarray) -> np.ndarray:
+    """Return what numbers of a size beyond all values become, with the signs of x."""
+    return np.where(np.signbit(x), *_far(b, size))
+
+
+@lru_cache(maxsize=64)
+def _far(b: Behaviour, size: float) -> tuple[float, float]:
+    minus, plus = b.values(np.array([-size, size])).tolist()
+    return minus, plus
+
+
 def value_of(code: np.ndarray, fmt) -> np.ndarray:
     """Return the values of codes without sign, those beyond the largest too."""
     if isinstance(fmt, IntFormat):
@@ -87,7 +99,7 @@ def with_codes(a: Anatomy, code, y, b: Behaviour) -> np.ndarray:
     if not getattr(b.format, "has_minus_zero", False):
         value = np.where(value == 0, 0.0, value)
     mode = replace(b, rounding="ties_to_even") if not b.is_stochastic else b
-    value = np.where(code > a.top, mode.values(np.copysign(1e300, a.x)), value)
+    value = np.where(code > a.top, far(mode, 1e300, a.x), value)
     signed = getattr(b.format, "signed", True)
     return np.where(a.finite & (signed | ~a.negative), value, y)
 

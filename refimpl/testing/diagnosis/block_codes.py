@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat, names
 from refimpl.formats import format as format_of
-from refimpl.testing.diagnosis.stages import Defect, search, sentences
+from refimpl.testing.diagnosis.stages import Defect, searched, sentences
 
 
 def of_decoding(behaviour, seen: list) -> tuple[str, ...]:
@@ -18,7 +19,10 @@ def of_decoding(behaviour, seen: list) -> tuple[str, ...]:
     def explains(stages, level):
         return all(_explained(behaviour, stages, s) for s in seen)
 
-    found = search([*_defects(behaviour)], explains, levels=1)
+    known = [*_defects(behaviour)]
+    found = searched([(d,) for d in known], explains, levels=1) or searched(
+        [*combinations(known, 2)], explains, levels=1
+    )
     return sentences(found) or ("decodes some codes wrongly",)
 
 

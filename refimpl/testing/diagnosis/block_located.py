@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.testing.diagnosis import stages
-from refimpl.testing.diagnosis.block_regions import bounded, of_blocks, of_elements
+from refimpl.testing.diagnosis.block_regions import Blocks, Elements
 from refimpl.testing.diagnosis.block_search import Search
 from refimpl.testing.diagnosis.block_table import Table, candidates, column_of, explained, units
-from refimpl.testing.diagnosis.description import how
-from refimpl.testing.diagnosis.regions import among, smallest
+from refimpl.testing.diagnosis.local import how
+from refimpl.testing.diagnosis.regions import say
+from refimpl.testing.expected.cases import evenly
 
 MOST = 1500  # blocks that are looked at
 
@@ -22,7 +23,7 @@ def located(search: Search) -> str:
     behaviour, table = search.behaviour, search.table
     bad = table.bad.any(axis=1)
     backs = sorted(search.backs, key=lambda pair: len(pair[0]))
-    at = _evenly(np.flatnonzero(bad), MOST)
+    at = evenly(np.flatnonzero(bad), MOST)
     some = table.take(at)
     numbers = (np.isfinite(table.got) & (table.got != 0))[table.bad].any()
     for back, _ in backs if numbers else ():  # zeros and NaN show nothing of scales
@@ -31,10 +32,6 @@ def located(search: Search) -> str:
             begin = f"{stages.said(back)}; " if back else ""
             return begin + _of_scales(search, some, possible)
     return _of_elements(search, some, numbers)
-
-
-def _evenly(at, most: int):
-    return at[:: max(1, -(-len(at) // most))]
 
 
 def _of_scales(search: Search, some: Table, possible) -> str:
@@ -47,20 +44,14 @@ def _of_scales(search: Search, some: Table, possible) -> str:
     wrong = got != some.s
     count, of = int(table.bad.any(axis=1).sum()), len(table.x)
     ratio = (got / some.s)[wrong]
-    must = table.bad.any(axis=1, keepdims=True) & np.ones(table.x.shape, bool)
-    words, every = _smallest(search, must, must, False)
     head = "the elements are right for the scale that their block has, but scales are wrong"
-    return f"{head} in {count} of {of} blocks{among(words, every)}: {_ratios(behaviour, some, got, wrong, ratio)}"
+    return f"{head} in {count} of {of} blocks{_among(search)}: {_ratios(behaviour, some, got, wrong, ratio)}"
 
 
-def _smallest(search: Search, must, may, elements: bool) -> tuple[str, bool]:
-    regions = [*of_blocks(search.behaviour, search.table)]
-    if elements:
-        regions += of_elements(search.behaviour, search.table)
-    regions += bounded(search.behaviour, search.table, must, may, elements)
-    regions = [(words, np.broadcast_to(region, must.shape)) for words, region in regions]
-    words, every = smallest(must & search.table.here, regions)
-    return words, every
+def _among(search: Search) -> str:
+    """Return where the blocks are that are wrong."""
+    seen = Blocks(search.behaviour, search.table, search.table.bad.any(axis=1, keepdims=True))
+    return seen.among(seen.region(seen.wrong, ~seen.wrong))
 
 
 def _ratios(behaviour, some: Table, got, wrong, ratio) -> str:
@@ -87,11 +78,6 @@ def _times(k: int) -> str:
     return f"{many} too {'large' if k > 0 else 'small'}"
 
 
-def _factor(ratio: float) -> str:
-    m, e = np.frexp(ratio)
-    return f"2^{e - 1}" if m == 0.5 else f"{ratio:.3g}"
-
-
 def _codes(k: int) -> str:
     many = "one code" if abs(k) == 1 else f"{abs(k)} codes"
     return f"{many} too {'large' if k > 0 else 'small'}"
@@ -106,13 +92,11 @@ def _of_elements(search: Search, some: Table, numbers) -> str:
         unit, said = units(behaviour, some, divided=False), "the elements are right, but another scale multiplies them"
     count, of = int(table.bad.any(axis=1).sum()), len(table.x)
     if numbers and not np.isnan(unit).any():
-        must = table.bad.any(axis=1, keepdims=True) & np.ones(table.x.shape, bool)
-        words, every = _smallest(search, must, must, False)
-        head = f"scales are wrong in {count} of {of} blocks{among(words, every)}"
+        head = f"scales are wrong in {count} of {of} blocks{_among(search)}"
         ratio = (unit / (some.s * some.t)[:, 0])[np.isfinite(unit)]
         parts = []
         if ratio.size:
-            low, high = (_factor(value) for value in (ratio.min(), ratio.max()))
+            low, high = (say(value, 3) for value in (ratio.min(), ratio.max()))
             times = low if low == high else f"{low} to {high}"
             what = "block and tensor scale together are" if behaviour.format.tensor_scale else "they are"
             parts.append(f"{what} {times} times what they should be")
@@ -120,11 +104,11 @@ def _of_elements(search: Search, some: Table, numbers) -> str:
             parts.append(f"{len(unit) - len(ratio)} of {len(unit)} blocks hold nothing but zeros and NaN")
         return f"{head}: {said}; " + ", ".join(parts)
     must = table.bad
-    words, every = _smallest(search, must, must, True)
+    seen = Elements(behaviour, table, must)
+    where = seen.region(must, ~must & table.here)
     with np.errstate(all="ignore"):
         by = table.s * table.t
         expected, got = (np.where(must, array / by, 0.0)[must] for array in (table.right, table.got))
         differ = how(behaviour.format.grid, (table.x / by)[must], expected, got)
-    wrong, all_of = int(must.sum()), int(table.here.sum())
     alone = f"; in {rest} of {len(unit)} wrong blocks another scale alone does not explain it" if numbers else ""
-    return f"{wrong} of {all_of} elements are wrong{among(words, every)}: {differ}{alone}"
+    return f"{seen.count}{seen.among(where)}: {differ}{alone}"

@@ -10,12 +10,65 @@ import numpy as np
 from refimpl.formats import IntFormat
 from refimpl.testing.diagnosis.block_stages import unit_exponent
 from refimpl.testing.diagnosis.block_table import Table
-from refimpl.testing.diagnosis.regions import Named, bounds, said_bound
+from refimpl.testing.diagnosis.local import Failures
+from refimpl.testing.diagnosis.regions import Measure, Property
 from refimpl.testing.expected.behaviour import values_of
 from refimpl.testing.expected.quotients import quotient
 
+Named = tuple[str, Any]
 
-def of_blocks(behaviour, table: Table) -> Iterator[Any]:
+
+class Blocks(Failures):
+    """Which blocks are wrong, (n, 1), and kinds of blocks."""
+
+    noun = ""
+    halves = False
+
+    def __init__(self, behaviour, table: Table, wrong: Any):
+        self.wrong = wrong
+        self.properties = [Property(*named) for named in self.kinds(behaviour, table)]
+        self.measures = [Measure(*named) for named in self.numbers(behaviour, table)]
+
+    def kinds(self, behaviour, table: Table) -> Iterator[Named]:
+        """Yield words for kinds, and which are of them."""
+        return _of_blocks(behaviour, table)
+
+    def numbers(self, behaviour, table: Table) -> Iterator[Named]:
+        """Yield words for numbers, and these."""
+        return _numbers_of_blocks(behaviour, table)
+
+    @property
+    def count(self) -> str:
+        """How many fail."""
+        return f"{int(self.wrong.sum())} of {self.wrong.size} blocks are wrong"
+
+
+class Elements(Blocks):
+    """Which elements are wrong, (n, size), and kinds of elements and of blocks."""
+
+    def __init__(self, behaviour, table: Table, wrong: Any):
+        super().__init__(behaviour, table, wrong)
+        self.all_of = int(table.here.sum())
+
+    def kinds(self, behaviour, table: Table) -> Iterator[Named]:
+        """Yield words for kinds, and which are of them."""
+        yield from _of_blocks(behaviour, table)
+        yield from _of_elements(behaviour, table)
+
+    def numbers(self, behaviour, table: Table) -> Iterator[Named]:
+        """Yield words for numbers, and these."""
+        yield from _numbers_of_blocks(behaviour, table)
+        yield "among elements numbered (the first is 0)", np.arange(table.x.shape[1])[None, :]
+        yield "among elements whose quotient is in size", np.abs(_quotients(table))
+        yield "among elements of a size", np.abs(table.x)
+
+    @property
+    def count(self) -> str:
+        """How many fail."""
+        return f"{int(self.wrong.sum())} of {self.all_of} elements are wrong"
+
+
+def _of_blocks(behaviour, table: Table) -> Iterator[Named]:
     """Yield kinds of blocks, (n, 1)."""
     size = table.x.shape[1]
     magnitude = np.abs(table.x)
@@ -111,7 +164,7 @@ def _of_tensor(table: Table):
     return table.a == _tensor_largest(table)
 
 
-def of_elements(behaviour, table: Table) -> Iterator[Named]:
+def _of_elements(behaviour, table: Table) -> Iterator[Named]:
     """Yield kinds of elements, (n, size)."""
     size, fmt = table.x.shape[1], behaviour.format
     place = np.arange(size)[None, :]
@@ -171,31 +224,13 @@ def _quotients(table: Table):
     return quotient(table.x, table.s * table.t)
 
 
-def bounded(behaviour, table: Table, must, may, elements: bool) -> Iterator[Named]:
-    """Yield regions of sizes, between bounds found from what must be inside."""
-    of_blocks = "in blocks whose largest magnitude is {} {}"
-    fraction, exponent = np.frexp(table.a)
-    low, high = must.any(axis=1, keepdims=True), (may | ~table.here).all(axis=1, keepdims=True)
-    numbers = [
-        (table.a, of_blocks),
-        (2 * fraction, "in blocks whose largest magnitude is {} {} times a power of two"),
-        (table.block, "in blocks of number {} {} in a row, counted from 0"),
-        (table.row, "in rows of number {} {}, counted from 0"),
-    ]
+def _numbers_of_blocks(behaviour, table: Table) -> Iterator[Named]:
+    yield "in blocks whose largest magnitude is", table.a
+    yield "in blocks of which the significand of the largest magnitude is", 2 * np.frexp(table.a)[0]
+    yield "in blocks of a row numbered (the first is 0)", table.block
+    yield "in rows numbered (the first is 0)", table.row
     if behaviour.format.tensor_scale:
         ratio = quotient(table.a, float(behaviour.format.grid.max) * table.t)
-        numbers.append((ratio, "in blocks whose scale, before it is rounded, is {} {}"))
-        numbers.append((table.s, "in blocks whose scale is {} {}"))
-        numbers.append((table.t, "in tensors whose scale is {} {}"))
-    for value, words in numbers:
-        yield from bounds(value, low, high, lambda how, bound, words=words: words.format(how, said_bound(bound)))
-    if elements:
-        place = np.broadcast_to(np.arange(table.x.shape[1])[None, :], table.x.shape)
-        q = np.abs(_quotients(table))
-        more = [
-            (place, "among elements of number {} {} in a block, counted from 0"),
-            (q, "among elements whose quotient is in size {} {}"),
-            (np.abs(table.x), "among elements of size {} {}"),
-        ]
-        for value, words in more:
-            yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
+        yield "in blocks whose scale, before it is rounded, is", ratio
+        yield "in blocks whose scale is", table.s
+        yield "in tensors whose scale is", table.t

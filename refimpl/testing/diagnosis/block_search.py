@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from refimpl.testing.diagnosis.block_regions import bounded, of_blocks, of_elements
+from refimpl.testing.diagnosis.block_regions import Blocks, Elements
 from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
 from refimpl.testing.diagnosis.block_table import (
     BACK,
@@ -26,12 +26,26 @@ from refimpl.testing.diagnosis.block_table import (
     right_of,
     table_of,
 )
-from refimpl.testing.diagnosis.regions import AND, where
+from refimpl.testing.diagnosis.local import in_regions
 from refimpl.testing.diagnosis.stages import MOST_PAIRS, Defect, merged, said
+from refimpl.testing.expected.cases import evenly
 
 FEW, MANY = 60, 600  # blocks that hypotheses are held against first
 TRIED = 40  # hypotheses that are held against everything
+SIMPLE = 4.5  # the cost up to which a defect in a region is believed
 RIGHT: tuple[Defect, ...] = ()
+CONSTANT = (  # what is a defect in some region alone
+    Defect("gives NaN", {"after": lambda p, x, y: np.full(y.shape, np.nan)}),
+    Defect("gives zero", {"after": lambda p, x, y: np.copysign(0.0, x)}),
+    Defect("gives zero without a sign", {"after": lambda p, x, y: np.zeros(y.shape)}),
+    Defect("gives infinity", {"after": lambda p, x, y: np.copysign(np.inf, x)}),
+    Defect("leaves elements as they are", {"after": lambda p, x, y: x}),
+    Defect("turns the sign", {"after": lambda p, x, y: -y}),
+    Defect("has results twice too large", {"after": lambda p, x, y: 2 * y}),
+    Defect("has results half as large", {"after": lambda p, x, y: y / 2}),
+    Defect("gives elements the value of the one before", {"after": lambda p, x, y: np.roll(y, 1, axis=-1)}),
+    Defect("gives elements the value of the one after", {"after": lambda p, x, y: np.roll(y, -1, axis=-1)}),
+)
 
 
 class Search:
@@ -48,10 +62,8 @@ class Search:
     def _sample(self, most: int) -> np.ndarray:
         """Return blocks, two of three of them wrong."""
         bad = self.table.bad.any(axis=1)
-        picked = []
-        for at, share in ((np.flatnonzero(bad), 2 * most // 3), (np.flatnonzero(~bad), most // 3)):
-            picked.append(at[:: max(1, -(-len(at) // share))])
-        return np.concatenate(picked)
+        picked = ((bad, 2 * most // 3), (~bad, most // 3))
+        return np.concatenate([evenly(np.flatnonzero(which), share) for which, share in picked])
 
     def _backs(self) -> list[tuple[tuple[Defect, ...], np.ndarray]]:
         """Return what explains the elements of all blocks by some scale, with the scales, (many, m)."""
@@ -147,32 +159,35 @@ class Search:
 
     # -- somewhere ---------------------------------------------------------------------------------
 
-    def somewhere(self, base: tuple[Defect, ...], groups) -> list[str]:
+    def somewhere(self, base, groups) -> list[str]:
         """Return sentences of groups of defects that explain, in some region alone, what a base does not."""
-        of_base = by_blocks(self.behaviour, Plan(self.behaviour, merged(base)), self.parts)
-        blocks, elements = list(of_blocks(self.behaviour, self.table)), None
-        found: list[tuple[tuple[int, bool], str]] = []
-        got = self.table.got[~of_base & self.table.here]
+        here = self.table.here
+        must = ~by_blocks(self.behaviour, Plan(self.behaviour, merged(base)), self.parts) & here
+        got = self.table.got[must]
         numbers = (np.isfinite(got) & (got != 0)).any()  # whatever has scales of zero or NaN somewhere would fit there
+        own, of_scales, of_elements = [], [], []
         for group in groups[:TRIED]:
-            may = by_blocks(self.behaviour, Plan(self.behaviour, merged(group)), self.parts) | ~self.table.here
-            must = ~of_base & self.table.here
-            if (must & ~may).any():
-                continue
-            of_scales = all(d.stages.keys() <= FRONT for d in group if d not in base)
+            new = [d for d in group if d not in base]
+            scales_alone = all(d.stages.keys() <= FRONT for d in new)
             if not numbers and not any(d.stages.keys() & BACK for d in group):
                 continue
-            if elements is None and not of_scales:
-                elements = list(of_elements(self.behaviour, self.table))
-            more = bounded(self.behaviour, self.table, must, may, not of_scales)
-            regions = [*blocks, *([] if of_scales else elements or []), *more]
-            words = where(must, may, regions)
-            if words is not None:
-                new = said([d for d in group if d not in base])
-                text = f"{new}, only {words}"
-                of_elements_alone = not of_scales and "among" not in words and "a block" not in words
-                found.append(((words.count(AND), of_elements_alone), f"{said(base)}, and {text}" if base else text))
-        return list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))[:MOST_PAIRS]
+            broken = ~by_blocks(self.behaviour, Plan(self.behaviour, merged(group)), self.parts) & here
+            if (broken & must).any():
+                continue
+            if scales_alone:
+                of_scales.append((said(new), broken.any(axis=1, keepdims=True)))
+            elif new[0] in CONSTANT:
+                own.append((said(new), broken))
+            else:
+                of_elements.append((said(new), broken))
+        found = []
+        if of_scales:
+            blocks = Blocks(self.behaviour, self.table, must.any(axis=1, keepdims=True))
+            found += in_regions(blocks, [], of_scales)
+        if own or of_elements:
+            found += in_regions(Elements(self.behaviour, self.table, must), own, of_elements)
+        found = sorted((f for f in found if f.cost <= SIMPLE), key=lambda f: f.cost)
+        return [f"{said(base)}, and {f.sentence}" if base else f.sentence for f in found[:2]]
 
     def alone(self) -> list[str]:
         """Return sentences of single defects in a region; of scales, where these alone are wrong, before others."""
@@ -207,7 +222,7 @@ class Search:
         plan = Plan(self.behaviour, merged(base))
         rest = [~right_of(self.behaviour, plan, part) for part in parts]
         found = []
-        for defect in (*constant(), *self.known):
+        for defect in (*CONSTANT, *self.known):
             both = Plan(self.behaviour, merged((*base, defect)))
             if defect.needs_all or all(
                 right_of(self.behaviour, both, part)[left].all()
@@ -218,28 +233,11 @@ class Search:
         return found
 
 
-def constant() -> tuple[Defect, ...]:
-    """Return what is a defect in some region alone."""
-    return (
-        Defect("gives NaN", {"after": lambda p, x, y: np.full(y.shape, np.nan)}),
-        Defect("gives zero", {"after": lambda p, x, y: np.copysign(0.0, x)}),
-        Defect("gives zero without a sign", {"after": lambda p, x, y: np.zeros(y.shape)}),
-        Defect("gives infinity", {"after": lambda p, x, y: np.copysign(np.inf, x)}),
-        Defect("leaves elements as they are", {"after": lambda p, x, y: x}),
-        Defect("turns the sign", {"after": lambda p, x, y: -y}),
-        Defect("has results twice too large", {"after": lambda p, x, y: 2 * y}),
-        Defect("has results half as large", {"after": lambda p, x, y: y / 2}),
-        Defect("gives elements the value of the one before", {"after": lambda p, x, y: np.roll(y, 1, axis=-1)}),
-        Defect("gives elements the value of the one after", {"after": lambda p, x, y: np.roll(y, -1, axis=-1)}),
-    )
-
-
 def _few(behaviour, part: Part) -> Part:
     """Return calls, or rows of the only one, some that fail and no others."""
     if not is_dynamic(behaviour):
         part = Part(part.route, *(array.reshape(-1, 1, array.shape[-1]) for array in part[1:]))
-    at = np.flatnonzero(part.bad.any(axis=(1, 2)))
-    at = at[:: max(1, -(-len(at) // 4))]
+    at = evenly(np.flatnonzero(part.bad.any(axis=(1, 2))), 4)
     return Part(part.route, *(array[at] for array in part[1:]))
 
 

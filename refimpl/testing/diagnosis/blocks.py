@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,11 @@ from refimpl.testing.diagnosis.block_search import Search
 from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
 from refimpl.testing.diagnosis.block_table import FRONT, Part, right_of
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
-from refimpl.testing.diagnosis.stages import Defect, merged, search, searched, sentences
+from refimpl.testing.diagnosis.stages import Defect, likely_pairs, merged, searched, sentences
+from refimpl.testing.expected.cases import evenly
 
 USUAL = (2.0**-60, 2.0**60)  # magnitudes, beyond which quantizers may do something else besides
+LONG = 1 << 16  # elements of a row
 FEW = (1, 12)  # calls, or rows of a call, that fail, and as many that do not, which hypotheses are held against first
 
 
@@ -36,16 +37,21 @@ def diagnose(behaviour, seen: list) -> Diagnosis:
     groups: list[tuple[Defect, ...]] = [()]
     size = behaviour.format.block_size
     tails = [part for part in finite if part.x.shape[-1] % size]
-    full = [part for part in finite if part.x.shape[-1] % size == 0]
-    if any(part.bad.any() for part in full):  # what becomes of parts of blocks may be another defect
-        finite = full
+    long = [part for part in finite if part.x.shape[-1] > LONG]
+    usual = [part for part in finite if part.x.shape[-1] % size == 0 and part.x.shape[-1] <= LONG]
+    if any(part.bad.any() for part in usual):  # what becomes of the others may be another defect
+        finite = usual
+    elif not any(part.bad.any() for part in tails):
+        finite = long
     if any(part.bad.any() for part in finite):
         groups, texts, description = _explanations(behaviour, finite)
         if not groups:
             return Diagnosis(tuple(texts), description)
     words = sentences(groups) if groups != [()] else ()
-    if words and not _explained(behaviour, merged(groups[0]), tails):
-        words = tuple(f"{text}; and parts of blocks at the end of a row are wrong in another way" for text in words)
+    named = {"parts of blocks at the end of a row": tails, f"rows of more than {LONG} elements": long}
+    for what, those in named.items():
+        if words and not _explained(behaviour, merged(groups[0]), those):
+            words = tuple(f"{text}; and {what} are wrong in another way" for text in words)
     if not any(part.bad.any() for part in others):
         return Diagnosis(words)
     return Diagnosis(_of_not_finite(behaviour, groups[0], words, others))
@@ -117,7 +123,8 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        return search(self.known, self._explains, sizes=(1,)) or search(by_sign(), self._explains, sizes=(1,))
+        known = (self.known, by_sign())
+        return next(filter(None, (searched([(d,) for d in some], self._explains) for some in known)), [])
 
     def pairs(self) -> list:
         """Return the pairs that do: of elements and scales; else of any that predict half of the failures alone."""
@@ -132,9 +139,7 @@ class _Hypotheses:
 
         some = [defect for defect in self.known if not defect.needs_all and not defect.stages.keys() <= FRONT]
         predicted = np.array([hits(defect) for defect in some]).reshape(len(some), -1)
-        useful = np.flatnonzero(predicted.any(axis=1))
-        kept = [(i, j) for i, j in combinations(useful, 2) if (predicted[i] | predicted[j]).mean() > 0.5]
-        return searched([(some[i], some[j]) for i, j in kept], self._explains)
+        return likely_pairs(some, predicted, self._explains)
 
 
 def _core(behaviour, parts) -> list[Part]:
@@ -156,7 +161,7 @@ def _some(behaviour, part: Part, few: int) -> Part:
     if not is_dynamic(behaviour):
         part = Part(part.route, *(array.reshape(-1, 1, array.shape[-1]) for array in part[1:]))
     bad = part.bad.any(axis=(1, 2))
-    at = [_evenly(np.flatnonzero(which), few) for which in (bad, ~bad)]
+    at = [evenly(np.flatnonzero(which), few) for which in (bad, ~bad)]
     return Part(part.route, *(array[np.concatenate(at)] for array in part[1:]))
 
 
@@ -169,10 +174,6 @@ def _together(parts: list[Part]) -> list[Part]:
         Part(same[0].route, *(np.concatenate(c) for c in list(zip(*same, strict=True))[1:])) for same in found.values()
     ]
     return sorted((part for part in joined if part.x.size), key=lambda part: -part.bad.sum())
-
-
-def _evenly(at, few: int) -> np.ndarray:
-    return at[:: max(1, -(-len(at) // few))]
 
 
 # -- NaN and infinities ----------------------------------------------------------------------------

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import FloatFormat, IntFormat, PositFormat, names
 from refimpl.formats import format as format_of
-from refimpl.testing.diagnosis.conjunctions import Measure, Property
-from refimpl.testing.diagnosis.local import Failures, among, in_regions
+from refimpl.testing.diagnosis.local import Failures, in_regions
+from refimpl.testing.diagnosis.regions import Measure, Property
 from refimpl.testing.diagnosis.seen_defects import of_results
 from refimpl.testing.expected.behaviour import alike
 
@@ -199,23 +198,16 @@ def _properties(fmt, codes, right) -> Iterator[Property]:
         yield Property("codes with even exponents", field % 2 == 0, 1.4)
 
 
-class Reading(NamedTuple):
-    """A way to read codes: a function of codes and right values."""
-
-    sentence: str
-    read: Callable
-
-
 def _in_regions(fmt, codes, right, got) -> tuple[str, ...]:
     """Return ways of reading that explain everything if they hold for some codes alone."""
     seen = Codes(fmt, codes, right, got)
     wrong = seen.wrong
     own = [
-        Reading(sentence.replace("gives", "reads", 1), lambda c, v, change=change: change(v, v))
+        (sentence.replace("gives", "reads", 1), ~alike(change(right, right), got))
         for sentence, change in of_results(None, right[wrong], right[wrong], got[wrong])
     ]
-    known = [Reading(sentence, read) for sentence, read in _readings(fmt)]
-    found = in_regions(seen, own, known, lambda way: ~alike(way.read(codes, right), got))
+    known = [(sentence, ~alike(read(codes, right), got)) for sentence, read in _readings(fmt)]
+    found = in_regions(seen, own, known)
     return tuple(f.sentence for f in found if f.cost <= SIMPLE)
 
 
@@ -225,4 +217,4 @@ def _described(fmt, codes, right, got) -> str:
     where = seen.region(seen.wrong, ~seen.wrong, split=True)
     bad = np.flatnonzero(seen.wrong)[:FEW]
     some = ", ".join(f"0x{int(codes[k]):x} as {got[k]:g} (right {right[k]:g})" for k in bad)
-    return f"{seen.count}, {among(where, seen.wrong, 'codes')}: {some}{', ...' * bool(seen.wrong.sum() > FEW)}"
+    return f"{seen.count}{seen.among(where)}: {some}{', ...' * bool(seen.wrong.sum() > FEW)}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, IntFormat, PositFormat, names
 from refimpl.formats import format as format_of
-from refimpl.testing.diagnosis.anatomy import MODES, REGIONS, anatomy, has_anatomy, in_region, value_of, with_codes
+from refimpl.testing.diagnosis.anatomy import MODES, REGIONS, anatomy, far, has_anatomy, in_region, value_of, with_codes
 from refimpl.testing.expected.behaviour import DETERMINISTIC, DIRECTED, OF_INTEGERS, Behaviour, step_above, values_of
 
 ROUNDING, SUBNORMALS, OVERFLOW, SPECIAL, SIGN = range(5)
@@ -112,10 +112,9 @@ def on_steps(whole: Callable, finer: int = 0) -> Callable:
             power = np.maximum(np.frexp(v)[1] - 1, fmt.min_exponent) - fmt.mantissa_bits
         power = power - finer
         rounded = np.copysign(np.ldexp(whole(np.ldexp(v, -power)), power), x)
-        beyond = b.values(np.copysign(1e300, x))
         if isinstance(fmt, IntFormat):
             return np.where(np.isfinite(x), np.clip(rounded + 0.0, fmt.min, fmt.max), y)
-        return np.where(np.isfinite(x), np.where(np.abs(rounded) > fmt.max, beyond, rounded), y)
+        return np.where(np.isfinite(x), np.where(np.abs(rounded) > fmt.max, far(b, 1e300, x), rounded), y)
 
     return after
 

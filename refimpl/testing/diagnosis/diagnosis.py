@@ -3,8 +3,8 @@
 The prediction of each defect is compared with every observation of `conform`, not only with the failures, so
 that a defect that would have shown elsewhere is not accused.  First single defects, then pairs, then three.
 There are tens of thousands of pairs, so that one may fit by chance: it is said how many do, and a pair is
-believed only if held-out failures speak for each of its halves.  Where nothing fits, `description` says what
-the failures have in common.
+believed only if held-out failures speak for each of its halves.  Where nothing fits, it is said what the
+failures have in common.
 
 *Notation*: a row of `hits` says for one defect which observations it predicts.
 """
@@ -12,17 +12,18 @@ the failures have in common.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from refimpl.testing.diagnosis.decoding import diagnose_decoding
 from refimpl.testing.diagnosis.defects import Defect, Facts
-from refimpl.testing.diagnosis.description import described
 from refimpl.testing.diagnosis.grammar import defects_of
-from refimpl.testing.diagnosis.local import Observations, in_regions
+from refimpl.testing.diagnosis.local import Observations, described, in_regions
 from refimpl.testing.diagnosis.seen_defects import of_failures
 from refimpl.testing.expected.behaviour import Behaviour, alike
+from refimpl.testing.expected.cases import evenly
 
 SAMPLE = 80  # inputs of each kind that pairs of defects are held against first
 ENOUGH = 5  # held-out failures that must speak for each part of several defects
@@ -42,15 +43,36 @@ def predict(defects: tuple[Defect, ...], behaviour: Behaviour, x: np.ndarray) ->
     >>> predict((flush,), Behaviour("e4m3fn"), np.array([0.01, 1.0])).tolist()
     [0.0, 1.0]
     """
+    changes = tuple((d.before, d.change) for d in defects if d.before or d.change)
     with np.errstate(all="ignore"):
-        for defect in defects:
-            x = defect.before(x) if defect.before else x
-            behaviour = defect.change(behaviour) if defect.change else behaviour
-        y = behaviour.values(x)
-        wide = widen(x)
+        behaviour, wide, y = (_of_few if x.size < 2000 else _of_many)(changes, behaviour, _Same(x))
         for defect in sorted(defects, key=lambda defect: defect.stage):
             y = defect.after(wide, y, behaviour) if defect.after else y
     return y
+
+
+class _Same(NamedTuple):
+    """An array that equals itself alone."""
+
+    x: np.ndarray
+
+    def __hash__(self):
+        return id(self.x)
+
+    def __eq__(self, other):
+        return self.x is other.x
+
+
+def _rounded(changes, behaviour: Behaviour, same: _Same) -> tuple[Behaviour, np.ndarray, np.ndarray]:
+    """Return rules, inputs and results of defects before what comes after rounding; many defects share these."""
+    x = same.x
+    for before, change in changes:
+        x = before(x) if before else x
+        behaviour = change(behaviour) if change else behaviour
+    return behaviour, widen(x), behaviour.values(x)
+
+
+_of_few, _of_many = (lru_cache(maxsize=size)(_rounded) for size in (4000, 20))
 
 
 def widen(x: np.ndarray) -> np.ndarray:
@@ -78,6 +100,8 @@ def diagnose(behaviour: Behaviour, seen: list) -> Diagnosis:
     `seen` are tuples (route, inputs, expected, got).  What fails with one route or one dtype of inputs alone is
     explained for that alone if it is not explained for all.
     """
+    for known in (_of_few, _of_many):
+        known.cache_clear()  # of the last diagnosis
     decoding = [s for s in seen if s.route == "decode"]
     if any(not alike(s.expected, s.got).all() for s in decoding):
         return Diagnosis(*diagnose_decoding(behaviour.format, decoding))
@@ -106,8 +130,12 @@ def _description(behaviour, asked) -> str:
     broken = any((_unexplained((first,), behaviour, s) & ~_wrong(behaviour, s)).any() for s in asked)
     if explained.max() > MANY * wrong.sum() and not broken:
         rest = [s._replace(expected=_predicted((first,), behaviour, s)) for s in asked]
-        return f"{first.sentence}; and of what that leaves, {described(Observations(behaviour, rest))}"
-    return described(Observations(behaviour, asked))
+        return f"{first.sentence}; and of what that leaves, {_described(Observations(behaviour, rest))}"
+    return _described(Observations(behaviour, asked))
+
+
+def _described(seen: Observations) -> str:
+    return described(seen, seen.behaviour.format, seen.x, seen.expected, seen.got)
 
 
 def _wrong(behaviour, seen):
@@ -155,10 +183,12 @@ def _local(seen: Observations, known, first: tuple[Defect, ...] = ()) -> list:
     wrong, behaviour = seen.wrong, seen.behaviour
     own = [*of_failures(behaviour, seen.x[wrong], seen.expected[wrong], seen.got[wrong])]
 
-    def breaks(defect):
-        return np.concatenate([_unexplained((*first, defect), behaviour, s) for s in seen.asked])
+    def broken(defects):
+        return (
+            (d.sentence, np.concatenate([_unexplained((*first, d), behaviour, s) for s in seen.asked])) for d in defects
+        )
 
-    return in_regions(seen, own, known, breaks)
+    return in_regions(seen, broken(own), broken(known))
 
 
 def _one_and_the_rest(behaviour, asked, known, hits, wrong) -> tuple[str, ...]:
@@ -186,7 +216,7 @@ def _several(behaviour, asked, known, hits, moved, wrong, narrow) -> tuple[str, 
                 return _of_several({" and ".join(d.sentence for d in chain): chain}, behaviour, asked)
             continue
         groups = [tuple(sorted(useful[k] for k in group)) for group in candidates]
-        groups = [g for g in groups if _hits(_of(known, g), behaviour, narrow).all()]
+        groups = [g for g in groups if _explains(_of(known, g), behaviour, narrow)]
         said = _said(_of(known, g) for g in sorted(groups, key=sum) if _explains(_of(known, g), behaviour, asked))
         if said:
             return _of_several(said, behaviour, asked)
@@ -198,7 +228,7 @@ def _chain(known, behaviour, narrow, asked) -> tuple[Defect, ...]:
     few = []
     for s in narrow:
         wrong = _wrong(behaviour, s)
-        at = np.concatenate([_thinned(np.flatnonzero(w), CHAINED) for w in (wrong, ~wrong)])
+        at = np.concatenate([evenly(np.flatnonzero(w), CHAINED) for w in (wrong, ~wrong)])
         few.append(s._replace(x=s.x[at], expected=s.expected[at], got=s.got[at]))
     general = [d for d in known if " among " not in d.sentence and "by printing" not in d.sentence]
     order = {d: k for k, d in enumerate(general)}
@@ -231,12 +261,8 @@ def _chain(known, behaviour, narrow, asked) -> tuple[Defect, ...]:
 
 
 def _counterexamples(group, behaviour, seen):
-    at = _thinned(np.flatnonzero(_unexplained(group, behaviour, seen)), 20)
+    at = evenly(np.flatnonzero(_unexplained(group, behaviour, seen)), 20)
     return seen._replace(x=seen.x[at], expected=seen.expected[at], got=seen.got[at])
-
-
-def _thinned(at: np.ndarray, most: int) -> np.ndarray:
-    return at[:: max(1, -(-at.size // most))]
 
 
 def _of(known, group) -> tuple[Defect, ...]:

@@ -74,12 +74,6 @@ def _of_rounding(behaviour) -> Iterator[Defect]:
     ):
         yield Defect(sentence, rounded(lambda v, way=way: integral(v, way)))
     yield Defect("does not round", {"whole": lambda q: q})
-    half = "adds one half and rounds down, in float32, which rounds up just below a tie"
-    yield Defect(half, rounded(lambda v: np.floor(single(v + 0.5))))
-    yield Defect(
-        "adds one half and cuts, in float32, which rounds up just below a tie",
-        rounded(lambda v: np.trunc(single(v + np.copysign(0.5, v)))),
-    )
 
 
 def by_sign() -> list[Defect]:

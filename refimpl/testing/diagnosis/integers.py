@@ -7,19 +7,21 @@ One defect; two; one in some region alone; the same for usual quotients, where f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.diagnosis.integer_defects import by_sign, defects_of, exact_quotient, right_stages
-from refimpl.testing.diagnosis.regions import Named, among, bounds, said_bound, smallest, where
-from refimpl.testing.diagnosis.stages import MOST_PAIRS, search, searched, sentences
+from refimpl.testing.diagnosis.local import Failures, in_regions
+from refimpl.testing.diagnosis.regions import Measure, Property
+from refimpl.testing.diagnosis.stages import likely_pairs, searched, sentences
+from refimpl.testing.expected.cases import evenly
 
 FEW = (40, 600)  # wrong and right results of a kind that hypotheses are held against first
 USUAL = 2.0**20  # quotients, beyond which quantizers may do something else besides
 TRIED = 60  # defects that are looked for in a region
+SIMPLE = 4.5  # the cost up to which a defect in a region is believed
 
 
 class Part(NamedTuple):
@@ -90,10 +92,7 @@ def _usual(part: Part) -> Part:
 
 
 def _some(part: Part, few: int) -> Part:
-    at = []
-    for which in (part.bad, ~part.bad):
-        places = np.flatnonzero(which)
-        at.append(places[:: max(1, -(-len(places) // few))])
+    at = [evenly(np.flatnonzero(which), few) for which in (part.bad, ~part.bad)]
     return Part(part.route, *(array[np.concatenate(at)] for array in part[1:]))
 
 
@@ -138,7 +137,8 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        return search(self.known, self._explains, sizes=(1,)) or search(by_sign(), self._explains, sizes=(1,))
+        known = (self.known, by_sign())
+        return next(filter(None, (searched([(d,) for d in some], self._explains) for some in known)), [])
 
     def _hits(self) -> np.ndarray:
         """Return which of some failures each defect predicts."""
@@ -149,26 +149,16 @@ class _Hypotheses:
 
     def pairs(self) -> list:
         """Return the pairs of defects that do, of which half of the failures are predicted by one or the other."""
-        hits = self._hits()
-        useful = np.flatnonzero(hits.any(axis=1))
-        groups = [(i, j) for i, j in combinations(useful, 2) if (hits[i] | hits[j]).mean() > 0.5]
-        return searched([(self.known[i], self.known[j]) for i, j in groups], self._explains)
+        return likely_pairs(self.known, self._hits(), self._explains)
 
     def alone(self) -> list[str]:
         """Return sentences of defects that explain everything in a region alone."""
         hits = self._hits()
-        found: list[tuple[int, str]] = []
-        regions = list(regions_of(self.behaviour, self.parts))
-        must = np.concatenate([p.bad for p in self.parts])
-        for k in np.flatnonzero(hits.all(axis=1))[:TRIED]:
-            defect = self.known[k]
-            may = np.concatenate([_right(self.behaviour, defect.stages, p) for p in self.parts])
-            if (must & ~may).any():
-                continue
-            words = where(must, may, [*regions, *bounded(self.parts, must, may)])
-            if words is not None:
-                found.append((words.count(" and "), f"{defect.sentence}, only {words}"))
-        return list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))[:MOST_PAIRS]
+        likely = [self.known[k] for k in np.flatnonzero(hits.all(axis=1))[:TRIED]]
+        broken = (
+            (d.sentence, np.concatenate([~_right(self.behaviour, d.stages, p) for p in self.parts])) for d in likely
+        )
+        return [f.sentence for f in in_regions(Results(self.behaviour, self.parts), [], broken) if f.cost <= SIMPLE]
 
 
 # -- regions and descriptions ----------------------------------------------------------------------
@@ -186,7 +176,28 @@ def _quotients(parts: list[Part]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def regions_of(behaviour, parts: list[Part]) -> Iterator[Named]:
+class Results(Failures):
+    """Which results are wrong, and kinds of inputs."""
+
+    noun = ""
+    halves = False
+
+    def __init__(self, behaviour, parts: list[Part]):
+        self.wrong = np.concatenate([part.bad for part in parts])
+        self.properties = [Property(*named) for named in _kinds(behaviour, parts)]
+        q, z = _quotients(parts), _column(parts, "z")
+        self.measures = [
+            Measure("where value / scale + zero point is", q + z),
+            Measure("where value / scale is in size", np.abs(q)),
+            Measure("under scales", _column(parts, "s")),
+            Measure("under zero points", z),
+            Measure("for values of a size", np.abs(_column(parts, "x"))),
+            Measure("at places of a call (the first is 0)", _column(parts, "place")),
+            Measure("at places under each scale (the first is 0)", _column(parts, "across")),
+        ]
+
+
+def _kinds(behaviour, parts: list[Part]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield kinds of inputs."""
     fmt, q, z = behaviour.format, _quotients(parts), _column(parts, "z")
     lane, place, count = (_column(parts, name) for name in ("lane", "place", "of"))
@@ -248,27 +259,11 @@ def regions_of(behaviour, parts: list[Part]) -> Iterator[Named]:
     yield "under the zero point zero", z == 0
 
 
-def bounded(parts: list[Part], must, may) -> Iterator[Named]:
-    """Yield regions of sizes, between bounds found from what must be inside."""
-    q, z = _quotients(parts), _column(parts, "z")
-    for value, words in (
-        (q + z, "where value / scale + zero point is {} {}"),
-        (np.abs(q), "where value / scale is in size {} {}"),
-        (_column(parts, "s"), "under scales {} {}"),
-        (z, "under zero points {} {}"),
-        (np.abs(_column(parts, "x")), "for values of a size {} {}"),
-        (_column(parts, "place"), "at places {} {} of a call"),
-        (_column(parts, "across"), "at places {} {} under each scale"),
-    ):
-        yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
-
-
 def located(behaviour, parts: list[Part]) -> str:
     """Return a sentence about all failures: what deviates, where, and by how much."""
-    must = np.concatenate([part.bad for part in parts])
-    regions = [*regions_of(behaviour, parts), *bounded(parts, must, must)]
-    words, every = smallest(must, regions)
-    count = f"{int(must.sum())} of {must.size} results are wrong" + among(words, every)
+    seen = Results(behaviour, parts)
+    must = seen.wrong
+    count = seen.count + seen.among(seen.region(must, ~must))
     got, s, z = (_column(parts, name) for name in ("got", "s", "z"))
     if parts[0].route == "decode":
         return f"decodes codes wrongly: {count}: {_of_values(behaviour, parts, must)}"

@@ -2,19 +2,25 @@
 
 A defect that predicts all failures, and something wrong for results that are right, may be one of a region: the
 failures lie inside, what it would break outside.  The simplest defect in the simplest region is said first.
+
+Where no known defect fits, a description says what is true of all observations: the simplest region that holds all
+failures, whether every case of it fails, and how results differ from the right ones; where they differ in several ways,
+the region of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from refimpl.testing.diagnosis.conjunctions import Measure, Property, Region, region
 from refimpl.testing.diagnosis.properties import measures, properties
+from refimpl.testing.diagnosis.regions import Measure, Property, Region, region, say
+from refimpl.testing.expected.behaviour import Behaviour, alike
 
+WAYS = 4  # of being wrong that are said
 LIKELIEST = 30  # defects of which regions are sought
 DOUBTED = 6  # of which two regions are
 ENOUGH = 1.7  # what costs less is not looked beyond
@@ -31,9 +37,14 @@ class Local(NamedTuple):
 
 
 class Failures:
-    """Which results are wrong, with properties and measures of all cases; `noun` is what a case is called."""
+    """Which results are wrong, with properties and measures of all cases.
+
+    `noun` is what a case is called; none where the words of properties say a place ("in the first row").  `halves`:
+    regions of two parts are looked for.
+    """
 
     noun = "inputs"
+    halves = True
     wrong: np.ndarray
     properties: list[Property]
     measures: list[Measure]
@@ -47,14 +58,23 @@ class Failures:
         """How many fail."""
         return f"{int(self.wrong.sum())} of {self.wrong.size} results are wrong"
 
+    def among(self, where: Region) -> str:
+        """Return where failures are, as it follows "are wrong": all of a region, or among it."""
+        words = where.words or (self.noun and f"{self.noun} of all kinds")
+        if not words:
+            return ""
+        if where.pure:
+            return f", all {'of ' * bool(self.noun)}{words}"
+        return f", all {'among' if self.noun else 'of them'} {words} ({where.mask.sum()} in all)"
+
     @property
     def extent(self) -> str:
         """How many fail, and the sizes from which to which they do."""
         sizes = self.measures[0]
-        failing = sizes.values[self.wrong]
+        failing = sizes.values[self.wrong] if self.noun else np.array([np.nan])
         if not np.isfinite(failing).all():
             return self.count
-        low, high = f"{failing.min():.7g}", f"{failing.max():.7g}"
+        low, high = say(failing.min(), 4), say(failing.max(), 4)
         return f"{self.count}, {sizes.words} {low}" + f" to {high}" * (low != high)
 
 
@@ -80,28 +100,29 @@ class Observations(Failures):
         return measures(self.behaviour, self.x, self.expected)
 
 
-def in_regions(seen: Failures, own: Sequence, known: Sequence, breaks: Callable) -> list[Local]:
+def in_regions(seen: Failures, own: Iterable, known: Iterable) -> list[Local]:
     """Return the sentences of defects in a region that explain everything, the simplest first.
 
-    `own` are defects read off the failures, `known` others; `breaks(defect)` tells which results it does not predict.
+    Pairs of a sentence and which results the defect does not predict: `own` are those read off the failures, or that
+    give one value.
     """
-    wrong, candidates = seen.wrong, []
-    constant = any(defect.sentence.startswith(CONSTANT) for defect in own)
-    for order, defect in enumerate([*own, *known]):
-        with np.errstate(all="ignore"):
-            broken = breaks(defect)
-        if not broken[wrong].any():
-            candidates.append((int(broken.sum()), order, defect, broken))
+    wrong, constant = seen.wrong, False
+    candidates: list[tuple[int, int, str, bool, np.ndarray]] = []
+    with np.errstate(all="ignore"):
+        for is_own, defects in ((True, own), (False, known)):
+            for sentence, broken in defects:
+                if not broken[wrong].any():
+                    constant |= is_own and sentence.startswith(CONSTANT)
+                    candidates.append((int(broken.sum()), len(candidates), sentence, is_own, broken))
     candidates.sort(key=lambda c: c[:2])
     found: list[Local] = []
-    for split, most in ((False, LIKELIEST), (True, DOUBTED)):
-        likely = sorted(candidates[:most], key=lambda c: _cost(c[2].sentence, c[1] < len(own)))
-        for _, order, defect, broken in likely:
+    for split, most in ((False, LIKELIEST), (True, DOUBTED * seen.halves)):
+        for _, _, sentence, is_own, broken in sorted(candidates[:most], key=lambda c: _cost(*c[2:4])):
             where = seen.region(wrong, broken, split)
             if where.pure:
-                one = constant and order >= len(own) and where.words and not where.words.startswith("inputs of float")
-                text = f"{defect.sentence}, only for {where.words}" if where.words else defect.sentence
-                found.append(Local(text, where.cost + _cost(defect.sentence, order < len(own)) + ONE_VALUE * bool(one)))
+                one = constant and not is_own and where.words and not where.words.startswith("inputs of float")
+                text = f"{sentence}, only {'for ' * bool(seen.noun)}{where.words}" if where.words else sentence
+                found.append(Local(text, where.cost + _cost(sentence, is_own) + ONE_VALUE * bool(one)))
                 if found[-1].cost < ENOUGH:
                     break
         if found and min(f.cost for f in found) < 4:
@@ -120,9 +141,71 @@ def _cost(sentence: str, own: bool) -> float:
     return 1.0 if "decimal" in sentence else 0.6
 
 
-def among(where: Region, wrong: np.ndarray, noun: str) -> str:
-    """Return where failures are: all of a region, or among it."""
-    words = where.words or f"{noun} of all kinds"
-    if where.pure:
-        return f"all of {words}"
-    return f"all among {words} ({where.mask.sum()} in all)"
+# -- descriptions --------------------------------------------------------------------------------------
+
+
+def described(seen: Failures, fmt, x, expected, got) -> str:
+    """Return a sentence about all failures; x are inputs, None where there are several, fmt as for `ways_of`."""
+    wrong = seen.wrong
+    with np.errstate(all="ignore"):
+        where = seen.region(wrong, ~wrong, split=True)
+        ways, said = ways_of(fmt, x, expected, got, wrong), []
+        for name, mask in ways[:WAYS]:
+            part = seen.region(mask, ~mask)
+            of = f", all of {part.words}" if part.pure and part.words and part.words != where.words else ""
+            said.append(f"{name} ({int(mask.sum())}{of})" if len(ways) > 1 else name)
+    return f"{seen.count}{seen.among(where)}: they are {', '.join(said)}"
+
+
+def how(fmt, x: np.ndarray, expected: np.ndarray, got: np.ndarray) -> str:
+    """Say how wrong results differ from right ones: the ways, the commonest first."""
+    found = ways_of(fmt, x, expected, got, np.ones(got.shape, bool))
+    if len(found) == 1:
+        return f"they are {found[0][0]}"
+    return "they are " + ", ".join(f"{name} ({int(here.sum())})" for name, here in found[:WAYS])
+
+
+def ways_of(fmt, x, expected, got, wrong) -> list[tuple[str, np.ndarray]]:
+    """Return how wrong results differ from right ones: the ways and their failures, the commonest first.
+
+    Without a format results are integers or truths.
+    """
+    everything = np.ones(got.shape, bool)
+    if fmt is None:
+        ways = {
+            "true instead of false": (got == 1) & (expected == 0),
+            "false instead of true": (got == 0) & (expected == 1),
+            "one too large": got == expected + 1,
+            "one too small": got == expected - 1,
+            "too large": got > expected,
+            "too small": got < expected,
+            "something else": everything,
+        }
+    else:
+        plain = Behaviour(fmt)
+        a, b = (plain.codes(np.abs(v)).astype(np.int64) for v in (expected, got))
+        known = alike(plain.values(got), got)
+        same_sign = known & np.isfinite(expected) & (np.signbit(got) == np.signbit(expected))
+        ways = {
+            "NaN": np.isnan(got),
+            "infinity": np.isinf(got),
+            "the input, not rounded": (got == x) & ~known if x is not None else ~everything,
+            "no value of the format": ~known & (got != 0),
+            "of the other sign": (got == -expected) & ~same_sign & (got != 0),
+            "zero of the other sign": (got == 0) & (expected == 0),
+            "zero": got == 0,
+            "one step too far from zero": same_sign & (b == a + 1),
+            "one step too near to zero": same_sign & (b == a - 1),
+            "twice too large": got == 2 * expected,
+            "half as large": got == expected / 2,
+            "the largest value": np.abs(got) == float(fmt.max),
+            "more than a step too far from zero": same_sign & (b > a),
+            "more than a step too near to zero": same_sign & (b < a),
+            "something else": everything,
+        }
+    found, left = [], wrong.copy()
+    for name, mask in ways.items():
+        if (left & mask).any():
+            found.append((name, left & mask))
+        left &= ~mask
+    return sorted(found, key=lambda pair: -int(pair[1].sum()))

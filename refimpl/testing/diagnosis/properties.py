@@ -8,7 +8,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, IntFormat
 from refimpl.testing.diagnosis.anatomy import anatomy, has_anatomy
-from refimpl.testing.diagnosis.conjunctions import Measure, Property
+from refimpl.testing.diagnosis.regions import Measure, Property
 from refimpl.testing.expected.behaviour import values_of
 
 FEW = 16  # significands, of a format of so few each is a property

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from refimpl.formats import FloatFormat, IntFormat
-from refimpl.testing.diagnosis.anatomy import anatomy, has_anatomy, value_of
+from refimpl.testing.diagnosis.anatomy import anatomy, far, has_anatomy, value_of
 from refimpl.testing.diagnosis.defects import OVERFLOW, SPECIAL, Defect, Facts, gives, half_and_step
 from refimpl.testing.expected.behaviour import DIRECTED, Behaviour, round_to_integral, values_of
 
@@ -18,7 +18,7 @@ def _when(beyond: Callable) -> Callable:
 
     def after(x, y, b):
         size = np.abs(x)
-        return np.where(beyond(size), replace(b, rounding="ties_to_even").values(np.copysign(np.inf, x)), y)
+        return np.where(beyond(size), far(replace(b, rounding="ties_to_even"), np.inf, x), y)
 
     return after
 
@@ -110,7 +110,7 @@ def _ends_elsewhere(behaviour, fmt: FloatFormat, facts: Facts) -> Iterator[Defec
         def after(x, y, b, limit=limit):
             a = anatomy(x, b.format)
             size = value_of(a.code + ((a.part > 0.5) | (a.part == 0.5) & a.odd), b.format)
-            over = np.where(size > limit, replace(b, rounding="ties_to_even").values(np.copysign(1e300, x)), size)
+            over = np.where(size > limit, far(replace(b, rounding="ties_to_even"), 1e300, x), size)
             return np.where(np.isfinite(x), np.copysign(over, x), y)
 
         text = (

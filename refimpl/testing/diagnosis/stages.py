@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+import numpy as np
+
 MOST_PAIRS = 3  # that are said
 
 
@@ -25,24 +27,22 @@ class Defect(NamedTuple):
     needs_all: bool = False
 
 
-def search(
-    known: Sequence[Defect], explains: Callable[[dict[str, Any], int], bool], levels: int = 3, sizes=(1, 2)
-) -> list[tuple[Defect, ...]]:
-    """Return the groups of one, else of two, defects that explain everything, each once by its sentence.
+def likely_pairs(known: Sequence[Defect], hits: np.ndarray, explains: Callable) -> list[tuple[Defect, ...]]:
+    """Return the pairs that explain everything, of which one or the other predicts half of some failures.
 
-    `explains(stages, level)` tells whether stages predict the observations of a level, the last of which is all.
+    `hits`: which failures each defect predicts, a row a defect.
     """
-    for size in sizes:
-        found = searched([*combinations(known, size)], explains, levels)
-        if found:
-            return found
-    return []
+    pairs = combinations(np.flatnonzero(hits.any(axis=1)).tolist(), 2)
+    return searched([(known[i], known[j]) for i, j in pairs if (hits[i] | hits[j]).mean() > 0.5], explains)
 
 
 def searched(
     groups: Sequence[tuple[Defect, ...]], explains: Callable[[dict[str, Any], int], bool], levels: int = 3
 ) -> list[tuple[Defect, ...]]:
-    """Return the groups of one or two defects that explain everything, each once by its sentence."""
+    """Return the groups of one or two defects that explain everything, each once by its sentence.
+
+    `explains(stages, level)` tells whether stages predict the observations of a level, the last of which is all.
+    """
     found = [g for g in groups if len(g) == 1 or not g[0].stages.keys() & g[1].stages.keys()]
     found = [g for g in found if len(g) == 1 or not g[0].needs_all | g[1].needs_all]
     for level in range(levels):

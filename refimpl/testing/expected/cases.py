@@ -76,6 +76,15 @@ def case_groups() -> tuple[CaseGroup, ...]:
 # -- building blocks -------------------------------------------------------------------------------
 
 
+def evenly(x: np.ndarray, most: int) -> np.ndarray:
+    """Return an even choice of at most so many.
+
+    >>> evenly(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return x[:: max(1, -(-len(x) // most))]
+
+
 def distinct(x: np.ndarray) -> np.ndarray:
     """Return every bit pattern of x once, ordered by its bits."""
     bits = x.view(f"u{x.dtype.itemsize}")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.formats import FloatFormat
+from refimpl.testing.expected.cases import evenly
 from refimpl.testing.operations.operation import NUMBER, Number, Operation, decoded, encoded
 
 ALL_BITS = 16
@@ -129,7 +130,7 @@ def _pieces(operation: Operation) -> Iterator[np.ndarray | Sequence[np.ndarray]]
         yield rng.integers(0, 1 << formats[0].bits, 4 * some_of, dtype=np.uint64)
         return
     few = {2: 24 if slow else 60, 3: 8 if slow else 16}[len(formats)]
-    chosen = [_thinned(special_codes(fmt), few) for fmt in formats]
+    chosen = [evenly(special_codes(fmt), few) for fmt in formats]
     yield np.array(list(product(*(c.tolist() for c in chosen))), np.uint64).T
     some = [rng.integers(0, 1 << fmt.bits, some_of, dtype=np.uint64) for fmt in formats]
     yield some
@@ -225,7 +226,3 @@ def _gaps(formats) -> np.ndarray:
             found.append(np.stack([encoded(large, first), encoded(little, second)]))
             found.append(np.stack([encoded(little, first), encoded(large, second)]))
     return np.concatenate(found, axis=1)
-
-
-def _thinned(codes: np.ndarray, most: int) -> np.ndarray:
-    return codes[:: max(1, -(-codes.size // most))]

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from refimpl.testing.diagnosis.anatomy import MODES, anatomy, value_of, with_codes
-from refimpl.testing.diagnosis.local import among, in_regions
+from refimpl.testing.diagnosis.local import described, in_regions
 from refimpl.testing.diagnosis.seen_defects import of_results
 from refimpl.testing.expected.behaviour import Behaviour, alike
+from refimpl.testing.expected.cases import evenly
 from refimpl.testing.operations.defect import Defect, predict, rounds
 from refimpl.testing.operations.defects import defects_of
-from refimpl.testing.operations.operation import NUMBER, Operation, decoded, encoded
+from refimpl.testing.operations.operation import NUMBER, Operation
 from refimpl.testing.operations.properties import NAMES, Cases
 
 FIRST = 400  # observations of each kind, failures and others, that a defect is held against first
@@ -27,7 +28,6 @@ MOST = 4000  # where exact results take long
 PAIRS = 2000  # tried at most
 PEELED = 4  # defects that are taken for one of two
 SIMPLE = 4.5  # the cost up to which a defect in a region is believed before two everywhere
-WAYS = 4  # of being wrong that are said
 
 
 class Observed(NamedTuple):
@@ -65,10 +65,10 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
     with np.errstate(all="ignore"):
         rest = np.flatnonzero(same)
         if (operation.is_slow or getattr(operation.into, "mantissa_bits", 0) > 22) and seen.got.size > MOST:
-            bad, rest = _some(bad, MOST // 2), _some(rest, MOST // 2)
+            bad, rest = evenly(bad, MOST // 2), evenly(rest, MOST // 2)
             seen = seen.at(np.sort(np.concatenate([bad, rest])))
             bad, rest = (np.flatnonzero(w) for w in (~_alike(operation, *seen[1:]), _alike(operation, *seen[1:])))
-        few = seen.at(np.concatenate([_some(bad, FIRST), _some(rest, FIRST)]))
+        few = seen.at(np.concatenate([evenly(bad, FIRST), evenly(rest, FIRST)]))
         known = defects_of(operation)
         singles = [d for d in known if _explains((d,), operation, few) and _explains((d,), operation, seen)]
         if singles:
@@ -118,10 +118,11 @@ def _in_regions(operation: Operation, known: Sequence[Defect], few: Observed, se
     failures = few.at(bad)
     likely = [d for d in known if _explains((*first, d), operation, failures)]
 
-    def breaks(defect):
-        return ~_alike(operation, predict((*first, defect), operation, seen.values), seen.got)
+    def broken(defects):
+        for d in defects:
+            yield d.sentence, ~_alike(operation, predict((*first, d), operation, seen.values), seen.got)
 
-    return in_regions(cases, [*_own(operation, seen.at(wrong))], likely, breaks)
+    return in_regions(cases, broken(_own(operation, seen.at(wrong))), broken(likely))
 
 
 def _own(operation: Operation, failures: Observed) -> Iterator[Defect]:
@@ -154,10 +155,6 @@ def _by_mode(o, v, y, mode):
     return with_codes(a, a.code + mode(a), y, Behaviour(o.into, overflow=o.overflow))
 
 
-def _are_values(operation: Operation, got: np.ndarray) -> np.ndarray:
-    return alike(decoded(encoded(got, operation.into), operation.into), got)
-
-
 def _pairs(known: Sequence[Defect]):
     """Yield pairs of defects that change different steps of a computation."""
     before = [d for d in known if d.before and not d.after]
@@ -177,10 +174,6 @@ def _alike(operation: Operation, a, b) -> np.ndarray:
     return alike(a, b) if operation.kind == NUMBER else a == b
 
 
-def _some(at: np.ndarray, most: int) -> np.ndarray:
-    return at[:: max(1, -(-at.size // most))]
-
-
 def describe(operation: Operation, seen: Observed) -> str:
     """Say where results are wrong and how, for failures that no defect explains.
 
@@ -189,58 +182,10 @@ def describe(operation: Operation, seen: Observed) -> str:
     >>> describe(Operation("sqrt", "e4m3fn"), seen).partition(", ")[0]
     '1 of 3 results are wrong'
     """
-    with np.errstate(all="ignore"):
-        return _described(operation, seen)
-
-
-def _described(operation: Operation, seen: Observed) -> str:
     wrong = ~_alike(operation, seen.expected, seen.got)
     if not wrong.any():
         return ""
     cases = Cases(operation, seen.values, seen.expected, seen.got, wrong)
-    where = cases.region(wrong, ~wrong, split=True)
-    ways = []
-    for name, mask in _ways(operation, seen, wrong):
-        part = cases.region(mask, ~mask)
-        of = f", all of {part.words}" if part.pure and part.words and part.words != where.words else ""
-        ways.append(f"{name} ({int(mask.sum())}{of})")
-    return f"{cases.count}, {among(where, wrong, cases.noun)}: they are {', '.join(ways[:WAYS])}"
-
-
-def _ways(operation: Operation, seen: Observed, wrong: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return how wrong results differ from right ones, and which do, the commonest first."""
-    right, got = seen.expected, seen.got
-    ways = {"NaN": np.isnan(got)}
-    if operation.kind == NUMBER:
-        valid = _are_values(operation, got)
-        ways |= {"infinite": np.isinf(got), f"no values of {operation.into.name}: not rounded to it": ~valid}
-        ways["of the other sign"] = (got == -right) & (np.signbit(got) != np.signbit(right)) & (got != 0)
-        ways["zeros of the other sign"] = (got == 0) & (right == 0)
-        ways["zero"] = got == 0
-        ways["the largest value"] = np.abs(got) == float(operation.into.max)
-        finite = np.isfinite(right) & np.isfinite(got) & valid
-        steps = np.zeros(got.shape, np.int64)
-        codes = [_ordered(encoded(x[finite], operation.into), operation.into) for x in (right, got)]
-        steps[finite] = (codes[1] - codes[0]) * np.where(np.signbit(right[finite]), -1, 1)
-        for by, text in ((1, "one unit in the last place too far from zero"), (-1, "one unit too near to zero")):
-            ways[text] = finite & (steps == by)
-        for by in (1, -1):
-            text = f"two or three units too {'far from' if by > 0 else 'near to'} zero"
-            ways[text] = finite & (np.abs(steps) <= 3) & (np.sign(steps) == by)
-    if operation.kind != NUMBER:
-        ways |= {"true instead of false": (got == 1) & (right == 0), "false instead of true": (got == 0) & (right == 1)}
-        ways |= {"one too large": got == right + 1, "one too small": got == right - 1}
-    ways |= {"too large": got > right, "too small": got < right, "something else": np.ones(got.shape, bool)}
-    found, left = [], wrong.copy()
-    for name, mask in ways.items():
-        if (left & mask).any():
-            found.append((name, left & mask))
-        left &= ~mask
-    return sorted(found, key=lambda pair: -int(pair[1].sum()))
-
-
-def _ordered(codes: np.ndarray, fmt) -> np.ndarray:
-    """Return codes as integers in the order of their values."""
-    top = np.int64(1) << (fmt.bits - 1)
-    whole = codes.astype(np.int64)
-    return np.where(whole >= top, top - whole, whole) if getattr(fmt, "signed", True) else whole
+    one = seen.values[0] if operation.name == "convert" else None
+    fmt = operation.into if operation.kind == NUMBER else None
+    return described(cases, fmt, one, seen.expected, seen.got)

@@ -11,8 +11,8 @@ import numpy as np
 
 from refimpl.formats import FloatFormat
 from refimpl.testing.diagnosis.anatomy import anatomy, has_anatomy
-from refimpl.testing.diagnosis.conjunctions import Measure, Property
 from refimpl.testing.diagnosis.local import Failures
+from refimpl.testing.diagnosis.regions import Measure, Property
 from refimpl.testing.operations.defect import rounds
 from refimpl.testing.operations.operation import NUMBER, Operation, encoded
 

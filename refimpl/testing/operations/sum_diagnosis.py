@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refimpl.testing.diagnosis.regions import Named, among, bounds, said_bound, smallest, where
+from refimpl.testing.diagnosis.local import Failures, in_regions
+from refimpl.testing.diagnosis.regions import Measure, Property
+from refimpl.testing.expected.cases import evenly
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.operations.sum_ways import Way, together, ways_of
 from refimpl.testing.operations.summed import Sums, dtype_of, same_sums
 from refimpl.testing.summation import identify_sum
 
 MOST = 3  # sentences
+TRIED = 40  # ways that are looked for in a region
+SIMPLE = 4.5  # the cost up to which one in a region is believed
 MANY = 0.1  # of the results in some rows or columns must be wrong, for their number to be said
 CHANCE = 1e-4  # up to which all wrong results would be there by chance
 FEW = 6  # rows of each group of cases that fail, which ways are held against first
@@ -78,8 +82,7 @@ def _few(expected: Sums, s: Seen) -> Seen:
     if s.a.shape[0] == s.a.shape[1]:
         return s
     bad = (~same_sums(expected, s.right, s.got)).any(axis=1)
-    at = [x[:: max(1, -(-len(x) // n))] for x, n in ((np.flatnonzero(bad), FEW), (np.flatnonzero(~bad), 1))]
-    rows = np.concatenate(at)
+    rows = np.concatenate([evenly(np.flatnonzero(which), n) for which, n in ((bad, FEW), (~bad, 1))])
     return Seen(s.name, s.a[rows], s.b, None if s.c is None else s.c[rows], s.got[rows], s.right[rows])
 
 
@@ -114,20 +117,41 @@ def _as_expected(expected: Sums):
 
 def _somewhere(expected: Sums, seen: list[Seen], ways: list[Way]) -> list[str]:
     """Return sentences of ways that explain everything in a region alone."""
-    must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
-    found: list[tuple[int, str]] = []
-    regions = list(_regions(expected, seen))
     constant = CONSTANT if any(s.c is not None for s in seen) else CONSTANT[:-1]
-    for way in (*constant, *ways[:40]):
-        if found and way not in constant:
-            break  # where one value is all that comes, any way that gives it there would fit
-        may = np.concatenate([_hits(expected, way, s) for s in seen])
-        if (must & ~may).any():
-            continue
-        words = where(must, may, [*regions, *_bounded(expected, seen, must, may)])
-        if words is not None:
-            found.append((words.count(" and "), f"{way.words}, only {words}"))
-    return [text for _, text in sorted(found, key=lambda pair: pair[0])][:MOST]
+
+    def broken(ways):
+        return ((w.words, ~np.concatenate([_hits(expected, w, s) for s in seen])) for w in ways)
+
+    found = in_regions(Results(expected, seen), broken(constant), broken(ways[:TRIED]))
+    return [f.sentence for f in found if f.cost <= SIMPLE]
+
+
+class Results(Failures):
+    """Which sums are wrong, and kinds of sums."""
+
+    noun = ""
+    halves = False
+
+    def __init__(self, expected: Sums, seen: list[Seen]):
+        self.wrong = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
+        self.properties = [Property(*named) for named in _kinds(expected, seen)]
+        if expected.kind == "matmul":  # other sums are calls of their own, that have no place among others
+            self.properties += [Property(*named) for named in _places(seen, self.wrong)]
+        for name in dict.fromkeys(s.name for s in seen):
+            here = _cells(seen, lambda s, name=name: s.name == name)
+            self.properties.append(Property(f"in the cases {name}", here, 1.3))
+        numbers = {
+            "in sums of so many terms:": lambda s: s.a.shape[1],
+            "where so many terms are not zero:": _products,
+            "where the result is of a size": lambda s: np.abs(s.right),
+            "where the largest product is of a size": _largest,
+        }
+        self.measures = [Measure(words, _cells(seen, work)) for words, work in numbers.items()]
+
+    @property
+    def count(self) -> str:
+        """How many fail."""
+        return f"{int(self.wrong.sum())} of {self.wrong.size} sums are wrong"
 
 
 def _cells(seen: list[Seen], work) -> np.ndarray:
@@ -136,7 +160,7 @@ def _cells(seen: list[Seen], work) -> np.ndarray:
         return np.concatenate([np.broadcast_to(work(s), s.got.shape).reshape(-1) for s in seen])
 
 
-def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
+def _kinds(expected: Sums, seen: list[Seen]) -> Iterator[tuple[str, np.ndarray]]:
     k = expected.terms
     right = _cells(seen, lambda s: s.right)
     yield "where the result is negative", right < 0
@@ -170,22 +194,23 @@ def _regions(expected: Sums, seen: list[Seen]) -> Iterator[Named]:
             )
 
 
-def _of_places(seen: list[Seen], must, may) -> Iterator[Named]:
-    """Yield regions of rows and columns at which many results are wrong, more than by chance."""
+def _places(seen: list[Seen], must: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield kinds of rows and columns in which many results are wrong, more than by chance."""
     call = np.concatenate([np.full(s.got.size, i) for i, s in enumerate(seen)])
     failing = np.isin(call, call[must])
     for axis, name in enumerate(("row", "column")):
         at = _cells(seen, lambda s, axis=axis: np.indices(s.got.shape)[axis])
         count = _cells(seen, lambda s, axis=axis: s.got.shape[axis])
-        regions = [
+        first, last = (int(of(at[must], initial=0)) for of in (np.min, np.max))
+        for words, region in (
             (f"in the first {name}", at == 0),
             (f"in all {name}s but the first", at > 0),
             (f"in the last {name}", at == count - 1),
             (f"in {name}s of odd number", at % 2 == 1),
             (f"in {name}s of even number", at % 2 == 0),
-            *bounds(at, must, may, lambda how, bound, name=name: f"in {name}s {how} {said_bound(bound)}"),
-        ]
-        for words, region in regions:
+            (f"in {name}s up to number {last}", at <= last),
+            (f"in {name}s from number {first} on", at >= first),
+        ):
             inside = failing & region
             by_chance = (inside.sum() / failing.sum()) ** must.sum()
             if by_chance <= CHANCE and must[inside].mean() >= MANY:
@@ -203,21 +228,6 @@ def _without(s: Seen, n: int) -> np.ndarray:
     return (s.a[:, whole:] != 0).astype(float) @ (s.b[whole:] != 0)
 
 
-def _bounded(expected: Sums, seen: list[Seen], must, may) -> Iterator[Named]:
-    for words, work in (
-        ("in sums of so many terms: {} {}", lambda s: s.a.shape[1]),
-        ("where so many terms are not zero: {} {}", _products),
-        ("where the result is of a size {} {}", lambda s: np.abs(s.right)),
-        ("where the largest product is of a size {} {}", _largest),
-    ):
-        value = np.nan_to_num(_cells(seen, work), posinf=np.finfo(float).max)
-        yield from bounds(value, must, may, lambda how, bound, words=words: words.format(how, said_bound(bound)))
-    if expected.kind == "matmul":  # other sums are calls of their own, that have no place among others
-        yield from _of_places(seen, must, may)
-    for name in dict.fromkeys(s.name for s in seen):
-        yield f"in the cases {name}", _cells(seen, lambda s, name=name: s.name == name)
-
-
 def _largest(s: Seen) -> np.ndarray:
     p = np.abs(s.a[:, None, :] * s.b.T[None, :, :])
     return np.where(np.isfinite(p), p, 0.0).max(axis=2)
@@ -225,10 +235,10 @@ def _largest(s: Seen) -> np.ndarray:
 
 def _described(expected: Sums, seen: list[Seen]) -> str:
     """Return where results are wrong, and by how much, in words."""
-    must = np.concatenate([~same_sums(expected, s.right, s.got).reshape(-1) for s in seen])
-    words, every = smallest(must, [*_regions(expected, seen), *_bounded(expected, seen, must, must)])
+    results = Results(expected, seen)
+    must = results.wrong
     got, right = _cells(seen, lambda s: s.got), _cells(seen, lambda s: s.right)
-    count = f"{int(must.sum())} of {must.size} sums are wrong" + among(words, every)
+    count = results.count + results.among(results.region(must, ~must))
     with np.errstate(all="ignore"):
         off = got[must] - right[must]
         larger = np.abs(got[must]) > np.abs(right[must])
