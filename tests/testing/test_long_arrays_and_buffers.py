@@ -84,6 +84,29 @@ def test_codes_that_the_next_call_overwrites_are_caught_too():
         assert [result.name for result in report.failures] == ["kept"]
 
 
+def remembered(function, key):
+    """Return the function with a cache by a key that does not tell what its arrays hold."""
+    known = {}
+
+    def from_cache(*columns):
+        y = known.setdefault(key(columns), function(*columns))
+        return y.copy() if y.shape == columns[0].shape else function(*columns)
+
+    return from_cache
+
+
+@pytest.mark.parametrize("function, asked", BUFFERED[::2])
+def test_a_cache_by_shape_is_named(function, asked):
+    report = conform(remembered(function, lambda columns: (columns[0].shape, columns[0].dtype)), **asked)
+    assert not report.passed and "as from a cache by shape" in report.diagnosis, report.diagnosis
+
+
+def test_a_cache_by_the_array_itself_is_caught():
+    pointer = remembered(e4m3, lambda columns: (columns[0].ctypes.data, columns[0].shape, columns[0].dtype))
+    report = conform(pointer, E4M3)
+    assert not report.passed and "a cache by the array, not by what it holds" in str(report), str(report)
+
+
 LONG = [(e4m3, {"format": E4M3}), (uint4, UINT4), (add, {"format": E4M3, "op": "add"})]
 
 

@@ -58,20 +58,36 @@ def results(function: Callable, columns: Sequence[np.ndarray], time_limit: float
 
 
 def keeps(function: Callable, columns: Sequence[np.ndarray], time_limit: float) -> None:
-    """Raise Finding if the result of a call is another once the next call is made, with the inputs in reverse."""
-    changed = np.zeros(columns[0].shape, bool)
+    """Raise Finding if the result of a call is another once the next call is made, with the inputs in reverse.
 
-    def both(*first):
-        parts = _parts(function(*first))
-        before = [part.tobytes() for part in parts]
-        function(*(np.ascontiguousarray(np.flip(column)) for column in columns))
-        return changed | (before != [part.tobytes() for part in parts])
+    Or if an array that was asked for, and then holds these inputs in reverse, gives what it gave before.
+    """
+    found = np.zeros(columns[0].shape, np.uint8)
+
+    def calls(*given):
+        own = [column.copy() for column in given]
+        first = _parts(function(*own))
+        before = _bytes(first)
+        reverse = [np.ascontiguousarray(np.flip(column)) for column in own]
+        after = _bytes(_parts(function(*reverse)))
+        if before != _bytes(first):
+            return found | 1
+        for column, other in zip(own, reverse, strict=True):
+            column[...] = other
+        return found | 2 * (before == _bytes(_parts(function(*own))) != after)
 
     with contextlib.suppress(Finding):  # what other checks say
-        changed = once(both, *columns, time_limit=2 * time_limit)
-    if changed.any():
+        found = once(calls, *columns, time_limit=3 * time_limit)
+    if (found == 1).any():
         said = "returns the same buffer each time: the next call of one size overwrites the result of the last"
         raise Finding(f"{said}; return a new array", about_input=False)
+    if found.any():
+        said = "gives an array that was changed in place the result of what it held before"
+        raise Finding(f"{said}: a cache by the array, not by what it holds", about_input=False)
+
+
+def _bytes(parts: list[np.ndarray]) -> list[bytes]:
+    return [part.tobytes() for part in parts]
 
 
 def _parts(found) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 LENGTHS = (*range(1, 36), 47, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 1000)
 FIRST = (1, 2, 7, 8, 33, 1000)  # lengths tried with every failing input
 LONG = (4099, 20_011, 70_001)  # tried where only long arrays fail
+FRESH = (1019, 1021)  # lengths that nothing else asks for
 TRIED = 12  # failing inputs
 CALLS = 24
 FILLED = 600  # inputs put where results are wrong, to see how
@@ -51,6 +52,8 @@ def arrangement(wrong: Callable[[Columns], np.ndarray], columns: Columns, bad: n
     again, third = wrong(columns), wrong(columns)
     if (again != third).any() or (again != bad).any():
         return Arrangement(_of_calls(wrong, columns, again != third if (again != third).any() else again != bad))
+    if said := _of_the_first_of_a_length(wrong, columns):
+        return Arrangement(said)
     at = np.flatnonzero(bad)
     at = at[:: max(1, at.size // TRIED)][:TRIED]
     if said := _of_the_call_before(wrong, columns, at):
@@ -97,6 +100,16 @@ def _of_calls(wrong, columns: Columns, changed: np.ndarray) -> str:
             return f"{said}: it keeps state between calls, and is wrong {when} alone"
         return f"{said}, at random as it seems"
     return f"{said}: it keeps state between calls, and a result depends on the calls before"
+
+
+def _of_the_first_of_a_length(wrong, columns: Columns) -> str:
+    """Ask twice for arrays of lengths that were not asked for yet: is the first right, and the second wrong?"""
+    ones = [np.ones_like(c) for c in columns]
+    for n, (first, second) in zip(FRESH, ((columns, ones), (ones, columns)), strict=True):
+        if wrong([np.resize(c, n) for c in first]).any() or not wrong([np.resize(c, n) for c in second]).any():
+            return ""
+    said = "the first call of each length is right and later ones are not, as from a cache by shape"
+    return f"keeps state between calls: {said}"
 
 
 def _of_the_call_before(wrong, columns: Columns, at: np.ndarray) -> str:

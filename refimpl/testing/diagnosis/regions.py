@@ -214,8 +214,8 @@ def say(x: float, digits: int | None = None) -> str:
     >>> say(1 + 2.0**-20, 4), say(2.0**-13 + 2.0**-40, 4)
     ('1', '0.0001221')
     """
-    forms = (f"{x:.6g}", f"{x:.9g}", repr(float(x)))
-    plain = next((text for text in forms if float(text) == x), forms[-1])
+    forms = (f"{x:.6g}", f"{x:.9g}", f"{x:.0f}", repr(float(x)))
+    plain = min((text for text in forms if float(text) == x or text == forms[-1]), key=len)
     m, e = np.frexp(abs(x))
     if not np.isfinite(x) or len(plain) <= (5 if m == 0.5 else 7):
         return plain
