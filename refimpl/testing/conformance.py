@@ -288,7 +288,8 @@ def _hold_to_the_definition(behaviour: Behaviour | Scaled) -> None:
 def concluded(probe: Probe, results: list[CheckResult], tallies: list) -> Report:
     failed = [result.name for result in results if result.failed]
     seen = [s for tally in tallies for s in tally.seen]
-    hints = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
+    said = list(dict.fromkeys(hint for tally in tallies for hint in tally.hints))
+    hints = [hint for hint in said if not any(other != hint and other.startswith(hint) for other in said)]
     diagnoses: tuple[str, ...] = ()
     description = ""
     if failed:

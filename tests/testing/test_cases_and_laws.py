@@ -18,6 +18,7 @@ from refimpl.testing.expected.behaviour import (
 from refimpl.testing.expected.explain import value_of_code
 
 T = rf.testing
+NAN = np.nan
 GROUPS = {group.name: group for group in T.case_groups()}
 FORMATS = [
     "float8_e4m3fn",
@@ -187,6 +188,72 @@ def test_stochastic_integers_are_held_to_the_definition_one_by_one():
     assert T.conform(right, "float6_e2m3fn", **rules).passed
     off = T.conform(lambda x, r: right(x, np.minimum(r + 1, 7)), "float6_e2m3fn", **rules)
     assert not off.passed and "random integer" in str(off)
+
+
+KINDS = "stochastic_a", "stochastic_b", "stochastic_c"
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("asked", KINDS)
+def test_stochastic_a_b_and_c_are_told_apart_with_any_number_of_random_bits(asked, bits):
+    def own(kind):
+        def f(x, random):  # of magnitudes in [1, 2) and below the smallest normal, whose steps are known
+            size = np.abs(x.astype(np.float64))
+            step = np.where(size < 2.0**-6, 2.0**-9, np.ldexp(1.0, np.frexp(size)[1] - 4))
+            whole = np.floor(size / step)
+            part, count = size / step - whole, 1 << bits
+            up = {
+                "stochastic_a": np.floor(part * count) + random >= count,
+                "stochastic_b": np.floor(part * 2 * count) + 2 * random.astype(int) + 1 >= 2 * count,
+                "stochastic_c": np.rint(part * count) + random >= count,
+            }[kind]
+            y = step * (whole + up)
+            y = np.where((y > 448) | np.isinf(x), NAN, y)
+            return np.copysign(y, x).astype(x.dtype)
+
+        return f
+
+    for kind in KINDS:
+        report = T.conform(own(kind), "float8_e4m3fn", rounding=asked, random_bits=bits, inputs="float32")
+        assert report.passed == (kind == asked), kind
+        if kind != asked:
+            assert f"decides as {kind}" in report.diagnosis
+
+
+def shared(way, calls=[0]):  # noqa: B006
+    def f(x):
+        rng = np.random.default_rng(calls[0])
+        calls[0] += 1
+        n = x.size
+        u = {
+            "no": lambda: rng.random(n),
+            "every call": lambda: np.random.default_rng(5).random(n),
+            "4 neighbours": lambda: np.repeat(rng.random(-(-n // 4)), 4)[:n],
+            "1000 places": lambda: np.resize(rng.random(1000), n),
+            "pairs": lambda: np.abs(np.tile([0.0, 1.0], n)[:n] - np.repeat(rng.random(-(-n // 2)), 2)[:n]),
+        }[way]()
+        size = np.abs(x.astype(np.float64))
+        step = np.where(size < 2.0**-6, 2.0**-9, np.ldexp(1.0, np.frexp(size)[1] - 4))
+        y = step * np.floor(size / step + u)
+        y = np.where((y > 448) | np.isinf(x), NAN, y)
+        return np.copysign(y, x).astype(x.dtype)
+
+    return f
+
+
+@pytest.mark.parametrize(
+    "way, said",
+    [
+        ("no", ""),
+        ("every call", "the same random numbers in every call"),
+        ("4 neighbours", "one random number for 4 neighbours"),
+        ("1000 places", "results 1000 places apart agree in 100.0 %"),
+        ("pairs", "results 1 places apart agree in 2"),
+    ],
+)
+def test_random_numbers_that_elements_or_calls_share_are_found(way, said):
+    report = T.conform(shared(way), "float8_e4m3fn", rounding="stochastic", inputs="float32")
+    assert report.passed == (not said) and said in report.diagnosis
 
 
 def test_every_code_of_a_sixteen_bit_format_is_decoded():

@@ -3,6 +3,11 @@
 *Bound*: the fraction of n independent draws lies farther than t from its probability with a probability
 of at most 2 exp(-2 n t^2) (Hoeffding).  With n = 2^14 draws and t = 1/32 this is below 3e-14 an input, so
 that a correct implementation is not accused, and a bias of 1/16 of a step is found.
+
+*Independence*: an input half way between two values is asked for 2^14 times in each of two calls.  As +1 and -1
+the roundings are fair and independent coins, and so are the products of those L places apart, of which there are
+2^14 or more for each L up to 2^14: a mean beyond r has a probability of at most 2 exp(-2^13 r^2) (Hoeffding), and
+of one of the 2^14 L of at most `FALSE_ALARM`.  L = 2^14 compares equal positions of the two calls.
 """
 
 from __future__ import annotations
@@ -11,10 +16,14 @@ import numpy as np
 
 from refimpl.spec import float_codes
 from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, Behaviour, values_of
+from refimpl.testing.expected.cases import distinct
 from refimpl.testing.expected.explain import explain, shortest, value_of_code
 from refimpl.testing.implementations.findings import Finding
 
 DRAWS, TOLERANCE = 1 << 14, 1 / 32
+MOVES = "moves values that are exact"
+FAIR = 0.2  # mean of roundings of +1 or -1 from which the probabilities are wrong, not the independence
+FALSE_ALARM = 1e-9  # probability of finding dependence in an implementation that has none
 
 
 def check(probe, tally, group) -> None:
@@ -27,9 +36,10 @@ def check(probe, tally, group) -> None:
 
 
 def _enumerated(probe, tally, route, x) -> None:
-    """Put every random integer to every input."""
+    """Put every random integer to every input, and to some of fractions between what random integers tell apart."""
     behaviour = probe.behaviour
     count = 1 << behaviour.random_bits
+    x = distinct(np.concatenate([x, _between(x, behaviour.format, count)]))
     every = np.repeat(x, count)
     random = np.tile(np.arange(count, dtype=np.uint32), x.size)
     got = probe.ask(route, every, random)
@@ -46,6 +56,26 @@ def _enumerated(probe, tally, route, x) -> None:
     tally.count(route, every, bad, text)
     if bad.any():
         tally.hints.append(_decided_wrongly(behaviour, x, got.reshape(-1, count)))
+
+
+def _between(x, fmt, count: int) -> np.ndarray:
+    """Return inputs of fractions (k + 1/4, 1/2 and 3/4) / count, which tell stochastic A, B and C apart.
+
+    >>> from refimpl.formats import format
+    >>> (_between(np.array([1, 1.125], np.float32), format("e4m3fn"), 4) - 1).tolist()[:3]
+    [0.0078125, 0.015625, 0.0234375]
+    """
+    low, high, nu = steps(x, fmt)
+    at = np.flatnonzero((nu == 0) & (low > 0) & (low < fmt.max))
+    if not at.size:
+        return x[:0]
+    at = at[[0, at.size // 2, -1]]  # exact values, of which all that is needed is the step above
+    size = np.abs(x[at].astype(np.float64))
+    above = steps(np.nextafter(x[at], np.copysign(x.dtype.type(np.inf), x[at])), fmt)[1]
+    parts = np.array([k + part for k in {0, 1, count // 2, count - 1} if k < count for part in (0.25, 0.5, 0.75)])
+    found = np.copysign(size[:, None] + (above - size)[:, None] * parts / count, x[at][:, None]).ravel()
+    narrow = found.astype(x.dtype)
+    return narrow[narrow == found]
 
 
 def _sampled(probe, tally, route, x) -> None:
@@ -69,10 +99,54 @@ def _sampled(probe, tally, route, x) -> None:
         )
 
     tally.count(route, x, bad, text)
+    _independent(probe, tally, route, x.dtype)
     if bad.any():
         alone = (got == got[:, :1]).all() and any((probe.ask(route, x) != got[:, 0]).any() for _ in range(8))
         one = "draws one random number for all elements of a call"
         tally.hints.append(one if alone else _drawn_wrongly(x, got, fmt))
+
+
+def _independent(probe, tally, route, dtype) -> None:
+    """Hold the roundings of one value half way to independence, in a call and from call to call."""
+    values = values_of(probe.behaviour.format)
+    low = int(np.searchsorted(values, 1.0 if values[-1] > 1 else values[-2]))
+    half = np.full(DRAWS, (values[low] + values[low + 1]) / 2, dtype)
+    if not values[low] < half[0] < values[low + 1]:
+        return
+    got = np.concatenate([probe.ask(route, half) for _ in range(2)])
+    sign = np.where(got == values[low + 1], 1.0, -1.0)
+    if abs(sign.mean()) > FAIR or np.all(got[:DRAWS] == got[0]):
+        return  # its probabilities are wrong, or all elements share a number: `_sampled` says so
+    spectrum = np.fft.rfft(sign, 2 * sign.size)
+    products = np.fft.irfft(np.abs(spectrum) ** 2)[1 : DRAWS + 1]
+    agreement = products / (sign.size - np.arange(1, DRAWS + 1))
+    most = np.sqrt(2 / DRAWS * np.log(2 * DRAWS / FALSE_ALARM))
+    dependent = np.flatnonzero(np.abs(agreement) > most) + 1
+    said = _shared(sign, dependent, agreement) if dependent.size else ""
+
+    def text(i):
+        return (
+            f"input  {half.dtype} {shortest(float(half[0]))}, half way, {DRAWS} times in each of two calls\n"
+            f"wanted roundings that are independent (a false alarm has a probability of at most {FALSE_ALARM:g})\n"
+            f"got    it {said}"
+        )
+
+    tally.count(route, half[:1], np.array([bool(said)]), text)
+    tally.hints += [said] * bool(said)
+
+
+def _shared(sign, dependent, agreement) -> str:
+    """Say how roundings (+1 or -1) depend on one another, `dependent` are distances at which they do."""
+    calls = sign.reshape(2, -1)
+    if dependent[-1] == DRAWS and (calls[0] == calls[1]).all():
+        return "draws the same random numbers in every call"
+    for together in (2**k for k in range(13, 0, -1)):
+        groups = sign.reshape(-1, together)
+        if (groups == groups[:, :1]).all():
+            return f"draws one random number for {together} neighbours (positions {together} at a time)"
+    apart = int(dependent[np.argmax(np.abs(agreement[dependent - 1]).round(6))])
+    same = (1 + agreement[apart - 1]) / 2
+    return f"does not round independently: results {apart} places apart agree in {100 * same:.1f} %, not in 50 %"
 
 
 def certain(probe, tally, group) -> None:
@@ -105,7 +179,7 @@ def certain(probe, tally, group) -> None:
             tally.count(route, x, bad, text)
             moved = sure & (got != down) & np.isfinite(wide)
             if moved.any():
-                tally.hints.append("moves values that are exact")
+                tally.hints.append(MOVES)
             for what, where in (("infinity", np.isinf(wide)), ("NaN", np.isnan(wide))):
                 if (bad & where).any():
                     tally.hints.append(f"gives {shortest(float(got[bad & where][0]))} for {what}")
@@ -154,7 +228,7 @@ def _drawn_wrongly(x, got, fmt) -> str:
     up = (size == high[:, None]).mean(axis=1)
     exact = nu == 0
     if (size[exact] != low[exact, None]).any():
-        return "moves values that are exact"
+        return MOVES + _shifted(low, high, nu, size)
     inner = ~exact
     if not inner.any():
         return "breaks its probabilities"
@@ -186,6 +260,18 @@ def _drawn_wrongly(x, got, fmt) -> str:
     bias = float(np.median(up - nu))
     direction = "too often" if bias > 0 else "too seldom"
     return f"goes away from zero {direction}, by {abs(bias):.3f} of a step"
+
+
+def _shifted(low, high, nu, size) -> str:
+    """Say by how much of a step results lie from their inputs in the mean, where that is alike for most."""
+    inner = (low > 0) & (nu > 0)
+    off = ((size - low[:, None]) / (high - low)[:, None])[inner].mean(axis=1) - nu[inner]
+    off = off[np.isfinite(off)]
+    if not off.size or abs(mean := float(np.median(off))) < TOLERANCE:
+        return ""
+    direction = "far from zero" if mean > 0 else "near to zero"
+    about = "half a step" if abs(abs(mean) - 0.5) < TOLERANCE else f"{abs(mean):.3f} of a step"
+    return f", and gives results {about} too {direction} in the mean"
 
 
 def _ways(nu):
@@ -221,7 +307,7 @@ def _decided_wrongly(behaviour, x, got) -> str:
     up, nu = size == high[:, None], nu[:, None]
     inner = (nu[:, 0] > 0) & (high <= fmt.max)
     if (size[nu[:, 0] == 0] != low[nu[:, 0] == 0, None]).any():
-        moved = "moves values that are exact"
+        moved = MOVES
     else:
         moved = ""
     r = np.arange(1 << bits)[None, :]
