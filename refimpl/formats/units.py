@@ -144,7 +144,7 @@ class MatrixUnit:
                 _arguments.integer("MatrixUnit", name, getattr(self, name), _arguments.Interval(0, 1 << 16))
         if not isinstance(self.operands, tuple) or not self.operands or not set(self.operands) <= set(FLOATS):
             raise _arguments.wrong_value("MatrixUnit", "operands", self.operands, f"names among {', '.join(FLOATS)}")
-        narrow = self.sum == "fma" or all(FLOATS[n].mantissa_bits <= 23 for n in self.operands)
+        narrow = self.sum == "fma" or all(fmt.mantissa_bits <= 23 for n, fmt in FLOATS.items() if n in self.operands)
         need("operands", "formats of at most 24 significant bits, but for fma", narrow)
         named = isinstance(self.scales, tuple) and set(self.scales) <= set(FLOATS)
         need("scales", "names of float formats, such as float8_e8m0fnu", named)
