@@ -48,7 +48,8 @@ def add_selection(command) -> None:
         "operation",
         metavar="OP",
         help="encode, decode, quantize; an operation: add, sub, mul, div, sqrt, fma, exp, lt, convert, to_int8, ...; "
-        "or a function of TestFloat, such as f16_mulAdd or f32_to_i64, which names its formats",
+        "or what names its formats: a function of TestFloat, such as f16_mulAdd or f32_to_i64, or a specialization of "
+        "P3109, such as 'Abs<Binary8p3se, Binary8p3se, (ToOdd, SatNone)>'",
     )
     command.add_argument("format", metavar="FORMAT", nargs="?", help="such as float8_e4m3fn")
     command.add_argument("--out-format", metavar="FORMAT", help="of the results of an operation (default FORMAT)")
@@ -104,15 +105,24 @@ def run(options) -> int:
     """Write the vectors to standard output."""
     import sys
 
+    from refimpl.testing.operations import specializations
     from refimpl.testing.vectors import testfloat
 
     writable(options.npz)
+    which = {"inputs": not options.results_only, "results": not options.inputs_only}
+    if specializations.is_one(options.operation):
+        if options.json or options.npz or options.readmemh:
+            raise ValueError("vectors: of a specialization there are lines of text, without --json, --npz, --readmemh")
+        specializations.check_rules("vectors", vars(options))
+        for piece in specializations.Asked(options.operation).lines(options.level, **which):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return 0
     vectors = selected(options)
     if options.npz:
         Path(options.npz).parent.mkdir(parents=True, exist_ok=True)
         vectors.save_npz(options.npz)
         return 0
-    which = {"inputs": not options.results_only, "results": not options.inputs_only}
     if options.json:
         pieces = vectors.json_lines()
     elif options.readmemh:

@@ -34,10 +34,14 @@ def run(options) -> int:
     import sys
 
     from refimpl.testing import verify
+    from refimpl.testing.operations import specializations
     from refimpl.testing.vectors import testfloat
 
     writable(options.junit, options.html)
     pieces = iter(lambda: os.read(sys.stdin.fileno(), READ), b"")
+    if specializations.is_one(options.operation):
+        specializations.check_rules("verify", vars(options))
+        return tell(specializations.verify_lines(options.operation, pieces), options)
     vectors = selected(options)
     if options.testfloat:
         how = {"tininess": options.tininess, "exact": options.exact}

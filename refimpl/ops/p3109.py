@@ -64,6 +64,8 @@ _SIGNATURES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 NAMES: tuple[str, ...] = tuple(_SIGNATURES)
 """All operations there are."""
+NOT_PROJECTED = (*spec.COMPARISONS, *spec.PREDICATES, "TotalOrder", "Class")
+"""Those that tell a truth or a class."""
 
 
 def signature(name: str) -> str:
@@ -162,6 +164,17 @@ class Specialization:
         return tuple(f for f in flat if isinstance(f, FloatFormat))
 
     @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the operands: of blocks s, with a number or a letter, a scale, and x the elements."""
+        return _SIGNATURES[self.name][1]
+
+    @property
+    def gives_block(self) -> bool:
+        """Whether the result is a block: codes of scales and of elements."""
+        single = self.name.startswith(("BlockReduce", "BlockDot", "Scaled")) or self.name == "ConvertFromBlock"
+        return "Block" in self.name and not single
+
+    @property
     def rho(self) -> Rho:
         """The projection of the result."""
         return self.parameters[-1]
@@ -172,7 +185,7 @@ class Specialization:
         codes: array_like of integers, shapes that broadcast; blocks (..., B).  random: integers, one for each
         element that is projected stochastically, and random_scale, one for each scale that is.
         """
-        operands = _SIGNATURES[self.name][1]
+        operands = self.operands
         if len(codes) != len(operands):
             raise TypeError(f"{self}: takes {len(operands)} operands ({', '.join(operands)}); got {len(codes)}")
         if not operands:
@@ -293,8 +306,7 @@ class _Blocks:
         rows = [self._row(i, *row) for i, row in enumerate(zip(*self.columns, strict=True))]
         scales = np.array([s for s, _ in rows], arrays.code_dtype(self.scale.bits)).reshape(self.shape[:-1])
         found = np.array([r for _, r in rows], arrays.code_dtype(self.into.bits)).reshape(self.results)
-        single = self.reduces or self.scaled or self.of.name == "ConvertFromBlock"
-        return found if single else (scales, found)
+        return (scales, found) if self.of.gives_block else found
 
     def _row(self, i: int, *row: Any) -> tuple[int, list[int]]:
         name, rho, numbers = self.of.name, self.of.rho, self.randoms[i].tolist()

@@ -26,6 +26,7 @@ from refimpl.testing.implementations.probe import Probe
 from refimpl.testing.implementations.programs import Program
 from refimpl.testing.operations.judging import conform_operation
 from refimpl.testing.operations.operation import Operation, known_name
+from refimpl.testing.operations.specializations import check_rules, conform_specialization, is_one
 from refimpl.testing.operations.sums import KINDS, conform_sum
 
 
@@ -71,7 +72,9 @@ def conform(
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
         `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
         `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator, which
-        may be optional (``c=None``): then it is held to the definition with and without.
+        may be optional (``c=None``): then it is held to the definition with and without.  A specialization of P3109,
+        or its text, such as ``"Abs<Binary8p3se, Binary8p3se, (ToOdd, SatNone)>"``: a function of codes, as
+        `refimpl.p3109` has it, for operations on blocks too; without `format`.
     out_format : FloatFormat, PositFormat or a name, optional
         Of the results of `op`, by default that of the operands.
     unit, accumulate, order, chunk
@@ -126,6 +129,10 @@ def conform(
     how = {"unit": unit, "accumulate": accumulate, "order": order, "chunk": chunk}
     own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
     own |= {"scale_rule": scale_rule, "tensor_scale": tensor_scale}
+    if is_one(op):
+        rules = {"format": format, "out_format": out_format, "random_bits": random_bits}
+        check_rules("conform", rules | {"rounding": rounding, "overflow": overflow, "nan": nan})
+        return conform_specialization(implementation, op, time_limit)
     if op in KINDS:
         if out_format is not None:
             hint = "accumulate= is the format of the sum"

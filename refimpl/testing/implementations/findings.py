@@ -64,7 +64,7 @@ def once(function, x, *more, time_limit) -> np.ndarray:
     if hasattr(function, "limited"):  # a Program looks at the clock itself
         result = function.limited(time_limit)(*given)
     else:
-        result = _within(time_limit, function, given)
+        result = within(time_limit, function, given)
     if result.shape != x.shape:
         raise Finding(f"returned shape {result.shape} for inputs of shape {x.shape}")
     if any(a.tobytes() != b.tobytes() for a, b in zip(given, (x, *more), strict=True)):
@@ -108,7 +108,7 @@ def _culprit(function, x, more, found, time_limit) -> tuple[int | None, str]:
     return start, text
 
 
-def _within(seconds, function, arguments) -> np.ndarray:
+def within(seconds, function, arguments) -> np.ndarray:
     """Return function(*arguments) as an array; raise Finding if it raises, takes longer or gives what is none."""
     outcome: dict[str, Any] = {}
 

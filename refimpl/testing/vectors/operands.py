@@ -45,7 +45,7 @@ def tuples(operation: Operation, level: str) -> Iterator[np.ndarray]:
             yield np.stack([at >> shift & mask for shift, mask in zip(shifts, masks, strict=True)], axis=1)
         return
     rng = np.random.default_rng(SEED)
-    codes = [_codes(fmt, round(SIZES[level] ** (1 / count)), rng) for fmt in dict.fromkeys(formats)]
+    codes = [some_codes(fmt, round(SIZES[level] ** (1 / count)), rng) for fmt in dict.fromkeys(formats)]
     of = dict(zip(dict.fromkeys(formats), codes, strict=True))
     columns = [column.reshape(-1) for column in np.meshgrid(*(of[fmt] for fmt in formats), indexing="ij")]
     if count > 1 and len(of) == 1:
@@ -90,7 +90,7 @@ def mixed(bits: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _codes(fmt, count: int, rng) -> np.ndarray:
+def some_codes(fmt, count: int, rng) -> np.ndarray:
     """Return about `count` codes: about powers of two, of the largest value, and random ones."""
     everything = 1 << fmt.bits
     if count >= everything:
