@@ -367,7 +367,7 @@ def identify():
             cases.append((f"{order}, {into}", function, {"kind": "dot", "fmt": "float8_e5m2", "terms": 24}, word))
     cases.append(("math.fsum", lambda x: math.fsum(x.tolist()), {"fmt": "float64"}, "the exact sum"))
     for fmt in ("float32", "float64"):
-        word = f"of {fmt} in this order"
+        word = ""  # a machine's library has what arithmetic it likes: any name that foretells its answers
         for terms in (8, 100, 1000):
             how = {"fmt": fmt, "terms": terms}
             axis = lambda x: np.add.reduce(np.tile(x[:, None], (1, 4)), axis=0)  # noqa: E731
@@ -376,6 +376,16 @@ def identify():
             how = {"fmt": fmt, "terms": terms}
             cases.append(("np.dot", np.dot, how | {"kind": "dot"}, word))
             cases.append(("np.matmul, 8x8", np.matmul, how | {"kind": "matmul", "shape": (8, 8)}, word))
+    try:
+        import torch
+    except ImportError:
+        print("torch is not here")
+    else:
+        for terms in (8, 100, 1000):
+            total = lambda x: torch.from_numpy(x).sum().item()  # noqa: E731
+            product = lambda a, b: (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()  # noqa: E731
+            cases.append(("torch sum", total, {"terms": terms}, ""))
+            cases.append(("torch matmul, 8x8", product, {"terms": terms, "kind": "matmul", "shape": (8, 8)}, ""))
     found, missed = [], []
     print(f"\n{'asked':32}{'terms':>6}{'calls':>7}{'n log2 n':>10}  found")
     for label, function, how, word in cases:

@@ -7,11 +7,13 @@ n log2(n) / 2 for a balanced tree.  Terms that all meet at once are one fused su
 
 *Width.*  In a fused sum of 1, -1 and 2^-t what is left of 2^-t was kept in alignment; in a binary one, 1 + 2^-t - 1.
 
-*Name.*  What is known by name, and the tree itself in several arithmetics, foretells the answers to random terms;
-where nothing does, two parts of the tree, each in an arithmetic of its own (a library's loop, and what it leaves over).
+*Name.*  What is known by name, and the tree itself in several arithmetics, foretells the answers to random terms, to
+opposite ones that take each other away but for what was rounded, and to what was asked before; where nothing does, two
+parts of the tree, each in an arithmetic of its own (a library's loop, and what it leaves over).  Where a name foretells
+all but sums of the smallest or largest numbers (subnormals that are flushed, results that are clipped), that is said.
 
 *Limits.*  Ones that are not swallowed but rounded up (a sticky bit in alignment, directed rounding) give no tree; then
-only what is known by name is tried.
+only what is known by name is tried, and units with a sticky bit.
 
 *Source*: Xie et al., Revealing floating-point accumulation orders (USENIX ATC 2025), the recursive form.
 """
@@ -21,7 +23,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
@@ -37,10 +39,12 @@ from refimpl.spec import float_codes
 from refimpl.spec.float_codes import Value
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.implementations.programs import Program
-from refimpl.testing.trees import Tree, first_of, groups_of, in_words, leaves_of, nested, nodes
+from refimpl.testing.trees import Tree, first_of, in_words, leaves_of, nested, nodes, promoted_groups_of
 
 KINDS = ("sum", "dot", "matmul")
+EDGES = ("the smallest numbers", "the largest numbers")
 PROBES = 6  # random sums that a name has to foretell
+FIRST = 8  # calls for the tree that a name has to explain, too
 MORE_PROBES = 24  # that it has to foretell then: where arithmetics differ at the end of a sum alone, few sums show it
 WORDS = {"toward_zero": "toward zero", "toward_negative": "toward negative", "ties_to_even": "to nearest, ties to even"}
 WORDS["to_odd"] = "to odd"
@@ -104,6 +108,7 @@ class _Box:
     dtype: Any
     shape: tuple[int, int]
     calls: int = 0
+    first: list = field(default_factory=list)  # the first calls, with their answers
 
     def of(self, a: np.ndarray, b: np.ndarray) -> float:
         """Return the answer to factors, float64 (n,) each."""
@@ -120,7 +125,9 @@ class _Box:
                 answers = [self.function(*arguments) for arguments in given]
         except Finding as finding:
             raise ValueError(f"identify_sum: the program {finding}") from None
-        return [self._number(answer) for answer in answers]
+        found = [self._number(answer) for answer in answers]
+        self.first += list(zip(cases, found, strict=True))[: FIRST - len(self.first)]
+        return found
 
     def _given(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.kind == "sum":
@@ -196,7 +203,7 @@ def identify_sum(
     --------
     >>> import refimpl as rf
     >>> print(identify_sum(lambda x: rf.sum(x, "float32", order="pairwise"), terms=8))
-    neighbours in pairs (8 terms, 55 calls)
+    neighbours in pairs (8 terms, 59 calls)
       tree          ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
       accumulator   24 significant bits, rounded to nearest, ties to even
       the same as   additions of float32 in this order
@@ -220,45 +227,67 @@ def identify_sum(
         holds = (t for t in (np.float16, np.float32, np.float64) if _within(found, np.finfo(t)))
         dtype = next(holds, np.float64)
     box = _Box(function, kind, found, np.dtype(dtype), rows)
-    scale = _scale(box, n)
+    large, one, swallows = _scale(box, n)
     tree, order = None, "exact: every term counts, in whatever order"
-    if scale is not None:
+    if swallows:
         try:
-            tree = _tree(box, n, *scale)
+            tree = _tree(box, n, large, one)
             order = in_words(tree)
         except _NoTree:
             order = "not a tree of additions: compensated, rounded in a direction, or with a sticky bit"
+    elif not _exact_beside_two(box, n, seed, large, one):
+        order = "compensated: every term counts beside two that cancel, but not beside more"
     facts: dict[str, Any] = {}
     if tree is not None:
         facts = _accumulator(box, n, tree) | _alignment(box, n, tree)
-    own = _own_unit(box, tree, facts)
+    own = _own_units(box, n, tree, facts) if swallows else ()
     seen = _asked(box, _probes(box, n, seed, PROBES))
-    if not _same(again := box.of(*seen[0][0]), seen[0][1]):
-        got = f"one that answers the same terms with {seen[0][1]} and with {again}"
+    probe, answer = seen[PROBES - 2]
+    if not _same(again := box.of(*probe), answer):
+        got = f"one that answers the same terms with {answer} and with {again}"
         raise ValueError(_arguments.message("identify_sum", "function", got, "one that is the same each time"))
 
     def evidence():
         yield from seen[:PROBES]
+        yield from box.first
         if len(seen) == PROBES:
             seen.extend(_asked(box, _probes(box, n, seed + 1, MORE_PROBES)))
         yield from seen[PROBES:]
 
-    def foretells(candidate) -> bool:
-        if not any(math.isfinite(answer) for _, answer in seen):
-            return False
+    def foretells(candidate, those) -> bool:
         try:
-            return all(_same(candidate(*probe), answer) for probe, answer in evidence() if math.isfinite(answer))
+            return all(_same(candidate(*probe), answer) for probe, answer in those if math.isfinite(answer))
         except (ValueError, OverflowError):  # it cannot be asked this
             return False
 
+    edges: dict[str, list] = {}
+
+    def named(candidates, most: int | None = None) -> list[tuple[Any, str]]:
+        """Return the candidates that foretell what was asked, and for which edges they do not."""
+        if not any(math.isfinite(answer) for _, answer in seen):
+            return []
+        found = (each for each in candidates if foretells(each[1], evidence()))
+        kept = list(itertools.islice(found, most))
+        if kept and not edges:
+            edges.update({edge: _asked(box, _edge(box, n, seed, edge)) for edge in EDGES})
+        told = [(name, [edge for edge in EDGES if not foretells(candidate, edges[edge])]) for name, candidate in kept]
+        everywhere = [(name, "") for name, missed in told if not missed]
+        return everywhere or [(name, f", but for {' and '.join(missed)}") for name, missed in told]
+
     rounding = facts.get("accumulator_rounding") or "ties_to_even"
-    known = tuple(name for name, candidate in _candidates(box, tree, rounding) if foretells(candidate))
-    unit = next((u for u in own or () if foretells(_on(u, box))), None)
-    if not known and unit is None:
-        known = tuple(name for name, candidate in _mixtures(box, tree) if foretells(candidate))
-    if unit is not None and not known:
-        known = ("a unit of your own: .unit describes it",)
-    return SumReport(n, box.calls, tree, order, known, unit, **facts)
+    known = named(_candidates(box, tree, rounding))
+    unit = named(((u, _on(u, box)) for u in own), 1)
+    if not known and not unit:
+        known = named(_mixtures(box, tree))
+    if unit and not known:
+        known = [("a unit of your own: .unit describes it", unit[0][1])]
+    if not known and isinstance(tree, tuple) and len(tree) == n > 2:
+        order = "all terms alike: in one fused sum, or in an order that depends on their values"
+        facts = {}
+    if known and all("kahan" in name for name, _ in known):
+        facts = {}  # what is left of a step was compensated
+    names = tuple(dict.fromkeys(f"{name}{missed}" for name, missed in known))
+    return SumReport(n, box.calls, tree, order, names, unit[0][0] if unit else None, **facts)
 
 
 def _within(fmt: FloatFormat, finfo) -> bool:
@@ -273,8 +302,8 @@ def _same(x: float, y: float) -> bool:
 # -- the tree ----------------------------------------------------------------------------------------
 
 
-def _scale(box: _Box, n: int) -> tuple[int, int] | None:
-    """Return the exponents of M and of the ones, None where nothing is ever swallowed."""
+def _scale(box: _Box, n: int) -> tuple[int, int, bool]:
+    """Return the exponents of M and of the ones, and whether any are ever swallowed."""
     options = []
     for subnormal in (True, False):
         low, high = box.exponents(subnormal)
@@ -290,8 +319,8 @@ def _scale(box: _Box, n: int) -> tuple[int, int] | None:
             )
             continue
         if both == n - 2 and all(_left(box, n, i, i + 1, large, one) == n - 2 for i in (0, n // 2 - 1) if i + 1 < n):
-            return None if n > 2 else (large, one)
-        return large, one
+            return large, one, n == 2
+        return large, one, True
     raise ValueError(
         _arguments.message("identify_sum", "function", f"one that answers {refused}", "one that adds them exactly")
     )
@@ -462,14 +491,56 @@ def _alignment(box: _Box, n: int, tree: Tree) -> dict[str, Any]:
 
 
 def _probes(box: _Box, n: int, seed: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield random factors, float64 (n,) each, spread over some binades."""
+    """Yield random factors, float64 (n,) each, spread over some binades; every third time in opposite pairs."""
     rng = np.random.default_rng([seed, n])
-    for spread in [3, 8] * (count // 2):
-        sides = []
-        for _ in range(1 if box.kind == "sum" else 2):
-            x = rng.standard_normal(n) * 2.0 ** rng.integers(-spread, spread + 1, n)
-            sides.append(quantize(np.clip(x, -box.fmt.max, box.fmt.max), box.fmt).astype(np.float64))
-        yield sides[0], sides[1] if len(sides) > 1 else np.ones(n)
+    for turn in range(count):
+        spread = (3, 8, 3)[turn % 3]
+        a, b = _random(box, rng, n, -spread, spread), np.ones(n)
+        if box.kind != "sum":
+            b = _random(box, rng, n, -spread, spread)
+        if turn % 3 == 2:  # what the sum is then, was rounded
+            pairs = rng.permutation(n)[: n // 2 * 2].reshape(2, -1)
+            if turn % 2:  # one pair alone, the last term in it
+                pairs = np.array([[n - 1], [rng.integers(n - 1)]])
+                a[np.setdiff1d(np.arange(n), pairs)] = 0.0
+            a[pairs[1]], b[pairs[1]] = -a[pairs[0]], b[pairs[0]]
+        yield a, b
+
+
+def _random(box: _Box, rng, n: int, low: int, high: int) -> np.ndarray:
+    """Return random values of the format, of these exponents and about."""
+    x = rng.standard_normal(n) * 2.0 ** rng.integers(low, high + 1, n)
+    return quantize(np.clip(x, -box.fmt.max, box.fmt.max), box.fmt).astype(np.float64)
+
+
+def _edge(box: _Box, n: int, seed: int, edge: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield factors of sums that are among the smallest or largest numbers of a format."""
+    rng = np.random.default_rng([seed, n, EDGES.index(edge)])
+    least, most = box.exponents(True)
+    for fmt in (box.fmt, format("float32")):
+        if edge == EDGES[0]:
+            low, high = fmt.min_exponent - fmt.mantissa_bits + 2, fmt.min_exponent + 2
+        else:
+            high = fmt.maxexp - 2 - n.bit_length()
+            low = high - 4
+        low, high = max(low, least), min(high, most)
+        if low <= high:
+            exponents = rng.integers(low, high + 1, n)
+            yield box.factors(exponents, rng.choice([-1.0, 1.0], n) if edge == EDGES[0] else np.ones(n))
+
+
+def _exact_beside_two(box: _Box, n: int, seed: int, large: int, one: int) -> bool:
+    """Tell whether ones count beside two pairs of opposite terms, one far larger than the other."""
+    rng = np.random.default_rng([seed, n])
+    one -= 20 if large >= 100 else 0
+    for _ in range(4 if n > 4 else 0):
+        exponents, signs = np.full(n, one), np.ones(n)
+        places = rng.permutation(n)[:4]
+        exponents[places] = [large, large, (large + one) // 2, (large + one) // 2]
+        signs[places[1::2]] = -1.0
+        if box.of(*box.factors(exponents, signs)) != (n - 4) * 2.0**one:
+            return False
+    return True
 
 
 def _asked(box: _Box, probes) -> list[tuple[tuple[np.ndarray, np.ndarray], float]]:
@@ -523,10 +594,12 @@ def _evaluations(box: _Box, tree: Tree, rounding: str) -> Iterator[tuple[str, Ca
     how = "" if rounding == "ties_to_even" else f", rounded {WORDS[rounding]}"
     for kind in ("float32", "float64", "float16", "bfloat16"):
         last = [None, *(name for name in narrower if kind in ("float32", "float64") and name != kind)]
-        for product in ("rounded", "fused", *narrower)[: 1 if box.kind == "sum" else None]:
+        for product in ("rounded", "fused", "fused last", *narrower)[: 1 if box.kind == "sum" else None]:
             if product == kind or product in narrower and format(product).bits >= format(kind).bits:
                 continue
-            name = f"{'fused multiply-adds' if product == 'fused' else 'additions'} of {kind} in this order{how}"
+            name = (
+                f"{'fused multiply-adds' if product.startswith('fused') else 'additions'} of {kind} in this order{how}"
+            )
             if product in narrower:
                 name = f"products rounded to {product}, {name}"
             for into in last:
@@ -570,13 +643,15 @@ def _sum(
 ) -> Fraction:
     """Return the sum of products by a tree of two-term additions, in the arithmetic of a kind.
 
-    product: ``rounded`` to the kind, ``fused`` (where a term joins a sum, or another term, its product is not
-    rounded), or a format to which it is rounded first; part: a subtree whose sum is known.
+    product: ``rounded`` to the kind; ``fused``: where a term joins a sum, its product is not rounded; of two terms
+    that meet the second's is not, or, ``fused last``, the first's; or a format to which it is rounded first.
+    part: a subtree whose sum is known.
     """
     fmt = format(kind)
     fused = product != "rounded"
+    rounded_first, rounded_second = (False, True) if product == "fused last" else (True, False)
     terms = [Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
-    if product not in ("rounded", "fused"):
+    if product not in ("rounded", "fused", "fused last"):
         terms = [Fraction(_rounded(term, format(product))) for term in terms]
     stack: list[tuple[Tree, bool]] = [(tree, False)]
     done: list[tuple[bool, Fraction]] = []  # whether it is a term, and not rounded yet
@@ -592,9 +667,9 @@ def _sum(
             stack.extend([(node, True), (node[1], False), (node[0], False)])
         else:
             (second_term, second), (first_term, first) = done.pop(), done.pop()
-            if first_term and (not fused or second_term):
+            if first_term and (not fused or second_term and rounded_first):
                 first = Fraction(_rounded(first, fmt, rounding))
-            if second_term and not fused:
+            if second_term and (not fused or first_term and rounded_second):
                 second = Fraction(_rounded(second, fmt, rounding))
             done.append((False, Fraction(_rounded(first + second, fmt, rounding))))
     return done[0][1]
@@ -609,19 +684,48 @@ def _rounded(exact: Fraction, fmt: FloatFormat, rounding: str = "ties_to_even") 
     return float_codes.to_float(value)
 
 
-def _own_unit(box: _Box, tree: Tree | None, facts: dict[str, Any]) -> list[MatrixUnit] | None:
-    """Return units that the tree and the widths leave possible, None where no terms are fused."""
-    groups = None if tree is None else groups_of(tree)
-    if groups is None or box.kind == "sum" or facts.get("alignment_bits") is None:
-        return None
-    base = MatrixUnit(operands=(box.fmt.name,), terms=groups[0], fraction_bits=facts["alignment_bits"], nan_ones=False)
-    base = replace(base, cut=facts.get("alignment_cut") or "toward_zero")
+def _own_units(box: _Box, n: int, tree: Tree | None, facts: dict[str, Any]) -> Iterator[MatrixUnit]:
+    """Yield units that the tree and the widths leave possible; where there is no tree, those with a sticky bit."""
+    if box.kind == "sum" or box.fmt.mantissa_bits > 23:
+        return
+    base = MatrixUnit(operands=(box.fmt.name,), nan_ones=False)
+    width = facts.get("alignment_bits")
+    if tree is None:
+        terms, width = _sticky(box, n)
+        base, promote = replace(base, cut="to_odd"), None
+    else:
+        terms, promote = promoted_groups_of(tree) or (0, None)
+        base = replace(base, cut=facts.get("alignment_cut") or "toward_zero")
+    if width is None or not terms:
+        return
     kept = (None, 10) if box.fmt.name == "float32" else (None,)
-    return [
-        replace(base, into=into, rounding=rounding, align=align, joined=joined, operand_bits=bits)
+    ways: list[dict[str, Any]] = [
+        {"into": into, "rounding": rounding, "align": align, "operand_bits": operand_bits}
         for into in (format("float32"), FP22, format("float16"), format("bfloat16"))
         for rounding in ("toward_zero", "ties_to_even")
         for align in ("factors", "products")
-        for joined in (None, (31, 24))
-        for bits in kept
+        for operand_bits in kept
     ]
+    wide = len(ways) // 4  # into float32
+    usual = replace(base, terms=terms, promote=promote, fraction_bits=width)
+    for joined in (None, (31, 24)):
+        yield from (replace(usual, joined=joined, **way) for way in ways)
+    if tree is not None:
+        for first, second in itertools.product(range(max(0, width - 3), min(48, width + 9)), range(10, 33)):
+            for halves in (False, True):
+                yield from (replace(usual, joined=(first, second), halves=halves, **way) for way in ways[:wide])
+
+
+def _sticky(box: _Box, n: int) -> tuple[int, int | None]:
+    """Return the terms of a group and the bits of its alignment, where the last one says that something was cut."""
+    low, high = box.exponents(True)
+    top = min(high, 14)
+    tiny = max(low, top - 60)
+
+    def left(j: int) -> float:
+        return _terms(box, n, {0: (1.0, top), 1: (-1.0, top), j: (1.0, tiny)})
+
+    within = _last(n - 3, lambda t: left(t + 2) != 2.0**tiny)
+    if within is None or (bit := left(2)) <= 0.0 or math.frexp(bit)[0] != 0.5:
+        return 0, None
+    return within + 3, min(max(0, top + 1 - math.frexp(bit)[1]), 48)

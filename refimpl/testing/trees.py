@@ -86,6 +86,13 @@ def _words(tree: Tree, first: int, n: int) -> str:
     chunk = _chunk(tree)
     if 1 < chunk < n and _same_tree(tree, _chunks(first, n, chunk)):
         return f"chunks of {chunk}, each one after the other, then their sums"
+    parts = _equal_parts(tree)
+    if len(parts) > 2:
+        size = len(leaves_of(parts[0]))
+        starts = range(first, first + n, size)
+        words = {_words(*_sorted(part)) for part in parts}
+        if len(words) == 1 and all(sorted(leaves_of(p))[0] == at for p, at in zip(parts, starts, strict=True)):
+            return f"chunks of {size}, each {words.pop()}, then their sums"
     last = 0
     while len(tree) == 2 and tree[1] == first + n - 1 - last and isinstance(tree[0], tuple):
         tree, last = tree[0], last + 1
@@ -137,6 +144,44 @@ def _parts(tree: Tree, count: int) -> list[Tree]:
             break
         parts[at : at + 1] = [(len(leaves_of(child)), child) for child in node]
     return sorted((part for _, part in parts), key=lambda part: min(leaves_of(part)))
+
+
+def _equal_parts(tree: Tree) -> list[Tree]:
+    """Return the parts of one size, the last one smaller or not, that a tree adds one after the other.
+
+    >>> _equal_parts((((0, 1, 2), (3, 4, 5)), (6, 7, 8))), _equal_parts(((0, 1), 2))
+    ([(0, 1, 2), (3, 4, 5), (6, 7, 8)], [((0, 1), 2)])
+    """
+    if isinstance(tree, int) or len(tree) != 2:
+        return [tree]
+    before, last = tree
+    inner = before if isinstance(before, int) or len(before) != 2 else before[1]
+    n, end = len(leaves_of(before)), len(leaves_of(last))
+    size = next((s for s in (len(leaves_of(inner)), n) if s >= end and s > 2 and n % s == 0), 0)
+    parts = [last]
+    while isinstance(before, tuple) and len(leaves_of(before)) > size > 0:
+        if len(before) != 2 or len(leaves_of(before[1])) != size:
+            return [tree]
+        parts.append(before[1])
+        before = before[0]
+    return [before, *reversed(parts)] if size else [tree]
+
+
+def promoted_groups_of(tree: Tree) -> tuple[int, int | None] | None:
+    """Return the number of terms of each fused group, and of how many the sums are added apart, None: of all.
+
+    >>> promoted_groups_of((((0, 1, 2), 3, 4, 5), ((6, 7, 8), 9, 10, 11))), promoted_groups_of(((0, 1, 2), 3, 4, 5))
+    ((3, 6), (3, None))
+    """
+    groups = groups_of(tree)
+    if groups is not None:
+        return groups[0], None
+    parts = _equal_parts(tree)
+    each = [groups_of(part, min(leaves_of(part))) for part in parts]
+    size = len(leaves_of(parts[0]))
+    if len(parts) < 2 or each[0] is None or size % each[0][0] or any(e is None or e[0] > each[0][0] for e in each):
+        return None
+    return each[0][0], size
 
 
 def _chain(leaves) -> Tree:
@@ -200,7 +245,8 @@ def groups_of(tree: Tree, first: int = 0) -> tuple[int, bool] | None:
     sizes = [len(part) for part in reversed(parts)]
     flat = [leaf for part in reversed(parts) for leaf in part]
     usual = (
-        flat == list(range(first, first + len(flat)))
+        bool(sizes)
+        and flat == list(range(first, first + len(flat)))
         and sizes[0] > 2
         and len(set(sizes[:-1])) <= 1
         and sizes[-1] <= sizes[0]

@@ -135,6 +135,82 @@ def test_a_sum_with_a_fault_is_not_given_the_name_of_the_right_one():
     assert not any("additions of float32 in this order" == name for name in identify_sum(wide, terms=12).known)
 
 
+CHUNKED = {"terms": 16, "fraction_bits": 15, "into": FP22, "promote": 64}
+JOINED = {"terms": 8, "fraction_bits": 19, "joined": (27, 22), "rounding": "ties_to_even"}
+HALVES = {"terms": 12, "halves": True, "fraction_bits": 20, "joined": (20, 20)}
+
+
+@pytest.mark.parametrize("fields", [CHUNKED, JOINED, HALVES], ids=["promoted", "joined", "halves"])
+def test_units_of_two_levels_and_with_the_accumulator_apart_are_found(fields):
+    """The unit that is found answers what the unit does, to sums it was not asked."""
+    unit = MatrixUnit(operands=("float8_e5m2",), **fields)
+    function = dots("float8_e5m2", unit=unit)
+    found = identify_sum(function, kind="dot", fmt="float8_e5m2", terms=3 * max(64 * ("promote" in fields), 16))
+    assert (found.unit.terms, found.unit.fraction_bits, found.unit.promote) == (
+        unit.terms,
+        unit.fraction_bits,
+        unit.promote,
+    )
+    rng = np.random.default_rng(5)
+    a, b = (rf.quantize(rng.standard_normal((300, 96)).astype(np.float32), "float8_e5m2") for _ in "ab")
+    same = [rf.dot(x, y, "float8_e5m2", unit=found.unit) == function(x, y) for x, y in zip(a, b, strict=True)]
+    assert all(same)
+
+
+def compensated(x):
+    """Neumaier's sum, in the format of x."""
+    total = lost = x.dtype.type(0)
+    for v in x:
+        new = total + v
+        lost = lost + ((total - new) + v if abs(total) >= abs(v) else (v - new) + total)
+        total = new
+    return total + lost
+
+
+@pytest.mark.parametrize("fmt", ["float32", "float64"])
+def test_a_compensated_sum_is_not_called_exact(fmt):
+    found = identify_sum(compensated, fmt=fmt, terms=20)
+    assert found.order.startswith("compensated") and not any("exact" in name for name in found.known)
+
+
+def test_no_name_is_given_that_contradicts_an_earlier_answer():
+    """float64's sum rounded once is nearly always the exact one, but swallowed ones."""
+    found = identify_sum(lambda x: np.float32(np.cumsum(x.astype(np.float64))[-1]), terms=20)
+    assert found.known == ("additions of float64 in this order, the sum rounded to float32",)
+
+
+def test_fused_multiply_adds_from_either_end_are_named_for_every_seed():
+    """Of two products that meet first one is rounded: opposite terms show which, and whether later ones are."""
+    rounded = lambda a, b: np.cumsum(a * b)[-1]  # noqa: E731
+
+    def fused(a, b):
+        return rf.dot(a, b, "float32", unit="cdna3-f32")
+
+    turned = lambda a, b: fused(a[::-1], b[::-1])  # noqa: E731
+    for seed in range(3):
+        found = [identify_sum(f, kind="dot", terms=12, seed=seed).known for f in (fused, turned, rounded)]
+        assert [any("fused" in name for name in known) for known in found] == [True, True, False]
+        assert [any(name.startswith("additions") for name in known) for known in found] == [False, False, True]
+
+
+def test_what_happens_to_the_smallest_and_largest_numbers_is_said():
+    def flushed(x):
+        total = np.float32(0)
+        for v in x:
+            total = total + (v if abs(v) >= 2.0**-126 else np.float32(0))
+        return total
+
+    clipped = lambda x: np.clip(np.cumsum(x)[-1], -1e30, 1e30)  # noqa: E731
+    said = [identify_sum(function, terms=20).known for function in (flushed, clipped)]
+    name = "additions of float32 in this order, but for the "
+    assert said == [(name + "smallest numbers",), (name + "largest numbers",)]
+
+
+def test_an_order_that_depends_on_the_values_is_not_called_fused():
+    found = identify_sum(lambda x: np.cumsum(sorted(x, key=abs), dtype=np.float32)[-1], terms=20)
+    assert not found.known and "depends on their values" in found.order
+
+
 def test_directed_accumulators_are_named_by_what_they_answer():
     function = dots("bfloat16", accumulate="float32", rounding="toward_zero")
     found = identify_sum(function, kind="dot", fmt="bfloat16", terms=16)
@@ -143,11 +219,12 @@ def test_directed_accumulators_are_named_by_what_they_answer():
     assert not any("nearest" in name or "order='" in name for name in found.known)
 
 
-def test_a_sticky_bit_in_alignment_gives_no_tree():
+def test_a_sticky_bit_in_alignment_gives_no_tree_but_is_measured():
     sticky = MatrixUnit(operands=("bfloat16",), terms=4, fraction_bits=12, cut="to_odd")
     found = identify_sum(dots("bfloat16", unit=sticky), kind="dot", fmt="bfloat16", terms=12)
-    assert found.tree is None and not found.known
+    assert found.tree is None
     assert found.order.endswith("or with a sticky bit")
+    assert (found.unit.terms, found.unit.fraction_bits, found.unit.cut) == (4, 12, "to_odd")
 
 
 def test_ones_that_are_never_swallowed_are_refused_or_taken_for_exact():
