@@ -384,3 +384,9 @@ def test_the_configurations_are_the_papers_in_its_order():
 def test_a_configuration_is_found_by_its_name():
     for c in CONFIGURATIONS:
         assert configuration(c.name) is c
+
+
+def test_marks_of_images_cannot_be_written():
+    errors = ErrorMatrix([[0.5]], ["a"], ["x"], images=[[1, 2]])
+    with pytest.raises(ValueError, match="read-only"):
+        errors.images[0][0] = 3
