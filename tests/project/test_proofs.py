@@ -107,6 +107,9 @@ def proofs() -> list[Proof]:
               [*arithmetics, "sqrt", "compare"], ("16 bits", "float32")),
         Proof("C", "results and flags in four modes, against the C library",
               f"{p}/test_operations.py::test_results_and_flags_are_those_of_the_c_library", c_library, ("float32",)),
+        Proof("S", "files in TestFloat's lines, results and flags of Berkeley SoftFloat, five modes",
+              f"{p}/test_softfloat.py::test_files_of_testfloat_are_verified_with_their_flags",
+              [*c_library, "sub", "div", "compare", "convert", "to_integer"], ("16 bits", "float32")),
         Proof("F", "the report's rules and examples, literally",
               f"{e}/test_p3109_facts.py::test_operations_give_what_the_report_s_rules_give",
               facts, ("P3109",)),
@@ -163,7 +166,7 @@ def page() -> str:
         "",
         "Rounding itself (`quantize`, `encode`, `decode`), sums, blocks, integers and code books have twins in",
         "`refimpl.spec` of their own: `tests/twins`, `tests/exhaustive` and `tests/peers` by their names. Exception",
-        "flags are the definition's, against the C library's (**C**).",
+        "flags are the definition's, against the C library's (**C**) and SoftFloat's (**S**).",
     ]
     return "\n".join(lines) + "\n"
 
