@@ -227,6 +227,9 @@ def test_a_chart_shows_every_number_it_is_given():
     assert [text.get_text() for text in pie.texts][:3] == ["a: 1", "b: 2", "c: 5"]
     grid = chart(Chart("a", "", {"tau": [[1, 2], [3, 4]]}, "grid")).axes[0]
     assert grid.images[0].get_array().tolist() == [[1, 2], [3, 4]]
+    named = chart(Chart("a", "", {"part": [[0, 1], [1, 1]]}, "grid", labels=("int2", "nf4"))).axes[0]
+    assert [text.get_text() for text in named.get_yticklabels()] == ["int2", "nf4"]
+    assert named.images[0].get_clim() == (0, 1)
     graph = chart(Chart("a", "", {"x": (0, 0), "Q": (1, 0)}, "graph", labels=("x -> Q",))).axes[0]
     assert [t.get_text() for t in graph.texts] == ["x", "Q", ""]
     assert graph.texts[-1].xy == (1, 0) and graph.texts[-1].xyann == (0, 0)

@@ -97,7 +97,8 @@ class Chart:
     kind : str
         ``lines``: each series has x, y, and perhaps standard errors; ``bars``: groups, named by `labels`, of a bar
         for each series; ``points``: unconnected; ``pie``: one series, slices named by `labels`; ``grid``: one series,
-        a matrix in colours; ``graph``: nodes, joined by arrows as `labels` say, such as ``"a -> b"``.
+        a matrix in colours, whose rows and columns `labels` may name; ``graph``: nodes, joined by arrows as `labels`
+        say, such as ``"a -> b"``.
     series : mapping of name to sequence
         For lines and points (x, y) or (x, y, errors); for bars y or (y, errors) as arrays; for pie and grid an array;
         for a graph the place (x, y) of a node.

@@ -71,7 +71,10 @@ def exact(bench: Bench) -> Finding:
     why = f"{good} of {count} pairs of formats bit for bit, of {size} x {4 * size} by {4 * size} x {size} codes"
     numbers = {"formats": names, "different": [[names[i], names[j]] for i, j in np.argwhere(alike < 1)]}
     left_out = "larger matrices" if bench.quick else ""
-    return Finding("holds" if good == count else "does not hold here", why, numbers, left_out=left_out)
+    title, axis = f"Products looked up: {good} of {count} pairs alike", "format of the other operand"
+    shown = {"part of the results alike, bit for bit": alike}
+    chart = Chart("pairs", title, shown, "grid", x=axis, y="format of one operand", labels=names)
+    return Finding("holds" if good == count else "does not hold here", why, numbers, (), (chart,), left_out)
 
 
 def sizes(bench: Bench) -> Finding:
@@ -90,7 +93,12 @@ def sizes(bench: Bench) -> Finding:
     shown = table("Tables of products", heads, rows, "16 entries are what a vector unit looks up in one instruction.")
     why = "2^(b_w + b_a) entries, 16 for 2 by 2 bits, 256 for 4 by 4; 8 / b weights in a byte, read back as they were"
     why = why if good else f"not {why}"
-    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,))
+    entries = np.array([row[2] for row in rows]).reshape(4, 4)
+    series: dict[str, tuple] = {f"activations of {a} bits": ([*books], entries[:, a - 1]) for a in books}
+    series["one vector instruction"] = ([*books], [16] * len(books))
+    title = "Entries of a table of products"
+    chart = Chart("entries", title, series, x="bits of a weight", y="entries", log="y")
+    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,), (chart,))
 
 
 def bound(bench: Bench) -> Finding:
@@ -120,7 +128,10 @@ def bound(bench: Bench) -> Finding:
     shown = table("Sums of the worst products, K max |product| < 2^15", heads, rows)
     why = ", ".join(f"{name}: {terms} terms" for name, _, terms, *_ in rows)
     why += " are exact in 16 bits, two more wrap" if good else " and two more: not all as the bound says"
-    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,))
+    parts = ("as many as allowed", "the same in 16 bits", "two more", "two more in 16 bits")
+    series = {part: [row[3 + i] for row in rows] for i, part in enumerate(parts)}
+    chart = Chart("sums", shown.title, series, "bars", y="sum", labels=[str(row[0]) for row in rows])
+    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,), (chart,))
 
 
 def _code(fmt, pattern: int) -> int:

@@ -202,7 +202,9 @@ def memory_saved(bench: Bench) -> Finding:
     heads = ("", "block", "tensors below this exact", "bytes in 32 bits", "in 8 bits", "saved")
     shown = table("Adam's state", heads, rows)
     why = ", ".join(f"{row[0]}: {row[-1]} of Adam's state" for row in rows)
-    return Finding("holds" if min(parts) > 0.5 else "does not hold here", why, {"saved": parts}, (shown,))
+    labels = [f"{name}, exact below {least}" for name, _, least, *_ in rows]
+    chart = Chart("state", "Adam's state saved by 8 bits", {"saved": parts}, "bars", y="part saved", labels=labels)
+    return Finding("holds" if min(parts) > 0.5 else "does not hold here", why, {"saved": parts}, (shown,), (chart,))
 
 
 PAPER = Paper(

@@ -171,6 +171,7 @@ def affine(bench: Bench) -> Finding:
     """Multiply codes with zero points for all, a row or a column, and compare with integers."""
     rng, size = np.random.default_rng(bench.seed), 24 if bench.quick else 96
     rows, good, count = [], 0, 0
+    series: dict[str, list[float]] = {}
     for first in ("uint8", "int8", "int8_full"):
         for second in ("int8", "uint8"):
             for per in ("tensor", "row and column"):
@@ -181,11 +182,14 @@ def affine(bench: Bench) -> Finding:
                 wide = (a.astype(np.int64) - za.reshape(-1, 1)) @ (b.astype(np.int64) - zb)
                 alike = int((got == wide).sum())
                 rows.append((f"{first} x {second}", per, f"{alike} of {got.size}"))
+                series.setdefault(f"zero points: a {per}", []).append(alike / got.size)
                 good, count = good + alike, count + got.size
     shown = table("Sum of (q_A - z_A)(q_B - z_B) by the algebra of zero points", ("", "zero points", "equal"), rows)
     why = f"{good} of {count} results are those of whole numbers"
     left_out = "larger matrices" if bench.quick else ""
-    return Finding("holds" if good == count else "does not hold here", why, {}, (shown,), left_out=left_out)
+    labels, title = list(dict.fromkeys(row[0] for row in rows)), f"Products with zero points: {good} of {count} exact"
+    chart = Chart("exact", title, series, "bars", y="part of the results exact", labels=labels)
+    return Finding("holds" if good == count else "does not hold here", why, {}, (shown,), (chart,), left_out)
 
 
 def _random_codes(fmt, shape, rng):
@@ -223,7 +227,12 @@ def sixteen(bench: Bench) -> Finding:
         f"without, up to {100 * max(together):.0f} % are wrong"
     )
     left_out = "larger matrices" if bench.quick else ""
-    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,), left_out=left_out)
+    half = len(rows) // 2
+    labels = [f"{bits} bits, {pairs} pairs" for _, bits, _, pairs, _ in rows[:half]]
+    series = dict(zip(cases, np.array([float(row[-1][:-2]) for row in rows]).reshape(2, half), strict=True))
+    title = "Wrong sums in 16 bits; below 8 bits outliers are summed apart"
+    chart = Chart("wrong", title, series, "bars", y="wrong results (%)", labels=labels)
+    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,), (chart,), left_out)
 
 
 def accurate(bench: Bench) -> Finding:
@@ -275,7 +284,10 @@ def fused(bench: Bench) -> Finding:
         f"{by_tile[0]:.2f} ({by_tile[1]:.2f} to {by_tile[2]:.2f}) of it by fusing alone"
     )
     verdict = worst(["holds" if alike else "does not hold here", less(paired(np.log(last), np.log(first)))])
-    return Finding(verdict, why, {"times": {name: ratio(first, of) for name, of in found.items()}}, (shown,))
+    middle = [1e3 * np.median(of) for of in found.values()]
+    chart = Chart("times", shown.title, {"time": middle}, "bars", y="milliseconds, median", labels=[*found])
+    numbers = {"times": {name: ratio(first, of) for name, of in found.items()}}
+    return Finding(verdict, why, numbers, (shown,), (chart,))
 
 
 def faster(bench: Bench) -> Finding:

@@ -183,6 +183,7 @@ def completed(bench: Bench, errors: ErrorMatrix) -> Finding:
     """Complete the matrix from a uniform sample, and by memory as released and with the solver mended."""
     ratios = (0.1, 0.2) if bench.quick else (0.05, 0.1, 0.2, 0.3, 0.5)
     seeds = bench.seeds(5, 3)
+    lines: dict[str, list] = {"completed": [], "column means": []}
     memory, rows, verdicts = memory_of(errors), [], []
     numbers: dict[str, Any] = {}
     for ratio in ratios:
@@ -201,6 +202,8 @@ def completed(bench: Bench, errors: ErrorMatrix) -> Finding:
             verdicts.append(less(difference))
             why = f"from 20 %, relative error {np.mean(found, axis=0)[0]:.4f}, "
             why += f"less the column means' {said(difference)}"
+        lines["completed"].append(found)
+        lines["column means"].append(plain)
         rows.append((f"uniform {ratio:.0%}", _slashed(found), _slashed(plain), f"{settled}/{len(seeds)}"))
     mask, propensity = sampling.memory_biased_sample(memory, 0.2, seed=1000 * bench.seed)
     options: dict[str, Any]
@@ -221,7 +224,11 @@ def completed(bench: Bench, errors: ErrorMatrix) -> Finding:
         "An independent implementation finds .229/.269/.251, .0911/.0475/.0347, .0622/.0276/.0100 at 5, 10, 20 %.",
     )
     out = "ratios .05, .3, .5, two of five seeds, the released solver without acceleration" if bench.quick else ""
-    return Finding(worst(verdicts), why, numbers, (shown,), (), out)
+    means = {way: [np.mean(of, axis=0)[0] for of in each] for way, each in lines.items()}
+    series = {way: (100 * np.array(ratios), y) for way, y in means.items()}
+    title = "The matrix completed from a part of its entries, taken at random"
+    chart = Chart("completed", title, series, x="entries known (%)", y="relative error of the matrix")
+    return Finding(worst(verdicts), why, numbers, (shown,), (chart,), out)
 
 
 def _completion_scores(errors, completed) -> list[float]:
@@ -364,20 +371,39 @@ def settings(bench: Bench, errors: ErrorMatrix) -> Finding:
         why += f"; the released code's leak lowers it by memory by {said(paired(*leaked))}"
     shown = table("Settings, 10 measurements", ("method, meta-training", *SCORED), rows)
     out = "caps, sampling by memory, the leak, the default method" if bench.quick else ""
-    return Finding(like(difference, 0.01), why, numbers, (shown,), (), out)
+    series = {
+        m: np.array([[f(found[f"{m}, {s}"]["convergence"][0]) for s in names] for f in (np.mean, _standard_error)])
+        for m in methods
+    }
+    y = "convergence, mean and standard error"
+    chart = Chart("settings", shown.title, series, "bars", y=y, labels=names)
+    return Finding(like(difference, 0.01), why, numbers, (shown,), (chart,), out)
+
+
+def _standard_error(values) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+FIRST = 40
+"""Codes that are drawn: zero, the subnormals, and what comes after them."""
 
 
 def figure_format(bench: Bench) -> Finding:
     """Decode every code of the narrow formats by the figure's formula, and hold that to how training rounded."""
     rows, same = [], True
+    series: dict[str, tuple] = {}
     for exponent, mantissa in ((3, 4), (4, 3), (5, 2)):
         trained = rf.decode(np.arange(256, dtype=np.uint8), rf.format(f"e{exponent}m{mantissa}"))
         codes = np.arange(128)
+        if exponent == 3:
+            series["as trained with"] = codes[:FIRST], np.abs(trained[:FIRST])
         fields, fractions = codes >> mantissa, (codes & (2**mantissa - 1)) / 2**mantissa
         for bias in sorted({2 ** (exponent - 1) - 1, 7}):
             figure = 2.0 ** (fields - bias) * (1 + fractions)
             differ = int((figure != np.abs(trained[:128])).sum())
             same &= differ == 0
+            if exponent == 3:
+                series[f"(1 + f) 2^(E - {bias})"] = codes[:FIRST], figure[:FIRST]
             rows.append((f"e{exponent}m{mantissa}", bias, f"{figure.min():g} to {figure.max():g}", differ))
     shown = table(
         "Positive codes by (1 + f) 2^(E - bias), without subnormals, beside those trained with",
@@ -387,7 +413,8 @@ def figure_format(bench: Bench) -> Finding:
         "field holds zero and the subnormals, which the formula leaves out.",
     )
     why = "the formula has neither zero nor subnormals, and bias 7 is that of four exponent bits, not of three"
-    return Finding("holds" if same else "does not hold here", why, {"rows": rows}, (shown,))
+    chart = Chart("codes", "e3m4: what the first codes stand for", series, "points", x="code", y="value")
+    return Finding("holds" if same else "does not hold here", why, {"rows": rows}, (shown,), (chart,))
 
 
 def train(low: str, high: str, seed: int, epochs: int) -> float:

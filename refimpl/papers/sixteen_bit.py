@@ -122,7 +122,8 @@ def errors(bench: Bench, ways, networks=NETWORKS, tasks=TASKS, column=0) -> dict
     return {", ".join(g): dict(zip(ways, found[i], strict=True)) for i, g in enumerate(groups)}
 
 
-LEFT_OUT = "a second task, 10 epochs, 10 seeds"
+LESS = "10 epochs, 10 seeds"
+LEFT_OUT = f"a second task, {LESS}"
 
 
 def parity(bench: Bench) -> Finding:
@@ -142,7 +143,7 @@ def every_operation(bench: Bench) -> Finding:
     found = {name: dict(zip(ways, of[i], strict=True)) for i, name in enumerate(names)}
     judges = {EVERY_OPERATION: functools.partial(like, within=WITHIN)}
     title = f"Every operation in float16, {epochs} epochs on {TASKS[0]}"
-    return compare(found, "float32", judges, title=title, left_out="10 epochs, 10 seeds" if bench.quick else "")
+    return compare(found, "float32", judges, title=title, left_out=LESS if bench.quick else "")
 
 
 def lemma(bench: Bench) -> Finding:
@@ -169,7 +170,22 @@ def lemma(bench: Bench) -> Finding:
         f"{contradicted} counterexamples among {sum(of['applies'] for of in counts.values())} pairs it speaks of; "
         f"with delta a millionth above Gamma / 2 the class {'does change' if sharp else 'stays'}"
     )
-    return Finding("holds" if good else "does not hold here", why, {"counts": counts}, (shown,))
+    ratio = floating_point_error(wide, low) / tolerance(wide)
+    moved = low.argmax(axis=1) != wide.argmax(axis=1)
+    edges = 2.0 ** np.arange(-6, 6.5, 0.5)
+    bins = [(ratio >= a) & (ratio < b) for a, b in zip(edges, edges[1:], strict=False)]
+    drawn: dict[str, tuple] = {"random outputs": (np.sqrt(edges[:-1] * edges[1:]), [moved[b].mean() for b in bins])}
+    drawn["the lemma's bound, delta = Gamma / 2"] = ([0.5, 0.5], [0, 1])
+    x, y = "delta / Gamma", "part of the pairs with another class first"
+    chart = Chart("lemma", "Below the bound no class changes", drawn, x=x, y=y, log="x")
+    return Finding(
+        "holds" if good else "does not hold here",
+        why,
+        {"counts": counts},
+        (shown,),
+        (chart,),
+        LESS if bench.quick else "",
+    )
 
 
 def _cases(bench: Bench, epochs: int) -> list[tuple]:
@@ -198,7 +214,14 @@ def certain(bench: Bench) -> Finding:
     shown = table("Networks trained in float32, cast to float16, test images", heads, rows, remark)
     why = "; ".join(f"{name}: {share} of answers certain" for name, _, _, share, _, _ in rows)
     why += f"; {wrong} of those proved changed"
-    return Finding(worst(verdicts), why, {"rows": rows}, (shown,))
+    shares = {"Gamma > 2 delta": "certain", "proved beforehand": "proved"}
+    percent = {key: 100 * np.array([f[key] for f in found]).reshape(-1, len(NETWORKS)) for key in shares.values()}
+    series = {name: np.array([percent[k].mean(axis=0), percent[k].std(axis=0, ddof=1)]) for name, k in shares.items()}
+    title = "Answers that float16 cannot change, networks trained in float32"
+    chart = Chart(
+        "certain", title, series, "bars", y="% of the test images; lines: deviation of seeds", labels=NETWORKS
+    )
+    return Finding(worst(verdicts), why, {"rows": rows}, (shown,), (chart,), LESS if bench.quick else "")
 
 
 def adam(fmt: str, epsilon: float, beta2: float, epochs: int, seed: int) -> list[float]:
@@ -245,7 +268,12 @@ def epsilon(bench: Bench) -> Finding:
         f"float16: epsilon 1e-8 is 0 and {rows[1][-1]} runs fail, with 1e-4 {rows[4][-1]}, error {rows[4][-2]} "
         f"beside float32's {rows[0][-2]}; bfloat16: beta2 .999 is 1 and {rows[6][-1]} fail, with .99 {rows[7][-1]}"
     )
-    return Finding(worst(parts), why, {"rows": rows}, (shown,), left_out="10 epochs, 10 seeds" if bench.quick else "")
+    labels = [f"{fmt}, {size:g}" + (f", beta2 {beta2:g}" if fmt == "bfloat16" else "") for fmt, size, beta2 in ways]
+    drawn = {"test error": np.array([found[..., 0].mean(axis=1), found[..., 0].std(axis=1, ddof=1)])}
+    title, y = "Adam by format and epsilon; guessing errs at .9", "test error; lines: deviation of seeds"
+    chart = Chart("epsilon", title, drawn, "bars", y=y, labels=labels)
+    left_out = LESS if bench.quick else ""
+    return Finding(worst(parts), why, {"rows": rows}, (shown,), (chart,), left_out)
 
 
 def normalized(bench: Bench) -> Finding:
@@ -273,7 +301,12 @@ def normalized(bench: Bench) -> Finding:
         f"with statistics in float16 errors up to {centred:.2g} deviations, centred, and {moments:.2g} by moments: "
         f"squares overflow from 256, small variances vanish; with float32 statistics {wide:.2g}"
     )
-    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,))
+    labels = [f"{d:g}, {m:g}" for d, m in channels]
+    series = {name: np.where(np.isfinite(of), of, np.nan) for name, of in zip(ways, off, strict=True)}
+    title = "Error of batch norm in float16, by deviation and mean of a channel"
+    unit = "largest error (deviations); no bar: infinite"
+    chart = Chart("errors", title, series, "bars", y=unit, log="y", labels=labels)
+    return Finding("holds" if good else "does not hold here", why, {"rows": rows}, (shown,), (chart,))
 
 
 def batches(bench: Bench) -> Finding:
@@ -339,7 +372,9 @@ def faster(bench: Bench) -> Finding:
         f"16-bit arithmetic is emulated here, in float32 and roundings: it takes {slower:.2f} times as long; "
         f"memory is {', '.join(f'{row[3]} of float32 ({row[0]})' for row in rows)}"
     )
-    return Finding("cannot be checked here", why, {"rows": rows}, (shown,))
+    series = {fmt: [float(row[i]) for row in rows] for i, fmt in ((1, "float32"), (2, "float16"))}
+    chart = Chart("memory", shown.title, series, "bars", y="MB", labels=NETWORKS)
+    return Finding("cannot be checked here", why, {"rows": rows}, (shown,), (chart,))
 
 
 PAPER = Paper(

@@ -70,7 +70,11 @@ def _pie(ax, shown):
 
 def _grid(ax, shown):
     ((name, values),) = shown.series.items()
-    image = ax.imshow(np.asarray(values), aspect="auto", cmap="viridis")
+    part = {"vmin": 0, "vmax": 1} if np.min(values) >= 0 and np.max(values) <= 1 else {}
+    image = ax.imshow(np.asarray(values), aspect="auto", cmap="viridis", **part)
+    if shown.labels:
+        ax.set_xticks(range(len(shown.labels)), shown.labels, rotation=90, fontsize=7)
+        ax.set_yticks(range(len(shown.labels)), shown.labels, fontsize=7)
     ax.figure.colorbar(image, ax=ax, label=name)
 
 

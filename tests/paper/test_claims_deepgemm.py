@@ -31,11 +31,17 @@ def test_lookups_are_exact_for_every_pair_and_a_table_off_by_a_bit_is_found(monk
     )
     found = deepgemm.exact(QUICK)
     assert found.verdict == "does not hold here"
+    assert (found.charts[0].series["part of the results alike, bit for bit"] < 1).sum() == 13
     assert len(found.numbers["different"]) == 13 and all("nf4" in pair for pair in found.numbers["different"])
 
 
 def test_tables_of_another_size_are_found(monkeypatch):
-    assert deepgemm.sizes(QUICK).verdict == "holds"
+    found = deepgemm.sizes(QUICK)
+    assert found.verdict == "holds"
+    drawn = {name: list(y) for name, (_, y) in found.charts[0].series.items()}
+    assert drawn == {f"activations of {a} bits": [2 ** (w + a) for w in (1, 2, 3, 4)] for a in (1, 2, 3, 4)} | {
+        "one vector instruction": [16] * 4
+    }
     monkeypatch.setattr(rf, "product_table", lambda one, other: np.zeros((16, 16)))
     assert deepgemm.sizes(QUICK).verdict == "does not hold here"
 

@@ -127,6 +127,13 @@ def test_the_figure_s_formula_lacks_zero_and_the_subnormals():
     assert rows["e3m4", "7"] == 128
 
 
+def test_the_figure_s_formula_is_drawn_beside_the_codes_trained_with():
+    drawn = {name: y for name, (_, y) in peppp.figure_format(Bench()).charts[0].series.items()}
+    trained, right, wrong = drawn["as trained with"], drawn["(1 + f) 2^(E - 3)"], drawn["(1 + f) 2^(E - 7)"]
+    assert trained[0] == 0 and trained[1] == 2.0**-6 and right[0] == 0.125  # (1 + 0) 2^(0 - 3)
+    assert (trained[16:] == right[16:]).all() and (wrong == right / 16).all()
+
+
 @pytest.mark.parametrize(("narrow", "verdict"), [(0.5, "holds"), (0.1, "does not hold here")])
 def test_a_narrow_optimizer_is_judged_by_its_errors(monkeypatch, narrow, verdict):
     monkeypatch.setattr(

@@ -84,7 +84,9 @@ def test_the_lemma_speaks_only_of_pairs_within_the_bound_and_a_wider_bound_has_c
     assert sixteen_bit._lemma(wide[:1], low[:1]) == {"pairs": 1, "applies": 1, "contradict": 0}
     assert sixteen_bit._lemma(wide[2:], low[2:])["applies"] == 0
     monkeypatch.setattr(sixteen_bit, "answers", answered())
-    assert sixteen_bit.lemma(quick()).verdict == "holds"
+    found = sixteen_bit.lemma(quick())
+    ratio, moved = map(np.array, found.charts[0].series["random outputs"])
+    assert found.verdict == "holds" and not moved[ratio < 0.5].any() and (moved[ratio > 1] > 0.1).all()
     true = sixteen_bit.tolerance
     monkeypatch.setattr(sixteen_bit, "tolerance", lambda outputs: 2 * true(outputs))
     found = sixteen_bit.lemma(quick())
