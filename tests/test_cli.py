@@ -45,6 +45,12 @@ def study(tmp_path_factory):
     return out
 
 
+def test_a_frontier_of_latency_is_refused_with_the_reason_and_what_there_is(capsys):
+    assert main(["frontier", "digits", "--objective", "latency"]) == 2
+    said = capsys.readouterr().err
+    assert "'latency'" in said and "simulated" in said and "refimpl reproduce maple" in said and said.count("\n") == 1
+
+
 def test_frontier_measures_exactly_as_many_as_asked_and_only_under_the_cap(study):
     record = json.loads((study / "frontier.json").read_text())
     by_name = {c["name"]: c for c in record["configurations"]}
