@@ -193,6 +193,18 @@ def test_fused_multiply_adds_from_either_end_are_named_for_every_seed():
         assert [any(name.startswith("additions") for name in known) for known in found] == [False, False, True]
 
 
+def test_a_last_product_that_is_not_rounded_is_noticed_for_every_seed():
+    """As OpenBLAS adds 33 terms of float64: opposite terms leave what rounding lost, random ones seldom do."""
+
+    def product(a, b):
+        first = np.cumsum(a[:-1] * b[:-1])[-1]
+        return rf.dot(a[-1:], b[-1:], "float64", unit="cdna3-f64", initial=first)
+
+    for seed in range(6):
+        known = identify_sum(product, kind="dot", terms=33, fmt="float64", seed=seed).known
+        assert known == ("32 terms by additions of float64, 1 by fused multiply-adds of float64",)
+
+
 def test_what_happens_to_the_smallest_and_largest_numbers_is_said():
     def flushed(x):
         total = np.float32(0)
