@@ -1,8 +1,10 @@
 """Which elementwise operations float64 computes: the machine's result to odd, then rounded as any float64 is.
 
 `refimpl.kernels.float64_arithmetic` holds for operands of at most 26 significant bits, as long as nothing leaves the
-range of float64's normal values, and for results that a second rounding of its bits to odd cannot spoil.  Operands
-come as codes of at most 32 bits: those of the values' own type, or of the number format.
+range of float64's normal values, and for results that a second rounding of its bits to odd cannot spoil.  Where
+stochastic rounding looks at more bits than that, the two float64 numbers around the result are rounded, which settles
+it where both become the same, as rounding by one random word is monotone; the few others are computed in integers.
+Operands come as codes of at most 32 bits: those of the values' own type, or of the number format.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ ELEMENTS_PER_THREAD = 4 * CHUNK  # a millisecond or two
 MOST_BITS = 26  # of an operand
 FARTHEST = 300  # exponent of an operand: not even what a quotient of two is off by lies beyond float64's normal values
 KEPT = {"sqrt": 50}  # bits of a result to odd, 53 of others
+INTEGER_BITS = 62  # of a result to odd in integers, see `refimpl.kernels.arithmetic`
 FLOAT64 = np.dtype(np.float64)
 
 Format = FloatFormat | PositFormat
@@ -34,9 +37,17 @@ def serves(name: str, formats: Sequence[Any], into: Format, rule: RoundingRule) 
     """Tell whether an operation on operands of some formats is computed in float64."""
     if name not in OPERATIONS or not all(map(_is_operand, formats)):
         return False
-    looked_at = rule.random_bits if rule.stochastic else 0
-    held = name == "mul" or precision(into) + looked_at + 2 <= KEPT.get(name, 53)
-    return held and float_paths.loop(FLOAT64, into, rule, False) is not None
+    between = rule.stochastic and _bits_asked(into, rule) <= INTEGER_BITS
+    return (between or _is_held(name, into, rule)) and float_paths.loop(FLOAT64, into, rule, False) is not None
+
+
+def _bits_asked(into: Format, rule: RoundingRule) -> int:
+    return precision(into) + (rule.random_bits if rule.stochastic else 0) + 2
+
+
+def _is_held(name: str, into: Format, rule: RoundingRule) -> bool:
+    """Tell whether rounding a result to odd is rounding the exact one."""
+    return name == "mul" or _bits_asked(into, rule) <= KEPT.get(name, 53)
 
 
 def _is_operand(fmt: Any) -> bool:
@@ -78,6 +89,25 @@ def computer(
     write = float_paths.loop(FLOAT64, into, rule, False, p3109)
     assert write is not None  # as `serves` has told
 
+    def between(words, start, codes):
+        a, b, c = (list(words) * 3)[:3]
+        low, random = np.empty(a.size, np.uint64), rule.words(a.size, start)
+        kernel.to_odd_of_codes(number, a, b, c, low, *targets, downward, p3109)
+        cut, spare = low & np.uint64(1), np.uint64((1 << 53 - KEPT.get(name, 53)) - 1 | 1)  # to odd: 1 where cut off
+        low &= ~(cut * spare)
+        high, other = low + cut * (spare + np.uint64(1)), np.empty_like(codes)
+        write(low.view(FLOAT64), random, codes)
+        write(high.view(FLOAT64), random, other)
+        open_ = np.flatnonzero(codes != other)
+        if open_.size:
+            exactly, found = KERNELS.arithmetic, np.empty(open_.size, np.uint64)
+            layouts = [exactly.layout(fmt) for fmt in (list(sources) * 3)[:3]] + [exactly.layout(into, p3109)]
+            some = [x[open_].astype(np.uint64) for x in (a, b, c)]
+            exactly.calculate(number, *some, found, *layouts, rule.for_kernels(KERNELS), random[open_], p3109)
+            codes[open_] = found
+        nans = np.isnan(low.view(FLOAT64)) if rule.refuses_nan(into) else np.zeros(0, bool)
+        return int(np.argmax(nans)) if nans.any() else -1
+
     def in_steps(words, start, codes):
         a, b, c = (list(words) * 3)[:3]
         exact = np.empty(a.size, np.uint64)
@@ -87,6 +117,8 @@ def computer(
         nans = np.isnan(results) if rule.refuses_nan(into) else np.zeros(0, bool)
         return int(np.argmax(nans)) if nans.any() else -1
 
+    if not _is_held(name, into, rule):
+        return between
     if isinstance(into, PositFormat) or into.bits > 32 or rule.refuses_nan(into):
         return in_steps
     how = KERNELS.float_bits.rule(rule.mode, rule.random_bits, "float64")

@@ -494,6 +494,9 @@ def test_float64_gives_what_integers_do_in_mixed_formats(names, into):
         ("float32", "stochastic_b", 27),
         ("float32", "stochastic_c", 27),
         ("float32", "stochastic_a", 24),  # and all of the 50 of a root
+        ("float32", "stochastic", 32),  # more: settled by two float64 numbers, or in integers
+        ("float32", "stochastic_b", 30),
+        ("float32", "stochastic_c", 32),
     ],
 )
 def test_float64_goes_up_from_the_same_random_integer_on_as_integers_do(name, kind, bits):
