@@ -22,7 +22,7 @@ from refimpl.testing.expected.behaviour import COUNTED, DETERMINISTIC, OF_INTEGE
 from refimpl.testing.expected.explain import shortest
 from refimpl.testing.implementations.findings import call
 from refimpl.testing.implementations.implementations import implementation_of
-from refimpl.testing.operations.identifying import identify_operation
+from refimpl.testing.operations.judging import identify_operation
 from refimpl.testing.operations.operation import Operation
 
 LARGEST = 16  # bits

@@ -16,10 +16,9 @@ from refimpl.testing.diagnosis import block_stages as right
 from refimpl.testing.diagnosis.block_largest import of_largest, of_places, of_statistics, scales_written
 from refimpl.testing.diagnosis.block_scales import of_powers, of_two_levels
 from refimpl.testing.diagnosis.block_stages import integral
-from refimpl.testing.diagnosis.narrow import single, through
 from refimpl.testing.diagnosis.stages import Defect
 from refimpl.testing.expected.behaviour import DETERMINISTIC, step_above, values_of
-from refimpl.testing.expected.quotients import quotient
+from refimpl.testing.expected.quotients import quotient, single, through
 
 NARROW = ("bfloat16", "float16", "float32")
 _INT8, _E8M0 = format_of("int8"), format_of("float8_e8m0fnu")

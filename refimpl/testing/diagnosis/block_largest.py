@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from refimpl.testing.diagnosis.block_stages import not_finite_is_nan
-from refimpl.testing.diagnosis.narrow import fewer, through
 from refimpl.testing.diagnosis.stages import Defect
+from refimpl.testing.expected.quotients import fewer, through
 
 LEAST = [10.0**-k for k in (4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 38)] + [2.0**-k for k in (10, 14, 23, 24, 30, 126)]
 CLIPPED = (0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)

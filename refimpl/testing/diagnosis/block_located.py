@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl.testing.diagnosis import stages
-from refimpl.testing.diagnosis.block_regions import Blocks, Elements
+from refimpl.testing.diagnosis.block_regions import Blocks
 from refimpl.testing.diagnosis.block_search import Search
 from refimpl.testing.diagnosis.block_table import Table, candidates, column_of, explained, units
 from refimpl.testing.diagnosis.local import how
@@ -104,7 +104,7 @@ def _of_elements(search: Search, some: Table, numbers) -> str:
             parts.append(f"{len(unit) - len(ratio)} of {len(unit)} blocks hold nothing but zeros and NaN")
         return f"{head}: {said}; " + ", ".join(parts)
     must = table.bad
-    seen = Elements(behaviour, table, must)
+    seen = Blocks(behaviour, table, must, elements=True)
     where = seen.region(must, ~must & table.here)
     with np.errstate(all="ignore"):
         by = table.s * table.t

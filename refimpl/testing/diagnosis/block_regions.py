@@ -19,53 +19,22 @@ Named = tuple[str, Any]
 
 
 class Blocks(Failures):
-    """Which blocks are wrong, (n, 1), and kinds of blocks."""
+    """Which blocks, (n, 1), or which elements, (n, size), are wrong, and kinds of them."""
 
     noun = ""
     halves = False
 
-    def __init__(self, behaviour, table: Table, wrong: Any):
-        self.wrong = wrong
-        self.properties = [Property(*named) for named in self.kinds(behaviour, table)]
-        self.measures = [Measure(*named) for named in self.numbers(behaviour, table)]
-
-    def kinds(self, behaviour, table: Table) -> Iterator[Named]:
-        """Yield words for kinds, and which are of them."""
-        return _of_blocks(behaviour, table)
-
-    def numbers(self, behaviour, table: Table) -> Iterator[Named]:
-        """Yield words for numbers, and these."""
-        return _numbers_of_blocks(behaviour, table)
-
-    @property
-    def count(self) -> str:
-        """How many fail."""
-        return f"{int(self.wrong.sum())} of {self.wrong.size} blocks are wrong"
-
-
-class Elements(Blocks):
-    """Which elements are wrong, (n, size), and kinds of elements and of blocks."""
-
-    def __init__(self, behaviour, table: Table, wrong: Any):
-        super().__init__(behaviour, table, wrong)
-        self.all_of = int(table.here.sum())
-
-    def kinds(self, behaviour, table: Table) -> Iterator[Named]:
-        """Yield words for kinds, and which are of them."""
-        yield from _of_blocks(behaviour, table)
-        yield from _of_elements(behaviour, table)
-
-    def numbers(self, behaviour, table: Table) -> Iterator[Named]:
-        """Yield words for numbers, and these."""
-        yield from _numbers_of_blocks(behaviour, table)
-        yield "among elements numbered (the first is 0)", np.arange(table.x.shape[1])[None, :]
-        yield "among elements whose quotient is in size", np.abs(_quotients(table))
-        yield "among elements of a size", np.abs(table.x)
-
-    @property
-    def count(self) -> str:
-        """How many fail."""
-        return f"{int(self.wrong.sum())} of {self.all_of} elements are wrong"
+    def __init__(self, behaviour, table: Table, wrong: Any, elements: bool = False):
+        self.wrong, self.what = wrong, "elements" if elements else "blocks"
+        kinds, numbers = [*_of_blocks(behaviour, table)], [*_numbers_of_blocks(behaviour, table)]
+        if elements:
+            self.cases = int(table.here.sum())
+            kinds += _of_elements(behaviour, table)
+            numbers.append(("among elements numbered (the first is 0)", np.arange(table.x.shape[1])[None, :]))
+            numbers.append(("among elements whose quotient is in size", np.abs(_quotients(table))))
+            numbers.append(("among elements of a size", np.abs(table.x)))
+        self.properties = [Property(*named) for named in kinds]
+        self.measures = [Measure(*named) for named in numbers]
 
 
 def _of_blocks(behaviour, table: Table) -> Iterator[Named]:

@@ -11,10 +11,9 @@ from refimpl.formats import SCALE_RULES, BlockFormat, FloatFormat, names
 from refimpl.formats import format as format_of
 from refimpl.testing.diagnosis import block_stages as right
 from refimpl.testing.diagnosis.block_stages import exponents, is_dynamic, largest_of_all
-from refimpl.testing.diagnosis.narrow import fewer, single, through
 from refimpl.testing.diagnosis.stages import Defect
 from refimpl.testing.expected.behaviour import step_above
-from refimpl.testing.expected.quotients import quotient
+from refimpl.testing.expected.quotients import fewer, quotient, single, through
 
 
 def of_powers(behaviour, fmt: BlockFormat) -> Iterator[Defect]:

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from refimpl.testing.diagnosis.block_regions import Blocks, Elements
+from refimpl.testing.diagnosis.block_regions import Blocks
 from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
 from refimpl.testing.diagnosis.block_table import (
     BACK,
@@ -185,7 +185,7 @@ class Search:
             blocks = Blocks(self.behaviour, self.table, must.any(axis=1, keepdims=True))
             found += in_regions(blocks, [], of_scales)
         if own or of_elements:
-            found += in_regions(Elements(self.behaviour, self.table, must), own, of_elements)
+            found += in_regions(Blocks(self.behaviour, self.table, must, elements=True), own, of_elements)
         found = sorted((f for f in found if f.cost <= SIMPLE), key=lambda f: f.cost)
         return [f"{said(base)}, and {f.sentence}" if base else f.sentence for f in found[:2]]
 

@@ -19,7 +19,7 @@ from refimpl.testing.diagnosis.block_search import Search
 from refimpl.testing.diagnosis.block_stages import Plan, cut, is_dynamic
 from refimpl.testing.diagnosis.block_table import FRONT, Part, right_of
 from refimpl.testing.diagnosis.diagnosis import Diagnosis
-from refimpl.testing.diagnosis.stages import Defect, likely_pairs, merged, searched, sentences
+from refimpl.testing.diagnosis.stages import Defect, likely_pairs, merged, sentences, singles
 from refimpl.testing.expected.cases import evenly
 
 USUAL = (2.0**-60, 2.0**60)  # magnitudes, beyond which quantizers may do something else besides
@@ -123,8 +123,7 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        known = (self.known, by_sign())
-        return next(filter(None, (searched([(d,) for d in some], self._explains) for some in known)), [])
+        return singles((self.known, by_sign()), self._explains)
 
     def pairs(self) -> list:
         """Return the pairs that do: of elements and scales; else of any that predict half of the failures alone."""

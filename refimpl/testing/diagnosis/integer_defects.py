@@ -17,10 +17,9 @@ from refimpl.formats import FloatFormat, names
 from refimpl.formats import format as format_of
 from refimpl.testing.diagnosis.block_largest import LEAST
 from refimpl.testing.diagnosis.block_stages import WORDS, integral, sign_pairs
-from refimpl.testing.diagnosis.narrow import fewer, single, through
 from refimpl.testing.diagnosis.stages import Defect
 from refimpl.testing.expected.behaviour import OF_INTEGERS
-from refimpl.testing.expected.quotients import quotient
+from refimpl.testing.expected.quotients import fewer, quotient, single, through
 
 _LARGEST = float(np.finfo(np.float64).max)
 

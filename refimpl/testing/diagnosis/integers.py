@@ -15,7 +15,7 @@ from refimpl.testing.diagnosis.diagnosis import Diagnosis
 from refimpl.testing.diagnosis.integer_defects import by_sign, defects_of, exact_quotient, right_stages
 from refimpl.testing.diagnosis.local import Failures, in_regions
 from refimpl.testing.diagnosis.regions import Measure, Property
-from refimpl.testing.diagnosis.stages import likely_pairs, searched, sentences
+from refimpl.testing.diagnosis.stages import likely_pairs, sentences, singles
 from refimpl.testing.expected.cases import evenly
 
 FEW = (40, 600)  # wrong and right results of a kind that hypotheses are held against first
@@ -137,8 +137,7 @@ class _Hypotheses:
 
     def singles(self) -> list:
         """Return the defects that explain everything."""
-        known = (self.known, by_sign())
-        return next(filter(None, (searched([(d,) for d in some], self._explains) for some in known)), [])
+        return singles((self.known, by_sign()), self._explains)
 
     def _hits(self) -> np.ndarray:
         """Return which of some failures each defect predicts."""

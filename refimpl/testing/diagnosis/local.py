@@ -39,11 +39,12 @@ class Local(NamedTuple):
 class Failures:
     """Which results are wrong, with properties and measures of all cases.
 
-    `noun` is what a case is called; none where the words of properties say a place ("in the first row").  `halves`:
-    regions of two parts are looked for.
+    `noun` is what a case is called; none where the words of properties say a place ("in the first row").  `what` is
+    wrong of it, of so many `cases`, all if that is None.  `halves`: regions of two parts are looked for.
     """
 
-    noun = "inputs"
+    noun, what = "inputs", "results"
+    cases: int | None = None
     halves = True
     wrong: np.ndarray
     properties: list[Property]
@@ -56,7 +57,7 @@ class Failures:
     @property
     def count(self) -> str:
         """How many fail."""
-        return f"{int(self.wrong.sum())} of {self.wrong.size} results are wrong"
+        return f"{int(self.wrong.sum())} of {self.cases or self.wrong.size} {self.what} are wrong"
 
     def among(self, where: Region) -> str:
         """Return where failures are, as it follows "are wrong": all of a region, or among it."""

@@ -7,7 +7,7 @@ against a few observations, then against more, then against all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ class Defect(NamedTuple):
     sentence: str
     stages: dict[str, Any]
     needs_all: bool = False
+
+
+def singles(tables: Iterable[Sequence[Defect]], explains: Callable) -> list[tuple[Defect, ...]]:
+    """Return the defects that explain everything, of the first table that has some."""
+    return next(filter(None, (searched([(d,) for d in table], explains) for table in tables)), [])
 
 
 def likely_pairs(known: Sequence[Defect], hits: np.ndarray, explains: Callable) -> list[tuple[Defect, ...]]:

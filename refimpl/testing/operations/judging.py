@@ -1,23 +1,27 @@
-"""Put the cases of an operation to an implementation, and say what is wrong with it."""
+"""Put the cases of an operation to an implementation, and say what is wrong with it, or which rules it follows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from refimpl._arguments import POSITIVE, choice, number
+from refimpl.formats import OVERFLOWS, PositFormat
 from refimpl.testing.checks import arrays
 from refimpl.testing.checks.checks import complexity
 from refimpl.testing.checks.report import MOST_CASES, CheckResult, Failure, Report
 from refimpl.testing.diagnosis.arrangement import arrangement, depends, fill
+from refimpl.testing.expected.behaviour import DETERMINISTIC
 from refimpl.testing.expected.cases import INPUTS
 from refimpl.testing.implementations.findings import Finding
 from refimpl.testing.operations.asked import Asked, Got
-from refimpl.testing.operations.cases import Group, groups
+from refimpl.testing.operations.cases import Group, groups, tuples
 from refimpl.testing.operations.diagnosis import Observed, describe, diagnose, together
 from refimpl.testing.operations.explain import explain_operation
-from refimpl.testing.operations.operation import NUMBER, Operation, decoded
+from refimpl.testing.operations.operation import NUMBER, OF_INTEGERS, Operation, decoded
 
 KEPT = 70_000  # observations kept for the diagnosis
 ARRANGED = 4000  # cases of a group that are asked again, in other arrays
@@ -249,3 +253,58 @@ def _hold_to_the_definition(operation: Operation, every: Sequence[Group]) -> Non
                 raise RuntimeError(
                     f"refimpl's kernels and its definition disagree about {row} in {operation}; please report this"
                 )
+
+
+# -- identification ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IdentifiedOperation:
+    """What `identify` found of an operation; printed, it says so in words.
+
+    `operation` with rounding and overflow, None where no rules explain every answer; `alternatives`, others that do;
+    `diagnoses`, if there are none, the known defects that do, in an implementation of ties to even; `description`, if
+    none do, says where such an implementation would give other results.
+
+    Examples
+    --------
+    >>> import refimpl as rf
+    >>> found = rf.testing.identify(lambda a, b: rf.add(a, b, "e5m2", rounding="to_odd"), op="add", format="e5m2")
+    >>> found.operation.rounding, [other.overflow for other in found.alternatives]  # the largest is odd: none overflows
+    ('to_odd', ['saturate', 'propagate'])
+    """
+
+    operation: Operation | None
+    alternatives: tuple[Operation, ...] = ()
+    diagnoses: tuple[str, ...] = ()
+    description: str = ""
+
+    def __str__(self) -> str:
+        if self.operation is None:
+            return (
+                "; or: ".join(self.diagnoses)
+                or f"no rounding and no known defect explains it; if ties to even is meant, {self.description}"
+            )
+        return "\n  or ".join(map(str, (self.operation, *self.alternatives)))
+
+
+def identify_operation(implementation, operation: Operation, time_limit: float = 10.0) -> IdentifiedOperation:
+    """Return which rules an implementation of an operation follows; raise Finding if it cannot be asked."""
+    codes = tuples(operation)
+    got = Asked(implementation, operation, time_limit=time_limit)(codes)
+    found = []
+    modes = DETERMINISTIC if operation.is_rounded or operation.integer else ("ties_to_even",)
+    rules = OF_INTEGERS[1:] if operation.integer else OVERFLOWS if operation.is_rounded else ("overflow",)
+    if isinstance(operation.into, PositFormat):
+        modes, rules = ("ties_to_even",), ("overflow",)
+    for rounding, overflow in product(modes, rules):
+        candidate = replace(operation, rounding=rounding, overflow=overflow)
+        if got.valid.all() and candidate.same(candidate.results(codes), got.codes).all():
+            found.append(candidate)
+    if found:
+        return IdentifiedOperation(found[0], tuple(found[1:]))
+    values = [decoded(c, fmt) for c, fmt in zip(codes, operation.formats, strict=True)]
+    with np.errstate(all="ignore"):
+        seen = Observed(values, operation.values_of(operation.results(codes)), got.values)
+        found_defects = diagnose(operation, seen)
+        return IdentifiedOperation(None, (), found_defects, "" if found_defects else describe(operation, seen))

@@ -129,7 +129,7 @@ def _somewhere(expected: Sums, seen: list[Seen], ways: list[Way]) -> list[str]:
 class Results(Failures):
     """Which sums are wrong, and kinds of sums."""
 
-    noun = ""
+    noun, what = "", "sums"
     halves = False
 
     def __init__(self, expected: Sums, seen: list[Seen]):
@@ -147,11 +147,6 @@ class Results(Failures):
             "where the largest product is of a size": _largest,
         }
         self.measures = [Measure(words, _cells(seen, work)) for words, work in numbers.items()]
-
-    @property
-    def count(self) -> str:
-        """How many fail."""
-        return f"{int(self.wrong.sum())} of {self.wrong.size} sums are wrong"
 
 
 def _cells(seen: list[Seen], work) -> np.ndarray:
