@@ -113,9 +113,9 @@ def halts(bench: Bench) -> Finding:
     """Descend a parabola by exact gradients, updates to nearest."""
     best, start, rows, good = 1.37, 3.0, [], True
     for rate in (0.1, 0.01, 0.001):
-        w = np.array(start)
-        for _ in range(20_000):
-            w = rf.quantize(w - rate * (w - best), "bfloat16")
+        last, w = np.array(np.nan), np.array(start)
+        while w != last:
+            last, w = w, rf.quantize(w - rate * (w - best), "bfloat16")
         far, least = abs(float(w) - best), halting_radius(rate, best)
         good &= far >= least
         rows.append((rate, far, least))
