@@ -143,22 +143,23 @@ def _by_itself(
 
 
 def rotate(x: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Return vectors along the last axis, filled up with zeros, block by block in a basis of random signs.
+    """Return vectors along the last axis, filled up with zeros, block by block as `refimpl.spec.hadamard` rotates.
 
     >>> rotate(np.float32([[0, 8, 0, 0]]), 4, 0)
     array([[-4.,  4., -4.,  4.]], dtype=float32)
     """
-    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % size)])
-    blocks = padded.reshape(-1, size) @ _rotation(size, seed)  # in float64, whose sums are rounded to float32 once
-    return blocks.astype(np.float32).reshape(padded.shape)
+    from refimpl.kernels import hadamard as kernel
+
+    vectors = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    out = np.empty((len(vectors), -(-x.shape[-1] // size) * size), np.float32)
+    kernel.rotate(vectors, _signs(size, seed), out)
+    return out.reshape(*x.shape[:-1], out.shape[1])
 
 
 @cache
-def _rotation(size: int, seed: int) -> np.ndarray:
-    """Return random signs times the Hadamard matrix (rows and columns numbered, (-1)^(ones in i & j)) over its root."""
-    ones = np.array([[(i & j).bit_count() for j in range(size)] for i in range(size)])
-    signs = np.random.default_rng((seed, size)).integers(0, 2, (size, 1))
-    return (-1.0) ** (ones + signs) / np.sqrt(size)
+def _signs(size: int, seed: int) -> np.ndarray:
+    """Return random signs, float64 (size,)."""
+    return 1.0 - 2.0 * np.random.default_rng((seed, size)).integers(0, 2, size)
 
 
 def _formats(

@@ -251,16 +251,24 @@ def _round_stochastically(quotients, words, out, s):
 
 
 @compiled
-def _round_rows(x, out, divisors, start, site, noise):
-    """Round float32 (rows, n) into out, each row over a divisor; of a tensor, from element `start` on."""
-    s, flat = site[0], out.reshape(-1)
-    bits = out.view(np.uint32)
+def _words(start, count, s, noise):
+    """Return the random words of so many elements of a tensor from `start` on; none where rounding takes none."""
+    if s.how != STOCHASTIC:
+        return np.empty(0, np.uint32)
+    skipped = start % 4
+    words = np.empty((skipped + count + 3) // 4 * 4, np.uint32)
+    fill(words, np.uint64(start // 4), noise[SEED], noise[FIRST_STREAM] + s.stream)
+    return words[skipped : skipped + count]
+
+
+@compiled
+def _round_rows(x, out, divisors, words, s):
+    """Round float32 (rows, n) into out, each row over a divisor."""
+    flat, bits = out.reshape(-1), out.view(np.uint32)
     if s.how == STOCHASTIC:
-        longs, skipped = np.empty(x.shape, np.uint64), start % 4
+        longs = np.empty(x.shape, np.uint64)
         quotients_of_float32(x.view(np.uint32), divisors, longs)
-        words = np.empty((skipped + x.size + 3) // 4 * 4, np.uint32)
-        fill(words, np.uint64(start // 4), noise[SEED], noise[FIRST_STREAM] + s.stream)
-        _round_stochastically(longs.reshape(-1).view(np.float64), words[skipped:], flat, s)
+        _round_stochastically(longs.reshape(-1).view(np.float64), words, flat, s)
     else:
         quotients_of_float32(x.view(np.uint32), divisors, bits)
         quantize_ties_to_even(bits.reshape(-1), bits.reshape(-1), _target(s))
@@ -276,21 +284,34 @@ def round_two_levels(x, out, site, noise, round):
 
     `round` is not asked: of quotients, which are longer than float32, it does not know.
     """
-    size, length, divisors = site[0].block, x.shape[1], _divisors(x, site)
-    if length <= size or length % size == 0:
-        width = max(min(length, size), 1)
+    s, (rows, length), divisors = site[0], x.shape, _divisors(x, site)
+    if length <= s.block or length % s.block == 0:
+        width = max(min(length, s.block), 1)
         a, b, by, step = x.reshape(-1, width), out.reshape(-1, width), divisors.reshape(-1), max(CHUNK // width, 1)
         for top in range(0, a.shape[0], step):
             part = slice(top, top + step)
-            _round_rows(a[part], b[part], by[part], top * width, site, noise)
-    else:
-        full = length // size
-        middle = full * size
-        for row in range(x.shape[0]):
-            a, b, by, start = x[row, :middle], out[row, :middle], divisors[row], row * length
-            _round_rows(a.reshape(full, size), b.reshape(full, size), by[:full], start, site, noise)
-            a, b = x[row, middle:], out[row, middle:]
-            _round_rows(a.reshape(1, -1), b.reshape(1, -1), by[full:], start + middle, site, noise)
+            _round_rows(a[part], b[part], by[part], _words(top * width, a[part].size, s, noise), s)
+    else:  # the last block of a row is filled up
+        blocks = divisors.shape[1]
+        full = blocks * s.block
+        step = max(min(CHUNK // full, rows), 1)
+        given, found = np.zeros((step, full), np.float32), np.empty((step, full), np.float32)
+        drawn = np.zeros((step, full), np.uint32)
+        for top in range(0, rows, step):
+            count = min(step, rows - top)
+            words = _words(top * length, count * length, s, noise)
+            for row in range(count):
+                for i in range(length):
+                    given[row, i] = x[top + row, i]
+            if words.size:
+                for row in range(count):
+                    for i in range(length):
+                        drawn[row, i] = words[row * length + i]
+            a, b = given[:count].reshape(-1, s.block), found[:count].reshape(-1, s.block)
+            _round_rows(a, b, divisors[top : top + count].reshape(-1), drawn[:count].reshape(-1), s)
+            for row in range(count):
+                for i in range(length):
+                    out[top + row, i] = found[row, i]
     _count(x.reshape(-1), out.reshape(-1), site, noise)
 
 
