@@ -153,3 +153,35 @@ def test_the_command_line_takes_what_sums_and_scales_in_arrays_need(tmp_path, mo
     ):
         assert main(["conform", *arguments]) == 0, capsys.readouterr().out
     assert main(["conform", "mine_under_test.blocks", "int8", "--scale=0.25,0.5", "--axis=0"]) == 1
+
+
+def leaving_out(kept):
+    return lambda a, b: one_after_the_other(a[:, : kept(a.shape[1])], b[: kept(a.shape[1])])
+
+
+def skipping(x, y):
+    """Products of which a term with a zero in x is left out."""
+    with np.errstate(all="ignore"):
+        total = np.zeros((len(x), y.shape[1]), np.float32)
+        for k in range(x.shape[1]):
+            total = np.where(x[:, k : k + 1] == 0, total, total + x[:, k : k + 1] * y[k : k + 1])
+    return total
+
+
+WRONG_TERMS = {
+    "odd": (leaving_out(lambda n: n // 2 * 2), ["leaves out what is left after groups of 2 terms"]),
+    "twelve": (leaving_out(lambda n: n // 12 * 12 or n), None),
+    "power": (leaving_out(lambda n: 1 << (n.bit_length() - 1)), ["as many as the largest power of two"]),
+    "zero first": (skipping, ["zero in the first operand"]),
+    "zero second": (lambda a, b: skipping(b.T, a.T).T, ["zero in the second operand"]),
+}
+
+
+@pytest.mark.parametrize("function, said", WRONG_TERMS.values(), ids=WRONG_TERMS)
+def test_terms_left_out_are_caught_and_the_rule_said_holds_for_every_length(function, said):
+    report = conform(function, "float8_e5m2", op="matmul", accumulate="float32")
+    assert not report.passed
+    if said is None:  # a rule that is not known: no other may be named
+        assert not any("leaves out" in text for text in report.diagnoses), report.diagnoses
+    else:
+        assert len(report.diagnoses) == 1 and said[0] in report.diagnoses[0], report.diagnoses

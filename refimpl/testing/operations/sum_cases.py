@@ -18,6 +18,7 @@ from refimpl.formats.units import FP22
 from refimpl.testing.operations.summed import Sums
 
 ROWS = 40  # of A and columns of B in a group of cases
+LENGTHS = (*range(1, 41), 47, 48, 49, 63, 64, 65, 96, 127, 128, 129)  # numbers of terms
 SHAPES = (  # of products: rows, terms, columns
     ("square", "where all matrices are square, none is read or written transposed", (19, 19, 19)),
     ("one_row", "one row times a matrix", (1, 21, 9)),
@@ -27,6 +28,7 @@ SHAPES = (  # of products: rows, terms, columns
 
 
 def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any]]:
+    """Yield name, statement, operands and first accumulators of groups; those of one name follow one another."""
     fmt, k = expected.fmt, expected.terms
     rng = np.random.default_rng(0)
     ones = np.ones((k, 1))
@@ -81,11 +83,20 @@ def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, n
     long = rng.standard_normal((4, expected.many)) * 2.0 ** rng.integers(-3, 3, (4, expected.many))
     b = np.ones((expected.many, 1)) if expected.kind == "sum" else rng.standard_normal((expected.many, 3))
     yield "long", "sums of many terms, of no whole number of groups", values(long), values(b), None
+    many = sorted({*LENGTHS, expected.terms - 1, expected.terms, expected.terms + 1})
+    for n in many:
+        shape = (2, n), (n, 1 if expected.kind == "sum" else 2)
+        a, b = (values(rng.uniform(1, 2, s) * rng.choice([1.0, -1.0], s)) for s in shape)
+        b = np.ones((n, 1)) if expected.kind == "sum" else b
+        yield "lengths", "sums of any number of terms have all of them", a, b, None
     if expected.kind == "matmul":
         for name, statement, (height, terms, width) in SHAPES:
             shapes = (height, terms), (terms, width)
             yield name, statement, *(values(rng.standard_normal(shape)) for shape in shapes), None
-    yield "special_values", "NaN, infinities and zeros give what they should", *_specials(fmt, k, columns), None
+    a, b = _specials(fmt, k, columns)
+    yield "special_values", "NaN, infinities and zeros give what they should", a, b, None
+    if expected.kind != "sum":
+        yield "special_values", "", b.T.copy(), a.T.copy(), None  # those of one operand in the other
     if takes_initial:
         a = values(np.array(two(1, 1) + list(rng.standard_normal((ROWS, k)))))
         into: Any = expected.unit.into if expected.unit is not None else fmt

@@ -92,6 +92,8 @@ def ways_of(expected: Sums) -> Iterator[Way]:
     yield from _of_accumulators(expected)
     yield from _of_results(expected, into)
     yield from _of_products(expected)
+    yield from _of_skips(expected)
+    yield from _of_compensation(expected, into)
     yield from _in_parts(expected)
 
 
@@ -171,10 +173,11 @@ def _of_terms(expected: Sums) -> Iterator[Way]:
     for n in sizes:
         if k % n:
             yield from without(f"what is left after groups of {n} terms", lambda m, n=n: np.arange(m) >= m // n * n)
-            yield from without(
-                f"the last term of what is left after groups of {n}",
-                lambda m, n=n: (np.arange(m) == m - 1) & (m % n != 0),
-            )
+            if n > 2:
+                yield from without(
+                    f"the last term of what is left after groups of {n}",
+                    lambda m, n=n: (np.arange(m) == m - 1) & (m % n != 0),
+                )
         yield from without(f"the last term of every {n}", lambda m, n=n: np.arange(m) % n == n - 1)
         yield from without(f"the first term of every {n}", lambda m, n=n: np.arange(m) % n == 0)
         yield from without(
@@ -183,6 +186,8 @@ def _of_terms(expected: Sums) -> Iterator[Way]:
         yield from without(f"all but the first {n} terms", lambda m, n=n: np.arange(m) >= n)
         yield from without(f"the first {n} terms", lambda m, n=n: np.arange(m) < n)
         yield from without(f"the last {n} terms", lambda m, n=n: np.arange(m) >= m - n)
+    power = "all but the first terms, as many as the largest power of two in their number"
+    yield from without(power, lambda m: np.arange(m) >= 1 << max(m.bit_length() - 1, 0))
     for i in place[1:-1]:
         yield from without(f"term {i} (counted from 0)", lambda m, i=i: np.arange(m) == i)
     for words, where in (("first", lambda n: np.arange(n) == 0), ("last", lambda n: np.arange(n) == n - 1)):
@@ -389,6 +394,56 @@ def _of_products(expected: Sums) -> Iterator[Way]:
                 return y.reshape(len(a), -1)
 
             yield Way(f"{word} products to {name} before they are added", work=work)
+
+
+def _of_skips(expected: Sums) -> Iterator[Way]:
+    """Yield ways that take a product with a zero operand for nothing, whatever the other operand is."""
+
+    def work(a, b, c, sides):
+        y = expected.results(a, b, c)
+        skip = np.zeros((len(a), b.shape[1]), bool)
+        if "first" in sides:
+            skip |= (a == 0).astype(float) @ ~np.isfinite(b) > 0
+        if "second" in sides:
+            skip |= (~np.isfinite(a)).astype(float) @ (b == 0) > 0
+        for i, j in np.argwhere(skip):
+            out = (a[i] == 0) & ("first" in sides) | (b[:, j] == 0) & ("second" in sides)
+            x, z = np.where(out, 0.0, a[i])[None], np.where(out, 0.0, b[:, j])[:, None]
+            y[i, j] = expected.results(x, z, None if c is None else c[i : i + 1, j : j + 1])[0, 0]
+        return y
+
+    if expected.kind != "sum":
+        for words, sides in (
+            ("either operand", ("first", "second")),
+            ("the first operand", ("first",)),
+            ("the second operand", ("second",)),
+        ):
+            text = f"skips terms that are zero in {words}: 0 * infinity and 0 * NaN count as nothing"
+            yield Way(text, work=lambda a, b, c, sides=sides: work(a, b, c, sides))
+
+
+def _of_compensation(expected: Sums, into) -> Iterator[Way]:
+    """Yield Kahan's summation with a sign wrong, or without what it is for."""
+    if expected.how.get("order") != "kahan":
+        return
+
+    def work(a, b, c, used, kept):
+        def r(x):
+            return _rounded(x, into)
+
+        total = lost = np.zeros((len(a), b.shape[1]))
+        for i in range(a.shape[1]):
+            with np.errstate(all="ignore"):
+                y = r(r(a[:, i : i + 1] * b[i]) + used * lost)
+                t = r(total + y)
+                lost, total = kept * r(r(t - total) - y), t
+        return total
+
+    for words, used, kept in (
+        ("adds the compensation instead of subtracting it", 1, 1),
+        ("adds in turn, and never uses the compensation", 0, 1),
+    ):
+        yield Way(f"Kahan's sum, but {words}", work=lambda a, b, c, u=used, k=kept: work(a, b, c, u, k))
 
 
 def _in_parts(expected: Sums) -> Iterator[Way]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,8 +43,10 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("matmul:", f"{kind}:", 1)) from None
     third = _third_argument(implementation) if expected.unit is not None and kind != "sum" else ""
-    results, seen, hints = [], [], []
+    results: list[CheckResult] = []
+    seen, hints = [], []
     for name, statement, a, b, c in groups_of(expected, bool(third)):
+        before = results.pop() if results and results[-1].name == name else CheckResult(name, "case group", statement)
         if third == "required" and c is None:
             c = np.zeros((len(a), b.shape[1]))
         right = expected.results(a, b, c)
@@ -52,7 +55,7 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
         except Finding as finding:
             hints.append(f"{kind} {finding.text}")
             failure = Failure(kind, None, None, f"{kind} {finding.text}")
-            results.append(CheckResult(name, "case group", statement, 1, 1, failure))
+            results.append(_and(before, 1, 1, failure))
             if finding.hangs:
                 break
             continue
@@ -63,7 +66,7 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
             i, j = _smallest(a, b, c, bad)
             first = 0.0 if c is None else float(c[i, j])
             said = Failure(kind, found.name, None, explain_sum(expected, a[i], b[:, j], first, right[i, j], got[i, j]))
-        results.append(CheckResult(name, "case group", statement, right.size, int(bad.sum()), said))
+        results.append(_and(before, right.size, int(bad.sum()), said))
     failed = [result.name for result in results if result.failed]
     diagnoses, hint = diagnose(expected, implementation, seen) if failed and not hints else ((), "")
     if kind == "matmul" and seen and not isinstance(implementation, Program):
@@ -74,6 +77,11 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     own = type(implementation).__name__
     name = str(implementation) if isinstance(implementation, Program) else getattr(implementation, "__name__", own)
     return Report(name, str(expected), tuple(results), diagnoses, hint)
+
+
+def _and(before: CheckResult, tried: int, failed: int, failure: Failure | None) -> CheckResult:
+    """Return the result of a group of cases with more of them."""
+    return replace(before, tried=before.tried + tried, failed=before.failed + failed, failure=before.failure or failure)
 
 
 def _kept(function: Callable, seen: list[Seen], with_initial: bool, time_limit: float) -> CheckResult:
