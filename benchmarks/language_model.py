@@ -23,6 +23,7 @@ import numpy as np
 
 from refimpl import data, nn
 from refimpl.data import text
+from refimpl.papers.claim import paired, said
 
 
 class NGram:
@@ -58,8 +59,8 @@ def counted(order, places):
     return float(np.mean(bits))
 
 
-def trained(options):
-    """Train the network; return what there is to say of it."""
+def trained(options, seed):
+    """Train the network from a seed; return what there is to say of it."""
     task = data.manual(options.places)
     sizes = {name: getattr(options, name) for name in ("places", "features", "heads", "blocks")}
     model = nn.language_model(**sizes)
@@ -69,7 +70,7 @@ def trained(options):
         "optimizer": nn.AdamW(weight_decay=options.weight_decay),
         "learning_rate": options.learning_rate,
         "schedule": nn.schedules.warm_up(0.02, nn.schedules.cosine(0.02)),
-        "seed": options.seed,
+        "seed": seed,
     }
     steps = len(task.train_images) // options.batch_size * options.epochs
     before = time.process_time()
@@ -98,22 +99,29 @@ def main():
     parser.add_argument("--learning-rate", type=float, default=0.006)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--precision", default="float32", help="a preset")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--out", type=Path, help="JSON")
     options = parser.parse_args()
-    found = {"counted": {order: counted(order, options.places) for order in (3, 4, 5, 6, 7)}}
-    for order, bits in found["counted"].items():
+    counts = {order: counted(order, options.places) for order in (3, 4, 5, 6, 7)}
+    for order, bits in counts.items():
         print(f"{order}-gram: {bits:.3f} bits per character", flush=True)
-    found["network"] = network = trained(options)
-    print(
-        f"network of {network['parameters']:,} parameters, {network['steps']:,} steps of {options.batch_size} windows, "
-        f"{network['seconds']:.0f} s ({network['processor seconds']:.0f} of one processor): "
-        f"{network['bits']:.3f} bits per character, {network['wrong']:.1%} of next characters wrong"
-    )
+    networks = []
+    for seed in options.seeds:
+        network = trained(options, seed)
+        networks.append(network)
+        print(
+            f"seed {seed}: {network['parameters']:,} parameters, {network['steps']:,} steps of {options.batch_size} "
+            f"windows, {network['seconds']:.0f} s ({network['processor seconds']:.0f} of one processor): "
+            f"{network['bits']:.3f} bits per character, {network['wrong']:.1%} of next characters wrong",
+            flush=True,
+        )
+    if len(networks) > 1:
+        difference = paired([network["bits"] for network in networks], [min(counts.values())] * len(networks))
+        print(f"less the best n-gram's, mean of {len(networks)} seeds (s.e.): {said(difference)}")
     print(f"\n{network['sample']}")
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1))
+        options.out.write_text(json.dumps({"counted": counts, "networks": networks}, indent=1))
 
 
 if __name__ == "__main__":

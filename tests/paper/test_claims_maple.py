@@ -71,3 +71,20 @@ def test_descriptors_of_other_machines_turn_the_verdict(monkeypatch):
     monkeypatch.setattr(maple, "measured", lambda bench: devices(bench, mixed_up=True))
     assert maple.descriptor(Bench(quick=True)).verdict != "holds"
     assert maple.three_beat_ten(Bench(quick=True)).verdict == "does not hold here"
+
+
+def test_a_descriptor_that_tells_nothing_is_no_better_on_an_unseen_backend(monkeypatch):
+    times, probes, features = devices(None)
+    monkeypatch.setattr(maple, "measured", lambda bench: (times, np.ones_like(probes), features))
+    assert maple.unseen_backend(Bench(quick=True)).verdict != "holds"
+
+
+def test_measurements_that_are_not_learned_from_turn_the_verdict(monkeypatch):
+    monkeypatch.setattr(maple, "measured", devices)
+    right, networks = maple.regression, 24
+
+    def deaf(kernel, y, known, wanted, noise):
+        return right(kernel, y, known[known // networks != wanted[0] // networks], wanted, noise)
+
+    monkeypatch.setattr(maple, "regression", deaf)
+    assert maple.samples(Bench(quick=True)).verdict != "holds"

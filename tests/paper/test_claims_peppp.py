@@ -120,11 +120,47 @@ def test_ranks_and_settings_are_those_of_leave_one_out(released):
     assert sum(ranks.values()) == pytest.approx(sum(range(1, 8)))
 
 
+def given(monkeypatch, values):
+    """Let scores be as told of each run, of five data sets, by which all differ alike."""
+    near = 0.001 * np.arange(5)
+
+    def scores(bench, asked, label):
+        return {name: {metric: np.array([values(name, metric) + near]) for metric in peppp.SCORED} for name in asked}
+
+    monkeypatch.setattr(peppp, "scores", scores)
+
+
+@pytest.mark.parametrize(("beaten_in", "verdict"), [(None, "holds"), ("hyper_diff", "does not hold here")])
+def test_one_ranking_that_another_method_leads_turns_the_verdict(released, monkeypatch, beaten_in, verdict):
+    released(few_factors(5))
+    lead = {"ed-mf": lambda metric: 0.1, "bo-mf": lambda metric: 0.05 if metric == beaten_in else 0.3}
+    given(monkeypatch, lambda name, metric: lead.get(name, lambda metric: 0.4)(metric))
+    assert peppp.ranking(Bench()).verdict == verdict
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(0.005, "holds"), (0.03, "does not hold here")])
+def test_what_is_lost_by_learning_from_a_fifth_decides(released, monkeypatch, lost, verdict):
+    released(few_factors(5))
+    given(monkeypatch, lambda name, metric: 0.1 + lost * name.endswith("uniform 20 %"))
+    assert peppp.settings(Bench()).verdict == verdict
+
+
 def test_the_figure_s_formula_lacks_zero_and_the_subnormals():
     rows = {(name, bias): int(differ) for name, bias, _, differ in peppp.figure_format(Bench()).tables[0].rows}
     # a zero exponent field has 2^m codes, none of which the formula without subnormals gives
     assert [rows["e3m4", "3"], rows["e4m3", "7"], rows["e5m2", "15"]] == [2**4, 2**3, 2**2]
     assert rows["e3m4", "7"] == 128
+
+
+def test_formats_without_zero_and_subnormals_would_be_those_of_the_figure(monkeypatch):
+    assert peppp.figure_format(Bench()).verdict == "does not hold here"
+
+    def without(codes, fmt):  # of every field 2^m numbers evenly apart, the smallest field too
+        field, place = np.divmod(codes.astype(int) & 127, 2**fmt.mantissa_bits)
+        return 2.0 ** (field - fmt.bias) * (1 + place / 2**fmt.mantissa_bits)
+
+    monkeypatch.setattr(peppp.rf, "decode", without)
+    assert peppp.figure_format(Bench()).verdict == "holds"
 
 
 def test_the_figure_s_formula_is_drawn_beside_the_codes_trained_with():

@@ -81,3 +81,16 @@ def test_a_quire_that_rounds_is_no_quire():
 def test_posit8_fails_where_its_optimizer_is_posit8_too():
     wide, narrow = (positnn.train(way, 5, 0)[0] for way in (positnn.EIGHT, "all posit8"))
     assert wide < 0.3 < 0.5 < narrow
+
+
+@pytest.mark.slow
+def test_trained_for_real_a_quire_that_rounds_turns_the_verdict(monkeypatch):
+    train, precision = positnn.train, positnn.precision
+    monkeypatch.setattr(positnn, "train", lambda way, epochs, seed: train(way, 2, seed))
+    assert positnn.quire_is_needed(Bench(quick=True)).verdict == "holds"
+    monkeypatch.setattr(
+        positnn,
+        "precision",
+        lambda bits, optimizer, exponent, order, underflow: precision(bits, optimizer, exponent, "rounded", underflow),
+    )
+    assert positnn.quire_is_needed(Bench(quick=True)).verdict != "holds"
