@@ -10,6 +10,10 @@ noise      what part of the task x configuration interaction comes again with an
 images     rows of one family of images are left out together; a row is measured from one seed, and the mean of the
            other two is the truth; each seed is measured once
 network    the same, rows of one network left out together
+tasks      the main job as it is by default on a data set of each family of images, twelve, trained in all 99 from two
+           seeds here (some fifteen minutes), or on those of --matrix, a sweep with repeats: learned from the rows of
+           other images that ship, measured from one seed, judged by the other, each in turn
+repeats    may the strategy train again what it has trained once?  Both ways, as in images, judged by the third seed
 released   the 87 x 99 matrix released with PEPPP (where REFIMPL_PEPPP_DATA or --data says it lies): one draw a cell,
            so that what is measured is what it is scored by; complete, and learned from 20 % of the entries
 
@@ -24,20 +28,29 @@ import argparse
 import itertools
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from refimpl import data
-from refimpl.peppp import ErrorMatrix, leave_one_out, meta_training, paired_difference
-from refimpl.peppp.estimators.methods import BEST
+from refimpl.peppp import ErrorMatrix, leave_one_out, meta_training, paired_difference, run_sweep
+from refimpl.peppp import frontier as fronts
+from refimpl.peppp.configs import CONFIGURATIONS
+from refimpl.peppp.estimators import sequential
+from refimpl.peppp.estimators.methods import BEST, learn
 from refimpl.peppp.matrix.released import load_released
 from refimpl.peppp.shipped import family
 
 COUNTS = (5, 8, 15)
 METHODS = (BEST, "ed-mf", "random-mf", "bo-mf", "bo-full", "gp", "random-high-memory", "mean-row")
 METHODS += ("everything-once", "everything-shrunk")
+DATA_SETS = (
+    "digits latin-capitals-ten latin-small-noisy greek-clean cyrillic-ten phonetic-noisy symbols-ten gratings "
+    "dots-noisy outlines colours-noisy curves"
+).split()
+PARTS = ("noise", "images", "network", "tasks", "repeats", "released")
 CAPS = {"no cap": None, "3/4": 0.75, "1/2": 0.5, "1/4": 0.25}
 
 
@@ -47,9 +60,9 @@ def main():
     parser.add_argument("--data", metavar="DIR")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--matrix", metavar="FILE", help="npz, for the part noise")
+    parser.add_argument("--matrix", metavar="FILE", help="npz, for the parts noise and tasks")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="NAME")
-    parser.add_argument("--only", nargs="+", choices=("noise", "images", "network", "released"), metavar="PART")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART")
     options = parser.parse_args()
     shipped = meta_training(data.load("digits"))
     networks = [network(row) for row in shipped.rows]
@@ -57,10 +70,12 @@ def main():
         "noise": lambda: noise(shipped if options.matrix is None else ErrorMatrix.load(options.matrix)),
         "images": lambda: held_out(shipped, [family(row) for row in shipped.rows], options),
         "network": lambda: held_out(shipped, networks, options, caps=("no cap",)),
+        "tasks": lambda: tasks(options),
+        "repeats": lambda: repeats(shipped),
         "released": lambda: released(options),
     }
     found = {}
-    for name in options.only or parts:
+    for name in options.only or PARTS:
         print(f"\n{name}")
         found[name] = parts[name]()
     if options.json:
@@ -125,6 +140,88 @@ def held_out(errors, groups, options, caps=CAPS):
             here.setdefault("coverage", []).append(found["coverage"])
     means = {m: {k: np.mean(v, axis=0) for k, v in of.items()} for m, of in scores.items()}
     return table(means, ("budget", *caps), COUNTS)
+
+
+def tasks(options):
+    """Print regrets of the main job on data sets, learned from the rows of other images that ship."""
+    if options.matrix is not None:
+        errors = ErrorMatrix.load(options.matrix)
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            errors = run_sweep(DATA_SETS, [c.name for c in CONFIGURATIONS], directory, repeats=2, jobs=options.jobs)
+    methods = dict.fromkeys((BEST, *options.methods))
+    found = np.empty((len(methods), len(errors.rows), 3, len(COUNTS), len(errors.repeats)))
+    for i in tqdm(range(len(errors.rows)), leave=False):
+        shipped = meta_training(data.load(errors.rows[i].partition("@")[0]))
+        features = bits(shipped.columns)
+        for j, method in enumerate(methods):
+            learned = learn(method, shipped.values, shipped.memory_mb, repeats=shipped.repeats, features=features)
+            for k, n in itertools.product(range(len(errors.repeats)), COUNTS):
+                measured, others = errors.repeats[k, i], np.delete(errors.repeats[:, i], k, axis=0)
+                everything = np.ones(len(measured), dtype=bool)
+                strategy = learned.strategy(n, memory=errors.memory_mb[i], allowed=everything, seed=i)
+                chosen = sequential.measure_by(strategy, measured.__getitem__)
+                found[j, i, :, COUNTS.index(n), k] = judged(learned, errors.memory_mb[i], others, *chosen)
+    return scored(methods, found)
+
+
+def scored(methods, found):
+    """Print and return the table of what `judged` found, shape (methods, rows, 3, counts, seeds)."""
+    means = found.mean(axis=-1).transpose(0, 2, 3, 1)
+    names = ("budget", "no cap", "coverage")
+    return table(
+        {m: dict(zip(names, of, strict=True)) for m, of in zip(methods, means, strict=True)}, names[:2], COUNTS
+    )
+
+
+def judged(learned, memory, others, columns, errors, counts=None):
+    """Return budget regret, regret without a cap, and the part of other trainings, shape (k, columns), within bands."""
+    best, band = learned.best(columns, errors, counts), learned.band(len(columns))
+    true, inside = others.mean(axis=0), np.nan
+    if band is not None:
+        mean, deviation = learned.predict(columns, errors, counts)
+        inside = np.delete(np.abs(others - mean) <= band * deviation, columns, axis=1).mean()
+    return fronts.budget_regret(memory, true, best), fronts.regret(true, fronts.recommend(memory, best)), inside
+
+
+def repeats(errors):
+    """Print what the best method gains by training again what it has trained once, where that promises most."""
+    families = np.array([family(row) for row in errors.rows])
+    orders = list(itertools.permutations(range(3)))  # measured, measured again, the truth
+    found = np.empty((2, len(errors.rows), 3, len(COUNTS), len(orders)))
+    for i in tqdm(range(len(errors.rows)), leave=False):
+        if i == 0 or families[i] != families[i - 1]:
+            others = families != families[i]
+            draws = errors.repeats[:, others]
+            learned = learn(BEST, errors.values[others], errors.memory_mb[others], repeats=draws)
+        for again, (k, order) in itertools.product((0, 1), enumerate(orders)):
+            for n, seen in trained_again(learned, errors.memory_mb[i], errors.repeats[list(order[:2]), i], again):
+                scores = judged(learned, errors.memory_mb[i], errors.repeats[order[2:], i], *seen)
+                found[again, i, :, COUNTS.index(n), k] = scores
+    return scored((BEST, "may train again"), found)
+
+
+def trained_again(learned, memory, draws, again):
+    """Yield what the knowledge gradient has seen after so many trainings; of each column at most 1 + `again`."""
+    order = np.argsort(memory, kind="stable")
+    levels, rows = np.flatnonzero(np.append(True, np.diff(memory[order]) > 0)), learned.prior.rows
+    everything = np.ones(len(memory), dtype=bool)
+    first = sequential.variance_reduction(
+        rows.given([], []), sequential.FIRST, weights=learned.weights, allowed=everything
+    )
+    counts = np.zeros(len(memory), dtype=int)
+    counts[first] = 1
+    for n in range(len(first) + 1, max(COUNTS) + 1):
+        belief = rows.given(*means_of(draws, counts))
+        counts[sequential.most_useful(belief, order, levels, (counts <= again)[order])] += 1
+        if n in COUNTS:
+            yield n, means_of(draws, counts)
+
+
+def means_of(draws, counts):
+    """Return the columns that were trained, the means of as many trainings as each has, and how many."""
+    columns = np.flatnonzero(counts)
+    return columns, np.array([draws[: counts[j], j].mean() for j in columns]), counts[columns].astype(float)
 
 
 def bits(names):

@@ -154,6 +154,13 @@ def test_the_guide_explains_every_claim_that_does_not_hold_and_no_other():
     assert explained == fails != []
 
 
+def test_the_readme_counts_the_verdicts_that_ship():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `([\w-]+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", readme, re.M)
+    of = {name: [v for paper, _, v, _ in catalogue.verdicts() if paper == name] for name in catalogue.NAMES}
+    assert table == [(name, *(str(of[name].count(v)) for v in VERDICTS)) for name in catalogue.NAMES]
+
+
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_what_ships_is_a_full_run_of_claims_there_are(name):
     shipped = catalogue.results(name)
