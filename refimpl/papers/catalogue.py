@@ -99,9 +99,11 @@ def when(name: str) -> str:
     found = results(name)
     if not found:
         return ""
-    apart = [
-        f"; {claim} of {of['date']}, version {of['version']}" for claim, of in found["claims"].items() if "date" in of
-    ]
+    later: dict[str, list[str]] = {}
+    for claim, of in found["claims"].items():
+        if "date" in of:
+            later.setdefault(f"{of['date']}, version {of['version']}", []).append(claim)
+    apart = [f"; {', '.join(claims)} of {run}" for run, claims in later.items()]
     return f"run of {found['date']}, version {found['version']}, seed {found['seed']}" + "".join(apart)
 
 

@@ -20,7 +20,7 @@ from refimpl.autodiff import primitives as p
 from refimpl.formats import RoundingMode
 from refimpl.nn import Precision, Rounding
 from refimpl.nn.layer import Pass
-from refimpl.nn.layers import Flatten, Linear, ReLU, Round, Sequential
+from refimpl.nn.layers import Convolution, Flatten, Linear, ReLU, Round, Sequential
 from refimpl.nn.precision import PRODUCT_ROLES
 from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
@@ -52,6 +52,19 @@ RANDOM: RoundingMode = "stochastic"
 E4M3, E5M2 = FORMATS[1:]
 LARGER = 512.0
 
+WIDTHS = (64, 32)
+"""Channels of the convolutional network in which outliers are planted: of four blocks of 16 inputs one has them."""
+
+
+def around(operand: str, inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return by what inputs and outputs of a product are multiplied for one operand to be of two outlying units."""
+    x, y = np.ones((inputs, 1), np.float32), np.ones(outputs, np.float32)
+    if operand == "activations":
+        x[:2] = LARGER
+    else:  # the gradient of y is that of y * outputs, times them
+        y[:2] = LARGER if operand == "weights" else 1 / LARGER
+    return x, y
+
 
 @dataclass
 class Planted(Linear):
@@ -60,14 +73,24 @@ class Planted(Linear):
     operand: str = "weights"
 
     def __call__(self, x, run):
-        inputs, outputs = np.ones((self.features, 1), np.float32), np.ones(self.outputs, np.float32)
-        if self.operand == "activations":
-            inputs[:2] = LARGER
-        else:  # the gradient of y is that of y * outputs, times them
-            outputs[:2] = LARGER if self.operand == "weights" else 1 / LARGER
+        inputs, outputs = around(self.operand, self.features, self.outputs)
         weight = self.parameters["weight"] * Tensor(outputs / inputs)
         y = product(p.matmul, x * Tensor(inputs[:, 0]), weight, run.rounder, self.name, exact=run.exact)
         return y * Tensor(1 / outputs) + self.parameters["bias"]
+
+
+@dataclass
+class PlantedConvolution(Convolution):
+    """A convolution whose product is of one outlying operand, by channels."""
+
+    operand: str = "weights"
+
+    def __call__(self, x, run):
+        inputs, outputs = around(self.operand, self.channels, self.filters)
+        weight = self.parameters["weight"] * Tensor(outputs / inputs)
+        options = {"stride": self.stride, "padding": self.padding, "exact": run.exact}
+        y = product(p.convolve, x * Tensor(inputs[:, 0]), weight, run.rounder, self.name, **options)
+        return y * Tensor(1 / outputs)
 
 
 def mlp(operand: str = "") -> Sequential:
@@ -75,6 +98,18 @@ def mlp(operand: str = "") -> Sequential:
     middle = Planted(128, 128, operand=operand) if operand else Linear(128, 128)
     first = [Round("input"), Flatten(), Linear(64, 128), ReLU(), Round("activation")]
     return Sequential([*first, middle, ReLU(), Round("activation"), Linear(128, 10), Round("logits")])
+
+
+def cnn(operand: str = "") -> Sequential:
+    """Return a convolutional network for digits, with outliers planted in the operands of its second layer."""
+    model = rf.nn.cnn(widths=WIDTHS)
+    if not operand:
+        return model
+    layers = [
+        PlantedConvolution(*WIDTHS, stride=2, operand=operand) if type(of) is Convolution and of.stride == 2 else of
+        for of in model.layers
+    ]
+    return Sequential(layers)
 
 
 def precision(ways: Way) -> Precision:
@@ -89,7 +124,7 @@ def precision(ways: Way) -> Precision:
 def train(network: str, planted: str, ways, epochs: int, seed: int) -> float:
     """Return the test error."""
     task, settings = study(network)
-    model = mlp(planted) if network == "mlp" else made(network, task)
+    model = {"mlp": mlp, "cnn": cnn}[network](planted) if planted else made(network, task)
     return rf.nn.fit(model, task, precision=precision(ways), epochs=epochs, seed=seed, **settings).test_error
 
 
@@ -115,35 +150,36 @@ def errors(bench: Bench, groups: dict[str, tuple[str, str, dict[str, Way]]]) -> 
     """Return test errors over seeds of groups of (network, planted operand, ways)."""
     found: dict[str, dict[str, list[float]]] = {}
     for group, (network, planted, ways) in groups.items():
-        seeds, epochs = bench.seeds(*EFFORT[network][:2]), EFFORT[network][2]
+        *counts, epochs = EFFORT["planted cnn" if planted and network == "cnn" else network]
+        seeds = bench.seeds(*counts)
         cases = [(network, planted, way, epochs, seed) for way in ways.values() for seed in seeds]
         errors = iter(bench.each(train, cases, f"training {group}"))
         found[group] = {way: [next(errors) for _ in seeds] for way in ways}
     return found
 
 
-EFFORT = {"mlp": (10, 5, 10), "cnn": (10, 5, 5), "transformer": (10, 5, 2)}
-"""Seeds, seeds of a quick run, epochs."""
+EFFORT = {"mlp": (10, 5, 10), "cnn": (10, 5, 5), "planted cnn": (5, 5, 5), "transformer": (10, 5, 2)}
+"""Seeds, seeds of a quick run, epochs; what is planted takes the layers one by one."""
 
 
-def networks(bench: Bench) -> tuple[str, ...]:
-    """Return the plain networks; of a quick run the fastest."""
-    return ("mlp",) if bench.quick else ("mlp", "cnn", "transformer")
+def networks(bench: Bench, planted: bool = False) -> tuple[str, ...]:
+    """Return the networks; of a quick run the fastest."""
+    return ("mlp",) if bench.quick else ("mlp", "cnn") if planted else ("mlp", "cnn", "transformer")
 
 
 def left_out(bench: Bench, planted: bool = False) -> str:
     """Return what a quick run leaves out."""
-    return "" if not bench.quick else "5 of 10 seeds" if planted else "CNN, transformer, 5 of 10 seeds"
+    return f"CNN{'' if planted else ', transformer'}, 5 of 10 seeds" if bench.quick else ""
 
 
 def judged(bench: Bench, planted: bool, operands, ways, judges, title: str) -> Finding:
-    """Return what comes of ways for some operands, in plain networks or in one with such operands planted."""
+    """Return what comes of ways for some operands, in plain networks or in such with these operands planted."""
     groups = {
         f"{network}, {operand}": (network, operand if planted else "", ways(operand, planted))
-        for network in (("mlp",) if planted else networks(bench))
+        for network in networks(bench, planted)
         for operand in operands
     }
-    title = f"{title}: {f'two of 128 units x {LARGER:g}' if planted else 'plain networks'}"
+    title = f"{title}: {f'two units x {LARGER:g}' if planted else 'plain networks'}"
     return compare(errors(bench, groups), "float32", judges, title=title, left_out=left_out(bench, planted))
 
 

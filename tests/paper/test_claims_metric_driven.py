@@ -13,26 +13,29 @@ from refimpl.papers.claim import Bench
 QUICK = functools.partial(Bench, quick=True)
 
 
-def losses(planted, ways=()):
+NETWORKS = pytest.mark.parametrize("network", [paper.mlp, paper.cnn])
+
+
+def losses(network, planted, ways=()):
     policy = paper.precision(ways)
-    return [
-        r["loss"] for r in rf.nn.fit(paper.mlp(planted), rf.data.load("digits"), precision=policy, epochs=2).history
-    ]
+    return [r["loss"] for r in rf.nn.fit(network(planted), rf.data.load("digits"), precision=policy, epochs=2).history]
 
 
+@NETWORKS
 @pytest.mark.parametrize("operand", paper.OPERANDS)
-def test_planted_outliers_change_nothing_in_float32_to_the_last_bit(operand):
-    assert losses(operand) == losses("")
+def test_planted_outliers_change_nothing_in_float32_to_the_last_bit(network, operand):
+    assert losses(network, operand) == losses(network, "")
 
 
+@NETWORKS
 @pytest.mark.parametrize("operand", paper.OPERANDS)
-def test_planted_outliers_spoil_one_scale_for_int8_and_not_for_e4m3(operand, monkeypatch):
+def test_planted_outliers_spoil_one_scale_for_int8_and_not_for_e4m3(network, operand, monkeypatch):
     int8, e4m3 = (((operand, fmt, "tensor", paper.NEAREST),) for fmt in ("int8", paper.E4M3))
-    exact = losses("")[-1]
-    assert losses(operand, int8)[-1] > 1.3 * exact
-    assert losses(operand, e4m3)[-1] < 1.1 * exact
+    exact = losses(network, "")[-1]
+    assert losses(network, operand, int8)[-1] > 1.3 * exact
+    assert losses(network, operand, e4m3)[-1] < 1.1 * exact
     monkeypatch.setattr(paper, "LARGER", 1.0)  # nothing planted
-    assert losses(operand, int8)[-1] < 1.1 * exact
+    assert losses(network, operand, int8)[-1] < 1.1 * exact
 
 
 def trainings(monkeypatch, worse):
