@@ -156,9 +156,11 @@ def test_the_guide_explains_every_claim_that_does_not_hold_and_no_other():
 
 def test_the_readme_counts_the_verdicts_that_ship():
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| `([\w-]+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", readme, re.M)
     of = {name: [v for paper, _, v, _ in catalogue.verdicts() if paper == name] for name in catalogue.NAMES}
-    assert table == [(name, *(str(of[name].count(v)) for v in VERDICTS)) for name in catalogue.NAMES]
+    for verdict in VERDICTS:
+        (counts,) = re.findall(rf"^\| {verdict} \| (.*) \|$", readme, re.M)
+        expected = {name: of[name].count(verdict) for name in of if verdict in of[name]}
+        assert {name: int(n) for name, n in re.findall(r"`([\w-]+)` (\d+)", counts)} == expected
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
