@@ -323,7 +323,17 @@ def test_a_name_that_no_format_has_is_answered_by_those_near_it():
 
 
 @pytest.mark.parametrize(
-    "alias, name", [("fp16", "float16"), ("bf16", "bfloat16"), ("fp32", "float32"), ("fp64", "float64")]
+    "alias, name",
+    [
+        ("fp16", "float16"),
+        ("bf16", "bfloat16"),
+        ("fp32", "float32"),
+        ("fp64", "float64"),
+        ("half", "float16"),
+        ("single", "float32"),
+        ("double", "float64"),
+        (float, "float64"),
+    ],
 )
 def test_short_names_that_one_format_has_are_its_aliases(alias, name):
     from refimpl.formats import format as format_of

@@ -32,6 +32,8 @@ FloatAlias = Literal[
     "binary32",
     "binary64",
     "half",
+    "single",
+    "double",
     "fp16",
     "bf16",
     "fp32",
@@ -52,6 +54,8 @@ _ALIASES: dict[str, str] = {
     "binary32": "float32",
     "binary64": "float64",
     "half": "float16",
+    "single": "float32",
+    "double": "float64",
     "fp16": "float16",
     "bf16": "bfloat16",
     "fp32": "float32",
@@ -143,7 +147,7 @@ def format(name):
 
     Parameters
     ----------
-    name : str, or a dtype of NumPy, ml_dtypes or PyTorch, or a FormatInfo or BlockFormatInfo of gfloat
+    name : str, or a dtype of NumPy, ml_dtypes or PyTorch, Python's float, or a FormatInfo or BlockFormatInfo of gfloat
         A name, in small letters or capitals.  Of the catalogue (``float8_e4m3fn``, or short ``e4m3fn``),
         ``int8``, ``uint4``, ``posit8_2``, ``binary8p3se`` (IEEE P3109: K bits, precision P, signed or unsigned,
         extended or finite), ``mxfp4_e2m1``, ``nf4``, or a systematic one, ``e4m3``: E exponent and M
@@ -241,6 +245,8 @@ def _format_of(caller: str, name: str) -> Format:
 
 def _format_of_type(caller: str, name: str, got: Any) -> Format | None:
     """Return the format of a type of NumPy, ml_dtypes, PyTorch or gfloat, known by its module's name; or None."""
+    if got is float:  # Python's own
+        return _CATALOGUE["float64"]
     kind = got if isinstance(got, type) else type(got)
     module = kind.__module__.partition(".")[0]
     if module == "gfloat" and hasattr(got, "num_high_nans"):
