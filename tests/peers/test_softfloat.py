@@ -150,7 +150,7 @@ def weighted(name):
     return [s << bits - 1 | e << mantissa | m for s in (0, 1) for e in sorted(fields) for m in (0, 1, ones, ones - 1)]
 
 
-def testfloat_file(name, rows, mode, tininess, exact):
+def lines_of_testfloat(name, rows, mode, tininess, exact):
     """Return the lines testfloat_gen would write for rows of operands, by SoftFloat."""
     kind, _, what = name.partition("_")
     function = getattr(peer, f"{kind}_{NAMES.get(what, what)}")
@@ -185,7 +185,7 @@ def verified(name, mode, most):
     operation = Vectors(call["operation"], behaviour, "1", out_format=call["out_format"]).arithmetic
     for tininess in ("after", "before"):
         for exact in (False, True) if "to_" in name or "Int" in name else (False,):
-            text = testfloat_file(name, rows_of(name, most), mode, tininess, exact)
+            text = lines_of_testfloat(name, rows_of(name, most), mode, tininess, exact)
             report = testfloat.verify_lines(operation, [text], tininess=tininess, exact=exact)
             assert report.passed, str(report)
 
@@ -204,7 +204,7 @@ def test_long_files_of_testfloat_are_verified_with_their_flags(name):
 
 
 def test_a_file_of_testfloat_is_verified_by_the_command():
-    text = testfloat_file("f16_mul", rows_of("f16_mul", 8000), "ties_to_even", "before", False)
+    text = lines_of_testfloat("f16_mul", rows_of("f16_mul", 8000), "ties_to_even", "before", False)
 
     def status(tininess):
         command = [sys.executable, "-m", "refimpl", "verify", "f16_mul", "--testfloat", "--tininess", tininess]
