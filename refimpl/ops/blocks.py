@@ -69,7 +69,7 @@ def quantize_blocks(
     rounding, random_bits, seed, stream, random
         Of the elements, as for `quantize`; element i in C order of x takes random word i.
     tensor_scale : float, optional
-        For NVFP4: a positive float32; default: largest magnitude / (448 * 6).  1 is without one.
+        For NVFP4: positive, held exactly by float32; default: largest magnitude / (448 * 6).  1 is without one.
     scales : array_like of integers, optional
         Codes of the blocks' scales instead of scales from the values, as they are returned.
     least_scale : float, optional
@@ -440,7 +440,10 @@ def _tensor_scale(caller: str, fmt: BlockFormat, got) -> np.float32:
     with np.errstate(over="ignore", under="ignore"):
         single = np.float32(value)
     if not np.isfinite(single) or float(single) != value:
-        raise _arguments.wrong_value(caller, "tensor_scale", got, "a float32 above zero")
+        hint = f"the nearest is {float(single)!r}" if 0 < single < np.inf else ""
+        raise _arguments.wrong_value(
+            caller, "tensor_scale", got, "a number above zero that float32 holds exactly", hint
+        )
     if not fmt.tensor_scale and single != 1:
         raise _arguments.wrong_value(caller, "tensor_scale", got, f"1 for {fmt}, which has none")
     return single

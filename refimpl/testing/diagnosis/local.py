@@ -10,6 +10,7 @@ the region of each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
@@ -24,7 +25,7 @@ WAYS = 4  # of being wrong that are said
 LIKELIEST = 30  # defects of which regions are sought
 DOUBTED = 6  # of which two regions are
 ENOUGH = 1.7  # what costs less is not looked beyond
-CONSTANT = ("gives zero", "gives NaN", "gives infinity", "gives the ")
+CONSTANT = re.compile(r"gives (zero|NaN|infinity|the |-?[\d.e+-]+($| whatever))")  # one value, whatever the input
 ONE_VALUE = 1.5  # the cost of a mechanism in a region where one value is all that comes: whatever gives it would fit
 CLOSE = 0.3  # what costs so much more than the simplest is said too
 
@@ -113,7 +114,7 @@ def in_regions(seen: Failures, own: Iterable, known: Iterable) -> list[Local]:
         for is_own, defects in ((True, own), (False, known)):
             for sentence, broken in defects:
                 if not broken[wrong].any():
-                    constant |= is_own and sentence.startswith(CONSTANT)
+                    constant |= is_own and bool(CONSTANT.match(sentence))
                     candidates.append((int(broken.sum()), len(candidates), sentence, is_own, broken))
     candidates.sort(key=lambda c: c[:2])
     found: list[Local] = []
@@ -121,7 +122,10 @@ def in_regions(seen: Failures, own: Iterable, known: Iterable) -> list[Local]:
         for _, _, sentence, is_own, broken in sorted(candidates[:most], key=lambda c: _cost(*c[2:4])):
             where = seen.region(wrong, broken, split)
             if where.pure:
-                one = constant and not is_own and where.words and not where.words.startswith("inputs of float")
+                steps = sentence.startswith(("rounds ", "cuts ", "away ", "toward"))
+                one = (
+                    constant and (steps or not is_own) and where.words and not where.words.startswith("inputs of float")
+                )
                 text = f"{sentence}, only {'for ' * bool(seen.noun)}{where.words}" if where.words else sentence
                 found.append(Local(text, where.cost + _cost(sentence, is_own) + ONE_VALUE * bool(one)))
                 if found[-1].cost < ENOUGH:
@@ -136,7 +140,7 @@ def in_regions(seen: Failures, own: Iterable, known: Iterable) -> list[Local]:
 def _cost(sentence: str, own: bool) -> float:
     """Return what it costs to believe in a defect: one value for all is the simplest, another format the least so."""
     if own:
-        return 0.5 if sentence.startswith(CONSTANT) else 0.9
+        return 0.5 if CONSTANT.match(sentence) else 1.5 if " times the right" in sentence else 0.9
     if sentence.startswith(("is ", "computes in ", "decodes as ")):
         return 1.3
     return 1.0 if "decimal" in sentence else 0.6

@@ -27,10 +27,19 @@ def of_dtypes(fmt) -> Iterator[Defect]:
         return np.where(np.abs(x) < np.finfo(dtype or x.dtype).smallest_normal, np.copysign(x.dtype.type(0), x), x)
 
     yield Defect("rounds float64 through float32", before=through(np.float32))
+    yield Defect("cuts float64 to float32, toward zero, before it rounds", before=_cut_to_float32)
     yield Defect("rounds its input through float16", before=through(np.float16))
     if not isinstance(fmt, IntFormat):
         yield Defect("flushes subnormal inputs to zero", before=flush)
         yield Defect("flushes inputs that are subnormal in float32 to zero", before=lambda x: flush(x, np.float32))
+
+
+def _cut_to_float32(x):
+    if x.dtype.itemsize <= 4:
+        return x
+    with np.errstate(all="ignore"):
+        y = x.astype(np.float32)
+        return np.where(np.abs(y) > np.abs(x), np.nextafter(y, np.float32(0)), y).astype(x.dtype)
 
 
 def of_bits(fmt) -> Iterator[Defect]:

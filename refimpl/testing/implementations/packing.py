@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from refimpl.spec.packing import pack
@@ -28,7 +30,7 @@ def check(probe, tally, group) -> None:
                 bad = got != some
                 tally.count("unpack", some, bad, _text("unpack", right, some, got))
                 if bad.any() and not tested.has("pack"):
-                    tally.hints.append("unpacks in another order than first element in the low bits")
+                    tally.hints.append(_unpacked(some, fmt.bits, right, got))
 
 
 def _ask(tally, route, function, shape_of, time_limit, argument):
@@ -55,6 +57,25 @@ def _text(verb, given, right, got):
 
 def _hex(numbers) -> str:
     return " ".join(f"{int(n):02x}" for n in numbers)
+
+
+def _unpacked(codes, bits: int, packed, got) -> str:
+    """Say what is wrong with unpacked codes; an order is named only if it gives all of them."""
+    stream = np.unpackbits(packed)
+    high = stream[: codes.size * bits].reshape(-1, bits) @ (1 << np.arange(bits)[::-1])
+    if (got == high).all():
+        return "unpacks with the first element in the high bits"
+    every = 8 // math.gcd(8, bits)
+    wrong = got != codes
+    for k in range(every):
+        if wrong[k::every].any() and not np.delete(wrong, np.s_[k::every]).any():
+            where = f" in every code at a position i with i % {every} = {k}, and nowhere else"
+            lost, gained = (np.bitwise_or.reduce(a & ~b) for a, b in ((codes, got), (got, codes)))
+            if not gained and (got[k::every] == codes[k::every] & ~lost).all():
+                which = [str(bit) for bit in range(bits) if int(lost) >> bit & 1]
+                return f"loses bit{'s' * (len(which) > 1)} {' and '.join(which)}{where}"
+            return f"unpacks wrongly{where.replace('every code', 'codes')}"
+    return f"unpacks {int(wrong.sum())} of {wrong.size} codes wrongly"
 
 
 def _diagnose(codes, bits: int, got) -> str:

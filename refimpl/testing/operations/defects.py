@@ -8,7 +8,7 @@ it predicts with what was seen.  Those of rounding are in `roundings`, other way
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from refimpl.formats import FloatFormat, names
 from refimpl.formats import format as format_of
+from refimpl.testing.expected.behaviour import step_above
 from refimpl.testing.operations import formulas, roundings
 from refimpl.testing.operations.defect import Defect, giving, rounds
 from refimpl.testing.operations.operation import (
@@ -30,6 +31,13 @@ from refimpl.testing.operations.operation import (
     encoded,
 )
 from refimpl.testing.operations.roundings import flushed_result, ruled, terms_of
+
+PLAIN: dict[str, Callable] = {  # of operands of 8 bits, in float64
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "fma": lambda a, b, c: a * b + c,
+}
 
 
 def defects_of(o: Operation) -> tuple[Defect, ...]:
@@ -159,6 +167,10 @@ def _of_specials(o: Operation) -> Iterator[Defect]:
         return
     instead = {"zero": 0.0, "infinity": np.inf, "the largest value": o.into.max}
     finite_only = o.into.infinity_code is None
+    one_nan = all(getattr(f, "specials", "") == "fn" and f.nan_code is not None and f.bits <= 8 for f in o.formats)
+    if one_nan and o.name in PLAIN:
+        said = " and ".join(f"{_beyond(fmt):g}" for fmt in dict.fromkeys(o.formats))
+        yield Defect(f"takes the codes of NaN for numbers, of size {said}", core=_nan_as_numbers)
     if _has_nan(o):
         for name, value in instead.items():
             if not (finite_only and name == "infinity"):
@@ -222,6 +234,17 @@ def _nan_as(o, v, k, value):
     return [np.where(np.isnan(x), np.copysign(value, x), x) if i == k else x for i, x in enumerate(v)]
 
 
+def _beyond(fmt) -> float:
+    """Return what the code behind the largest value would be, were it a number."""
+    return float(fmt.max) + step_above(fmt)
+
+
+def _nan_as_numbers(o, v):
+    numbers = (np.where(np.isnan(x), np.copysign(_beyond(fmt), x), x) for x, fmt in zip(v, o.formats, strict=True))
+    with np.errstate(all="ignore"):
+        return o.rounded(PLAIN[o.name](*numbers))
+
+
 def _agreeing(o, v, y):
     both = np.all([np.isinf(x) for x in v], axis=0)
     return np.where(both, np.nan, y)
@@ -267,6 +290,8 @@ def _of_integers(o: Operation) -> Iterator[Defect]:
         yield Defect("takes the magnitude of negative numbers", before=partial(_unsigned, k=0))
     yield Defect("adds one half and cuts off", after=lambda o, v, y: np.where(
         np.isfinite(v[0]), np.clip(np.trunc(v[0] + np.copysign(0.5, v[0])), low, high), y))  # fmt: skip
+    yield Defect("adds 1/2 whatever the sign and cuts off, as (int)(x + 0.5)", after=lambda o, v, y: np.where(
+        np.isfinite(v[0]), np.clip(np.trunc(v[0] + 0.5), low, high), y))  # fmt: skip
     yield Defect("adds one half and rounds toward negative", after=lambda o, v, y: np.where(
         np.isfinite(v[0]), np.clip(np.floor(v[0] + 0.5), low, high), y))  # fmt: skip
 

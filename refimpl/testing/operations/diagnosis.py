@@ -26,6 +26,8 @@ from refimpl.testing.operations.properties import NAMES, Cases
 FIRST = 400  # observations of each kind, failures and others, that a defect is held against first
 MOST = 4000  # where exact results take long
 PAIRS = 2000  # tried at most
+CANDIDATES = 12  # pairs that explain everything, of which the likeliest are said
+SAID = 8  # special operands that are said
 PEELED = 4  # defects that are taken for one of two
 SIMPLE = 4.5  # the cost up to which a defect in a region is believed before two everywhere
 
@@ -72,22 +74,59 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
         known = defects_of(operation)
         singles = [d for d in known if _explains((d,), operation, few) and _explains((d,), operation, seen)]
         if singles:
-            return tuple(dict.fromkeys(d.sentence for d in singles))[:3]
+            said = list(dict.fromkeys(d.sentence for d in singles))
+            return tuple(text for text in said if not any(text.startswith(f"{other}, ") for other in said))[:3]
+        if special := _of_specials(operation, seen):
+            return (special,)
         local = _in_regions(operation, known, few, seen)
         if local and local[0].cost <= SIMPLE:
             return tuple(found.sentence for found in local)
-        found = []
+        found = {}
         for pair in islice(_pairs(known), PAIRS):
             if _explains(pair, operation, few) and _explains(pair, operation, seen):
-                said = " and ".join(d.sentence for d in pair)
-                found += [said] * (said not in found)
-                if len(found) == 3:
+                found.setdefault(" and ".join(d.sentence for d in pair), _astray(pair, operation, few))
+                if len(found) == CANDIDATES:
                     break
         if found:
-            return tuple(found)
+            return tuple(sorted(found, key=found.__getitem__))[:3]
         return _one_and_the_rest(operation, known, few, seen) or tuple(
             f.sentence for f in local if f.cost <= SIMPLE + 2
         )
+
+
+def _astray(pair, operation: Operation, seen: Observed) -> int:
+    """Count the results that one of two defects alone makes neither right nor what was got: the fewer, the likelier."""
+    alone = [predict((defect,), operation, seen.values) for defect in pair]
+    return sum(int((~_alike(operation, y, seen.got) & ~_alike(operation, y, seen.expected)).sum()) for y in alone)
+
+
+def _of_specials(operation: Operation, seen: Observed) -> str:
+    """Say what becomes of NaN, infinities and zeros where they alone are wrong, always and alike; else nothing."""
+    wrong = ~_alike(operation, seen.expected, seen.got)
+    if operation.kind != NUMBER or len(seen.values) < 2:
+        return ""
+    if not np.all([~np.isfinite(v[wrong]) | (v[wrong] == 0) for v in seen.values]):
+        return ""
+
+    def name(x: float) -> str:
+        return ("-" if np.signbit(x) and not np.isnan(x) else "") + ("NaN" if np.isnan(x) else f"{abs(x):g}")
+
+    said = {}
+    rows = zip(*(v[wrong].tolist() for v in seen.values), strict=True)
+    for row, right, got in zip(rows, seen.expected[wrong].tolist(), seen.got[wrong].tolist(), strict=True):
+        said.setdefault(tuple(map(name, row)), set()).add((name(right), name(got)))
+    for row, results in said.items():  # and nothing of this kind is right
+        here = np.all([_named(v, text) for v, text in zip(seen.values, row, strict=True)], axis=0)
+        if len(results) > 1 or (here & ~wrong).any():
+            return ""
+    texts = [f"{operation.name}({', '.join(row)}) = {got}, not {right}" for row, ((right, got),) in said.items()]
+    more = f" and {len(texts) - SAID} more" if len(texts) > SAID else ""
+    return f"gives special operands wrong results, and no others: {'; '.join(texts[:SAID])}{more}"
+
+
+def _named(v: np.ndarray, text: str) -> np.ndarray:
+    x = float(text)
+    return np.isnan(v) if np.isnan(x) else (v == x) & (np.signbit(v) == np.signbit(x))
 
 
 def _one_and_the_rest(operation: Operation, known: Sequence[Defect], few: Observed, seen: Observed) -> tuple[str, ...]:

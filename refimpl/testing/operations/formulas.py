@@ -95,6 +95,21 @@ BY_VALUES: dict[str, list[tuple[str, Callable]]] = {
     ],
     "fma": [("a b + c in float64 and converts: rounds twice", lambda a, b, c: a * b + c)],
 }
+ONE_STEP: dict[str, list[tuple[str, Callable]]] = {  # in float64, but for a step that r rounds
+    "div": [("a times the reciprocal of b", lambda r, a, b: a * r(1 / b))],
+    "rsqrt": [("the reciprocal of the root", lambda r, a: 1 / r(np.sqrt(a)))],
+    "exp": [("2^(a log2 e)", lambda r, a: np.exp2(r(a * math.log2(math.e))))],
+    "exp2": [("e^(a ln 2)", lambda r, a: np.exp(r(a * math.log(2))))],
+    "exp10": [("e^(a ln 10)", lambda r, a: np.exp(r(a * math.log(10))))],
+    "tanh": [("1 - 2 / (1 + e^2a)", lambda r, a: 1 - 2 / (1 + r(np.exp(2 * a))))],
+    "sigmoid": [("1 / (1 + e^-a)", lambda r, a: 1 / (1 + r(np.exp(-a)))),
+                ("(1 + tanh(a / 2)) / 2", lambda r, a: 0.5 * (1 + r(np.tanh(a / 2))))],
+    "silu": [("a times sigmoid a", lambda r, a: a * r(1 / (1 + np.exp(-a))))],
+    "softplus": [("log(1 + e^a)", lambda r, a: np.log(1 + r(np.exp(a))))],
+    "gelu": [("a / 2 (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))), the tanh form,",
+              lambda r, a: 0.5 * a * (1 + r(np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))))),
+             ("a times sigmoid(1.702 a), the sigmoid form,", lambda r, a: a * r(1 / (1 + np.exp(-1.702 * a))))],
+}  # fmt: skip
 EXTREMA = [
     f"{which}{suffix}"
     for which in ("minimum", "maximum")
@@ -138,6 +153,12 @@ def defects(o: Operation) -> Iterator[Defect]:
             if mid == o.into or mid.mantissa_bits > o.into.mantissa_bits:
                 step = f", every step rounded to {mid.name}"
                 yield Defect(f"computes {text}{step}", core=partial(_by_formula, formula=formula, mid=mid))
+    for text, formula in ONE_STEP.get(o.name, ()):
+        for name in (None, *dict.fromkeys((o.into.name, "float32", "bfloat16", "float16"))):
+            how = f", one step of it rounded to {name}" if name else " in float64"
+            for finite in (False, True):
+                core = partial(_by_one_step, formula=formula, name=name, finite=finite)
+                yield Defect(f"computes {text}{how}", core=core)
     for text, function in BY_VALUES.get(o.name, ()):
         yield Defect(f"computes {text}", core=partial(_by_values, function=function))
     if o.name in EXTREMA:
@@ -163,6 +184,15 @@ def _by_formula(o, v, formula, mid):
     with np.errstate(all="ignore"):
         found = formula(Steps(o, mid), *v)
     return found if mid == o.into and o.overflow == "overflow" else o.rounded(np.asarray(found))
+
+
+def _by_one_step(o, v, formula, name, finite):
+    """Compute in float64, one step rounded; if `finite`, operands that are not give what they should."""
+    from refimpl import ops
+
+    with np.errstate(all="ignore"):
+        y = o.rounded(formula(lambda x: np.asarray(ops.quantize(x, name), np.float64) if name else x, *v))
+    return np.where(np.all([np.isfinite(x) for x in v], axis=0), y, o.evaluate(v)) if finite else y
 
 
 def _by_values(o, v, function):

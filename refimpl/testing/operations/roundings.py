@@ -32,7 +32,8 @@ def of_rules(o: Operation) -> Iterator[Defect]:
         if mode != o.rounding:
             yield Defect(f"rounds {mode}", core=partial(ruled, rounding=mode))
             if rounds(o):  # many overflow after any rounding alike
-                yield Defect(f"rounds {mode}", core=lambda o, v, mode=mode: _overflowed(o, _unbounded(o, v, mode)))
+                text = f"rounds {mode}, and overflows as to nearest whatever the direction"
+                yield Defect(text, core=lambda o, v, mode=mode: _overflowed(o, _unbounded(o, v, mode)))
     if o.integer or o.name == "round_to_integral":
         return
     said = {
@@ -160,6 +161,24 @@ def of_alignment(o: Operation) -> Iterator[Defect]:
             if bits or cut is not _sticky:
                 text = f"aligns operands with {kept}, the rest {how}"
                 yield Defect(text, core=partial(_aligned, bits=bits, cut=cut))
+
+    if o.name in ("add", "sub"):
+        for far in range(2, o.into.mantissa_bits + 5):
+            text = f"drops an operand whose exponent is {far} or more below that of the other"
+            yield Defect(text, core=partial(_dropping, far=far))
+
+
+def _dropping(o, v, far: int) -> np.ndarray:
+    terms = terms_of(o, v)
+    a, b = (
+        np.where(
+            t == 0, fmt.min_exponent, np.maximum(np.frexp(np.where(np.isfinite(t), t, 1.0))[1] - 1, fmt.min_exponent)
+        )
+        for t, fmt in zip(terms, o.formats, strict=True)
+    )
+    finite = np.isfinite(terms[0]) & np.isfinite(terms[1])
+    y = np.where(finite & (b - a >= far) & (terms[0] != 0), o.rounded(terms[1]), o.evaluate(v))
+    return np.where(finite & (a - b >= far) & (terms[1] != 0), o.rounded(terms[0]), y)
 
 
 def terms_of(o: Operation, v) -> list[np.ndarray]:
