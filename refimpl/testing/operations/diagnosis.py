@@ -81,7 +81,7 @@ def diagnose(operation: Operation, seen: Observed) -> tuple[str, ...]:
         local = _in_regions(operation, known, few, seen)
         if local and local[0].cost <= SIMPLE:
             return tuple(found.sentence for found in local)
-        found = {}
+        found: dict[str, int] = {}
         for pair in islice(_pairs(known), PAIRS):
             if _explains(pair, operation, few) and _explains(pair, operation, seen):
                 found.setdefault(" and ".join(d.sentence for d in pair), _astray(pair, operation, few))
@@ -111,7 +111,7 @@ def _of_specials(operation: Operation, seen: Observed) -> str:
     def name(x: float) -> str:
         return ("-" if np.signbit(x) and not np.isnan(x) else "") + ("NaN" if np.isnan(x) else f"{abs(x):g}")
 
-    said = {}
+    said: dict[tuple[str, ...], set[tuple[str, str]]] = {}
     rows = zip(*(v[wrong].tolist() for v in seen.values), strict=True)
     for row, right, got in zip(rows, seen.expected[wrong].tolist(), seen.got[wrong].tolist(), strict=True):
         said.setdefault(tuple(map(name, row)), set()).add((name(right), name(got)))
