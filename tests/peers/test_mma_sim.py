@@ -1,9 +1,15 @@
-"""MMA-Sim (Xie, Wang, Yang, Yang, arXiv 2511.10909), the public model of matrix units: every instruction, bit by bit.
+"""MMA-Sim (Xie, Wang, Yang, Yang, arXiv 2511.10909), the public model of matrix units: instructions, bit by bit.
 
-Version 2.1.1 is another model than ours, and than its paper's, in three places, which are left out here: CDNA1's
-groups, which it adds exactly and rounds once (ours, as the paper: pairwise in float32); infinities that meet large
-products, and NaN, between chained groups of CDNA3; and sums of nothing but products below 2^-126, with zeros among
-them, into float32 (below 2^-20 into float16).
+Numbers of like and of very different sizes, zeros and any codes at all; of AMD's units numbers alone.  Left out are
+tcgen05, whose arithmetic in the model is that of these, float64, and float32 sums that begin with a float16.
+
+Version 2.1.1 is another model than ours, which follows the paper, where hardly any of these cases lead:
+
+* a product with a zero has an exponent of its own there, of -131 to -133 (-19 to -21 into float16, -139 with scales in
+  pairs); here it is -126 and the other factor's: bfloat16's 0 * 2^112 + 2^-40 is 2^-40 there, 0 here;
+* CDNA1 adds a group exactly and rounds once there, here in pairs, in float32;
+* CDNA3 keeps a bit more of a sum and cuts once more there; an infinity that meets products of 2^128 or more of the other
+  sign is NaN there, infinite here; and NaN or infinity that FP8 sums begin with is forgotten there beside large products.
 """
 
 import re
