@@ -8,8 +8,9 @@ Version 2.1.1 is another model than ours, which follows the paper, where hardly 
 * a product with a zero has an exponent of its own there, of -131 to -133 (-19 to -21 into float16, -139 with scales in
   pairs); here it is -126 and the other factor's: bfloat16's 0 * 2^112 + 2^-40 is 2^-40 there, 0 here;
 * CDNA1 adds a group exactly and rounds once there, here in pairs, in float32;
-* CDNA3 keeps a bit more of a sum and cuts once more there; an infinity that meets products of 2^128 or more of the other
-  sign is NaN there, infinite here; and NaN or infinity that FP8 sums begin with is forgotten there beside large products.
+* CDNA3 keeps a bit more of a sum and cuts once more there; an infinity that meets products of 2^128 or more of the
+  other sign is NaN there, infinite here; and NaN or infinity that FP8 sums begin with is forgotten there beside large
+  products.
 """
 
 import re
