@@ -139,3 +139,11 @@ def test_a_tensor_scale_that_float32_does_not_hold_is_refused_with_one_that_it_d
     with pytest.raises(ValueError, match="0.0001.*float32 holds exactly; the nearest is 9.99999974"):
         rf.quantize_blocks([1.0], "nvfp4", tensor_scale=0.0001)
     rf.quantize_blocks([1.0], "nvfp4", tensor_scale=9.999999747378752e-05)
+
+
+def test_a_largest_value_of_its_own_is_named_although_one_value_is_all_that_comes():
+    def f(x):
+        y = np.asarray(rf.quantize(x, "float8_e4m3fn"))
+        return np.where(y == -448, y.dtype.type(-416), y)
+
+    assert "has a largest value one code too small (416)" in conform(f, "float8_e4m3fn").diagnoses[0]

@@ -123,9 +123,8 @@ def in_regions(seen: Failures, own: Iterable, known: Iterable) -> list[Local]:
             where = seen.region(wrong, broken, split)
             if where.pure:
                 steps = sentence.startswith(("rounds ", "cuts ", "away ", "toward"))
-                one = (
-                    constant and (steps or not is_own) and where.words and not where.words.startswith("inputs of float")
-                )
+                unsaid = steps or not is_own and "largest value" not in sentence  # does not say the value itself
+                one = constant and unsaid and where.words and not where.words.startswith("inputs of float")
                 text = f"{sentence}, only {'for ' * bool(seen.noun)}{where.words}" if where.words else sentence
                 found.append(Local(text, where.cost + _cost(sentence, is_own) + ONE_VALUE * bool(one)))
                 if found[-1].cost < ENOUGH:
