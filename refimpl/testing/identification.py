@@ -48,7 +48,7 @@ class Identification:
     ('bfloat16', 'toward_zero')
     >>> saturates = lambda x: np.where(x < -448, -448, rf.quantize(x, "e4m3fn"))
     >>> print(rf.testing.identify(saturates).diagnosis.rpartition(" (")[0])
-    gives the largest value (448), only for negative inputs that are also inputs beyond the largest value
+    gives the largest value for values, infinity too, that overflow, only for negative inputs
     """
 
     behaviour: Behaviour | None

@@ -216,7 +216,7 @@ def _places(seen: list[Seen], must: np.ndarray) -> Iterator[tuple[str, np.ndarra
         ):
             inside = failing & region
             by_chance = (inside.sum() / failing.sum()) ** must.sum()
-            if by_chance <= CHANCE and must[inside].mean() >= MANY:
+            if inside.any() and by_chance <= CHANCE and must[inside].mean() >= MANY:
                 yield words, region
 
 
