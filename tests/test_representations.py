@@ -52,7 +52,7 @@ SPECIAL = {
     "pack_bits": ({"codes": CODES}, {"bits": 4}),
     "unpack_bits": ({"packed": CODES}, {"bits": 4, "count": 8}),
     "qtorch_float_quantize": ({"x": X}, {"exponent_bits": 4, "mantissa_bits": 3}),
-}  # fmt: skip
+}
 WITHOUT_ARRAYS = {"format", "product_table", "values"}
 
 
@@ -153,7 +153,7 @@ CONTAINERS = {
     "an array of the standard library": lambda x: array.array("f", x) if x.dtype == "f" and x.ndim == 1 else x,
     "a tensor": lambda x: sys.modules["torch"].from_numpy(x.copy()),
     "a table": lambda x: sys.modules["pandas"].DataFrame(x),
-}  # fmt: skip
+}
 
 
 def plain(result):

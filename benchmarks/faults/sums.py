@@ -131,7 +131,7 @@ FAULTS = [
     wrong("in float16", ("in float16",), in_turn(np.float16), ORDER, ("products rounded",)),
     wrong("exact for sequential", ("order=exact",), exactly, ORDER),
     wrong("even terms first", ("even-numbered terms first",), in_turn(np.float32, even_first), ORDER),
-]  # fmt: skip
+]
 
 CORRECT = [
     Correct("Hopper in integers", UNIT, hopper(), ask=ask),

@@ -413,8 +413,10 @@ def test_what_changed_after_4_0_stands_in_one_place(monkeypatch):
     def everything():
         found = {
             (fmt.name, value.kind, value.negative, mode): decode(project(value, fmt, mode, "overflow"), fmt)
-            for fmt in formats for value in values for mode in modes
-        }  # fmt: skip
+            for fmt in formats
+            for value in values
+            for mode in modes
+        }
         half, minus = Value("finite", False, Fraction(1, 2)), Value("finite", True, Fraction(1))
         found["tanpi"] = operations.exact("tanpi", (half,), p3109=True)
         found["rsqrt"] = operations.exact("rsqrt", (operations.ZERO,), p3109=True)

@@ -13,8 +13,13 @@ from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor
 from torchao.quantization import quant_primitives as affine  # noqa: E402
 
 FP8 = [torch.float8_e4m3fn, torch.float8_e5m2]
-SHARING = [((1, 128), {"block_size": (1, 128)}), ((128, 128), {"block_size": (128, 128)}), ((1, 512), {"axis": 0}),
-           ((256, 1), {"axis": 1}), ((256, 512), {})]  # fmt: skip
+SHARING = [
+    ((1, 128), {"block_size": (1, 128)}),
+    ((128, 128), {"block_size": (128, 128)}),
+    ((1, 512), {"axis": 0}),
+    ((256, 1), {"axis": 1}),
+    ((256, 512), {}),
+]
 RULES = {"FLOOR": "floor", "RCEIL": "ceil", "CEIL": "ceil_log2", "EVEN": "even"}
 MX = {"mxfp8_e4m3": FP8[0], "mxfp8_e5m2": FP8[1], "mxfp4_e2m1": torch.float4_e2m1fn_x2}
 

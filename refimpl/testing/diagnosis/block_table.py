@@ -66,8 +66,10 @@ def table_of(behaviour, parts: Sequence[Part]) -> Table:
         calls, rows, blocks = b.shape[:3]
         right = behaviour.narrow(plan.predict(part.x), part.route, part.x.dtype)
         of_elements = [b, *(cut(array, size) for array in (part.got, right, part.bad, np.ones(x.shape, bool)))]
-        call, row, block = (np.arange(n).reshape(shape) for n, shape in
-                            ((calls, (-1, 1, 1, 1)), (rows, (1, -1, 1, 1)), (blocks, (1, 1, -1, 1))))  # fmt: skip
+        call, row, block = (
+            np.arange(n).reshape(shape)
+            for n, shape in ((calls, (-1, 1, 1, 1)), (rows, (1, -1, 1, 1)), (blocks, (1, 1, -1, 1)))
+        )
         a = np.abs(b).max(axis=-1, keepdims=True)
         of_blocks = [
             part.x.dtype.itemsize,

@@ -232,8 +232,9 @@ def of_special(behaviour: Behaviour, facts: Facts) -> Iterator[Defect]:
                 stage=SPECIAL,
             )
         for away in (False, True):
-            yield Defect("rounds the bits of NaN as if it were a number", after=partial(_rounded_nan, away=away),
-                         stage=SPECIAL)  # fmt: skip
+            yield Defect(
+                "rounds the bits of NaN as if it were a number", after=partial(_rounded_nan, away=away), stage=SPECIAL
+            )
 
 
 def _rounded_nan(x, y, b, away):

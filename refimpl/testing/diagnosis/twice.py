@@ -72,8 +72,10 @@ def of_bits(fmt) -> Iterator[Defect]:
 def of_decimals(fmt) -> Iterator[Defect]:
     """Yield inputs that go through a printed number, of so many digits in all or behind the point."""
     for digits in range(1, 11):
-        yield Defect(f"rounds twice, first to {digits} decimal digit{'s' * (digits > 1)}, as by printing",
-                     before=_printed(f".{digits}g"))  # fmt: skip
+        yield Defect(
+            f"rounds twice, first to {digits} decimal digit{'s' * (digits > 1)}, as by printing",
+            before=_printed(f".{digits}g"),
+        )
     for digits in range(isinstance(fmt, IntFormat), 9):
         text = f"rounds twice, first to {digits} decimal{'s' * (digits != 1)} behind the point"
         yield Defect(text, before=_printed(f".{digits}f"))

@@ -142,9 +142,11 @@ def _decimal(exact: Fraction) -> str:
 def _exact(operation: Operation, codes, exact: Value) -> str:
     values = [_value(c, fmt) for c, fmt in zip(codes, operation.formats, strict=True)]
     terms = [shortest(float_codes.to_float(v)) for v in values]
-    asked = SYMBOLS.get(operation.name, operation.name + "({})").format(*terms) if operation.name in SYMBOLS else (
-        f"{operation.name}({', '.join(terms)})"
-    )  # fmt: skip
+    asked = (
+        SYMBOLS.get(operation.name, operation.name + "({})").format(*terms)
+        if operation.name in SYMBOLS
+        else (f"{operation.name}({', '.join(terms)})")
+    )
     return f"{asked} = {_number(exact)}"
 
 

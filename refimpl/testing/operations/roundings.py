@@ -45,8 +45,10 @@ def of_rules(o: Operation) -> Iterator[Defect]:
         if rule != o.overflow:
             yield Defect(said[rule], core=partial(ruled, overflow=rule))
     if o.into.nan_code is None:
-        yield Defect("gives zero or the largest value for NaN, whichever is wrong",
-                     core=partial(ruled, nan="max" if o.nan == "zero" else "zero"))  # fmt: skip
+        yield Defect(
+            "gives zero or the largest value for NaN, whichever is wrong",
+            core=partial(ruled, nan="max" if o.nan == "zero" else "zero"),
+        )
     if o.rounding in DIRECTED:
         yield Defect(f"applies {o.rounding} to the magnitude", after=_by_magnitude(o.rounding))
     yield Defect("rounds away from zero", after=_by_magnitude("toward_positive"))
@@ -218,12 +220,18 @@ def of_range(o: Operation) -> Iterator[Defect]:
     if fmt.has_subnormals and fmt.mantissa_bits:
         for words, zero in (("", lambda y: np.copysign(0.0, y)), (", without their sign", np.zeros_like)):
             yield Defect(f"flushes subnormal results to zero{words}", after=partial(flushed_result, zero=zero))
-        yield Defect("flushes results that are subnormal before rounding to zero",
-                     after=giving(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_normal))  # fmt: skip
-    yield Defect("never underflows: gives the smallest value instead of zero",
-                 after=giving(fmt.smallest_subnormal, lambda o, v, y: (y == 0) & (o.exact(v) != 0)))  # fmt: skip
-    yield Defect("gives zero for everything below the smallest value",
-                 after=giving(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_subnormal))  # fmt: skip
+        yield Defect(
+            "flushes results that are subnormal before rounding to zero",
+            after=giving(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_normal),
+        )
+    yield Defect(
+        "never underflows: gives the smallest value instead of zero",
+        after=giving(fmt.smallest_subnormal, lambda o, v, y: (y == 0) & (o.exact(v) != 0)),
+    )
+    yield Defect(
+        "gives zero for everything below the smallest value",
+        after=giving(0.0, lambda o, v, y: np.abs(o.exact(v)) < fmt.smallest_subnormal),
+    )
     beyond = replace(o, rounding="ties_to_even").rounded(np.array([fmt.max * 4, -fmt.max * 4]))
     for text, where in (
         ("overflows everything above the largest value, before rounding", lambda e: e > fmt.max),

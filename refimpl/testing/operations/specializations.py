@@ -117,10 +117,12 @@ class Asked:
             first = int(np.argmax(bad))
             failure = Failure(self.of.name, None, None, self._said(rows[first], right[first], got[first]))
         wrong = np.flatnonzero(bad)[:MOST_CASES]
-        cases = [{"check": self.of.name, "input": _hex(rows[i]), "right": _hex(right[i]), "got": _hex(got[i])}
-                 for i in wrong]  # fmt: skip
-        result = CheckResult(self.of.name, "case group", "every result is the defined one", len(rows), int(bad.sum()),
-                             failure)  # fmt: skip
+        cases = [
+            {"check": self.of.name, "input": _hex(rows[i]), "right": _hex(right[i]), "got": _hex(got[i])} for i in wrong
+        ]
+        result = CheckResult(
+            self.of.name, "case group", "every result is the defined one", len(rows), int(bad.sum()), failure
+        )
         return Report(name, str(self.of), (result,), (), "", tuple(cases))
 
     def _said(self, row, right, got) -> str:
@@ -216,8 +218,9 @@ def is_one(operation: Any) -> TypeGuard[str | Specialization]:
     >>> is_one("Add<Binary8p4se, Binary8p4se, Binary8p4se, (ToOdd, SatNone)>"), is_one("<=")
     (True, False)
     """
-    return isinstance(operation, Specialization) or (isinstance(operation, str) and operation.strip()[:1].isalpha()
-                                                     and "<" in operation)  # fmt: skip
+    return isinstance(operation, Specialization) or (
+        isinstance(operation, str) and operation.strip()[:1].isalpha() and "<" in operation
+    )
 
 
 def check_rules(caller: str, given: dict[str, Any]) -> None:

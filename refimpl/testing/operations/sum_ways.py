@@ -463,9 +463,12 @@ def _in_parts(expected: Sums) -> Iterator[Way]:
     k = expected.terms
     for size in dict.fromkeys(n for n in sizes if 0 < n < k):
         for name, rounding in (
-            ("float32", "ties_to_even"), ("float32", "toward_zero"), ("float64", "ties_to_even"),
-            ("float16", "ties_to_even"), ("bfloat16", "ties_to_even"),
-        ):  # fmt: skip
+            ("float32", "ties_to_even"),
+            ("float32", "toward_zero"),
+            ("float64", "ties_to_even"),
+            ("float16", "ties_to_even"),
+            ("bfloat16", "ties_to_even"),
+        ):
 
             def work(a, b, c, size=size, name=name, rounding=rounding):
                 total = np.zeros((len(a), b.shape[1])) if c is None else c
