@@ -252,6 +252,7 @@ class OptimizerState:
             guarded,
             *self.rule._constants(self.steps + 1, rate),  # type: ignore[attr-defined]
             self._at_once.ends,
+            self._at_once.pieces,
             self._at_once.sites,
             self.rounder.noise,
         )
@@ -263,17 +264,13 @@ class OptimizerState:
 
     def calls(self) -> list[tuple[Callable, tuple]]:
         """Return the calls of kernels that a step in one pass makes, to be compiled beside those of the network."""
-        from refimpl.nn.engine.rounding import ROUND_PART
-
         if self._at_once is None:
             return []
         state = [self.weights for _ in self.state]
-        step = self._kernel(), (*self._arguments(1.0, self.weights, 1.0, False, state), ROUND_PART)
+        step = self._kernel(), (*self._arguments(1.0, self.weights, 1.0, False, state), self.rounder.round_part)
         return [step, *(call for s in self.state if isinstance(s, EightBit) for call in s.calls(self.weights))]
 
     def _step_at_once(self, rate, gradient, loss_scale, guarded) -> bool:
-        from refimpl.nn.engine.rounding import ROUND_PART
-
         at_once = self._at_once
         assert at_once is not None
         state, write = [], []
@@ -284,7 +281,8 @@ class OptimizerState:
                 write.append(then)
             state.append(vector if isinstance(kept, EightBit) else kept)
         with self.rounder.drawing(at_once.streams) as drawn:
-            moved = self._kernel()(*self._arguments(rate, gradient, loss_scale, guarded, state), ROUND_PART.value)
+            arguments = self._arguments(rate, gradient, loss_scale, guarded, state)
+            moved = self._kernel()(*arguments, self.rounder.round_part.value)
             if not moved:
                 drawn(at_once.of_gradients)
         if moved:
@@ -406,14 +404,18 @@ class _OnePass:
 
     Attributes
     ----------
-    sites, ends : ndarray
+    sites, ends, pieces : ndarray
         See `refimpl.nn.engine.optimizer_steps.sgd_and_round`.
     streams, of_gradients : int
         How many are drawn from, and how many of these for gradients.
     """
 
     def __init__(self, sites: np.ndarray, parts: list[tuple[str, str, int, int]]):
+        from refimpl.nn.engine.rounding import CHUNK
+
         self.sites, self.ends = sites, np.array([end for *_, end in parts])
+        sizes, scaled = np.diff(self.ends, prepend=0), sites["scaling"].reshape(-1, len(parts))[1:].any(axis=0)
+        self.pieces = np.maximum(np.where(scaled, sizes, np.minimum(sizes, CHUNK)), 1)
         drawn = np.cumsum(sites["how"] > 0)
         sites["stream"] = drawn - 1
         self.streams, self.of_gradients = int(drawn[-1]), int(drawn[len(parts) - 1])

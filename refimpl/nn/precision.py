@@ -442,6 +442,13 @@ class Precision:
         """Whether anything may be rounded at all."""
         return self.low is not None or bool(self.roles) or bool(self.layers)
 
+    @property
+    def scales_tensors(self) -> bool:
+        """Whether some tensor may be rounded with a scale of its own."""
+        given = [self.low, self.high, *(each for m in (self.roles, *self.layers.values()) for each in m.values())]
+        roundings = (_rounding(each) for each in given if not isinstance(each, Accumulator))
+        return any(r is not None and r.scaling != "none" and r.per == "tensor" for r in roundings)
+
     def rounding_of(self, role: str, layer: str = "") -> Rounding | None:
         """Return how a role is rounded in a layer, None where it stays in float32."""
         fmt = getattr(self, ROLES[role]) if role in ROLES else None

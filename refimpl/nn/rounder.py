@@ -6,12 +6,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refimpl import ops
 from refimpl.formats import BlockFormat, CodeBook, FloatFormat, IntFormat, PositFormat
 from refimpl.nn.precision import PRODUCT_ROLES, ROLES, SCALINGS, SUM_ROLES, Precision, Rounding
+
+if TYPE_CHECKING:
+    from refimpl.kernels._by_address import Address
 
 COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this many
 
@@ -107,6 +112,13 @@ class Rounder:
         if known.rule.scaling == "delayed":
             site["past"] = self.past(f"{role} {layer} {which}").ctypes.data
         return site
+
+    @cached_property
+    def round_part(self) -> Address:
+        """The kernel that rounds parts of tensors; where nothing has a scale, one that knows none and compiles sooner."""
+        from refimpl.nn.engine.rounding import ROUND_PART, ROUND_SCALED_PART
+
+        return ROUND_SCALED_PART if self.precision.scales_tensors else ROUND_PART
 
     @contextmanager
     def drawing(self, streams: int) -> Iterator[Callable[[int], None]]:

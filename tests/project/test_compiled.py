@@ -1,7 +1,9 @@
 """Compiled code is never older than its sources, is found by the next process, and needs no place to be kept."""
 
 import importlib
+import io
 import os
+import pickle
 import pkgutil
 import re
 import shutil
@@ -127,6 +129,51 @@ def test_the_process_that_helps_compiling_takes_nothing_from_the_working_directo
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     helper = compiling._helper([])
     assert helper is not None and helper.wait() == 0
+
+
+@pytest.fixture
+def compilers(monkeypatch):
+    """Four kernels to compile, what is kept of them, and what this process compiles."""
+    kept, here = set(), []
+
+    class Kernel:
+        overloads = ()
+
+        def __init__(self, name):
+            monkeypatch.setattr(compiling, name, self, raising=False)
+            self.name = name
+
+        def compile(self, kinds):
+            here.append(self.name)
+            kept.add(self.name)
+
+    monkeypatch.setattr(_compiled, "is_kept", lambda kernel, kinds: kernel.name in kept)
+    return [(Kernel(name), ()) for name in "abcd"], kept, here
+
+
+def test_what_the_process_that_helps_is_at_is_waited_for_and_not_compiled_twice(compilers, monkeypatch):
+    jobs, kept, here = compilers
+
+    class Helper:
+        def wait(self):
+            kept.add("c")
+
+    monkeypatch.setattr(compiling, "_jobs", lambda calls: jobs)
+    monkeypatch.setattr(compiling, "_helper", lambda missing: Helper())
+    compile_a = jobs[0][0].compile
+    jobs[0][0].compile = lambda kinds: (compile_a(kinds), kept.add("d"))
+    compiling.compile_ahead([])
+    assert here == ["a", "b"] and kept == set("abcd")
+
+
+@pytest.mark.parametrize("done, left", [("", "dcb"), ("a", "dc"), ("ab", "d"), ("abc", "")])
+def test_the_process_that_helps_stops_where_the_other_is(compilers, monkeypatch, done, left):
+    jobs, kept, here = compilers
+    kept.update(done)
+    names = [(compiling.__name__, kernel.name, kinds) for kernel, kinds in jobs]
+    monkeypatch.setattr(sys, "stdin", type("", (), {"buffer": io.BytesIO(pickle.dumps(names))}))
+    compiling.help_out()
+    assert "".join(here) == left
 
 
 @pytest.mark.parametrize("name, value", [("executable", ""), ("executable", "/nowhere/python"), ("frozen", True)])

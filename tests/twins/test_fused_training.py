@@ -48,6 +48,7 @@ POLICIES = {
     "momentum kept": rf.Precision(low="e4m3", high="e8m7", roles={"momentum": None}),
     "gradients only": rf.Precision(roles={"activation gradient": "e5m2"}),
     "biases wider": rf.Precision(low="e4m3", high="e8m7", layers={"* Linear": {"weight": "e8m7"}}),
+    "one layer scaled": rf.Precision(low="e4m3", high="e8m7", layers={"* Linear": {"weight": "int8"}}),
     "blocks": operands("mxfp8_e4m3", "mxfp8_e5m2"),
     "blocks of integers": operands("mxint8", "mxint8"),
     "blocks of two levels": rf.nn.presets.nvfp4(hadamard=None),
@@ -213,7 +214,7 @@ def test_the_scale_of_a_tensor_and_what_it_makes_of_it_are_those_found_in_numpy_
         expected, found = plain(x, "activation"), np.empty_like(x)
         rounding.find_scale(x, site)
         with kernels.drawing(1):
-            rounding.round_part(x, found, 0, site, kernels.noise)
+            rounding.round_scaled_part(x, found, 0, site, kernels.noise)
         assert np.array_equal(found, expected, equal_nan=True), largest
     assert all(np.array_equal(kernels.magnitudes[k], past) for k, past in plain.magnitudes.items())
 

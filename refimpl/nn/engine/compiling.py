@@ -1,7 +1,8 @@
 """Compiling what a program calls before it runs: in two processes side by side, and with a word while it lasts.
 
 Numba compiles one function at a time in a process.  So where several kernels are missing in the cache, a second
-process is started, which compiles them from the last to the first; they meet in the middle.
+process is started, which compiles them from the last to the first; they meet in the middle.  What comes next to a
+kernel that the other process has finished is what that one is at.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def compile_ahead(calls: list[tuple[Callable, tuple]]) -> None:
         return
     helper = _helper(missing) if len(missing) >= FEWEST and directory() is not None else None
     with _events(len(missing)):
-        for kernel, kinds in missing:
+        for i, (kernel, kinds) in enumerate(missing):
+            if helper is not None and (i + 1 == len(missing) or is_kept(*missing[i + 1])):
+                helper.wait()
             if not is_kept(kernel, kinds):
                 kernel.compile(kinds)
-        if helper is not None:
-            helper.wait()  # it may be at its last one still
 
 
 def _jobs(calls) -> list[tuple]:
@@ -83,20 +84,22 @@ def _helper(missing) -> subprocess.Popen | None:
         assert helper.stdin is not None
         names = [(kernel.py_func.__module__, kernel.py_func.__name__, kinds) for kernel, kinds in missing]
         with helper.stdin as pipe:
-            pipe.write(pickle.dumps(names[::-1]))
+            pipe.write(pickle.dumps(names))
     except OSError:
         return None
     return helper
 
 
 def help_out() -> None:
-    """Compile what the parent process writes, as far as it has not done so itself."""
+    """Compile what the parent process writes, the last first, until it comes to what that process is at."""
     from refimpl.kernels._compiled import is_kept
 
-    for module, name, kinds in pickle.load(sys.stdin.buffer):
-        kernel = getattr(importlib.import_module(module), name)
-        if not is_kept(kernel, kinds):
-            kernel.compile(kinds)
+    names = pickle.load(sys.stdin.buffer)
+    missing = [(getattr(importlib.import_module(module), name), kinds) for module, name, kinds in names]
+    for before, (kernel, kinds) in zip(missing[-2::-1], missing[:0:-1], strict=True):
+        if is_kept(*before):
+            return
+        kernel.compile(kinds)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ that NumPy, told the same, gives the same bits.
 import numpy as np
 
 from refimpl.kernels._compiled import compiled
-from refimpl.nn.engine.rounding import CHUNK, UNSCALED, WHOLE, call_round_part
+from refimpl.nn.engine.rounding import UNSCALED, WHOLE, call_round_part
 
 
 @compiled
@@ -91,21 +91,11 @@ def _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noi
 
 
 @compiled
-def _piece(size, p, ends, sites):
-    """Return how much of a part to work on at a time: all of it where some site of it has a scale."""
-    for k in range(ends.size + p, sites.size, ends.size):
-        if sites[k].scaling != UNSCALED:
-            return size
-    return CHUNK
-
-
-@compiled
-def _scratch(vectors, ends, sites):
-    """Return vectors as long as the longest piece."""
-    longest, start = 0, 0
-    for p in range(ends.size):
-        longest = max(longest, min(ends[p] - start, _piece(ends[p] - start, p, ends, sites)))
-        start = ends[p]
+def _scratch(vectors, pieces):
+    """Return vectors as long as the longest piece: new ones, which loops then know to be apart from all others."""
+    longest = 0
+    for p in range(pieces.size):
+        longest = max(longest, pieces[p])
     return np.empty((vectors, longest), np.float32)
 
 
@@ -133,6 +123,7 @@ def sgd_and_round(
     first,
     nesterov,
     ends,
+    pieces,
     sites,
     noise,
     round,
@@ -141,16 +132,16 @@ def sgd_and_round(
 
     That is where it is guarded, and a rounded gradient is infinite or NaN.  The gradient (overwritten) is multiplied
     by `unscale` before its rounding, or after it.  ends: int64 (parts,), where each of the parts of the vectors
-    that are rounded apart ends.  sites: one for each part of the gradient, then of master weights, of weights, and of
-    the velocity; these, noise and round are those of `refimpl.nn.engine.rounding`.
+    that are rounded apart ends; pieces: how much of it to work on at a time, all where something of it has a scale.
+    sites: one for each part of the gradient, then of master weights, of weights, and of the velocity; these, noise
+    and round are those of `refimpl.nn.engine.rounding`.
     """
     if not _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
         return False
-    scratch, start = _scratch(2, ends, sites), 0
+    scratch, start = _scratch(2, pieces), 0
     for p in range(ends.size):
-        step = _piece(ends[p] - start, p, ends, sites)
-        for at in range(start, ends[p], step):
-            end = min(at + step, ends[p])
+        for at in range(start, ends[p], pieces[p]):
+            end = min(at + pieces[p], ends[p])
             m, v, update, new = master[at:end], velocity[at:end], scratch[0, : end - at], scratch[1, : end - at]
             sgd(m, gradient[at:end], v, new, update, rate, momentum, decay, first, nesterov)
             _move(update, m, weights[at:end], at - start, p, ends, sites, noise, round)
@@ -178,6 +169,7 @@ def adam_and_round(
     correction1,
     correction2,
     ends,
+    pieces,
     sites,
     noise,
     round,
@@ -185,11 +177,10 @@ def adam_and_round(
     """Take a step of `adam` as `sgd_and_round` does one of `sgd`; the last sites are those of mean and square."""
     if not _round_gradients(gradient, unscale, unscale_first, guarded, ends, sites, noise, round):
         return False
-    scratch, start = _scratch(3, ends, sites), 0
+    scratch, start = _scratch(3, pieces), 0
     for p in range(ends.size):
-        step = _piece(ends[p] - start, p, ends, sites)
-        for at in range(start, ends[p], step):
-            end = min(at + step, ends[p])
+        for at in range(start, ends[p], pieces[p]):
+            end = min(at + pieces[p], ends[p])
             m, u, s = master[at:end], mean[at:end], square[at:end]
             update, first, second = (scratch[0, : end - at], scratch[1, : end - at], scratch[2, : end - at])
             how = rate, beta1, beta2, epsilon, decay, decoupled, correction1, correction2

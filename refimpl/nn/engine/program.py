@@ -58,14 +58,13 @@ class Writer:
 
     def __init__(self, model: Sequential, rounder: Rounder, training: bool):
         from refimpl.kernels.tiles import ADD_PRODUCTS
-        from refimpl.nn.engine.rounding import ROUND_PART
 
         self.training, self._rounder = training, rounder
         self.space = Workspace()
         self._calls: list[Call] = []
         self._after: list[Call] = []
         self._streams = 0
-        self.block, self.round_part = ADD_PRODUCTS, ROUND_PART
+        self.block, self.round_part = ADD_PRODUCTS, rounder.round_part
         tensors = model.tensors()
         self.gradient = np.zeros(sum(t.data.size for t in tensors) if training else 0, np.float32)
         self._gradients: dict[int, np.ndarray] = {}
@@ -143,8 +142,6 @@ class Writer:
 
         Where y is scaled, it has to be there before it can be rounded: that is done in calls of its own, afterwards.
         """
-        from refimpl.nn.engine.rounding import WHOLE, round_part
-
         if layer is None:
             return self._nothing()
         role = f"{layer.role} gradient" if backward else layer.role
@@ -152,20 +149,26 @@ class Writer:
         if site is None:
             self._after = [(self._rounder.within, (y, y, role, layer.name, stream))]
         elif site["scaling"][0]:
-            self._after = [(round_part, (y.flat, y.flat, WHOLE, site, self._rounder.noise))]
+            self._after = [self._whole(y.flat, y.flat, site)]
         else:
             return site, self._rounder.noise, self.round_part
         return self._nothing()
 
+    def _whole(self, x, y, site: np.ndarray) -> Call:
+        """Return the call that rounds all of a tensor x into y, its scale found first if it has one."""
+        from refimpl.nn.engine.rounding import WHOLE
+
+        return self.round_part.kernel, (x, y, WHOLE if site["scaling"][0] else 0, site, self._rounder.noise)
+
     def round(self, layer: Round, x: Block, *, backward: bool = False) -> Block:
         """Write a rounding; x itself where nothing is rounded."""
-        from refimpl.nn.engine.rounding import NONE, round_part
+        from refimpl.nn.engine.rounding import NONE
 
         y, (site, noise, _) = self.rounding_of(layer, x, backward=backward)
         if site["how"][0] == NONE:
             return y
         y = self.space.take(x.shape, x.needs_gradient)
-        self.call(round_part, x.flat, y.flat, 0, site, noise)
+        self.call(self.round_part.kernel, x.flat, y.flat, 0, site, noise)
         self.space.give(x)
         return y
 
@@ -174,7 +177,7 @@ class Writer:
 
         What shares a scale, where not all of it does, are neighbours in each of so many rows; in columns if turned.
         """
-        from refimpl.nn.engine.rounding import WHOLE, round_part, transpose
+        from refimpl.nn.engine.rounding import transpose
 
         known, noise = self._rounder.rounding(role, layer), self._rounder.noise
         if known is None:
@@ -185,7 +188,8 @@ class Writer:
             if site is None:
                 self.call(self._rounder.within, x, y, role, layer, stream)
             else:
-                self.call(round_part, x.reshape(x.size), y.flat, WHOLE, site, noise)
+                kernel, arguments = self._whole(x.reshape(x.size), y.flat, site)
+                self.call(kernel, *arguments)
         else:
             a, b = x.reshape(rows, x.size // rows), y.reshape(rows, x.size // rows)
             first, last = [self.space.take(a.shape[::-1]) for _ in range(2)] if turned else (a, b)

@@ -3,8 +3,8 @@
 *Notation*: `site` is an array of one record, `SITE`: how a rounding point rounds.  `noise` is what all
 roundings of a step share, an array of uint64: the seed, the first stream of this pass, whether to count,
 and then for each role, where anybody counts, the elements rounded, overflows and underflows so far.  Element i
-of a tensor takes word i of the stream.  `round` is the address of `round_part`.
-Where tensors are scaled, `find_scale` sees the whole of one before its first part is rounded.
+of a tensor takes word i of the stream.  `round` is the address of `round_part`; where tensors are scaled, of
+`round_scaled_part`, for which `find_scale` sees the whole of one before its first part is rounded.
 """
 
 import math
@@ -115,46 +115,71 @@ def _target(s):
 
 
 @compiled
+def _before(x, site, noise):
+    """Return the census of what is to be rounded, if somebody counts."""
+    return census(x, site[0].largest) if noise[COUNTING] != 0 else (0, 0)
+
+
+@compiled
+def _count(before, out, site, noise):
+    """Count what was rounded, if somebody counts."""
+    if noise[COUNTING] != 0 and site[0].how != NONE:
+        at = COUNTS + 3 * site[0].role
+        noise[at] += np.uint64(out.size)
+        noise[at + 1] += np.uint64(before[0])
+        noise[at + 2] += np.uint64(census(out, site[0].largest)[1] - before[1])
+
+
+@compiled
+def _round(x, out, start, s, noise):
+    if s.how == STOCHASTIC:
+        stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64(start // 4)
+        quantize_stochastic(x.view(np.uint32), out.view(np.uint32), _target(s), noise[SEED], stream, counter)
+    elif s.how == TO_EVEN:
+        quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), _target(s))
+    elif x.ctypes.data != out.ctypes.data:
+        copy(out.ctypes.data, x.ctypes.data, x.size)
+
+
+@compiled
 def round_part(x, out, start, site, noise):
-    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4).
+    """Round x into out, which may be x: parts of unscaled tensors beginning at element `start` (a multiple of 4)."""
+    before = _before(x, site, noise)
+    _round(x, out, start, site[0], noise)
+    _count(before, out, site, noise)
+
+
+@compiled
+def round_scaled_part(x, out, start, site, noise):
+    """Round as `round_part` does, and with a scale what has one.
 
     Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
     """
     s = site[0]
+    if s.scaling == UNSCALED:
+        round_part(x, out, max(start, 0), site, noise)
+        return
     if start == WHOLE:
         start = 0
-        if s.scaling != UNSCALED:
-            find_scale(x, site)
-    counted = s.how != NONE and noise[COUNTING] != 0
-    beyond, zeros = census(x, s.largest) if counted else (0, 0)
-    target = _target(s)
+        find_scale(x, site)
+    before = _before(x, site, noise)
     # in float32, which gives the bits of float64 rounded to it, where it holds the scale
-    scaled, narrow, factor = s.scaling != UNSCALED, _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
-    scratch = np.empty(CHUNK if scaled else 0, np.float32)
+    narrow, factor = _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
+    scratch = np.empty(min(CHUNK, x.size), np.float32)
     for at in range(0, x.size, CHUNK):
         a, b = x[at : at + CHUNK], out[at : at + CHUNK]
-        if scaled:
-            given, a = a, scratch[: b.size]
-            for i in range(a.size):
-                a[i] = given[i] * factor if narrow else np.float32(np.float64(given[i]) * s.scale)
-        if s.how == STOCHASTIC:
-            stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64((start + at) // 4)
-            quantize_stochastic(a.view(np.uint32), b.view(np.uint32), target, noise[SEED], stream, counter)
-        elif s.how == TO_EVEN:
-            quantize_ties_to_even(a.view(np.uint32), b.view(np.uint32), target)
-        elif a.ctypes.data != b.ctypes.data:
-            copy(b.ctypes.data, a.ctypes.data, a.size)
-        if scaled:
-            for i in range(b.size):
-                b[i] = b[i] / factor if narrow else np.float32(np.float64(b[i]) / s.scale)
-    if counted:
-        at = COUNTS + 3 * s.role
-        noise[at] += np.uint64(x.size)
-        noise[at + 1] += np.uint64(beyond)
-        noise[at + 2] += np.uint64(census(out, s.largest)[1] - zeros)
+        c = scratch[: b.size]
+        for i in range(c.size):
+            c[i] = a[i] * factor if narrow else np.float32(np.float64(a[i]) * s.scale)
+        _round(c, b, start + at, s, noise)
+        for i in range(b.size):
+            b[i] = b[i] / factor if narrow else np.float32(np.float64(b[i]) / s.scale)
+    _count(before, out, site, noise)
 
 
-call_round_part, ROUND_PART = by_address(round_part, _FLOATS, _FLOATS, types.int64, _SITE, _NOISE)
+_PART = _FLOATS, _FLOATS, types.int64, _SITE, _NOISE
+call_round_part, ROUND_PART = by_address(round_part, *_PART)
+_, ROUND_SCALED_PART = by_address(round_scaled_part, *_PART)
 
 
 @compiled
@@ -183,6 +208,7 @@ def _power(exponent):
 def round_blocks(x, out, site, noise, round):
     """Round float32 (rows, n) into out, neighbours in a row sharing a scale, a power of two; a spoilt block is NaN."""
     size, flat, exponents = site[0].block, out.reshape(-1), _tops(x, site[0].block).view(np.int32)
+    before = _before(x.reshape(-1), site, noise)
     for row in range(x.shape[0]):
         for k in range(exponents.shape[1]):
             field = exponents[row, k] >> np.int32(23)  # by OCP's rule, from -127 to 127; 128 if not all of it is finite
@@ -200,16 +226,7 @@ def round_blocks(x, out, site, noise, round):
             factor = _power(e) if e < 128 else np.float32(np.nan)
             for i in range(k * size, min((k + 1) * size, x.shape[1])):
                 out[row, i] = out[row, i] * factor
-    _count(x.reshape(-1), flat, site, noise)
-
-
-@compiled
-def _count(x, out, site, noise):
-    if noise[COUNTING] != 0:
-        before, at = census(x, site[0].largest), COUNTS + 3 * site[0].role
-        noise[at] += np.uint64(x.size)
-        noise[at + 1] += np.uint64(before[0])
-        noise[at + 2] += np.uint64(census(out, site[0].largest)[1] - before[1])
+    _count(before, flat, site, noise)
 
 
 @compiled
@@ -285,6 +302,7 @@ def round_two_levels(x, out, site, noise, round):
     `round` is not asked: of quotients, which are longer than float32, it does not know.
     """
     s, (rows, length), divisors = site[0], x.shape, _divisors(x, site)
+    before = _before(x.reshape(-1), site, noise)
     if length <= s.block or length % s.block == 0:
         width = max(min(length, s.block), 1)
         a, b, by, step = x.reshape(-1, width), out.reshape(-1, width), divisors.reshape(-1), max(CHUNK // width, 1)
@@ -312,7 +330,7 @@ def round_two_levels(x, out, site, noise, round):
             for row in range(count):
                 for i in range(length):
                     out[top + row, i] = found[row, i]
-    _count(x.reshape(-1), out.reshape(-1), site, noise)
+    _count(before, out.reshape(-1), site, noise)
 
 
 @compiled
