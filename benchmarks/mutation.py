@@ -101,6 +101,7 @@ NETWORKS = (
     "tests/test_optimizers.py",
     "tests/test_precision.py",
     "tests/test_bad_settings.py",
+    "tests/test_posit_training.py",
     "tests/paper/test_optimizer.py",
     "tests/paper/test_whole_step.py",
     "tests/test_nn.py",

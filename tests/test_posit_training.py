@@ -42,6 +42,12 @@ def test_below_the_smallest_posit_all_but_zero_is_the_smallest_unless_underflow_
     assert zero == [smallest, 0.0, smallest, 0.0, 0.0, 0.0, 2.0**24]
 
 
+def test_a_rounding_tells_of_its_underflow_where_it_has_one():
+    usual = "posit8_2, ties_to_even, saturate"
+    assert str(Rounding(format="posit8_2")) == usual
+    assert str(Rounding(format="posit8_2", underflow="zero")) == f"{usual}, underflow to zero"
+
+
 def test_forward_backward_and_optimizer_round_to_posits_of_their_own():
     formats = dict(zip([*ROLES, *PRODUCT_ROLES], [f"posit{8 + i}_{i % 3}" for i in range(12)], strict=True))
     plan = rf.nn.rounding_plan(

@@ -115,7 +115,7 @@ class Rounder:
 
     @cached_property
     def round_part(self) -> Address:
-        """The kernel that rounds parts of tensors; where nothing has a scale, one that knows none and compiles sooner."""
+        """The kernel that rounds parts of tensors; where nothing has a scale, one without that compiles sooner."""
         from refimpl.nn.engine.rounding import ROUND_PART, ROUND_SCALED_PART
 
         return ROUND_SCALED_PART if self.precision.scales_tensors else ROUND_PART
