@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refimpl import _arguments
 from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
 from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
@@ -26,6 +27,7 @@ from refimpl.testing.implementations.probe import Probe
 from refimpl.testing.implementations.programs import Program
 from refimpl.testing.operations.judging import conform_operation
 from refimpl.testing.operations.operation import Operation, known_name
+from refimpl.testing.operations.softmaxes import conform_softmax
 from refimpl.testing.operations.specializations import check_rules, conform_specialization, is_one
 from refimpl.testing.operations.sums import KINDS, conform_sum
 
@@ -72,13 +74,15 @@ def conform(
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
         `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
         `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator, which
-        may be optional (``c=None``): then it is held to the definition with and without.  A specialization of P3109,
+        may be optional (``c=None``): then it is held to the definition with and without.  ``softmax``: a function of
+        arrays (n, k), over the last axis.  A specialization of P3109,
         or its text, such as ``"Abs<Binary8p3se, Binary8p3se, (ToOdd, SatNone)>"``: a function of codes, as
         `refimpl.p3109` has it, for operations on blocks too; without `format`.
     out_format : FloatFormat, PositFormat or a name, optional
         Of the results of `op`, by default that of the operands.
     unit, accumulate, order, chunk
-        Of ``sum``, ``dot`` and ``matmul``: as for `refimpl.matmul`.
+        Of ``sum``, ``dot`` and ``matmul``: as for `refimpl.matmul`.  Of ``softmax``: `accumulate` is the format of its
+        steps, the accumulator of `refimpl.softmax`.
     rounding, overflow, nan : str
         What the implementation means to do; as for `refimpl.quantize`.  ``stochastic``: it draws its
         own randomness.  ``stochastic_a b c``: with `random_bits`, it is called as ``f(x, random)``
@@ -142,6 +146,12 @@ def conform(
         defaults = {"rounding": "ties_to_even", "overflow": "overflow", "random_bits": None}
         how |= {name: got for name, got in rules.items() if got != defaults[name]}
         return conform_sum(implementation, op, format, time_limit=time_limit, **how)
+    if op == "softmax":
+        _none_with_op(own | {"nan": None if nan == "zero" else nan, "unit": unit, "order": order, "chunk": chunk})
+        asked = {"rounding": (rounding, "ties_to_even"), "overflow": (overflow, "overflow")}
+        for name, (got, needed) in asked.items():
+            _arguments.choice("conform", name, got, (needed,))
+        return conform_softmax(implementation, format, accumulate, out_format, time_limit)
     for name, got in how.items():
         if got is not None:
             raise wrong_value("conform", name, got, f"None unless op is one of {', '.join(KINDS)}")
@@ -196,7 +206,7 @@ def _none_with_op(others: dict) -> None:
 
 
 def _of_operation(implementation, format, op, out_format, rules, inputs, time_limit) -> Report:
-    known_name(op, "conform", KINDS)
+    known_name(op, "conform", (*KINDS, "softmax"))
     operation = Operation(op, format, out_format, **rules)
     return conform_operation(implementation, operation, inputs=inputs, time_limit=time_limit)
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from refimpl._arguments import wrong_value
+from refimpl.formats import format as format_of
 from refimpl.testing.checks.report import CheckResult, Report
 from refimpl.testing.conformance import checks_of, concluded, conform, probe_of
 from refimpl.testing.implementations.implementations import VERBS, Implementation
+from refimpl.testing.operations import softmaxes
 from refimpl.testing.operations.cases import groups
 from refimpl.testing.operations.operation import Operation
+from refimpl.testing.operations.specializations import Asked, is_one
+from refimpl.testing.operations.sums import KINDS, names_of_checks
 
 RULES = ("rounding", "overflow", "nan", "random_bits")  # those of operations
 
@@ -50,7 +55,7 @@ def pytest_tests(implementation, format=None, *, op: str | None = None, out_form
     if isinstance(implementation, str) and format is None:
         raise wrong_value("pytest_tests", "format", None, "the name of one, where a fixture gives the implementation")
     if op is not None:
-        names = _of_operation(format, op, out_format, options)
+        names = _of_operation(implementation, format, op, out_format, options)
         judge = functools.lru_cache(1)(lambda thing: _together(thing, format, op, out_format, options))
     else:
         options = {"inputs": ("float32", "float64"), "time_limit": 10.0} | options
@@ -102,9 +107,20 @@ def _together(thing, format, op, out_format, options) -> Judge:
     """Return what looks up the check of a name in the report of all."""
     report = conform(thing, format, op=op, out_format=out_format, **options)
     results = {result.name: result for result in report.results}
-    return lambda name: (results[name], report)
+
+    def judge(name: str):
+        last = report.results[-1]
+        return results.get(name) or replace(last, failed=0, skipped=f"not tried, as {last.name} shows"), report
+
+    return judge
 
 
-def _of_operation(format, op, out_format, options) -> list[str]:
+def _of_operation(implementation, format, op, out_format, options) -> list[str]:
+    if is_one(op):
+        return [Asked(op).of.name]
+    if op in KINDS:
+        return names_of_checks(implementation, op, format, options)
+    if op == "softmax":
+        return [name for name, *_ in softmaxes.groups_of(format_of(format))]
     rules = {name: options[name] for name in RULES if name in options}
     return [group.name for group in groups(Operation(op, format, out_format, **rules))]

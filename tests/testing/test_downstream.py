@@ -18,6 +18,7 @@ import pytest
 import refimpl as rf
 
 checked = rf.testing.pytest_tests
+ABS = "Abs<Binary4p2se, Binary4p2se, (ToOdd, SatNone)>"
 
 
 def right(x):
@@ -47,6 +48,11 @@ test_add = checked(lambda a, b: a + b, "float32", op="add", inputs=["float32"])
 test_twice = checked(through_bfloat16, "float8_e4m3fn", op="add")
 test_blocks = checked(lambda x: x, "mxfp4_e2m1", inputs=["float32"])
 test_integers = checked(np.rint, "int8", scale=0.5, inputs=["float32"])
+test_product = checked(lambda a, b, c: rf.matmul(a, b, "float8_e5m2", unit="hopper-fp8", initial=c), "float8_e5m2",
+                       op="matmul", unit="hopper-fp8")
+test_softmax = checked(lambda x: rf.softmax(x, "bfloat16"), "bfloat16", op="softmax")
+test_columns = checked(lambda x: rf.softmax(x, "bfloat16", axis=0), "bfloat16", op="softmax")
+test_p3109 = checked(rf.p3109.operation(ABS), op=ABS)
 test_hangs = checked(hangs, "float8_e4m3fn", inputs=["float32"], time_limit=0.2)
 
 
@@ -104,6 +110,14 @@ def test_what_is_right_passes_as_function_in_a_class_and_from_a_fixture(project)
         how = ended(cases, name)
         assert how["failure"] == [] and len(how["passed"]) >= 5, name
     assert {"ties", "monotonicity"} <= set(ended(cases, "test_right")["passed"])
+
+
+def test_sums_softmax_and_operations_of_p3109_have_tests_too(project):
+    _, cases = project
+    for name, check in (("test_product", "kept"), ("test_softmax", "gaps"), ("test_p3109", "Abs")):
+        assert check in ended(cases, name)["passed"] and ended(cases, name)["failure"] == [], name
+    how = ended(cases, "test_columns")
+    assert "square" in how["failure"] and how["passed"] == ["all_masked"]
 
 
 def test_what_is_wrong_fails_where_it_is_wrong(project):

@@ -79,6 +79,14 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     return Report(name, str(expected), tuple(results), diagnoses, hint)
 
 
+def names_of_checks(implementation, kind: str, fmt, how: dict) -> list[str]:
+    """Return the names of the results of `conform_sum`; a str, the name of a fixture, takes no first accumulator."""
+    expected = Sums(kind, format_of(fmt), {name: how[name] for name in ("unit", "chunk") if how.get(name) is not None})
+    third = callable(implementation) and expected.unit is not None and kind != "sum" and _third_argument(implementation)
+    names = dict.fromkeys(name for name, *_ in groups_of(expected, bool(third)))
+    return [*names, *["kept"] * (kind == "matmul" and not isinstance(implementation, Program))]
+
+
 def _and(before: CheckResult, tried: int, failed: int, failure: Failure | None) -> CheckResult:
     """Return the result of a group of cases with more of them."""
     return replace(before, tried=before.tried + tried, failed=before.failed + failed, failure=before.failure or failure)
