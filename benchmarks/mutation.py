@@ -1,7 +1,7 @@
 """Which changes of the code does no test notice?
 
     python benchmarks/mutation.py --count 20 [--room spec ...] [--file PATTERN] [--seed 0]
-                                  [--out mutation.json] [--again] [--list] [--workers 2] [--enough 120]
+                                  [--out mutation.json] [--again] [--compiled] [--list] [--workers 2] [--enough 120]
 
 Changes one operator, comparison, constant, default or slice bound at a time in a copy of the tree (in a
 temporary directory, never the working tree), runs the tests nearest to the changed file until one fails,
@@ -14,7 +14,8 @@ for that are skipped.  Each test file runs in a process forked from one that has
 SciPy and Numba already.
 
 The sample depends on --seed and the source alone.  Results go to --out as they come and are not computed
-twice; --again runs the survivors once more, after tests were added.  Mutants that change no behaviour are
+twice; --again runs the survivors once more, after tests were added, and with --compiled all kernels compiled, so
+that slow tests have their say.  Mutants that change no behaviour are
 listed with a reason in `equivalent_mutants.json` and are not counted; an entry whose source line is gone
 is reported, to be deleted.
 """
@@ -464,7 +465,9 @@ def nearest(tree: Path, mutant: Mutant) -> list[str]:
     return [mutant.file, *sorted(dict.fromkeys(tests), key=order)]
 
 
-def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path, enough: float) -> dict[str, dict]:
+def run(
+    tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path, enough: float, compile_all: bool = False
+) -> dict[str, dict]:
     """Try the mutants whose result is not known yet; return all results by key."""
     results = json.loads(out.read_text()) if out.exists() else {}
     todo = [mutant for mutant in mutants if mutant.key not in results]
@@ -473,7 +476,7 @@ def run(tree: Path, mutants: list[Mutant], out: Path, workers: int, work: Path, 
         for each in copies:
             _refresh(tree, each)
     for compiled in (True, False):
-        group = [mutant for mutant in todo if ROOMS[mutant.room].compiled is compiled]
+        group = [mutant for mutant in todo if (compile_all or ROOMS[mutant.room].compiled) is compiled]
         if not group:
             continue
         with _pool(copies, compiled) as pool:
@@ -498,6 +501,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "refimpl-mutation.json")
     parser.add_argument("--again", action="store_true", help="run known survivors once more")
+    parser.add_argument("--compiled", action="store_true", help="compile kernels that are mutated, too")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
@@ -521,7 +525,7 @@ def main() -> None:
     if options.again and options.out.exists():
         known = json.loads(options.out.read_text())
         options.out.write_text(json.dumps({k: v for k, v in known.items() if v["result"] != "survived"}, indent=1))
-    results = run(TREE, mutants, options.out, options.workers, options.work, options.enough)
+    results = run(TREE, mutants, options.out, options.workers, options.work, options.enough, options.compiled)
     survivors = [mutant for mutant in mutants if results[mutant.key]["result"] == "survived"]
     print("\nSurvivors:" if survivors else "\nNo survivors.")
     for mutant in survivors:

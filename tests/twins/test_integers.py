@@ -138,10 +138,18 @@ def affine_rows():
     return np.array(rows).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", ["uint8", "int8_full"])
+def test_a_range_beside_zero_is_taken_to_reach_it(name):
+    """A clip may leave zero out, values with their zero do not."""
+    fmt, low, high = format_of(name), np.float32([0.5, 2, 300, -5, -0.25]), np.float32([0.75, 5, 301, -2, -0.125])
+    scales, zero_points = np.empty(5, np.float32), np.empty(5, np.int32)
+    kernel.affine(low, high, scales, zero_points, fmt.min, fmt.max)
+    expected = [spec.affine(float(a), float(b), fmt) for a, b in zip(low, high, strict=True)]
+    assert list(zip(scales.tolist(), zero_points.tolist(), strict=True)) == expected
+
+
 @pytest.mark.parametrize("name", ["uint8", "uint4", "int8_full", "int8", "uint16", "uint1", "uint2"])
 def test_affine_scales_zero_points_and_codes_are_as_defined(name):
-    from refimpl.formats import format as format_of
-
     fmt = format_of(name)
     x = affine_rows()
     codes, scale, zero_point = ops.quantize_int(x, fmt, axis=0, affine=True)
