@@ -121,8 +121,8 @@ def test_formats_are_chosen_among_those_that_the_unit_multiplies_and_trained_and
     ("products", "message"),
     [
         ("hoper-fp8", "unknown unit 'hoper-fp8'; did you mean 'hopper-fp8'"),
-        ("blackwell-mxfp8", "allowed is a unit without block scales"),
-        ("hopper-f64", "allowed is a unit without block scales that accumulates in float32"),
+        ("hopper-f64", "allowed is a unit that accumulates in float32"),
+        ("blackwell-nvfp4", "allowed is a unit for one of int8, .*; 'blackwell-nvfp4' multiplies nvfp4"),
         ("hopper-bf16", "allowed is a unit for one of int8, .*; 'hopper-bf16' multiplies bfloat16"),
     ],
 )
@@ -152,7 +152,7 @@ def test_operands_that_the_unit_does_not_multiply_are_refused_before_anything_is
     [
         ({"unit": "hoper"}, "unknown unit 'hoper'"),
         ({"unit": "hopper-fp8", "order": "pairwise"}, "order is 'pairwise'; allowed is left out"),
-        ({"unit": "blackwell-mxfp8"}, "allowed is a unit without block scales"),
+        ({"unit": "blackwell-mxfp8", "format": "float16"}, "format is 'float16'; allowed is float32 on this unit"),
         ({"unit": "hopper-bf16", "format": "float16"}, "format is 'float16'; allowed is float32 on this unit"),
     ],
 )

@@ -148,6 +148,7 @@ class MatrixUnit:
         need("operands", "formats of at most 24 significant bits, but for fma", narrow)
         named = isinstance(self.scales, tuple) and set(self.scales) <= set(FLOATS)
         need("scales", "names of float formats, such as float8_e8m0fnu", named)
+        need("scales", "empty but for aligned sums", self.sum == "aligned" or not self.scales)
         _arguments.instance("MatrixUnit", "into", self.into, FloatFormat, "a FloatFormat")
         within = self.into.mantissa_bits <= 23 and self.into.exponent_bits <= 8 and self.into.specials == "ieee"
         need("into", "an IEEE format within float32", within or self.sum == "fma")

@@ -74,6 +74,8 @@ from refimpl.formats import (
     RoundingMode,
 )
 from refimpl.formats import format as format_of
+from refimpl.formats.blocks import BLOCKS
+from refimpl.formats.floats import FLOATS
 from refimpl.formats.units import MatrixUnit
 from refimpl.formats.units import unit as unit_of
 from refimpl.nn.loss_scale import LossScale
@@ -253,6 +255,10 @@ class Accumulator:
         A matrix unit, as `refimpl.matmul` has it, which decides all this but `format`, ``float32`` or ``float16``.
         What it multiplies is rounded to formats that it takes, per tensor; a power of two that scales a tensor is
         taken off before and put back behind, and a layer's bias is added in float32.
+        With block scales, operands take block formats of its own (`mxfp8_e4m3` for ``blackwell-mxfp8``, `nvfp4` for
+        ``blackwell-nvfp4``), and each product of the layer cuts its two operands into blocks itself, as above, filled
+        up with zeros to whole groups; what the unit makes is multiplied, in float32, by the product of the scales of
+        both tensors, where these have one.
 
     Raises
     ------
@@ -302,8 +308,8 @@ class Accumulator:
         for name, only in (("order", "sequential"), ("products", "exact"), ("hadamard", None)):
             if getattr(self, name) != only:
                 raise check.wrong_value("Accumulator", name, getattr(self, name), "left out: the unit decides it")
-        if unit.scales or unit.into.bits > 32:
-            such = "a unit without block scales that accumulates in float32, such as 'hopper-fp8'"
+        if unit.into.bits > 32:
+            such = "a unit that accumulates in float32, such as 'hopper-fp8'"
             raise check.wrong_value("Accumulator", "unit", self.unit, such)
         formats = ("float32", *["float16"] * unit.float16)
         if self.format.name not in formats:
@@ -311,6 +317,32 @@ class Accumulator:
 
     def __repr__(self) -> str:
         return _text(self)
+
+
+def multiplies(unit: MatrixUnit, rounding: Rounding | None) -> bool:
+    """Tell whether a unit multiplies what is rounded so (None: float32): whole tensors, or blocks if it has scales."""
+    fmt = FLOATS["float32"] if rounding is None else rounding.format
+    if unit.scales:
+        return isinstance(fmt, BlockFormat) and _has(unit, fmt)
+    return fmt.name in unit.operands and (rounding is None or rounding.per == "tensor")
+
+
+def multiplied(unit: MatrixUnit) -> str:
+    """Say what a unit multiplies in training.
+
+    >>> multiplied(unit_of("hopper-fp8")), multiplied(unit_of("blackwell-nvfp4"))
+    ('float8_e4m3fn, float8_e5m2, per tensor', 'nvfp4')
+    """
+    if not unit.scales:
+        return f"{', '.join(unit.operands)}, per tensor"
+    blocks = f"blocks of {unit.block} of {', '.join(unit.operands)} scaled by {' or '.join(unit.scales)}"
+    return ", ".join(name for name, fmt in BLOCKS.items() if _has(unit, fmt)) or blocks
+
+
+def _has(unit: MatrixUnit, fmt: BlockFormat) -> bool:
+    """Tell whether a block format is one of a unit's."""
+    sizes = fmt.block_size == unit.block
+    return sizes and fmt.element.name in unit.operands and fmt.scale.name in unit.scales
 
 
 _LATER = {"underflow", "products", "hadamard", "unit"}

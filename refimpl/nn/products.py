@@ -8,7 +8,8 @@ taken as 1.
 A *row* is a vector whose products with another are summed: of the left operand and of the gradient
 the last axis (of an image the whole of it), of the right operand the last but one (of filters the
 whole of one).  The scales of rows suit y = a b alone: the two products behind sum across them.  Where an
-`Accumulator` rotates what is summed, each product rounds its own two operands instead, along what it sums.
+`Accumulator` rotates what is summed, or is of a unit with block scales, each product rounds its own two operands
+instead, along what it sums.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from refimpl import _arguments as check
 from refimpl import ops
 from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
-from refimpl.formats import FloatFormat
-from refimpl.formats import format as format_of
+from refimpl.formats import BlockFormat, FloatFormat
+from refimpl.formats.floats import FLOATS
 from refimpl.formats.units import unit as unit_of
-from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator
+from refimpl.nn.precision import PRODUCT_ROLES, SUM_ROLES, Accumulator, multiplied, multiplies
 from refimpl.nn.rounder import Rounder
 
 FLOAT32 = Accumulator(format="float32")
 OPERANDS = ((0, 1), (2, 1), (0, 2))  # of the three products, in the order of `SUM_ROLES`, by `PRODUCT_ROLES`
 PRODUCTS_AT_ONCE = 1 << 20  # that are rounded before they are added: 8 MB
+Pair = tuple[Any, Any]  # of formats that a unit multiplies: two FloatFormats, or two BlockFormats
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ def product(
         return y if bias is None else y + bias
     images = multiply is p.convolve
     how = [rounder.precision.accumulator_of(role, layer) for role in SUM_ROLES]
-    rotated = any(each is not None and each.hadamard for each in how)
+    formats = [_formats(rounder, layer, pair, each) for each, pair in zip(how, OPERANDS, strict=True)]
+    by_itself = any(each and each.hadamard or _in_blocks(pair) for each, pair in zip(how, formats, strict=True))
 
     def rounded(x, role):
         return round_operand(rounder, x, role, layer, images)
 
     watch, forward = rounder.watch, []
     for x, role in zip((a, b), PRODUCT_ROLES, strict=False):
-        untouched = rotated or rounder.rounding(role, layer) is None
+        untouched = by_itself or rounder.rounding(role, layer) is None
         forward.append(x if untouched else p.rounded(x, forward=lambda v, r=role: rounded(v, r)))
 
     def back(dy):
@@ -91,16 +94,16 @@ def product(
             tensors = dict(zip(PRODUCT_ROLES, (a.data, b.data, dy), strict=True))
             needed = a.requires_grad, b.requires_grad
             watch(Product(layer, tensors, multiply, options, needed))
-        return dy if rotated else rounded(dy, PRODUCT_ROLES[2])
+        return dy if by_itself else rounded(dy, PRODUCT_ROLES[2])
 
-    if rotated:
-        options["sums"] = [partial(_by_itself, rounder, layer, i, how[i]) for i in range(len(how))]
+    if by_itself:
+        options["sums"] = [partial(_by_itself, rounder, layer, i, how[i], formats[i]) for i in range(len(how))]
     elif any(how):
         options["sums"] = [
-            partial(_on_unit, how=each, formats=_formats(rounder, layer, pair, each))
-            if each and each.unit
+            partial(_on_unit, how=each, formats=pair)
+            if each and pair
             else partial(sums_of_products, how=each or FLOAT32)
-            for each, pair in zip(how, OPERANDS, strict=True)
+            for each, pair in zip(how, formats, strict=True)
         ]
         if bias is not None and not (how[0] and how[0].unit):
             x, weight = forward
@@ -130,15 +133,25 @@ def sums_of_products(a: np.ndarray, b: np.ndarray, how: Accumulator) -> np.ndarr
 
 
 def _by_itself(
-    rounder: Rounder, layer: str, which: int, how: Accumulator | None, a: np.ndarray, b: np.ndarray
+    rounder: Rounder,
+    layer: str,
+    which: int,
+    how: Accumulator | None,
+    formats: Pair | None,
+    a: np.ndarray,
+    b: np.ndarray,
 ) -> np.ndarray:
     """Return the product that is the `which`-th of `SUM_ROLES`, having rotated and rounded both operands."""
+    if how is not None and _in_blocks(formats):
+        return _by_blocks(rounder, layer, which, how, a, b)
     size = None if how is None else how.hadamard
     operands = []
     for x, i in zip((a, np.swapaxes(b, -1, -2)), OPERANDS[which], strict=True):
         rows = np.ascontiguousarray(x) if size is None else rotate(x, size, int(rounder.seed))
         operands.append(rounder(rows, PRODUCT_ROLES[i], layer, which=SUM_ROLES[which]))
     left, right = operands[0], np.swapaxes(operands[1], -1, -2)
+    if how is not None and formats is not None:
+        return _on_unit(left, right, how, formats)
     return p.matmul(left, right).data if how is None else sums_of_products(left, right, how)
 
 
@@ -162,35 +175,64 @@ def _signs(size: int, seed: int) -> np.ndarray:
     return 1.0 - 2.0 * np.random.default_rng((seed, size)).integers(0, 2, size)
 
 
-def _formats(
-    rounder: Rounder, layer: str, factors: tuple[int, int], how: Accumulator
-) -> tuple[FloatFormat, FloatFormat]:
-    """Return the formats of what a unit multiplies, refusing those that it does not take."""
-    taken = unit_of(how.unit).operands  # type: ignore[arg-type]
-    found = []
+def _formats(rounder: Rounder, layer: str, factors: tuple[int, int], how: Accumulator | None) -> Pair | None:
+    """Return the formats of what a unit multiplies, refusing those that it does not take; None without a unit."""
+    if how is None or how.unit is None:
+        return None
+    unit = unit_of(how.unit)
+    found: list[Any] = []
     for role in (PRODUCT_ROLES[i] for i in factors):
         rule = getattr(rounder.rounding(role, layer), "rule", None)
-        name = "float32" if rule is None else rule.format.name
-        if name not in taken or rule is not None and rule.per != "tensor":
-            got = f"{name} in {layer}" if rule is None else f"{rule} in {layer}"
-            raise ValueError(
-                check.message("Precision", role, got, f"what {how.unit!r} multiplies, per tensor: {', '.join(taken)}")
-            )
-        found.append(format_of(name))
+        if not multiplies(unit, rule):
+            got = f"{'float32' if rule is None else rule} in {layer}"
+            raise ValueError(check.message("Precision", role, got, f"what {how.unit!r} multiplies: {multiplied(unit)}"))
+        found.append(FLOATS["float32"] if rule is None else rule.format)
+    if unit.scales and found[0].scale != found[1].scale:
+        left, right = (PRODUCT_ROLES[i] for i in factors)
+        allowed = f"{found[0].scale}, that of {left}"
+        raise ValueError(check.message("Precision", f"scale of {right}", f"{found[1].scale} in {layer}", allowed))
     return found[0], found[1]
 
 
-def _on_unit(a: np.ndarray, b: np.ndarray, how: Accumulator, formats: tuple[FloatFormat, FloatFormat]) -> np.ndarray:
+def _in_blocks(formats: Pair | None) -> bool:
+    return formats is not None and isinstance(formats[0], BlockFormat)
+
+
+def _on_unit(a: np.ndarray, b: np.ndarray, how: Accumulator, formats: Pair) -> np.ndarray:
     """Return a b as a unit makes it: (..., m, k) by (k, n) or (..., k, n), float32.
 
     Powers of two that scale the tensors are taken off before, and put back behind.
     """
     a, first = _unscaled(a, formats[0])
     b, second = _unscaled(b, formats[1])
-    rows = a.reshape(-1, *a.shape[-2:]) if b.ndim > 2 else a.reshape(1, -1, a.shape[-1])
-    columns = b.reshape(-1, *b.shape[-2:])
-    y = ops.units.stacks(rows, columns, formats, how.unit, how.format)
-    return _times(y, first + second).reshape(*a.shape[:-1], b.shape[-1])
+    return _times(_stacks(a, b, how, formats), first + second)
+
+
+def _by_blocks(rounder: Rounder, layer: str, which: int, how: Accumulator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b as a unit with block scales makes it, having cut both operands into blocks along what is summed."""
+    zeros = -a.shape[-1] % unit_of(how.unit).terms  # type: ignore[arg-type]
+    parts = []
+    for x, i in zip((a, np.swapaxes(b, -1, -2)), OPERANDS[which], strict=True):
+        rows = np.pad(x, (*((0, 0),) * (x.ndim - 1), (0, zeros)))
+        parts.append(rounder.blocks(rows, PRODUCT_ROLES[i], layer))
+    left, right = parts
+    columns = np.swapaxes(right.elements, -1, -2), np.swapaxes(right.scales, -1, -2)
+    y = _stacks(left.elements, columns[0], how, (left.format, right.format), (left.scales, columns[1]))
+    return y * np.float32(left.tensor_scale * right.tensor_scale)
+
+
+def _stacks(a, b, how: Accumulator, formats: Pair, scales: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """Return a b as a unit makes it of its own operands, (..., m, k) by (k, n) or (..., k, n), and of their scales."""
+
+    def rows(x):
+        return x.reshape(-1, *x.shape[-2:]) if b.ndim > 2 else x.reshape(1, -1, x.shape[-1])
+
+    def columns(x):
+        return x.reshape(-1, *x.shape[-2:])
+
+    factors = None if scales is None else (rows(scales[0]), columns(scales[1]))
+    y = ops.units.stacks(rows(a), columns(b), formats, how.unit, how.format, factors)
+    return y.reshape(*a.shape[:-1], b.shape[-1])
 
 
 def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
@@ -199,7 +241,7 @@ def _unscaled(x: np.ndarray, fmt: FloatFormat) -> tuple[np.ndarray, int]:
     Values that were rounded under another scale are the format's still: there is no smaller step above.  Formats with
     the range of float32 stay as they are, as products of two from their top binade would be infinite.
 
-    >>> _unscaled(np.float32([2.0**-20, -3 * 2.0**-21]), format_of("float8_e5m2"))
+    >>> _unscaled(np.float32([2.0**-20, -3 * 2.0**-21]), FLOATS["float8_e5m2"])
     (array([ 32768., -49152.], dtype=float32), -35)
     """
     largest = float(np.abs(x).max(initial=0.0))

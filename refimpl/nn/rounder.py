@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,15 @@ COUNTED_STEPS = 16  # overflow and underflow are counted on one step in this man
 
 _ROLES = [*ROLES, *PRODUCT_ROLES]
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+class Blocks(NamedTuple):
+    """A tensor in blocks: float32 elements (..., k) and scales (..., blocks), times the scale of the tensor."""
+
+    format: BlockFormat
+    elements: np.ndarray
+    scales: np.ndarray
+    tensor_scale: float
 
 
 class Rounder:
@@ -154,6 +163,21 @@ class Rounder:
             self.plan[self.calls] = (role, layer, x.shape, rounding.rule, scale)
         self.calls += 1
         return out
+
+    def blocks(self, x: np.ndarray, role: str, layer: str) -> Blocks:
+        """Return x, float32 (..., k), rounded to the role's block format, cut along its last axis."""
+        rounding = self.rounding(role, layer)
+        assert rounding is not None
+        rule, fmt = rounding.rule, rounding.rule.format
+        codes = ops.quantize_blocks(x, fmt, rounding=rule.rounding, seed=int(self.seed), stream=self.calls)
+        elements, scales = ops.decode(codes.codes, fmt.element), ops.decode(codes.scales, fmt.scale)
+        if self.counting:
+            before, after = (self._census(v.reshape(-1), rounding) for v in (x, elements))
+            self._count(role, x.size, before, after)
+        if self.plan is not None:
+            self.plan[self.calls] = (role, layer, x.shape, rule, math.nan)
+        self.calls += 1
+        return Blocks(fmt, elements, scales, codes.tensor_scale)
 
     def within(self, x: np.ndarray, out: np.ndarray, role: str, layer: str, stream: int) -> None:
         """Round x into out, which may be x, as one of the calls of a pass of kernels, from its stream-th stream."""

@@ -15,7 +15,7 @@ from refimpl import _arguments as check
 from refimpl._display import Shown
 from refimpl.formats.units import MatrixUnit
 from refimpl.formats.units import unit as unit_of
-from refimpl.nn.precision import Accumulator, Precision, Rounding
+from refimpl.nn.precision import Accumulator, Precision, Rounding, multiplied, multiplies
 from refimpl.numerics.evidence import METRICS, Candidate, Evidence, Metric
 from refimpl.peppp.memory import Item, Memory
 
@@ -176,14 +176,13 @@ def _multiplied(evidence: Evidence, products: str | MatrixUnit | None) -> list[i
     if products is None:
         return list(range(len(evidence.candidates)))
     Accumulator(unit=products)  # refuses what no training runs on
-    taken = unit_of(products, "choose").operands
-    roundings = [candidate.rounding for candidate in evidence.candidates]
-    able = [i for i, r in enumerate(roundings) if r.format.name in taken and r.per == "tensor"]
+    unit = unit_of(products, "choose")
+    able = [i for i, candidate in enumerate(evidence.candidates) if multiplies(unit, candidate.rounding)]
     if not able:
         names = ", ".join(candidate.name for candidate in evidence.candidates)
         about = repr(products) if isinstance(products, str) else "the unit"
         raise check.wrong_value(
-            "choose", "products", products, f"a unit for one of {names}", f"{about} multiplies {', '.join(taken)}"
+            "choose", "products", products, f"a unit for one of {names}", f"{about} multiplies {multiplied(unit)}"
         )
     return able
 

@@ -39,18 +39,23 @@ def products(caller: str, a, b, fmt, unit, accumulate=None, initial=None, scales
     return _written(out, chosen)
 
 
-def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate) -> np.ndarray:
+def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate, scales: Pair | None = None) -> np.ndarray:
     """Return the products of stacks of matrices, (s, m, k) and (s, k, n), of what is known to be values of the formats.
 
-    float32 (s, m, n); without scales and first accumulators.
+    float32 (s, m, n); without first accumulators.  With scales, (s, m, blocks) and (s, blocks, n), formats are
+    BlockFormats, and k is a multiple of the unit's terms.
 
     >>> stacks(np.ones((2, 1, 3)), np.ones((2, 3, 1)), _pair_of("float16"), "hopper-f16", "float32").tolist()
     [[[3.0]], [[3.0]]]
     """
     chosen = accumulating("matmul", named(unit), repr(unit), accumulate)
     out = np.zeros((len(a), a.shape[1], b.shape[2]))
-    if a.shape[2]:
+    if scales is None and a.shape[2]:
         _compute(a, b, out, chosen, formats, None, None)
+    elif scales is not None and a.shape[2]:
+        pair = tuple(fmt.element for fmt in formats)
+        for x, y, into, left, right in zip(a, b, out, *scales, strict=True):
+            _compute(x, y, into, chosen, pair, (left, right), formats[0].scale)
     return _written(out, chosen).astype(np.float32)
 
 
