@@ -66,6 +66,14 @@ def around(operand: str, inputs: int, outputs: int) -> tuple[np.ndarray, np.ndar
     return x, y
 
 
+def _planted(layer, function, x, run, inputs: int, outputs: int, **options) -> Tensor:
+    """Return what a layer multiplies, one operand outlying, without its bias."""
+    before, after = around(layer.operand, inputs, outputs)
+    weight = layer.parameters["weight"] * Tensor(after / before)
+    y = product(function, x * Tensor(before[:, 0]), weight, run.rounder, layer.name, exact=run.exact, **options)
+    return y * Tensor(1 / after)
+
+
 @dataclass
 class Planted(Linear):
     """A linear layer whose product is of one outlying operand: the same function, and the same gradients."""
@@ -73,10 +81,7 @@ class Planted(Linear):
     operand: str = "weights"
 
     def __call__(self, x, run):
-        inputs, outputs = around(self.operand, self.features, self.outputs)
-        weight = self.parameters["weight"] * Tensor(outputs / inputs)
-        y = product(p.matmul, x * Tensor(inputs[:, 0]), weight, run.rounder, self.name, exact=run.exact)
-        return y * Tensor(1 / outputs) + self.parameters["bias"]
+        return _planted(self, p.matmul, x, run, self.features, self.outputs) + self.parameters["bias"]
 
 
 @dataclass
@@ -86,11 +91,8 @@ class PlantedConvolution(Convolution):
     operand: str = "weights"
 
     def __call__(self, x, run):
-        inputs, outputs = around(self.operand, self.channels, self.filters)
-        weight = self.parameters["weight"] * Tensor(outputs / inputs)
-        options = {"stride": self.stride, "padding": self.padding, "exact": run.exact}
-        y = product(p.convolve, x * Tensor(inputs[:, 0]), weight, run.rounder, self.name, **options)
-        return y * Tensor(1 / outputs)
+        strides = {"stride": self.stride, "padding": self.padding}
+        return _planted(self, p.convolve, x, run, self.channels, self.filters, **strides)
 
 
 def mlp(operand: str = "") -> Sequential:

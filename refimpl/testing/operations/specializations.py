@@ -181,33 +181,21 @@ def conform_specialization(implementation: Callable, text: str | Specialization,
 
 def verify_lines(text: str | Specialization, pieces: Iterable[bytes], *, name: str = "standard input") -> Report:
     """Check lines of operands and results, each by itself."""
-    from refimpl.testing.vectors.verification import whole_lines
+    from refimpl.testing.vectors.verification import Wrong, rows_of
 
-    asked, rows, line = Asked(text), [], 1
+    asked, rows, trouble = Asked(text), [], ""
     words = len(asked.words)
     needed = words + asked.expected(np.zeros((1, words), np.uint64)).shape[1]
-    trouble = ""
-    for piece in whole_lines(pieces):
-        try:
-            table = hexadecimal.read(piece, line)
-        except hexadecimal.Rubbish as rubbish:
-            trouble = str(rubbish)
-            break
-        if (table.counts != needed).any():
-            at = int(np.argmax(table.counts != needed))
-            trouble = f"line {line + at} has {table.counts[at]} fields; {needed} are needed: operands and result"
-            break
-        rows.append(table.every.reshape(-1, needed))
-        line += len(rows[-1])
+    try:
+        for _, table in rows_of(pieces, needed, "operands and result", asked.words, p3109.name_of):
+            rows.append(table)
+    except Wrong as wrong:
+        trouble = str(wrong)
     every = np.concatenate(rows) if rows else np.empty((0, needed), np.uint64)
-    for column, fmt in zip(every.T, asked.words, strict=False):
-        if fmt.bits < 64 and (column >> np.uint64(fmt.bits)).any() and not trouble:
-            at = int(np.argmax(column >> np.uint64(fmt.bits)))
-            trouble = f"line {at + 1}: {int(column[at]):x} is no code of {p3109.name_of(fmt)}"
     trouble = trouble or ("" if len(every) else "there are no lines")
     if trouble:
         failure = Failure("read", None, None, trouble)
-        result = CheckResult("lines", "use", "every line holds operands and a result", line, 1, failure)
+        result = CheckResult("lines", "use", "every line holds operands and a result", len(every) + 1, 1, failure)
         return Report(name, str(asked.of), (result,))
     return asked.compared(every[:, :words], every[:, words:], name)
 

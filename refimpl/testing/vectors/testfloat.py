@@ -79,59 +79,56 @@ def expected(operation: Operation, columns, tininess: str, exact: bool) -> tuple
     return result, flags
 
 
-def verify_lines(operation: Operation, pieces, *, tininess: str = "after", exact: bool = False,
-                 name: str = "standard input") -> Report:  # fmt: skip
+def verify_lines(
+    operation: Operation, pieces, *, tininess: str = "after", exact: bool = False, name: str = "standard input"
+) -> Report:
     """Check lines of operands, result and flags, each by itself, and report as `verify` does."""
-    from refimpl.testing.vectors.verification import whole_lines
+    from refimpl.testing.vectors.verification import Wrong, rows_of
 
     judged = Judged(operation)
-    wrong_flags, kinds, said, trouble, line = 0, dict.fromkeys(FLAG_NAMES, (0, 0)), "", "", 1
-    count = operation.operands + 2
-    for text in whole_lines(pieces):
-        try:
-            table = hexadecimal.read(text, line)
-        except hexadecimal.Rubbish as rubbish:
-            trouble = str(rubbish)
-            break
-        if (table.counts != count).any():
-            at = int(np.argmax(table.counts != count))
-            trouble = f"line {line + at} has {table.counts[at]} fields; {count} are needed: operands, result, flags"
-            break
-        rows = table.every.reshape(-1, count)
-        columns = [np.ascontiguousarray(column) for column in rows.T[:-2]]
-        for column, fmt in zip(columns, operation.formats, strict=True):
-            if fmt.bits < 64 and (column >> np.uint64(fmt.bits)).any():
-                at = int(np.argmax(column >> np.uint64(fmt.bits)))
-                trouble = f"line {line + at}: {int(column[at]):X} is no code of {fmt}"
-                break
-        if trouble:
-            break
-        _, flags = expected(operation, columns, tininess, exact)
-        lenient = (flags & INVALID != 0) if operation.integer else None
-        judged.count(operation.name, columns, rows[:, -2], lenient)
-        bad = flags.astype(np.uint64) != rows[:, -1]
-        wrong_flags += int(bad.sum())
-        for bit, (missing, spurious) in kinds.items():
-            want, have = flags & bit != 0, rows[:, -1] & np.uint64(bit) != 0
-            kinds[bit] = (missing + int((want & ~have).sum()), spurious + int((have & ~want).sum()))
-        if bad.any() and not said:
-            at = int(np.argmax(bad))
-            said = (
-                f"line   {line + at}: {' '.join(f'{int(w):X}' for w in rows[at])}\n"
-                f"right  {int(flags[at]):02X}  {_named(int(flags[at]))}\n"
-                f"got    {int(rows[at, -1]):02X}  {_named(int(rows[at, -1]))}"
-            )
-        line += len(rows)
-    if line == 1 and not trouble:
-        trouble = "there are no lines"
+    wrong_flags, kinds, said, trouble = 0, dict.fromkeys(FLAG_NAMES, (0, 0)), "", ""
+    try:
+        for line, rows in rows_of(pieces, operation.operands + 2, "operands, result, flags", operation.formats):
+            columns = [np.ascontiguousarray(column) for column in rows.T[:-2]]
+            _, flags = expected(operation, columns, tininess, exact)
+            lenient = (flags & INVALID != 0) if operation.integer else None
+            judged.count(operation.name, columns, rows[:, -2], lenient)
+            bad = flags.astype(np.uint64) != rows[:, -1]
+            wrong_flags += int(bad.sum())
+            for bit, (missing, spurious) in kinds.items():
+                want, have = flags & bit != 0, rows[:, -1] & np.uint64(bit) != 0
+                kinds[bit] = (missing + int((want & ~have).sum()), spurious + int((have & ~want).sum()))
+            if bad.any() and not said:
+                at = int(np.argmax(bad))
+                said = (
+                    f"line   {line + at}: {' '.join(f'{int(w):X}' for w in rows[at])}\n"
+                    f"right  {int(flags[at]):02X}  {_named(int(flags[at]))}\n"
+                    f"got    {int(rows[at, -1]):02X}  {_named(int(rows[at, -1]))}"
+                )
+    except Wrong as wrong:
+        trouble = str(wrong)
+    trouble = trouble or ("" if judged.tried else "there are no lines")
+    held = "every line holds operands, a result and flags"
+    unread = Failure("read", None, None, trouble) if trouble else None
     results = (
-        CheckResult("lines", "use", "every line holds operands, a result and flags", line - 1 + bool(trouble),
-                    int(bool(trouble)), Failure("read", None, None, trouble) if trouble else None),
-        CheckResult(operation.name, "case group", "every result is the expected one", judged.tried, judged.failed,
-                    judged.failure),
-        CheckResult("flags", "case group", "every exception is raised, and no other", judged.tried, wrong_flags,
-                    Failure("flags", None, None, said) if said else None),
-    )  # fmt: skip
+        CheckResult("lines", "use", held, judged.tried + bool(trouble), int(bool(trouble)), unread),
+        CheckResult(
+            operation.name,
+            "case group",
+            "every result is the expected one",
+            judged.tried,
+            judged.failed,
+            judged.failure,
+        ),
+        CheckResult(
+            "flags",
+            "case group",
+            "every exception is raised, and no other",
+            judged.tried,
+            wrong_flags,
+            Failure("flags", None, None, said) if said else None,
+        ),
+    )
     diagnoses, description = judged.diagnoses() if judged.failed else ((), "")
     if not judged.failed and wrong_flags:
         parts = [

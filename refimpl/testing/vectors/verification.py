@@ -9,7 +9,7 @@ to come back once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
             if fields > 1 and line == 1:
                 echoed = _Echoed(vectors)
             if (fields > 1) != (echoed is not None):
-                raise _Wrong("a mixture of lines with and without inputs")
+                raise Wrong("a mixture of lines with and without inputs")
             if echoed is None:
                 x = waiting.take(len(table.counts))
             else:
@@ -85,7 +85,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
                 tally.count(vectors.operation, given, table.last, random=random)
             else:
                 _compare(vectors, x, table.last, tally)
-        except (hexadecimal.Rubbish, _Wrong) as error:
+        except (hexadecimal.Rubbish, Wrong) as error:
             trouble = str(error)
             break
         line += len(table.counts)
@@ -123,7 +123,7 @@ def verify(vectors: Vectors, lines, *, name: str = "standard input") -> Report:
     return Report(name, str(expected), results, diagnoses, description, tuple(cases))
 
 
-class _Wrong(ValueError):
+class Wrong(ValueError):
     """What is wrong with the lines as a whole."""
 
 
@@ -134,9 +134,9 @@ def _fields(vectors, counts, line: int) -> int:
     if bad.any():
         at = int(np.argmax(bad))
         allowed = "1 and 2" if most == 2 else f"1, 2 and {most}"
-        raise _Wrong(f"line {line + at} has {counts[at]} fields, allowed are {allowed}")
+        raise Wrong(f"line {line + at} has {counts[at]} fields, allowed are {allowed}")
     if (counts != counts[0]).any():
-        raise _Wrong("a mixture of lines with and without inputs")
+        raise Wrong("a mixture of lines with and without inputs")
     return int(counts[0])
 
 
@@ -148,7 +148,7 @@ def _given(vectors, table, fields: int) -> np.ndarray:
     if fields == len(operation.words) + 1:
         return table.every.reshape(-1, fields)[:, :-1]
     if sum(operands.digits(operation)) > 16:
-        raise _Wrong(f"operands of {operation} in one word; write a word for each")
+        raise Wrong(f"operands of {operation} in one word; write a word for each")
     return operands.unpacked(operation, table.first)
 
 
@@ -165,7 +165,7 @@ class _Waiting:
             if self.rest is None or not len(self.rest):
                 self.rest = next(self.source, None)
                 if self.rest is None:
-                    raise _Wrong("there are more results than test vectors")
+                    raise Wrong("there are more results than test vectors")
             parts.append(self.rest[:count])
             self.rest = self.rest[count:]
             count -= len(parts[-1])
@@ -210,12 +210,12 @@ class _Echoed:
             tuples = bits
             for column, fmt in zip(tuples.T, self.vectors.arithmetic.words, strict=True):
                 if (wrong := column >> np.uint64(fmt.bits) != 0 if fmt.bits < 64 else column < 0).any():
-                    raise _Wrong(f"line {line + int(np.argmax(wrong))} echoes what is no code of {fmt}")
+                    raise Wrong(f"line {line + int(np.argmax(wrong))} echoes what is no code of {fmt}")
             assert self.came is not None  # tuples are counted one by one
             self._count(self.came, self._bits(tuples), line, tuples)
             return tuples
         if self.width < 64 and (bits >> np.uint64(self.width)).any():
-            raise _Wrong(f"an echoed input has more than {self.width} bits")
+            raise Wrong(f"an echoed input has more than {self.width} bits")
         if self.came is None:
             self.hash = (self.hash + int(operands.mixed(bits).sum(dtype=np.uint64))) % 2**64
         else:
@@ -231,7 +231,7 @@ class _Echoed:
             strange = self.known[at] != bits
             if strange.any():
                 first = int(np.argmax(strange))
-                raise _Wrong(
+                raise Wrong(
                     f"line {line + first} echoes {self._shown(bits[first], tuples, first)}, which is not "
                     "among the test vectors of these options"
                 )
@@ -241,7 +241,7 @@ class _Echoed:
         again |= came[at] > 0
         if again.any():
             first = int(np.argmax(again))
-            raise _Wrong(f"line {line + first} echoes {self._shown(bits[first], tuples, first)} a second time")
+            raise Wrong(f"line {line + first} echoes {self._shown(bits[first], tuples, first)} a second time")
         came[at] = 1
 
     def missing(self, lines: int) -> str:
@@ -308,6 +308,29 @@ def _same(vectors, x, right, got):
         if isinstance(fmt, FloatFormat) and fmt.nan_code is None and vectors.operation != "decode":
             same |= np.isnan(x) & (np.abs(value) == np.abs(right))
         return same & inside, value.astype(np.float64)
+
+
+def rows_of(pieces, fields: int, what: str, formats, named: Callable = str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield lines of so many words, uint64 (lines, fields), and the number of the first, a few chunks at a time.
+
+    Raises `Wrong` for other lines, and where one of the first words is no code of its format.
+    """
+    line = 1
+    for text in whole_lines(pieces):
+        try:
+            table = hexadecimal.read(text, line)
+        except hexadecimal.Rubbish as rubbish:
+            raise Wrong(rubbish) from None
+        if (table.counts != fields).any():
+            at = int(np.argmax(table.counts != fields))
+            raise Wrong(f"line {line + at} has {table.counts[at]} fields; {fields} are needed: {what}")
+        rows = table.every.reshape(-1, fields)
+        for column, fmt in zip(rows.T, formats, strict=False):
+            if fmt.bits < 64 and (column >> np.uint64(fmt.bits)).any():
+                at = int(np.argmax(column >> np.uint64(fmt.bits)))
+                raise Wrong(f"line {line + at}: {int(column[at]):X} is no code of {named(fmt)}")
+        yield line, rows
+        line += len(rows)
 
 
 def whole_lines(pieces) -> Iterator[bytes]:
