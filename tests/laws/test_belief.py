@@ -168,6 +168,18 @@ def test_no_more_factors_are_learned_than_asked_for_whether_or_not_entries_are_m
         assert found == [1, 2]
 
 
+@pytest.mark.parametrize("n", [4, 9])
+def test_a_row_never_seen_lies_about_a_mean_known_from_n_rows_by_a_factor_1_plus_1_over_n_more_in_variance(n):
+    rng = np.random.default_rng(n)
+    values = 0.5 + 0.05 * rng.standard_normal((n, 1)) + 0.02 * rng.standard_normal((n, 5))
+    values[0, 0] = np.nan  # then the factors are those of `probabilistic_pca`
+    prior = learn_prior(values, largest_rank=1)
+    for rows, learned in ((values, prior.rows), (values[1:], prior.left_out[0][0])):
+        seen = probabilistic_pca(rows, 1)
+        np.testing.assert_allclose(learned.factors.noise, seen.noise * (1 + 1 / len(rows)))
+        np.testing.assert_allclose(learned.factors.loadings**2, seen.loadings**2 * (1 + 1 / len(rows)))
+
+
 def test_a_belief_learns_nothing_from_a_row_it_is_not_given():
     values, rng = samples(2)
     kept = learn_prior(values[1:]).rows.given([], [])

@@ -142,6 +142,17 @@ def test_frontier_frequencies_count_rows():
     assert (3 * sequential.frontier_frequency(values, [[1, 2, 3]] * 3)).round().tolist() == [3, 1, 2]
 
 
+def test_columns_count_by_how_often_they_stand_on_a_frontier_and_alike_where_memory_is_not_known():
+    rng = np.random.default_rng(0)
+    values, memory = rng.uniform(size=(9, 4)), rng.permuted(np.tile(np.arange(1.0, 5), (9, 1)), axis=1)
+    often = [
+        np.mean([not ((m < m[j]) & (e <= e[j])).any() for m, e in zip(memory, values, strict=True)]) for j in range(4)
+    ]
+    known, unknown = (learn("variance-reduction", values, m).weights for m in (memory, None))
+    np.testing.assert_allclose(known, sequential.FLOOR + np.array(often))
+    assert len({*often}) > 1 and (unknown == unknown[0]).all()
+
+
 def test_a_gaussian_process_agrees_with_the_formula_at_the_hyperparameters_it_ends_at():
     """Against a search over a grid: no grid point makes the measurements likelier."""
     rng = np.random.default_rng(0)

@@ -292,7 +292,7 @@ class ErrorMatrix(Shown):
         parts = {name: [m._spread(name, rows, columns) for m in (self, other)] for name in files.MATRICES}
 
         def agree(what: str, bad: NDArray[np.bool_], allowed: str) -> None:
-            for i, j in np.argwhere(bad)[:1]:
+            for i, j in np.argwhere(bad):
                 a, b = (part[i, j] for part in parts[what])
                 raise ValueError(message("merge", f"{what}[{rows[i]!r}, {columns[j]!r}]", f"{a} and {b}", allowed))
 

@@ -82,7 +82,7 @@ def read_npz(path: Path) -> dict[str, Any]:
         array = held[name]
         if array.dtype.kind not in kinds or array.ndim != axes:
             raise _refusal(path, f"a file with something else under {name!r}", f"{what} under {name!r}")
-        fields[name] = array.tolist() if axes == 1 else array
+        fields[name] = array
     if "images" in fields:
         fields["images"] = [marks[marks != 0] for marks in fields["images"]]
     if "metadata" in held:
