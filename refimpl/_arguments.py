@@ -203,10 +203,10 @@ def choice(
     return got
 
 
-def instance(caller: str, name: str, got: Any, kind: type[T] | tuple[type, ...], allowed: str, hint: str = "") -> T:
+def instance(caller: str, name: str, got: Any, kind: type[T] | tuple[type, ...], allowed: str) -> T:
     """Return a thing that is of a kind; `allowed` says in words of which."""
     if not isinstance(got, kind):
-        raise wrong_kind(caller, name, got, allowed, hint)
+        raise wrong_kind(caller, name, got, allowed)
     return got  # type: ignore[return-value]
 
 

@@ -181,13 +181,13 @@ def flat(x: np.ndarray) -> np.ndarray | None:
 
 
 def chunks(
-    x: np.ndarray, start: int = 0, stop: int | None = None, dtype=None, count: int = CHUNK
+    x: np.ndarray, start: int = 0, stop: int | None = None, count: int = CHUNK
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield elements start to stop of x in C order, in contiguous native pieces of a dtype, of `count` elements.
+    """Yield elements start to stop of x in C order, in contiguous pieces of `count` elements in native byte order.
 
     Copies a piece at most.
     """
-    dtype = x.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
+    dtype = x.dtype.newbyteorder("=")
     stop = x.size if stop is None else stop
     view = flat(x)
     for begin in range(start, stop, count):

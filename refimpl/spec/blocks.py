@@ -175,7 +175,6 @@ def encode_scaled(
     rounding: str = "ties_to_even",
     randoms: Sequence[int] | None = None,
     random_bits: int = 32,
-    given: int | None = None,
 ) -> tuple[int, list[int]]:
     """Return the code of the scale, in its format, and those of finite values of one tile.
 
@@ -185,10 +184,10 @@ def encode_scaled(
     >>> hex(code), codes == [0x7E, 0xBC]
     ('0x40000000', True)
     """
-    if given is None and all(value.magnitude == 0 for value in values):
-        given = float_codes.encode(float_codes.from_float(1.0), scale)
     pair: Any = Scaled(fmt, scale)
-    return encode_block(values, pair, "", 1.0, rounding, randoms, random_bits, given, 1)
+    zeros = all(value.magnitude == 0 for value in values)
+    one = float_codes.encode(float_codes.from_float(1.0), scale) if zeros else None
+    return encode_block(values, pair, "", 1.0, rounding, randoms, random_bits, one, 1)
 
 
 def encode_element(value: Value, fmt: BlockFormat, rounding: str, random: int = 0, random_bits: int = 32) -> int:

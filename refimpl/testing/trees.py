@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Tree = int | tuple["Tree", ...]
+MOST = 200  # characters of a tree in brackets
 
 
 def leaves_of(tree: Tree) -> list[int]:
@@ -27,7 +28,7 @@ def leaves_of(tree: Tree) -> list[int]:
     return found
 
 
-def nested(tree: Tree, most: int = 200) -> str:
+def nested(tree: Tree) -> str:
     """Return a tree as sums in brackets, cut short.
 
     >>> nested((((0, 1), 2), (3, 4, 5))), nested(_chain(range(100)))
@@ -48,7 +49,7 @@ def nested(tree: Tree, most: int = 200) -> str:
     if isinstance(tree, tuple) and whole.startswith("["):
         whole = "(" + " + ".join(text(child, 12) for child in tree) + ")"
     whole = whole[1:-1] if whole.startswith("(") else whole
-    return whole if len(whole) <= most else whole[: most - 3] + "..."
+    return whole if len(whole) <= MOST else whole[: MOST - 3] + "..."
 
 
 def in_words(tree: Tree) -> str:

@@ -187,13 +187,13 @@ def _plain(result: CheckResult) -> dict:
     return {name: value for name, value in asdict(result).items() if name != "more"}
 
 
-def failing_cases(behaviour, seen, most: int = MOST_CASES) -> list[dict[str, str]]:
+def failing_cases(behaviour, seen) -> list[dict[str, str]]:
     """Return what failed among observations (route, inputs, expected, got), as plain data."""
     found: list[dict[str, str]] = []
     with np.errstate(all="ignore"):
         for s in seen:
             bad = ~behaviour.same(s.x.astype(np.float64), s.expected, s.got)
-            for i in np.flatnonzero(bad)[: most - len(found)]:
+            for i in np.flatnonzero(bad)[: MOST_CASES - len(found)]:
                 bits = s.x.reshape(-1)[i : i + 1].view(f"u{s.x.dtype.itemsize}")[0]
                 given = f"{bits:0{2 * s.x.dtype.itemsize}x}"
                 case = {"check": s.route, "input": given}
