@@ -203,8 +203,8 @@ class Operation:
         elif self.random_bits is not None:
             raise _arguments.wrong_value("conform", "random_bits", self.random_bits, f"None with {self.rounding}")
         if isinstance(self.out_format, PositFormat) and (self.rounding, self.overflow) != ("ties_to_even", "overflow"):
-            raise _arguments.wrong_value("conform", "rounding, overflow", f"{self.rounding}, {self.overflow}",
-                                         "the defaults for posits")  # fmt: skip
+            got = f"{self.rounding}, {self.overflow}"
+            raise _arguments.wrong_value("conform", "rounding, overflow", got, "the defaults for posits")
 
     @property
     def operands(self) -> int:
