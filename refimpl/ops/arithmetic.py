@@ -21,20 +21,16 @@ from refimpl.ops.definitions import KERNELS, kernels
 from refimpl.ops.floats import Number
 from refimpl.ops.operations import (
     MOST_MANTISSA_BITS,
-    TABLE_BITS,
     Integers,
     OperationOptions,
     broadcast,
     compute,
     is_narrow,
-    is_tabulated,
-    look_up,
-    may_be_tabulated,
     operand_formats,
     refuse_nan,
     table_of,
-    tabulated,
 )
+from refimpl.ops.remembered import TABLE_BITS, is_tabulated, look_up, may_be_tabulated, tabulated
 from refimpl.ops.rounding import RoundingRule, known
 from refimpl.spec import arithmetic as spec
 from refimpl.spec import operations as spec_operations

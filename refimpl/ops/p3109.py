@@ -27,7 +27,8 @@ from refimpl.formats import FloatFormat
 from refimpl.formats.names import read
 from refimpl.ops import arrays
 from refimpl.ops.arithmetic import holding_relation
-from refimpl.ops.operations import broadcast, compute, look_up
+from refimpl.ops.operations import broadcast, compute
+from refimpl.ops.remembered import look_up
 from refimpl.ops.rounding import RoundingRule
 from refimpl.spec import operations
 from refimpl.spec import p3109 as spec
