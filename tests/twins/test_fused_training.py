@@ -254,6 +254,16 @@ def test_blocks_far_apart_short_zero_or_not_finite_are_rounded_as_blocks_are(nam
         assert kernels.counts.get("left operand", np.zeros(3)).tolist() == [x.size, nan, lost]
 
 
+def test_blocks_whose_scales_reach_too_far_for_kernels_are_rounded_as_blocks_are():
+    of = {"element": rf.format("float4_e2m1fn"), "scale": rf.format("bfloat16"), "block_size": 8, "tensor_scale": True}
+    far = BlockFormat(**of)
+    x = np.float32(RNG.standard_normal((9, 40)) * 10.0 ** np.arange(-44, 38, 10)[:, None])
+    rounder = Rounder(rf.Precision(roles={"left operand": rf.nn.Rounding(format=far)}), 1)
+    codes, scales, tensor = rf.quantize_blocks(x, far)
+    assert rounder.site("left operand") is None
+    assert np.array_equal(rounder(x, "left operand"), rf.decode_blocks(codes, scales, far, tensor_scale=tensor))
+
+
 @np.errstate(all="ignore")
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
