@@ -333,7 +333,8 @@ def of_shape(caller: str, name: str, values: np.ndarray, shape: tuple[int | None
     got = values.shape
     fits = len(got) == len(shape) and all(w is None or w == n for w, n in zip(shape, got, strict=True))
     if not fits:
-        wanted = ", ".join("n" if w is None else str(w) for w in shape) + ("," if len(shape) == 1 else "")
+        letters = iter("nmklpq")
+        wanted = ", ".join(next(letters) if w is None else str(w) for w in shape) + ("," if len(shape) == 1 else "")
         raise ValueError(message(caller, name, f"of shape {got}", f"({wanted})"))
     return values
 

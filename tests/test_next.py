@@ -1,6 +1,7 @@
 """A study of any table: asked what to train, told what came out, it recommends; in Python and by `refimpl next`."""
 
 import csv
+import json
 import shlex
 
 import numpy as np
@@ -55,8 +56,10 @@ def test_what_is_recommended_within_a_cap_is_nearly_the_best_there():
 
 
 def test_a_warm_start_counts_and_is_not_asked_for_again():
-    warm = {NAMES[2]: NEW[NAMES[2]], NAMES[9]: NEW[NAMES[9]], NAMES[5]: float("nan")}
+    warm = {NAMES[2]: NEW[NAMES[2]], NAMES[9]: NEW[NAMES[9]], NAMES[5]: float("nan"), NAMES[6]: None}
+    warm[NAMES[7]] = np.float32("nan")
     study = Study(EARLIER, COSTS, names=NAMES, measurements=6, measured=warm)
+    assert study.count == 2
     later = asked(study)
     assert len(later) == 4 and not {NAMES[2], NAMES[9]} & set(later)
     by_hand = Study(EARLIER, COSTS, names=NAMES, measurements=6)
@@ -143,6 +146,24 @@ def test_a_table_of_pandas_gives_the_same_and_estimates_are_one():
     assert out["measured"].notna().sum() == 4 and (out["low"] <= out["high"]).all()
 
 
+def test_costs_of_a_frame_go_by_the_names_of_its_rows():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(EARLIER, columns=NAMES).convert_dtypes().mask(EARLIER > 0.6)
+    rows = pandas.DataFrame(COSTS ** np.linspace(0.2, 2, 15)[:, None], columns=NAMES)
+    kept, turned = (Study(frame, costs, measurements=5) for costs in (rows, rows[::-1]))
+    assert asked(kept) == asked(turned)
+    assert np.array_equal(kept.estimate().frontier_error, turned.estimate().frontier_error)
+    with pytest.raises(ValueError, match="costs is without '14'; allowed is a cost for every task"):
+        Study(frame, rows[:-1])
+    with pytest.raises(ValueError, match="unknown task in costs '14'"):
+        Study(frame[:-1], rows)
+
+
+def test_the_paper_s_method_takes_a_table_smaller_than_the_paper_s_rank():
+    study = Study(EARLIER[:4, :3], COSTS[:3], names=NAMES[:3], method="ed-mf")
+    assert len(asked(study)) == len(study.learned.embedding) == 3
+
+
 def written(path, new, losses=1.0):
     """Write the table as a spreadsheet would, and return its lines."""
     rows = [["task", *NAMES], ["cost", *map(str, COSTS)]]
@@ -189,7 +210,55 @@ def test_losses_that_are_not_called_so_are_refused_with_the_option_s_name(tmp_pa
     written(path, {}, losses=40.0)
     assert main(["next", str(path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--losses" in line and f"{40 * EARLIER.max():g}" in line
+    assert "--losses" in line and f"{40 * EARLIER[0, 0]:g} for 'format 0' of 'task 0'" in line
+
+
+@pytest.mark.parametrize("lines", [["one,1,2"], ["one,1,2", "yours,,"]])
+def test_a_table_without_two_tasks_to_learn_from_is_refused(tmp_path, capsys, lines):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["task,a,b", *lines, "mine,1,"]), encoding="utf-8")
+    assert main(["next", str(path), "--losses"]) == 2
+    assert "has 1 measured tasks beside 'mine'; allowed are at least two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("losses", [(), ("--losses",)])
+@pytest.mark.parametrize(
+    ("line", "said"), [("one,.5,.4", "'one' is named twice"), ("four,.5,-.25", "of -0.25 for 'b' of 'four'")]
+)
+def test_what_is_wrong_in_a_table_is_told_by_the_names_of_its_lines(tmp_path, capsys, losses, line, said):
+    path = tmp_path / "table.csv"
+    path.write_text(f"task,a,b\ncost,2,1\none,.1,.2\ntwo,.2,.3\n{line}\nmine,,\n", encoding="utf-8")
+    assert main(["next", str(path), *losses]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_tasks_that_nothing_is_known_of_yet_are_left_out(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("task,a,b\none,.1,.2\nyours,,\ntwo,.2,.3\nmine,,\n", encoding="utf-8")
+    assert main(["next", str(path), "--task", "yours"]) == 0
+    assert "yours: learned from 2 other tasks" in capsys.readouterr().out
+
+
+def test_a_configuration_observed_again_has_a_field_for_each_training_and_all_count(tmp_path, capsys):
+    path, rows = tmp_path / "cells.csv", [*map(str, range(15)), "mine"]
+    draws = np.clip(EVERY + 0.03 * RNG.standard_normal((3, 16, 12)), 0, 1)
+    draws[:, -1] = np.nan
+    values = np.vstack([draws[:, :-1].mean(axis=0), draws[0, -1:]])
+    ErrorMatrix(values, rows, NAMES, memory_mb=[COSTS] * 16, repeats=draws).save_csv(path)
+    words = ["next", str(path), "--json", "--observe"]
+    assert main([*words, f"{NAMES[3]}=0.4", "--observe", f"{NAMES[3]}=0.5"]) == 0
+    capsys.readouterr()
+    assert main([*words, f"{NAMES[3]}=0.6"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    again = ErrorMatrix.load_csv(path)
+    assert again.repeats[:, -1, 3].tolist() == [0.4, 0.5, 0.6] and again.values[-1, 3] == pytest.approx(0.5)
+    study = Study(again.select(rows=rows[:-1]), COSTS, names=NAMES)
+    for error in (0.4, 0.5, 0.6):
+        study.observe(NAMES[3], error)
+    assert said["estimate"] == json.loads(json.dumps(study.estimate().to_dict()))
+    before = path.read_bytes()
+    assert main([*words, f"{NAMES[3]}=0.7"]) == 2
+    assert path.read_bytes() == before and "allowed is an empty field" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -217,11 +286,11 @@ def test_cells_of_other_tasks_and_empty_lines_stay_as_they_were(tmp_path):
         ["task,configuration,error", "mine,a,0.5", "", "mine,b,", "other,a,0.25", "other,b,"],
     )
     path.write_text("\n".join([*lines, ""]))
-    fill_csv(str(path), "mine", {"b": 0.125, "c": 0.0625})
+    fill_csv(str(path), "mine", {"b": [0.125], "c": [0.0625]})
     lines[3] += "0.125"
     assert path.read_text().splitlines() == [*lines, "mine,c,0.0625"]
     with pytest.raises(ValueError, match="'0.5' for 'a' of 'mine'"):
-        fill_csv(str(path), "mine", {"a": 0.5})
+        fill_csv(str(path), "mine", {"a": [0.5]})
 
 
 def test_names_that_are_no_utf_8_and_a_comment_stay_as_they_were(tmp_path):

@@ -69,7 +69,8 @@ def _next(options) -> int:
     for name, error in options.observe:
         study.observe(name, error)
     if options.observe:
-        fill_csv(options.table, task, dict(options.observe))
+        observed = {name: [error for of, error in options.observe if of == name] for name, _ in options.observe}
+        fill_csv(options.table, task, observed)
         print(f"wrote {', '.join(f'{name}={error:g}' for name, error in options.observe)} into {options.table}")
     found = study.estimate() if study.count >= study.learned.fewest else None
     if found is not None:
@@ -110,11 +111,12 @@ def _study(options):
 
     import numpy as np
 
+    from refimpl._arguments import names
     from refimpl.peppp import ErrorMatrix, Study
     from refimpl.peppp.matrix.files import read_csv
 
     held = read_csv(Path(options.table))
-    rows, values = list(held["rows"]), np.array(held["values"], dtype=float)
+    rows, values = list(names("next", "task", held["rows"])), np.array(held["values"], dtype=float)
     costs = None
     if options.costs in rows:
         costs = values[rows.index(options.costs)]
@@ -122,22 +124,26 @@ def _study(options):
         raise ValueError(f"--costs is {options.costs!r}; allowed is the name of a line of {options.table}: {rows}")
     kept = [i for i, row in enumerate(rows) if row != options.costs]
     if not kept or options.task not in (None, *(rows[i] for i in kept)):
-        names = [rows[i] for i in kept]
-        raise ValueError(f"--task is {options.task!r}; allowed is the name of a line of {options.table}: {names}")
+        lines = [rows[i] for i in kept]
+        raise ValueError(f"--task is {options.task!r}; allowed is the name of a line of {options.table}: {lines}")
     task = options.task or rows[kept[-1]]
-    earlier = [i for i in kept if rows[i] != task]
-    if not earlier:
-        raise ValueError(f"{options.table} has no task but {task!r}; allowed is at least one more to learn from")
+    earlier = [i for i in kept if rows[i] != task and not np.isnan(values[i]).all()]
+    if len(earlier) < 2:
+        measured = f"{options.table} has {len(earlier)} measured tasks beside {task!r}"
+        raise ValueError(f"{measured}; allowed are at least two, to learn from")
     here = rows.index(task)
     if costs is None and "memory_mb" in held:
         costs = held["memory_mb"][here]
     columns: list[str] = held["columns"]
     errors: ErrorMatrix | np.ndarray = values[earlier]
-    if not options.losses and (values[kept] > 1).any():
-        largest = np.nanmax(values[kept])
-        raise ValueError(f"{options.table} has an error of {largest:g}; allowed is 0 to 1; losses need --losses")
-    if not options.losses:  # checked by names of rows, with what is known of repeats
-        repeats = None if held.get("repeats") is None else np.array(held["repeats"])[:, earlier]
+    what, allowed = ("a loss", "at least 0") if options.losses else ("an error", "0 to 1; losses need --losses")
+    for i, j in np.argwhere((values < 0) | (values > (np.inf if options.losses else 1))):
+        if i in kept:
+            place = f"{columns[j]!r} of {rows[i]!r}"
+            raise ValueError(f"{options.table} has {what} of {values[i, j]:g} for {place}; allowed is {allowed}")
+    single = held.get("repeats")
+    if not options.losses:  # with what is known of repeats
+        repeats = None if single is None else np.array(single)[:, earlier]
         errors = ErrorMatrix(values[earlier], [rows[i] for i in earlier], columns, repeats=repeats)
     study = Study(
         errors,
@@ -147,8 +153,12 @@ def _study(options):
         method=options.method,
         cap=options.cap,
         losses=options.losses,
-        measured=dict(zip(columns, values[here].tolist(), strict=True)),
     )
+    draws = np.array(single)[:, here] if study.learned.knows_luck else np.empty((0, len(columns)))
+    for name, found, mean in zip(columns, draws.T, values[here], strict=True):
+        for error in found[~np.isnan(found)].tolist() or [mean]:
+            if not np.isnan(error):
+                study.observe(name, error)
     low, high = study.costs.min(), study.costs.max()
     said = "no costs, all taken for the same" if costs is None else f"costs from {low:.4g} to {high:.4g}"
     print(f"{task}: learned from {len(earlier)} other tasks; {said}")

@@ -96,12 +96,12 @@ class Study:
     Parameters
     ----------
     errors : ErrorMatrix, array_like of float, shape (tasks, configurations), or pandas DataFrame
-        Errors in [0, 1] of earlier tasks, nan where not measured. An ErrorMatrix and a DataFrame name rows and
-        columns; those of a plain array are ``"0"``, ``"1"``, ..., or `names`.
+        Errors in [0, 1] of earlier tasks, nan where not measured; at least two rows and columns. An ErrorMatrix and
+        a DataFrame name them; those of a plain array are ``"0"``, ``"1"``, ..., or `names`.
     costs : array_like of float, shape (configurations,) or (tasks, configurations), mapping from names, optional
         What each configuration costs (memory, time, money), above 0, in any unit. With a row for each
-        earlier task, the new one is taken to cost their mean. Default the memory of an ErrorMatrix, likewise, or
-        all the same.
+        earlier task, the new one is taken to cost their mean; rows of a DataFrame go by their names. Default the memory
+        of an ErrorMatrix, likewise, or all the same.
     names : sequence of str, optional
         Of the configurations, where the table does not name them.
     measurements : int, optional
@@ -114,12 +114,13 @@ class Study:
     losses : bool, default False
         Whether errors are losses, such as perplexities: any numbers from 0 on, lower is better. They are learned from
         as `LogLogistic` transforms them, and come back as losses.
-    rank : int
-        Of the embedding, for the methods that have one.
+    rank : int, optional
+        Of the embedding, for the methods that have one; default 5, as in the paper, or as many as there are tasks or
+        configurations, if fewer.
     seed : int
         Of methods that choose at random.
     measured : mapping from names to float, optional
-        What has been measured of the new task already; nan where nothing was.
+        What has been measured of the new task already; nan or None where nothing was.
 
     Attributes
     ----------
@@ -159,14 +160,14 @@ class Study:
         method: str = BEST,
         cap: float | None = None,
         losses: bool = False,
-        rank: int = RANK,
+        rank: int | None = None,
         seed: int = 0,
         measured: Mapping[str, float] | None = None,
     ):
         self.losses = flag("Study", "losses", losses)
         rows, self.names, values = _table(errors, names, self.losses)
         known = errors if isinstance(errors, ErrorMatrix) else None
-        self.costs, earlier = _costs(costs, self.names, values.shape, None if known is None else known.memory_mb)
+        self.costs, earlier = _costs(costs, rows, self.names, None if known is None else known.memory_mb)
         self.cap = None if cap is None else number("Study", "cap", cap, POSITIVE)
         self.allowed = self.costs <= (np.inf if self.cap is None else self.cap)
         count = int(self.allowed.sum())
@@ -183,6 +184,7 @@ class Study:
         choice("Study", "method", method, METHODS)
         self._scale = LogLogistic.of(values) if losses else None
         repeats = None if known is None or known.repeats is None else self._scaled(known.repeats)
+        rank = min(RANK, *values.shape) if rank is None else rank
         self.learned = learn(method, self._scaled(values), earlier, rank=rank, repeats=repeats)
         fewest = self.learned.fewest
         why = "the rank of the embedding" if fewest > 1 else "what the method needs"
@@ -204,7 +206,7 @@ class Study:
         if fewest > 1:  # a design that cannot be made shall fail now, not after training
             next(self._strategy())
         for name, error in ({} if measured is None else dict(measured)).items():
-            if not (isinstance(error, float) and np.isnan(error)):
+            if str(error) not in ("nan", "None", "<NA>"):  # NumPy's, Python's and pandas' words for nothing
                 self.observe(name, error)
 
     def __repr__(self) -> str:
@@ -267,7 +269,8 @@ class Study:
         if name not in self.names:
             raise unknown("observe", "configuration", name, self.names)
         allowed = NOT_NEGATIVE if self.losses else FRACTION
-        value = number("observe", f"the {'loss' if self.losses else 'error'} of {name}", error, allowed)
+        hint = "of a training that diverged, any large loss" if self.losses else ""
+        value = number("observe", f"the {'loss' if self.losses else 'error'} of {name}", error, allowed, hint)
         seen = self._seen.get(column := self.names.index(name), [])
         if seen and not self.learned.knows_luck:
             hint = "averages need a matrix of earlier tasks with repeated trainings, and a method that learns from them"
@@ -345,10 +348,12 @@ class Study:
 def _table(errors: Any, given: Any, losses: bool) -> tuple[tuple[str, ...], tuple[str, ...], Vector]:
     """Return names of rows and columns, and errors in range, of any kind of table."""
     held = isinstance(errors, ErrorMatrix)
+    if framed := _is_frame(errors):
+        errors = errors.astype(object).where(errors.notna(), np.nan)  # pandas' NA, too
     values = errors.values if held else np.ascontiguousarray(numbers("Study", "errors", errors, (None, None)))
     if held:
         found = errors.rows, errors.columns
-    elif hasattr(errors, "columns") and hasattr(errors, "index"):  # a DataFrame, without importing pandas
+    elif framed:
         found = errors.index, errors.columns
     else:
         found = range(len(values)), range(values.shape[1]) if given is None else given
@@ -356,8 +361,8 @@ def _table(errors: Any, given: Any, losses: bool) -> tuple[tuple[str, ...], tupl
     rows, columns = (distinct("Study", kind, list(map(str, labels))) for kind, labels in pairs)
     if given is not None and (got := distinct("Study", "configuration", given)) != columns:
         raise ValueError(message("Study", "names", f"{list(got)}", f"what the table calls them, {list(columns)}"))
-    if not len(columns) == values.shape[1] > 0 or not rows:
-        allowed = f"of {values.shape[1]} columns and of at least one row and column"
+    if not len(columns) == values.shape[1] > 1 or len(rows) < 2:
+        allowed = "of at least 2 rows and 2 columns, and a name for each column"
         raise ValueError(message("Study", "errors", f"of shape {values.shape}, with {len(columns)} names", allowed))
     good = (values >= 0) & (losses | (values <= 1)) | np.isnan(values)
     for i, j in np.argwhere(~good)[:1]:
@@ -367,18 +372,22 @@ def _table(errors: Any, given: Any, losses: bool) -> tuple[tuple[str, ...], tupl
     return rows, columns, values
 
 
-def _costs(got: Any, columns: tuple[str, ...], shape: tuple[int, int], known: Vector | None) -> tuple[Vector, Vector]:
+def _is_frame(table: Any) -> bool:
+    """Tell whether a table is a DataFrame, without importing pandas."""
+    return all(hasattr(table, part) for part in ("index", "columns", "notna"))
+
+
+def _costs(got: Any, rows: tuple[str, ...], columns: tuple[str, ...], known: Vector | None) -> tuple[Vector, Vector]:
     """Return what each configuration costs, shape (columns,), and did in earlier tasks, shape (rows, columns)."""
+    shape = len(rows), len(columns)
     if got is None:
         got = np.ones(shape) if known is None else known
     elif hasattr(got, "items"):  # a mapping, or a pandas Series or DataFrame
+        if _is_frame(got):
+            lines = _all_of("task", dict(zip(map(str, got.index), range(len(got)), strict=True)), rows)
+            got = got.iloc[lines]
         given = {str(name): cost for name, cost in got.items()}
-        for name in (*given, *columns):
-            if name not in columns:
-                raise unknown("Study", "configuration in costs", name, columns)
-            if name not in given:
-                raise ValueError(message("Study", "costs", f"without {name!r}", "a cost for every configuration"))
-        got = np.transpose([given[name] for name in columns])
+        got = np.transpose(_all_of("configuration", given, columns))
     found = numbers("Study", "costs", got)
     if found.shape not in (shape, shape[1:]):
         raise ValueError(message("Study", "costs", f"of shape {found.shape}", f"{shape[1:]} or {shape}"))
@@ -388,3 +397,13 @@ def _costs(got: Any, columns: tuple[str, ...], shape: tuple[int, int], known: Ve
     if found.ndim == 2:
         return found.mean(axis=0), found
     return found, np.broadcast_to(found, shape) if known is None else known
+
+
+def _all_of(kind: str, given: Mapping[str, Any], names: tuple[str, ...]) -> list:
+    """Return what costs give for each of these names, and for no other."""
+    for name in (*given, *names):
+        if name not in names:
+            raise unknown("Study", f"{kind} in costs", name, names)
+        if name not in given:
+            raise ValueError(message("Study", "costs", f"without {name!r}", f"a cost for every {kind}"))
+    return [given[name] for name in names]

@@ -20,7 +20,7 @@ from refimpl.peppp.estimate import Estimate
 from refimpl.peppp.estimators.methods import BEST
 from refimpl.peppp.estimators.sequential import measure_by
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
-from refimpl.peppp.study import RANK, Study
+from refimpl.peppp.study import Study
 from refimpl.peppp.sweeping import processes, sweep
 from refimpl.peppp.sweeping.cell import Settings, batch_fits, memory_of
 
@@ -74,7 +74,7 @@ class TaskStudy(Study):
         measurements: int | None = None,
         method: str = BEST,
         memory_cap_mb: float | None = None,
-        rank: int = RANK,
+        rank: int | None = None,
         settings: Settings | None = None,
         repeats: int = 1,
     ):

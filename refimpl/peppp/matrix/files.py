@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +136,17 @@ def read_csv(path: Path) -> dict[str, Any]:
     return (_read_cells if cells else _read_table)(path, table) | {"metadata": metadata, "images": images}
 
 
-def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
+def fill_csv(path: str, task: str, errors: Mapping[str, Sequence[float]]) -> None:
     """Write errors of a task into the empty fields of a CSV that `read_csv` reads, of either kind; leave the rest.
 
-    Raises ValueError, before anything is written, where one is there already.
+    Where there are fields for single trainings, each error fills one, and ``error`` is the mean of all that are there.
+    Raises ValueError, before anything is written, where fewer are empty.
     """
     comment, text = _text(Path(path))
     separator = _separator(text)
     table = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     head = next(row for row in table if row)
-    also = []
+    singles: list[int] = []
     if head[:3] != list(FIELDS[:3]):
         row = next(row for row in table if row and row is not head and row[0] == task)
         fields = {name: (row, head.index(name)) for name in errors}
@@ -153,13 +154,17 @@ def fill_csv(path: str, task: str, errors: Mapping[str, float]) -> None:
         there = {row[1]: (row, 2) for row in table if row and row[0] == task}
         fields = {name: there.get(name, ([task, name, *[""] * (len(head) - 2)], 2)) for name in errors}
         table += [row for name, (row, _) in fields.items() if name not in there]
-        also = [i for i, name in enumerate(head) if name == f"{REPEAT}1"]  # of one training, that is the mean
+        singles = [i for i, name in enumerate(head) if name.startswith(REPEAT)]
     for name, (row, place) in fields.items():
-        if not np.isnan(_number(path, name, row[place])):
+        held = {i: _number(path, name, row[i]) for i in (place, *singles)}
+        empty = [i for i in singles or [place] if np.isnan(held[i])]
+        seen = [held[i] for i in singles if i not in empty]
+        if len(empty) < len(errors[name]) or (not seen and not np.isnan(held[place])):
             allowed = "an empty field: leave what was observed, or empty it in the file"
             raise _refusal(Path(path), f"a table with {row[place]!r} for {name!r} of {task!r}", allowed)
-        for field in (place, *also):
-            row[field] = repr(float(errors[name]))
+        for i, error in zip(empty, errors[name], strict=False):
+            row[i] = repr(float(error))
+        row[place] = repr(float(np.mean([*seen, *errors[name]])))
     filled = io.StringIO(newline="")
     csv.writer(filled, delimiter=separator, lineterminator="\n").writerows(table)
     with writing(path) as file:
