@@ -194,6 +194,24 @@ def test_a_step_is_one_pass_but_for_kahan_s_and_some_formats(policy, optimizer):
     assert (bool(state.calls()), plain.calls()) == (at_once, [])
 
 
+@pytest.mark.parametrize("policy", ["stochastic", "biases wider", "stochastic bfloat16"])
+def test_a_step_not_taken_draws_for_gradients_alone_both_ways(policy):
+    """NaN is met after gradients are rounded, before anything else is."""
+    found = []
+    for one_by_one in (False, True):
+        network = rf.nn.mlp(features=4, widths=(3,))
+        network.initialize(np.random.default_rng(0))
+        rounder = Rounder(POLICIES[policy], 0)
+        state = rf.nn.SGD().start(network.named_tensors(), rounder, one_by_one=one_by_one)
+        gradient = np.full(state.weights.size, 0.25, np.float32)
+        gradient[0] = np.nan
+        assert not state.step(0.1, gradient, 1.0, guarded=True)
+        found.append(rounder.calls)
+        assert state.step(0.1, np.full(state.weights.size, 0.3, np.float32), 1.0, guarded=True)
+        found.append(state.weights.tobytes())
+    assert found[:2] == found[2:]
+
+
 def test_sums_that_are_rounded_go_layer_by_layer():
     assert written(rf.nn.cnn(), (4, 8, 8, 1), SUMS) is None
 
