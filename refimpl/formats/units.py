@@ -55,7 +55,7 @@ class MatrixUnit:
     carry_bits : int, optional
         Bits of the register above the two of a product; a sum that needs more wraps around.  None: enough.
     halves : bool
-        Even-numbered and odd-numbered products are summed apart; then both sums are aligned, cut
+        With `joined`: even-numbered and odd-numbered products are summed apart; then both sums are aligned, cut
         toward negative to `fraction_bits`, and added.
     joined : (int, int), optional
         None: the accumulator is one of the terms.  Else it joins the sum of the products afterwards: both are
@@ -155,6 +155,9 @@ class MatrixUnit:
         if self.joined is not None:
             fits = isinstance(self.joined, tuple) and len(self.joined) == 2 and all(0 <= n <= 48 for n in self.joined)
             need("joined", "None or two numbers of bits, 0 to 48", fits)
+        need(
+            "halves", "False where the accumulator is one of the terms: joined is None", self.joined or not self.halves
+        )
         chunk, block = self.promote, self.block
         need("promote", "None or a multiple of terms", chunk is None or chunk > 0 and chunk % self.terms == 0)
         fits = block > 0 and self.terms % block == block % self.inner == 0

@@ -74,7 +74,9 @@ def conform(
         ``to_int8``, ``to_uint32``, ....  The implementation is a function of values, one argument for each operand;
         `refimpl.testing.operations.asked` has the others.  ``sum``, ``dot`` or ``matmul``: a function as for
         `identify_sum`, or a Program; of a unit a function may take a third argument, the first accumulator, which
-        may be optional (``c=None``): then it is held to the definition with and without.  ``softmax``: a function of
+        may be optional (``c=None``): then it is held to the definition with and without.  Where the unit has block
+        scales, it takes those of both operands before that, (m, blocks) and (blocks, n) of a product, and `format` is
+        that of the elements or a block format.  ``softmax``: a function of
         arrays (n, k), over the last axis.  A specialization of P3109,
         or its text, such as ``"Abs<Binary8p3se, Binary8p3se, (ToOdd, SatNone)>"``: a function of codes, as
         `refimpl.p3109` has it, for operations on blocks too; without `format`.

@@ -122,7 +122,6 @@ def test_an_optional_third_argument_gets_the_first_accumulator_and_is_left_out_e
         ({"op": "sum", "accumulate": "float99"}, "^sum: unknown format 'float99'"),
         ({"op": "matmul", "unit": "hoper-fp8"}, "did you mean"),
         ({"op": "matmul", "unit": "ampere-f16"}, "float16"),
-        ({"op": "matmul", "unit": "blackwell-mxfp8"}, "without block scales"),
         ({"op": "add", "unit": "hopper-fp8"}, "None unless op"),
         ({"op": "dot", "order": "backwards"}, "backwards"),
     ],

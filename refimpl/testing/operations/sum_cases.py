@@ -3,6 +3,9 @@
 Two terms at every distance of exponents, terms that cancel and leave what alignment kept, full significands that carry,
 results half way between two values, NaN, infinities and zeros, random terms; at the start of a group of terms, across
 two and at the end.  Products of matrices in other shapes.
+
+Units with block scales: all that under scales of 1 and random ones, k filled up with zeros to whole groups; blocks at
+every distance of their scales; every scale there is.
 """
 
 from __future__ import annotations
@@ -27,8 +30,90 @@ SHAPES = (  # of products: rows, terms, columns
 )
 
 
-def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any]]:
-    """Yield name, statement, operands and first accumulators of groups; those of one name follow one another."""
+Group = tuple[str, str, np.ndarray, np.ndarray, Any]
+
+
+def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any, Any]]:
+    """Yield name, statement, operands, first accumulators, scales of groups; those of one name follow one another."""
+    if not expected.scaled:
+        yield from ((*group, None) for group in _groups(expected, takes_initial))
+        return
+    rng = np.random.default_rng(1)
+    block, of_scales = expected.unit.block, _scales(expected)  # type: ignore[union-attr]
+    usual = of_scales[(of_scales > 0) & (np.abs(np.log2(np.where(of_scales > 0, of_scales, 1))) <= 12)]
+    for name, statement, a, b, c in _groups(expected, takes_initial):
+        zeros = -a.shape[1] % expected.unit.terms  # type: ignore[union-attr]
+        a, b = np.pad(a, ((0, 0), (0, zeros))), np.pad(b, ((0, zeros), (0, 0)))
+        left, right = (rng.choice(usual, (n, a.shape[1] // block)) for n in (len(a), b.shape[1]))
+        if name not in [shape[0] for shape in SHAPES]:  # under scales of 1, too
+            a, left = np.concatenate([a, a]), np.concatenate([np.ones_like(left), left])
+            right[::2] = 1.0
+            c = None if c is None else np.concatenate([c, c])
+        yield name, statement, a, b, c, (left, np.ascontiguousarray(right.T))
+    yield from _of_scales(expected, of_scales)
+
+
+def _scales(expected: Sums) -> np.ndarray:
+    """Return all scales there are, ascending, NaN last; the sign of one does not count."""
+    fmt: Any = format_of(expected.how["scale_format"])
+    found = np.asarray(ops.decode(np.arange(1 << fmt.bits), fmt), np.float64)
+    return np.unique(found[~(found < 0) & ~(np.signbit(found) & ~np.isnan(found))])
+
+
+def _of_scales(expected: Sums, every: np.ndarray) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, Any, Any]]:
+    """Yield blocks at every distance of their scales, and every scale there is, in either operand."""
+    rng = np.random.default_rng(2)
+    fmt, k, block = expected.fmt, expected.terms, expected.unit.block  # type: ignore[union-attr]
+    count = k // block
+    full = min(fmt.max, 2 - 2.0**-fmt.mantissa_bits)
+    powers = every[(every > 0) & (np.frexp(every)[0] == 0.5)]
+    powers = powers[np.abs(np.log2(powers)) <= 40]
+    rows, scales = [], []
+    for gap in range(len(powers)):
+        for n, (first, second, third) in enumerate(((1, 1, 0), (full, full, -full), (1, -full, -1), (-full, 1, 0))):
+            i = (gap + n) % (count - 2)
+            j, other = (i + 1, i + 2) if n % 2 else (count - 1, i + 1)
+            row, scale = np.zeros((count, block)), np.full(count, powers[0] if gap % 2 else 1.0)
+            row[i, gap % block], row[j], row[other, -1] = first, second, third  # one term, then a block of them
+            scale[[i, j, other]] = powers[-1], powers[-1 - gap], powers[-1]
+            rows.append(row.reshape(-1))
+            scales.append(scale)
+    b = np.stack([np.ones(k), full * np.ones(k), *rng.choice([-1.0, 0.0, 0.5, 1.0, full], (3, k))], axis=1)
+    b = np.asarray(ops.quantize(b, fmt), np.float64)
+    right = np.ones((count, b.shape[1]))
+    right[1::2, 3], right[:, 4] = powers[len(powers) // 2], rng.choice(powers, count)
+    low = every[every > 0][:4]
+
+    def far(n):
+        """Return small scales, and in every fourth block from the n-th on, or anywhere, the largest."""
+        large = np.arange(count) % 4 == n if n < 4 else rng.integers(0, 2, count) == 1
+        return np.where(large, rng.choice(powers[-2:], count), rng.choice(low, count))
+
+    for n in range(2 * ROWS):  # blocks of zeros align the others, too
+        row = rng.choice([-1.0, 0.0, 0.5, 1.0, full], (count, block))
+        row[n % 4 :: 4] = 0.0
+        rows.append(row.reshape(-1))
+        scales.append(far(n % 8))
+    right = np.concatenate([right, np.stack([far(n) for n in range(8)], axis=1)], axis=1)
+    b = np.concatenate([b, b[:, [0, 1, 0, 2, 0, 1, 2, 3]]], axis=1)
+    a, left = np.asarray(ops.quantize(np.array(rows), fmt), np.float64), np.array(scales)
+    statement = "blocks meet at every distance of their scales without more lost than is"
+    yield "scale_gaps", statement, a, b, None, (left, right)
+    yield "scale_gaps", statement, b.T.copy(), a.T.copy(), None, (right.T.copy(), left.T.copy())
+    a = np.asarray(ops.quantize(rng.uniform(1, 2, (len(every), k)), fmt), np.float64)
+    left = np.ones((len(every), count))
+    left[np.arange(len(every)), np.arange(len(every)) % count] = every
+    below = every[every * powers[0] >= 2.0**-150][0]  # a float32's smallest value, if there is one so small
+    a = np.concatenate([a, -np.eye(2, k, k - 2)])
+    left = np.concatenate([left, np.full((1, count), low[0]), np.full((1, count), below)])
+    right = np.stack([np.ones(count), np.full(count, powers[0]), np.full(count, powers[-1])], axis=1)
+    statement = "every scale is the number that its format says, NaN makes the sum NaN"
+    yield "every_scale", statement, a, b[:, :3], None, (left, right)
+    yield "every_scale", statement, b[:, :3].T.copy(), a.T.copy(), None, (right.T.copy(), left.T.copy())
+
+
+def _groups(expected: Sums, takes_initial: bool) -> Iterator[Group]:
+    """Yield name, statement, operands and first accumulators."""
     fmt, k = expected.fmt, expected.terms
     rng = np.random.default_rng(0)
     ones = np.ones((k, 1))
@@ -82,8 +167,16 @@ def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, n
         yield name, statement, values(np.array(rows)), b, None
     long = rng.standard_normal((4, expected.many)) * 2.0 ** rng.integers(-3, 3, (4, expected.many))
     b = np.ones((expected.many, 1)) if expected.kind == "sum" else rng.standard_normal((expected.many, 3))
-    yield "long", "sums of many terms, of no whole number of groups", values(long), values(b), None
+    yield (
+        "long",
+        "sums of many terms" + ", of no whole number of groups" * (not expected.scaled),
+        values(long),
+        values(b),
+        None,
+    )
     many = sorted({*LENGTHS, expected.terms - 1, expected.terms, expected.terms + 1})
+    if expected.scaled:
+        many = [n * expected.terms // 3 for n in range(1, 7)]
     for n in many:
         shape = (2, n), (n, 1 if expected.kind == "sum" else 2)
         a, b = (values(rng.uniform(1, 2, s) * rng.choice([1.0, -1.0], s)) for s in shape)
@@ -91,6 +184,9 @@ def groups_of(expected: Sums, takes_initial: bool) -> Iterator[tuple[str, str, n
         yield "lengths", "sums of any number of terms have all of them", a, b, None
     if expected.kind == "matmul":
         for name, statement, (height, terms, width) in SHAPES:
+            if expected.scaled:  # whole groups
+                one = expected.terms // 3
+                height, terms, width = (one if n == terms else n for n in (height, terms, width))
             shapes = (height, terms), (terms, width)
             yield name, statement, *(values(rng.standard_normal(shape)) for shape in shapes), None
     a, b = _specials(fmt, k, columns)

@@ -33,7 +33,7 @@ CONSTANT = (  # defects in some region alone
 
 
 class Seen(NamedTuple):
-    """A group of cases: operands, first accumulators or None, what was got, and what is right."""
+    """A group of cases: operands, first accumulators or None, what was got and is right, and scales or None."""
 
     name: str
     a: np.ndarray
@@ -41,6 +41,7 @@ class Seen(NamedTuple):
     c: Any
     got: np.ndarray
     right: np.ndarray
+    scales: Any = None
 
 
 def diagnose(expected: Sums, function, seen: list[Seen]) -> tuple[tuple[str, ...], str]:
@@ -91,18 +92,21 @@ def _few(expected: Sums, s: Seen) -> Seen:
         return s
     bad = (~same_sums(expected, s.right, s.got)).any(axis=1)
     rows = np.concatenate([evenly(np.flatnonzero(which), n) for which, n in ((bad, FEW), (~bad, 1))])
-    return Seen(s.name, s.a[rows], s.b, None if s.c is None else s.c[rows], s.got[rows], s.right[rows])
+    scales = s.scales and (s.scales[0][rows], s.scales[1])
+    return Seen(s.name, s.a[rows], s.b, None if s.c is None else s.c[rows], s.got[rows], s.right[rows], scales)
 
 
 def _hits(expected: Sums, way: Way, s: Seen) -> np.ndarray:
     """Return which results a way predicts, none where it cannot be asked."""
     with contextlib.suppress(ValueError, TypeError, OverflowError), np.errstate(all="ignore"):
-        return same_sums(expected, way.results(expected, s.a, s.b, s.c), s.got).reshape(-1)
+        return same_sums(expected, way.results(expected.by(s.scales), s.a, s.b, s.c), s.got).reshape(-1)
     return np.zeros(s.got.size, bool)
 
 
 def _told(expected: Sums, function, seen: list[Seen]) -> str:
-    """Return what `identify_sum` makes of a function, nothing where that is what it should be."""
+    """Return what `identify_sum` makes of a function, nothing where that is what it should be, or needs scales."""
+    if expected.scaled:
+        return ""
     with contextlib.suppress(ValueError, TypeError, Finding):
         asked: dict[str, Any] = {"kind": expected.kind, "terms": expected.terms, "fmt": expected.fmt}
         asked["dtype"] = dtype_of(*(array for s in seen for array in (s.a, s.b)))  # as in the cases

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
+from refimpl.formats import format as format_of
 from refimpl.formats.units import MatrixUnit
 from refimpl.spec import units as spec
 from refimpl.spec.float_codes import Value, from_float, to_float
@@ -28,12 +30,14 @@ def explain_sum(expected: Sums, a, b, first: float, right: float, got: float) ->
     right  1
     got    1.00006103515625
     """
-    unit = expected.unit
+    unit, scales = expected.unit, expected.how.get("scales") or ()
     shown = [i for i in range(len(a)) if a[i] != 0 and b[i] != 0]
     lines = []
-    if unit is not None and unit.sum == "aligned" and np.isfinite(a).all() and np.isfinite(b).all():
-        lines = _aligned_lines(expected.fmt, unit, a, b, first)
+    if unit is not None and unit.sum == "aligned" and all(np.isfinite(x).all() for x in (a, b, *scales)):
+        lines = _aligned_lines(expected, unit, a, b, first, scales)
     else:
+        for side, which in zip(scales, ("first", "second"), strict=False):
+            lines += [f"  scale of block {i} of the {which} operand: {side[i]}" for i in np.flatnonzero(np.isnan(side))]
         total = Fraction(0)
         for i in shown[:8]:
             x, y = float(a[i]), float(b[i])
@@ -58,8 +62,11 @@ def _partial_sums(expected: Sums, a, b) -> list[str]:
     return [f"  after term {i}: {shortest(x)}" for i, x in zip(shown, each, strict=True)]
 
 
-def _aligned_lines(fmt, unit: MatrixUnit, a, b, first: float) -> list[str]:
+def _aligned_lines(expected: Sums, unit: MatrixUnit, a, b, first: float, scales) -> list[str]:
     lines = []
+    fmt = expected.fmt
+    of_scales: Any = format_of(expected.how["scale_format"]) if scales else None
+    factors = [[from_float(float(v)) for v in side] for side in scales]
     total: Value = from_float(first)
     x, y = ([spec._operand(from_float(float(v)), fmt, unit) for v in side] for side in (a, b))
     register = None
@@ -71,6 +78,9 @@ def _aligned_lines(fmt, unit: MatrixUnit, a, b, first: float) -> list[str]:
             continue
         sides = [spec.terms_of(side, fmt) for side in parts]
         terms = [(s * t, e + f) for (s, e), (t, f) in zip(*sides, strict=True)]
+        blocks = [side[start // unit.block : (start + unit.terms) // unit.block] for side in factors]
+        if blocks:
+            terms = spec._scaled(terms, unit, [spec.terms_of(side, of_scales) for side in blocks])
         accumulator = spec.terms_of([total], unit.into) if total.kind == "finite" else []
         together = terms + (accumulator if unit.joined is None else [])
         if unit.align == "products":
@@ -87,10 +97,16 @@ def _aligned_lines(fmt, unit: MatrixUnit, a, b, first: float) -> list[str]:
                 continue
             exact = s * Fraction(2) ** e
             kept = Fraction(spec.cut(s * Fraction(2) ** (bits + e - top), unit.cut)) * Fraction(2) ** (top - bits)
-            what = f"term {start + i}" if i < len(terms) else "accumulator"
-            said = _short(exact)
+            what, said = "accumulator", _short(exact)
             if i < len(terms):
-                said = f"{_short(_signed(parts[0][i]))} * {_short(_signed(parts[1][i]))} = {said}"
+                at = i * unit.inner
+                what = f"term {start + at}" if unit.inner == 1 else f"terms {start + at}-{start + at + unit.inner - 1}"
+                by = [_short(side[at // unit.block].magnitude) for side in blocks]
+                if unit.inner == 1:
+                    by = [_short(_signed(side[at])) for side in parts] + by
+                else:
+                    by = [f"sum {_short(_sum(*(side[at : at + unit.inner] for side in parts)))}", *by]
+                said = f"{' * '.join(by)} = {said}"
             if len(lines) > MOST_LINES and i < len(terms):
                 hidden += 1
                 continue
@@ -98,7 +114,7 @@ def _aligned_lines(fmt, unit: MatrixUnit, a, b, first: float) -> list[str]:
             lines.append(f"  {what:<7} {said:<35} shifted by {top - e}{lost}")
         lines += [f"  ... and {hidden} terms more"] * bool(hidden)
         before = total
-        total = spec.group(*parts, total, unit, (fmt, fmt))
+        total = spec.group(*parts, total, unit, (fmt, fmt), blocks, of_scales)
         extra = f", joined with the accumulator {_short(_signed(before))}" if unit.joined is not None else ""
         exact_sum = sum(
             Fraction(spec.cut(s * Fraction(2) ** (bits + e - top), unit.cut)) * Fraction(2) ** (top - bits)
@@ -108,6 +124,10 @@ def _aligned_lines(fmt, unit: MatrixUnit, a, b, first: float) -> list[str]:
     if register is not None:
         lines.append(f"  sums are added to a float32 register every {unit.promote} products")
     return lines
+
+
+def _sum(a, b) -> Fraction:
+    return sum((_signed(x) * _signed(y) for x, y in zip(a, b, strict=True)), Fraction(0))
 
 
 def _signed(value: Value) -> Fraction:

@@ -28,7 +28,8 @@ Operands = tuple[np.ndarray, np.ndarray, Any]
 class Way(NamedTuple):
     """A way to add: `how` are arguments of `refimpl.matmul`, ``then`` a last rounding; None: as is expected.
 
-    `before` changes operands and first accumulators, `after` results; `work` computes all of it.
+    `before` changes operands and first accumulators, `scales` those of blocks, `after` results; `work` computes all.
+    An order takes operands times their scales.
     """
 
     words: str
@@ -36,6 +37,7 @@ class Way(NamedTuple):
     before: Callable[..., Operands] | None = None
     after: Callable | None = None
     work: Callable | None = None
+    scales: Callable | None = None
 
     def results(self, expected: Sums, a, b, c) -> np.ndarray:
         """Return the product in this way, float64."""
@@ -45,7 +47,13 @@ class Way(NamedTuple):
         if self.before is not None:
             a, b, c = self.before(a, b, c)
         how = dict(expected.how if self.how is None else self.how)
-        into = how.pop("then", None)
+        into, factors = how.pop("then", None), expected.how.get("scales")
+        if factors is not None and self.scales is not None:
+            factors = self.scales(*factors)
+        if factors is not None and "unit" in how:
+            how = {"scale_format": expected.how["scale_format"]} | how | {"scales": factors}
+        elif factors is not None:
+            a, b, expected = *_multiplied(a, b, factors), replace(expected, fmt=format_of("float32"))
         if c is not None and "unit" not in how:
             if np.any(c):
                 raise ValueError("an order has no first accumulator")
@@ -74,7 +82,7 @@ def ways_of(expected: Sums) -> Iterator[Way]:
         other = {"float32": "float16"}.get(accumulate or "float32", "float32")
         yield Way(f"accumulates in {other}", {"unit": unit, "accumulate": other})
     for name, known in UNITS.items():
-        if fmt.name in known.operands and not known.scales and known != unit:
+        if fmt.name in known.operands and bool(known.scales) == expected.scaled and known != unit:
             yield Way(f"is the unit {name}", {"unit": known})
             if known.float16:
                 yield Way(f"is the unit {name} into float16", {"unit": known, "accumulate": "float16"})
@@ -86,7 +94,9 @@ def ways_of(expected: Sums) -> Iterator[Way]:
                 how = {**order, "accumulate": name, "rounding": rounding, "then": None if name == into.name else into}
                 words = f"order={order['order']}" + (f" of {order['chunk']}" if "chunk" in order else "")
                 words += f" in {name}" + ("" if rounding == "ties_to_even" else f", rounded {rounding}")
-                yield Way(f"adds with {words}", how)
+                yield Way("multiplies operands by their scales, and " * expected.scaled + f"adds with {words}", how)
+    if expected.scaled:
+        yield from _of_scales(expected)
     yield from _of_terms(expected)
     yield from _of_operands(expected)
     yield from _of_accumulators(expected)
@@ -95,6 +105,51 @@ def ways_of(expected: Sums) -> Iterator[Way]:
     yield from _of_skips(expected)
     yield from _of_compensation(expected, into)
     yield from _in_parts(expected)
+
+
+def _multiplied(a, b, factors) -> tuple[np.ndarray, np.ndarray]:
+    """Return operands times the scales of their blocks, float32's values in float64."""
+    with np.errstate(all="ignore"):
+        x, y = (np.repeat(s, v.shape[i] // s.shape[i], i) for s, v, i in zip(factors, (a, b), (1, 0), strict=True))
+        return (a * x).astype(np.float32).astype(np.float64), (b * y).astype(np.float32).astype(np.float64)
+
+
+def _of_scales(expected: Sums) -> Iterator[Way]:
+    """Yield scales left out, of another block, row or sign of the exponent, cut to powers of two."""
+
+    def one(x):
+        return np.ones_like(x)
+
+    def power(x):
+        return np.where((x > 0) & np.isfinite(x), 2.0 ** np.floor(np.log2(np.where(x > 0, x, 1))), x)
+
+    fmt = format_of(expected.how["scale_format"])
+    assert isinstance(fmt, FloatFormat)
+
+    def inverse(x):
+        return np.asarray(ops.quantize(1 / np.where(x == 0, 1, x), fmt, overflow="saturate"), np.float64)
+
+    changes: dict[str, Callable] = {
+        "leaves out the scales of {}": lambda x, axis: one(x),
+        "divides by the scales of {}": lambda x, axis: inverse(x),
+        "cuts the scales of {} to powers of two": lambda x, axis: power(x),
+        "takes NaN in the scales of {} for 1": lambda x, axis: np.where(np.isnan(x), 1.0, x),
+        "has the scale of the next block of {}": lambda x, axis: np.roll(x, -1, axis),
+        "has the scale of the block before of {}": lambda x, axis: np.roll(x, 1, axis),
+        "has the scale of the first block of {} for all": lambda x, axis: np.repeat(
+            np.take(x, [0], axis), x.shape[axis], axis
+        ),
+        "has scales of {} for two blocks each": lambda x, axis: np.take(x, np.arange(x.shape[axis]) // 2 * 2, axis),
+        "has the scales of the first row or column of {} for all": lambda x, axis: np.broadcast_to(
+            np.take(x, [0], 1 - axis), x.shape
+        ),
+        "takes subnormal scales of {} for zero": lambda x, axis: np.where(x < float(fmt.smallest_normal), 0.0, x),
+        "takes scales of zero of {} for 1": lambda x, axis: np.where(x == 0, 1.0, x),
+    }
+    for words, work in changes.items():
+        yield Way(words.format("both operands"), scales=lambda x, y, w=work: (w(x, 1), w(y, 0)))
+        yield Way(words.format("the first operand"), scales=lambda x, y, w=work: (w(x, 1), y))
+        yield Way(words.format("the second operand"), scales=lambda x, y, w=work: (x, w(y, 0)))
 
 
 def _faults(unit: MatrixUnit) -> Iterator[tuple[str, MatrixUnit]]:
@@ -130,6 +185,9 @@ def _faults(unit: MatrixUnit) -> Iterator[tuple[str, MatrixUnit]]:
         for name in ("float32", "float16", "bfloat16"):
             yield from changed(f"its accumulator is {name}", into=format_of(name))
         yield from changed("its accumulator has 13 bits (FP22)", into=FP22)
+    for inner in (1, 8, 16, 32, 64) if unit.scales else ():
+        words = "each product" if inner == 1 else f"exact sums of {inner} products"
+        yield from changed(f"scales {words}, not sums of {unit.inner}", inner=inner)
     for terms in (1, 2, 4, 8, 16, 32, 64, 128):
         yield from changed(f"takes {terms} terms at a time, not {unit.terms}", terms=terms, promote=None)
     yield from changed("subnormals count as 0" if not unit.flush else "subnormals are numbers", flush=not unit.flush)
@@ -188,7 +246,7 @@ def _of_terms(expected: Sums) -> Iterator[Way]:
         yield from without(f"the last {n} terms", lambda m, n=n: np.arange(m) >= m - n)
     power = "all but the first terms, as many as the largest power of two in their number"
     yield from without(power, lambda m: np.arange(m) >= 1 << max(m.bit_length() - 1, 0))
-    for i in place[1:-1]:
+    for i in place[1 : expected.unit.terms if expected.unit and expected.scaled else -1]:
         yield from without(f"term {i} (counted from 0)", lambda m, i=i: np.arange(m) == i)
     for words, where in (("first", lambda n: np.arange(n) == 0), ("last", lambda n: np.arange(n) == n - 1)):
         yield scaled(f"adds the {words} term twice", lambda n, where=where: np.where(where(n), 2.0, 1.0))

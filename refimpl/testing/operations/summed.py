@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from refimpl import ops
+from refimpl import _arguments, ops
+from refimpl.formats import BlockFormat, FloatFormat
+from refimpl.formats import format as format_of
 from refimpl.formats.units import MatrixUnit
 from refimpl.formats.units import unit as named
 from refimpl.testing.expected.behaviour import alike
@@ -15,7 +17,10 @@ from refimpl.testing.expected.behaviour import alike
 
 @dataclass(frozen=True)
 class Sums:
-    """What a sum is expected to do: ``sum``, ``dot`` or ``matmul`` in a format, with arguments of `refimpl.matmul`."""
+    """What a sum is expected to do: ``sum``, ``dot`` or ``matmul`` in a format, with arguments of `refimpl.matmul`.
+
+    `how` has scales where they are those of a case.
+    """
 
     kind: str
     fmt: Any
@@ -26,6 +31,33 @@ class Sums:
         """The matrix unit, if it is one."""
         return named(self.how["unit"]) if self.how.get("unit") is not None else None
 
+    @classmethod
+    def of(cls, kind: str, fmt, how: dict[str, Any]) -> Sums:
+        """Return what the arguments of `refimpl.testing.conform` ask for; of a unit's block format, its elements."""
+        given = {name: value for name, value in how.items() if value is not None}
+        found: Any = format_of(fmt)
+        unit = cls(kind, found, given).unit
+        if unit is not None and unit.scales:
+            _arguments.choice("conform", "op of a unit with block scales", kind, ("dot", "matmul"))
+            given["scale_format"] = unit.scales[0]
+            if isinstance(found, BlockFormat):
+                if found.block_size != unit.block:
+                    allowed = f"one with blocks of {unit.block}, those of {how['unit']!r}"
+                    raise _arguments.wrong_value("conform", "format", str(found), allowed)
+                given["scale_format"], found = found.scale.name, found.element
+        if not isinstance(found, FloatFormat) or not found.fits_float64:
+            raise _arguments.wrong_kind("conform", "format of a sum", str(found), "a float format within float64")
+        return cls(kind, found, given)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether it is a unit with block scales."""
+        return self.unit is not None and bool(self.unit.scales)
+
+    def by(self, scales) -> Sums:
+        """Return what is expected under scales, (m, blocks) and (blocks, n); itself for None."""
+        return self if scales is None else replace(self, how=self.how | {"scales": scales})
+
     @property
     def terms(self) -> int:
         """How many terms the cases have: no whole number of groups, two of them and a part of a third at least."""
@@ -34,12 +66,16 @@ class Sums:
             return max(35, 2 * self.how.get("chunk", 0) + 3)
         if unit.promote:
             return unit.promote + unit.terms
+        if unit.scales:
+            return 3 * unit.terms
         return 2 * unit.terms + max(2, unit.terms // 2)
 
     @property
     def many(self) -> int:
         """How many terms a few long sums have, which loops over large tiles would cut."""
         unit = self.unit
+        if unit is not None and unit.scales:
+            return 5 * unit.terms
         return max(131, self.terms + 3) if unit is None else 2 * (unit.promote or 2 * unit.terms) + unit.terms + 3
 
     def results(self, a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None, **other) -> np.ndarray:
@@ -54,6 +90,7 @@ class Sums:
         how = ", ".join(
             f"{name}={value if isinstance(value, str | int) else type(value).__name__}"
             for name, value in self.how.items()
+            if name != "scales"
         )
         return f"{self.kind} {self.fmt.name}" + (f", {how}" if how else "")
 

@@ -12,8 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from refimpl import _arguments
-from refimpl.formats import FloatFormat
-from refimpl.formats import format as format_of
 from refimpl.testing.checks.arrays import keeps
 from refimpl.testing.checks.report import CheckResult, Failure, Report
 from refimpl.testing.implementations.findings import Finding, call
@@ -32,26 +30,25 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
     _arguments.function("conform", "implementation", implementation, "a function of arrays, or a Program")
     if isinstance(implementation, Program) and implementation.operation != kind:
         raise _arguments.wrong_value("conform", "op", kind, f"{implementation.operation!r}, what the program does")
-    found = format_of(fmt)
-    if not isinstance(found, FloatFormat) or not found.fits_float64:
-        raise _arguments.wrong_kind("conform", "format of a sum", str(found), "a float format within float64")
-    expected = Sums(kind, found, {name: value for name, value in how.items() if value is not None})
-    if expected.unit is not None and expected.unit.scales:
-        raise _arguments.wrong_value("conform", "unit", how["unit"], "one without block scales")
+    expected = Sums.of(kind, fmt, how)
+    if expected.scaled and isinstance(implementation, Program):
+        raise _arguments.wrong_kind("conform", "implementation", implementation, "a function of operands and scales")
+    k, few = (expected.terms, expected.terms // expected.unit.block) if expected.unit and expected.scaled else (2, 0)
     try:
-        expected.results(np.zeros((1, 2)), np.zeros((2, 1)))  # what cannot be asked is refused here
+        asked = expected.by((np.ones((1, few)), np.ones((few, 1))) if few else None)
+        asked.results(np.zeros((1, k)), np.zeros((k, 1)))  # what cannot be asked is refused here
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("matmul:", f"{kind}:", 1)) from None
-    third = _third_argument(implementation) if expected.unit is not None and kind != "sum" else ""
+    third = _first_accumulator(implementation, expected)
     results: list[CheckResult] = []
     seen, hints = [], []
-    for name, statement, a, b, c in groups_of(expected, bool(third)):
+    for name, statement, a, b, c, scales in groups_of(expected, bool(third)):
         before = results.pop() if results and results[-1].name == name else CheckResult(name, "case group", statement)
         if third == "required" and c is None:
             c = np.zeros((len(a), b.shape[1]))
-        right = expected.results(a, b, c)
+        right = expected.by(scales).results(a, b, c)
         try:
-            got = _asked(implementation, kind, found, a, b, c, time_limit)
+            got = _asked(implementation, kind, expected.fmt, a, b, c, scales or (), time_limit)
         except Finding as finding:
             hints.append(f"{kind} {finding.text}")
             failure = Failure(kind, None, None, f"{kind} {finding.text}")
@@ -59,13 +56,15 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
             if finding.hangs:
                 break
             continue
-        seen.append(Seen(name, a, b, c, got, right))
+        seen.append(Seen(name, a, b, c, got, right, scales))
         bad = ~same_sums(expected, right, got)
         said = None
         if bad.any():
             i, j = _smallest(a, b, c, bad)
             first = 0.0 if c is None else float(c[i, j])
-            said = Failure(kind, found.name, None, explain_sum(expected, a[i], b[:, j], first, right[i, j], got[i, j]))
+            one = expected.by(scales and (scales[0][i], scales[1][:, j]))
+            text = explain_sum(one, a[i], b[:, j], first, right[i, j], got[i, j])
+            said = Failure(kind, expected.fmt.name, None, text)
         results.append(_and(before, right.size, int(bad.sum()), said))
     failed = [result.name for result in results if result.failed]
     diagnoses, hint = diagnose(expected, implementation, seen) if failed and not hints else ((), "")
@@ -81,8 +80,8 @@ def conform_sum(implementation: Callable, kind: str, fmt, *, time_limit: float =
 
 def names_of_checks(implementation, kind: str, fmt, how: dict) -> list[str]:
     """Return the names of the results of `conform_sum`; a str, the name of a fixture, takes no first accumulator."""
-    expected = Sums(kind, format_of(fmt), {name: how[name] for name in ("unit", "chunk") if how.get(name) is not None})
-    third = callable(implementation) and expected.unit is not None and kind != "sum" and _third_argument(implementation)
+    expected = Sums.of(kind, fmt, {name: how.get(name) for name in ("unit", "chunk")})
+    third = callable(implementation) and _first_accumulator(implementation, expected)
     names = dict.fromkeys(name for name, *_ in groups_of(expected, bool(third)))
     return [*names, *["kept"] * (kind == "matmul" and not isinstance(implementation, Program))]
 
@@ -96,7 +95,7 @@ def _kept(function: Callable, seen: list[Seen], with_initial: bool, time_limit: 
     """Return whether a product stays as it is when the next one is asked for."""
     name, statement = "kept", "a product stays as it is when the next one is asked for"
     s = next((s for s in seen if s.name == "square"), seen[0])
-    columns = [x.astype(np.float32) for x in (s.a, s.b, *([s.c] if with_initial else []))]
+    columns = [x.astype(np.float32) for x in (s.a, s.b, *(s.scales or ()), *([s.c] if with_initial else []))]
     try:
         keeps(function, columns, time_limit)
     except Finding as found:
@@ -104,12 +103,17 @@ def _kept(function: Callable, seen: list[Seen], with_initial: bool, time_limit: 
     return CheckResult(name, "use", statement, 1)
 
 
-def _third_argument(function: Callable) -> str:
-    """Return whether a third argument by position, the first accumulator, is ``required``, ``optional`` or none.
+def _first_accumulator(function: Callable, expected: Sums) -> str:
+    """Return whether a function takes the first accumulator: it stands after operands and scales."""
+    return _argument(function, 4 if expected.scaled else 2) if expected.unit and expected.kind != "sum" else ""
+
+
+def _argument(function: Callable, place: int) -> str:
+    """Return whether an argument at a place from 0, the first accumulator, is ``required``, ``optional`` or none.
 
     One that may be left out is None or 0 then, and is not named ``out``.
 
-    >>> _third_argument(lambda a, b, c: a), _third_argument(lambda a, b, c=None: a), _third_argument(lambda a, b: a)
+    >>> _argument(lambda a, b, c: a, 2), _argument(lambda a, b, c=None: a, 2), _argument(lambda a, b: a, 2)
     ('required', 'optional', '')
     """
     try:
@@ -117,19 +121,20 @@ def _third_argument(function: Callable) -> str:
     except (TypeError, ValueError):
         return ""
     by_position = [p for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
-    if len(by_position) < 3:
+    if len(by_position) <= place:
         return ""
-    third = by_position[2]
+    third = by_position[place]
     if third.default is third.empty:
         return "required"
     none = third.default is None or isinstance(third.default, int | float) and third.default == 0
     return "optional" if none and third.name != "out" else ""
 
 
-def _asked(function, kind: str, fmt, a, b, c, time_limit: float) -> np.ndarray:
-    """Return what the function gives for every row of a and column of b, float64 (m, n)."""
+def _asked(function, kind: str, fmt, a, b, c, scales, time_limit: float) -> np.ndarray:
+    """Return what the function gives for every row of a and column of b, and their scales, float64 (m, n)."""
     dtype = dtype_of(a, b)
     x, y = a.astype(dtype), b.astype(dtype)
+    factors = [side.astype(np.float32) for side in scales]
     shape = len(x), y.shape[1]
     if isinstance(function, Program):
         pairs = [(x[i], y[:, j]) for i, j in np.ndindex(shape)]
@@ -138,13 +143,15 @@ def _asked(function, kind: str, fmt, a, b, c, time_limit: float) -> np.ndarray:
 
     def everything(_):
         if kind == "matmul":
-            return np.asarray(function(x, y) if c is None else function(x, y, c.astype(dtype)), np.float64)
+            more = [*factors, *([] if c is None else [c.astype(dtype)])]
+            return np.asarray(function(x, y, *more), np.float64)
         found = np.empty(shape)
         for i, j in np.ndindex(shape):
             if kind == "sum":
                 found[i, j] = function(x[i])
             else:
-                found[i, j] = function(x[i], y[:, j]) if c is None else function(x[i], y[:, j], dtype(c[i, j]))
+                more = [factors[0][i], factors[1][:, j]] if factors else []
+                found[i, j] = function(x[i], y[:, j], *more, *([] if c is None else [dtype(c[i, j])]))
         return found
 
     longer = 1 if kind == "matmul" else len(x) * y.shape[1] / CALLS  # a call of which is one
