@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import json
 import os
 import struct
 import zlib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refimpl import data, plots
+from refimpl import data, nn, plots
 from refimpl.data.files import folders
 
 RNG = np.random.default_rng(0)
@@ -356,3 +357,25 @@ def test_a_class_of_one_image_cannot_be_trained_and_tested_on(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((5, 4, 4), np.uint8), y=[3, 4, 4, 3, 5])
     with pytest.raises(ValueError, match=r"a.npz: class 5 has one image, expected at least two"):
         data.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("words", ["certify", "choose --candidates e4m3 --tolerance 1 --seeds 2"])
+def test_few_images_are_trained_on_in_batches_that_are_smaller_at_a_rate_of_one_s_own(words, tmp_path, run):
+    images, labels = RNG.integers(0, 256, (20, 8, 8), np.uint8), np.arange(20) % 2
+    images[labels == 1] //= 3
+    path, (command, *more) = tmp_path / "few.npz", words.split()
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    given = [command, "mlp", path, *more, "--epochs", "1", "--quiet", "--out", tmp_path / "out"]
+    status, _, said = run(*given)
+    assert status == 2 and "batch_size is 32; allowed is an integer, 1 to 20" in said
+    assert run(*given, "--batch-size", "3", "--learning-rate", "0.4")[0] == 0
+    task = data.load(path)
+    fitted = [
+        nn.fit(nn.network("mlp", (8, 8, 1), 2), task, epochs=1, batch_size=3, learning_rate=0.4, seed=seed)
+        for seed in range(1 + ("--seeds" in more))
+    ]
+    (record,) = (json.loads(file.read_text()) for file in (tmp_path / "out").glob("*.json"))
+    found = record["trained"]["float32"] if "trained" in record else record
+    assert found["test_error"] == pytest.approx(np.mean([f.test_error for f in fitted]))
+    losses = [min(f.history[-1]["loss"], np.log(2)) for f in fitted]
+    assert "loss" not in found or found["loss"] == pytest.approx(np.mean(losses))

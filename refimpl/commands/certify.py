@@ -8,9 +8,9 @@ from refimpl.commands.options import (
     add_json,
     add_network,
     add_results,
+    add_steps,
     declare,
     place,
-    positive,
     say_read,
     short,
     writable,
@@ -44,7 +44,7 @@ def add(commands) -> None:
         default="probabilities",
         help="what error and tolerance are of (default probabilities, as in the paper)",
     )
-    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    add_steps(command)
     command.add_argument(
         "--checkpoint", metavar="FILE", type=place, help="write the trained network there, or take it from there"
     )
@@ -66,7 +66,14 @@ def run(options) -> int:
     new = options.checkpoint and not Path(options.checkpoint).exists()
     writable(directory / "certificate.png", directory / "certificate.json", options.checkpoint if new else None)
     trained = nn.fit(
-        model, task, epochs=options.epochs, seed=options.seed, checkpoint=options.checkpoint, progress=not options.quiet
+        model,
+        task,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        progress=not options.quiet,
     )
     found = certify(
         model, task.test_images, precision, outputs=options.outputs, seed=options.seed, progress=not options.quiet

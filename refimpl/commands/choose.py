@@ -12,6 +12,7 @@ from refimpl.commands.options import (
     add_json,
     add_network,
     add_results,
+    add_steps,
     declare,
     positive,
     say_read,
@@ -62,7 +63,7 @@ def add(commands) -> None:
     command.add_argument(
         "--tolerance", type=float, default=0.01, metavar="X", help="the most the metric may be (default 0.01)"
     )
-    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    add_steps(command, ", and 0.003 by Adam of a transformer")
     command.add_argument(
         "--seeds",
         type=positive,
@@ -100,9 +101,11 @@ def _choose(options) -> int:
         words = getattr(task, "words", None)
         return nn.network(options.model, task.train_images.shape[1:], task.classes, words=words)
 
-    training: dict[str, Any] = {"progress": not options.quiet}
+    training: dict[str, Any] = {"progress": not options.quiet, "batch_size": options.batch_size}
     if options.model == "transformer":
         training |= {"optimizer": nn.Adam(), "learning_rate": 0.003}
+    if options.learning_rate is not None:
+        training["learning_rate"] = options.learning_rate
     directory = Path(options.out or f"choose-{options.model.replace(':', '-')}-{short(task.name)}")
     writable(directory / "choose.png", directory / "choose.json")
     evidence = numerics.measure(make(), task, candidates, seed=options.seed, **training)

@@ -122,6 +122,14 @@ def add_network(command) -> None:
     command.add_argument("data", metavar="DATA", help="name of a data set, such as digits, or path of your own")
 
 
+def add_steps(command, of_transformer: str = "") -> None:
+    """Declare how long and by which steps a network is trained; a rate is None where the default depends on it."""
+    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
+    command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
+    said, default = f"at the start; default 0.05{of_transformer}", None if of_transformer else 0.05
+    command.add_argument("--learning-rate", type=float, default=default, metavar="X", help=said)
+
+
 def add_training(command) -> None:
     """Declare how every cell of a sweep or a study is trained; `settings` reads it."""
     command.add_argument(
@@ -130,9 +138,7 @@ def add_training(command) -> None:
         help="network, such as mlp, resnet18 or one of your own as package.module:function (default cnn; for one data "
         "set of rows of tokens transformer)",
     )
-    command.add_argument("--epochs", type=positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default 32")
-    command.add_argument("--learning-rate", type=float, default=0.05, metavar="X", help="at the start; default 0.05")
+    add_steps(command)
     command.add_argument("--loss-scale", type=float, default=1000.0, metavar="X", help="default 1000")
 
 
