@@ -475,11 +475,12 @@ class Precision:
         return self.low is not None or bool(self.roles) or bool(self.layers)
 
     @property
-    def scales_tensors(self) -> bool:
-        """Whether some tensor may be rounded with a scale of its own."""
+    def always_stochastic(self) -> bool:
+        """Whether all that is rounded is rounded stochastically, and without scales."""
+        default = Rounding(format="float32", rounding=self.rounding)
         given = [self.low, self.high, *(each for m in (self.roles, *self.layers.values()) for each in m.values())]
-        roundings = (_rounding(each) for each in given if not isinstance(each, Accumulator))
-        return any(r is not None and r.scaling != "none" and r.per == "tensor" for r in roundings)
+        roundings = (_rounding(each, default) for each in given if not isinstance(each, Accumulator))
+        return all(r is None or (r.rounding, r.scaling) == ("stochastic", "none") for r in roundings)
 
     def rounding_of(self, role: str, layer: str = "") -> Rounding | None:
         """Return how a role is rounded in a layer, None where it stays in float32."""

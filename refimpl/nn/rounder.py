@@ -124,10 +124,10 @@ class Rounder:
 
     @cached_property
     def round_part(self) -> Address:
-        """The kernel that rounds parts of tensors; where nothing has a scale, one without that compiles sooner."""
-        from refimpl.nn.engine.rounding import ROUND_PART, ROUND_SCALED_PART
+        """The kernel that rounds parts of tensors; where all is rounded stochastically, one that compiles sooner."""
+        from refimpl.nn.engine.rounding import ROUND_PART, ROUND_STOCHASTIC_PART
 
-        return ROUND_SCALED_PART if self.precision.scales_tensors else ROUND_PART
+        return ROUND_STOCHASTIC_PART if self.precision.always_stochastic else ROUND_PART
 
     @contextmanager
     def drawing(self, streams: int) -> Iterator[Callable[[int], None]]:

@@ -232,7 +232,7 @@ def test_the_scale_of_a_tensor_and_what_it_makes_of_it_are_those_found_in_numpy_
         expected, found = plain(x, "activation"), np.empty_like(x)
         rounding.find_scale(x, site)
         with kernels.drawing(1):
-            rounding.round_scaled_part(x, found, 0, site, kernels.noise)
+            rounding.round_part(x, found, 0, site, kernels.noise)
         assert np.array_equal(found, expected, equal_nan=True), largest
     assert all(np.array_equal(kernels.magnitudes[k], past) for k, past in plain.magnitudes.items())
 

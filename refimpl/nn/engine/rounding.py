@@ -3,8 +3,8 @@
 *Notation*: `site` is an array of one record, `SITE`: how a rounding point rounds.  `noise` is what all
 roundings of a step share, an array of uint64: the seed, the first stream of this pass, whether to count,
 and then for each role, where anybody counts, the elements rounded, overflows and underflows so far.  Element i
-of a tensor takes word i of the stream.  `round` is the address of `round_part`; where tensors are scaled, of
-`round_scaled_part`, for which `find_scale` sees the whole of one before its first part is rounded.
+of a tensor takes word i of the stream.  `round` is the address of `round_part` or `round_stochastic_part`.
+Where tensors are scaled, `find_scale` sees the whole of one before its first part is rounded.
 """
 
 import math
@@ -131,55 +131,69 @@ def _count(before, out, site, noise):
 
 
 @compiled
-def _round(x, out, start, s, noise):
-    if s.how == STOCHASTIC:
-        stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64(start // 4)
-        quantize_stochastic(x.view(np.uint32), out.view(np.uint32), _target(s), noise[SEED], stream, counter)
-    elif s.how == TO_EVEN:
-        quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), _target(s))
-    elif x.ctypes.data != out.ctypes.data:
+def _stochastically(x, out, start, s, noise):
+    stream, counter = noise[FIRST_STREAM] + s.stream, np.uint64(start // 4)
+    quantize_stochastic(x.view(np.uint32), out.view(np.uint32), _target(s), noise[SEED], stream, counter)
+
+
+@compiled
+def _as_it_is(x, out):
+    if x.ctypes.data != out.ctypes.data:
         copy(out.ctypes.data, x.ctypes.data, x.size)
 
 
 @compiled
+def _round(x, out, start, s, noise):
+    if s.how == STOCHASTIC:
+        _stochastically(x, out, start, s, noise)
+    elif s.how == TO_EVEN:
+        quantize_ties_to_even(x.view(np.uint32), out.view(np.uint32), _target(s))
+    else:
+        _as_it_is(x, out)
+
+
+@compiled
 def round_part(x, out, start, site, noise):
-    """Round x into out, which may be x: parts of unscaled tensors beginning at element `start` (a multiple of 4)."""
-    before = _before(x, site, noise)
-    _round(x, out, start, site[0], noise)
+    """Round x into out, which may be x: parts of tensors beginning at element `start` (a multiple of 4).
+
+    Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
+    """
+    s, before = site[0], _before(x, site, noise)
+    if start == WHOLE:
+        start = 0
+        if s.scaling != UNSCALED:
+            find_scale(x, site)
+    if s.scaling == UNSCALED:
+        _round(x, out, start, s, noise)
+    else:
+        # in float32, which gives the bits of float64 rounded to it, where it holds the scale
+        narrow, factor = _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
+        scratch = np.empty(min(CHUNK, x.size), np.float32)
+        for at in range(0, x.size, CHUNK):
+            a, b = x[at : at + CHUNK], out[at : at + CHUNK]
+            c = scratch[: b.size]
+            for i in range(c.size):
+                c[i] = a[i] * factor if narrow else np.float32(np.float64(a[i]) * s.scale)
+            _round(c, b, start + at, s, noise)
+            for i in range(b.size):
+                b[i] = b[i] / factor if narrow else np.float32(np.float64(b[i]) / s.scale)
     _count(before, out, site, noise)
 
 
 @compiled
-def round_scaled_part(x, out, start, site, noise):
-    """Round as `round_part` does, and with a scale what has one.
-
-    Where start is WHOLE, x is all of a tensor, whose scale is found first if it has one.
-    """
-    s = site[0]
-    if s.scaling == UNSCALED:
-        round_part(x, out, max(start, 0), site, noise)
-        return
-    if start == WHOLE:
-        start = 0
-        find_scale(x, site)
-    before = _before(x, site, noise)
-    # in float32, which gives the bits of float64 rounded to it, where it holds the scale
-    narrow, factor = _SMALLEST <= s.scale <= _LARGEST, np.float32(s.scale)
-    scratch = np.empty(min(CHUNK, x.size), np.float32)
-    for at in range(0, x.size, CHUNK):
-        a, b = x[at : at + CHUNK], out[at : at + CHUNK]
-        c = scratch[: b.size]
-        for i in range(c.size):
-            c[i] = a[i] * factor if narrow else np.float32(np.float64(a[i]) * s.scale)
-        _round(c, b, start + at, s, noise)
-        for i in range(b.size):
-            b[i] = b[i] / factor if narrow else np.float32(np.float64(b[i]) / s.scale)
+def round_stochastic_part(x, out, start, site, noise):
+    """Round as `round_part` does what has no scale and is rounded stochastically or not at all: less to compile."""
+    s, before = site[0], _before(x, site, noise)
+    if s.how == STOCHASTIC:
+        _stochastically(x, out, start, s, noise)
+    else:
+        _as_it_is(x, out)
     _count(before, out, site, noise)
 
 
 _PART = _FLOATS, _FLOATS, types.int64, _SITE, _NOISE
 call_round_part, ROUND_PART = by_address(round_part, *_PART)
-_, ROUND_SCALED_PART = by_address(round_scaled_part, *_PART)
+_, ROUND_STOCHASTIC_PART = by_address(round_stochastic_part, *_PART)
 
 
 @compiled
