@@ -153,6 +153,12 @@ def step():
     cases |= {"cnn": (rf.nn.cnn, digits), "mlp": (rf.nn.mlp, digits)}
     ways = {name: policy(name) for name in ("float32", "hopper-fp8", "hopper-fp8-promoted", "blackwell-fp8")}
     ways["PEPPP"] = rf.nn.presets.peppp()
+    without = dict.fromkeys(ways, "float32")
+    for unit, fmt in (("blackwell-mxfp8", "mxfp8_e4m3"), ("blackwell-nvfp4", "nvfp4")):
+        roles = dict.fromkeys(("left operand", "right operand", "product gradient"), fmt)
+        how = {"roles": roles, "rounding": "ties_to_even", "loss_scale": 1.0}
+        ways |= {name: rf.Precision(**how, products=on) for name, on in ((fmt, None), (unit, unit))}
+        without |= {fmt: fmt, unit: fmt}
     found = []
     print(f"\n{'an epoch':14}{'sums':22}{'seconds':>9}{'of the same without':>21}{'of PEPPP':>10}")
     for network, (make, task) in cases.items():
@@ -166,7 +172,7 @@ def step():
         middle = {name: statistics.median(times) for name, times in seconds.items()}
         for name, time_of in middle.items():
             found.append({"network": network, "sums": name, "seconds": time_of})
-            ratios = f"{time_of / middle['float32']:21.1f}{time_of / middle['PEPPP']:10.1f}"
+            ratios = f"{time_of / middle[without[name]]:21.1f}{time_of / middle['PEPPP']:10.1f}"
             print(f"{network:14}{name:22}{time_of:9.3f}{ratios}", flush=True)
     return found
 

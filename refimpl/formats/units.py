@@ -63,7 +63,7 @@ class MatrixUnit:
     reach : int, optional
         With `joined`: an accumulator whose exponent is further below the larger one counts as 0.
     infinite_from : int, optional
-        Products of 2^this or more are infinite.
+        Products of 2^this or more are infinite, unless an infinity or NaN is among the terms, which then decides.
     minus_zero : bool
         Whether a negative sum too small for the accumulator gives -0.
     nan_ones : bool
