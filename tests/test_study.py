@@ -13,6 +13,7 @@ from refimpl.__main__ import main
 from refimpl.nn.layers import Flatten, Linear, Round, Sequential
 from refimpl.peppp import Estimate, Settings, TaskStudy, compare, estimate_frontier, meta_training
 from refimpl.peppp import frontier as fronts
+from refimpl.peppp.estimators import sequential
 from refimpl.peppp.estimators.design import d_optimal
 from refimpl.peppp.estimators.embedding import svd_embedding
 from refimpl.peppp.matrix.error_matrix import ErrorMatrix
@@ -204,3 +205,23 @@ def test_what_peppp_has_is_listed_and_there_without_another_import():
     listed = done.stdout.split()
     assert {"ErrorMatrix", "Study", "frontier", "leave_one_out", "memory", "run_sweep"} <= set(listed)
     assert all(hasattr(peppp, name) for name in listed) and "importlib" not in listed
+
+
+@pytest.mark.parametrize("measured", [[0, 8], [1, 6, 8], [0, 1, 6, 8], [0, 1, 2, 6, 8]])
+def test_after_measurements_of_ones_own_choice_what_tells_most_comes_next_and_from_the_fourth_on_what_is_most_useful(
+    measured,
+):
+    rng, columns = np.random.default_rng(1), np.arange(9)
+    rows = np.linspace(0.6, 0.1, 9) * rng.uniform(0.4, 1.6, (24, 1))
+    rows = rows + 0.08 * rng.standard_normal((24, 1)) * np.cos(columns) + 0.02 * rng.standard_normal((24, 9))
+    rows = np.clip(rows, 0, 1)
+    study = peppp.Study(rows, columns + 1.0)
+    for column in measured:
+        study.observe(study.names[column], rows[3, column])
+    open_, prior = ~np.isin(columns, measured), study.learned.prior.rows
+    before, given = prior.given([], []), (measured, rows[3, measured])
+    of_few, weights = before.given(*given), study.learned.weights
+    tells_most = sequential.variance_reduction(of_few, 1, weights=weights, allowed=open_)[0]
+    most_useful = sequential.most_useful(prior.given(*given), columns, columns, open_)
+    assert tells_most != most_useful
+    assert study.suggest().name == study.names[tells_most if len(measured) < 4 else most_useful]
