@@ -476,11 +476,15 @@ class Precision:
 
     @property
     def always_stochastic(self) -> bool:
-        """Whether all that is rounded is rounded stochastically, and without scales."""
+        """Whether it is certain that all that is rounded is rounded stochastically, and without scales.
+
+        A format alone that is given for a layer is rounded to even where nothing else is said of its role.
+        """
         default = Rounding(format="float32", rounding=self.rounding)
-        given = [self.low, self.high, *(each for m in (self.roles, *self.layers.values()) for each in m.values())]
-        roundings = (_rounding(each, default) for each in given if not isinstance(each, Accumulator))
-        return all(r is None or (r.rounding, r.scaling) == ("stochastic", "none") for r in roundings)
+        of_roles = [(given, default) for given in (self.low, self.high, *self.roles.values())]
+        of_layers = [(given, None) for mapping in self.layers.values() for given in mapping.values()]
+        found = [_rounding(*each) for each in of_roles + of_layers if not isinstance(each[0], Accumulator)]
+        return all(r is None or (r.rounding, r.scaling) == ("stochastic", "none") for r in found)
 
     def rounding_of(self, role: str, layer: str = "") -> Rounding | None:
         """Return how a role is rounded in a layer, None where it stays in float32."""

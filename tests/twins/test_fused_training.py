@@ -48,6 +48,8 @@ POLICIES = {
     "momentum kept": rf.Precision(low="e4m3", high="e8m7", roles={"momentum": None}),
     "gradients only": rf.Precision(roles={"activation gradient": "e5m2"}),
     "biases wider": rf.Precision(low="e4m3", high="e8m7", layers={"* Linear": {"weight": "e8m7"}}),
+    "one layer alone": rf.Precision(layers={"* Linear": {"weight": "e4m3", "activation gradient": "e5m2"}}),
+    "one layer anew": rf.Precision(low="e4m3", high="e8m7", layers={"*": {"weight": None}, "1 *": {"weight": "e3m2"}}),
     "one layer scaled": rf.Precision(low="e4m3", high="e8m7", layers={"* Linear": {"weight": "int8"}}),
     "blocks": operands("mxfp8_e4m3", "mxfp8_e5m2"),
     "blocks of integers": operands("mxint8", "mxint8"),
@@ -181,6 +183,15 @@ def test_the_engine_serves_these_networks(name):
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_engine_serves_these_policies(name):
     assert written(rf.nn.resnet8(), (4, 8, 8, 3), POLICIES[name]) is not None
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_where_all_is_said_to_be_rounded_stochastically_all_is(name):
+    policy, layers = POLICIES[name], [layer.name for layer in rf.nn.resnet8().every_layer()]
+    found = [policy.rounding_of(role, layer) for role in (*ROLES, *PRODUCT_ROLES) for layer in layers]
+    always = all(r is None or (r.rounding, r.scaling) == ("stochastic", "none") for r in found)
+    assert always or not policy.always_stochastic
+    assert policy.always_stochastic or name not in ("float32", "stochastic", "values only", "momentum kept")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
