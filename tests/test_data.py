@@ -380,6 +380,8 @@ ARRAYS_OF_TWO = {"train_labels": LABELS, "test_labels": LABELS, "classes": 2, "i
         ({"train_images": [0.0]}, "train_images is [0.0]"),
         ({"train_images": np.zeros((2, 8, 8), np.float32)}, "train_images is of shape (2, 8, 8)"),
         ({"test_images": np.zeros((0, 8, 8, 1), np.float32)}, "test_images is (0, 8, 8, 1)"),
+        ({"train_images": np.zeros((2, 3, 8, 8), np.float32)}, "train_images is (2, 3, 8, 8); allowed is (n, height,"),
+        ({"train_images": np.zeros((2, 1, 8, 8), np.float32)}, "channels come last: numpy.moveaxis(images, 1, 3)"),
         ({"train_images": np.full((2, 8, 8, 1), np.nan, np.float32)}, "train_images[0, 0, 0, 0] is nan"),
         ({"train_images": np.full((2, 8, 8, 1), 16, np.float32)}, "divide by the largest intensity"),
         ({"test_images": np.full((2, 8, 8, 1), -0.5, np.float32)}, "test_images[0, 0, 0, 0] is -0.5"),

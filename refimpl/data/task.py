@@ -42,7 +42,7 @@ class Task:
     TypeError
         If an array is not an ndarray of the stated dtype.
     ValueError
-        If a shape, a label, an intensity or the number of classes is not as stated.
+        If a shape, a label, an intensity or the number of classes is not as stated; if channels come first.
 
     Examples
     --------
@@ -80,6 +80,10 @@ class Task:
         check.of_shape("Task", field, images, (None,) * 4)
         if not images.size:
             raise check.wrong_value("Task", field, images.shape, "a shape without a zero")
+        _, first, side, last = images.shape
+        if first in (1, 3, 4) and side == last > 4:  # no picture is so low, and that deep
+            allowed, hint = "(n, height, width, channels)", "channels come last: numpy.moveaxis(images, 1, 3)"
+            raise check.wrong_value("Task", field, images.shape, allowed, hint)
         held = (images >= 0) & (images <= 1)
         check.every("Task", field, images, held, "a number in [0, 1]", "divide by the largest intensity")
 
