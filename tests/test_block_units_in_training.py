@@ -10,8 +10,10 @@ from refimpl.autodiff import Tensor
 from refimpl.autodiff import primitives as p
 from refimpl.formats import BlockFormat
 from refimpl.formats.units import UNITS
+from refimpl.formats.units import unit as unit_of
 from refimpl.nn import SUM_ROLES, Accumulator, Precision, attention, layers
 from refimpl.nn.layer import Pass
+from refimpl.nn.products import product
 from refimpl.nn.rounder import Rounder
 from refimpl.numerics.tolerance import predict
 
@@ -30,7 +32,7 @@ def policy(unit, formats, **more):
 def by_hand(unit, names, a, b):
     """Return a b, (..., m, k) by (k, n) or (..., k, n): blocks along k, codes and scales to values, `rf.matmul`."""
     k = a.shape[-1]
-    fill = (0, -k % UNITS[unit].terms)
+    fill = (0, -k % unit_of(unit).terms)
     a = np.pad(a, (*[(0, 0)] * (a.ndim - 1), fill))
     b = np.pad(b, (*[(0, 0)] * (b.ndim - 2), fill, (0, 0)))
     first, second = map(rf.format, names)
@@ -141,6 +143,19 @@ def test_attention_is_that_of_six_products_on_the_unit(unit, formats):
     assert np.array_equal(y, expected.data) and np.array_equal(dx, given.grad)
     for found, tensor in zip(grads, tensors, strict=True):
         assert np.array_equal(found, tensor.grad)
+
+
+@pytest.mark.parametrize("lost", [0.0, np.nan])
+@pytest.mark.parametrize("changed", [{}, {"cut": "to_odd"}, {"align": "products"}])
+@pytest.mark.parametrize("name, fmt", [("blackwell-mxfp8", E4), ("blackwell-nvfp4", NV)])
+def test_stacks_of_products_are_those_of_one_after_the_other_on_any_unit(name, fmt, changed, lost):
+    rng = np.random.default_rng(7)
+    a, b = wild(rng, 2, 3, 40, 70), wild(rng, 2, 3, 70, 4)
+    a[1, 2, 0, 3] = lost
+    unit = replace(UNITS[name], **changed)
+    found = product(p.matmul, Tensor(a), Tensor(b), Rounder(policy(unit, (fmt,) * 3), 0), "").data
+    expected = by_hand(unit, (fmt, fmt), a, b)
+    assert np.array_equal(found, expected, equal_nan=True) and np.isnan(found).sum() == (4 if np.isnan(lost) else 0)
 
 
 @each_unit

@@ -50,12 +50,9 @@ def stacks(a: np.ndarray, b: np.ndarray, formats, unit, accumulate, scales: Pair
     """
     chosen = accumulating("matmul", named(unit), repr(unit), accumulate)
     out = np.zeros((len(a), a.shape[1], b.shape[2]))
-    if scales is None and a.shape[2]:
-        _compute(a, b, out, chosen, formats, None, None)
-    elif scales is not None and a.shape[2]:
-        pair = tuple(fmt.element for fmt in formats)
-        for x, y, into, left, right in zip(a, b, out, *scales, strict=True):
-            _compute(x, y, into, chosen, pair, (left, right), formats[0].scale)
+    pair, scale = (formats, None) if scales is None else (tuple(f.element for f in formats), formats[0].scale)
+    if a.shape[2]:
+        _compute(a, b, out, chosen, pair, scales, scale)
     return _written(out, chosen).astype(np.float32)
 
 
@@ -152,7 +149,7 @@ def _define(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
 
 
 def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
-    """Compute by kernels, on as many threads as there are: matrices, or stacks of them without scales."""
+    """Compute by kernels, on as many threads as there are: matrices, or stacks of them, and of their scales."""
     from refimpl.kernels import units as kernel
 
     if unit.flush:
@@ -185,7 +182,9 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
         left, right = (tuple(map(np.ascontiguousarray, side[:2])) for side in scales)
 
         def scaled(at, rows):
-            kernel.scaled_products(whole[0][rows], whole[1], *(v[rows] for v in left), *right, out[rows], record)
+            first, second = (v[at][rows] for v in (whole[0], *left)), (v[at] for v in (whole[1], *right))
+            (x, *of_x), (y, *of_y) = first, second
+            kernel.scaled_products(x, y, *of_x, *of_y, out[at][rows], record)
 
         _each(out, y.shape[-2] * y.shape[-1], scaled)
         return
@@ -194,8 +193,8 @@ def _compute(x, y, out, unit: MatrixUnit, pair, factors, scale_format) -> None:
         return kernel.Operands(*map(np.ascontiguousarray, parts))
 
     def one_by_one(at, rows):
-        left = operands([*(v[at][rows] for v in (*a, x)), *(v[rows] if unit.scales else v for v in scales[0])])
-        right = operands([*(v[at].T for v in (*b, y)), *(v.T for v in scales[1])])
+        left = operands([*(v[at][rows] for v in (*a, x)), *(v[at][rows] if unit.scales else v for v in scales[0])])
+        right = operands([*(v[at].T for v in (*b, y)), *((v[at] if unit.scales else v).T for v in scales[1])])
         kernel.products(left, right, out[at][rows], record)
 
     _each(out, y.shape[-2] * y.shape[-1], one_by_one)
@@ -221,10 +220,10 @@ def _columns_at_once(unit: MatrixUnit, x, y) -> bool:
 def _aligned(kernel, x, y, out, unit: MatrixUnit, pair, scales, record) -> bool:
     """Compute matrices, or stacks of them, many columns at once; tell whether all operands were finite."""
     a, b, c = (v.reshape(-1, *v.shape[-2:]) for v in (x, y, out))
-    shifts = scales[0][1], scales[1][1]
+    shifts = [part[1] if part[1].ndim == 3 else part[1][None] for part in scales]
     if turned := out.shape[-1] < min(out.shape[-2], kernel.COLUMNS):  # as many columns at once as there are
         a, b, c = b.swapaxes(1, 2), a.swapaxes(1, 2), np.ascontiguousarray(c.swapaxes(1, 2))
-        pair, shifts = pair[::-1], (shifts[1].T, shifts[0].T)
+        pair, shifts = pair[::-1], [shift.swapaxes(1, 2) for shift in shifts[::-1]]
     parts = []
     for v, fmt in zip((a, b), pair, strict=True):
         flat, strides = _flat(v)
@@ -233,7 +232,7 @@ def _aligned(kernel, x, y, out, unit: MatrixUnit, pair, scales, record) -> bool:
             return False
         parts.append(found)
     if unit.scales:
-        for (_, exponents), shift, axis in zip(parts, shifts, (1, 0), strict=True):
+        for (_, exponents), shift, axis in zip(parts, shifts, (2, 1), strict=True):
             exponents += np.repeat(shift, unit.block, axis=axis)
     number, rows, columns = c.shape
     arrays.by_rows(
