@@ -163,13 +163,13 @@ def _read(root, classes, size, grey, seen, left_out):
             if len(files) * image.nbytes > LARGEST:
                 raise ValueError(
                     f"{root}: {len(files)} images of {image.shape[:2]} pixels are more than {LARGEST} bytes as "
-                    "float32; give a smaller size to bring all images to"
+                    "float32; give a smaller size to bring all images to, as in photographs#32x32"
                 )
             pixels = np.empty((len(files), *image.shape), np.float32)
         if image.shape != pixels.shape[1:]:
             raise ValueError(
                 f"{file}: is {image.shape[:2]} (height, width), {files[0][1].name} is {pixels.shape[1:3]}; "
-                "give a size to bring all images to"
+                "give a size to bring all images to, as in photographs#32x32"
             )
         pixels[i] = image
     return pixels, np.array([label for label, _ in files], np.int64)
