@@ -21,7 +21,7 @@ from refimpl import data
 from refimpl.__main__ import main
 from refimpl._files import checked_line
 from refimpl.peppp import ErrorMatrix, Settings, TaskStudy, meta_training, plan_sweep, run_sweep
-from refimpl.peppp.sweeping.cell import train_cell
+from refimpl.peppp.sweeping.cell import _loaded, train_cell
 from refimpl.peppp.sweeping.journal import Journal
 from refimpl.peppp.sweeping.sweep import arithmetic
 
@@ -584,3 +584,17 @@ def test_cells_of_the_embedded_matrix_are_what_training_them_again_gives():
         shipped = errors.repeats[seed, row, column]
         difference = abs(cell["error"] - shipped)
         assert difference == 0 if same else difference < 0.3, (cell, shipped)
+
+
+def test_data_whose_fingerprint_is_known_is_read_once_for_all_cells_and_else_for_each(monkeypatch):
+    read, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda name, **how: read.append(name) or load(name, **how))
+    trained = SimpleNamespace(history=[{"error": 0.5}], test_error=0.5, seconds=0.0, diverged=False)
+    monkeypatch.setattr("refimpl.nn.fit", lambda *_, **__: trained)
+    _loaded.cache_clear()
+    for _ in range(2):
+        train_cell("digits", FORMATS[0], Settings(epochs=1), DIGITS.fingerprint)
+    assert read == ["digits"]
+    for _ in range(2):
+        train_cell("digits", FORMATS[0], Settings(epochs=1))
+    assert read == ["digits"] * 3
