@@ -79,6 +79,16 @@ def decoder(use, fmt, dtype: np.dtype, size: int) -> Callable[[np.ndarray, np.nd
     if use is not DEFINITIONS and name in LAYOUTS and isinstance(fmt, FloatFormat) and _bits().fits(fmt, name):
         word, record = arrays.FLOATS[name], target(fmt, name)
         return lambda codes, bits: _bits().decode_words(codes.astype(word, copy=False), bits, record)
+    short = use is not DEFINITIONS and dtype.itemsize == 2
+    if short and isinstance(fmt, FloatFormat) and _bits().fits(fmt, "float32"):
+        record, into = target(fmt, "float32"), KERNELS.float32_codes.float32_code_target(format_of(name))
+
+        def by_float32(codes, bits):  # which holds the values, so that they are rounded once
+            exact = np.empty(codes.size, np.uint32)
+            _bits().decode_words(codes.astype(np.uint32, copy=False), exact, record)
+            KERNELS.float32_codes.encode_ties_to_even(exact, bits, into)
+
+        return by_float32
     kernel, fields_of = kernel_of(fmt, use)
     wide = fields(name, use)
     return lambda codes, bits: kernel.decode(codes, bits, fields_of, wide)

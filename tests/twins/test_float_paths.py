@@ -17,7 +17,7 @@ from refimpl.formats import OVERFLOWS, ROUNDINGS, PositFormat
 from refimpl.formats import format as format_of
 from refimpl.formats.floats import FLOATS
 from refimpl.kernels import float_bits, float_codes, posits
-from refimpl.ops import arrays, definitions
+from refimpl.ops import arrays, definitions, float_paths
 from refimpl.spec import float_codes as spec
 from refimpl.spec import posits as spec_posits
 
@@ -157,14 +157,34 @@ def test_integers_beyond_float64_are_rounded_once_among_others_that_are_not():
 @pytest.mark.parametrize("name", [*NAMES, *WIDE])
 def test_every_code_or_many_decode_as_on_the_general_path(name):
     fmt = format_of(name)
-    codes = np.arange(2**fmt.bits) if fmt.bits <= 16 else np.random.default_rng(0).integers(2**fmt.bits, size=2**17)
-    codes = codes.astype(arrays.code_dtype(fmt.bits))
+    codes = codes_of(name)
     for kind in ("float16", "float32", "float64")[: 3 if fmt.fits_float64 else 2]:
-        expected = np.empty(codes.size, kind)
-        record, target = float_codes.fields(fmt), float_codes.fields(format_of(kind))
-        float_codes.decode(codes, arrays.bits_of(expected), record, target)
         got = ops.decode(codes, fmt, dtype=kind)
-        assert (arrays.bits_of(got) == arrays.bits_of(expected)).all(), kind
+        assert (arrays.bits_of(got) == decoded_on_the_general_path(codes, fmt, kind)).all(), kind
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_codes_become_bfloat16_as_on_the_general_path(name):  # where arithmetic returns it
+    fmt, kind = format_of(name), every_value("bfloat16").dtype
+    codes = codes_of(name)
+    got = np.empty(codes.size, kind)
+    float_paths.decode_all(definitions.KERNELS, codes, got, fmt)
+    assert (arrays.bits_of(got) == decoded_on_the_general_path(codes, fmt, "bfloat16")).all()
+
+
+def codes_of(name):
+    fmt = format_of(name)
+    codes = np.arange(2**fmt.bits) if fmt.bits <= 19 else np.random.default_rng(0).integers(2**fmt.bits, size=2**17)
+    if name == "float32":  # near ties of float16 and bfloat16, in every binade
+        ties = np.array([0xFFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x7FFF, 0x8000, 0x8001, 0x17FFF, 0x18000, 0x18001])
+        codes = np.concatenate([codes, np.add.outer(np.arange(2**16) << 16, ties).ravel() % 2**32])
+    return codes.astype(arrays.code_dtype(fmt.bits))
+
+
+def decoded_on_the_general_path(codes, fmt, kind):
+    bits = np.empty(codes.size, arrays.FLOATS[kind])
+    float_codes.decode(codes, bits, float_codes.fields(fmt), float_codes.fields(format_of(kind)))
+    return bits
 
 
 def test_the_loops_on_bits_serve_what_they_are_meant_for():
