@@ -270,7 +270,7 @@ def codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> n
 
 def narrow_codes_of(caller: str, x: np.ndarray, fmt, start: int, name: str, shape) -> np.ndarray:
     """Do as `codes_of`, in the smallest unsigned dtype of codes."""
-    if x.dtype.name in arrays.FLOATS and fmt == floats.format_of(x.dtype.name):
+    if arrays.is_float(x) and fmt == floats.format_of(arrays.name_of(x.dtype)):
         return arrays.bits_of(x)
     codes = floats.encode(x, fmt)
     back = values_of(codes, fmt, holding(arrays.float_dtype(x), fmt))

@@ -33,7 +33,13 @@ def real(caller: str, name: str, got) -> np.ndarray:
 
 def is_float(x: np.ndarray) -> bool:
     """Tell whether an array holds floats of a format that is computed with."""
-    return x.dtype.name in FLOATS
+    return name_of(x.dtype) in FLOATS
+
+
+@functools.lru_cache(maxsize=64)
+def name_of(dtype: np.dtype) -> str:
+    """Return the name of a dtype, which NumPy puts together anew each time, in a microsecond or two."""
+    return dtype.name
 
 
 def float_dtype(x: np.ndarray) -> np.dtype:
@@ -206,7 +212,7 @@ def apart(x: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 def bits_of(x: np.ndarray) -> np.ndarray:
     """Return the bits of floats as unsigned integers, without copying."""
-    return x.view(FLOATS[x.dtype.name])
+    return x.view(FLOATS[name_of(x.dtype)])
 
 
 def in_threads(size: int, work: Callable[[int, int], None], *, least: int = ELEMENTS_PER_THREAD) -> None:
