@@ -9,7 +9,7 @@ import numpy as np
 
 from refimpl import _arguments
 from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
-from refimpl.formats import BlockFormat, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
+from refimpl.formats import BlockFormat, CodeBook, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
 from refimpl.formats.units import MatrixUnit
 from refimpl.ops.codes import IntegerOverflow
@@ -18,6 +18,7 @@ from refimpl.testing.checks.checks import Check, checks_for, pool
 from refimpl.testing.checks.report import CheckResult, Report, failing_cases
 from refimpl.testing.checks.scaled import Scaled, scaled_checks
 from refimpl.testing.checks.scaled_blocks import NotFinite, ScaledBlocks
+from refimpl.testing.checks.scaled_books import ScaledBooks
 from refimpl.testing.checks.scaled_integers import ScaledIntegers
 from refimpl.testing.diagnosis.diagnosis import diagnose
 from refimpl.testing.expected.behaviour import Behaviour
@@ -64,8 +65,10 @@ def conform(
         See `refimpl.testing.implementations.implementations`.  Functions get one-dimensional arrays.  Those of a
         block format get rows of two (or more) blocks along the last axis: a function to values, or a pair, of
         which ``encode(x)`` returns (codes, scales), or (codes, scales, tensor_scale), as `refimpl.quantize_blocks`
-        does, and ``decode`` takes them; codes of 4 or 6 bits may be packed, the first in the low bits.
-    format : FloatFormat, PositFormat, IntFormat, BlockFormat or a name
+        does, and ``decode`` takes them; codes of 4 or 6 bits may be packed, the first in the low bits.  Those of a code
+        book (``nf4``), with `block_size`, get rows as well: ``encode`` returns (codes, scales), not packed, the scales
+        float32, as `refimpl.quantize_codebook` does.
+    format : FloatFormat, PositFormat, IntFormat, BlockFormat, CodeBook or a name
         Not needed for a dtype or a gfloat format, which name their own.  With `op` a float or posit format, or a
         tuple, one for each operand.
     op : str, optional
@@ -234,8 +237,8 @@ def probe_of(implementation, format, *, inputs, time_limit, **rules) -> Probe:
     _hold_to_the_definition(behaviour)
     found = implementation_of(implementation, behaviour)
     rounds_one_by_one = isinstance(implementation, Program) or format_of_implementation(implementation) is not None
-    if isinstance(behaviour, ScaledBlocks) and rounds_one_by_one:
-        allowed = "of a block format a function on arrays, or a pair (encode, decode) of them"
+    if isinstance(behaviour, ScaledBlocks | ScaledBooks) and rounds_one_by_one:
+        allowed = "of a block format or a code book a function on arrays, or a pair (encode, decode) of them"
         raise wrong_kind("conform", "implementation", implementation, allowed)
     return Probe(found, behaviour, inputs, time_limit)
 
@@ -256,15 +259,15 @@ def behaviour_of(
 ) -> Behaviour | Scaled:
     """Return what is expected of an implementation of a format, scaled or not."""
     fmt = format_of(format)
-    of_blocks = isinstance(fmt, BlockFormat)
-    scaled = of_blocks or scale is not None
+    of_blocks, of_book = isinstance(fmt, BlockFormat), isinstance(fmt, CodeBook)
+    scaled = of_blocks or of_book or scale is not None
     given: Any
     for name, given, default, belongs in (
         ("scale", scale, None, isinstance(fmt, IntFormat)),
         ("zero_point", zero_point, 0, scale is not None),
         ("scale_rule", scale_rule, None, of_blocks),
         ("axis", axis, None, scale is not None),
-        ("block_size", block_size, None, scale is not None),
+        ("block_size", block_size, None, of_book or scale is not None),
         ("tensor_scale", tensor_scale, None, of_blocks),
         ("not_finite", not_finite, "nan", of_blocks),
         ("random_bits", random_bits, None, not scaled),
@@ -276,6 +279,10 @@ def behaviour_of(
             raise wrong_value("testing", name, given, repr(default), f"{what} has no other")
     if isinstance(fmt, BlockFormat):
         return ScaledBlocks(fmt, rounding, scale_rule, tensor_scale, not_finite)
+    if isinstance(fmt, CodeBook):
+        if block_size is None:
+            raise wrong_value("testing", f"block_size of {fmt}", None, "an integer, of neighbours that share a scale")
+        return ScaledBooks(fmt, block_size, rounding)
     if scale is not None:
         of_integers = instance("testing", "format with a scale", fmt, IntFormat, "an integer format")
         return ScaledIntegers(of_integers, scale, zero_point, rounding, axis, block_size)

@@ -19,7 +19,7 @@ def q(x):
 MISUSE = [  # a call, its keywords, and what the message names
     (T.conform, (q, None), {}, "format"),
     (T.conform, (q, "nf4"), {}, "nf4"),
-    (T.conform, (q, "nf4"), {}, "rf.quantize_codebook"),
+    (T.conform, (q, "nf4"), {}, "block_size of nf4 is None"),
     (T.conform, (q, "float8_e4m3fx"), {}, "did you mean"),
     (T.conform, (q, "float16"), {"op": "multiply"}, "did you mean 'mul'"),
     (T.conform, (q, "float16"), {"op": "Subtract"}, "did you mean 'sub'"),
@@ -62,7 +62,7 @@ MISUSE = [  # a call, its keywords, and what the message names
     (T.Implementation, (), {}, "nothing to test"),
     (T.Implementation, (), {"encode": 3}, "encode is 3"),
     (Behaviour, ("float128_e15m112",), {}, "float128_e15m112"),
-    (Behaviour, ("nf4",), {}, "nf4"),
+    (Behaviour, ("nf4",), {}, "rf.quantize_codebook"),
     (Vectors, ("negative", E4M3), {}, "'negative'"),
     (Vectors, ("encode", E4M3, "3"), {}, "level '3'"),
     (Vectors, ("encode", E4M3, "2", "int8"), {}, "input 'int8'"),
