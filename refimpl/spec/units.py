@@ -175,8 +175,8 @@ def _special(a, b, c: Value, unit: MatrixUnit, scales) -> Value | None:
     """Return NaN or infinity where the group gives one, else None.
 
     The sum of the exact products and c decides first, as in float64, which holds products beyond 2^128: where c is
-    -infinity, it stays that beside a large positive product.  So does the public model in the version that the paper
-    validated against hardware, where this place is marked as open; its version 2 gives NaN.  AMD documents neither.
+    -infinity, it stays that beside a large positive product.  So does an earlier version of the public model, where
+    this place is marked as open; its version 2 gives NaN.  AMD documents neither.
     """
     values = [c, *(mul(x, y) for x, y in zip(a, b, strict=True))]
     if any(value.kind == "nan" for value in [*values, *(scale for side in scales for scale in side)]):
