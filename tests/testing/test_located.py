@@ -198,7 +198,7 @@ def test_a_defect_of_long_products_is_not_one_of_even_rows():
 
 def test_sums_have_terms_that_are_left_after_groups_of_any_power_of_two():
     expected = Sums("dot", rf.format("float16"), {"accumulate": "float32"})
-    lengths = {a.shape[1] for _, _, a, _, _ in groups_of(expected, False)}
+    lengths = {a.shape[1] for _, _, a, *_ in groups_of(expected, False)}
     for size in (2, 4, 8, 16, 32, 64, 128):
         assert any(n > size and n % size for n in lengths)
 
