@@ -37,11 +37,14 @@ def add(commands) -> None:
         "--operation",
         metavar="OP",
         help="what it does: of a program quantize (default), encode or decode; or an operation, such as add, fma, exp, "
-        "lt, convert, to_int8: then a function takes values, and a program the codes of the operands, a word each",
+        "lt, convert, to_int8, matmul, softmax: then a function takes values, and a program the codes of the operands, "
+        "a word each",
     )
     command.add_argument("--out-format", metavar="FORMAT", help="of the results of an operation (default FORMAT)")
     command.add_argument("--unit", metavar="UNIT", help="of sum, dot and matmul: a matrix unit, such as hopper-fp8")
-    command.add_argument("--accumulate", metavar="FORMAT", help="of sum, dot and matmul: the format of the sum")
+    command.add_argument(
+        "--accumulate", metavar="FORMAT", help="of sum, dot and matmul: the format of the sum; of softmax: of its steps"
+    )
     command.add_argument(
         "--order", metavar="ORDER", help="of sum, dot and matmul: sequential, pairwise, chunked, kahan, exact"
     )
@@ -58,7 +61,9 @@ def add(commands) -> None:
         "--zero-point", type=_one_or_more(int), default=0, metavar="Z", help="with --scale: one, or as many (default 0)"
     )
     command.add_argument("--axis", type=int, metavar="A", help="with --scale: 0 or 1, each index of which has a scale")
-    command.add_argument("--block-size", type=int, metavar="N", help="with --scale: elements that share one, in a row")
+    command.add_argument(
+        "--block-size", type=int, metavar="N", help="of a code book, or with --scale: elements that share one, in a row"
+    )
     command.add_argument(
         "--scale-rule", metavar="RULE", help="of an MX format: floor (default), ceil, ceil_log2, even, nearest"
     )

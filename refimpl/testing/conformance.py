@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from refimpl import _arguments
 from refimpl._arguments import POSITIVE, choice, instance, number, sequence, wrong_kind, wrong_value
 from refimpl.formats import BlockFormat, CodeBook, IntFormat, NanRule, Overflow, RoundingMode, ScaleRule
 from refimpl.formats import format as format_of
@@ -31,6 +30,9 @@ from refimpl.testing.operations.operation import Operation, known_name
 from refimpl.testing.operations.softmaxes import conform_softmax
 from refimpl.testing.operations.specializations import check_rules, conform_specialization, is_one
 from refimpl.testing.operations.sums import KINDS, conform_sum
+
+DEFAULTS = {"rounding": "ties_to_even", "overflow": "overflow", "nan": "zero", "zero_point": 0, "not_finite": "nan"}
+"""Those of `conform` that are not None."""
 
 
 def conform(
@@ -136,40 +138,31 @@ def conform(
     'computes in bfloat16 and converts: rounds twice'
     """
     how = {"unit": unit, "accumulate": accumulate, "order": order, "chunk": chunk}
-    own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
-    own |= {"scale_rule": scale_rule, "tensor_scale": tensor_scale}
+    rules = {"rounding": rounding, "overflow": overflow, "nan": nan, "random_bits": random_bits}
+    if op is not None:
+        own = {"scale": scale, "zero_point": zero_point, "axis": axis, "block_size": block_size}
+        _as_by_default(op, own | {"scale_rule": scale_rule, "tensor_scale": tensor_scale, "not_finite": not_finite})
     if is_one(op):
-        rules = {"format": format, "out_format": out_format, "random_bits": random_bits}
-        check_rules("conform", rules | {"rounding": rounding, "overflow": overflow, "nan": nan})
+        _as_by_default(op, how)
+        check_rules("conform", rules | {"format": format, "out_format": out_format})
         return conform_specialization(implementation, op, time_limit)
     if op in KINDS:
         if out_format is not None:
             hint = "accumulate= is the format of the sum"
             raise wrong_value("conform", "out_format", str(out_format), f"None with op={op!r}", hint)
-        _none_with_op(own | {"nan": None if nan == "zero" else nan})
-        rules = {"rounding": rounding, "overflow": overflow, "random_bits": random_bits}
-        defaults = {"rounding": "ties_to_even", "overflow": "overflow", "random_bits": None}
-        how |= {name: got for name, got in rules.items() if got != defaults[name]}
+        _as_by_default(op, {"nan": nan})
+        del rules["nan"]
+        how |= {name: got for name, got in rules.items() if got != DEFAULTS.get(name)}
         return conform_sum(implementation, op, format, time_limit=time_limit, **how)
     if op == "softmax":
-        _none_with_op(own | {"nan": None if nan == "zero" else nan, "unit": unit, "order": order, "chunk": chunk})
-        asked = {"rounding": (rounding, "ties_to_even"), "overflow": (overflow, "overflow")}
-        for name, (got, needed) in asked.items():
-            _arguments.choice("conform", name, got, (needed,))
+        _as_by_default(op, rules | {"unit": unit, "order": order, "chunk": chunk})
         return conform_softmax(implementation, format, accumulate, out_format, time_limit)
     for name, got in how.items():
         if got is not None:
             raise wrong_value("conform", name, got, f"None unless op is one of {', '.join(KINDS)}")
     if op is not None:
-        _none_with_op(own)
         return _of_operation(
-            implementation,
-            _format_of(implementation, format),
-            op,
-            out_format,
-            {"rounding": rounding, "overflow": overflow, "nan": nan, "random_bits": random_bits},
-            _inputs(inputs),
-            time_limit,
+            implementation, _format_of(implementation, format), op, out_format, rules, _inputs(inputs), time_limit
         )
     if out_format is not None:
         raise wrong_value("conform", "out_format", str(out_format), "None without op")
@@ -204,10 +197,11 @@ def conform(
     return concluded(probe, results, tallies)
 
 
-def _none_with_op(others: dict) -> None:
-    for name, got in others.items():
-        if np.any(got):
-            raise wrong_value("conform", name, got, "none with op")
+def _as_by_default(op, given: dict[str, Any]) -> None:
+    """Refuse what an operation does not take."""
+    for name, got in given.items():
+        if np.ndim(got) or got != DEFAULTS.get(name):
+            raise wrong_value("conform", name, got, f"{DEFAULTS.get(name)!r}, the default, with op={str(op)!r}")
 
 
 def _of_operation(implementation, format, op, out_format, rules, inputs, time_limit) -> Report:

@@ -18,7 +18,12 @@ def q(x):
 
 MISUSE = [  # a call, its keywords, and what the message names
     (T.conform, (q, None), {}, "format"),
-    (T.conform, (q, "nf4"), {}, "nf4"),
+    (T.conform, (q, "float16"), {"op": "add", "axis": 0}, "axis is 0; allowed is None"),
+    (T.conform, (q, "float16"), {"op": "sum", "not_finite": "open"}, "not_finite is 'open'"),
+    (T.conform, (q, "float16"), {"op": "softmax", "axis": 0}, "axis is 0; allowed is None"),
+    (T.conform, (q, "float16"), {"op": "softmax", "random_bits": 3}, "random_bits is 3"),
+    (T.conform, (q, None), {"op": "Abs<Binary4p2se, Binary4p2se, (ToOdd, SatNone)>", "order": "exact"}, "order is"),
+    (T.conform, (q, "float16"), {"op": "softmaxx"}, "did you mean 'softmax'"),
     (T.conform, (q, "nf4"), {}, "block_size of nf4 is None"),
     (T.conform, (q, "float8_e4m3fx"), {}, "did you mean"),
     (T.conform, (q, "float16"), {"op": "multiply"}, "did you mean 'mul'"),

@@ -118,7 +118,7 @@ def test_an_optional_third_argument_gets_the_first_accumulator_and_is_left_out_e
     "options, said",
     [
         ({"op": "matmul", "out_format": "float32"}, "None with op='matmul'; accumulate= is the format of the sum"),
-        ({"op": "dot", "scale": 2.0}, "scale is 2.0; allowed is none with op"),
+        ({"op": "dot", "scale": 2.0}, "scale is 2.0; allowed is None, the default, with op=.dot."),
         ({"op": "sum", "accumulate": "float99"}, "^sum: unknown format 'float99'"),
         ({"op": "matmul", "unit": "hoper-fp8"}, "did you mean"),
         ({"op": "matmul", "unit": "ampere-f16"}, "float16"),
