@@ -85,7 +85,7 @@ def right_stages(behaviour) -> dict[str, Any]:
     """Return the stages of a right quantizer."""
     return {
         "scale": _largest,
-        "place": partial(_counted, quotient=None, boundaries=_midpoints, side="left"),
+        "place": partial(_counted, quotient=_exactly, boundaries=_midpoints, side="left"),
         "book": np.array(behaviour.format.values()),
         "product": lambda value, scale: single(value * scale),
         "kept": lambda scale: scale,
@@ -105,15 +105,17 @@ def _exact_midpoints(values):
     return (values[1:] + values[:-1]) / 2
 
 
-def _counted(x, scale, values, *, quotient: Callable | None, boundaries: Callable, side: Literal["left", "right"]):
-    """Return how many boundaries lie below x, or, from the right, at or below; of exact quotients or rounded ones."""
-    ends = boundaries(values)
-    if quotient is not None:
-        return np.searchsorted(ends, quotient(x, scale), side)
-    count = np.searchsorted(ends, x / scale, side)  # to be mended where the quotient was rounded
-    beyond = np.greater if side == "left" else np.greater_equal
-    count = count + beyond(x, scale * np.append(ends, np.inf)[count])  # these products are exact: 24 bits times 24
-    return count - ~beyond(x, scale * np.insert(ends, 0, -np.inf)[count])
+def _counted(x, scale, values, *, quotient: Callable, boundaries: Callable, side: Literal["left", "right"]):
+    """Return how many boundaries lie below the quotient, or, from the right, at or below."""
+    return np.searchsorted(boundaries(values), quotient(x, scale), side)
+
+
+def _exactly(x, s):
+    """Return quotients of float32 numbers in float64, which lie on that side of each float32 where the exact ones do.
+
+    A quotient of 24 bits over 24 that is not a third number of 24 bits differs from it by 2^-48 of it at least.
+    """
+    return x / s
 
 
 def _nearest(x, scale, values, *, quotient: Callable) -> np.ndarray:
@@ -145,7 +147,7 @@ def defects_of(behaviour) -> list[Defect]:
     counted = partial(_counted, boundaries=_midpoints, side="left")
     found += [Defect(text, {"place": partial(counted, quotient=q)}) for text, q in quotients.items()]
     for text, q in (
-        ("", None),
+        ("", _exactly),
         (", of quotients in float32", _divided),
         (", of quotients by a reciprocal", _by_reciprocal),
     ):
