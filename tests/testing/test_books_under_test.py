@@ -68,6 +68,7 @@ four_ends = ((four[1:].astype(np.float64) + four[:-1]) / 2).astype(np.float32)
     [
         (lambda y, s: BOOK[((y * (np.float32(1) / s))[..., None] > ENDS).sum(-1)] * s, "multiplies by the reciprocal"),
         (lambda y, s: BOOK[((y / s)[..., None] > ENDS).sum(-1)] * s, "divides by the scale in float32"),
+        (lambda y, s: -above(-y, s, -BOOK[::-1], -ENDS[::-1]) * s, "gives the upper of two values"),
         (largest, "takes the largest value of a block for the scale, not the largest magnitude"),
         (lambda y, s: above(y, s, four, four_ends) * s, "has its book in 4 decimals"),
         (lambda y, s: above(y, s), "does not multiply by the scale again"),
