@@ -108,7 +108,7 @@ class Rounder:
 
         Its `how` is 0 where nothing is rounded.  None where kernels do not know how.
         """
-        from refimpl.nn.engine.rounding import SITE
+        from refimpl.nn.engine.rounding import SITE, STOCHASTIC
 
         known = self.rounding(role, layer)
         if known is None:
@@ -120,6 +120,8 @@ class Rounder:
         site["role"], site["scaling"] = _ROLES.index(role), 0 if in_blocks else SCALINGS.index(known.rule.scaling)
         if known.rule.scaling == "delayed":
             site["past"] = self.past(f"{role} {layer} {which}").ctypes.data
+        if self.precision.always_stochastic:  # `round_part` is the kernel that knows nothing else
+            assert site["how"][0] == STOCHASTIC and not site["scaling"][0], f"{role} {layer}: {known.rule}"
         return site
 
     @cached_property
